@@ -1,0 +1,28 @@
+"""From a competition's raw images to a submission you can trust.
+
+The verbs of the command line as functions: ``comp.run("digits", folds=5)``, ``comp.check("digits")``,
+``comp.predict("latest")``, ``comp.validate("digits", "submission.csv")``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+__all__ = ["__version__", "check", "predict", "run", "validate"]
+
+if TYPE_CHECKING:
+    from comp.pipeline import run
+    from comp.repeat import predict, validate
+    from comp.survey import check
+
+_HOMES = {"run": "comp.pipeline", "check": "comp.survey", "predict": "comp.repeat", "validate": "comp.repeat"}
+
+
+def __getattr__(name: str) -> Any:
+    """The verbs, imported when they are first used, so that ``import comp`` stays light."""
+    if name in _HOMES:
+        from importlib import import_module
+
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'comp' has no attribute {name!r}")

@@ -1,0 +1,68 @@
+"""Runs every check, and stops a run that would train past an error."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from comp.checks import content_family, fold_family, manifest_family
+from comp.checks.evidence import Evidence
+from comp.checks.findings import Finding
+from comp.errors import CheckFailed, InputError, UnknownName
+from comp.manifest import Manifest
+
+Check = Callable[[Evidence], list[Finding]]
+
+DATA_CHECKS: dict[str, Check] = {
+    "duplicate-id": manifest_family.duplicate_id,
+    "duplicate-path": manifest_family.duplicate_path,
+    "missing-file": manifest_family.missing_file,
+    "unknown-label": manifest_family.unknown_label,
+    "label-map": manifest_family.label_map,
+    "class-too-small": manifest_family.class_too_small,
+    "train-test-overlap": manifest_family.train_test_overlap,
+    "template-mismatch": manifest_family.template_mismatch,
+    "unreadable-image": content_family.unreadable_image,
+}
+FOLD_CHECKS: dict[str, Check] = {
+    "fold-coverage": fold_family.fold_coverage,
+    "group-across-folds": fold_family.group_across_folds,
+    "stale-folds": fold_family.stale_folds,
+}
+
+
+def judge_data(evidence: Evidence) -> list[Finding]:
+    """The findings of every check that needs no folds."""
+    return [found for check in DATA_CHECKS.values() for found in check(evidence)]
+
+
+def judge_test(evidence: Evidence) -> list[Finding]:
+    """The findings on the test rows alone, for a prediction without its training images."""
+    checks = ("duplicate-id", "duplicate-path", "missing-file", "template-mismatch", "unreadable-image")
+    table = evidence.manifest.test
+    alone = replace(evidence, manifest=Manifest(table, evidence.manifest.notes))
+    return [found for name in checks for found in DATA_CHECKS[name](alone)]
+
+
+def judge_folds(evidence: Evidence) -> list[Finding]:
+    """The findings of every check of the folds."""
+    return [found for check in FOLD_CHECKS.values() for found in check(evidence)]
+
+
+def require_known(allow: dict[str, str]) -> None:
+    """InputError for a check to allow that does not exist, or without a reason."""
+    known = [*DATA_CHECKS, *FOLD_CHECKS]
+    for name, reason in allow.items():
+        if name not in known:
+            raise UnknownName("check", name, known, "--allow CHECK=REASON")
+        if not reason.strip():
+            raise InputError("--allow needs a reason", f"{name} has none", f'--allow {name}="why this is fine here"')
+
+
+def require_pass(findings: list[Finding], slug: str) -> None:
+    """CheckFailed, naming the first error, where there is one."""
+    errors = [f for f in findings if f.severity == "error"]
+    if errors:
+        first = errors[0]
+        value = f"{first.check}: {first.message}" + (f" (and {len(errors) - 1} more)" if len(errors) > 1 else "")
+        raise CheckFailed("no training past an error", value, f"{first.remedy}; `comp check {slug}` shows all")

@@ -1,0 +1,132 @@
+"""Checks of the manifest against the raw folder, the label map and the template."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter, defaultdict
+
+
+from comp.checks.evidence import Evidence
+from comp.checks.findings import Finding, finding
+from comp.checks.pairs import check_pairs
+from comp.errors import near_names
+from comp.folds import group_names
+
+
+def duplicate_id(evidence: Evidence) -> list[Finding]:
+    """Two rows with one id: every join by id would mix them up. Exact; O(N)."""
+    rows = [i for i, n in Counter(evidence.manifest.table["id"]).items() if n > 1]
+    if not rows:
+        return []
+    message = f"{len(rows)} ids stand for more than one row"
+    return [finding("duplicate-id", "error", rows, message, "make ids unique in the table or the adapter")]
+
+
+def duplicate_path(evidence: Evidence) -> list[Finding]:
+    """Rows that point at one file: by the same path, another spelling of it (``..``, case, Unicode form), a
+    symbolic or a hard link. The fault behind 100 % validation accuracy and 25 points. One ``stat`` a row.
+    """
+    owners: defaultdict[object, list[str]] = defaultdict(list)
+    for path in evidence.manifest.table["path"]:
+        owners[_file_identity(evidence, path)].append(path)
+    shared = sorted((paths for paths in owners.values() if len(paths) > 1), key=len, reverse=True)
+    if not shared:
+        return []
+    rows = sum(len(paths) for paths in shared)
+    message = f"{rows} rows point at {len(shared)} file{'s' if len(shared) > 1 else ''}; {shared[0][0]!r} alone stands for {len(shared[0])} rows"
+    examples = [p for paths in shared for p in dict.fromkeys(paths)]
+    remedy = "each row needs its own file: look at how paths are built in the table or the adapter"
+    return [Finding("duplicate-path", "error", rows, message, tuple(examples[:5]), remedy, tuple(tuple(dict.fromkeys(p)) for p in shared))]
+
+
+def missing_file(evidence: Evidence) -> list[Finding]:
+    """Rows whose file is not there. One ``stat`` a row."""
+    rows = [p for p in evidence.manifest.table["path"] if "#" not in p and not (evidence.raw / p).is_file()]
+    if not rows:
+        return []
+    message = f"{len(rows)} rows name a file that is not in {evidence.raw}"
+    return [finding("missing-file", "error", rows, message, "complete the download, or take the rows out")]
+
+
+def unknown_label(evidence: Evidence) -> list[Finding]:
+    """Labelled rows with no label, or one that the label map does not have. Exact; O(N)."""
+    labelled = evidence.manifest.table[evidence.manifest.table["split"] != "test"]
+    wrong = labelled[[label not in evidence.labels for label in labelled["label"]]]
+    if wrong.empty:
+        return []
+    names = list(dict.fromkeys(wrong["label"]))
+    near = near_names(names[0], evidence.labels.names)
+    hint = f"; {names[0]!r} looks like {near[0]!r}" if near else ""
+    message = f"{len(wrong)} rows have a label that is no class: {', '.join(repr(n) for n in names[:5])}{hint}"
+    return [finding("unknown-label", "error", list(wrong["id"]), message, "correct the labels, or `classes` in competition.toml")]
+
+
+def label_map(evidence: Evidence) -> list[Finding]:
+    """Classes without one training row. Exact; O(N)."""
+    present = set(evidence.manifest.train["label"])
+    absent = [name for name in evidence.labels if name not in present]
+    if not absent:
+        return []
+    message = f"{len(absent)} of {len(evidence.labels)} classes have no training row"
+    return [finding("label-map", "error", absent, message, "is the download complete? see `comp data`")]
+
+
+def class_too_small(evidence: Evidence) -> list[Finding]:
+    """Classes with fewer groups than folds: some fold would have none to hold out. Exact; O(N)."""
+    train = evidence.manifest.train
+    groups: defaultdict[str, set[str]] = defaultdict(set)
+    for label, group in zip(train["label"], group_names(train), strict=True):
+        groups[label].add(group)
+    small = sorted((label for label, found in groups.items() if len(found) < evidence.k), key=lambda c: len(groups[c]))
+    if not small:
+        return []
+    message = f"{len(small)} classes have fewer than {evidence.k} groups to spread over {evidence.k} folds, smallest {small[0]!r} with {len(groups[small[0]])}"
+    return [finding("class-too-small", "error", small, message, f"choose --folds {max(2, len(groups[small[0]]))} or fewer, or merge classes")]
+
+
+def train_test_overlap(evidence: Evidence) -> list[Finding]:
+    """Files that stand both among the labelled and the test rows. One ``stat`` a row."""
+    labelled = {_file_identity(evidence, p) for p in evidence.manifest.table.query("split != 'test'")["path"]}
+    both = [p for p in evidence.manifest.test["path"] if _file_identity(evidence, p) in labelled]
+    if not both:
+        return []
+    message = f"{len(both)} test rows are labelled rows too"
+    return [finding("train-test-overlap", "error", both, message, "the test set is for predicting only: take these rows out of train")]
+
+
+def template_mismatch(evidence: Evidence) -> list[Finding]:
+    """Template ids and test rows that do not pair up: ids missing on either side, doubled, or another file
+    beside an id than the competition's own rule gives (``pairs`` and ``order`` in competition.toml, worked out
+    here from the raw folder alone).
+    """
+    wanted, test = list(evidence.template.ids), list(evidence.manifest.test["id"])
+    have, asked = set(test), set(wanted)
+    found: list[Finding] = []
+    doubled = [i for i, n in Counter(wanted).items() if n > 1]
+    missing = [i for i in wanted if i not in have]
+    extra = [i for i in test if i not in asked]
+    name = evidence.template.table.name
+    remedy = "complete the download; the template and the test files must belong together"
+    if doubled:
+        found.append(finding("template-mismatch", "error", doubled, f"{name} asks for {len(doubled)} ids twice", remedy))
+    if missing:
+        message = f"{name} asks for {len(wanted)} rows and {len(missing)} of them have no test image ({len(test)} found)"
+        found.append(finding("template-mismatch", "error", missing, message, remedy))
+    if extra:
+        message = f"{len(extra)} test images have no row in {name}"
+        found.append(finding("template-mismatch", "error", extra, message, remedy))
+    return found or check_pairs(evidence)
+
+
+def _file_identity(evidence: Evidence, path: str) -> object:
+    """Device and inode where the file system tells, else the normalised path; a row of an array is itself."""
+    if "#" in path:
+        return path
+    full = evidence.raw / path
+    try:
+        stat = os.stat(full)
+    except OSError:
+        return os.path.normcase(os.path.normpath(full))
+    return (stat.st_dev, stat.st_ino) if stat.st_ino else os.path.normcase(os.path.realpath(full))
+
+

@@ -1,0 +1,96 @@
+"""The entry point: one typer app, one place where errors become exit codes."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+
+import typer
+
+from comp import __version__, console
+from comp.cli import look, work
+from comp.errors import CompError
+
+app = typer.Typer(
+    name="comp",
+    help="From a competition's raw images to a submission you can trust, in one command.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Show the version and stop."),
+) -> None:
+    """From a competition's raw images to a submission you can trust, in one command."""
+
+
+for _verb in (look.list_, look.show, look.data, work.check, work.run, work.predict, work.validate, look.runs, look.doctor):
+    app.command(_verb.__name__.rstrip("_"), no_args_is_help=False)(_verb)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Runs a command and exits: 0 done, 1 a check or submission said no, 2 wrong usage or input, 3 a bug, 130 interrupted."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    console.settings.json = "--json" in arguments
+    console.settings.quiet = False
+    sys.exit(_run(arguments))
+
+
+def _run(arguments: list[str]) -> int:
+    command = typer.main.get_command(app)
+    try:
+        code = command.main(args=arguments, prog_name="comp", standalone_mode=False)
+        return int(code) if isinstance(code, int) else 0
+    except CompError as problem:
+        console.error(problem)
+        if console.settings.json:
+            console.document({"error": problem.as_json()})
+        return problem.exit_code
+    except KeyboardInterrupt:
+        return _interrupted()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader went away (comp runs | head)
+        return 0
+    except Exception as error:
+        return _foreign(error)
+
+
+def _foreign(error: Exception) -> int:
+    """Errors of the command-line parser (2), an abort at a question (130), and bugs of ours (3)."""
+    kind = type(error).__name__
+    if kind == "Abort":
+        return _interrupted()
+    if hasattr(error, "show") and hasattr(error, "exit_code"):  # click's usage errors, whichever click typer brings
+        if console.settings.json:
+            console.document({"error": {"kind": "UsageError", "rule": "wrong usage", "value": str(error), "remedy": "comp --help", "exit_code": 2}})
+        error.show(file=sys.stderr)
+        return 2
+    if hasattr(error, "exit_code"):
+        return int(error.exit_code)
+    traceback.print_exc()
+    if console.settings.json:
+        console.document({"error": {"kind": kind, "rule": "a bug of comp", "value": str(error), "remedy": "please report it", "exit_code": 3}})
+    print(f"\ncomp {__version__}: this is a bug of ours; please report it with the lines above", file=sys.stderr)
+    return 3
+
+
+def _interrupted() -> int:
+    print("interrupted; `comp runs` shows what is unfinished, `comp run SLUG --resume RUN` goes on", file=sys.stderr)
+    if console.settings.json:
+        console.document({"error": {"kind": "Interrupted", "rule": "interrupted", "value": "", "remedy": "comp run SLUG --resume RUN", "exit_code": 130}})
+    return 130
+
+
+if __name__ == "__main__":
+    main()

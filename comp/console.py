@@ -1,0 +1,168 @@
+"""What people read: lines, tables, progress, errors. The only importer of rich.
+
+In a terminal progress is live; elsewhere it is a line now and then. Everything goes to stderr, except the tables
+and lines that are a command's answer, which go to stdout unless stdout is to hold one JSON document.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from comp.errors import CompError
+
+QUIET_SECONDS = 15.0  # between lines of progress when the output is no terminal
+
+
+_live: list[Any] = []
+
+
+@dataclass
+class Settings:
+    """How to speak: ``json`` keeps stdout for one document, ``quiet`` says only what is asked and what is wrong."""
+
+    json: bool = False
+    quiet: bool = False
+
+
+settings = Settings()
+
+
+def is_terminal() -> bool:
+    """Whether a person watches stderr live."""
+    return sys.stderr.isatty()
+
+
+def say(text: str) -> None:
+    """A line on what is being done (stderr)."""
+    if settings.quiet:
+        return
+    if _live:  # above the bars, not through them
+        _live[-1].console.print(text, markup=False, highlight=False)
+    else:
+        print(text, file=sys.stderr, flush=True)
+
+
+def answer(text: str) -> None:
+    """A line of a command's answer: stdout, or stderr beside a JSON document."""
+    print(text, file=sys.stderr if settings.json else sys.stdout, flush=True)
+
+
+def document(value: Any) -> None:
+    """The one JSON document of a ``--json`` command (stdout)."""
+    print(json.dumps(value, indent=1, ensure_ascii=False, default=str, allow_nan=False), flush=True)
+
+
+def table(title: str, header: Sequence[str], rows: Sequence[Sequence[object]], styles: Sequence[str] | None = None) -> None:
+    """A table; numbers stand to the right. ``styles`` has one rich style a row."""
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    stream = sys.stderr if settings.json else sys.stdout
+    drawn = Table(title=title or None, box=SIMPLE_HEAD, title_justify="left", pad_edge=False)
+    for place, name in enumerate(header):
+        numeric = bool(rows) and all(isinstance(row[place], (int, float)) or row[place] in ("", "–") for row in rows)
+        drawn.add_column(Text(name), justify="right" if numeric else "left", overflow="fold")
+    for number, row in enumerate(rows):
+        drawn.add_row(*(Text(_cell(cell)) for cell in row), style=styles[number] if styles else None)
+    width = None if stream.isatty() else 120
+    Console(file=stream, width=width, highlight=False).print(drawn)
+
+
+def error(problem: CompError) -> None:
+    """A user's mistake: rule, value and remedy, a line each (stderr)."""
+    from rich.console import Console
+    from rich.text import Text
+
+    out = Console(file=sys.stderr, highlight=False, soft_wrap=True)
+    out.print(Text("error: ", style="bold red") + Text(problem.rule))
+    for lead, text in (("found", problem.value), ("remedy", problem.remedy)):
+        if text:
+            lines = text.splitlines()
+            out.print(Text(f"  {lead + ':':<8}", style="dim") + Text(lines[0]))
+            for line in lines[1:]:
+                out.print(Text(" " * 10 + line))
+
+
+class Task:
+    """One thing under way: ``advance`` by what was done, with facts (loss, metric, images/s) to show beside it."""
+
+    def __init__(self, title: str, total: int, live: Any) -> None:
+        self.title = title
+        self.total = total
+        self.done = 0
+        self.started = self._said = time.monotonic()
+        self._live = live
+        self._id = live.add_task(title, total=total, facts="") if live else None
+
+    def advance(self, n: int = 1, facts: str = "") -> None:
+        self.done += n
+        if self._live:
+            self._live.update(self._id, advance=n, **({"facts": facts} if facts else {}))
+        elif time.monotonic() - self._said >= QUIET_SECONDS and self.done < self.total:
+            self._said = time.monotonic()
+            left = (self._said - self.started) / self.done * (self.total - self.done)
+            say(f"  {self.title}: {self.done}/{self.total}, {duration(left)} left" + (f", {facts}" if facts else ""))
+
+    def close(self) -> None:
+        if self._live:
+            self._live.remove_task(self._id)
+
+
+@contextmanager
+def progress() -> Iterator[None]:
+    """Live bars for every ``task`` inside, where there is a terminal."""
+    if _live or settings.quiet or not is_terminal():
+        yield
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("ETA"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[facts]}"),
+    )
+    bars = Progress(*columns, console=Console(file=sys.stderr), transient=True, redirect_stdout=False)
+    _live.append(bars)
+    try:
+        with bars:
+            yield
+    finally:
+        _live.pop()
+
+
+@contextmanager
+def task(title: str, total: int) -> Iterator[Task]:
+    """A bar with an ETA, or lines now and then."""
+    with progress():
+        one = Task(title, total, None if settings.quiet or not _live else _live[-1])
+        try:
+            yield one
+        finally:
+            one.close()
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them: 8 s, 3 min 20 s, 2 h 05 min."""
+    whole = round(seconds)
+    if whole < 100:
+        return f"{whole} s"
+    if whole < 6000:
+        return f"{whole // 60} min {whole % 60:02} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02} min"
+
+
+def _cell(cell: object) -> str:
+    return f"{cell:.4f}" if isinstance(cell, float) else str(cell)

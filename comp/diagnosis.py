@@ -1,0 +1,91 @@
+"""What `comp doctor` finds out about this machine."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import platform
+import shutil
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from comp import __version__, registry
+from comp.workspace import Workspace
+
+PACKAGES = ("torch", "torchvision", "timm", "accelerate", "albumentations", "opencv-python-headless", "pandas", "scikit-learn", "safetensors")
+LOW_DISK = 5e9
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """Facts by name, the same as lines, and what does not work."""
+
+    facts: dict[str, Any]
+    lines: list[str]
+    problems: list[str]
+
+
+def diagnose(workspace: Workspace) -> Diagnosis:
+    """Looks at versions, imports, devices, disk, weights and data; changes nothing."""
+    problems: list[str] = []
+    versions = {name: _version(name) for name in PACKAGES}
+    problems += [f"{name} is not installed: pip install imgcomp" for name, found in versions.items() if found is None]
+    problems += _import_problems()
+    devices = _devices()
+    free = shutil.disk_usage(workspace.root).free
+    if free < LOW_DISK:
+        problems.append(f"only {free / 1e9:.1f} GB free in {workspace.root}")
+    if not os.access(workspace.root, os.W_OK):
+        problems.append(f"{workspace.root} is not writable")
+    weights = [str(folder) for folder in workspace.weight_folders() if folder.is_dir()]
+    data = [slug for slug, c in registry.competitions(workspace).items() if c.has_data(workspace.raw(slug))]
+    facts: dict[str, Any] = {
+        "comp": __version__,
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "versions": versions,
+        "devices": devices,
+        "workspace": str(workspace.root),
+        "free_gb": round(free / 1e9, 1),
+        "weight_folders": weights,
+        "competitions_with_data": data,
+    }
+    lines = [
+        f"comp {__version__}, Python {facts['python']}, {facts['system']}, {facts['cores']} cores",
+        "packages: " + ", ".join(f"{name} {found or 'MISSING'}" for name, found in versions.items()),
+        "devices: " + ", ".join(devices),
+        f"workspace: {workspace.root}, {free / 1e9:.1f} GB free",
+        "weights: " + (", ".join(weights) or "from timm's hub when they are first needed"),
+        "data: " + (", ".join(data) or "none yet"),
+    ]
+    return Diagnosis(facts, lines, problems)
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _import_problems() -> list[str]:
+    problems = []
+    for name in ("torch", "torchvision", "timm", "cv2"):
+        try:
+            importlib.import_module(name)
+        except Exception as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            hint = "; torch and torchvision come from different builds: reinstall both together with pip" if "nms" in reason else ""
+            problems.append(f"{name} does not import: {reason}{hint}")
+    return problems
+
+
+def _devices() -> list[str]:
+    try:
+        import torch
+    except Exception:  # said among the problems
+        return ["cpu"]
+    found = [f"cuda:{i} {torch.cuda.get_device_name(i)}" for i in range(torch.cuda.device_count())]
+    return [*found, *(["mps"] if torch.backends.mps.is_available() else []), "cpu"]

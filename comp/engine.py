@@ -1,0 +1,75 @@
+"""The steps of a run that need torch: the plan, the folds, the test predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from comp import console
+from comp.competition import Competition
+from comp.folds import Folds
+from comp.inference.predict import predict
+from comp.manifest import Manifest
+from comp.predictions import Predictions, join
+from comp.recipe import Recipe
+from comp.survey import Survey
+from comp.training.device import resolve_device
+from comp.training.fold import FoldResult, Plan
+from comp.training.loop import new_net
+from comp.training.model import resolve
+from comp.training.probe import frozen_features
+from comp.training.run_fold import read_fold, run_fold
+from comp.training.transforms import TrainTransform
+from comp.workspace import Workspace
+
+
+def prepare(
+    competition: Competition, found: Survey, wanted: Recipe, workspace: Workspace, reduce: Callable[[Manifest, Folds], Manifest] | None
+) -> Plan:
+    """Resolves the recipe on this machine and builds the model once, so that mistakes show before a run folder is made."""
+    assert found.folds is not None, "the gate lets no run pass without folds"
+    recipe = resolve_device(wanted)
+    part, preprocess, weights = resolve(recipe.model, recipe.mode, workspace.weight_folders())
+    recipe = recipe.model_copy(update={"model": part})
+    TrainTransform(recipe.transform, preprocess)
+    manifest = found.evidence.manifest
+    plan = Plan(
+        slug=competition.slug,
+        recipe=recipe,
+        preprocess=preprocess,
+        weights=weights,
+        manifest=reduce(manifest, found.folds) if reduce else manifest,
+        labels=found.evidence.labels,
+        folds=found.folds,
+        metric=competition.metric,
+        source=found.source,
+        folder=workspace.runs,
+    )
+    new_net(plan, 0)
+    return plan
+
+
+def train_folds(plan: Plan) -> tuple[list[FoldResult], Predictions]:
+    """All K folds, finished ones read back; their OOF rows as one, in the manifest's order."""
+    results: list[FoldResult] = []
+    todo = [k for k in range(plan.folds.k) if not (plan.fold_folder(k) / "result.json").is_file()]
+    with console.progress():
+        features = frozen_features(plan) if plan.recipe.mode == "probe" and todo else None
+        with console.task("folds", plan.folds.k) as bar:
+            for k in range(plan.folds.k):
+                results.append(run_fold(plan, k, features) if k in todo else read_fold(plan.fold_folder(k), k))
+                bar.advance()
+                one = results[-1]
+                console.say(f"  fold {k}: {plan.metric.name} {one.score:.4f} on {one.rows} held-out rows, {console.duration(one.seconds)}")
+    oof = join([r.oof for r in results], list(plan.manifest.train["id"]))
+    oof.save(plan.folder / "oof.npz")
+    return results, oof
+
+
+def predict_test(plan: Plan) -> Predictions:
+    """The mean of all folds and views on the test rows."""
+    test = plan.manifest.test
+    folders = [plan.fold_folder(k) for k in range(plan.folds.k)]
+    with console.progress():
+        found = predict(folders, plan.source, list(test["id"]), list(test["path"]), plan.recipe, plan.manifest.fingerprint("test"))
+    found.save(plan.folder / "test.npz")
+    return found

@@ -1,0 +1,114 @@
+"""Every error that a user can cause, and the exit code each one ends with.
+
+CompError                      rule, value, remedy
+├── InputError          (2)    wrong usage, configuration or input
+│   ├── UnknownName            no competition, model, metric, view, run of that name
+│   ├── RecipeError            a recipe or competition.toml with mistakes, all of them
+│   ├── RawDataError           the raw folder is missing, empty, or of another competition
+│   ├── WeightsError           weights that cannot be found, read, or do not fit
+│   └── ImageError             an image that cannot be decoded
+└── Refusal             (1)    the input was understood, and the answer is no
+    ├── CheckFailed            the gate found errors
+    ├── InvalidSubmission      a submission that does not answer its template
+    └── TrainingFailed         a loss that is not a number, a fold that cannot be fitted
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class CompError(Exception):
+    """A user's mistake or a refusal, told in one line each of rule, value and remedy.
+
+    Parameters
+    ----------
+    rule : str
+        What must hold.
+    value : str
+        What was found instead.
+    remedy : str
+        What to do next; names a command where one helps.
+    """
+
+    exit_code = 2
+
+    def __init__(self, rule: str, value: str = "", remedy: str = "") -> None:
+        super().__init__(rule)
+        self.rule = rule
+        self.value = value
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return " · ".join(part for part in (self.rule, self.value, self.remedy) if part)
+
+    def as_json(self) -> dict[str, str | int]:
+        """The error as the one JSON document that a failing ``--json`` command prints."""
+        return {
+            "kind": type(self).__name__,
+            "rule": self.rule,
+            "value": self.value,
+            "remedy": self.remedy,
+            "exit_code": self.exit_code,
+        }
+
+
+class InputError(CompError):
+    """Wrong usage, configuration or input."""
+
+
+class UnknownName(InputError):
+    """A name that is not in a registry; the value lists near misses, then what exists."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str], remedy: str = "") -> None:
+        known = sorted(known)
+        near = near_names(name, known)
+        if near:
+            hint = f"did you mean {' or '.join(near)}?"
+        elif known and len(known) <= 20:
+            hint = f"there is: {', '.join(known)}"
+        else:
+            hint = f"{len(known)} are known, none like it"
+        super().__init__(f"unknown {kind}", f"{name!r}: {hint}", remedy)
+        self.near = near
+
+
+class RecipeError(InputError):
+    """A recipe or a competition.toml with mistakes; the value has one line for each."""
+
+
+class RawDataError(InputError):
+    """The raw folder is missing, empty, or not in the layout of its competition."""
+
+
+class WeightsError(InputError):
+    """Weights that cannot be found, read, or do not fit the model."""
+
+
+class ImageError(InputError):
+    """An image that cannot be decoded in full."""
+
+
+class Refusal(CompError):
+    """The input was understood, and the answer is no."""
+
+    exit_code = 1
+
+
+class CheckFailed(Refusal):
+    """The gate found error-level findings."""
+
+
+class InvalidSubmission(Refusal):
+    """A submission that does not answer its template."""
+
+
+class TrainingFailed(Refusal):
+    """Training cannot go on: a loss that is not a number, a fold that failed."""
+
+
+def near_names(name: str, known: Iterable[str], limit: int = 3) -> list[str]:
+    """Up to ``limit`` names of ``known`` that look like ``name``, most alike first."""
+    lowered = {k.lower(): k for k in known}
+    return [lowered[m] for m in difflib.get_close_matches(name.lower(), lowered, n=limit, cutoff=0.6)]

@@ -1,0 +1,160 @@
+"""Stratified folds over groups: every group in one fold, classes as even as the groups allow."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from comp.errors import InputError
+from comp.manifest import Manifest
+from comp.tables import read_table
+from comp.workspace import read_json, write_json, write_text
+
+
+@dataclass(frozen=True)
+class Folds:
+    """The fold of every train sample.
+
+    ``fold`` is int64 (N,), 0 … K-1, beside ``ids`` (N,); -1 marks a row that only ever trains.
+    ``fingerprint`` is the manifest's SHA-256 of the train rows they were made for.
+    """
+
+    ids: tuple[str, ...]
+    fold: NDArray[np.int64]
+    k: int
+    fold_seed: int
+    fingerprint: str
+
+    def of(self, ids: pd.Series) -> NDArray[np.int64]:
+        """The folds of other rows, joined by id; InputError for an id that has none."""
+        known = dict(zip(self.ids, self.fold.tolist(), strict=True))
+        missing = [i for i in ids if i not in known]
+        if missing:
+            value = f"{len(missing)} train ids have none, first {missing[0]!r}"
+            raise InputError("every train sample needs a fold", value, "make the folds again, or bring others with --folds FILE")
+        return np.array([known[i] for i in ids], dtype=np.int64)
+
+    def to_csv(self) -> str:
+        frame = pd.DataFrame({"id": list(self.ids), "fold": self.fold})
+        return str(frame.to_csv(index=False, lineterminator="\n"))
+
+    def save(self, path: Path) -> None:
+        """Writes ``path`` (id,fold) and a JSON of the same name that says what the folds were made for."""
+        facts = {"k": self.k, "fold_seed": self.fold_seed, "train_sha256": self.fingerprint}
+        write_text(path, self.to_csv())
+        write_json(path.with_suffix(".json"), facts)
+
+    @classmethod
+    def load(cls, path: Path) -> Folds:
+        """Reads folds that ``save`` wrote."""
+        facts = read_json(path.with_suffix(".json"))
+        ids, fold = _read_id_fold(path)
+        return cls(ids, fold, int(facts["k"]), int(facts["fold_seed"]), str(facts["train_sha256"]))
+
+    @classmethod
+    def brought(cls, path: Path, manifest: Manifest) -> Folds:
+        """Folds made elsewhere: a CSV with the columns id and fold, numbered from 0 or 1.
+
+        Raises
+        ------
+        InputError
+            If an id comes twice, a train sample has no fold, or fewer than two folds are named.
+        """
+        ids, fold = _read_id_fold(path)
+        if len(set(ids)) != len(ids):
+            raise InputError("an id has one fold", f"{path} names an id twice", "drop the doubled rows")
+        used = sorted(set(fold.tolist()))
+        if len(used) < 2 or used != list(range(used[0], used[0] + len(used))) or used[0] not in (0, 1):
+            raise InputError("folds are numbered 0…K-1 or 1…K, two or more", f"{path} has {used[:8]}", "number them so")
+        folds = cls(ids, fold - used[0], len(used), -1, manifest.fingerprint("train"))
+        order = manifest.train["id"]
+        return cls(tuple(order), folds.of(order), folds.k, -1, folds.fingerprint)
+
+
+def make_folds(manifest: Manifest, k: int, fold_seed: int = 0) -> Folds:
+    """K folds over the train rows, stratified by label, with groups kept whole.
+
+    Groups are taken from large to small, equal ones in the order of a seeded SHA-256 of their smallest id, and
+    each goes to the fold where its classes are rarest. The result depends on ids, labels, groups, K and the
+    seed alone: not on row order, and on no random state.
+
+    Parameters
+    ----------
+    manifest : Manifest
+    k : int
+        2 … N.
+    fold_seed : int
+
+    Raises
+    ------
+    InputError
+        If k is below 2 or above the number of groups.
+    """
+    train = manifest.train
+    if k < 2:
+        raise InputError("--folds takes 2 or more", f"got {k}", "5 is the usual number")
+    groups = group_names(train)
+    members: dict[str, list[int]] = {}
+    for row, group in enumerate(groups):
+        members.setdefault(group, []).append(row)
+    if k > len(members):
+        value = f"{k} folds of {len(members)} {'samples' if len(members) == len(train) else 'groups'}"
+        raise InputError("there cannot be more folds than samples to hold out", value, "choose a smaller --folds")
+    ids = train["id"].to_numpy()
+    labels = pd.factorize(train["label"], sort=True)[0]
+    keys = {g: _hash(fold_seed, min(ids[rows])) for g, rows in members.items()}
+    order = sorted(members, key=lambda g: (-len(members[g]), keys[g]))
+    fold = _deal([np.array(members[g]) for g in order], labels, k)
+    return Folds(tuple(ids), fold, k, fold_seed, manifest.fingerprint("train"))
+
+
+def group_names(train: pd.DataFrame) -> list[str]:
+    """The group of each row: its group, else its parent's chain, else itself.
+
+    A parent that is itself a row joins that row's group.
+    """
+    parent = dict(zip(train["id"], train["parent"], strict=True))
+    declared = dict(zip(train["id"], train["group"], strict=True))
+    names = []
+    for sample in train["id"]:
+        seen = {sample}
+        while parent.get(sample) and parent[sample] not in seen:
+            sample = parent[sample]
+            seen.add(sample)
+        names.append(f"g:{declared[sample]}" if declared.get(sample) else f"s:{sample}")
+    return names
+
+
+def _deal(groups: list[NDArray[np.int64]], labels: NDArray[np.int64], k: int) -> NDArray[np.int64]:
+    """Deals groups (arrays of row numbers) to k folds; returns the fold of each row."""
+    classes = int(labels.max()) + 1
+    share = 1.0 / np.maximum(np.bincount(labels, minlength=classes), 1)
+    count = np.zeros((k, classes))
+    total = np.zeros(k)
+    fold = np.empty(len(labels), dtype=np.int64)
+    for rows in groups:
+        kinds, n = np.unique(labels[rows], return_counts=True) if len(rows) > 1 else (labels[rows], np.ones(1))
+        crowding = (count[:, kinds] * (n * share[kinds])).sum(axis=1)
+        best = int(np.lexsort((total, np.round(crowding, 12)))[0])  # lexsort is stable: the lower fold wins a tie
+        fold[rows] = best
+        count[best, kinds] += n
+        total[best] += len(rows)
+    return fold
+
+
+def _hash(seed: int, text: str) -> bytes:
+    return hashlib.sha256(f"{seed}\x1f{text}".encode("utf-8", "surrogatepass")).digest()
+
+
+def _read_id_fold(path: Path) -> tuple[tuple[str, ...], NDArray[np.int64]]:
+    table = read_table(path)
+    numbers = table.column("fold")
+    wrong = [n for n in numbers if not n.strip().lstrip("-").isdigit()]
+    if wrong:
+        raise InputError("a fold is a whole number", f"{path} has {wrong[0]!r}", "correct the column")
+    return tuple(table.column("id")), np.array([int(n) for n in numbers], dtype=np.int64)

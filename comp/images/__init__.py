@@ -1,0 +1,1 @@
+"""Image files: where they lie, decoding, fingerprints."""

@@ -1,0 +1,115 @@
+"""Decoding, strict and exact: whole images only, EXIF orientation applied, always RGB uint8 (H, W, 3)."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from pathlib import PurePosixPath
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from comp.errors import ImageError
+from comp.images.source import ImageSource
+
+cv2.setNumThreads(0)  # decoding runs in threads of ours; OpenCV's own would fight them
+
+Pixels = NDArray[np.uint8]
+_END_OF_JPEG = b"\xff\xd9"
+
+
+def decode(content: bytes, name: str) -> Pixels:
+    """Decodes an encoded image.
+
+    Plain JPEGs that end with their end marker go through OpenCV, 1.6 times as fast as Pillow with the same
+    pixels; everything else (and every JPEG that might be cut off, which OpenCV fills with grey without a
+    word) goes through Pillow, which refuses it.
+
+    Parameters
+    ----------
+    content : bytes
+        The file.
+    name : str
+        Its path, for the error.
+
+    Returns
+    -------
+    uint8 array (H, W, 3), RGB
+
+    Raises
+    ------
+    ImageError
+        Empty, not an image, or cut off.
+    """
+    if not content:
+        raise _unreadable(name, "zero bytes")
+    if content[:3] == b"\xff\xd8\xff" and _END_OF_JPEG in content[-64:]:
+        pixels = _decode_plain_jpeg(content)
+        if pixels is not None:
+            return pixels
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # EXIF and palette complaints do not change the pixels
+            with Image.open(io.BytesIO(content)) as image:
+                return _to_rgb(image)
+    except Image.DecompressionBombError as error:
+        raise _unreadable(name, "too many pixels to be a picture") from error
+    except Exception as error:  # Pillow's decoders raise many kinds for one cause: bytes that are no whole image
+        raise _unreadable(name, _reason(content, error)) from error
+
+
+def _decode_plain_jpeg(content: bytes) -> Pixels | None:
+    """RGB pixels of a grey or RGB JPEG; None where only Pillow knows what to do."""
+    try:
+        with Image.open(io.BytesIO(content)) as header:
+            if header.format != "JPEG" or header.mode not in ("RGB", "L"):
+                return None
+            width, height = header.size
+            if header.getexif().get(0x0112, 1) != 1:
+                return None
+    except Exception:  # an odd header: let the strict path judge it
+        return None
+    pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    if pixels is None or pixels.shape[:2] != (height, width):
+        return None
+    return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+
+
+def _to_rgb(image: Image.Image) -> Pixels:
+    image.load()
+    upright = ImageOps.exif_transpose(image)
+    if upright.mode.startswith(("I", "F")):  # 16-bit and float greyscale: Pillow's convert would clip it to white
+        values = np.asarray(upright, dtype=np.float64)
+        top = 65535.0 if values.max() > 255 else 255.0
+        grey = np.clip(values / top * 255.0 + 0.5, 0, 255).astype(np.uint8)
+        return np.repeat(grey[:, :, None], 3, axis=2)
+    if upright.mode == "P" and "transparency" in upright.info:
+        upright = upright.convert("RGBA")
+    return np.array(upright.convert("RGB"), dtype=np.uint8)
+
+
+def _reason(content: bytes, error: Exception) -> str:
+    if isinstance(error, Image.UnidentifiedImageError):
+        return f"{len(content):,} bytes that are not an image"
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
+def _unreadable(name: str, reason: str) -> ImageError:
+    return ImageError(
+        "every image must decode in full",
+        f"{name}: {reason}",
+        "replace the file, or take its row out; `comp check` lists all such files",
+    )
+
+
+def load_pixels(source: ImageSource, path: str) -> Pixels:
+    """One image as RGB uint8 (H, W, 3), from wherever its path points."""
+    content = source.load(path)
+    return decode(content, path) if isinstance(content, bytes) else content
+
+
+def suffix_of(path: str) -> str:
+    """The lower-case suffix of a manifest path, ``""`` for a row of an array."""
+    return PurePosixPath(path).suffix.lower() if "#" not in path else ""

@@ -1,0 +1,95 @@
+"""How a picture of any size becomes the square that a network reads."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Pixels = NDArray[np.uint8]
+
+_INTERPOLATION = {
+    "nearest": cv2.INTER_NEAREST,
+    "bilinear": cv2.INTER_LINEAR,
+    "bicubic": cv2.INTER_CUBIC,
+    "lanczos": cv2.INTER_LANCZOS4,
+}
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """A model's own preprocessing; it travels in the checkpoint, and prediction accepts no other.
+
+    ``size`` is the side in pixels; ``mean`` and ``std`` are per channel (R, G, B) of values 0 … 1; ``fit`` is
+    "crop" (shorter side to size / crop_pct, then the centre), "squash" (both sides to size) or "pad" (longer
+    side to size, the rest filled with the mean).
+    """
+
+    size: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    interpolation: str = "bilinear"
+    fit: str = "crop"
+    crop_pct: float = 1.0
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, table: dict[str, Any]) -> Preprocess:
+        mean, std = (tuple(float(v) for v in table[key]) for key in ("mean", "std"))
+        return cls(**{**table, "mean": mean, "std": std})
+
+
+def fit(pixels: Pixels, preprocess: Preprocess, room: bool = False) -> Pixels:
+    """Fits a picture to the square of its network.
+
+    Shrinking averages over areas (OpenCV's INTER_AREA), so that nothing aliases; growing interpolates as named.
+
+    Parameters
+    ----------
+    pixels : uint8 array (H, W, 3)
+    preprocess : Preprocess
+    room : bool
+        Leave the margin that "crop" would cut away (training crops it at random).
+
+    Returns
+    -------
+    uint8 array (S, S, 3); with ``room``, both sides are S / crop_pct
+    """
+    height, width = pixels.shape[:2]
+    size = preprocess.size
+    if preprocess.fit == "squash":
+        return _resize(pixels, size, size, preprocess.interpolation)
+    if preprocess.fit == "pad":
+        scale = size / max(height, width)
+        small = _resize(pixels, max(1, round(height * scale)), max(1, round(width * scale)), preprocess.interpolation)
+        return _pad(small, size, preprocess.mean)
+    side = round(size / preprocess.crop_pct)
+    scale = side / min(height, width)
+    large = _resize(pixels, max(side, round(height * scale)), max(side, round(width * scale)), preprocess.interpolation)
+    return _centre(large, side if room else size)
+
+
+def _resize(pixels: Pixels, height: int, width: int, interpolation: str) -> Pixels:
+    if pixels.shape[:2] == (height, width):
+        return pixels
+    shrinks = height < pixels.shape[0] or width < pixels.shape[1]
+    code = cv2.INTER_AREA if shrinks and interpolation != "nearest" else _INTERPOLATION[interpolation]
+    return np.asarray(cv2.resize(pixels, (width, height), interpolation=code), dtype=np.uint8)
+
+
+def _centre(pixels: Pixels, side: int) -> Pixels:
+    top, left = (pixels.shape[0] - side) // 2, (pixels.shape[1] - side) // 2
+    return pixels[top : top + side, left : left + side]
+
+
+def _pad(pixels: Pixels, size: int, mean: tuple[float, float, float]) -> Pixels:
+    square = np.empty((size, size, 3), dtype=np.uint8)
+    square[:] = np.round(np.array(mean) * 255).astype(np.uint8)
+    top, left = (size - pixels.shape[0]) // 2, (size - pixels.shape[1]) // 2
+    square[top : top + pixels.shape[0], left : left + pixels.shape[1]] = pixels
+    return square

@@ -1,0 +1,1 @@
+"""Views, and predictions of rows by checkpoints."""

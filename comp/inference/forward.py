@@ -1,0 +1,76 @@
+"""The forward pass over rows and views: the one path for validation, OOF and test predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from comp.images.fit import Preprocess
+from comp.images.pixels import FittedPixels
+from comp.inference.views import view
+from comp.recipe import Recipe
+from comp.training.batches import batches
+from comp.training.model import normalise
+
+Probs = NDArray[np.float64]
+_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+BATCH = 64
+
+
+def outputs(
+    net: nn.Module,
+    pool: ThreadPoolExecutor,
+    pixels: FittedPixels,
+    rows: NDArray[np.int64],
+    views: list[str],
+    recipe: Recipe,
+    device: Any,
+    advance: Callable[[int], None] = lambda n: None,
+) -> dict[str, NDArray[np.float32]]:
+    """What the network gives for rows (R,) under each view: float32 (R, D), by view name.
+
+    The network must be in eval mode and on ``device``. Each batch is decoded once for all views.
+    """
+    found: dict[str, list[torch.Tensor]] = {name: [] for name in views}
+    preprocess: Preprocess = pixels.preprocess
+    half = _DTYPES.get(recipe.precision)
+    with torch.inference_mode(), torch.autocast(torch.device(device).type, dtype=half, enabled=half is not None):
+        for part, images in batches(pool, rows, BATCH, preprocess.size, pixels.__getitem__):
+            x = normalise(images.to(device, non_blocking=True), preprocess)  # (B, 3, S, S)
+            for name in views:
+                found[name].append(net(view(name, x)).float().cpu())
+            advance(len(part))
+    return {name: torch.cat(parts).numpy() if parts else np.zeros((0, 0), np.float32) for name, parts in found.items()}
+
+
+def probabilities(
+    net: nn.Module,
+    pool: ThreadPoolExecutor,
+    pixels: FittedPixels,
+    rows: NDArray[np.int64],
+    views: list[str],
+    recipe: Recipe,
+    device: Any,
+    advance: Callable[[int], None] = lambda n: None,
+) -> dict[str, Probs]:
+    """Softmax probabilities float64 (R, C) of rows, by view."""
+    logits = outputs(net, pool, pixels, rows, views, recipe, device, advance)
+    return {name: softmax(values) for name, values in logits.items()}
+
+
+def softmax(logits: NDArray[np.float32]) -> Probs:
+    """Probabilities of logits (N, C), in float64."""
+    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
+    powers = np.exp(shifted)
+    return np.asarray(powers / powers.sum(axis=1, keepdims=True), dtype=np.float64)
+
+
+def mean_of_views(by_view: dict[str, Probs]) -> Probs:
+    """The arithmetic mean over views, after softmax."""
+    return np.mean(np.stack(list(by_view.values())), axis=0)

@@ -1,0 +1,120 @@
+"""The manifest: the table of samples, one row each, in the order of the source."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+
+from comp.errors import InputError
+
+COLUMNS = ("id", "path", "split", "label", "group", "parent")
+SPLITS = ("train", "extra", "test")
+IGNORED_FILES = {".ds_store", "thumbs.db", "desktop.ini", "__macosx"}
+IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
+
+
+class Sample(NamedTuple):
+    """One row of a manifest; an absent label, group or parent is the empty string."""
+
+    id: str
+    path: str
+    split: str
+    label: str = ""
+    group: str = ""
+    parent: str = ""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The table of samples of a competition.
+
+    ``table`` has the columns ``id path split label group parent``, all strings; ``path`` is relative to the
+    raw folder, or names a row of an array (``train#17``) or a member of an archive (``train.zip#dog/1.jpg``).
+    ``notes`` are facts of reading that people should see (files ignored, an encoding found).
+    """
+
+    table: pd.DataFrame
+    notes: tuple[str, ...] = field(default=())
+
+    @classmethod
+    def from_samples(cls, samples: Iterable[Sample], notes: Sequence[str] = ()) -> Manifest:
+        table = pd.DataFrame(list(samples), columns=list(COLUMNS), dtype="object")
+        return cls(table, tuple(notes))
+
+    @classmethod
+    def read_csv(cls, path: Path) -> Manifest:
+        """Reads a manifest that `comp` or a person wrote: columns id, path, split, and label, group, parent if any."""
+        try:
+            table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig").astype("object")
+        except (OSError, ValueError) as error:
+            raise InputError("the manifest must be a CSV file", f"{path}: {error}", "write columns id,path,split,label") from error
+        missing = [c for c in ("id", "path", "split", "label") if c not in table]
+        if missing:
+            raise InputError(
+                "a manifest needs the columns id, path, split, label",
+                f"{path} lacks {', '.join(missing)}; it has {', '.join(map(str, table.columns))}",
+                "rename its columns",
+            )
+        for column in COLUMNS:
+            if column not in table:
+                table[column] = ""
+        wrong = sorted(set(table["split"]) - set(SPLITS))
+        if wrong:
+            raise InputError("split is train, extra or test", f"{path} has {wrong[:3]}", "correct the column")
+        return cls(table[list(COLUMNS)])
+
+    def to_csv(self) -> str:
+        return str(self.table.to_csv(index=False, lineterminator="\n"))
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    @cached_property
+    def train(self) -> pd.DataFrame:
+        """The labelled rows that get folds, numbered from 0."""
+        return self.table[self.table["split"] == "train"].reset_index(drop=True)
+
+    @cached_property
+    def extra(self) -> pd.DataFrame:
+        """The labelled rows that only ever train."""
+        return self.table[self.table["split"] == "extra"].reset_index(drop=True)
+
+    @cached_property
+    def test(self) -> pd.DataFrame:
+        """The rows to predict."""
+        return self.table[self.table["split"] == "test"].reset_index(drop=True)
+
+    def fingerprint(self, split: str) -> str:
+        """SHA-256 over the ids, labels, groups and parents of a split, whatever the row order."""
+        rows = self.table[self.table["split"] == split]
+        lines = sorted("\x1f".join(map(str, r)) for r in rows[["id", "label", "group", "parent"]].itertuples(index=False))
+        return hashlib.sha256("\x1e".join(lines).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def natural_key(name: str) -> tuple[tuple[int, int | str], ...]:
+    """Sort key under which ``img2`` comes before ``img10``.
+
+    Numbers compare as numbers and text as NFC text; names that differ only in leading zeros fall back on text.
+    """
+    parts = re.split(r"(\d+)", unicodedata.normalize("NFC", name))
+    key: list[tuple[int, int | str]] = [(0, int(p)) if p.isdecimal() else (1, p) for p in parts if p]
+    return (*key, (2, name))
+
+
+def is_image_name(name: str) -> bool:
+    """Whether a file name has an image's suffix, in either case."""
+    return Path(name).suffix.lower() in IMAGE_SUFFIXES
+
+
+def is_ignored(path: str) -> bool:
+    """Whether a path is an operating system's litter: .DS_Store, Thumbs.db, desktop.ini, __MACOSX, ``._`` twins."""
+    parts = path.replace("\\", "/").split("/")
+    return any(p.lower() in IGNORED_FILES for p in parts) or parts[-1].startswith("._")

@@ -1,0 +1,154 @@
+"""Run folders and their records."""
+
+from __future__ import annotations
+
+import os
+import platform
+import secrets
+import sys
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from comp import __version__
+from comp.errors import InputError, Refusal, UnknownName
+from comp.workspace import Workspace, make_folder, read_json, write_json
+
+if TYPE_CHECKING:
+    from comp.checks.evidence import Evidence
+    from comp.competition import CompetitionFacts
+    from comp.manifest import Manifest
+    from comp.recipe import Recipe
+
+RECORD = "record.json"
+STARTED = "started.json"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder; ``record`` is empty while the run is not finished."""
+
+    folder: Path
+    started: dict[str, Any]
+    record: dict[str, Any]
+
+    @property
+    def id(self) -> str:
+        return self.folder.name
+
+    @property
+    def slug(self) -> str:
+        return str(self.started.get("slug", ""))
+
+    @property
+    def state(self) -> str:
+        return "done" if self.record else "unfinished"
+
+    @property
+    def marks(self) -> list[str]:
+        """Why a run is no full one: quick, sample, partial."""
+        return list(self.started.get("marks", []))
+
+    def summary(self) -> dict[str, Any]:
+        """The line of this run in ``comp runs``."""
+        return {
+            "run": self.id,
+            "slug": self.slug,
+            "state": self.state,
+            "marks": self.marks,
+            "mode": self.started.get("mode"),
+            "model": self.started.get("model"),
+            "folds": self.started.get("folds"),
+            "metric": self.record.get("metric", self.started.get("metric")),
+            "oof": self.record.get("oof", {}).get("score"),
+            "submission": self.record.get("submission"),
+        }
+
+
+def new_run(workspace: Workspace, started: dict[str, Any]) -> Run:
+    """Makes a run folder, ``<yyyymmdd-hhmmss>-<4 hex>``, and writes down what was started.
+
+    Raises
+    ------
+    InputError
+        If the folder cannot be made or written to.
+    """
+    make_folder(workspace.runs)
+    while True:
+        folder = workspace.runs / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+        try:
+            os.mkdir(folder)
+            break
+        except FileExistsError:
+            continue
+    write_json(folder / STARTED, started)
+    return Run(folder, started, {})
+
+
+def facts(competition: CompetitionFacts, evidence: Evidence, recipe: Recipe, marks: list[str]) -> dict[str, Any]:
+    """What is written down when a run starts: enough to know it, find its data and resume it."""
+    import torch
+
+    return {
+        "slug": competition.slug,
+        "started": _now(),
+        "command": sys.argv[1:],
+        "raw": str(evidence.raw),
+        "folds": evidence.k,
+        "mode": recipe.mode,
+        "model": recipe.model.name,
+        "metric": competition.metric,
+        "marks": marks,
+        "train_sha256": evidence.manifest.fingerprint("train"),
+        "test_sha256": evidence.manifest.fingerprint("test"),
+        "versions": {"comp": __version__, "torch": str(torch.__version__), "python": platform.python_version()},
+        "machine": f"{platform.system()} {platform.machine()}",
+    }
+
+
+def finish(one: Run, result: dict[str, Any]) -> None:
+    """Writes the record, after everything else: its presence says that the run is whole."""
+    write_json(one.folder / RECORD, {**result, "ended": _now()})
+
+
+def require_same_rows(one: Run, manifest: Manifest) -> None:
+    """Refuses to go on with a run whose rows are no longer those it began with."""
+    for split in ("train", "test"):
+        if manifest.fingerprint(split) != one.started.get(f"{split}_sha256"):
+            value = f"the {split} rows are no longer those that {one.id} began with"
+            raise Refusal("a resumed run needs the same rows", value, "restore the data, or start a new run")
+
+
+def all_runs(workspace: Workspace, slug: str | None = None) -> list[Run]:
+    """Every run, newest first; of one competition if asked."""
+    if not workspace.runs.is_dir():
+        return []
+    found = []
+    for folder in sorted(workspace.runs.iterdir(), reverse=True):
+        if (folder / STARTED).is_file():
+            record = read_json(folder / RECORD) if (folder / RECORD).is_file() else {}
+            found.append(Run(folder, read_json(folder / STARTED), record))
+    return [run for run in found if slug is None or run.slug == slug]
+
+
+def find_run(workspace: Workspace, name: str) -> Run:
+    """A run by its id, a prefix that fits one run, or ``latest``.
+
+    Raises
+    ------
+    UnknownName, InputError
+        If none fits, or several do.
+    """
+    runs = all_runs(workspace)
+    fitting = runs[:1] if name == "latest" else [run for run in runs if run.id == name] or [run for run in runs if run.id.startswith(name)]
+    if not fitting:
+        raise UnknownName("run", name, [run.id for run in runs], "`comp runs` shows them all")
+    if len(fitting) > 1:
+        value = f"{name!r} fits {', '.join(run.id for run in fitting[:4])}"
+        raise InputError("a prefix must fit one run", value, "write more of the id")
+    return fitting[0]
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

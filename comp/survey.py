@@ -1,0 +1,193 @@
+"""From a raw folder to checked folds: what `comp check` does, and what every run does first."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from comp import console, registry
+from comp.checks.evidence import Evidence, look_at_images
+from comp.checks.findings import Finding, counts, lower
+from comp.checks.gate import judge_data, judge_folds, require_known
+from comp.competition import Competition
+from comp.errors import InputError
+from comp.folds import Folds, make_folds
+from comp.images.source import ImageSource
+from comp.manifest import Manifest
+from comp.template import load_template
+from comp.workspace import Workspace, make_folder
+
+SAMPLE_MARK = ".comp-sample"
+
+
+@dataclass(frozen=True)
+class Survey:
+    """A raw folder, read and judged; ``folds`` is None where the data did not pass."""
+
+    evidence: Evidence
+    source: ImageSource
+    folds: Folds | None
+    findings: list[Finding]
+
+    @property
+    def status(self) -> str:
+        return "fail" if counts(self.findings)["error"] else "pass"
+
+    def as_json(self) -> dict[str, Any]:
+        """The document of ``comp check --json``."""
+        slug = self.evidence.competition.slug
+        return {"slug": slug, "status": self.status, "findings": [f.as_json() for f in self.findings], "stats": self.stats()}
+
+    @property
+    def is_sample(self) -> bool:
+        """Whether the raw folder was made up by ``comp data --sample``."""
+        return (self.evidence.raw / SAMPLE_MARK).is_file()
+
+    def stats(self) -> dict[str, Any]:
+        """Counts that people compare with what the competition's page says."""
+        manifest = self.evidence.manifest
+        per_class = manifest.train["label"].value_counts()
+        return {
+            "train": len(manifest.train),
+            "extra": len(manifest.extra),
+            "test": len(manifest.test),
+            "classes": len(self.evidence.labels),
+            "smallest_class": int(per_class.min()) if len(per_class) else 0,
+            "largest_class": int(per_class.max()) if len(per_class) else 0,
+            "folds": self.evidence.k,
+            "notes": list(manifest.notes),
+        }
+
+
+def check(
+    slug: str,
+    folds: int | str | Path = 5,
+    *,
+    workspace: str | Path | None = None,
+    data: str | Path | None = None,
+    manifest: str | Path | None = None,
+    allow: dict[str, str] | None = None,
+) -> Survey:
+    """The leakage and sanity check of a competition's raw folder; trains nothing.
+
+    Parameters are those of ``comp.run``. The result's ``status`` is "pass" or "fail", ``findings`` say why.
+    """
+    place = Workspace.find(workspace)
+    competition = registry.competition(slug, place)
+    raw = Path(data).expanduser().absolute() if data else place.raw(slug)
+    manifest_file = Path(manifest).expanduser() if manifest else None
+    return survey(competition, place, raw, folds=fold_count(folds), manifest_file=manifest_file, allow=allow)
+
+
+def survey(
+    competition: Competition,
+    workspace: Workspace,
+    raw: Path,
+    *,
+    folds: int | Path = 5,
+    fold_seed: int = 0,
+    manifest_file: Path | None = None,
+    allow: dict[str, str] | None = None,
+) -> Survey:
+    """Reads, looks at every image, judges, makes or reads the folds, and judges those.
+
+    Parameters
+    ----------
+    folds : int or Path
+        K, or a CSV of ``id,fold`` made elsewhere.
+    allow : dict
+        Checks to lower, with reasons, on top of the competition's own.
+
+    Raises
+    ------
+    InputError
+        For a raw folder in another layout, K below 2 or above N, or a check name that does not exist.
+    """
+    if isinstance(folds, int) and folds < 2:
+        raise InputError("--folds takes 2 or more", f"got {folds}", "5 is the usual number")
+    allowed = {**competition.facts.check.allow, **(allow or {})}
+    require_known(allowed)
+    evidence, source = gather(competition, raw, folds if isinstance(folds, int) else 2, manifest_file)
+    findings = judge_data(evidence)
+    made = None
+    if not any(f.severity == "error" for f in lower(findings, allowed)):
+        made = _folds(evidence, workspace, folds, fold_seed)
+        evidence = replace(evidence, folds=made, k=made.k)
+        findings += judge_folds(evidence)
+    return Survey(evidence, source, made, lower(findings, allowed))
+
+
+def gather(competition: Competition, raw: Path, k: int, manifest_file: Path | None = None) -> tuple[Evidence, ImageSource]:
+    """The evidence of a raw folder: manifest, label map, template, and one look at every image."""
+    if manifest_file is None:
+        manifest = competition.read(raw)
+    else:
+        competition.require_layout(raw)
+        manifest = Manifest.read_csv(manifest_file)
+    if k > len(manifest.train):
+        value = f"{k} folds of {len(manifest.train)} samples"
+        raise InputError("there cannot be more folds than samples to hold out", value, "choose a smaller --folds")
+    labels = competition.label_map(manifest)
+    template = load_template(competition, raw, manifest)
+    source = competition.source(raw)
+    paths = list(dict.fromkeys(manifest.table["path"]))
+    with console.task("looking at images", len(paths)) as bar:
+        images = look_at_images(source, paths, bar.advance)
+    return Evidence(competition, raw, manifest, labels, template, k, images), source
+
+
+def _folds(evidence: Evidence, workspace: Workspace, folds: int | Path, fold_seed: int) -> Folds:
+    """Folds of the workspace where there are some for these facts, else new ones, kept for the next run."""
+    if isinstance(folds, Path):
+        saved = folds.with_suffix(".json").is_file()  # written by a run: they know which rows they were made for
+        return Folds.load(folds) if saved else Folds.brought(folds, evidence.manifest)
+    sample = "sample-" if (evidence.raw / SAMPLE_MARK).is_file() else ""
+    kept = workspace.folds(evidence.competition.slug) / f"{sample}k{folds}-seed{fold_seed}.csv"
+    if kept.is_file():
+        return Folds.load(kept)
+    made = make_folds(evidence.manifest, folds, fold_seed)
+    made.save(kept)
+    return made
+
+
+def write_sample(competition: Competition, raw: Path, seed: int = 0) -> None:
+    """Writes the adapter's made-up raw folder and marks it as made up.
+
+    Raises
+    ------
+    InputError
+        If something is there already: real data is never mixed with made-up files.
+    """
+    if raw.is_dir() and any(raw.iterdir()):
+        raise InputError("a sample needs an empty folder", f"{raw} holds files", "name another with --data DIR")
+    make_folder(raw)
+    competition.adapter.sample(raw, seed)
+    (raw / SAMPLE_MARK).write_text("made up by comp data --sample\n")
+
+
+def fold_count(folds: int | str | Path) -> int | Path:
+    """K, or the path of a fold file."""
+    if isinstance(folds, int):
+        return folds
+    text = str(folds)
+    return int(text) if text.lstrip("+-").isdigit() else Path(text).expanduser()
+
+
+def show_findings(found: Survey) -> None:
+    """Errors and warnings, a line each, and the line of counts."""
+    for f in found.findings:
+        if f.severity != "info":
+            console.say(f"  {f.severity}: {f.check}: {f.message}" + (f" (allowed: {f.allowed})" if f.allowed else ""))
+    show_counts(found)
+
+
+def show_counts(found: Survey) -> None:
+    """What was read, and how many findings there are."""
+    for note in found.evidence.manifest.notes:
+        console.say(f"  note: {note}")
+    stats, n = found.stats(), counts(found.findings)
+    console.say(
+        f"  {stats['train']:,} train, {stats['test']:,} test, {stats['classes']} classes; "
+        f"checks: {n['error']} errors, {n['warning']} warnings"
+    )

@@ -1,0 +1,1 @@
+"""Training: a fold is a function of files and values that writes only into its own folder."""

@@ -1,0 +1,134 @@
+"""Checkpoints: safetensors, and a JSON sidecar with everything that prediction needs and accepts."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load, save
+from torch import Tensor
+
+from comp import __version__
+from comp.errors import WeightsError
+from comp.images.fit import Preprocess
+from comp.labels import LabelMap
+from comp.recipe import ModelPart
+from comp.training.model import Net, build
+from comp.workspace import read_json, write_bytes, write_json
+
+
+@dataclass(frozen=True)
+class Sidecar:
+    """What a checkpoint knows about itself.
+
+    ``weights_sha256`` ties it to its tensors; ``backbone_sha256`` is equal for checkpoints that share a frozen
+    backbone; ``train_sha256`` is the fingerprint of the rows it was fitted among.
+    """
+
+    slug: str
+    fold: int
+    model: ModelPart
+    labels: LabelMap
+    preprocess: Preprocess
+    precision: str
+    weights_sha256: str
+    backbone_sha256: str
+    train_sha256: str
+    versions: dict[str, str]
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "slug": self.slug,
+            "fold": self.fold,
+            "model": self.model.model_dump(mode="json", exclude_none=True),
+            "classes": list(self.labels.names),
+            "preprocess": self.preprocess.as_json(),
+            "precision": self.precision,
+            "weights_sha256": self.weights_sha256,
+            "backbone_sha256": self.backbone_sha256,
+            "train_sha256": self.train_sha256,
+            "versions": self.versions,
+        }
+
+    @classmethod
+    def from_json(cls, table: dict[str, Any]) -> Sidecar:
+        return cls(
+            table["slug"],
+            int(table["fold"]),
+            ModelPart.model_validate(table["model"]),
+            LabelMap(table["classes"]),
+            Preprocess.from_json(table["preprocess"]),
+            table["precision"],
+            table["weights_sha256"],
+            table["backbone_sha256"],
+            table["train_sha256"],
+            table["versions"],
+        )
+
+
+def save_checkpoint(
+    folder: Path, net: Net, *, slug: str, fold: int, model: ModelPart, labels: LabelMap, preprocess: Preprocess, precision: str, train_sha256: str
+) -> Sidecar:
+    """Writes ``model.safetensors`` and then ``model.json`` into ``folder``; the sidecar last, as the sign that both are whole."""
+    tensors = {k: v.detach().cpu().contiguous() for k, v in net.state_dict().items()}
+    content = save(tensors)
+    import timm
+
+    sidecar = Sidecar(
+        slug,
+        fold,
+        model,
+        labels,
+        preprocess,
+        precision,
+        hashlib.sha256(content).hexdigest(),
+        hash_tensors({k: v for k, v in tensors.items() if k.startswith("backbone.")}),
+        train_sha256,
+        {"comp": __version__, "torch": str(torch.__version__), "timm": timm.__version__},
+    )
+    write_bytes(folder / "model.safetensors", content)
+    write_json(folder / "model.json", sidecar.as_json())
+    return sidecar
+
+
+def read_sidecar(folder: Path) -> Sidecar:
+    """The sidecar of a checkpoint; InputError if it is not whole."""
+    try:
+        return Sidecar.from_json(read_json(folder / "model.json"))
+    except (KeyError, TypeError, ValueError) as error:
+        raise WeightsError("a checkpoint needs its sidecar", f"{folder / 'model.json'}: {error!r}", "train this fold again") from error
+
+
+def load_checkpoint(folder: Path) -> tuple[Net, Sidecar]:
+    """The network of a checkpoint, in eval mode on the CPU, and its sidecar.
+
+    Raises
+    ------
+    WeightsError
+        If the tensors are not those that the sidecar was written for.
+    """
+    sidecar = read_sidecar(folder)
+    path = folder / "model.safetensors"
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise WeightsError("a checkpoint needs its tensors", f"{path}: {error.strerror}", "train this fold again") from error
+    if hashlib.sha256(content).hexdigest() != sidecar.weights_sha256:
+        value = f"{path} is not the file that model.json was written for"
+        raise WeightsError("a checkpoint and its sidecar belong together", value, "put back the right pair, or train this fold again")
+    net = build(sidecar.model, len(sidecar.labels))
+    net.load_state_dict(load(content))
+    return net.eval(), sidecar
+
+
+def hash_tensors(tensors: dict[str, Tensor]) -> str:
+    """SHA-256 over names, kinds and bytes of tensors, in name order."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        digest.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,81 @@
+"""One fold: a function of files and values that trains a network and writes only into its own folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from comp.folds import Folds
+from comp.images.fit import Preprocess
+from comp.images.source import ImageSource
+from comp.labels import LabelMap
+from comp.manifest import Manifest
+from comp.metrics import Metric
+from comp.predictions import Predictions
+from comp.recipe import Recipe
+from comp.training.weights import StateDict
+
+Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What all folds of a run share; ``recipe`` is resolved, nothing in it is left open."""
+
+    slug: str
+    recipe: Recipe
+    preprocess: Preprocess
+    weights: StateDict | None
+    manifest: Manifest
+    labels: LabelMap
+    folds: Folds
+    metric: Metric
+    source: ImageSource
+    folder: Path
+
+    def in_folder(self, folder: Path) -> Plan:
+        return replace(self, folder=folder)
+
+    def fold_folder(self, k: int) -> Path:
+        return self.folder / f"fold-{k}"
+
+
+@dataclass(frozen=True)
+class Part:
+    """The rows of one fold: ``table`` holds train and extra rows, ``targets`` (N,) their class indices,
+    ``fitted`` and ``held_out`` are row numbers of it.
+    """
+
+    table: pd.DataFrame
+    targets: Rows
+    fitted: Rows
+    held_out: Rows
+
+
+@dataclass(frozen=True)
+class FoldResult:
+    """A finished fold: its score on its held-out rows, from the checkpoint and the views of the submission."""
+
+    fold: int
+    score: float
+    identity_score: float
+    rows: int
+    seconds: float
+    images_per_second: float
+    oof: Predictions
+
+
+def rows_of_fold(plan: Plan, k: int) -> Part:
+    """The rows that fold k fits on and those it holds out; rows of fold -1 and extra rows only ever train."""
+    table = pd.concat([plan.manifest.train, plan.manifest.extra], ignore_index=True)
+    n = len(plan.manifest.train)
+    fold = np.concatenate([plan.folds.of(plan.manifest.train["id"]), np.full(len(table) - n, -1)])
+    targets = plan.labels.encode(table["label"])
+    held_out = np.flatnonzero(fold == k)
+    kin = set(table["group"].iloc[held_out]) - {""}
+    extra_kin = np.array([split == "extra" and group in kin for split, group in zip(table["split"], table["group"], strict=True)], dtype=bool)
+    return Part(table, targets, np.flatnonzero((fold != k) & ~extra_kin), held_out)

@@ -1,0 +1,83 @@
+"""The frozen-feature path: features once for all folds, then a linear classifier solved to its optimum."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from comp import console
+from comp.errors import TrainingFailed
+from comp.images.pixels import FittedPixels
+from comp.inference.forward import outputs
+from comp.training.batches import loaders
+from comp.training.device import accelerator as make_accelerator
+from comp.training.fold import Plan
+from comp.training.loop import new_net
+from comp.training.model import Net
+
+Features = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class FrozenFeatures:
+    """Backbone outputs of the manifest's rows: ``by_view[name]`` is float32 (N, D), ``place`` its row of an id."""
+
+    by_view: dict[str, Features]
+    place: dict[str, int]
+
+    def of(self, view: str, ids: list[str]) -> Features:
+        return self.by_view[view][[self.place[i] for i in ids]]
+
+
+def frozen_features(plan: Plan) -> FrozenFeatures:
+    """Runs the backbone once over every row and view of the recipe."""
+    table = plan.manifest.table
+    accelerator = make_accelerator(plan.recipe)
+    backbone = new_net(plan, 0).backbone.eval().to(accelerator.device)
+    if plan.recipe.channels_last:
+        backbone = backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    pixels = FittedPixels(plan.source, list(table["path"]), plan.preprocess, budget=0)
+    views = _with_identity(plan.recipe.tta)
+    with loaders(plan.recipe.threads or 1) as pool, console.task("features", len(table)) as bar:
+        rows = np.arange(len(table))
+        found = outputs(backbone, pool, pixels, rows, views, plan.recipe, accelerator.device, bar.advance)
+    return FrozenFeatures(found, {i: n for n, i in enumerate(table["id"])})
+
+
+def solve_head(net: Net, features: Features, targets: NDArray[np.int64], l2: float, smoothing: float) -> None:
+    """Fits ``net.head`` on features (N, D) by multinomial logistic regression, in place.
+
+    Minimises the mean cross entropy plus ``l2 / 2`` times the squared weights on standardised features, with
+    L-BFGS in float64; the standardising is then folded into the weights, so that the checkpoint is a plain
+    linear layer. The problem is convex: seeds and epochs do not matter.
+    """
+    x = torch.from_numpy(features).double()  # (N, D)
+    y = torch.from_numpy(targets)
+    mean, std = x.mean(0), x.std(0).clamp_min(1e-6)
+    x = (x - mean) / std
+    weight = torch.zeros(net.head.out_features, x.shape[1], dtype=torch.float64, requires_grad=True)  # (C, D)
+    bias = torch.zeros(net.head.out_features, dtype=torch.float64, requires_grad=True)
+    loss_of = torch.nn.CrossEntropyLoss(label_smoothing=smoothing)
+    solver = torch.optim.LBFGS([weight, bias], max_iter=200, tolerance_grad=1e-6, tolerance_change=1e-9, line_search_fn="strong_wolfe")
+
+    def closure() -> Tensor:
+        solver.zero_grad()
+        loss: Tensor = loss_of(x @ weight.T + bias, y) + l2 / 2 * weight.square().sum()
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss
+
+    solver.step(closure)  # type: ignore[no-untyped-call]
+    if not bool(torch.isfinite(weight).all()):
+        raise TrainingFailed("the classifier must have a solution", "its weights are not numbers", "are the backbone's weights sound?")
+    with torch.no_grad():
+        scaled = weight / std
+        net.head.weight.copy_(scaled.float())
+        net.head.bias.copy_((bias - scaled @ mean).float())
+
+
+def _with_identity(views: list[str]) -> list[str]:
+    return views if "identity" in views else ["identity", *views]

@@ -1,0 +1,125 @@
+"""Trains one fold, keeps its checkpoint, and predicts the rows that it held out."""
+
+from __future__ import annotations
+
+import csv
+import io
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from comp import console
+from comp.images.pixels import FittedPixels
+from comp.inference.forward import Probs, mean_of_views, probabilities, softmax
+from comp.predictions import Predictions
+from comp.training.batches import loaders
+from comp.training.checkpoint import save_checkpoint
+from comp.training.device import accelerator as make_accelerator
+from comp.training.fold import FoldResult, Part, Plan, rows_of_fold
+from comp.training.loop import Epoch, new_net, train
+from comp.training.model import Net
+from comp.training.probe import FrozenFeatures, solve_head
+from comp.workspace import make_folder, read_json, write_json, write_text
+
+
+def run_fold(plan: Plan, k: int, features: FrozenFeatures | None = None) -> FoldResult:
+    """Fold k from its rows to its OOF predictions; everything is written into ``plan.fold_folder(k)``.
+
+    ``result.json`` comes last: a fold that has one is finished, and is read instead of trained again.
+    """
+    folder = make_folder(plan.fold_folder(k))
+    if (folder / "result.json").is_file():
+        return read_fold(folder, k)
+    started = time.perf_counter()
+    part = rows_of_fold(plan, k)
+    if plan.recipe.mode == "probe":
+        assert features is not None, "probe needs the frozen features"
+        net = _probe(plan, k, part, features)
+        by_view = _apply_head(net, features, plan.recipe.tta, list(part.table["id"].iloc[part.held_out]))
+        speed = 0.0
+    else:
+        net, history = train(plan, k, part, lambda epoch: _told(plan, k, epoch))
+        write_text(folder / "history.csv", _history(history))
+        speed = float(np.mean([epoch.images_per_second for epoch in history]))
+        by_view = _predict_held_out(plan, net, part)
+    save_checkpoint(
+        folder,
+        net,
+        slug=plan.slug,
+        fold=k,
+        model=plan.recipe.model,
+        labels=plan.labels,
+        preprocess=plan.preprocess,
+        precision=plan.recipe.precision,
+        train_sha256=plan.folds.fingerprint,
+    )
+    return _finish(plan, folder, k, part, by_view, time.perf_counter() - started, speed)
+
+
+def read_fold(folder: Path, k: int) -> FoldResult:
+    """A finished fold, as its folder tells it."""
+    table = read_json(folder / "result.json")
+    return FoldResult(
+        k,
+        float(table["score"]),
+        float(table["identity_score"]),
+        int(table["rows"]),
+        float(table["seconds"]),
+        float(table["images_per_second"]),
+        Predictions.load(folder / "oof.npz"),
+    )
+
+
+def _finish(plan: Plan, folder: Path, k: int, part: Part, by_view: dict[str, Probs], seconds: float, speed: float) -> FoldResult:
+    ids = tuple(part.table["id"].iloc[part.held_out])
+    targets = part.targets[part.held_out]
+    oof = Predictions(ids, plan.labels, mean_of_views({name: by_view[name] for name in plan.recipe.tta}), plan.folds.fingerprint)
+    oof.save(folder / "oof.npz")
+    score = plan.metric(targets, oof.probs)
+    identity = plan.metric(targets, by_view["identity"])
+    result = FoldResult(k, score, identity, len(ids), seconds, speed, oof)
+    facts = {"fold": k, "score": score, "identity_score": identity, "rows": len(ids), "seconds": seconds}
+    write_json(folder / "result.json", {**facts, "images_per_second": speed})
+    return result
+
+
+def _probe(plan: Plan, k: int, part: Part, features: FrozenFeatures) -> Net:
+    net = new_net(plan, k)
+    ids = list(part.table["id"].iloc[part.fitted])
+    stacked = np.concatenate([features.of(name, ids) for name in plan.recipe.tta])
+    targets = np.tile(part.targets[part.fitted], len(plan.recipe.tta))
+    solve_head(net, stacked, targets, plan.recipe.probe.l2, plan.recipe.regularize.label_smoothing)
+    return net.eval()
+
+
+def _apply_head(net: Net, features: FrozenFeatures, views: list[str], ids: list[str]) -> dict[str, Probs]:
+    weight, bias = net.head.weight.detach().numpy(), net.head.bias.detach().numpy()
+    return {name: softmax(features.of(name, ids) @ weight.T + bias) for name in dict.fromkeys(["identity", *views])}
+
+
+def _predict_held_out(plan: Plan, net: Net, part: Part) -> dict[str, Probs]:
+    accelerator = make_accelerator(plan.recipe)
+    views = list(dict.fromkeys(["identity", *plan.recipe.tta]))
+    pixels = FittedPixels(plan.source, list(part.table["path"]), plan.preprocess, budget=0)
+    net = net.to(accelerator.device)
+    with loaders(plan.recipe.threads or 1) as pool, console.task("held-out rows", len(part.held_out)) as bar:
+        rows: NDArray[np.int64] = part.held_out
+        return probabilities(net, pool, pixels, rows, views, plan.recipe, accelerator.device, bar.advance)
+
+
+def _told(plan: Plan, k: int, epoch: Epoch) -> None:
+    console.say(
+        f"  fold {k}  epoch {epoch.epoch}/{plan.recipe.epochs}  loss {epoch.loss:.4f}  valid loss {epoch.valid_loss:.4f}  "
+        f"valid {plan.metric.name} {epoch.valid_metric:.4f}  {epoch.images_per_second:.0f} images/s"
+    )
+
+
+def _history(epochs: list[Epoch]) -> str:
+    out = io.StringIO()
+    writer = csv.DictWriter(out, list(asdict(epochs[0])), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(asdict(epoch) for epoch in epochs)
+    return out.getvalue()
