@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-import tomllib
+from functools import cached_property
 from pathlib import Path
-from types import ModuleType
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
-
-from comp.errors import InputError, RawDataError, RecipeError
+from comp.adapters import Adapter, import_adapter
+from comp.archives import STREAMS, SUFFIXES
+from comp.errors import RawDataError
+from comp.facts import CompetitionFacts as CompetitionFacts
+from comp.facts import read_facts as read_facts
+from comp.facts import validate as validate
+from comp.images.tree import RawTree
 
 if TYPE_CHECKING:
     from comp.images.source import ImageSource
@@ -20,98 +21,24 @@ if TYPE_CHECKING:
     from comp.metrics import Metric
 
 
-Model = TypeVar("Model", bound=BaseModel)
-
-
-class Facts(BaseModel):
-    """Frozen, strict, and without unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-class Layout(Facts):
-    """What the raw folder must hold: ``required`` are paths or globs; ``train`` and ``test`` globs of images."""
-
-    required: tuple[str, ...] = ()
-    train: str = ""
-    test: str = ""
-    needs_data: bool = True
-
-    @field_validator("required", mode="before")
-    @classmethod
-    def _as_tuple(cls, value: Any) -> Any:
-        return tuple(value) if isinstance(value, list) else value
-
-
-class TemplateFacts(Facts):
-    """The sample submission: its file in the raw folder (or "made"), its id and target columns, and what the target is."""
-
-    file: str = "made"
-    id: str = "id"
-    target: str | tuple[str, ...] = "label"
-    kind: Literal["index", "label", "probs", "topk"] = "label"
-
-    @field_validator("target", mode="before")
-    @classmethod
-    def _as_tuple(cls, value: Any) -> Any:
-        return tuple(value) if isinstance(value, list) else value
-
-
-class CheckFacts(Facts):
-    """``allow``: checks whose errors become warnings here, each with its reason."""
-
-    allow: dict[str, str] = Field(default_factory=dict)
-
-
-class CompetitionFacts(Facts):
-    """Everything in a competition.toml."""
-
-    slug: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
-    title: str
-    url: str = ""
-    metric: str = "accuracy"
-    classes: tuple[str, ...] | Literal["discover"] = "discover"
-    score_scale: float = 1.0
-    kaggle: str = ""
-    pairs: Literal["filename", "position"] = "filename"
-    order: Literal["natural", "text", "array", "table"] = "natural"
-    layout: Layout = Layout()
-    template: TemplateFacts = TemplateFacts()
-    check: CheckFacts = CheckFacts()
-
-    @field_validator("classes", mode="before")
-    @classmethod
-    def _as_tuple(cls, value: Any) -> Any:
-        return tuple(value) if isinstance(value, list) else value
-
-
-class Adapter(Protocol):
-    """What ``adapter.py`` defines. ``source(raw)`` and ``download(raw)`` may be absent."""
-
-    def read(self, raw: Path) -> Manifest:
-        """The file layout and the labels, in the order of the source."""
-
-    def sample(self, raw: Path, seed: int) -> None:
-        """Writes a small made-up raw folder in exactly the real layout."""
-
-
 class Competition:
-    """The facts of a competition and its adapter, which is imported only when it is asked for."""
+    """The facts of a competition and its adapter, which is imported only when it is asked for.
 
-    def __init__(self, folder: Path, facts: CompetitionFacts) -> None:
+    ``base`` is the competition that this one overlays, if any: files that ``folder`` lacks are the base's.
+    """
+
+    def __init__(self, folder: Path, facts: CompetitionFacts, base: Competition | None = None) -> None:
         self.folder = folder
         self.facts = facts
-        self._adapter: ModuleType | None = None
+        self.base = base
 
     @property
     def slug(self) -> str:
         return self.facts.slug
 
-    @property
+    @cached_property
     def adapter(self) -> Adapter:
-        if self._adapter is None:
-            self._adapter = _import_adapter(self.folder / "adapter.py", self.slug)
-        return cast(Adapter, self._adapter)
+        return import_adapter(self.file("adapter.py"), self.slug, self.facts.options)
 
     @property
     def metric(self) -> Metric:
@@ -119,18 +46,24 @@ class Competition:
 
         return metric_by_name(self.facts.metric)
 
+    def file(self, name: str) -> Path:
+        """A file of the competition's folder, or of the one that it overlays."""
+        own = self.folder / name
+        return own if own.exists() or self.base is None else self.base.file(name)
+
     def has_data(self, raw: Path) -> bool:
         """Whether everything that the layout requires is there."""
         return not self.missing(raw)
 
     def missing(self, raw: Path) -> list[str]:
-        """What the layout requires and ``raw`` lacks."""
+        """What the layout requires and ``raw`` lacks, on disk and in the archives that lie there."""
         if not self.facts.layout.needs_data:
             return []
-        return [pattern for pattern in self.facts.layout.required if not _exists(raw, pattern)]
+        absent = [pattern for pattern in self.facts.layout.required if not _exists(raw, pattern)]
+        return [pattern for pattern in absent if not _in_archive(raw, pattern)]
 
     def read(self, raw: Path) -> Manifest:
-        """The manifest, once the raw folder is known to be this competition's.
+        """The manifest, once the raw folder is known to be this competition's; labels are tidied, and that is noted.
 
         Raises
         ------
@@ -138,11 +71,25 @@ class Competition:
             If the folder is missing, empty, or in another layout.
         """
         self.require_layout(raw)
-        manifest = self.adapter.read(raw)
+        manifest = self.tidied(self.adapter.read(raw), raw)
         if not len(manifest.train):
             value = f"{raw} has no training images"
-            raise RawDataError("a competition needs labelled images", value, f"see `comp data {self.slug}` for the layout")
+            raise RawDataError(
+                "a competition needs labelled images", value, f"see `comp data {self.slug}` for the layout"
+            )
         return manifest
+
+    def tidied(self, manifest: Manifest, raw: Path) -> Manifest:
+        """The manifest with labels as the label map spells them: stray spaces, a BOM and case do not count."""
+        from comp.tidy import tidy_labels
+
+        return tidy_labels(manifest, self.classes(raw))
+
+    def classes(self, raw: Path) -> tuple[str, ...] | None:
+        """The class names in index order, by the facts or the raw folder; None where they are found in the rows."""
+        if self.facts.classes != "discover":
+            return self.facts.classes
+        return self.adapter.classes(raw) if self.adapter.has("classes") else None
 
     def require_layout(self, raw: Path) -> None:
         """Refuses a raw folder that is missing, empty, or not in this competition's layout."""
@@ -160,44 +107,18 @@ class Competition:
 
     def source(self, raw: Path) -> ImageSource:
         """Where the images' bytes come from: the adapter's own source, else the files of the raw folder."""
-        make = getattr(self.adapter, "source", None)
-        if make is not None:
-            return cast("ImageSource", make(raw))
-        from comp.images.source import RawTree
+        return self.adapter.source(raw) if self.adapter.has("source") else RawTree(raw)
 
-        return RawTree(raw)
-
-    def label_map(self, manifest: Manifest) -> LabelMap:
-        """The label map of the facts, or the one discovered in the training rows."""
+    def label_map(self, manifest: Manifest, raw: Path | None = None) -> LabelMap:
+        """The label map of the facts, else of the raw folder, else the one discovered in the training rows."""
         from comp.labels import LabelMap
 
-        if self.facts.classes == "discover":
+        stated = (
+            self.facts.classes if self.facts.classes != "discover" else self.classes(raw) if raw else None
+        )
+        if stated is None:
             return LabelMap.discover(label for label in manifest.train["label"] if label)
-        return LabelMap(self.facts.classes)
-
-
-def read_facts(path: Path) -> CompetitionFacts:
-    """Reads a competition.toml; every mistake in it is told at once, with its dotted path."""
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise RecipeError("competition.toml must be readable TOML", f"{path}: {error}", "correct the file") from error
-    return validate(CompetitionFacts, table, f"{path}")
-
-
-def validate(model: type[Model], table: dict[str, Any], name: str) -> Model:
-    """A pydantic model from a TOML table; raises RecipeError with one line for each mistake."""
-    try:
-        return model.model_validate(table)
-    except ValidationError as error:
-        raise RecipeError(f"{name} has {error.error_count()} mistake(s)", "\n".join(_told(e) for e in error.errors()), "correct them") from None
-
-
-def _told(error: Any) -> str:
-    path = ".".join(str(part) for part in error["loc"])
-    if error["type"] == "extra_forbidden":
-        return f"{path}: no such key"
-    return f"{path}: {error['msg'][:1].lower()}{error['msg'][1:]}, found {error['input']!r}"
+        return LabelMap(stated)
 
 
 def _exists(raw: Path, pattern: str) -> bool:
@@ -207,19 +128,16 @@ def _exists(raw: Path, pattern: str) -> bool:
     return target.is_dir() and any(target.iterdir()) if pattern.endswith("/") else target.exists()
 
 
-def _import_adapter(path: Path, slug: str) -> ModuleType:
-    name = f"comp_adapter_{slug.replace('-', '_')}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None or not path.is_file():
-        raise InputError("a competition needs an adapter.py", f"{path} is not there", "`comp new SLUG` scaffolds one")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        del sys.modules[name]
-        raise InputError("adapter.py must import", f"{path}: {type(error).__name__}: {error}", "correct the adapter") from error
-    for needed in ("read", "sample"):
-        if not callable(getattr(module, needed, None)):
-            raise InputError("an adapter defines read(raw) and sample(raw, seed)", f"{path} lacks {needed}", "add it")
-    return module
+def _in_archive(raw: Path, pattern: str) -> bool:
+    """Whether a zip there holds what the layout requires, or a tar of its name, which is only looked into by ``read``."""
+    top = pattern.strip("/").split("/", 1)[0]
+    if any((raw / f"{top}{suffix}").is_file() for suffix in (*SUFFIXES, *STREAMS) if suffix != ".zip"):
+        return True
+    if not raw.is_dir() or not any(raw.glob("*.[zZ][iI][pP]")):
+        return False
+    tree = RawTree(raw)
+    if any(c in pattern for c in "*?["):
+        return bool(tree.glob(pattern))
+    return any(
+        path.startswith(pattern) if pattern.endswith("/") else path == pattern for path in tree.archived
+    )

@@ -58,7 +58,9 @@ def document(value: Any) -> None:
     print(json.dumps(value, indent=1, ensure_ascii=False, default=str, allow_nan=False), flush=True)
 
 
-def table(title: str, header: Sequence[str], rows: Sequence[Sequence[object]], styles: Sequence[str] | None = None) -> None:
+def table(
+    title: str, header: Sequence[str], rows: Sequence[Sequence[object]], styles: Sequence[str] | None = None
+) -> None:
     """A table; numbers stand to the right. ``styles`` has one rich style a row."""
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
@@ -68,7 +70,9 @@ def table(title: str, header: Sequence[str], rows: Sequence[Sequence[object]], s
     stream = sys.stderr if settings.json else sys.stdout
     drawn = Table(title=title or None, box=SIMPLE_HEAD, title_justify="left", pad_edge=False)
     for place, name in enumerate(header):
-        numeric = bool(rows) and all(isinstance(row[place], (int, float)) or row[place] in ("", "–") for row in rows)
+        numeric = bool(rows) and all(
+            isinstance(row[place], (int, float)) or row[place] in ("", "–") for row in rows
+        )
         drawn.add_column(Text(name), justify="right" if numeric else "left", overflow="fold")
     for number, row in enumerate(rows):
         drawn.add_row(*(Text(_cell(cell)) for cell in row), style=styles[number] if styles else None)
@@ -109,7 +113,10 @@ class Task:
         elif time.monotonic() - self._said >= QUIET_SECONDS and self.done < self.total:
             self._said = time.monotonic()
             left = (self._said - self.started) / self.done * (self.total - self.done)
-            say(f"  {self.title}: {self.done}/{self.total}, {duration(left)} left" + (f", {facts}" if facts else ""))
+            say(
+                f"  {self.title}: {self.done}/{self.total}, {duration(left)} left"
+                + (f", {facts}" if facts else "")
+            )
 
     def close(self) -> None:
         if self._live:
@@ -123,7 +130,14 @@ def progress() -> Iterator[None]:
         yield
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
     columns = (
         TextColumn("{task.description}"),

@@ -13,7 +13,17 @@ from typing import Any
 from comp import __version__, registry
 from comp.workspace import Workspace
 
-PACKAGES = ("torch", "torchvision", "timm", "accelerate", "albumentations", "opencv-python-headless", "pandas", "scikit-learn", "safetensors")
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "timm",
+    "accelerate",
+    "albumentations",
+    "opencv-python-headless",
+    "pandas",
+    "scikit-learn",
+    "safetensors",
+)
 LOW_DISK = 5e9
 
 
@@ -30,7 +40,9 @@ def diagnose(workspace: Workspace) -> Diagnosis:
     """Looks at versions, imports, devices, disk, weights and data; changes nothing."""
     problems: list[str] = []
     versions = {name: _version(name) for name in PACKAGES}
-    problems += [f"{name} is not installed: pip install imgcomp" for name, found in versions.items() if found is None]
+    problems += [
+        f"{name} is not installed: pip install imgcomp" for name, found in versions.items() if found is None
+    ]
     problems += _import_problems()
     devices = _devices()
     free = shutil.disk_usage(workspace.root).free
@@ -77,7 +89,11 @@ def _import_problems() -> list[str]:
             importlib.import_module(name)
         except Exception as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            hint = "; torch and torchvision come from different builds: reinstall both together with pip" if "nms" in reason else ""
+            hint = (
+                "; torch and torchvision come from different builds: reinstall both together with pip"
+                if "nms" in reason
+                else ""
+            )
             problems.append(f"{name} does not import: {reason}{hint}")
     return problems
 

@@ -23,7 +23,11 @@ from comp.workspace import Workspace
 
 
 def prepare(
-    competition: Competition, found: Survey, wanted: Recipe, workspace: Workspace, reduce: Callable[[Manifest, Folds], Manifest] | None
+    competition: Competition,
+    found: Survey,
+    wanted: Recipe,
+    workspace: Workspace,
+    reduce: Callable[[Manifest, Folds], Manifest] | None,
 ) -> Plan:
     """Resolves the recipe on this machine and builds the model once, so that mistakes show before a run folder is made."""
     assert found.folds is not None, "the gate lets no run pass without folds"
@@ -56,10 +60,14 @@ def train_folds(plan: Plan) -> tuple[list[FoldResult], Predictions]:
         features = frozen_features(plan) if plan.recipe.mode == "probe" and todo else None
         with console.task("folds", plan.folds.k) as bar:
             for k in range(plan.folds.k):
-                results.append(run_fold(plan, k, features) if k in todo else read_fold(plan.fold_folder(k), k))
+                results.append(
+                    run_fold(plan, k, features) if k in todo else read_fold(plan.fold_folder(k), k)
+                )
                 bar.advance()
                 one = results[-1]
-                console.say(f"  fold {k}: {plan.metric.name} {one.score:.4f} on {one.rows} held-out rows, {console.duration(one.seconds)}")
+                console.say(
+                    f"  fold {k}: {plan.metric.name} {one.score:.4f} on {one.rows} held-out rows, {console.duration(one.seconds)}"
+                )
     oof = join([r.oof for r in results], list(plan.manifest.train["id"]))
     oof.save(plan.folder / "oof.npz")
     return results, oof
@@ -70,6 +78,13 @@ def predict_test(plan: Plan) -> Predictions:
     test = plan.manifest.test
     folders = [plan.fold_folder(k) for k in range(plan.folds.k)]
     with console.progress():
-        found = predict(folders, plan.source, list(test["id"]), list(test["path"]), plan.recipe, plan.manifest.fingerprint("test"))
+        found = predict(
+            folders,
+            plan.source,
+            list(test["id"]),
+            list(test["path"]),
+            plan.recipe,
+            plan.manifest.fingerprint("test"),
+        )
     found.save(plan.folder / "test.npz")
     return found

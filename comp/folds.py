@@ -36,7 +36,11 @@ class Folds:
         missing = [i for i in ids if i not in known]
         if missing:
             value = f"{len(missing)} train ids have none, first {missing[0]!r}"
-            raise InputError("every train sample needs a fold", value, "make the folds again, or bring others with --folds FILE")
+            raise InputError(
+                "every train sample needs a fold",
+                value,
+                "make the folds again, or bring others with --folds FILE",
+            )
         return np.array([known[i] for i in ids], dtype=np.int64)
 
     def to_csv(self) -> str:
@@ -70,7 +74,9 @@ class Folds:
             raise InputError("an id has one fold", f"{path} names an id twice", "drop the doubled rows")
         used = sorted(set(fold.tolist()))
         if len(used) < 2 or used != list(range(used[0], used[0] + len(used))) or used[0] not in (0, 1):
-            raise InputError("folds are numbered 0…K-1 or 1…K, two or more", f"{path} has {used[:8]}", "number them so")
+            raise InputError(
+                "folds are numbered 0…K-1 or 1…K, two or more", f"{path} has {used[:8]}", "number them so"
+            )
         folds = cls(ids, fold - used[0], len(used), -1, manifest.fingerprint("train"))
         order = manifest.train["id"]
         return cls(tuple(order), folds.of(order), folds.k, -1, folds.fingerprint)
@@ -104,7 +110,9 @@ def make_folds(manifest: Manifest, k: int, fold_seed: int = 0) -> Folds:
         members.setdefault(group, []).append(row)
     if k > len(members):
         value = f"{k} folds of {len(members)} {'samples' if len(members) == len(train) else 'groups'}"
-        raise InputError("there cannot be more folds than samples to hold out", value, "choose a smaller --folds")
+        raise InputError(
+            "there cannot be more folds than samples to hold out", value, "choose a smaller --folds"
+        )
     ids = train["id"].to_numpy()
     labels = pd.factorize(train["label"], sort=True)[0]
     keys = {g: _hash(fold_seed, min(ids[rows])) for g, rows in members.items()}
@@ -114,20 +122,23 @@ def make_folds(manifest: Manifest, k: int, fold_seed: int = 0) -> Folds:
 
 
 def group_names(train: pd.DataFrame) -> list[str]:
-    """The group of each row: its group, else its parent's chain, else itself.
+    """The family of each row: everything tied together by a shared group or by parent and child, however long the
+    chain and whether or not the parent is a row itself. A row without ties is its own family.
 
-    A parent that is itself a row joins that row's group.
+    A family goes by its smallest name (``g:`` a group, ``s:`` a sample), so that row order does not matter.
     """
-    parent = dict(zip(train["id"], train["parent"], strict=True))
-    declared = dict(zip(train["id"], train["group"], strict=True))
-    names = []
-    for sample in train["id"]:
-        seen = {sample}
-        while parent.get(sample) and parent[sample] not in seen:
-            sample = parent[sample]
-            seen.add(sample)
-        names.append(f"g:{declared[sample]}" if declared.get(sample) else f"s:{sample}")
-    return names
+    kin: dict[str, str] = {}  # a forest: each name points towards the smallest of its family
+
+    def root(name: str) -> str:
+        while kin.setdefault(name, name) != name:
+            kin[name] = name = kin[kin[name]]
+        return name
+
+    for sample, group, parent in zip(train["id"], train["group"], train["parent"], strict=True):
+        for tie in ([f"g:{group}"] if group else []) + ([f"s:{parent}"] if parent else []):
+            low, high = sorted((root(f"s:{sample}"), root(tie)))
+            kin[high] = low
+    return [root(f"s:{sample}") for sample in train["id"]]
 
 
 def _deal(groups: list[NDArray[np.int64]], labels: NDArray[np.int64], k: int) -> NDArray[np.int64]:
@@ -138,9 +149,13 @@ def _deal(groups: list[NDArray[np.int64]], labels: NDArray[np.int64], k: int) ->
     total = np.zeros(k)
     fold = np.empty(len(labels), dtype=np.int64)
     for rows in groups:
-        kinds, n = np.unique(labels[rows], return_counts=True) if len(rows) > 1 else (labels[rows], np.ones(1))
+        kinds, n = (
+            np.unique(labels[rows], return_counts=True) if len(rows) > 1 else (labels[rows], np.ones(1))
+        )
         crowding = (count[:, kinds] * (n * share[kinds])).sum(axis=1)
-        best = int(np.lexsort((total, np.round(crowding, 12)))[0])  # lexsort is stable: the lower fold wins a tie
+        best = int(
+            np.lexsort((total, np.round(crowding, 12)))[0]
+        )  # lexsort is stable: the lower fold wins a tie
         fold[rows] = best
         count[best, kinds] += n
         total[best] += len(rows)

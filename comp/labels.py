@@ -36,11 +36,17 @@ class LabelMap:
         object.__setattr__(self, "_index", {name: i for i, name in enumerate(self.names)})
         if len(self._index) != len(self.names):
             twice = sorted({n for n in self.names if self.names.count(n) > 1})
-            raise InputError("class names must differ", f"twice in the label map: {', '.join(twice)}", "correct `classes`")
+            raise InputError(
+                "class names must differ", f"twice in the label map: {', '.join(twice)}", "correct `classes`"
+            )
         if len(self.names) < 2:
-            raise InputError("a label map needs two classes or more", f"found {list(self.names)}", "see `comp show SLUG`")
+            raise InputError(
+                "a label map needs two classes or more", f"found {list(self.names)}", "see `comp show SLUG`"
+            )
         if any(not name for name in self.names):
-            raise InputError("a class name must not be empty", f"in {list(self.names)[:5]}", "correct `classes`")
+            raise InputError(
+                "a class name must not be empty", f"in {list(self.names)[:5]}", "correct `classes`"
+            )
 
     def __len__(self) -> int:
         return len(self.names)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
-import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,11 +12,12 @@ from typing import NamedTuple
 import pandas as pd
 
 from comp.errors import InputError
+from comp.names import is_ignored as is_ignored
+from comp.names import is_image_name as is_image_name
+from comp.names import natural_key as natural_key
 
 COLUMNS = ("id", "path", "split", "label", "group", "parent")
 SPLITS = ("train", "extra", "test")
-IGNORED_FILES = {".ds_store", "thumbs.db", "desktop.ini", "__macosx"}
-IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
 
 
 class Sample(NamedTuple):
@@ -37,7 +36,7 @@ class Manifest:
     """The table of samples of a competition.
 
     ``table`` has the columns ``id path split label group parent``, all strings; ``path`` is relative to the
-    raw folder, or names a row of an array (``train#17``) or a member of an archive (``train.zip#dog/1.jpg``).
+    raw folder, of a file there or in an archive that counts as unpacked, or names a row of an array (``train#17``).
     ``notes`` are facts of reading that people should see (files ignored, an encoding found).
     """
 
@@ -55,7 +54,9 @@ class Manifest:
         try:
             table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig").astype("object")
         except (OSError, ValueError) as error:
-            raise InputError("the manifest must be a CSV file", f"{path}: {error}", "write columns id,path,split,label") from error
+            raise InputError(
+                "the manifest must be a CSV file", f"{path}: {error}", "write columns id,path,split,label"
+            ) from error
         missing = [c for c in ("id", "path", "split", "label") if c not in table]
         if missing:
             raise InputError(
@@ -95,26 +96,7 @@ class Manifest:
     def fingerprint(self, split: str) -> str:
         """SHA-256 over the ids, labels, groups and parents of a split, whatever the row order."""
         rows = self.table[self.table["split"] == split]
-        lines = sorted("\x1f".join(map(str, r)) for r in rows[["id", "label", "group", "parent"]].itertuples(index=False))
+        lines = sorted(
+            "\x1f".join(map(str, r)) for r in rows[["id", "label", "group", "parent"]].itertuples(index=False)
+        )
         return hashlib.sha256("\x1e".join(lines).encode("utf-8", "surrogatepass")).hexdigest()
-
-
-def natural_key(name: str) -> tuple[tuple[int, int | str], ...]:
-    """Sort key under which ``img2`` comes before ``img10``.
-
-    Numbers compare as numbers and text as NFC text; names that differ only in leading zeros fall back on text.
-    """
-    parts = re.split(r"(\d+)", unicodedata.normalize("NFC", name))
-    key: list[tuple[int, int | str]] = [(0, int(p)) if p.isdecimal() else (1, p) for p in parts if p]
-    return (*key, (2, name))
-
-
-def is_image_name(name: str) -> bool:
-    """Whether a file name has an image's suffix, in either case."""
-    return Path(name).suffix.lower() in IMAGE_SUFFIXES
-
-
-def is_ignored(path: str) -> bool:
-    """Whether a path is an operating system's litter: .DS_Store, Thumbs.db, desktop.ini, __MACOSX, ``._`` twins."""
-    parts = path.replace("\\", "/").split("/")
-    return any(p.lower() in IGNORED_FILES for p in parts) or parts[-1].startswith("._")

@@ -80,4 +80,6 @@ def metric_by_name(name: str) -> Metric:
     try:
         return METRICS[name.strip().lower().replace(" ", "_").replace("-", "_")]
     except KeyError:
-        raise UnknownName("metric", name, METRICS, "multi-label and regression metrics are out of scope") from None
+        raise UnknownName(
+            "metric", name, METRICS, "multi-label and regression metrics are out of scope"
+        ) from None

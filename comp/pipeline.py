@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from comp import console, registry, runs
 from comp.checks.findings import counts
@@ -17,46 +16,9 @@ from comp.errors import InputError
 from comp.predictions import Predictions
 from comp.quick import QUICK_OVERRIDES, quick_rows
 from comp.recipe import Recipe, load
+from comp.result import RunResult
 from comp.survey import Survey, fold_count, show_findings, survey
 from comp.workspace import Workspace, write_bytes, write_json, write_text
-
-
-@dataclass(frozen=True)
-class RunResult:
-    """What a finished run came to.
-
-    ``score`` is the metric over all OOF rows pooled, from the checkpoints and views of the submission;
-    ``identity_score`` the same without views; ``seconds`` is by step; ``marks`` say why a run is no full one.
-    """
-
-    run: str
-    slug: str
-    metric: str
-    direction: str
-    score: float
-    identity_score: float
-    per_fold: list[float]
-    submission: Path
-    findings: dict[str, int]
-    seconds: dict[str, float]
-    folder: Path
-    marks: list[str] = field(default_factory=list)
-
-    def as_json(self) -> dict[str, Any]:
-        """The document of ``comp run --json``."""
-        oof = {"score": self.score, "per_fold": self.per_fold, "selected_on_oof": False, "identity_view": self.identity_score}
-        return {
-            "run": self.run,
-            "slug": self.slug,
-            "metric": self.metric,
-            "direction": self.direction,
-            "oof": oof,
-            "submission": str(self.submission),
-            "report": None,
-            "findings": self.findings,
-            "seconds": self.seconds,
-            "marks": self.marks,
-        }
 
 
 @dataclass
@@ -134,17 +96,38 @@ def run(
     competition = registry.competition(slug, place)
     if resume is None:
         raw = Path(data).expanduser().absolute() if data else place.raw(slug)
-        order = Order(place, competition, raw, load_recipe(competition, recipe, overrides, seed, quick), fold_count(folds), quick, None)
+        order = Order(
+            place,
+            competition,
+            raw,
+            load_recipe(competition, recipe, overrides, seed, quick),
+            fold_count(folds),
+            quick,
+            None,
+        )
     else:
         if recipe or overrides or seed is not None or quick:
-            raise InputError("a resumed run keeps its own recipe", "--resume came with a recipe, --set, --seed or --quick", "drop them")
+            raise InputError(
+                "a resumed run keeps its own recipe",
+                "--resume came with a recipe, --set, --seed or --quick",
+                "drop them",
+            )
         order = _order_of(runs.find_run(place, resume), place, competition, data)
 
-    console.say(competition.facts.title + (f": {place.shown(order.raw)}" if competition.facts.layout.needs_data else ""))
+    console.say(
+        competition.facts.title
+        + (f": {place.shown(order.raw)}" if competition.facts.layout.needs_data else "")
+    )
     with clock.step("check"):
         manifest_file = Path(manifest).expanduser() if manifest else None
         found = survey(
-            competition, place, order.raw, folds=order.folds, fold_seed=order.recipe.fold_seed, manifest_file=manifest_file, allow=allow
+            competition,
+            place,
+            order.raw,
+            folds=order.folds,
+            fold_seed=order.recipe.fold_seed,
+            manifest_file=manifest_file,
+            allow=allow,
         )
     show_findings(found)
     require_pass(found.findings, slug)
@@ -156,17 +139,23 @@ def _train_and_predict(order: Order, found: Survey, clock: Clock) -> RunResult:
     from comp.engine import predict_test, prepare, train_folds
 
     with clock.step("model"):
-        plan = prepare(order.competition, found, order.recipe, order.workspace, quick_rows if order.quick else None)
+        plan = prepare(
+            order.competition, found, order.recipe, order.workspace, quick_rows if order.quick else None
+        )
     marks = [mark for mark, yes in (("quick", order.quick), ("sample", found.is_sample)) if yes]
     if order.resumed:
         runs.require_same_rows(order.resumed, found.evidence.manifest)
         one = order.resumed
     else:
-        one = runs.new_run(order.workspace, runs.facts(order.competition.facts, found.evidence, plan.recipe, marks))
+        one = runs.new_run(
+            order.workspace, runs.facts(order.competition.facts, found.evidence, plan.recipe, marks)
+        )
         _write_inputs(one.folder, found, plan.recipe)
     plan = plan.in_folder(one.folder)
     recipe = plan.recipe
-    console.say(f"run {one.id}: {recipe.mode} {recipe.model.name}, {plan.folds.k} folds, on {recipe.device} in {recipe.precision}")
+    console.say(
+        f"run {one.id}: {recipe.mode} {recipe.model.name}, {plan.folds.k} folds, on {recipe.device} in {recipe.precision}"
+    )
 
     with clock.step("train"):
         results, oof = train_folds(plan)
@@ -197,40 +186,42 @@ def _train_and_predict(order: Order, found: Survey, clock: Clock) -> RunResult:
 
 
 def load_recipe(
-    competition: Competition, recipe: str | Path | None, overrides: Sequence[str], seed: int | None, quick: bool
+    competition: Competition,
+    recipe: str | Path | None,
+    overrides: Sequence[str],
+    seed: int | None,
+    quick: bool,
 ) -> Recipe:
     """The recipe that was asked for: a file or the competition's baseline, then --set, --seed, --quick."""
-    path = Path(recipe).expanduser() if recipe else competition.folder / "baseline.toml"
+    named = competition.file(f"{recipe or 'baseline'}.toml")  # --recipe story means the competition's own
+    path = (
+        Path(recipe).expanduser()
+        if recipe and not (str(recipe).isidentifier() and named.is_file())
+        else named
+    )
     laid = [*overrides, *([f"seed={seed}"] if seed is not None else []), *(QUICK_OVERRIDES if quick else [])]
     return load(path if recipe or path.is_file() else None, laid)
-
-
-def show_result(result: RunResult) -> None:
-    """The table of folds with mean ± sd, the OOF score, and where the submission lies."""
-    from statistics import mean, stdev
-
-    rows: list[tuple[object, ...]] = [(f"fold {k}", score) for k, score in enumerate(result.per_fold)]
-    spread = stdev(result.per_fold) if len(result.per_fold) > 1 else 0.0
-    rows.append(("mean ± sd", f"{mean(result.per_fold):.4f} ± {spread:.4f}"))
-    rows.append(("OOF, all rows", result.score))
-    if result.identity_score != result.score:
-        rows.append(("OOF, identity view", result.identity_score))
-    console.table("", (f"run {result.run}", result.metric), rows)
-    marks = f" ({', '.join(result.marks)}: not a full run)" if result.marks else ""
-    total = console.duration(sum(result.seconds.values()))
-    console.answer(f"OOF {result.metric} {result.score:.4f}{marks} in {total}")
-    console.answer(f"submission {result.submission}")
 
 
 def _order_of(one: runs.Run, place: Workspace, competition: Competition, data: str | Path | None) -> Order:
     """The order of an unfinished run, as its folder tells it."""
     if one.record:
-        raise InputError("only an unfinished run can be resumed", f"{one.id} is done", f"`comp predict {one.id}` predicts again")
+        raise InputError(
+            "only an unfinished run can be resumed",
+            f"{one.id} is done",
+            f"`comp predict {one.id}` predicts again",
+        )
     if one.slug != competition.slug:
-        raise InputError("a run belongs to one competition", f"{one.id} is of {one.slug}", f"comp run {one.slug} --resume {one.id}")
+        raise InputError(
+            "a run belongs to one competition",
+            f"{one.id} is of {one.slug}",
+            f"comp run {one.slug} --resume {one.id}",
+        )
     raw = Path(data).expanduser().absolute() if data else Path(str(one.started["raw"]))
     quick = "quick" in one.marks
-    return Order(place, competition, raw, load(one.folder / "recipe.toml"), one.folder / "folds.csv", quick, one)
+    return Order(
+        place, competition, raw, load(one.folder / "recipe.toml"), one.folder / "folds.csv", quick, one
+    )
 
 
 def _write_inputs(folder: Path, found: Survey, recipe: Recipe) -> None:

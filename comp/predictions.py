@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,22 +79,28 @@ class Predictions:
         """Refuses another label map: same names in the same order, or nothing."""
         if self.labels != labels:
             value = f"{list(self.labels.names)[:4]}… against {list(labels.names)[:4]}…"
-            raise InputError("predictions of one competition share a label map", value, "use runs of the same competition")
+            raise InputError(
+                "predictions of one competition share a label map", value, "use runs of the same competition"
+            )
 
     def save(self, path: Path) -> None:
         """Writes an .npz with ids, class names, probs (float64) and the fingerprint; no pickles."""
         meta = json.dumps({"ids": self.ids, "classes": self.labels.names, "fingerprint": self.fingerprint})
         with atomic(path) as part, part.open("wb") as out:
-            np.savez(out, probs=self.probs, meta=np.frombuffer(meta.encode("utf-8", "surrogatepass"), dtype=np.uint8))
+            np.savez(
+                out,
+                probs=self.probs,
+                meta=np.frombuffer(meta.encode("utf-8", "surrogatepass"), dtype=np.uint8),
+            )
 
     @classmethod
     def load(cls, path: Path) -> Predictions:
         """Reads what ``save`` wrote."""
         try:
-            with np.load(path, allow_pickle=False) as stored:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
                 meta = json.loads(stored["meta"].tobytes().decode("utf-8", "surrogatepass"))
                 probs = stored["probs"].astype(np.float64)
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
             raise InputError("predictions must be readable", f"{path}: {error}", "predict again") from error
         return cls(tuple(meta["ids"]), LabelMap(meta["classes"]), probs, str(meta["fingerprint"]))
 
@@ -105,7 +112,9 @@ def average(parts: Sequence[Predictions]) -> Predictions:
     for part in parts:
         part.require_labels(first.labels)
         if len(part) != len(first):
-            raise InputError("parts of a mean answer the same rows", f"{len(part)} against {len(first)}", "predict again")
+            raise InputError(
+                "parts of a mean answer the same rows", f"{len(part)} against {len(first)}", "predict again"
+            )
         total += part.select(first.ids).probs
     return Predictions(first.ids, first.labels, total / len(parts), first.fingerprint)
 

@@ -17,7 +17,9 @@ def quick_rows(manifest: Manifest, folds: Folds) -> Manifest:
     Rows are chosen by SHA-256 of their id, so that the choice does not depend on their order.
     """
     train = manifest.train
-    picked = train.assign(fold=folds.of(train["id"]), key=[hashlib.sha256(i.encode()).hexdigest() for i in train["id"]])
+    picked = train.assign(
+        fold=folds.of(train["id"]), key=[hashlib.sha256(i.encode()).hexdigest() for i in train["id"]]
+    )
     few = set(picked.sort_values("key").groupby(["label", "fold"]).head(ROWS_PER_CLASS_AND_FOLD)["id"])
     table = manifest.table
     kept = table[(table["split"] == "test") | table["id"].isin(few)].reset_index(drop=True)

@@ -48,7 +48,9 @@ class ModelPart(Part):
 class OptimizerPart(Part):
     name: Literal["adamw", "adam", "nadam", "sgd"] = "adamw"
     lr: float = Field(3e-4, gt=0, description="of the backbone; of everything in scratch")
-    head_lr: float | None = Field(None, gt=0, description="of the new classifier in finetune; ten times lr by default")
+    head_lr: float | None = Field(
+        None, gt=0, description="of the new classifier in finetune; ten times lr by default"
+    )
     weight_decay: float = Field(0.01, ge=0)
     momentum: float = Field(0.9, ge=0, lt=1, description="sgd only")
     clip: float | None = Field(None, gt=0, description="largest gradient norm")
@@ -66,7 +68,9 @@ class RegularizePart(Part):
 class ProbePart(Part):
     """The linear classifier on frozen features, solved to its optimum."""
 
-    l2: float = Field(0.1, gt=0, description="mean loss + l2 / 2 times squared weights, on standardised features")
+    l2: float = Field(
+        0.1, gt=0, description="mean loss + l2 / 2 times squared weights, on standardised features"
+    )
 
 
 class Recipe(Part):
@@ -78,9 +82,13 @@ class Recipe(Part):
     mode: Literal["scratch", "probe", "finetune"] = "finetune"
     epochs: int = Field(5, ge=1, description="passes over the training rows; probe has none, it solves")
     seed: int = Field(0, ge=0, lt=2**31)
-    fold_seed: int = Field(0, ge=0, lt=2**31, description="of the folds; apart from seed, so that runs compare")
+    fold_seed: int = Field(
+        0, ge=0, lt=2**31, description="of the folds; apart from seed, so that runs compare"
+    )
     model: ModelPart = ModelPart()
-    transform: str | list[dict[str, Any]] = Field("light", description="a named policy, or albumentations by name")
+    transform: str | list[dict[str, Any]] = Field(
+        "light", description="a named policy, or albumentations by name"
+    )
     batch: int = Field(32, ge=2, le=65536)
     optimizer: OptimizerPart = OptimizerPart()
     schedule: SchedulePart = SchedulePart()
@@ -91,7 +99,9 @@ class Recipe(Part):
     deterministic: bool = Field(False, description="the same bits twice on CUDA too, slower")
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     threads: int | None = Field(None, ge=1, description="of the CPU; all cores by default")
-    tta: list[str] = Field(default_factory=lambda: ["identity", "hflip"], description="views, averaged after softmax")
+    tta: list[str] = Field(
+        default_factory=lambda: ["identity", "hflip"], description="views, averaged after softmax"
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -112,7 +122,9 @@ class Recipe(Part):
     def _known_views(cls, views: list[str]) -> list[str]:
         unknown = [v for v in views if v not in VIEWS]
         if unknown:
-            raise ValueError(f"unknown view {unknown[0]!r}; there is: {', '.join(VIEWS)}; sets: {', '.join(VIEW_SETS)}")
+            raise ValueError(
+                f"unknown view {unknown[0]!r}; there is: {', '.join(VIEWS)}; sets: {', '.join(VIEW_SETS)}"
+            )
         if not views or len(set(views)) != len(views):
             raise ValueError("name one view or more, each once")
         return views
@@ -120,7 +132,9 @@ class Recipe(Part):
     @model_validator(mode="after")
     def _scratch_has_no_weights(self) -> Recipe:
         if self.mode == "scratch" and self.model.weights not in ("default", "none"):
-            raise ValueError('mode = "scratch" starts from nothing; drop model.weights or choose mode = "finetune"')
+            raise ValueError(
+                'mode = "scratch" starts from nothing; drop model.weights or choose mode = "finetune"'
+            )
         return self
 
     def as_table(self) -> dict[str, Any]:
@@ -132,7 +146,8 @@ class Recipe(Part):
         """The recipe as a TOML document that ``load`` reads back."""
         import tomli_w
 
-        return "".join(f"# {line}\n" for line in header.splitlines()) + tomli_w.dumps(self.as_table())
+        head = "".join(f"# {line}\n" for line in header.splitlines())
+        return head + str(tomli_w.dumps(self.as_table()))
 
 
 def load(path: Path | None, overrides: Sequence[str] = (), defaults: dict[str, Any] | None = None) -> Recipe:

@@ -57,9 +57,15 @@ def predict(
     folders = [one.folder / f"fold-{k}" for k in range(int(one.started["folds"]))]
     labels = read_sidecar(folders[0]).labels
     raw = Path(data).expanduser().absolute() if data else Path(str(one.started["raw"]))
-    manifest = competition.adapter.read(raw) if data else Manifest.read_csv(one.folder / "manifest.csv")
+    manifest = (
+        competition.tidied(competition.adapter.read(raw), raw)
+        if data
+        else Manifest.read_csv(one.folder / "manifest.csv")
+    )
     if not len(manifest.test):
-        raise InputError("there must be rows to predict", f"{raw} has no test images", f"see `comp data {one.slug}`")
+        raise InputError(
+            "there must be rows to predict", f"{raw} has no test images", f"see `comp data {one.slug}`"
+        )
     asked = load_template(competition, raw, manifest, Path(template).expanduser() if template else None)
     source = competition.source(raw)
     images = look_at_images(source, list(dict.fromkeys(manifest.test["path"])))
@@ -69,7 +75,9 @@ def predict(
     recipe = resolve_device(load(one.folder / "recipe.toml"))
     with console.progress():
         test = manifest.test
-        found = predict_rows(folders, source, list(test["id"]), list(test["path"]), recipe, manifest.fingerprint("test"))
+        found = predict_rows(
+            folders, source, list(test["id"]), list(test["path"]), recipe, manifest.fingerprint("test")
+        )
     new = "-new" if data or template else ""
     path = Path(out).expanduser() if out else place.submissions(one.slug) / f"{one.id}{new}.csv"
     submission.write(found, asked, path)
@@ -86,4 +94,4 @@ def validate(
     manifest = competition.read(raw)
     table = read_submission(Path(csv).expanduser())
     template = load_template(competition, raw, manifest)
-    return submission.validate(table, template, competition.label_map(manifest)), len(table)
+    return submission.validate(table, template, competition.label_map(manifest, raw)), len(table)

@@ -86,7 +86,9 @@ def new_run(workspace: Workspace, started: dict[str, Any]) -> Run:
     return Run(folder, started, {})
 
 
-def facts(competition: CompetitionFacts, evidence: Evidence, recipe: Recipe, marks: list[str]) -> dict[str, Any]:
+def facts(
+    competition: CompetitionFacts, evidence: Evidence, recipe: Recipe, marks: list[str]
+) -> dict[str, Any]:
     """What is written down when a run starts: enough to know it, find its data and resume it."""
     import torch
 
@@ -102,7 +104,11 @@ def facts(competition: CompetitionFacts, evidence: Evidence, recipe: Recipe, mar
         "marks": marks,
         "train_sha256": evidence.manifest.fingerprint("train"),
         "test_sha256": evidence.manifest.fingerprint("test"),
-        "versions": {"comp": __version__, "torch": str(torch.__version__), "python": platform.python_version()},
+        "versions": {
+            "comp": __version__,
+            "torch": str(torch.__version__),
+            "python": platform.python_version(),
+        },
         "machine": f"{platform.system()} {platform.machine()}",
     }
 
@@ -141,7 +147,11 @@ def find_run(workspace: Workspace, name: str) -> Run:
         If none fits, or several do.
     """
     runs = all_runs(workspace)
-    fitting = runs[:1] if name == "latest" else [run for run in runs if run.id == name] or [run for run in runs if run.id.startswith(name)]
+    fitting = (
+        runs[:1]
+        if name == "latest"
+        else [run for run in runs if run.id == name] or [run for run in runs if run.id.startswith(name)]
+    )
     if not fitting:
         raise UnknownName("run", name, [run.id for run in runs], "`comp runs` shows them all")
     if len(fitting) > 1:

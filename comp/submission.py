@@ -46,7 +46,9 @@ def compose(predictions: Predictions, template: Template) -> str:
                 row[place] = f"{probs[index]:.8f}"
     else:
         for row, index in zip(rows, answers.probs.argmax(axis=1).tolist(), strict=True):
-            row[template.target_places[0]] = str(index) if template.kind == "index" else answers.labels.names[index]
+            row[template.target_places[0]] = (
+                str(index) if template.kind == "index" else answers.labels.names[index]
+            )
     return template.table.text(rows)
 
 
@@ -64,7 +66,9 @@ def write(predictions: Predictions, template: Template, path: Path) -> None:
     problems = validate(read_submission(path), template, predictions.labels)
     if problems:
         path.unlink()
-        raise InvalidSubmission("a submission must answer its template", problems[0].message, "please report this run")
+        raise InvalidSubmission(
+            "a submission must answer its template", problems[0].message, "please report this run"
+        )
 
 
 def row_table(predictions: Predictions, manifest: Manifest) -> str:
@@ -77,7 +81,9 @@ def row_table(predictions: Predictions, manifest: Manifest) -> str:
 def validate(table: Table, template: Template, labels: LabelMap) -> list[Problem]:
     """Every way in which ``table`` does not answer ``template``; empty when it does."""
     if table.header != template.table.header:
-        message = f"the header is {','.join(table.header)!r}, the template's {','.join(template.table.header)!r}"
+        message = (
+            f"the header is {','.join(table.header)!r}, the template's {','.join(template.table.header)!r}"
+        )
         return [Problem("header", message, rows=(1,))]
     return [*_id_problems(table, template), *_value_problems(table, template, labels)]
 
@@ -93,9 +99,18 @@ def _id_problems(table: Table, template: Template) -> list[Problem]:
     extra = [i for i in counts if i not in known]
     for rule, names in (("doubled-id", doubled), ("missing-id", missing), ("extra-id", extra)):
         if names:
-            rows = tuple(n + 2 for n, i in enumerate(ids) if i in set(names[:5])) if rule != "missing-id" else ()
+            rows = (
+                tuple(n + 2 for n, i in enumerate(ids) if i in set(names[:5])) if rule != "missing-id" else ()
+            )
             shown = ", ".join(repr(n) for n in names[:5]) + (" …" if len(names) > 5 else "")
-            found.append(Problem(rule, f"{len(names)} {rule.replace('-', ' ')}{'s' if len(names) > 1 else ''}: {shown}", len(names), rows[:5]))
+            found.append(
+                Problem(
+                    rule,
+                    f"{len(names)} {rule.replace('-', ' ')}{'s' if len(names) > 1 else ''}: {shown}",
+                    len(names),
+                    rows[:5],
+                )
+            )
     if not found and ids != list(wanted):
         wrong = [n for n, (a, b) in enumerate(zip(ids, wanted, strict=True)) if a != b]
         message = f"{len(wrong)} rows stand in another order than the template's, first row {wrong[0] + 2}: {ids[wrong[0]]!r} for {wanted[wrong[0]]!r}"
@@ -141,9 +156,23 @@ def _probability_problems(table: Table, template: Template) -> list[Problem]:
         elif values.min() < 0 or values.max() > 1 or abs(values.sum() - 1) > 1e-4:
             off.append(number)
     if not_numbers:
-        found.append(Problem("value", f"{len(not_numbers)} rows have a cell that is no number, first row {not_numbers[0]}", len(not_numbers), tuple(not_numbers[:5])))
+        found.append(
+            Problem(
+                "value",
+                f"{len(not_numbers)} rows have a cell that is no number, first row {not_numbers[0]}",
+                len(not_numbers),
+                tuple(not_numbers[:5]),
+            )
+        )
     if off:
-        found.append(Problem("row-sum", f"{len(off)} rows are not probabilities that sum to one, first row {off[0]}", len(off), tuple(off[:5])))
+        found.append(
+            Problem(
+                "row-sum",
+                f"{len(off)} rows are not probabilities that sum to one, first row {off[0]}",
+                len(off),
+                tuple(off[:5]),
+            )
+        )
     return found
 
 

@@ -37,7 +37,12 @@ class Survey:
     def as_json(self) -> dict[str, Any]:
         """The document of ``comp check --json``."""
         slug = self.evidence.competition.slug
-        return {"slug": slug, "status": self.status, "findings": [f.as_json() for f in self.findings], "stats": self.stats()}
+        return {
+            "slug": slug,
+            "status": self.status,
+            "findings": [f.as_json() for f in self.findings],
+            "stats": self.stats(),
+        }
 
     @property
     def is_sample(self) -> bool:
@@ -118,17 +123,21 @@ def survey(
     return Survey(evidence, source, made, lower(findings, allowed))
 
 
-def gather(competition: Competition, raw: Path, k: int, manifest_file: Path | None = None) -> tuple[Evidence, ImageSource]:
+def gather(
+    competition: Competition, raw: Path, k: int, manifest_file: Path | None = None
+) -> tuple[Evidence, ImageSource]:
     """The evidence of a raw folder: manifest, label map, template, and one look at every image."""
     if manifest_file is None:
         manifest = competition.read(raw)
     else:
         competition.require_layout(raw)
-        manifest = Manifest.read_csv(manifest_file)
+        manifest = competition.tidied(Manifest.read_csv(manifest_file), raw)
     if k > len(manifest.train):
         value = f"{k} folds of {len(manifest.train)} samples"
-        raise InputError("there cannot be more folds than samples to hold out", value, "choose a smaller --folds")
-    labels = competition.label_map(manifest)
+        raise InputError(
+            "there cannot be more folds than samples to hold out", value, "choose a smaller --folds"
+        )
+    labels = competition.label_map(manifest, raw)
     template = load_template(competition, raw, manifest)
     source = competition.source(raw)
     paths = list(dict.fromkeys(manifest.table["path"]))
@@ -140,7 +149,9 @@ def gather(competition: Competition, raw: Path, k: int, manifest_file: Path | No
 def _folds(evidence: Evidence, workspace: Workspace, folds: int | Path, fold_seed: int) -> Folds:
     """Folds of the workspace where there are some for these facts, else new ones, kept for the next run."""
     if isinstance(folds, Path):
-        saved = folds.with_suffix(".json").is_file()  # written by a run: they know which rows they were made for
+        saved = folds.with_suffix(
+            ".json"
+        ).is_file()  # written by a run: they know which rows they were made for
         return Folds.load(folds) if saved else Folds.brought(folds, evidence.manifest)
     sample = "sample-" if (evidence.raw / SAMPLE_MARK).is_file() else ""
     kept = workspace.folds(evidence.competition.slug) / f"{sample}k{folds}-seed{fold_seed}.csv"
@@ -160,7 +171,9 @@ def write_sample(competition: Competition, raw: Path, seed: int = 0) -> None:
         If something is there already: real data is never mixed with made-up files.
     """
     if raw.is_dir() and any(raw.iterdir()):
-        raise InputError("a sample needs an empty folder", f"{raw} holds files", "name another with --data DIR")
+        raise InputError(
+            "a sample needs an empty folder", f"{raw} holds files", "name another with --data DIR"
+        )
     make_folder(raw)
     competition.adapter.sample(raw, seed)
     (raw / SAMPLE_MARK).write_text("made up by comp data --sample\n")
@@ -178,7 +191,9 @@ def show_findings(found: Survey) -> None:
     """Errors and warnings, a line each, and the line of counts."""
     for f in found.findings:
         if f.severity != "info":
-            console.say(f"  {f.severity}: {f.check}: {f.message}" + (f" (allowed: {f.allowed})" if f.allowed else ""))
+            console.say(
+                f"  {f.severity}: {f.check}: {f.message}" + (f" (allowed: {f.allowed})" if f.allowed else "")
+            )
     show_counts(found)
 
 

@@ -45,7 +45,11 @@ class Table:
         if len(loose) == 1:
             return loose[0]
         has = ", ".join(repr(name) for name in self.header)
-        raise InputError("a table must have the columns it is read by", f"{self.name} has no {column!r}; it has {has}", "correct the name")
+        raise InputError(
+            "a table must have the columns it is read by",
+            f"{self.name} has no {column!r}; it has {has}",
+            "correct the name",
+        )
 
     def column(self, column: str) -> list[str]:
         """The cells of a column, letter by letter."""
@@ -76,7 +80,9 @@ def read_table(path: Path) -> Table:
     except FileNotFoundError as error:
         raise InputError("the table must exist", f"{path} is not there", "check the path") from error
     except OSError as error:
-        raise InputError("the table must be readable", f"{path}: {error.strerror}", "check the path") from error
+        raise InputError(
+            "the table must be readable", f"{path}: {error.strerror}", "check the path"
+        ) from error
     return parse_table(content, path.name)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from comp.competition import Competition
 from comp.errors import InputError
+from comp.images.tree import RawTree
 from comp.manifest import Manifest
 from comp.tables import Table, parse_table, read_table
 
@@ -35,19 +36,22 @@ class Template:
         return self.table.header[self.id_place]
 
 
-def load_template(competition: Competition, raw: Path, manifest: Manifest, file: Path | None = None) -> Template:
-    """The template of a competition: its file in the raw folder, ``file``, or one made from the test rows.
+def load_template(
+    competition: Competition, raw: Path, manifest: Manifest, file: Path | None = None
+) -> Template:
+    """The template of a competition: its file in the raw folder (or in an archive there), ``file``, or one made from the test rows.
 
     Raises
     ------
     InputError
-        If the file lacks the id or a target column.
+        If the file is missing, or lacks the id or a target column.
     """
     facts = competition.facts.template
     if facts.file == "made" and file is None:
         target = facts.target if isinstance(facts.target, str) else "label"
         return made_template(list(manifest.test["id"]), facts.id, target, facts.kind)
-    return from_table(read_table(file or raw / facts.file), facts.id, facts.target, facts.kind)
+    table = read_table(file) if file else parse_table(RawTree(raw).read(facts.file), facts.file)
+    return from_table(table, facts.id, facts.target, facts.kind)
 
 
 def from_table(table: Table, id_column: str, target: str | tuple[str, ...], kind: str) -> Template:
@@ -59,7 +63,9 @@ def from_table(table: Table, id_column: str, target: str | tuple[str, ...], kind
         places = tuple(table.place(name) for name in ([target] if isinstance(target, str) else target))
     if id_place in places or not places:
         value = f"{table.name}: id {id_column!r}, target {target!r}"
-        raise InputError("id and target must be different columns", value, "correct [template] in competition.toml")
+        raise InputError(
+            "id and target must be different columns", value, "correct [template] in competition.toml"
+        )
     return Template(table, id_place, places, kind)
 
 
@@ -79,4 +85,6 @@ def _bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise InputError("the submission must exist", f"{path}: {error.strerror}", "`comp runs` names the CSV of each run") from error
+        raise InputError(
+            "the submission must exist", f"{path}: {error.strerror}", "`comp runs` names the CSV of each run"
+        ) from error

@@ -31,7 +31,9 @@ class Workspace:
         """
         root = Path(given or os.environ.get("COMP_WORKSPACE") or ".").expanduser().absolute()
         if not root.is_dir():
-            raise InputError("the workspace must be a folder", f"{root} is not one", "make it, or name another --workspace")
+            raise InputError(
+                "the workspace must be a folder", f"{root} is not one", "make it, or name another --workspace"
+            )
         return cls(root)
 
     @property
@@ -63,7 +65,9 @@ class Workspace:
     def weight_folders(self) -> list[Path]:
         """Where ``weights = "default"`` is looked for before the hub: ``COMP_WEIGHTS``, then ``weights/``."""
         given = os.environ.get("COMP_WEIGHTS")
-        return [Path(p).expanduser() for p in (given.split(os.pathsep) if given else [])] + [self.root / "weights"]
+        return [Path(p).expanduser() for p in (given.split(os.pathsep) if given else [])] + [
+            self.root / "weights"
+        ]
 
     def shown(self, path: Path) -> str:
         """A path as people want to read it: relative to the current folder where that is shorter."""
@@ -89,14 +93,21 @@ def make_folder(path: Path) -> Path:
 def unwritable(path: Path | str, error: OSError) -> InputError:
     """The one-line error for a place that cannot be written to."""
     reason = os.strerror(error.errno) if error.errno else str(error)
-    remedy = "free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "choose another --workspace, or change its permissions"
+    remedy = (
+        "free some space"
+        if error.errno in (errno.ENOSPC, errno.EDQUOT)
+        else "choose another --workspace, or change its permissions"
+    )
     return InputError("the place must be writable", f"{path}: {reason}", remedy)
 
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
     """A temporary name beside ``path`` that becomes ``path`` when the block ends well, and vanishes when not."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise unwritable(path.parent, error) from error
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         yield part
@@ -136,6 +147,8 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise InputError("a file of the run is missing", str(path), "was the run finished? see `comp runs`") from error
+        raise InputError(
+            "a file of the run is missing", str(path), "was the run finished? see `comp runs`"
+        ) from error
     except ValueError as error:
         raise InputError("the file must be JSON", f"{path}: {error}", "restore it, or run again") from error

@@ -66,5 +66,3 @@ def look_at_images(
             pool.shutdown(wait=False, cancel_futures=True)
             raise
     return facts
-
-

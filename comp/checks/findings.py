@@ -37,9 +37,7 @@ class Finding:
         return table
 
 
-def finding(
-    check: str, severity: Severity, rows: Sequence[str], message: str, remedy: str = ""
-) -> Finding:
+def finding(check: str, severity: Severity, rows: Sequence[str], message: str, remedy: str = "") -> Finding:
     """A finding about some rows, the first few of which become its examples."""
     return Finding(check, severity, len(rows), message, tuple(rows[:EXAMPLES]), remedy)
 
@@ -47,7 +45,9 @@ def finding(
 def lower(findings: Iterable[Finding], allow: dict[str, str]) -> list[Finding]:
     """Errors of the allowed checks become warnings that carry the reason; sorted by severity."""
     lowered = [
-        replace(f, severity="warning", allowed=allow[f.check]) if f.severity == "error" and f.check in allow else f
+        replace(f, severity="warning", allowed=allow[f.check])
+        if f.severity == "error" and f.check in allow
+        else f
         for f in findings
     ]
     return sorted(lowered, key=lambda f: SEVERITIES.index(f.severity))

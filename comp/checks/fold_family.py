@@ -18,10 +18,22 @@ def fold_coverage(evidence: Evidence) -> list[Finding]:
     known = set(evidence.folds.ids)
     without = [i for i in evidence.manifest.train["id"] if i not in known]
     if without:
-        return [finding("fold-coverage", "error", without, f"{len(without)} train rows have no fold", "make the folds again")]
+        return [
+            finding(
+                "fold-coverage",
+                "error",
+                without,
+                f"{len(without)} train rows have no fold",
+                "make the folds again",
+            )
+        ]
     used = np.unique(evidence.folds.fold[evidence.folds.fold >= 0])
     empty = [f"fold {k}" for k in range(evidence.folds.k) if k not in used]
-    return [finding("fold-coverage", "error", empty, f"{len(empty)} folds hold no row", "choose fewer --folds")] if empty else []
+    return (
+        [finding("fold-coverage", "error", empty, f"{len(empty)} folds hold no row", "choose fewer --folds")]
+        if empty
+        else []
+    )
 
 
 def group_across_folds(evidence: Evidence) -> list[Finding]:
@@ -36,7 +48,9 @@ def group_across_folds(evidence: Evidence) -> list[Finding]:
     if not torn:
         return []
     message = f"{len(torn)} groups lie in more than one fold, so that a sample would validate its kin"
-    return [finding("group-across-folds", "error", torn, message, "make the folds again with the groups declared")]
+    return [
+        finding("group-across-folds", "error", torn, message, "make the folds again with the groups declared")
+    ]
 
 
 def stale_folds(evidence: Evidence) -> list[Finding]:
@@ -49,5 +63,7 @@ def stale_folds(evidence: Evidence) -> list[Finding]:
     gone = sorted(set(evidence.folds.ids) - set(evidence.manifest.train["id"]))
     come = sorted(set(evidence.manifest.train["id"]) - set(evidence.folds.ids))
     message = f"the folds were made for other train rows: {len(come)} came, {len(gone)} went, or labels or groups changed"
-    remedy = f"remove folds/{evidence.competition.slug}/ to make them again (earlier runs then no longer compare)"
+    remedy = (
+        f"remove folds/{evidence.competition.slug}/ to make them again (earlier runs then no longer compare)"
+    )
     return [finding("stale-folds", "error", [*come, *gone], message, remedy)]

@@ -17,6 +17,7 @@ DATA_CHECKS: dict[str, Check] = {
     "duplicate-id": manifest_family.duplicate_id,
     "duplicate-path": manifest_family.duplicate_path,
     "missing-file": manifest_family.missing_file,
+    "unlisted-file": manifest_family.unlisted_file,
     "unknown-label": manifest_family.unknown_label,
     "label-map": manifest_family.label_map,
     "class-too-small": manifest_family.class_too_small,
@@ -56,7 +57,9 @@ def require_known(allow: dict[str, str]) -> None:
         if name not in known:
             raise UnknownName("check", name, known, "--allow CHECK=REASON")
         if not reason.strip():
-            raise InputError("--allow needs a reason", f"{name} has none", f'--allow {name}="why this is fine here"')
+            raise InputError(
+                "--allow needs a reason", f"{name} has none", f'--allow {name}="why this is fine here"'
+            )
 
 
 def require_pass(findings: list[Finding], slug: str) -> None:
@@ -64,5 +67,9 @@ def require_pass(findings: list[Finding], slug: str) -> None:
     errors = [f for f in findings if f.severity == "error"]
     if errors:
         first = errors[0]
-        value = f"{first.check}: {first.message}" + (f" (and {len(errors) - 1} more)" if len(errors) > 1 else "")
-        raise CheckFailed("no training past an error", value, f"{first.remedy}; `comp check {slug}` shows all")
+        value = f"{first.check}: {first.message}" + (
+            f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+        )
+        raise CheckFailed(
+            "no training past an error", value, f"{first.remedy}; `comp check {slug}` shows all"
+        )

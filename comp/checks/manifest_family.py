@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter, defaultdict
-
 
 from comp.checks.evidence import Evidence
 from comp.checks.findings import Finding, finding
 from comp.checks.pairs import check_pairs
 from comp.errors import near_names
 from comp.folds import group_names
+from comp.images.tree import RawTree
+from comp.names import is_image_name, nfc
 
 
 def duplicate_id(evidence: Evidence) -> list[Finding]:
@@ -27,8 +27,13 @@ def duplicate_path(evidence: Evidence) -> list[Finding]:
     symbolic or a hard link. The fault behind 100 % validation accuracy and 25 points. One ``stat`` a row.
     """
     owners: defaultdict[object, list[str]] = defaultdict(list)
+    tree = RawTree(evidence.raw)
+    spelled: dict[str, object] = {}
     for path in evidence.manifest.table["path"]:
-        owners[_file_identity(evidence, path)].append(path)
+        identity = tree.identity(path)
+        owners[spelled.setdefault(nfc(path), identity)].append(
+            path
+        )  # files equal after NFC are one to every table
     shared = sorted((paths for paths in owners.values() if len(paths) > 1), key=len, reverse=True)
     if not shared:
         return []
@@ -36,16 +41,51 @@ def duplicate_path(evidence: Evidence) -> list[Finding]:
     message = f"{rows} rows point at {len(shared)} file{'s' if len(shared) > 1 else ''}; {shared[0][0]!r} alone stands for {len(shared[0])} rows"
     examples = [p for paths in shared for p in dict.fromkeys(paths)]
     remedy = "each row needs its own file: look at how paths are built in the table or the adapter"
-    return [Finding("duplicate-path", "error", rows, message, tuple(examples[:5]), remedy, tuple(tuple(dict.fromkeys(p)) for p in shared))]
+    return [
+        Finding(
+            "duplicate-path",
+            "error",
+            rows,
+            message,
+            tuple(examples[:5]),
+            remedy,
+            tuple(tuple(dict.fromkeys(p)) for p in shared),
+        )
+    ]
 
 
 def missing_file(evidence: Evidence) -> list[Finding]:
     """Rows whose file is not there. One ``stat`` a row."""
-    rows = [p for p in evidence.manifest.table["path"] if "#" not in p and not (evidence.raw / p).is_file()]
+    tree = RawTree(evidence.raw)
+    rows = [path for path in evidence.manifest.table["path"] if not tree.has(path)]
     if not rows:
         return []
     message = f"{len(rows)} rows name a file that is not in {evidence.raw}"
     return [finding("missing-file", "error", rows, message, "complete the download, or take the rows out")]
+
+
+def unlisted_file(evidence: Evidence) -> list[Finding]:
+    """Images in the raw folder that no row names, beside those that the competition leaves out. One listing."""
+    layout = evidence.competition.facts.layout
+    if not (layout.train or layout.test):
+        return []
+    tree = RawTree(evidence.raw)
+    known = {nfc(path) for path in evidence.manifest.table["path"]}
+    known.update(nfc(path) for pattern in layout.ignore for path in tree.glob(pattern))
+    images = [
+        path
+        for pattern in (layout.train, layout.test)
+        if pattern
+        for path in tree.glob(pattern)
+        if is_image_name(path)
+    ]
+    rows = [path for path in dict.fromkeys(images) if nfc(path) not in known]
+    if not rows:
+        return []
+    message = f"{len(rows)} images in {evidence.raw} have no row"
+    return [
+        finding("unlisted-file", "warning", rows, message, "is the table complete? else take the files away")
+    ]
 
 
 def unknown_label(evidence: Evidence) -> list[Finding]:
@@ -57,8 +97,18 @@ def unknown_label(evidence: Evidence) -> list[Finding]:
     names = list(dict.fromkeys(wrong["label"]))
     near = near_names(names[0], evidence.labels.names)
     hint = f"; {names[0]!r} looks like {near[0]!r}" if near else ""
-    message = f"{len(wrong)} rows have a label that is no class: {', '.join(repr(n) for n in names[:5])}{hint}"
-    return [finding("unknown-label", "error", list(wrong["id"]), message, "correct the labels, or `classes` in competition.toml")]
+    message = (
+        f"{len(wrong)} rows have a label that is no class: {', '.join(repr(n) for n in names[:5])}{hint}"
+    )
+    return [
+        finding(
+            "unknown-label",
+            "error",
+            list(wrong["id"]),
+            message,
+            "correct the labels, or `classes` in competition.toml",
+        )
+    ]
 
 
 def label_map(evidence: Evidence) -> list[Finding]:
@@ -77,21 +127,40 @@ def class_too_small(evidence: Evidence) -> list[Finding]:
     groups: defaultdict[str, set[str]] = defaultdict(set)
     for label, group in zip(train["label"], group_names(train), strict=True):
         groups[label].add(group)
-    small = sorted((label for label, found in groups.items() if len(found) < evidence.k), key=lambda c: len(groups[c]))
+    small = sorted(
+        (label for label, found in groups.items() if len(found) < evidence.k), key=lambda c: len(groups[c])
+    )
     if not small:
         return []
     message = f"{len(small)} classes have fewer than {evidence.k} groups to spread over {evidence.k} folds, smallest {small[0]!r} with {len(groups[small[0]])}"
-    return [finding("class-too-small", "error", small, message, f"choose --folds {max(2, len(groups[small[0]]))} or fewer, or merge classes")]
+    return [
+        finding(
+            "class-too-small",
+            "error",
+            small,
+            message,
+            f"choose --folds {max(2, len(groups[small[0]]))} or fewer, or merge classes",
+        )
+    ]
 
 
 def train_test_overlap(evidence: Evidence) -> list[Finding]:
     """Files that stand both among the labelled and the test rows. One ``stat`` a row."""
-    labelled = {_file_identity(evidence, p) for p in evidence.manifest.table.query("split != 'test'")["path"]}
-    both = [p for p in evidence.manifest.test["path"] if _file_identity(evidence, p) in labelled]
+    tree = RawTree(evidence.raw)
+    labelled = {tree.identity(p) for p in evidence.manifest.table.query("split != 'test'")["path"]}
+    both = [p for p in evidence.manifest.test["path"] if tree.identity(p) in labelled]
     if not both:
         return []
     message = f"{len(both)} test rows are labelled rows too"
-    return [finding("train-test-overlap", "error", both, message, "the test set is for predicting only: take these rows out of train")]
+    return [
+        finding(
+            "train-test-overlap",
+            "error",
+            both,
+            message,
+            "the test set is for predicting only: take these rows out of train",
+        )
+    ]
 
 
 def template_mismatch(evidence: Evidence) -> list[Finding]:
@@ -108,7 +177,11 @@ def template_mismatch(evidence: Evidence) -> list[Finding]:
     name = evidence.template.table.name
     remedy = "complete the download; the template and the test files must belong together"
     if doubled:
-        found.append(finding("template-mismatch", "error", doubled, f"{name} asks for {len(doubled)} ids twice", remedy))
+        found.append(
+            finding(
+                "template-mismatch", "error", doubled, f"{name} asks for {len(doubled)} ids twice", remedy
+            )
+        )
     if missing:
         message = f"{name} asks for {len(wanted)} rows and {len(missing)} of them have no test image ({len(test)} found)"
         found.append(finding("template-mismatch", "error", missing, message, remedy))
@@ -116,17 +189,3 @@ def template_mismatch(evidence: Evidence) -> list[Finding]:
         message = f"{len(extra)} test images have no row in {name}"
         found.append(finding("template-mismatch", "error", extra, message, remedy))
     return found or check_pairs(evidence)
-
-
-def _file_identity(evidence: Evidence, path: str) -> object:
-    """Device and inode where the file system tells, else the normalised path; a row of an array is itself."""
-    if "#" in path:
-        return path
-    full = evidence.raw / path
-    try:
-        stat = os.stat(full)
-    except OSError:
-        return os.path.normcase(os.path.normpath(full))
-    return (stat.st_dev, stat.st_ino) if stat.st_ino else os.path.normcase(os.path.realpath(full))
-
-

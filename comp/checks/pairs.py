@@ -7,8 +7,8 @@ from pathlib import PurePosixPath
 
 from comp.checks.evidence import Evidence
 from comp.checks.findings import Finding, finding
-from comp.images.source import RawTree
-from comp.manifest import is_image_name, natural_key
+from comp.images.tree import RawTree
+from comp.names import is_image_name, natural_key
 
 
 def check_pairs(evidence: Evidence) -> list[Finding]:

@@ -24,8 +24,25 @@ def list_(workspace: WorkspaceDir = None, json: AsJson = False) -> None:
         scores = [float(run.record["oof"]["score"]) for run in finished if run.slug == slug]
         best = (min if competition.facts.metric == "log_loss" else max)(scores) if scores else None
         there = competition.has_data(place.raw(slug))
-        rows.append({"slug": slug, "title": competition.facts.title, "metric": competition.facts.metric, "data": there, "best_oof": best})
-    shown = [(r["slug"], r["title"], "yes" if r["data"] else "no", r["metric"], "–" if r["best_oof"] is None else r["best_oof"]) for r in rows]
+        rows.append(
+            {
+                "slug": slug,
+                "title": competition.facts.title,
+                "metric": competition.facts.metric,
+                "data": there,
+                "best_oof": best,
+            }
+        )
+    shown = [
+        (
+            r["slug"],
+            r["title"],
+            "yes" if r["data"] else "no",
+            r["metric"],
+            "–" if r["best_oof"] is None else r["best_oof"],
+        )
+        for r in rows
+    ]
     console.table("", ("competition", "title", "data", "metric", "best OOF"), shown)
     if json:
         console.document(rows)
@@ -38,7 +55,9 @@ def show(slug: Slug, data: DataDir = None, workspace: WorkspaceDir = None, json:
     raw = (data or place.raw(slug)).expanduser()
     facts = competition.facts
     classes = "discovered in the training labels" if facts.classes == "discover" else ", ".join(facts.classes)
-    target = facts.template.target if isinstance(facts.template.target, str) else ", ".join(facts.template.target)
+    target = (
+        facts.template.target if isinstance(facts.template.target, str) else ", ".join(facts.template.target)
+    )
     lines = [
         ("title", facts.title),
         ("page", facts.url),
@@ -47,19 +66,38 @@ def show(slug: Slug, data: DataDir = None, workspace: WorkspaceDir = None, json:
         ("classes", classes),
         ("raw folder", f"{raw}: {_state(competition, raw)}"),
         ("layout", ", ".join(facts.layout.required) or "no files needed"),
-        ("template", f"{facts.template.file}: id {facts.template.id!r}, target {target!r} as {facts.template.kind}"),
-        ("pairs", f"row and file by {facts.pairs}" + (f", files in {facts.order} order" if facts.pairs == "position" else "")),
-        ("allowed", "; ".join(f"{c}: {why}" for c, why in facts.check.allow.items()) or "no check is lowered"),
+        (
+            "template",
+            f"{facts.template.file}: id {facts.template.id!r}, target {target!r} as {facts.template.kind}",
+        ),
+        (
+            "pairs",
+            f"row and file by {facts.pairs}"
+            + (f", files in {facts.order} order" if facts.pairs == "position" else ""),
+        ),
+        (
+            "allowed",
+            "; ".join(f"{c}: {why}" for c, why in facts.check.allow.items()) or "no check is lowered",
+        ),
         ("folder", str(competition.folder)),
     ]
     console.table("", (slug, ""), lines)
     if json:
-        console.document({**facts.model_dump(mode="json"), "raw": str(raw), "missing": competition.missing(raw), "folder": str(competition.folder)})
+        console.document(
+            {
+                **facts.model_dump(mode="json"),
+                "raw": str(raw),
+                "missing": competition.missing(raw),
+                "folder": str(competition.folder),
+            }
+        )
 
 
 def data(
     slug: Slug,
-    sample: Annotated[bool, typer.Option("--sample", help="Write a small made-up raw folder in the real layout.")] = False,
+    sample: Annotated[
+        bool, typer.Option("--sample", help="Write a small made-up raw folder in the real layout.")
+    ] = False,
     data: DataDir = None,
     workspace: WorkspaceDir = None,
     json: AsJson = False,
@@ -78,9 +116,18 @@ def data(
     for pattern in competition.facts.layout.required:
         console.answer(f"  {'missing' if pattern in missing else 'there':<8} {pattern}")
     if missing and competition.facts.url:
-        console.answer(f"get it from {competition.facts.url} and put it there as named above, or try `comp data {slug} --sample`")
+        console.answer(
+            f"get it from {competition.facts.url} and put it there as named above, or try `comp data {slug} --sample`"
+        )
     if json:
-        console.document({"slug": slug, "raw": str(raw), "required": list(competition.facts.layout.required), "missing": missing})
+        console.document(
+            {
+                "slug": slug,
+                "raw": str(raw),
+                "required": list(competition.facts.layout.required),
+                "missing": missing,
+            }
+        )
     if missing:
         raise typer.Exit(1)
 

@@ -30,17 +30,32 @@ def _version(asked: bool) -> None:
 
 @app.callback()
 def options(
-    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Show the version and stop."),
+    version: bool = typer.Option(
+        False, "--version", callback=_version, is_eager=True, help="Show the version and stop."
+    ),
 ) -> None:
     """From a competition's raw images to a submission you can trust, in one command."""
 
 
-for _verb in (look.list_, look.show, look.data, work.check, work.run, work.predict, work.validate, look.runs, look.doctor):
+for _verb in (
+    look.list_,
+    look.show,
+    look.data,
+    work.check,
+    work.run,
+    work.predict,
+    work.validate,
+    look.runs,
+    look.doctor,
+):
     app.command(_verb.__name__.rstrip("_"), no_args_is_help=False)(_verb)
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Runs a command and exits: 0 done, 1 a check or submission said no, 2 wrong usage or input, 3 a bug, 130 interrupted."""
+    # torch's OpenMP threads spin while they wait; on a machine with anything else to do that costs up to three
+    # times the wall time (measured, docs/benchmarks.md), and next to nothing on a quiet one
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     arguments = sys.argv[1:] if arguments is None else arguments
     console.settings.json = "--json" in arguments
     console.settings.quiet = False
@@ -60,7 +75,9 @@ def _run(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         return _interrupted()
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader went away (comp runs | head)
+        os.dup2(
+            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
+        )  # the reader went away (comp runs | head)
         return 0
     except Exception as error:
         return _foreign(error)
@@ -71,24 +88,61 @@ def _foreign(error: Exception) -> int:
     kind = type(error).__name__
     if kind == "Abort":
         return _interrupted()
-    if hasattr(error, "show") and hasattr(error, "exit_code"):  # click's usage errors, whichever click typer brings
+    if hasattr(error, "show") and hasattr(
+        error, "exit_code"
+    ):  # click's usage errors, whichever click typer brings
         if console.settings.json:
-            console.document({"error": {"kind": "UsageError", "rule": "wrong usage", "value": str(error), "remedy": "comp --help", "exit_code": 2}})
+            console.document(
+                {
+                    "error": {
+                        "kind": "UsageError",
+                        "rule": "wrong usage",
+                        "value": str(error),
+                        "remedy": "comp --help",
+                        "exit_code": 2,
+                    }
+                }
+            )
         error.show(file=sys.stderr)
         return 2
     if hasattr(error, "exit_code"):
         return int(error.exit_code)
     traceback.print_exc()
     if console.settings.json:
-        console.document({"error": {"kind": kind, "rule": "a bug of comp", "value": str(error), "remedy": "please report it", "exit_code": 3}})
-    print(f"\ncomp {__version__}: this is a bug of ours; please report it with the lines above", file=sys.stderr)
+        console.document(
+            {
+                "error": {
+                    "kind": kind,
+                    "rule": "a bug of comp",
+                    "value": str(error),
+                    "remedy": "please report it",
+                    "exit_code": 3,
+                }
+            }
+        )
+    print(
+        f"\ncomp {__version__}: this is a bug of ours; please report it with the lines above", file=sys.stderr
+    )
     return 3
 
 
 def _interrupted() -> int:
-    print("interrupted; `comp runs` shows what is unfinished, `comp run SLUG --resume RUN` goes on", file=sys.stderr)
+    print(
+        "interrupted; `comp runs` shows what is unfinished, `comp run SLUG --resume RUN` goes on",
+        file=sys.stderr,
+    )
     if console.settings.json:
-        console.document({"error": {"kind": "Interrupted", "rule": "interrupted", "value": "", "remedy": "comp run SLUG --resume RUN", "exit_code": 130}})
+        console.document(
+            {
+                "error": {
+                    "kind": "Interrupted",
+                    "rule": "interrupted",
+                    "value": "",
+                    "remedy": "comp run SLUG --resume RUN",
+                    "exit_code": 130,
+                }
+            }
+        )
     return 130
 
 

@@ -10,18 +10,39 @@ import typer
 from comp.errors import InputError
 
 Slug = Annotated[str, typer.Argument(metavar="SLUG", help="A competition of `comp list`.")]
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout; everything else on stderr.")]
-WorkspaceDir = Annotated[
-    Path | None, typer.Option("--workspace", metavar="DIR", help="Where data, runs and submissions live. Default: COMP_WORKSPACE, else here.")
+AsJson = Annotated[
+    bool, typer.Option("--json", help="One JSON document on stdout; everything else on stderr.")
 ]
-DataDir = Annotated[Path | None, typer.Option("--data", metavar="DIR", help="The raw folder. Default: data/SLUG of the workspace.")]
-FoldsOption = Annotated[str, typer.Option("--folds", metavar="K|FILE", help="How many folds, or a CSV of id,fold.")]
-ManifestFile = Annotated[Path | None, typer.Option("--manifest", metavar="FILE", help="A manifest to use instead of the adapter's.")]
+WorkspaceDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--workspace",
+        metavar="DIR",
+        help="Where data, runs and submissions live. Default: COMP_WORKSPACE, else here.",
+    ),
+]
+DataDir = Annotated[
+    Path | None,
+    typer.Option("--data", metavar="DIR", help="The raw folder. Default: data/SLUG of the workspace."),
+]
+FoldsOption = Annotated[
+    str, typer.Option("--folds", metavar="K|FILE", help="How many folds, or a CSV of id,fold.")
+]
+ManifestFile = Annotated[
+    Path | None,
+    typer.Option("--manifest", metavar="FILE", help="A manifest to use instead of the adapter's."),
+]
 Allow = Annotated[
-    list[str] | None, typer.Option("--allow", metavar="CHECK=REASON", help="Lower a check's errors to warnings; the reason is recorded.")
+    list[str] | None,
+    typer.Option(
+        "--allow", metavar="CHECK=REASON", help="Lower a check's errors to warnings; the reason is recorded."
+    ),
 ]
 SetOption = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one value of the recipe, e.g. optimizer.lr=3e-4.")
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Change one value of the recipe, e.g. optimizer.lr=3e-4."
+    ),
 ]
 
 
@@ -31,6 +52,10 @@ def parse_allow(given: list[str] | None) -> dict[str, str]:
     for text in given or []:
         name, sign, reason = text.partition("=")
         if not sign or not reason.strip():
-            raise InputError("--allow takes CHECK=REASON", repr(text), '--allow unreadable-image="two scans are known to be broken"')
+            raise InputError(
+                "--allow takes CHECK=REASON",
+                repr(text),
+                '--allow unreadable-image="two scans are known to be broken"',
+            )
         table[name.strip()] = reason.strip()
     return table

@@ -56,7 +56,9 @@ def decode(content: bytes, name: str) -> Pixels:
                 return _to_rgb(image)
     except Image.DecompressionBombError as error:
         raise _unreadable(name, "too many pixels to be a picture") from error
-    except Exception as error:  # Pillow's decoders raise many kinds for one cause: bytes that are no whole image
+    except (
+        Exception
+    ) as error:  # Pillow's decoders raise many kinds for one cause: bytes that are no whole image
         raise _unreadable(name, _reason(content, error)) from error
 
 
@@ -80,7 +82,9 @@ def _decode_plain_jpeg(content: bytes) -> Pixels | None:
 def _to_rgb(image: Image.Image) -> Pixels:
     image.load()
     upright = ImageOps.exif_transpose(image)
-    if upright.mode.startswith(("I", "F")):  # 16-bit and float greyscale: Pillow's convert would clip it to white
+    if upright.mode.startswith(
+        ("I", "F")
+    ):  # 16-bit and float greyscale: Pillow's convert would clip it to white
         values = np.asarray(upright, dtype=np.float64)
         top = 65535.0 if values.max() > 255 else 255.0
         grey = np.clip(values / top * 255.0 + 0.5, 0, 255).astype(np.uint8)

@@ -33,12 +33,13 @@ _SPANS: Final = ((0.0, 1.0), _INNER, (0.0, 0.93), (0.035, 0.965), (0.07, 1.0))
 _WINDOWS: Final = ((0, 0), (1, 1), *((x, y) for x in (2, 3, 4) for y in (2, 3, 4)))
 _ASKED: Final = 2
 _MIN_CONTRAST: Final = 2.5  # standard deviation in grey levels; flatter pictures have nothing to match
-_LEAF: Final = 4000  # windows compared with one matrix product; also the mean size of a cell
+_LEAF: Final = 2000  # windows compared with one matrix product; also the mean size of a cell
 _MAX_CELLS: Final = 2048
 _PROBES: Final = 4
 _LOOSEST: Final = 0.88  # cosine of invariant descriptions: 0.92 is the 1 % quantile of true 10 % crops
-_HITS: Final = 64.0  # mean number of windows found per question; sets the cosine on crowded sets
-_SIGNED: Final = 0.78  # cosine with signs: 0.85 is the 1 % quantile of true 10 % crops
+_HITS: Final = 32.0  # mean number of windows found per question; sets the cosine on crowded sets
+_SIGNED: Final = (0.78, 0.86)  # cosine with signs: 0.85 is the 1 % quantile of true 10 % crops
+_A_PICTURE: Final = 1.0  # pairs a picture to pass on before the signed cosine is raised
 _BLOCK: Final = 1024
 
 
@@ -59,7 +60,11 @@ class Candidates(NamedTuple):
     def part(self, chosen: slice) -> Candidates:
         """Some of the pairs."""
         return Candidates(
-            self.left[chosen], self.right[chosen], self.orientation[chosen], self.start[chosen], self.cosine[chosen]
+            self.left[chosen],
+            self.right[chosen],
+            self.orientation[chosen],
+            self.start[chosen],
+            self.cosine[chosen],
         )
 
 
@@ -96,12 +101,16 @@ def candidates(fingerprints: NDArray[np.uint8], *, seed: int = 0) -> Candidates:
 
 def _nothing() -> Candidates:
     none = np.empty(0, np.int64)
-    return Candidates(none, none, none.astype(np.uint8), np.empty((0, 2, 2), np.float32), np.empty(0, np.float32))
+    return Candidates(
+        none, none, none.astype(np.uint8), np.empty((0, 2, 2), np.float32), np.empty(0, np.float32)
+    )
 
 
 def _contrast(fingerprints: NDArray[np.uint8]) -> Floats:
-    parts = [luma(fingerprints[s : s + 8192]).std(axis=(1, 2), dtype=np.float32)
-             for s in range(0, len(fingerprints), 8192)]
+    parts = [
+        luma(fingerprints[s : s + 8192]).std(axis=(1, 2), dtype=np.float32)
+        for s in range(0, len(fingerprints), 8192)
+    ]
     return np.concatenate(parts) if parts else np.empty(0, np.float32)
 
 
@@ -179,8 +188,12 @@ def _search(
     members, member_at = _sorted_by_cell(member, cells)
     visitors, visitor_at = _sorted_by_cell(probed.ravel(), cells)
     found = [
-        _compare(base, asked[visitors[visitor_at[c] : visitor_at[c + 1]] // probed.shape[1]],
-                 members[member_at[c] : member_at[c + 1]], cosine)
+        _compare(
+            base,
+            asked[visitors[visitor_at[c] : visitor_at[c + 1]] // probed.shape[1]],
+            members[member_at[c] : member_at[c + 1]],
+            cosine,
+        )
         for c in range(cells)
     ]
     question, answer, value = (np.concatenate(part) for part in zip(*found, strict=True))
@@ -221,7 +234,9 @@ def _nearest(base: NDArray[np.float16], rows: Ints, centres: Floats, count: int)
     return out
 
 
-def _compare(base: NDArray[np.float16], asked: Ints, members: Ints, cosine: float) -> tuple[Ints, Ints, Floats]:
+def _compare(
+    base: NDArray[np.float16], asked: Ints, members: Ints, cosine: float
+) -> tuple[Ints, Ints, Floats]:
     """Every question against every member, in blocks; at most 4 * `_HITS` answers each, the best."""
     questions, answers, values = [], [], []
     against = base[members].astype(np.float32).T
@@ -249,9 +264,12 @@ def _best_of_each(row: Ints, column: Ints, value: Floats, most: int) -> tuple[In
     counts = np.bincount(row)
     if counts.max() <= most:
         return row, column, value
-    order = np.lexsort((-value, row))
-    rank = np.arange(len(row)) - np.repeat(np.cumsum(counts) - counts, counts)
-    keep = order[rank < most]
+    over = counts[row] > most
+    place = np.flatnonzero(over)
+    order = place[np.lexsort((-value[place], row[place]))]
+    many = counts[counts > most]
+    rank = np.arange(len(place)) - np.repeat(np.cumsum(many) - many, many)
+    keep = np.sort(np.concatenate([np.flatnonzero(~over), order[rank < most]]))
     return row[keep], column[keep], value[keep]
 
 
@@ -272,7 +290,12 @@ def _with_signs(
         signed = _signed_cosines(coefficients[found[c], place[c]], coefficients[asker[c], window[c]])
         orientation[c] = signed.argmax(axis=1)
         best[c] = signed.max(axis=1)
-    keep = np.flatnonzero(best >= _SIGNED)
+    loosest, strictest = _SIGNED
+    crowded = best[best >= loosest]
+    most = max(1, int(_A_PICTURE * len(rows)))
+    if len(crowded) > most:
+        loosest = min(strictest, float(np.partition(crowded, -most)[-most]))
+    keep = np.flatnonzero(best >= loosest)
     start = _window_map(window[keep], place[keep])
     left, right, turn = rows[found[keep]], rows[asker[keep]], orientation[keep]
     return Candidates(left, right, turn, start, best[keep])

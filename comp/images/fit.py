@@ -66,11 +66,15 @@ def fit(pixels: Pixels, preprocess: Preprocess, room: bool = False) -> Pixels:
         return _resize(pixels, size, size, preprocess.interpolation)
     if preprocess.fit == "pad":
         scale = size / max(height, width)
-        small = _resize(pixels, max(1, round(height * scale)), max(1, round(width * scale)), preprocess.interpolation)
+        small = _resize(
+            pixels, max(1, round(height * scale)), max(1, round(width * scale)), preprocess.interpolation
+        )
         return _pad(small, size, preprocess.mean)
     side = round(size / preprocess.crop_pct)
     scale = side / min(height, width)
-    large = _resize(pixels, max(side, round(height * scale)), max(side, round(width * scale)), preprocess.interpolation)
+    large = _resize(
+        pixels, max(side, round(height * scale)), max(side, round(width * scale)), preprocess.interpolation
+    )
     return _centre(large, side if room else size)
 
 

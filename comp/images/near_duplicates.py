@@ -17,32 +17,40 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from comp.images.duplicate_candidates import Candidates, candidates
-from comp.images.perceptual import FINGERPRINT_BYTES, native_size
-from comp.images.registration import agreement
+from comp.images.perceptual import FINGERPRINT_BYTES, LUMA_SIDE, native_size
+from comp.images.registration import Agreement, agreement
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
 
-_ENOUGH: Final = 0.75  # structure that two large pictures must share
-_PER_SIDE: Final = 1.75  # and how much more where they have few pixels: chance agreement goes with 1 / side
-_MOST: Final = 0.97  # asked of the smallest
+_STRUCTURE: Final = 0.74  # agreement that a copy keeps; chance pairs of photos rarely have it
+_PER_SIDE: Final = 1.75  # more is asked of pictures under 32 pixels, by this over their shorter side
+_EVIDENCE: Final = 8.5  # significance asked on a set of unlike pictures
+_MOST_EVIDENCE: Final = 14.0  # and at most, on a set that looks alike
+_STEP: Final = 0.25
+_BAND: Final = 1.0  # width of the band below the bar in which chance pairs are counted
+_TOLERATED: Final = 0.01  # chance pairs a row in that band
+_ALIKE: Final = (3.0, 0.5)  # so many pairs a row, so far below the bar, and the set certainly looks alike
 _SAME_COLOUR: Final = 0.5
 _CHUNK: Final = 256
-_CROWD: Final = 8  # clusters from this size on must hang together
-_HANG_TOGETHER: Final = 0.3  # share of a crowd's possible pairs that were found
-_SURE: Final = 0.95  # links of this strength need no such proof
-_STAND_OUT: Final = 0.4  # how far (in Fisher's z) a cluster inside a crowd must rise above it
-_KNOWN: Final = 32  # links a row can be expected to have at most, whatever the size of its cluster
 
-TURNS: Final = ("copy", "mirrored", "flipped", "half turn", "transposed", "turned right", "turned left",
-                "transposed the other way")
+TURNS: Final = (
+    "copy",
+    "mirrored",
+    "flipped",
+    "half turn",
+    "transposed",
+    "turned right",
+    "turned left",
+    "transposed the other way",
+)
 
 
 class NearDuplicates(NamedTuple):
     """M pairs of pictures that show the same, each once.
 
     `pairs` int64 (M, 2): rows of the fingerprints, left < right, sorted. `score` float32 (M,): agreement of
-    structure after alignment, 0.75 to 1. `turn` uint8 (M,): index into `TURNS`, how the right one is turned
+    structure after alignment, 0.74 to 1. `turn` uint8 (M,): index into `TURNS`, how the right one is turned
     against the left one.
     """
 
@@ -73,12 +81,10 @@ def near_duplicate_pairs(
     first, same = _identical(fingerprints)
     distinct = np.ascontiguousarray(fingerprints[first])
     proposed = candidates(distinct, seed=seed)
-    score = _scores(distinct, proposed, workers)
-    enough = np.flatnonzero(score > 0)
-    left, right, score = proposed.left[enough], proposed.right[enough], score[enough]
-    believed = _believable(len(first), left, right, score)
-    left, right, score = first[left[believed]], first[right[believed]], score[believed]
-    turn = proposed.orientation[enough][believed]
+    measured = _measure(distinct, proposed, workers)
+    believed = np.flatnonzero(_believable(distinct, proposed, measured))
+    left, right = first[proposed.left[believed]], first[proposed.right[believed]]
+    score, turn = measured.structure[believed], proposed.orientation[believed]
     back = left > right
     turn[back] = _INVERSE[turn[back]]
     pairs = np.stack([np.minimum(left, right), np.maximum(left, right)], axis=1)
@@ -125,61 +131,39 @@ def _components(count: int, left: Ints, right: Ints) -> NDArray[np.int32]:
     return label
 
 
-def _scores(fingerprints: NDArray[np.uint8], pairs: Candidates, workers: int) -> Floats:
-    """Structure of each candidate, 0 where it is not enough for pictures of that size or colours differ."""
-    chunks = [pairs.part(slice(s, s + _CHUNK)) for s in range(0, len(pairs.left), _CHUNK)]
+def _measure(fingerprints: NDArray[np.uint8], pairs: Candidates, workers: int) -> Agreement:
+    chunks = [pairs.part(slice(s, s + _CHUNK)) for s in range(0, max(1, len(pairs.left)), _CHUNK)]
     with ThreadPoolExecutor(max(1, workers)) as pool:
         found = list(pool.map(lambda chunk: agreement(fingerprints, chunk), chunks))
-    if not found:
-        return np.empty(0, np.float32)
-    structure = np.concatenate([a.structure for a in found])
-    colour = np.concatenate([a.colour for a in found])
+    return Agreement(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
+
+
+def _believable(fingerprints: NDArray[np.uint8], pairs: Candidates, measured: Agreement) -> NDArray[np.bool_]:
+    """Which candidates are near duplicates: enough structure for their size, enough evidence for the set."""
     side = np.minimum(*(native_size(fingerprints[rows]).min(axis=1) for rows in (pairs.left, pairs.right)))
-    needed = np.minimum(_MOST, _ENOUGH + _PER_SIDE / np.maximum(side, 1))
-    result: Floats = np.where((structure >= needed) & (colour >= _SAME_COLOUR), structure, 0).astype(np.float32)
+    small = np.maximum(0, 1 / np.maximum(side, 1) - 1 / LUMA_SIDE)
+    alike = (measured.structure >= _STRUCTURE + _PER_SIDE * small) & (measured.colour >= _SAME_COLOUR)
+    result: NDArray[np.bool_] = alike & (measured.evidence >= _bar(measured.evidence, len(fingerprints)))
     return result
 
 
-def _believable(count: int, left: Ints, right: Ints, score: Floats) -> NDArray[np.bool_]:
-    """Which pairs to keep, cluster by cluster.
+def _bar(evidence: Floats, count: int) -> float:
+    """The evidence to ask for on this set of `count` pictures.
 
-    Copies of one picture hang together: most pairs of the cluster are found. Where everything looks alike,
-    chance pairs chain into crowds that do not. A crowd is taken apart, weakest links first, until its parts
-    hang together, and a part is kept only where it stands out from the crowd it came from.
+    The evidence of chance pairs falls off steeply, that of copies rises until about 18. So where the pairs
+    just below the bar are many and get fewer upwards, they are chance, and the bar is raised past them. On a
+    set with so many of them that it certainly looks alike, it is raised even where they do not get fewer.
     """
-    keep = np.ones(len(left), bool)
-    if not len(left):
-        return keep
-    label = _components(count, left, right)[left]
-    order = np.argsort(label, kind="stable")
-    for links in np.split(order, np.flatnonzero(np.diff(label[order])) + 1):
-        if len(links) >= _CROWD - 1:
-            keep[links] = _stand_out(left[links], right[links], score[links])
-    return keep
 
+    def between(low: float, high: float) -> float:
+        return np.count_nonzero((evidence >= low) & (evidence < high)) / count
 
-def _stand_out(left: Ints, right: Ints, score: Floats) -> NDArray[np.bool_]:
-    """Of one cluster's links, those inside parts that are believable."""
-    keep = np.zeros(len(left), bool)
-    rows, ends = np.unique(np.concatenate([left, right]), return_inverse=True)
-    left, right = ends[: len(left)], ends[len(left) :]
-    z = np.arctanh(np.minimum(score, 0.9999))
-    waiting = [(np.arange(len(left)), -np.inf)]
-    while waiting:
-        links, floor = waiting.pop()
-        size = len(np.unique(np.concatenate([left[links], right[links]])))
-        weakest = float(z[links].min())
-        together = len(links) >= _HANG_TOGETHER * size * min(size - 1, _KNOWN) / 2
-        if (size < _CROWD or together or np.tanh(weakest) >= _SURE) and weakest - floor >= _STAND_OUT:
-            keep[links] = True
-            continue
-        # raise the bar to the next level at which something falls off
-        stronger = links[z[links] > weakest + 0.02]
-        if not len(stronger):
-            continue
-        label = _components(len(rows), left[stronger], right[stronger])[left[stronger]]
-        for part in np.unique(label):
-            inside = stronger[label == part]
-            split = len(inside) < len(stronger) or size > len(np.unique([left[inside], right[inside]]))
-            waiting.append((inside, weakest if split else floor))
-    return keep
+    depth, many = _ALIKE
+    certain = between(_EVIDENCE - depth, _EVIDENCE) > many
+    bar = _EVIDENCE
+    while bar < _MOST_EVIDENCE:
+        below = between(bar - _BAND, bar)
+        if below <= _TOLERATED or not (certain or between(bar, bar + _BAND) < below):
+            break
+        bar += _STEP
+    return bar

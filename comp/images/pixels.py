@@ -24,7 +24,12 @@ class FittedPixels:
     """
 
     def __init__(
-        self, source: ImageSource, paths: Sequence[str], preprocess: Preprocess, room: bool = False, budget: int = DEFAULT_BUDGET
+        self,
+        source: ImageSource,
+        paths: Sequence[str],
+        preprocess: Preprocess,
+        room: bool = False,
+        budget: int = DEFAULT_BUDGET,
     ) -> None:
         self.source = source
         self.paths = list(paths)

@@ -40,13 +40,19 @@ def outputs(
     found: dict[str, list[torch.Tensor]] = {name: [] for name in views}
     preprocess: Preprocess = pixels.preprocess
     half = _DTYPES.get(recipe.precision)
-    with torch.inference_mode(), torch.autocast(torch.device(device).type, dtype=half, enabled=half is not None):
+    with (
+        torch.inference_mode(),
+        torch.autocast(torch.device(device).type, dtype=half, enabled=half is not None),
+    ):
         for part, images in batches(pool, rows, BATCH, preprocess.size, pixels.__getitem__):
             x = normalise(images.to(device, non_blocking=True), preprocess)  # (B, 3, S, S)
             for name in views:
                 found[name].append(net(view(name, x)).float().cpu())
             advance(len(part))
-    return {name: torch.cat(parts).numpy() if parts else np.zeros((0, 0), np.float32) for name, parts in found.items()}
+    return {
+        name: torch.cat(parts).numpy() if parts else np.zeros((0, 0), np.float32)
+        for name, parts in found.items()
+    }
 
 
 def probabilities(
@@ -73,4 +79,4 @@ def softmax(logits: NDArray[np.float32]) -> Probs:
 
 def mean_of_views(by_view: dict[str, Probs]) -> Probs:
     """The arithmetic mean over views, after softmax."""
-    return np.mean(np.stack(list(by_view.values())), axis=0)
+    return np.asarray(np.mean(np.stack(list(by_view.values())), axis=0), dtype=np.float64)

@@ -21,7 +21,12 @@ from comp.training.device import accelerator as make_accelerator
 
 
 def predict(
-    checkpoints: Sequence[Path], source: ImageSource, ids: Sequence[str], paths: Sequence[str], recipe: Recipe, fingerprint: str = ""
+    checkpoints: Sequence[Path],
+    source: ImageSource,
+    ids: Sequence[str],
+    paths: Sequence[str],
+    recipe: Recipe,
+    fingerprint: str = "",
 ) -> Predictions:
     """The mean probabilities of all checkpoints over the views of ``recipe.tta``.
 
@@ -46,7 +51,11 @@ def predict(
     sidecars = [read_sidecar(folder) for folder in checkpoints]
     for folder, sidecar in zip(checkpoints, sidecars, strict=True):
         if sidecar.labels != sidecars[0].labels:
-            raise WeightsError("checkpoints of one run share a label map", f"{folder} has another than {checkpoints[0]}", "train again")
+            raise WeightsError(
+                "checkpoints of one run share a label map",
+                f"{folder} has another than {checkpoints[0]}",
+                "train again",
+            )
     shared: dict[tuple[str, object], list[Path]] = {}
     for folder, sidecar in zip(checkpoints, sidecars, strict=True):
         shared.setdefault((sidecar.backbone_sha256, sidecar.preprocess), []).append(folder)

@@ -28,7 +28,12 @@ def loaders(threads: int) -> Iterator[ThreadPoolExecutor]:
 
 
 def batches(
-    pool: ThreadPoolExecutor, rows: Rows, batch: int, size: int, load: Callable[[int], Pixels], drop_last: bool = False
+    pool: ThreadPoolExecutor,
+    rows: Rows,
+    batch: int,
+    size: int,
+    load: Callable[[int], Pixels],
+    drop_last: bool = False,
 ) -> Iterator[tuple[Rows, Tensor]]:
     """Yields (rows (B,), pixels uint8 (B, S, S, 3)) in the order of ``rows``, whatever the threads do.
 
@@ -59,13 +64,17 @@ def batches(
         yield _ready(waiting)
 
 
-def _fill(pool: ThreadPoolExecutor, buffer: Pixels, part: Rows, load: Callable[[int], Pixels]) -> list[Future[None]]:
+def _fill(
+    pool: ThreadPoolExecutor, buffer: Pixels, part: Rows, load: Callable[[int], Pixels]
+) -> list[Future[None]]:
     def fill(places: range) -> None:
         for place in places:
             buffer[place] = load(int(part[place]))
 
     step = max(1, len(part) // 4)
-    return [pool.submit(fill, range(start, min(start + step, len(part)))) for start in range(0, len(part), step)]
+    return [
+        pool.submit(fill, range(start, min(start + step, len(part)))) for start in range(0, len(part), step)
+    ]
 
 
 def _ready(waiting: deque[tuple[Rows, Tensor, list[Future[None]]]]) -> tuple[Rows, Tensor]:

@@ -70,7 +70,16 @@ class Sidecar:
 
 
 def save_checkpoint(
-    folder: Path, net: Net, *, slug: str, fold: int, model: ModelPart, labels: LabelMap, preprocess: Preprocess, precision: str, train_sha256: str
+    folder: Path,
+    net: Net,
+    *,
+    slug: str,
+    fold: int,
+    model: ModelPart,
+    labels: LabelMap,
+    preprocess: Preprocess,
+    precision: str,
+    train_sha256: str,
 ) -> Sidecar:
     """Writes ``model.safetensors`` and then ``model.json`` into ``folder``; the sidecar last, as the sign that both are whole."""
     tensors = {k: v.detach().cpu().contiguous() for k, v in net.state_dict().items()}
@@ -99,7 +108,9 @@ def read_sidecar(folder: Path) -> Sidecar:
     try:
         return Sidecar.from_json(read_json(folder / "model.json"))
     except (KeyError, TypeError, ValueError) as error:
-        raise WeightsError("a checkpoint needs its sidecar", f"{folder / 'model.json'}: {error!r}", "train this fold again") from error
+        raise WeightsError(
+            "a checkpoint needs its sidecar", f"{folder / 'model.json'}: {error!r}", "train this fold again"
+        ) from error
 
 
 def load_checkpoint(folder: Path) -> tuple[Net, Sidecar]:
@@ -115,10 +126,16 @@ def load_checkpoint(folder: Path) -> tuple[Net, Sidecar]:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise WeightsError("a checkpoint needs its tensors", f"{path}: {error.strerror}", "train this fold again") from error
+        raise WeightsError(
+            "a checkpoint needs its tensors", f"{path}: {error.strerror}", "train this fold again"
+        ) from error
     if hashlib.sha256(content).hexdigest() != sidecar.weights_sha256:
         value = f"{path} is not the file that model.json was written for"
-        raise WeightsError("a checkpoint and its sidecar belong together", value, "put back the right pair, or train this fold again")
+        raise WeightsError(
+            "a checkpoint and its sidecar belong together",
+            value,
+            "put back the right pair, or train this fold again",
+        )
     net = build(sidecar.model, len(sidecar.labels))
     net.load_state_dict(load(content))
     return net.eval(), sidecar

@@ -31,7 +31,11 @@ def resolve_device(recipe: Recipe) -> Recipe:
         device = "cuda" if there["cuda"] else "mps" if there["mps"] else "cpu"
     if not there[device]:
         has = ", ".join(name for name, yes in there.items() if yes)
-        raise InputError("the device must be there", f"no {device} here; there is {has}", "`comp doctor` says more; --set device=auto")
+        raise InputError(
+            "the device must be there",
+            f"no {device} here; there is {has}",
+            "`comp doctor` says more; --set device=auto",
+        )
     precision = recipe.precision
     if precision == "auto":
         precision = ("bf16" if torch.cuda.is_bf16_supported() else "fp16") if device == "cuda" else "fp32"

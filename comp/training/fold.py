@@ -77,5 +77,11 @@ def rows_of_fold(plan: Plan, k: int) -> Part:
     targets = plan.labels.encode(table["label"])
     held_out = np.flatnonzero(fold == k)
     kin = set(table["group"].iloc[held_out]) - {""}
-    extra_kin = np.array([split == "extra" and group in kin for split, group in zip(table["split"], table["group"], strict=True)], dtype=bool)
+    extra_kin = np.array(
+        [
+            split == "extra" and group in kin
+            for split, group in zip(table["split"], table["group"], strict=True)
+        ],
+        dtype=bool,
+    )
     return Part(table, targets, np.flatnonzero((fold != k) & ~extra_kin), held_out)

@@ -59,7 +59,7 @@ def train(plan: Plan, k: int, part: Part, ended: Callable[[Epoch], None]) -> tup
     accelerator = make_accelerator(recipe)
     net = new_net(plan, k)
     if recipe.channels_last:
-        net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        net = net.to(memory_format=torch.channels_last)
     optimizer = make_optimizer(net, recipe)
     steps = recipe.epochs * _steps_per_epoch(len(part.fitted), recipe.batch)
     schedule = make_schedule(optimizer, recipe.schedule, steps)
@@ -80,8 +80,12 @@ def train(plan: Plan, k: int, part: Part, ended: Callable[[Epoch], None]) -> tup
             started, total, seen = time.perf_counter(), torch.zeros((), device=accelerator.device), 0
             lr = max(group["lr"] for group in optimizer.param_groups)
 
-            for rows, images in batches(pool, order, recipe.batch, plan.preprocess.size, load, drop_last=True):
-                x = normalise(images.to(accelerator.device, non_blocking=True), plan.preprocess)  # (B, 3, S, S)
+            for rows, images in batches(
+                pool, order, recipe.batch, plan.preprocess.size, load, drop_last=True
+            ):
+                x = normalise(
+                    images.to(accelerator.device, non_blocking=True), plan.preprocess
+                )  # (B, 3, S, S)
                 y = torch.from_numpy(part.targets[rows]).to(accelerator.device)  # (B,)
                 with accelerator.autocast():
                     loss: Tensor = loss_of(net(x), y)
@@ -93,7 +97,10 @@ def train(plan: Plan, k: int, part: Part, ended: Callable[[Epoch], None]) -> tup
                 optimizer.zero_grad(set_to_none=True)
                 total += loss.detach() * len(rows)
                 seen += len(rows)
-                bar.advance(len(rows), f"epoch {epoch + 1}/{recipe.epochs}  {seen / (time.perf_counter() - started):.0f} images/s")
+                bar.advance(
+                    len(rows),
+                    f"epoch {epoch + 1}/{recipe.epochs}  {seen / (time.perf_counter() - started):.0f} images/s",
+                )
 
             speed = seen / (time.perf_counter() - started)
             mean_loss = float(total) / seen
@@ -112,16 +119,22 @@ def _steps_per_epoch(rows: int, batch: int) -> int:
     return whole + (1 if rest > 1 or (rest == 1 and whole == 0) else 0)
 
 
-def _varied(pixels: FittedPixels, transform: TrainTransform, seed: int, k: int, epoch: int) -> Callable[[int], NDArray[np.uint8]]:
+def _varied(
+    pixels: FittedPixels, transform: TrainTransform, seed: int, k: int, epoch: int
+) -> Callable[[int], NDArray[np.uint8]]:
     """A sample's variant in this epoch, seeded by what it is and not by when or where it is loaded."""
     base = derive(seed, "transform", k, epoch)
     return lambda row: transform(pixels[row], (base * 1_000_003 + row) % (2**31))
 
 
-def _evaluate(plan: Plan, net: Any, pool: Any, pixels: FittedPixels, part: Part, accelerator: Any) -> tuple[float, float]:
+def _evaluate(
+    plan: Plan, net: Any, pool: Any, pixels: FittedPixels, part: Part, accelerator: Any
+) -> tuple[float, float]:
     """Loss and metric of the identity view on the held-out rows."""
     net.eval()
-    probs = probabilities(net, pool, pixels, part.held_out, ["identity"], plan.recipe, accelerator.device)["identity"]
+    probs = probabilities(net, pool, pixels, part.held_out, ["identity"], plan.recipe, accelerator.device)[
+        "identity"
+    ]
     targets = part.targets[part.held_out]
     picked = np.clip(probs[np.arange(len(targets)), targets], 1e-12, 1.0)
     return float(-np.log(picked).mean()), plan.metric(targets, probs)
@@ -129,4 +142,8 @@ def _evaluate(plan: Plan, net: Any, pool: Any, pixels: FittedPixels, part: Part,
 
 def _diverged(k: int, epoch: int, lr: float) -> TrainingFailed:
     value = f"fold {k}, epoch {epoch + 1}: the loss is not a number (learning rate {lr:.2g})"
-    return TrainingFailed("the loss must be a number", value, "--set optimizer.lr a third of it, --set optimizer.clip=1.0, or --set precision=fp32")
+    return TrainingFailed(
+        "the loss must be a number",
+        value,
+        "--set optimizer.lr a third of it, --set optimizer.clip=1.0, or --set precision=fp32",
+    )

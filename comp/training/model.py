@@ -50,12 +50,16 @@ def build(part: ModelPart, classes: int) -> Net:
         backbone = timm.create_model(part.name, pretrained=False, num_classes=0, **kwargs)
     except (TypeError, AttributeError, ValueError, RuntimeError, AssertionError) as error:
         value = f"{part.name}: {str(error).splitlines()[0]}"
-        raise WeightsError("the model must take model.kwargs and model.size", value, "correct the recipe") from error
+        raise WeightsError(
+            "the model must take model.kwargs and model.size", value, "correct the recipe"
+        ) from error
     features = int(getattr(backbone, "head_hidden_size", 0) or backbone.num_features)
     return Net(backbone, features, classes, part.dropout)
 
 
-def resolve(part: ModelPart, mode: str, weight_folders: list[Path]) -> tuple[ModelPart, Preprocess, StateDict | None]:
+def resolve(
+    part: ModelPart, mode: str, weight_folders: list[Path]
+) -> tuple[ModelPart, Preprocess, StateDict | None]:
     """The model part with nothing left open, its preprocessing, and the weights to start from (None: random).
 
     Mean, std, size and interpolation are the recipe's, else those beside the weights, else the model's own.
@@ -85,7 +89,9 @@ def resolve(part: ModelPart, mode: str, weight_folders: list[Path]) -> tuple[Mod
         size=int(part.size or beside.get("size") or own.get("input_size", (3, 224, 224))[-1]),
         mean=_three(part.mean or beside.get("mean") or own.get("mean") or (0.485, 0.456, 0.406)),
         std=_three(part.std or beside.get("std") or own.get("std") or (0.229, 0.224, 0.225)),
-        interpolation=str(part.interpolation or beside.get("interpolation") or _plain(own.get("interpolation"))),
+        interpolation=str(
+            part.interpolation or beside.get("interpolation") or _plain(own.get("interpolation"))
+        ),
         fit=part.fit,
         crop_pct=float(part.crop_pct or beside.get("crop_pct") or own.get("crop_pct") or 1.0),
     )
@@ -120,11 +126,17 @@ def load_into(net: Net, weights: StateDict, name: str) -> None:
     body = {k: v for k, v in weights.items() if k not in head}
     missing = [k for k in own if k not in body and not k.endswith("num_batches_tracked")]
     unknown = [k for k in body if k not in own]
-    shapes = [f"{k} {tuple(body[k].shape)} for {tuple(own[k].shape)}" for k in own if k in body and body[k].shape != own[k].shape]
+    shapes = [
+        f"{k} {tuple(body[k].shape)} for {tuple(own[k].shape)}"
+        for k in own
+        if k in body and body[k].shape != own[k].shape
+    ]
     faults = [("missing", missing), ("unknown", unknown), ("other shape", shapes)]
     if any(names for _, names in faults):
         told = "; ".join(f"{len(names)} {kind} ({', '.join(names[:2])}…)" for kind, names in faults if names)
-        raise WeightsError(f"the weights must fit {name}", told, "name the model they were trained as, with its model.kwargs")
+        raise WeightsError(
+            f"the weights must fit {name}", told, "name the model they were trained as, with its model.kwargs"
+        )
     net.backbone.load_state_dict({k: v.to(own[k].dtype) for k, v in body.items()}, strict=False)
     same = [v for v in head.values() if v.shape == net.head.weight.shape]
     bias = [v for v in head.values() if v.shape == net.head.bias.shape]

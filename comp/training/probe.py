@@ -24,7 +24,7 @@ Features = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class FrozenFeatures:
-    """Backbone outputs of the manifest's rows: ``by_view[name]`` is float32 (N, D), ``place`` its row of an id."""
+    """Backbone outputs of the train and extra rows: ``by_view[name]`` is float32 (N, D), ``place`` its row of an id."""
 
     by_view: dict[str, Features]
     place: dict[str, int]
@@ -34,12 +34,12 @@ class FrozenFeatures:
 
 
 def frozen_features(plan: Plan) -> FrozenFeatures:
-    """Runs the backbone once over every row and view of the recipe."""
-    table = plan.manifest.table
+    """Runs the backbone once over every labelled row and view of the recipe."""
+    table = plan.manifest.table[plan.manifest.table["split"] != "test"]
     accelerator = make_accelerator(plan.recipe)
     backbone = new_net(plan, 0).backbone.eval().to(accelerator.device)
     if plan.recipe.channels_last:
-        backbone = backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        backbone = backbone.to(memory_format=torch.channels_last)
     pixels = FittedPixels(plan.source, list(table["path"]), plan.preprocess, budget=0)
     views = _with_identity(plan.recipe.tta)
     with loaders(plan.recipe.threads or 1) as pool, console.task("features", len(table)) as bar:
@@ -52,17 +52,23 @@ def solve_head(net: Net, features: Features, targets: NDArray[np.int64], l2: flo
     """Fits ``net.head`` on features (N, D) by multinomial logistic regression, in place.
 
     Minimises the mean cross entropy plus ``l2 / 2`` times the squared weights on standardised features, with
-    L-BFGS in float64; the standardising is then folded into the weights, so that the checkpoint is a plain
+    L-BFGS; the standardising is then folded into the weights, so that the checkpoint is a plain
     linear layer. The problem is convex: seeds and epochs do not matter.
     """
-    x = torch.from_numpy(features).double()  # (N, D)
+    x = torch.from_numpy(np.ascontiguousarray(features, dtype=np.float32))  # (N, D)
     y = torch.from_numpy(targets)
     mean, std = x.mean(0), x.std(0).clamp_min(1e-6)
     x = (x - mean) / std
-    weight = torch.zeros(net.head.out_features, x.shape[1], dtype=torch.float64, requires_grad=True)  # (C, D)
-    bias = torch.zeros(net.head.out_features, dtype=torch.float64, requires_grad=True)
+    weight = torch.zeros(net.head.out_features, x.shape[1], requires_grad=True)  # (C, D)
+    bias = torch.zeros(net.head.out_features, requires_grad=True)
     loss_of = torch.nn.CrossEntropyLoss(label_smoothing=smoothing)
-    solver = torch.optim.LBFGS([weight, bias], max_iter=200, tolerance_grad=1e-6, tolerance_change=1e-9, line_search_fn="strong_wolfe")
+    solver = torch.optim.LBFGS(
+        [weight, bias],
+        max_iter=100,
+        tolerance_grad=1e-5,
+        tolerance_change=1e-7,
+        line_search_fn="strong_wolfe",
+    )
 
     def closure() -> Tensor:
         solver.zero_grad()
@@ -72,7 +78,11 @@ def solve_head(net: Net, features: Features, targets: NDArray[np.int64], l2: flo
 
     solver.step(closure)  # type: ignore[no-untyped-call]
     if not bool(torch.isfinite(weight).all()):
-        raise TrainingFailed("the classifier must have a solution", "its weights are not numbers", "are the backbone's weights sound?")
+        raise TrainingFailed(
+            "the classifier must have a solution",
+            "its weights are not numbers",
+            "are the backbone's weights sound?",
+        )
     with torch.no_grad():
         scaled = weight / std
         net.head.weight.copy_(scaled.float())

@@ -73,10 +73,17 @@ def read_fold(folder: Path, k: int) -> FoldResult:
     )
 
 
-def _finish(plan: Plan, folder: Path, k: int, part: Part, by_view: dict[str, Probs], seconds: float, speed: float) -> FoldResult:
+def _finish(
+    plan: Plan, folder: Path, k: int, part: Part, by_view: dict[str, Probs], seconds: float, speed: float
+) -> FoldResult:
     ids = tuple(part.table["id"].iloc[part.held_out])
     targets = part.targets[part.held_out]
-    oof = Predictions(ids, plan.labels, mean_of_views({name: by_view[name] for name in plan.recipe.tta}), plan.folds.fingerprint)
+    oof = Predictions(
+        ids,
+        plan.labels,
+        mean_of_views({name: by_view[name] for name in plan.recipe.tta}),
+        plan.folds.fingerprint,
+    )
     oof.save(folder / "oof.npz")
     score = plan.metric(targets, oof.probs)
     identity = plan.metric(targets, by_view["identity"])
@@ -97,7 +104,10 @@ def _probe(plan: Plan, k: int, part: Part, features: FrozenFeatures) -> Net:
 
 def _apply_head(net: Net, features: FrozenFeatures, views: list[str], ids: list[str]) -> dict[str, Probs]:
     weight, bias = net.head.weight.detach().numpy(), net.head.bias.detach().numpy()
-    return {name: softmax(features.of(name, ids) @ weight.T + bias) for name in dict.fromkeys(["identity", *views])}
+    return {
+        name: softmax(features.of(name, ids) @ weight.T + bias)
+        for name in dict.fromkeys(["identity", *views])
+    }
 
 
 def _predict_held_out(plan: Plan, net: Net, part: Part) -> dict[str, Probs]:

@@ -51,7 +51,9 @@ def rate(part: SchedulePart, step: int, steps: int) -> float:
     rise = part.warmup * steps
     if step < rise:
         along = (step + 1) / (rise + 1)
-        return 1 / 25 + (1 - 1 / 25) * (1 - math.cos(math.pi * along)) / 2 if part.name == "onecycle" else along
+        return (
+            1 / 25 + (1 - 1 / 25) * (1 - math.cos(math.pi * along)) / 2 if part.name == "onecycle" else along
+        )
     if part.name == "constant":
         return 1.0
     along = min(1.0, (step - rise) / max(1.0, steps - rise))

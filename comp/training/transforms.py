@@ -15,7 +15,7 @@ from comp.errors import RecipeError, UnknownName
 from comp.images.fit import Preprocess, fit
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it asks the network on import otherwise
-import albumentations as A  # noqa: E402, N812
+import albumentations as A
 
 Pixels = NDArray[np.uint8]
 Policy = Callable[[Preprocess], list[Any]]
@@ -77,7 +77,9 @@ class TrainTransform:
     def _steps(self) -> list[Any]:
         if isinstance(self.transform, str):
             if self.transform not in POLICIES:
-                raise UnknownName("transform policy", self.transform, POLICIES, "or list albumentations by name")
+                raise UnknownName(
+                    "transform policy", self.transform, POLICIES, "or list albumentations by name"
+                )
             return POLICIES[self.transform](self.preprocess)
         return [_by_name(table) for table in self.transform]
 
@@ -94,7 +96,9 @@ def _by_name(table: dict[str, Any]) -> Any:
             return kinds[name](**arguments)
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
-        raise RecipeError(f"transform {name} must take its arguments", reason, "see albumentations 2.0.8") from error
+        raise RecipeError(
+            f"transform {name} must take its arguments", reason, "see albumentations 2.0.8"
+        ) from error
 
 
 def _tuples(value: Any) -> Any:

@@ -26,19 +26,29 @@ def read_weights(path: Path) -> StateDict:
         If the file is missing or holds no tensors.
     """
     if not path.is_file():
-        raise WeightsError("model.weights must be a file", f"{path} is not there", 'check the path, or use "default" or "none"')
+        raise WeightsError(
+            "model.weights must be a file",
+            f"{path} is not there",
+            'check the path, or use "default" or "none"',
+        )
     try:
         if path.suffix == ".safetensors":
             return dict(load_file(path))
         loaded: Any = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise WeightsError("model.weights must be a file of tensors", f"{path}: {reason[:200]}", "save it as .safetensors") from error
+        raise WeightsError(
+            "model.weights must be a file of tensors", f"{path}: {reason[:200]}", "save it as .safetensors"
+        ) from error
     for key in ("state_dict", "model"):
         if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):
             loaded = loaded[key]
     if not isinstance(loaded, dict) or not loaded or not all(isinstance(v, Tensor) for v in loaded.values()):
-        raise WeightsError("model.weights must be a state dict", f"{path} holds a {type(loaded).__name__}", "save model.state_dict()")
+        raise WeightsError(
+            "model.weights must be a state dict",
+            f"{path} holds a {type(loaded).__name__}",
+            "save model.state_dict()",
+        )
     return {k.removeprefix("module."): v for k, v in loaded.items()}
 
 
@@ -61,7 +71,11 @@ def find_default(name: str, folders: list[Path]) -> StateDict:
     """
     known = timm.models.get_pretrained_cfg(name)
     if known is None or not (known.hf_hub_id or known.url or known.file):
-        raise WeightsError("the model must have default weights", f"timm has none for {name}", '--set mode=scratch, or model.weights=PATH')
+        raise WeightsError(
+            "the model must have default weights",
+            f"timm has none for {name}",
+            "--set mode=scratch, or model.weights=PATH",
+        )
     full = f"{timm.models.get_arch_name(name)}.{known.tag}" if known.tag else name
     for folder in folders:
         for suffix in SUFFIXES:
@@ -75,4 +89,6 @@ def find_default(name: str, folders: list[Path]) -> StateDict:
             f"put {full}.safetensors into weights/ of the workspace or COMP_WEIGHTS, "
             "name a file with --set model.weights=PATH, or --set mode=scratch"
         )
-        raise WeightsError(f"the weights {full} must be downloaded once", f"{type(error).__name__}: {reason}", remedy) from error
+        raise WeightsError(
+            f"the weights {full} must be downloaded once", f"{type(error).__name__}: {reason}", remedy
+        ) from error

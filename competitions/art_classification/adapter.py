@@ -13,13 +13,16 @@ CLASSES = ("dog", "elephant", "giraffe", "guitar", "horse", "house", "person")
 def read(raw: Path) -> Manifest:
     tree = RawTree(raw)
     samples = [
-        Sample(path, path, "train", path.split("/")[1]) for path in tree.glob("train/*/*") if is_image_name(path)
+        Sample(path, path, "train", path.split("/")[1])
+        for path in tree.glob("train/*/*")
+        if is_image_name(path)
     ]
     test = [path for path in tree.glob("test/0/*") if is_image_name(path)]
-    test.sort(key=lambda path: natural_key(PurePosixPath(path).name))  # 2 before 10, whatever the folder lists first
+    test.sort(
+        key=lambda path: natural_key(PurePosixPath(path).name)
+    )  # 2 before 10, whatever the folder lists first
     samples += [Sample(str(row), path, "test") for row, path in enumerate(test)]
-    notes = [f"{tree.ignored} files of the operating system ignored"] if tree.ignored else []
-    return Manifest.from_samples(samples, notes)
+    return Manifest.from_samples(samples, tree.notes)
 
 
 def sample(raw: Path, seed: int) -> None:

@@ -48,6 +48,12 @@ def source(raw: Path) -> ArraySource:
     return ArraySource({"digits": _scans()[0]})
 
 
+def answers(raw: Path) -> dict[str, str]:
+    """The digits of the held-out scans, by id."""
+    images, targets = _scans()
+    return {f"{row:04}": str(targets[row]) for row, pixels in enumerate(images) if _held_out(pixels)}
+
+
 def sample(raw: Path, seed: int) -> None:
     """Nothing to write: the scans come with scikit-learn."""
     raw.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,38 @@
+# Two commands from a fresh clone: `make demo` and `make test`. Both make their own .venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export NO_ALBUMENTATIONS_UPDATE := 1
+
+.PHONY: demo test check fmt docs clean
+
+$(BIN)/comp: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable .
+	touch $@
+
+$(VENV)/.dev: $(BIN)/comp
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@
+
+demo: $(BIN)/comp  ## a fresh machine to a submission CSV on the built-in digits
+	mkdir -p demo
+	$(BIN)/comp run digits --folds 5 --workspace demo
+
+test: $(VENV)/.dev  ## installs what tests need and runs the default suite
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+check: $(VENV)/.dev  ## lint and types
+	$(BIN)/ruff check comp competitions tests benchmarks
+	$(BIN)/ruff format --check comp competitions tests benchmarks
+	$(BIN)/mypy
+
+fmt: $(VENV)/.dev
+	$(BIN)/ruff check --fix comp competitions tests benchmarks
+	$(BIN)/ruff format comp competitions tests benchmarks
+
+docs: $(BIN)/comp  ## writes the generated CLI reference
+	$(BIN)/python -m comp.cli.reference > docs/cli.md
+
+clean:
+	rm -rf $(VENV) demo

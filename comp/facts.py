@@ -1,0 +1,133 @@
+"""The facts of a competition: what a competition.toml may say."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from comp.errors import RecipeError
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class Facts(BaseModel):
+    """Frozen, strict, and without unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Layout(Facts):
+    """What the raw folder must hold: ``required`` are paths or globs; ``train`` and ``test`` globs of images.
+
+    ``archives`` are the files of the download that may lie there instead, as they came; ``ignore`` are globs of
+    images that are known and left out.
+    """
+
+    required: tuple[str, ...] = ()
+    archives: tuple[str, ...] = ()
+    train: str = ""
+    test: str = ""
+    ignore: tuple[str, ...] = ()
+    needs_data: bool = True
+
+    @field_validator("required", "archives", "ignore", mode="before")
+    @classmethod
+    def _as_tuple(cls, value: Any) -> Any:
+        return tuple(value) if isinstance(value, list) else value
+
+
+class TemplateFacts(Facts):
+    """The sample submission: its file in the raw folder (or "made"), its id and target columns, and what the target is."""
+
+    file: str = "made"
+    id: str = "id"
+    target: str | tuple[str, ...] = "label"
+    kind: Literal["index", "label", "probs", "topk"] = "label"
+
+    @field_validator("target", mode="before")
+    @classmethod
+    def _as_tuple(cls, value: Any) -> Any:
+        return tuple(value) if isinstance(value, list) else value
+
+
+class CheckFacts(Facts):
+    """``allow``: checks whose errors become warnings here, each with its reason."""
+
+    allow: dict[str, str] = Field(default_factory=dict)
+
+
+class CompetitionFacts(Facts):
+    """Everything in a competition.toml."""
+
+    slug: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
+    title: str
+    url: str = ""
+    metric: str = "accuracy"
+    classes: tuple[str, ...] | Literal["discover"] = "discover"
+    score_scale: float = 1.0
+    kaggle: str = ""
+    pairs: Literal["filename", "position"] = "filename"
+    order: Literal["natural", "text", "array", "table"] = "natural"
+    layout: Layout = Layout()
+    template: TemplateFacts = TemplateFacts()
+    check: CheckFacts = CheckFacts()
+    options: dict[str, Any] = Field(
+        default_factory=dict, description="keyword arguments of the adapter's functions"
+    )
+
+    @field_validator("classes", mode="before")
+    @classmethod
+    def _as_tuple(cls, value: Any) -> Any:
+        return tuple(value) if isinstance(value, list) else value
+
+
+def read_facts(path: Path) -> CompetitionFacts:
+    """Reads a competition.toml; every mistake in it is told at once, with its dotted path."""
+    return validate(CompetitionFacts, read_facts_table(path), f"{path}")
+
+
+def read_facts_table(path: Path) -> dict[str, Any]:
+    """A competition.toml as the table that it is, not yet judged.
+
+    Raises
+    ------
+    RecipeError
+        If it is no readable TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RecipeError(
+            "competition.toml must be readable TOML", f"{path}: {error}", "correct the file"
+        ) from error
+
+
+def overlaid(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """A table with another laid over it; tables within tables are laid over one another likewise."""
+    result = dict(base)
+    for key, value in over.items():
+        below = result.get(key)
+        result[key] = overlaid(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+    return result
+
+
+def validate(model: type[Model], table: dict[str, Any], name: str) -> Model:
+    """A pydantic model from a TOML table; raises RecipeError with one line for each mistake."""
+    try:
+        return model.model_validate(table)
+    except ValidationError as error:
+        raise RecipeError(
+            f"{name} has {error.error_count()} mistake(s)",
+            "\n".join(_told(e) for e in error.errors()),
+            "correct them",
+        ) from None
+
+
+def _told(error: Any) -> str:
+    path = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        return f"{path}: no such key"
+    return f"{path}: {error['msg'][:1].lower()}{error['msg'][1:]}, found {error['input']!r}"

@@ -1,0 +1,41 @@
+"""File names: their natural order, Unicode forms, images, and the litter of operating systems."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from pathlib import PurePosixPath
+
+IGNORED_FILES = {".ds_store", "thumbs.db", "desktop.ini", "__macosx"}
+IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
+
+
+def natural_key(name: str) -> tuple[tuple[int, int | str], ...]:
+    """Sort key under which ``img2`` comes before ``img10``.
+
+    Numbers compare as numbers and text as NFC text; names that differ only in leading zeros fall back on text.
+    """
+    parts = re.split(r"(\d+)", nfc(name))
+    key: list[tuple[int, int | str]] = [(0, int(p)) if p.isdecimal() else (1, p) for p in parts if p]
+    return (*key, (2, name))
+
+
+def is_image_name(name: str) -> bool:
+    """Whether a file name has an image's suffix, in either case."""
+    return PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES
+
+
+def is_ignored(path: str) -> bool:
+    """Whether a path is an operating system's litter: .DS_Store, Thumbs.db, desktop.ini, __MACOSX, ``._`` twins."""
+    parts = path.replace("\\", "/").split("/")
+    return any(p.lower() in IGNORED_FILES for p in parts) or parts[-1].startswith("._")
+
+
+def is_array_row(path: str) -> bool:
+    """Whether a manifest's path is a row of an array, ``NAME#17``; a file may well have a # in its name."""
+    return re.fullmatch(r"[^/#]+#[0-9]+", path) is not None
+
+
+def nfc(text: str) -> str:
+    """Composed Unicode: names zipped on macOS are decomposed, tables are not."""
+    return unicodedata.normalize("NFC", text)
