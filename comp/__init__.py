@@ -1,7 +1,7 @@
 """From a competition's raw images to a submission you can trust.
 
 The verbs of the command line as functions: ``comp.run("digits", folds=5)``, ``comp.check("digits")``,
-``comp.predict("latest")``, ``comp.validate("digits", "submission.csv")``.
+``comp.predict("latest")``, ``comp.validate("digits", "submission.csv")``, ``comp.score("digits", "submission.csv")``.
 """
 
 from __future__ import annotations
@@ -9,14 +9,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "check", "predict", "run", "validate"]
+__all__ = ["__version__", "check", "predict", "run", "score", "validate"]
 
 if TYPE_CHECKING:
     from comp.pipeline import run
     from comp.repeat import predict, validate
+    from comp.scoring import score
     from comp.survey import check
 
-_HOMES = {"run": "comp.pipeline", "check": "comp.survey", "predict": "comp.repeat", "validate": "comp.repeat"}
+_HOMES = {
+    "run": "comp.pipeline",
+    "check": "comp.survey",
+    "predict": "comp.repeat",
+    "validate": "comp.repeat",
+    "score": "comp.scoring",
+}
 
 
 def __getattr__(name: str) -> Any:

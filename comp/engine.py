@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
+
 from comp import console
+from comp.checks.findings import Finding
+from comp.checks.recipe_family import preprocessing_override, weights_leak
+from comp.checks.run_family import collapsed_predictions, prior_shift, too_good
 from comp.competition import Competition
 from comp.folds import Folds
 from comp.inference.predict import predict
@@ -15,7 +20,7 @@ from comp.survey import Survey
 from comp.training.device import resolve_device
 from comp.training.fold import FoldResult, Plan
 from comp.training.loop import new_net
-from comp.training.model import resolve
+from comp.training.model import overrides, resolve
 from comp.training.probe import frozen_features
 from comp.training.run_fold import read_fold, run_fold
 from comp.training.transforms import TrainTransform
@@ -52,6 +57,25 @@ def prepare(
     return plan
 
 
+def judge_recipe(plan: Plan, wanted: Recipe) -> list[Finding]:
+    """The findings on the recipe and its weights, before anything is trained."""
+    return [
+        *weights_leak(plan.recipe.model.weights, plan.manifest, plan.folds),
+        *preprocessing_override(overrides(wanted.model, wanted.mode)),
+    ]
+
+
+def judge_run(plan: Plan, test: Predictions, score: float, expected: float | None) -> list[Finding]:
+    """The findings on what a run came to."""
+    targets = plan.labels.encode(plan.manifest.train["label"])
+    priors = np.bincount(targets, minlength=len(plan.labels)) / len(targets)
+    return [
+        *collapsed_predictions(test, priors),
+        *too_good(score, plan.metric, len(targets), expected),
+        *prior_shift(test, priors),
+    ]
+
+
 def train_folds(plan: Plan) -> tuple[list[FoldResult], Predictions]:
     """All K folds, finished ones read back; their OOF rows as one, in the manifest's order."""
     results: list[FoldResult] = []
@@ -68,7 +92,7 @@ def train_folds(plan: Plan) -> tuple[list[FoldResult], Predictions]:
                 console.say(
                     f"  fold {k}: {plan.metric.name} {one.score:.4f} on {one.rows} held-out rows, {console.duration(one.seconds)}"
                 )
-    oof = join([r.oof for r in results], list(plan.manifest.train["id"]))
+    oof = join([r.oof for r in results], list(plan.judged["id"]))
     oof.save(plan.folder / "oof.npz")
     return results, oof
 

@@ -6,6 +6,7 @@ CompError                      rule, value, remedy
 │   ├── RecipeError            a recipe or competition.toml with mistakes, all of them
 │   ├── RawDataError           the raw folder is missing, empty, or of another competition
 │   ├── WeightsError           weights that cannot be found, read, or do not fit
+│   ├── DownloadError          a download that cannot be had whole
 │   └── ImageError             an image that cannot be decoded
 └── Refusal             (1)    the input was understood, and the answer is no
     ├── CheckFailed            the gate found errors
@@ -84,6 +85,10 @@ class RawDataError(InputError):
 
 class WeightsError(InputError):
     """Weights that cannot be found, read, or do not fit the model."""
+
+
+class DownloadError(InputError):
+    """A download that cannot be reached, or does not come whole and as published."""
 
 
 class ImageError(InputError):

@@ -67,7 +67,8 @@ class Folds:
         Raises
         ------
         InputError
-            If an id comes twice, a train sample has no fold, or fewer than two folds are named.
+            If an id comes twice or fewer than two folds are named. Rows without a fold and test rows with one
+            are left for the gate to find.
         """
         ids, fold = _read_id_fold(path)
         if len(set(ids)) != len(ids):
@@ -77,12 +78,10 @@ class Folds:
             raise InputError(
                 "folds are numbered 0…K-1 or 1…K, two or more", f"{path} has {used[:8]}", "number them so"
             )
-        folds = cls(ids, fold - used[0], len(used), -1, manifest.fingerprint("train"))
-        order = manifest.train["id"]
-        return cls(tuple(order), folds.of(order), folds.k, -1, folds.fingerprint)
+        return cls(ids, fold - used[0], len(used), -1, manifest.fingerprint("train"))
 
 
-def make_folds(manifest: Manifest, k: int, fold_seed: int = 0) -> Folds:
+def make_folds(manifest: Manifest, k: int, fold_seed: int = 0, pool_rare: bool = False) -> Folds:
     """K folds over the train rows, stratified by label, with groups kept whole.
 
     Groups are taken from large to small, equal ones in the order of a seeded SHA-256 of their smallest id, and
@@ -95,6 +94,8 @@ def make_folds(manifest: Manifest, k: int, fold_seed: int = 0) -> Folds:
     k : int
         2 … N.
     fold_seed : int
+    pool_rare : bool
+        Groups with a row of a class that has fewer than k groups get fold -1: they only ever train.
 
     Raises
     ------
@@ -117,7 +118,15 @@ def make_folds(manifest: Manifest, k: int, fold_seed: int = 0) -> Folds:
     labels = pd.factorize(train["label"], sort=True)[0]
     keys = {g: _hash(fold_seed, min(ids[rows])) for g, rows in members.items()}
     order = sorted(members, key=lambda g: (-len(members[g]), keys[g]))
-    fold = _deal([np.array(members[g]) for g in order], labels, k)
+    rare = _rare(train, groups, k) if pool_rare else set()
+    dealt = [np.array(members[g]) for g in order if g not in rare]
+    if len(dealt) < k:
+        raise InputError(
+            "folds need groups to hold out",
+            f"{len(dealt)} are left beside rare classes",
+            "choose a smaller --folds",
+        )
+    fold = _deal(dealt, labels, k)
     return Folds(tuple(ids), fold, k, fold_seed, manifest.fingerprint("train"))
 
 
@@ -147,7 +156,7 @@ def _deal(groups: list[NDArray[np.int64]], labels: NDArray[np.int64], k: int) ->
     share = 1.0 / np.maximum(np.bincount(labels, minlength=classes), 1)
     count = np.zeros((k, classes))
     total = np.zeros(k)
-    fold = np.empty(len(labels), dtype=np.int64)
+    fold = np.full(len(labels), -1, dtype=np.int64)
     for rows in groups:
         kinds, n = (
             np.unique(labels[rows], return_counts=True) if len(rows) > 1 else (labels[rows], np.ones(1))
@@ -160,6 +169,14 @@ def _deal(groups: list[NDArray[np.int64]], labels: NDArray[np.int64], k: int) ->
         count[best, kinds] += n
         total[best] += len(rows)
     return fold
+
+
+def _rare(train: pd.DataFrame, groups: list[str], k: int) -> set[str]:
+    """Groups with a row of a class that has fewer than k groups."""
+    of_class: dict[str, set[str]] = {}
+    for label, group in zip(train["label"], groups, strict=True):
+        of_class.setdefault(label, set()).add(group)
+    return {group for found in of_class.values() if len(found) < k for group in found}
 
 
 def _hash(seed: int, text: str) -> bytes:

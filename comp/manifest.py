@@ -67,6 +67,8 @@ class Manifest:
         for column in COLUMNS:
             if column not in table:
                 table[column] = ""
+        if "action" in table:  # a manifest that `comp check --fix` proposed
+            table = table[table["action"] != "drop"].reset_index(drop=True)
         wrong = sorted(set(table["split"]) - set(SPLITS))
         if wrong:
             raise InputError("split is train, extra or test", f"{path} has {wrong[:3]}", "correct the column")

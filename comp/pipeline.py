@@ -9,15 +9,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from comp import console, registry, runs
-from comp.checks.findings import counts
+from comp.checks.findings import Finding, counts, lower
 from comp.checks.gate import require_pass
-from comp.competition import Competition
 from comp.errors import InputError
+from comp.findings_view import say_findings, show_findings
+from comp.order import Order, new_order, order_of
 from comp.predictions import Predictions
-from comp.quick import QUICK_OVERRIDES, quick_rows
-from comp.recipe import Recipe, load
+from comp.quick import quick_rows
+from comp.recipe import Recipe
 from comp.result import RunResult
-from comp.survey import Survey, fold_count, show_findings, survey
+from comp.survey import Survey, fold_count, survey
 from comp.workspace import Workspace, write_bytes, write_json, write_text
 
 
@@ -36,19 +37,6 @@ class Clock:
             self.seconds[name] = round(time.perf_counter() - started, 3)
 
 
-@dataclass(frozen=True)
-class Order:
-    """What was asked for: where, of what, by which recipe, and whether an unfinished run goes on."""
-
-    workspace: Workspace
-    competition: Competition
-    raw: Path
-    recipe: Recipe
-    folds: int | Path
-    quick: bool
-    resumed: runs.Run | None
-
-
 def run(
     slug: str,
     folds: int | str | Path = 5,
@@ -61,6 +49,8 @@ def run(
     quick: bool = False,
     resume: str | None = None,
     manifest: str | Path | None = None,
+    extra: str | Path | None = None,
+    rare: str = "error",
     allow: dict[str, str] | None = None,
 ) -> RunResult:
     """Takes a competition from its raw folder to a validated submission.
@@ -83,6 +73,10 @@ def run(
         An unfinished run to go on with, by its own recipe and folds; finished folds are kept.
     manifest : path, optional
         A hand-made manifest instead of the adapter's.
+    extra : path, optional
+        A CSV of labelled pictures from elsewhere (path, label) that only ever train.
+    rare : "error" or "pool"
+        What becomes of classes with fewer groups than folds: refused, or kept in training only and left out of OOF.
     allow : dict, optional
         Checks whose errors become warnings, each with its reason.
 
@@ -96,23 +90,12 @@ def run(
     competition = registry.competition(slug, place)
     if resume is None:
         raw = Path(data).expanduser().absolute() if data else place.raw(slug)
-        order = Order(
-            place,
-            competition,
-            raw,
-            load_recipe(competition, recipe, overrides, seed, quick),
-            fold_count(folds),
-            quick,
-            None,
-        )
+        order = new_order(place, competition, raw, recipe, overrides, seed, fold_count(folds), quick)
+    elif recipe or overrides or seed is not None or quick:
+        value = "--resume came with a recipe, --set, --seed or --quick"
+        raise InputError("a resumed run keeps its own recipe", value, "drop them")
     else:
-        if recipe or overrides or seed is not None or quick:
-            raise InputError(
-                "a resumed run keeps its own recipe",
-                "--resume came with a recipe, --set, --seed or --quick",
-                "drop them",
-            )
-        order = _order_of(runs.find_run(place, resume), place, competition, data)
+        order = order_of(runs.find_run(place, resume), place, competition, data)
 
     console.say(
         competition.facts.title
@@ -120,6 +103,10 @@ def run(
     )
     with clock.step("check"):
         manifest_file = Path(manifest).expanduser() if manifest else None
+        kept = (
+            order.resumed.folder / "manifest.csv" if order.resumed else None
+        )  # its extra rows are still wanted
+        extra_file = Path(extra).expanduser() if extra else kept
         found = survey(
             competition,
             place,
@@ -127,6 +114,8 @@ def run(
             folds=order.folds,
             fold_seed=order.recipe.fold_seed,
             manifest_file=manifest_file,
+            extra_file=extra_file,
+            rare="pool" if order.resumed else rare,  # its folds are made already
             allow=allow,
         )
     show_findings(found)
@@ -136,21 +125,16 @@ def run(
 
 def _train_and_predict(order: Order, found: Survey, clock: Clock) -> RunResult:
     """From checked folds to the record; the heavy imports begin here."""
-    from comp.engine import predict_test, prepare, train_folds
+    from comp import engine
 
     with clock.step("model"):
-        plan = prepare(
+        plan = engine.prepare(
             order.competition, found, order.recipe, order.workspace, quick_rows if order.quick else None
         )
+    findings = [*found.findings, *_shown(engine.judge_recipe(plan, order.recipe), found)]
+    require_pass(findings, order.competition.slug)
     marks = [mark for mark, yes in (("quick", order.quick), ("sample", found.is_sample)) if yes]
-    if order.resumed:
-        runs.require_same_rows(order.resumed, found.evidence.manifest)
-        one = order.resumed
-    else:
-        one = runs.new_run(
-            order.workspace, runs.facts(order.competition.facts, found.evidence, plan.recipe, marks)
-        )
-        _write_inputs(one.folder, found, plan.recipe)
+    one = _run_folder(order, found, plan.recipe, marks)
     plan = plan.in_folder(one.folder)
     recipe = plan.recipe
     console.say(
@@ -158,70 +142,51 @@ def _train_and_predict(order: Order, found: Survey, clock: Clock) -> RunResult:
     )
 
     with clock.step("train"):
-        results, oof = train_folds(plan)
+        results, oof = engine.train_folds(plan)
     with clock.step("predict"):
-        test = predict_test(plan)
+        test = engine.predict_test(plan)
+    score = plan.metric(plan.labels.encode(plan.judged["label"]), oof.select(list(plan.judged["id"])).probs)
+    findings += _shown(engine.judge_run(plan, test, score, None if order.quick else order.expected), found)
     with clock.step("submit"):
         path = _write_submission(order, found, one, test)
 
-    targets = plan.labels.encode(plan.manifest.train["label"])
-    rows = sum(r.rows for r in results)
     result = RunResult(
         run=one.id,
         slug=order.competition.slug,
         metric=plan.metric.name,
         direction=plan.metric.direction,
-        score=plan.metric(targets, oof.select(list(plan.manifest.train["id"])).probs),
-        identity_score=sum(r.identity_score * r.rows for r in results) / rows,
+        score=score,
+        identity_score=sum(r.identity_score * r.rows for r in results) / sum(r.rows for r in results),
         per_fold=[r.score for r in results],
         submission=path,
-        findings=counts(found.findings),
+        findings=counts(findings),
         seconds=clock.seconds,
         folder=one.folder,
         marks=marks,
     )
+    write_json(one.folder / "findings.json", [f.as_json() for f in findings])
     write_json(path.with_suffix(".json"), {**result.as_json(), "message": None, "submitted": None})
     runs.finish(one, result.as_json())
     return result
 
 
-def load_recipe(
-    competition: Competition,
-    recipe: str | Path | None,
-    overrides: Sequence[str],
-    seed: int | None,
-    quick: bool,
-) -> Recipe:
-    """The recipe that was asked for: a file or the competition's baseline, then --set, --seed, --quick."""
-    named = competition.file(f"{recipe or 'baseline'}.toml")  # --recipe story means the competition's own
-    path = (
-        Path(recipe).expanduser()
-        if recipe and not (str(recipe).isidentifier() and named.is_file())
-        else named
-    )
-    laid = [*overrides, *([f"seed={seed}"] if seed is not None else []), *(QUICK_OVERRIDES if quick else [])]
-    return load(path if recipe or path.is_file() else None, laid)
+def _shown(findings: list[Finding], found: Survey) -> list[Finding]:
+    """Findings with the allowed ones lowered, said as they come."""
+    lowered = lower(findings, found.allowed)
+    say_findings(lowered)
+    return lowered
 
 
-def _order_of(one: runs.Run, place: Workspace, competition: Competition, data: str | Path | None) -> Order:
-    """The order of an unfinished run, as its folder tells it."""
-    if one.record:
-        raise InputError(
-            "only an unfinished run can be resumed",
-            f"{one.id} is done",
-            f"`comp predict {one.id}` predicts again",
-        )
-    if one.slug != competition.slug:
-        raise InputError(
-            "a run belongs to one competition",
-            f"{one.id} is of {one.slug}",
-            f"comp run {one.slug} --resume {one.id}",
-        )
-    raw = Path(data).expanduser().absolute() if data else Path(str(one.started["raw"]))
-    quick = "quick" in one.marks
-    return Order(
-        place, competition, raw, load(one.folder / "recipe.toml"), one.folder / "folds.csv", quick, one
+def _run_folder(order: Order, found: Survey, recipe: Recipe, marks: list[str]) -> runs.Run:
+    """The folder of the run that goes on, or a new one with what it was given."""
+    if order.resumed:
+        runs.require_same_rows(order.resumed, found.evidence.manifest)
+        return order.resumed
+    one = runs.new_run(
+        order.workspace, runs.facts(order.competition.facts, found.evidence, recipe, marks, order.expected)
     )
+    _write_inputs(one.folder, found, recipe)
+    return one
 
 
 def _write_inputs(folder: Path, found: Survey, recipe: Recipe) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from comp import console, registry, runs, submission
-from comp.checks.evidence import Evidence, look_at_images
+from comp.checks.evidence import Evidence
 from comp.checks.findings import lower
 from comp.checks.gate import judge_test, require_pass
 from comp.errors import InputError
 from comp.manifest import Manifest
 from comp.recipe import load
 from comp.submission import Problem
+from comp.survey import look_at_images
 from comp.template import load_template, read_submission
 from comp.workspace import Workspace
 
@@ -68,7 +69,7 @@ def predict(
         )
     asked = load_template(competition, raw, manifest, Path(template).expanduser() if template else None)
     source = competition.source(raw)
-    images = look_at_images(source, list(dict.fromkeys(manifest.test["path"])))
+    images = look_at_images(source, raw, Manifest(manifest.test), None)
     evidence = Evidence(competition, raw, manifest, labels, asked, len(folders), images)
     require_pass(lower(judge_test(evidence), competition.facts.check.allow), one.slug)
 

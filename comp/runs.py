@@ -87,7 +87,11 @@ def new_run(workspace: Workspace, started: dict[str, Any]) -> Run:
 
 
 def facts(
-    competition: CompetitionFacts, evidence: Evidence, recipe: Recipe, marks: list[str]
+    competition: CompetitionFacts,
+    evidence: Evidence,
+    recipe: Recipe,
+    marks: list[str],
+    expected: float | None,
 ) -> dict[str, Any]:
     """What is written down when a run starts: enough to know it, find its data and resume it."""
     import torch
@@ -102,6 +106,7 @@ def facts(
         "model": recipe.model.name,
         "metric": competition.metric,
         "marks": marks,
+        "expected": expected,
         "train_sha256": evidence.manifest.fingerprint("train"),
         "test_sha256": evidence.manifest.fingerprint("test"),
         "versions": {

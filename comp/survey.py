@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from comp import console, registry
-from comp.checks.evidence import Evidence, look_at_images
+from comp.checks.evidence import Evidence
 from comp.checks.findings import Finding, counts, lower
 from comp.checks.gate import judge_data, judge_folds, require_known
+from comp.checks.grouping import grouped
+from comp.checks.memory import Memory
 from comp.competition import Competition
 from comp.errors import InputError
+from comp.extra import with_extra
 from comp.folds import Folds, make_folds
-from comp.images.source import ImageSource
+from comp.images.fingerprints import Fingerprints, scan
+from comp.images.source import ImageSource, WithFiles
+from comp.labels import LabelMap
 from comp.manifest import Manifest
-from comp.template import load_template
+from comp.template import Template, load_template
 from comp.workspace import Workspace, make_folder
 
+BARE = {"class-too-small": "a bare check; a run needs fewer folds or --rare pool"}
 SAMPLE_MARK = ".comp-sample"
 
 
@@ -29,6 +36,7 @@ class Survey:
     source: ImageSource
     folds: Folds | None
     findings: list[Finding]
+    allowed: dict[str, str]
 
     @property
     def status(self) -> str:
@@ -67,22 +75,33 @@ class Survey:
 
 def check(
     slug: str,
-    folds: int | str | Path = 5,
+    folds: int | str | Path | None = None,
     *,
     workspace: str | Path | None = None,
     data: str | Path | None = None,
     manifest: str | Path | None = None,
+    extra: str | Path | None = None,
+    rare: str = "error",
     allow: dict[str, str] | None = None,
 ) -> Survey:
     """The leakage and sanity check of a competition's raw folder; trains nothing.
 
     Parameters are those of ``comp.run``. The result's ``status`` is "pass" or "fail", ``findings`` say why.
+    Without ``folds`` it judges 5, and a class too small for them is only a warning.
     """
     place = Workspace.find(workspace)
     competition = registry.competition(slug, place)
     raw = Path(data).expanduser().absolute() if data else place.raw(slug)
-    manifest_file = Path(manifest).expanduser() if manifest else None
-    return survey(competition, place, raw, folds=fold_count(folds), manifest_file=manifest_file, allow=allow)
+    return survey(
+        competition,
+        place,
+        raw,
+        folds=fold_count(5 if folds is None else folds),
+        manifest_file=Path(manifest).expanduser() if manifest else None,
+        extra_file=Path(extra).expanduser() if extra else None,
+        rare=rare,
+        allow={**(BARE if folds is None else {}), **(allow or {})},
+    )
 
 
 def survey(
@@ -93,6 +112,8 @@ def survey(
     folds: int | Path = 5,
     fold_seed: int = 0,
     manifest_file: Path | None = None,
+    extra_file: Path | None = None,
+    rare: str = "error",
     allow: dict[str, str] | None = None,
 ) -> Survey:
     """Reads, looks at every image, judges, makes or reads the folds, and judges those.
@@ -101,6 +122,8 @@ def survey(
     ----------
     folds : int or Path
         K, or a CSV of ``id,fold`` made elsewhere.
+    rare : "error" or "pool"
+        What becomes of classes with fewer groups than folds: refused, or kept in training only.
     allow : dict
         Checks to lower, with reasons, on top of the competition's own.
 
@@ -111,20 +134,33 @@ def survey(
     """
     if isinstance(folds, int) and folds < 2:
         raise InputError("--folds takes 2 or more", f"got {folds}", "5 is the usual number")
-    allowed = {**competition.facts.check.allow, **(allow or {})}
+    if rare not in ("error", "pool"):
+        raise InputError(
+            "--rare takes error or pool", repr(rare), "pool keeps small classes in training only"
+        )
+    pooled = (
+        {"class-too-small": "kept in training only (--rare pool), left out of OOF"} if rare == "pool" else {}
+    )
+    allowed = {**competition.facts.check.allow, **pooled, **(allow or {})}
     require_known(allowed)
-    evidence, source = gather(competition, raw, folds if isinstance(folds, int) else 2, manifest_file)
+    k = folds if isinstance(folds, int) else 2
+    evidence, source = gather(competition, workspace, raw, k, manifest_file, extra_file)
     findings = judge_data(evidence)
     made = None
     if not any(f.severity == "error" for f in lower(findings, allowed)):
-        made = _folds(evidence, workspace, folds, fold_seed)
+        made = _folds(evidence, workspace, folds, fold_seed, rare == "pool")
         evidence = replace(evidence, folds=made, k=made.k)
         findings += judge_folds(evidence)
-    return Survey(evidence, source, made, lower(findings, allowed))
+    return Survey(evidence, source, made, lower(findings, allowed), allowed)
 
 
 def gather(
-    competition: Competition, raw: Path, k: int, manifest_file: Path | None = None
+    competition: Competition,
+    workspace: Workspace,
+    raw: Path,
+    k: int,
+    manifest_file: Path | None = None,
+    extra_file: Path | None = None,
 ) -> tuple[Evidence, ImageSource]:
     """The evidence of a raw folder: manifest, label map, template, and one look at every image."""
     if manifest_file is None:
@@ -132,6 +168,8 @@ def gather(
     else:
         competition.require_layout(raw)
         manifest = competition.tidied(Manifest.read_csv(manifest_file), raw)
+    if extra_file is not None:
+        manifest = competition.tidied(with_extra(manifest, extra_file), raw)
     if k > len(manifest.train):
         value = f"{k} folds of {len(manifest.train)} samples"
         raise InputError(
@@ -139,14 +177,44 @@ def gather(
         )
     labels = competition.label_map(manifest, raw)
     template = load_template(competition, raw, manifest)
-    source = competition.source(raw)
+    source = WithFiles(competition.source(raw)) if len(manifest.extra) else competition.source(raw)
+    return look(competition, workspace, raw, manifest, labels, template, source, k), source
+
+
+def look(
+    competition: Competition,
+    workspace: Workspace,
+    raw: Path,
+    manifest: Manifest,
+    labels: LabelMap,
+    template: Template,
+    source: ImageSource,
+    k: int,
+) -> Evidence:
+    """Looks at every image (or remembers it), and groups the rows that are kin."""
+    kept = fingerprint_file(workspace, competition.slug, raw)
+    images = look_at_images(source, raw, manifest, kept)
+    memory = Memory(kept.with_suffix(".json"))
+    evidence = Evidence(competition, raw, manifest, labels, template, k, images, memory=memory)
+    return replace(evidence, manifest=grouped(evidence))
+
+
+def look_at_images(source: ImageSource, raw: Path, manifest: Manifest, kept: Path | None) -> Fingerprints:
+    """The fingerprints of every image of a manifest, with a bar."""
     paths = list(dict.fromkeys(manifest.table["path"]))
     with console.task("looking at images", len(paths)) as bar:
-        images = look_at_images(source, paths, bar.advance)
-    return Evidence(competition, raw, manifest, labels, template, k, images), source
+        return scan(source, raw, paths, kept, bar.advance)
 
 
-def _folds(evidence: Evidence, workspace: Workspace, folds: int | Path, fold_seed: int) -> Folds:
+def fingerprint_file(workspace: Workspace, slug: str, raw: Path) -> Path:
+    """Where the fingerprints of a raw folder are kept: by its place in the workspace, which may travel."""
+    place = str(raw.relative_to(workspace.root)) if raw.is_relative_to(workspace.root) else str(raw)
+    return workspace.fingerprints / f"{slug}-{hashlib.sha256(place.encode()).hexdigest()[:8]}.npz"
+
+
+def _folds(
+    evidence: Evidence, workspace: Workspace, folds: int | Path, fold_seed: int, pool_rare: bool
+) -> Folds:
     """Folds of the workspace where there are some for these facts, else new ones, kept for the next run."""
     if isinstance(folds, Path):
         saved = folds.with_suffix(
@@ -154,10 +222,13 @@ def _folds(evidence: Evidence, workspace: Workspace, folds: int | Path, fold_see
         ).is_file()  # written by a run: they know which rows they were made for
         return Folds.load(folds) if saved else Folds.brought(folds, evidence.manifest)
     sample = "sample-" if (evidence.raw / SAMPLE_MARK).is_file() else ""
-    kept = workspace.folds(evidence.competition.slug) / f"{sample}k{folds}-seed{fold_seed}.csv"
+    kept = (
+        workspace.folds(evidence.competition.slug)
+        / f"{sample}k{folds}-seed{fold_seed}{'-pool' if pool_rare else ''}.csv"
+    )
     if kept.is_file():
         return Folds.load(kept)
-    made = make_folds(evidence.manifest, folds, fold_seed)
+    made = make_folds(evidence.manifest, folds, fold_seed, pool_rare)
     made.save(kept)
     return made
 
@@ -185,24 +256,3 @@ def fold_count(folds: int | str | Path) -> int | Path:
         return folds
     text = str(folds)
     return int(text) if text.lstrip("+-").isdigit() else Path(text).expanduser()
-
-
-def show_findings(found: Survey) -> None:
-    """Errors and warnings, a line each, and the line of counts."""
-    for f in found.findings:
-        if f.severity != "info":
-            console.say(
-                f"  {f.severity}: {f.check}: {f.message}" + (f" (allowed: {f.allowed})" if f.allowed else "")
-            )
-    show_counts(found)
-
-
-def show_counts(found: Survey) -> None:
-    """What was read, and how many findings there are."""
-    for note in found.evidence.manifest.notes:
-        console.say(f"  note: {note}")
-    stats, n = found.stats(), counts(found.findings)
-    console.say(
-        f"  {stats['train']:,} train, {stats['test']:,} test, {stats['classes']} classes; "
-        f"checks: {n['error']} errors, {n['warning']} warnings"
-    )

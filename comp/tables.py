@@ -59,8 +59,10 @@ class Table:
     def text(self, rows: list[list[str]]) -> str:
         """The header and other rows as CSV text in this table's manner."""
         out = io.StringIO()
-        quoting = csv.QUOTE_ALL if self.quote_all else csv.QUOTE_MINIMAL
-        writer = csv.writer(out, lineterminator=self.newline, quoting=quoting)
+        if self.quote_all:
+            writer = csv.writer(out, lineterminator=self.newline, quoting=csv.QUOTE_ALL)
+        else:
+            writer = csv.writer(out, lineterminator=self.newline)
         writer.writerow(self.header)
         writer.writerows(rows)
         text = out.getvalue()

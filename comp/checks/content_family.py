@@ -1,18 +1,168 @@
-"""Checks of what the images hold."""
+"""Checks of what the images hold: whole, blank, odd, the same as one another."""
 
 from __future__ import annotations
 
+from collections import Counter
+
+import numpy as np
+
 from comp.checks.evidence import Evidence
-from comp.checks.findings import Finding, finding
-from comp.images.tree import RawTree
+from comp.checks.findings import Finding, Severity, finding
+
+BLANK_STD = 2.0
+MANY_DUPLICATES = 0.1
+MANY_CONFLICTS = 0.01
 
 
 def unreadable_image(evidence: Evidence) -> list[Finding]:
-    """Images that do not decode in full: cut off, empty, not an image. Reads the one pass over all images."""
-    present = {path: facts for path, facts in evidence.images.items() if facts.error}
-    tree = RawTree(evidence.raw)
-    rows = [path for path in present if tree.has(path)]  # those that are missing have a check of their own
+    """Images that do not decode in full: cut off, empty, not an image. Reads the one look at every image."""
+    looks = evidence.images.looks
+    rows = [path for path, look in looks.items() if look.error and look.file_bytes + len(look.file_sha)]
     if not rows:
         return []
-    message = f"{len(rows)} images cannot be decoded, first {present[rows[0]].error}"
+    message = f"{len(rows)} images cannot be decoded, first {looks[rows[0]].error}"
     return [finding("unreadable-image", "error", rows, message, "restore the files, or take their rows out")]
+
+
+def blank_image(evidence: Evidence) -> list[Finding]:
+    """Images of one colour: grey levels with a standard deviation under 2 of 255. Reads the fingerprints."""
+    rows = [path for path in evidence.readable if evidence.images[path].std < BLANK_STD]
+    if not rows:
+        return []
+    message = f"{len(rows)} images show nothing: all their pixels are nearly equal"
+    return [
+        finding(
+            "blank-image", "warning", rows, message, "look at them; take their rows out if they are broken"
+        )
+    ]
+
+
+def odd_size(evidence: Evidence) -> list[Finding]:
+    """Images far from the others' size: shorter side under a quarter of the median, or a side ratio over 5 where
+    the median is under 2. Reads the fingerprints; says nothing on sets of fewer than 20 images.
+    """
+    paths = evidence.readable
+    if len(paths) < 20:
+        return []
+    sides = np.array([(evidence.images[p].height, evidence.images[p].width) for p in paths], dtype=np.float64)
+    shorter, ratio = sides.min(axis=1), sides.max(axis=1) / sides.min(axis=1)
+    odd = (shorter < np.median(shorter) / 4) | ((ratio > 5) & (np.median(ratio) < 2))
+    rows = [path for path, yes in zip(paths, odd, strict=True) if yes]
+    if not rows:
+        return []
+    first = evidence.images[rows[0]]
+    message = f"{len(rows)} images are far from the others' size, first {first.width}x{first.height} pixels"
+    return [
+        finding(
+            "odd-size", "warning", rows, message, "look at them: icons, strips and broken crops teach nothing"
+        )
+    ]
+
+
+def exact_duplicate(evidence: Evidence) -> list[Finding]:
+    """Labelled rows with the same pixels, whatever their files. They are grouped, so that they share a fold.
+
+    Information up to a tenth of the labelled rows, a warning above it, and an error where one picture makes up
+    half of a class (of four rows or more): then labelling or copying went wrong. Exact: SHA-256 of the pixels.
+    """
+    labels = _labels(evidence)
+    found = [
+        kin
+        for kin in (tuple(p for p in cluster if p in labels) for cluster in evidence.exact)
+        if len(kin) > 1
+    ]
+    if not found:
+        return []
+    rows = sum(len(kin) for kin in found)
+    sizes = Counter(labels.values())
+    most = {(label, kin[0]): n for kin in found for label, n in Counter(labels[p] for p in kin).items()}
+    filled = [(label, n) for (label, _), n in most.items() if sizes[label] >= 4 and n * 2 >= sizes[label]]
+    severity: Severity = "error" if filled else "warning" if rows > MANY_DUPLICATES * len(labels) else "info"
+    message = f"{rows} labelled rows show {len(found)} pictures more than once, pixel by pixel"
+    if filled:
+        message += f"; one picture makes up {filled[0][1]} of the {sizes[filled[0][0]]} rows of class {filled[0][0]!r}"
+    remedy = (
+        "were paths collapsed onto one file, or copies made?"
+        if filled
+        else "they share a fold; nothing to do"
+    )
+    return [_of_groups("exact-duplicate", severity, found, message, remedy)]
+
+
+def near_duplicate(evidence: Evidence) -> list[Finding]:
+    """Labelled rows that show one picture: re-encoded, resized, cropped, mirrored, turned, recoloured a little.
+
+    They are grouped, so that a copy cannot validate its original. How they are found, and how surely, is in
+    docs/near-duplicates.md. A candidate search over all fingerprints and a comparison of thumbnails, seconds for
+    thousands of images; remembered for the same contents.
+    """
+    labels = _labels(evidence)
+    found = [
+        kin
+        for kin in (tuple(p for p in cluster if p in labels) for cluster in evidence.alike)
+        if len(kin) > 1
+    ]
+    found = [kin for kin in found if len({evidence.images[p].pixel_sha for p in kin}) > 1]
+    if not found:
+        return []
+    message = f"{sum(map(len, found))} labelled rows show {len(found)} pictures in more than one version"
+    return [_of_groups("near-duplicate", "info", found, message, "they share a fold; nothing to do")]
+
+
+def train_test_duplicate(evidence: Evidence) -> list[Finding]:
+    """Test rows whose picture stands among the labelled rows too, exactly or nearly.
+
+    A warning (the competition may be made so), an error when it is over half of the test rows: then the test
+    set was probably copied into train. Exact or as near as ``near-duplicate`` finds.
+    """
+    labels = _labels(evidence)
+    test = set(evidence.manifest.test["path"])
+    found = []
+    for cluster in evidence.alike:
+        if any(p in labels for p in cluster) and any(p in test for p in cluster):
+            found.append(tuple(cluster))
+    matched = [p for kin in found for p in kin if p in test]
+    if not matched:
+        return []
+    severity: Severity = "error" if len(matched) * 2 > len(test) else "warning"
+    message = f"{len(matched)} of {len(test)} test rows show a picture that is labelled too"
+    remedy = "take the copies out of train, or the OOF score will promise too much for the rest"
+    one = _of_groups("train-test-duplicate", severity, found, message, remedy)
+    return [Finding(one.check, severity, len(matched), message, tuple(matched[:5]), remedy, one.groups)]
+
+
+def conflicting_labels(evidence: Evidence) -> list[Finding]:
+    """One picture under different labels. A warning, an error above one per cent of the labelled rows."""
+    labels = _labels(evidence)
+    found = []
+    for cluster in evidence.alike:
+        kin = tuple(p for p in cluster if p in labels)
+        if len({labels[p] for p in kin}) > 1:
+            found.append(kin)
+    if not found:
+        return []
+    rows = sum(len(kin) for kin in found)
+    severity: Severity = "error" if rows > MANY_CONFLICTS * len(labels) else "warning"
+    message = f"{rows} rows show {len(found)} pictures under different labels, first {', '.join(repr(labels[p]) for p in found[0][:3])}"
+    return [
+        _of_groups(
+            "conflicting-labels",
+            severity,
+            found,
+            message,
+            "look at them and correct the labels, or drop the rows",
+        )
+    ]
+
+
+def _labels(evidence: Evidence) -> dict[str, str]:
+    """Path → label of the labelled rows."""
+    labelled = evidence.manifest.table[evidence.manifest.table["split"] != "test"]
+    return dict(zip(labelled["path"], labelled["label"], strict=True))
+
+
+def _of_groups(
+    check: str, severity: Severity, groups: list[tuple[str, ...]], message: str, remedy: str
+) -> Finding:
+    rows = [path for kin in groups for path in kin]
+    return Finding(check, severity, len(rows), message, tuple(rows[:5]), remedy, tuple(groups))

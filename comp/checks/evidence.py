@@ -2,34 +2,28 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
+import numpy as np
+
+from comp.checks.memory import Memory
 from comp.competition import Competition
-from comp.errors import ImageError
 from comp.folds import Folds
-from comp.images.decode import load_pixels
-from comp.images.source import ImageSource
+from comp.images.fingerprints import Fingerprints
+from comp.images.near_duplicates import clusters, near_duplicate_pairs
 from comp.labels import LabelMap
 from comp.manifest import Manifest
 from comp.template import Template
 
 
 @dataclass(frozen=True)
-class ImageFacts:
-    """What one look at an image told: its height and width in pixels, or why it cannot be decoded."""
-
-    height: int = 0
-    width: int = 0
-    error: str = ""
-
-
-@dataclass(frozen=True)
 class Evidence:
-    """The evidence on which every check judges; nothing in it is changed by a check."""
+    """The evidence on which every check judges; nothing in it is changed by a check.
+
+    ``images`` holds what one look at every image told; ``memory`` keeps dear results between commands.
+    """
 
     competition: Competition
     raw: Path
@@ -37,32 +31,43 @@ class Evidence:
     labels: LabelMap
     template: Template
     k: int
-    images: dict[str, ImageFacts] = field(default_factory=dict)
+    images: Fingerprints
     folds: Folds | None = None
+    memory: Memory = field(default_factory=Memory)
 
+    @cached_property
+    def readable(self) -> list[str]:
+        """Distinct paths of the manifest that could be decoded, in its order."""
+        paths = dict.fromkeys(self.manifest.table["path"])
+        return [path for path in paths if not self.images[path].error]
 
-def look_at_images(
-    source: ImageSource, paths: list[str], advance: Callable[[int], None] = lambda n: None
-) -> dict[str, ImageFacts]:
-    """Decodes every image once, in threads; a path that cannot be decoded has its error recorded.
+    @cached_property
+    def exact(self) -> list[list[str]]:
+        """Clusters of paths whose decoded pixels are equal, largest first."""
+        by_pixels: dict[str, list[str]] = {}
+        for path in self.readable:
+            by_pixels.setdefault(self.images[path].pixel_sha, []).append(path)
+        return sorted((paths for paths in by_pixels.values() if len(paths) > 1), key=len, reverse=True)
 
-    Files that are missing are left to the check of that name.
-    """
+    @cached_property
+    def alike(self) -> list[list[str]]:
+        """Clusters of paths that show one picture, exact copies among them, largest first.
 
-    def look(path: str) -> ImageFacts:
-        try:
-            pixels = load_pixels(source, path)
-        except ImageError as error:
-            return ImageFacts(error=error.value)
-        return ImageFacts(int(pixels.shape[0]), int(pixels.shape[1]))
+        The search over perceptual fingerprints is remembered for the same contents.
+        """
+        paths = self.readable
+        if len(paths) < 2:
+            return []
 
-    facts: dict[str, ImageFacts] = {}
-    with ThreadPoolExecutor(max_workers=os.cpu_count() or 1, thread_name_prefix="look") as pool:
-        try:
-            for path, seen in zip(paths, pool.map(look, paths), strict=True):
-                facts[path] = seen
-                advance(1)
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-    return facts
+        def search() -> list[list[int]]:
+            found: list[list[int]] = near_duplicate_pairs(self.images.perceptual(paths)).pairs.tolist()
+            return found
+
+        pairs = np.array(
+            self.memory.recall("near", self.images.digest(paths), search), dtype=np.int64
+        ).reshape(-1, 2)
+        place = {path: n for n, path in enumerate(paths)}
+        same = [(place[cluster[0]], place[other]) for cluster in self.exact for other in cluster[1:]]
+        joined = np.concatenate([pairs, np.array(same, dtype=np.int64).reshape(-1, 2)])
+        found = [[paths[i] for i in cluster] for cluster in clusters(len(paths), joined)]
+        return sorted((cluster for cluster in found if len(cluster) > 1), key=len, reverse=True)

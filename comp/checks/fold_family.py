@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 
 import numpy as np
+import pandas as pd
 
 from comp.checks.evidence import Evidence
 from comp.checks.findings import Finding, finding
@@ -67,3 +68,67 @@ def stale_folds(evidence: Evidence) -> list[Finding]:
         f"remove folds/{evidence.competition.slug}/ to make them again (earlier runs then no longer compare)"
     )
     return [finding("stale-folds", "error", [*come, *gone], message, remedy)]
+
+
+def copy_across_folds(evidence: Evidence) -> list[Finding]:
+    """One picture, exactly or nearly, in different folds: a copy would validate its original.
+
+    Folds made by ``comp`` hold such rows together; this judges folds made elsewhere.
+    """
+    if evidence.folds is None or fold_coverage(evidence):
+        return []
+    train = evidence.manifest.train
+    place = dict(zip(train["path"], evidence.folds.of(train["id"]).tolist(), strict=True))
+    torn = []
+    for cluster in evidence.alike:
+        kin = tuple(path for path in cluster if place.get(path, -1) >= 0)
+        if len({place[path] for path in kin}) > 1:
+            torn.append(kin)
+    if not torn:
+        return []
+    rows = [path for kin in torn for path in kin]
+    message = f"{len(rows)} rows are copies of one another and lie in different folds ({len(torn)} pictures)"
+    remedy = "make the folds with comp, which keeps copies together; or give them a group column"
+    return [Finding("copy-across-folds", "error", len(rows), message, tuple(rows[:5]), remedy, tuple(torn))]
+
+
+def stratification(evidence: Evidence) -> list[Finding]:
+    """Classes spread unevenly over the folds: a fold without a class, or with half as many again as its share
+    (and three rows more). Exact; O(N).
+    """
+    if evidence.folds is None or fold_coverage(evidence):
+        return []
+    train = evidence.manifest.train
+    fold = evidence.folds.of(train["id"])
+    counts = pd.crosstab(train["label"].to_numpy()[fold >= 0], fold[fold >= 0])
+    table = counts.reindex(columns=range(evidence.folds.k), fill_value=0).to_numpy()
+    share = (
+        table.sum(axis=1, keepdims=True) * table.sum(axis=0, keepdims=True) / table.sum()
+    )  # folds may differ in size
+    uneven = ((table == 0) & (share >= 1)) | (np.abs(table - share) > np.maximum(3, share / 2))
+    names = [str(name) for name, yes in zip(counts.index, uneven.any(axis=1), strict=True) if yes]
+    if not names:
+        return []
+    message = f"{len(names)} classes are spread unevenly over the folds, first {names[0]!r}: {table[list(counts.index).index(names[0])].tolist()}"
+    remedy = "large groups leave no better spread; if you made the folds yourself, stratify them by label"
+    return [finding("stratification", "warning", names, message, remedy)]
+
+
+def test_id_in_folds(evidence: Evidence) -> list[Finding]:
+    """Test rows that have a fold: the test set would be trained and validated on. Exact; O(N)."""
+    if evidence.folds is None:
+        return []
+    train, folded = set(evidence.manifest.train["id"]), set(evidence.folds.ids)
+    rows = [i for i in evidence.manifest.test["id"] if i in folded and i not in train]
+    if not rows:
+        return []
+    message = f"{len(rows)} test ids stand among the folds"
+    return [
+        finding(
+            "test-id-in-folds",
+            "error",
+            rows,
+            message,
+            "folds are for train rows only: take these out of the file",
+        )
+    ]

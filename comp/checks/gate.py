@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from comp.checks import content_family, fold_family, manifest_family
+from comp.checks import content_family, fold_family, manifest_family, shortcut_family
 from comp.checks.evidence import Evidence
 from comp.checks.findings import Finding
 from comp.errors import CheckFailed, InputError, UnknownName
@@ -24,12 +24,31 @@ DATA_CHECKS: dict[str, Check] = {
     "train-test-overlap": manifest_family.train_test_overlap,
     "template-mismatch": manifest_family.template_mismatch,
     "unreadable-image": content_family.unreadable_image,
+    "blank-image": content_family.blank_image,
+    "odd-size": content_family.odd_size,
+    "exact-duplicate": content_family.exact_duplicate,
+    "near-duplicate": content_family.near_duplicate,
+    "train-test-duplicate": content_family.train_test_duplicate,
+    "conflicting-labels": content_family.conflicting_labels,
+    "metadata-shortcut": shortcut_family.metadata_shortcut,
+    "train-test-drift": shortcut_family.train_test_drift,
 }
 FOLD_CHECKS: dict[str, Check] = {
     "fold-coverage": fold_family.fold_coverage,
     "group-across-folds": fold_family.group_across_folds,
+    "copy-across-folds": fold_family.copy_across_folds,
+    "stratification": fold_family.stratification,
+    "test-id-in-folds": fold_family.test_id_in_folds,
     "stale-folds": fold_family.stale_folds,
 }
+RUN_CHECKS = (
+    "weights-leak",
+    "preprocessing-override",
+    "control-rows",
+    "collapsed-predictions",
+    "too-good",
+    "prior-shift",
+)
 
 
 def judge_data(evidence: Evidence) -> list[Finding]:
@@ -52,7 +71,7 @@ def judge_folds(evidence: Evidence) -> list[Finding]:
 
 def require_known(allow: dict[str, str]) -> None:
     """InputError for a check to allow that does not exist, or without a reason."""
-    known = [*DATA_CHECKS, *FOLD_CHECKS]
+    known = [*DATA_CHECKS, *FOLD_CHECKS, *RUN_CHECKS]
     for name, reason in allow.items():
         if name not in known:
             raise UnknownName("check", name, known, "--allow CHECK=REASON")

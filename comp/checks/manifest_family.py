@@ -139,7 +139,7 @@ def class_too_small(evidence: Evidence) -> list[Finding]:
             "error",
             small,
             message,
-            f"choose --folds {max(2, len(groups[small[0]]))} or fewer, or merge classes",
+            "choose fewer --folds, merge classes, or --rare pool keeps them in training only",
         )
     ]
 

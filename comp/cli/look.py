@@ -10,6 +10,7 @@ import typer
 from comp import console, registry
 from comp.cli.options import AsJson, DataDir, Slug, WorkspaceDir
 from comp.competition import Competition
+from comp.errors import InputError
 from comp.workspace import Workspace
 
 
@@ -54,7 +55,7 @@ def show(slug: Slug, data: DataDir = None, workspace: WorkspaceDir = None, json:
     competition = registry.competition(slug, place)
     raw = (data or place.raw(slug)).expanduser()
     facts = competition.facts
-    classes = "discovered in the training labels" if facts.classes == "discover" else ", ".join(facts.classes)
+    classes = _classes(competition, raw)
     target = (
         facts.template.target if isinstance(facts.template.target, str) else ", ".join(facts.template.target)
     )
@@ -67,6 +68,12 @@ def show(slug: Slug, data: DataDir = None, workspace: WorkspaceDir = None, json:
         ("raw folder", f"{raw}: {_state(competition, raw)}"),
         ("layout", ", ".join(facts.layout.required) or "no files needed"),
         (
+            "archives",
+            ", ".join(facts.layout.archives) + " in place of what they hold"
+            if facts.layout.archives
+            else "none",
+        ),
+        (
             "template",
             f"{facts.template.file}: id {facts.template.id!r}, target {target!r} as {facts.template.kind}",
         ),
@@ -78,6 +85,15 @@ def show(slug: Slug, data: DataDir = None, workspace: WorkspaceDir = None, json:
         (
             "allowed",
             "; ".join(f"{c}: {why}" for c, why in facts.check.allow.items()) or "no check is lowered",
+        ),
+        ("options", ", ".join(f"{name} = {value}" for name, value in facts.options.items()) or "none"),
+        (
+            "recipes",
+            ", ".join(n for n in ("baseline", "story") if competition.file(f"{n}.toml").is_file()) or "none",
+        ),
+        (
+            "published labels",
+            "yes: `comp score` judges a submission" if competition.adapter.has("answers") else "no",
         ),
         ("folder", str(competition.folder)),
     ]
@@ -95,6 +111,9 @@ def show(slug: Slug, data: DataDir = None, workspace: WorkspaceDir = None, json:
 
 def data(
     slug: Slug,
+    download: Annotated[
+        bool, typer.Option("--download", help="Fetch it, where that may be done; goes on where it broke off.")
+    ] = False,
     sample: Annotated[
         bool, typer.Option("--sample", help="Write a small made-up raw folder in the real layout.")
     ] = False,
@@ -111,25 +130,48 @@ def data(
 
         write_sample(competition, raw)
         console.answer(f"made-up sample of {slug} -> {place.shown(raw)}")
+    if download:
+        _download(competition, raw)
     missing = competition.missing(raw)
+    layout = competition.facts.layout
     console.answer(f"{place.shown(raw)}: {_state(competition, raw)}")
-    for pattern in competition.facts.layout.required:
+    for pattern in layout.required:
         console.answer(f"  {'missing' if pattern in missing else 'there':<8} {pattern}")
-    if missing and competition.facts.url:
-        console.answer(
-            f"get it from {competition.facts.url} and put it there as named above, or try `comp data {slug} --sample`"
-        )
+    if missing:
+        _tell_where(competition, place.shown(raw))
     if json:
-        console.document(
-            {
-                "slug": slug,
-                "raw": str(raw),
-                "required": list(competition.facts.layout.required),
-                "missing": missing,
-            }
-        )
+        required = list(layout.required)
+        console.document({"slug": slug, "raw": str(raw), "required": required, "missing": missing})
     if missing:
         raise typer.Exit(1)
+
+
+def _download(competition: Competition, raw: Path) -> None:
+    if not competition.facts.layout.needs_data:
+        console.answer(f"{competition.slug} needs no download")
+    elif competition.adapter.has("download"):
+        competition.adapter.download(raw)
+    else:
+        where = competition.facts.url or "the competition's page"
+        value = f"{competition.slug} has no public home that may be downloaded from without an account"
+        remedy = f"get it from {where}, put it into {raw}, then `comp data {competition.slug}`"
+        raise InputError("only public data can be downloaded", value, remedy)
+
+
+def _tell_where(competition: Competition, raw: str) -> None:
+    """What to do about missing data."""
+    archives = ", ".join(competition.facts.layout.archives)
+    if archives:
+        console.answer(f"  or, as it came: {archives}")
+    if competition.facts.url:
+        console.answer(f"get it from {competition.facts.url} and put it into {raw}")
+    else:
+        console.answer(f"put it into {raw} as named above, or name its folder with --data DIR")
+    if competition.adapter.has("download"):
+        console.answer(f"or let `comp data {competition.slug} --download` do both")
+    console.answer(
+        f"to try without it: `comp data {competition.slug} --sample --data sample/{competition.slug}`"
+    )
 
 
 def runs(
@@ -176,6 +218,19 @@ def doctor(workspace: WorkspaceDir = None, json: AsJson = False) -> None:
         console.document({**found.facts, "problems": found.problems})
     if found.problems:
         raise typer.Exit(1)
+
+
+def _classes(competition: Competition, raw: Path) -> str:
+    """The class names in index order, as far as facts and raw folder state them."""
+    stated = competition.facts.classes
+    if stated == "discover":
+        known = competition.has_data(raw) and raw.is_dir()
+        found = competition.classes(raw) if known else None
+        if found is None:
+            return "discovered in the training labels" if known else "discovered in the raw folder"
+        stated = found
+    shown = [f"{name} {index}" for index, name in enumerate(stated)]
+    return ", ".join(shown if len(shown) <= 30 else [*shown[:10], f"… {len(shown)} in all …", shown[-1]])
 
 
 def _state(competition: Competition, raw: Path) -> str:

@@ -9,7 +9,7 @@ import traceback
 import typer
 
 from comp import __version__, console
-from comp.cli import look, work
+from comp.cli import kit, look, work
 from comp.errors import CompError
 
 app = typer.Typer(
@@ -41,10 +41,12 @@ for _verb in (
     look.list_,
     look.show,
     look.data,
+    kit.new,
     work.check,
     work.run,
     work.predict,
     work.validate,
+    kit.score,
     look.runs,
     look.doctor,
 ):

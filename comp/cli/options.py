@@ -32,10 +32,24 @@ ManifestFile = Annotated[
     Path | None,
     typer.Option("--manifest", metavar="FILE", help="A manifest to use instead of the adapter's."),
 ]
+ExtraFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--extra", metavar="CSV", help="Labelled pictures from elsewhere (path,label) that only train."
+    ),
+]
 Allow = Annotated[
     list[str] | None,
     typer.Option(
         "--allow", metavar="CHECK=REASON", help="Lower a check's errors to warnings; the reason is recorded."
+    ),
+]
+Rare = Annotated[
+    str,
+    typer.Option(
+        "--rare",
+        metavar="error|pool",
+        help="Classes too small for K folds: refuse, or keep them in training only.",
     ),
 ]
 SetOption = Annotated[

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,43 +12,120 @@ from comp.cli.options import (
     Allow,
     AsJson,
     DataDir,
+    ExtraFile,
     FoldsOption,
     ManifestFile,
+    Rare,
     SetOption,
     Slug,
     WorkspaceDir,
     parse_allow,
 )
+from comp.errors import InputError
+
+if TYPE_CHECKING:
+    from comp.survey import Survey
 
 
 def check(
-    slug: Slug,
-    folds: FoldsOption = "5",
+    slug: Annotated[
+        str | None, typer.Argument(metavar="[SLUG]", help="A competition of `comp list`, unless --images.")
+    ] = None,
+    folds: Annotated[
+        str | None, typer.Option("--folds", metavar="K|FILE", help="How many folds (5), or a CSV of id,fold.")
+    ] = None,
     data: DataDir = None,
     manifest: ManifestFile = None,
+    extra: ExtraFile = None,
+    rare: Rare = "error",
     allow: Allow = None,
+    images: Annotated[
+        Path | None,
+        typer.Option("--images", metavar="DIR", help="A folder of images of your own, with --csv."),
+    ] = None,
+    csv: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Its table.")] = None,
+    id_: Annotated[str, typer.Option("--id", metavar="COL", help="The column that names the image.")] = "id",
+    label: Annotated[
+        str, typer.Option("--label", metavar="COL", help="The column with its class.")
+    ] = "label",
+    fold: Annotated[
+        str | None,
+        typer.Option("--fold", metavar="COL", help="The column with your own split, to be judged."),
+    ] = None,
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="A page with the duplicates side by side.")
+    ] = None,
+    fix: Annotated[
+        Path | None,
+        typer.Option(
+            "--fix", metavar="FILE", help="Write a proposed manifest: what to drop, group, look at."
+        ),
+    ] = None,
     workspace: WorkspaceDir = None,
     json: AsJson = False,
 ) -> None:
-    """Check the raw data for leaks and faults; exit code 1 if an error is found."""
-    from comp import survey
+    """Check raw data for leaks and faults, or your own images and table; exit code 1 if an error is found."""
+    from comp import findings_view
 
-    found = survey.check(
-        slug, folds, workspace=workspace, data=data, manifest=manifest, allow=parse_allow(allow)
-    )
-    rows = [
-        (f.severity, f.check, f.count, f.message, ", ".join(f.examples[:3]), f.remedy) for f in found.findings
-    ]
-    if rows:
-        colours = {"error": "red", "warning": "yellow", "info": "dim"}
-        header = ("severity", "check", "rows", "what was found", "examples", "remedy")
-        console.table("", header, rows, [colours[f.severity] for f in found.findings])
-    survey.show_counts(found)
-    console.answer(f"{slug}: {found.status}")
+    allowed = parse_allow(allow)
+    if images is not None or csv is not None:
+        found = _own(slug, folds, images, csv, id_, label, fold, workspace, allowed)
+    elif slug is None:
+        raise InputError(
+            "check takes a competition, or --images and --csv",
+            "neither was named",
+            "comp check SLUG; `comp list`",
+        )
+    else:
+        from comp.survey import check as check_competition
+
+        found = check_competition(
+            slug,
+            folds,
+            workspace=workspace,
+            data=data,
+            manifest=manifest,
+            extra=extra,
+            rare=rare,
+            allow=allowed,
+        )
+    findings_view.table(found.findings)
+    findings_view.show_counts(found)
+    findings_view.write_pages(found, html, fix)
+    console.answer(f"{found.evidence.competition.slug}: {found.status}")
     if json:
         console.document(found.as_json())
     if found.status == "fail":
         raise typer.Exit(1)
+
+
+def _own(
+    slug: str | None,
+    folds: str | None,
+    images: Path | None,
+    csv: Path | None,
+    id_: str,
+    label: str,
+    fold: str | None,
+    workspace: Path | None,
+    allowed: dict[str, str],
+) -> Survey:
+    """The check of people's own images and table."""
+    from comp.own_table import check_table
+    from comp.survey import fold_count
+
+    if slug is not None or images is None or csv is None:
+        raise InputError(
+            "your own images take --images DIR and --csv FILE, without a SLUG",
+            "one of them is missing or too many",
+            "comp check --help",
+        )
+    k = fold_count(folds or 5)
+    if not isinstance(k, int):
+        raise InputError(
+            "with --images, --folds takes a number", str(k), "your own split goes in with --fold COL"
+        )
+    return check_table(images, csv, id_, label, fold, folds=k, workspace=workspace, allow=allowed)
 
 
 def run(
@@ -73,6 +150,8 @@ def run(
         ),
     ] = None,
     manifest: ManifestFile = None,
+    extra: ExtraFile = None,
+    rare: Rare = "error",
     allow: Allow = None,
     workspace: WorkspaceDir = None,
     json: AsJson = False,
@@ -92,6 +171,8 @@ def run(
         quick=quick,
         resume=resume,
         manifest=manifest,
+        extra=extra,
+        rare=rare,
         allow=parse_allow(allow),
     )
     show_result(result)

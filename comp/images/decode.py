@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from comp.errors import ImageError
 from comp.images.source import ImageSource
@@ -82,9 +82,7 @@ def _decode_plain_jpeg(content: bytes) -> Pixels | None:
 def _to_rgb(image: Image.Image) -> Pixels:
     image.load()
     upright = ImageOps.exif_transpose(image)
-    if upright.mode.startswith(
-        ("I", "F")
-    ):  # 16-bit and float greyscale: Pillow's convert would clip it to white
+    if upright.mode.startswith(("I", "F")):  # 16-bit and float grey: Pillow's convert would clip it to white
         values = np.asarray(upright, dtype=np.float64)
         top = 65535.0 if values.max() > 255 else 255.0
         grey = np.clip(values / top * 255.0 + 0.5, 0, 255).astype(np.uint8)
@@ -95,7 +93,7 @@ def _to_rgb(image: Image.Image) -> Pixels:
 
 
 def _reason(content: bytes, error: Exception) -> str:
-    if isinstance(error, Image.UnidentifiedImageError):
+    if isinstance(error, UnidentifiedImageError):
         return f"{len(content):,} bytes that are not an image"
     return str(error).splitlines()[0] if str(error) else type(error).__name__
 

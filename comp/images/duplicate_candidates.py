@@ -1,17 +1,9 @@
 """Which pairs of pictures are worth comparing: the candidate stage of the near-duplicate search.
 
-Each picture is described through eleven windows of its thumbnail (the whole, the inner 80 %, and nine of
-93 % shifted to the sides and corners), each by its 8x8 lowest DCT coefficients without the mean. A crop of
-A is close to one of A's windows, and the inside of a framed A is close to A's inside, so a search of
-"whole and inside of every picture" among "all windows of every picture" meets both.
-
-Mirroring and turning a square only change the signs of DCT coefficients and transpose them. Their absolute
-values, with each (u, v), (v, u) couple sorted, are therefore the same for all eight orientations, and as
-both steps are 1-Lipschitz no duplicate gets further away by them: one query serves eight orientations. What
-the sorting forgets is checked right afterwards with the signs, which also tells the orientation.
-
-The DCT as a signature is from pHash (Zauner 2010); inverted cells with several probes are from IVF (Jegou
-et al. 2011). Here both run on numpy's matrix product, several times denser than one lookup per query.
+Windows are looked up among windows by the cosine of their descriptions (see `duplicate_windows`), in cells
+around k-means centres with several probes, the inverted index of Jegou et al. (2011). Whole cells are
+compared with one matrix product, which does several times more a second than one lookup per question, and
+needs numpy only.
 """
 
 from __future__ import annotations
@@ -21,17 +13,20 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from comp.images.perceptual import LUMA_SIDE, luma
+from comp.images.duplicate_windows import (
+    ASKED,
+    FREQUENCIES,
+    WINDOWS,
+    describe,
+    invariant_of,
+    signed_cosines,
+    window_map,
+)
+from comp.images.perceptual import luma
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
-_FREQUENCIES: Final = 8
-_INNER: Final = (0.1, 0.9)
-_SPANS: Final = ((0.0, 1.0), _INNER, (0.0, 0.93), (0.035, 0.965), (0.07, 1.0))
-# A window is a pair of spans (across, down). The first two are also what is asked for.
-_WINDOWS: Final = ((0, 0), (1, 1), *((x, y) for x in (2, 3, 4) for y in (2, 3, 4)))
-_ASKED: Final = 2
 _MIN_CONTRAST: Final = 2.5  # standard deviation in grey levels; flatter pictures have nothing to match
 _LEAF: Final = 2000  # windows compared with one matrix product; also the mean size of a cell
 _MAX_CELLS: Final = 2048
@@ -40,13 +35,14 @@ _LOOSEST: Final = 0.88  # cosine of invariant descriptions: 0.92 is the 1 % quan
 _HITS: Final = 32.0  # mean number of windows found per question; sets the cosine on crowded sets
 _SIGNED: Final = (0.78, 0.86)  # cosine with signs: 0.85 is the 1 % quantile of true 10 % crops
 _A_PICTURE: Final = 1.0  # pairs a picture to pass on before the signed cosine is raised
+_PARTNERS: Final = 6
 _BLOCK: Final = 1024
 
 
 class Candidates(NamedTuple):
     """M pairs that may be near duplicates: `left` < `right` are rows of the fingerprints, int64 (M,).
 
-    Turning picture `right` by `orientation` (0-7, see `orient`) makes it look like `left`; a point x of it
+    Turning picture `right` by `orientation` (0-7, see `duplicate_windows.orient`) makes it look like `left`; a point x of it
     (0..1 across, then down) then lies near `start[m, axis, 0] * x + start[m, axis, 1]` of `left`,
     `start` float32 (M, 2, 2).
     """
@@ -68,18 +64,6 @@ class Candidates(NamedTuple):
         )
 
 
-def orient(images: NDArray[np.generic], orientation: NDArray[np.uint8]) -> NDArray[np.generic]:
-    """Turn square images (M, S, S): +4 transposes, then +2 flips rows, then +1 flips columns. A copy."""
-    turned = images.copy()
-    for bit, view in ((4, (0, 2, 1)), (2, None), (1, None)):
-        chosen = (orientation & bit) > 0
-        if view is not None:
-            turned[chosen] = turned[chosen].transpose(view)
-        else:
-            turned[chosen] = turned[chosen][:, ::-1] if bit == 2 else turned[chosen][:, :, ::-1]
-    return turned
-
-
 def candidates(fingerprints: NDArray[np.uint8], *, seed: int = 0) -> Candidates:
     """Find the pairs worth comparing among fingerprints (N, 1156), as `perceptual` makes them.
 
@@ -90,9 +74,9 @@ def candidates(fingerprints: NDArray[np.uint8], *, seed: int = 0) -> Candidates:
     rows = np.flatnonzero(_contrast(fingerprints) >= _MIN_CONTRAST)
     if len(rows) < 2:
         return _nothing()
-    coefficients = _describe(fingerprints, rows)  # (R, 11, 8, 8) float16
-    invariant = _invariant(coefficients.reshape(-1, _FREQUENCIES, _FREQUENCIES))
-    asked = (np.arange(len(rows))[:, None] * len(_WINDOWS) + np.arange(_ASKED)).ravel()
+    coefficients = describe(fingerprints, rows)  # (R, 11, 8, 8) float16
+    invariant = invariant_of(coefficients.reshape(-1, FREQUENCIES, FREQUENCIES))
+    asked = (np.arange(len(rows))[:, None] * WINDOWS + np.arange(ASKED)).ravel()
     rng = np.random.default_rng(seed)
     question, answer, cosine = _search(invariant, asked, _cosine_needed(invariant, asked, rng), rng)
     del invariant
@@ -114,53 +98,6 @@ def _contrast(fingerprints: NDArray[np.uint8]) -> Floats:
     return np.concatenate(parts) if parts else np.empty(0, np.float32)
 
 
-def _cosines() -> Floats:
-    """The 8 lowest cosines over each span of a thumbnail's side, one under the other: (5 * 8, 32)."""
-    edge = np.arange(LUMA_SIDE + 1) / LUMA_SIDE
-    centre = (edge[1:] + edge[:-1]) / 2
-    wave = np.arange(_FREQUENCIES)[:, None]
-    parts = []
-    for low, high in _SPANS:
-        covered = np.clip(edge[1:], low, high) - np.clip(edge[:-1], low, high)
-        phase = np.clip((centre - low) / (high - low), 0, 1)
-        parts.append(np.cos(np.pi * wave * phase) * covered / (high - low))
-    return np.concatenate(parts).astype(np.float32)
-
-
-def _describe(fingerprints: NDArray[np.uint8], rows: Ints) -> NDArray[np.float16]:
-    """Weighted DCT coefficients of each window, of length 1: (R, 11, 8, 8), [down, across]."""
-    cosines = _cosines()
-    u = np.arange(_FREQUENCIES, dtype=np.float32)
-    radius = np.hypot(u[:, None], u[None])
-    # sqrt(frequency) evens out the fall of natural spectra without trusting what a crop shifts most
-    weight = np.where(radius > 0, np.sqrt(np.maximum(radius, 1)), 0).astype(np.float32)
-    out = np.empty((len(rows), len(_WINDOWS), _FREQUENCIES, _FREQUENCIES), np.float16)
-    for s in range(0, len(rows), 2048):
-        thumbs = luma(fingerprints[rows[s : s + 2048]]).astype(np.float32)
-        both = np.matmul(cosines, np.matmul(thumbs, cosines.T))  # (m, 40 down, 40 across)
-        both = both.reshape(-1, len(_SPANS), _FREQUENCIES, len(_SPANS), _FREQUENCIES)
-        for w, (across, down) in enumerate(_WINDOWS):
-            part = both[:, down, :, across, :] * weight
-            norm = np.sqrt((part * part).sum(axis=(1, 2), keepdims=True))
-            out[s : s + 2048, w] = part / (norm + 1e-3)
-    return out
-
-
-def _invariant(coefficients: NDArray[np.float16]) -> NDArray[np.float16]:
-    """What all eight orientations of a description share: (n, 8, 8) to (n, 63), of length 1."""
-    over = np.triu_indices(_FREQUENCIES, 1)
-    diagonal = np.arange(1, _FREQUENCIES)
-    half = len(over[0])
-    out = np.empty((len(coefficients), 2 * half + len(diagonal)), np.float16)
-    for s in range(0, len(coefficients), 16384):
-        size = np.abs(coefficients[s : s + 16384])
-        upper, lower = size[:, over[0], over[1]], size[:, over[1], over[0]]
-        out[s : s + 16384, :half] = np.maximum(upper, lower)
-        out[s : s + 16384, half : 2 * half] = np.minimum(upper, lower)
-        out[s : s + 16384, 2 * half :] = size[:, diagonal, diagonal]
-    return out
-
-
 def _cosine_needed(invariant: NDArray[np.float16], asked: Ints, rng: np.random.Generator) -> float:
     """The cosine above which a question has about `_HITS` answers, and never less than `_LOOSEST`.
 
@@ -170,8 +107,10 @@ def _cosine_needed(invariant: NDArray[np.float16], asked: Ints, rng: np.random.G
     some = rng.choice(asked, min(len(asked), 256), replace=False)
     others = rng.choice(total, min(total, 65536), replace=False)
     found = (invariant[some].astype(np.float32) @ invariant[others].astype(np.float32).T).ravel()
-    share = _HITS / total + len(_WINDOWS) / total  # a picture's own windows are always among them
+    share = _HITS / total + WINDOWS / total  # a picture's own windows are always among them
     keep = max(1, int(share * len(found)))
+    if keep >= len(found):
+        return _LOOSEST
     return max(_LOOSEST, float(np.partition(found, -keep)[-keep]))
 
 
@@ -240,13 +179,13 @@ def _compare(
     """Every question against every member, in blocks; at most 4 * `_HITS` answers each, the best."""
     questions, answers, values = [], [], []
     against = base[members].astype(np.float32).T
-    picture = members // len(_WINDOWS)
+    picture = members // WINDOWS
     most = int(4 * _HITS)
     for s in range(0, len(asked), _BLOCK):
         block = asked[s : s + _BLOCK]
         near = base[block].astype(np.float32) @ against
         row, column = np.divmod(np.flatnonzero(near.ravel() > cosine), max(1, len(members)))
-        other = picture[column] != block[row] // len(_WINDOWS)
+        other = picture[column] != block[row] // WINDOWS
         row, column = row[other], column[other]
         value = near[row, column]
         if len(row) > most:
@@ -277,8 +216,8 @@ def _with_signs(
     coefficients: NDArray[np.float16], rows: Ints, question: Ints, answer: Ints, cosine: Floats
 ) -> Candidates:
     """One hit a pair (the closest), kept where the signs of some orientation agree too."""
-    asker, window = np.divmod(question, len(_WINDOWS))
-    found, place = np.divmod(answer, len(_WINDOWS))
+    asker, window = np.divmod(question, WINDOWS)
+    found, place = np.divmod(answer, WINDOWS)
     pair = np.minimum(asker, found) * len(rows) + np.maximum(asker, found)
     order = np.lexsort((-cosine, pair))
     first = order[np.flatnonzero(np.diff(pair[order], prepend=-1))]
@@ -287,7 +226,7 @@ def _with_signs(
     orientation = np.empty(len(first), np.uint8)
     for s in range(0, len(first), 8192):
         c = slice(s, s + 8192)
-        signed = _signed_cosines(coefficients[found[c], place[c]], coefficients[asker[c], window[c]])
+        signed = signed_cosines(coefficients[found[c], place[c]], coefficients[asker[c], window[c]])
         orientation[c] = signed.argmax(axis=1)
         best[c] = signed.max(axis=1)
     loosest, strictest = _SIGNED
@@ -296,32 +235,17 @@ def _with_signs(
     if len(crowded) > most:
         loosest = min(strictest, float(np.partition(crowded, -most)[-most]))
     keep = np.flatnonzero(best >= loosest)
-    start = _window_map(window[keep], place[keep])
+    keep = keep[_among_best(asker[keep], found[keep], best[keep])]
+    start = window_map(window[keep], place[keep])
     left, right, turn = rows[found[keep]], rows[asker[keep]], orientation[keep]
     return Candidates(left, right, turn, start, best[keep])
 
 
-def _signed_cosines(still: NDArray[np.float16], turned: NDArray[np.float16]) -> Floats:
-    """Cosines of `still` with the eight orientations of `turned`, both (m, 8, 8): float32 (m, 8)."""
-    still = still.astype(np.float32)
-    odd = (np.arange(_FREQUENCIES) % 2).astype(np.float32)
-    split = np.stack([1 - odd, odd])  # (2, 8): even waves keep their sign in a flip, odd ones lose it
-    out = []
-    for view in (turned.astype(np.float32), turned.astype(np.float32).transpose(0, 2, 1)):
-        sums = np.matmul(np.matmul(split, still * view), split.T)  # (m, parity down, parity across)
-        plain, across, down, both = sums[:, 0, 0], sums[:, 0, 1], sums[:, 1, 0], sums[:, 1, 1]
-        for flip_rows in (1, -1):
-            for flip_columns in (1, -1):
-                out.append(plain + flip_columns * across + flip_rows * (down + flip_columns * both))
-    return np.stack(out, axis=1)
-
-
-def _window_map(asked: Ints, found: Ints) -> Floats:
-    """The map of points that lays window `asked` upon window `found`: (m, 2, 2), [axis, scale and shift].
-
-    The asked windows are centred, so that turning does not move them.
-    """
-    spans = np.array(_SPANS, np.float32)[np.array(_WINDOWS)]  # (11, axis, low and high)
-    here, there = spans[asked], spans[found]
-    scale = (there[..., 1] - there[..., 0]) / (here[..., 1] - here[..., 0])
-    return np.stack([scale, there[..., 0] - here[..., 0] * scale], axis=-1)
+def _among_best(one: Ints, other: Ints, value: Floats) -> NDArray[np.bool_]:
+    """Which pairs are among the `_PARTNERS` best of either end: enough to hold any cluster together."""
+    ends = np.concatenate([one, other])
+    order = np.lexsort((-np.tile(value, 2), ends))
+    counts = np.bincount(ends)
+    rank = np.empty(len(ends), np.int64)
+    rank[order] = np.arange(len(ends)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return (rank < _PARTNERS).reshape(2, -1).any(axis=0)

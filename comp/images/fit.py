@@ -41,6 +41,8 @@ class Preprocess:
     @classmethod
     def from_json(cls, table: dict[str, Any]) -> Preprocess:
         mean, std = (tuple(float(v) for v in table[key]) for key in ("mean", "std"))
+        if len(mean) != 3 or len(std) != 3:
+            raise ValueError(f"mean and std have a value a channel, found {mean} and {std}")
         return cls(**{**table, "mean": mean, "std": std})
 
 

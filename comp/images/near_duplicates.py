@@ -23,13 +23,13 @@ from comp.images.registration import Agreement, agreement
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
 
-_STRUCTURE: Final = 0.74  # agreement that a copy keeps; chance pairs of photos rarely have it
-_PER_SIDE: Final = 1.75  # more is asked of pictures under 32 pixels, by this over their shorter side
+_STRUCTURE: Final = 0.80  # agreement that a copy keeps; chance pairs of photos rarely have it
+_PER_SIDE: Final = 2.4  # more is asked of pictures under 32 pixels, by this over their shorter side
 _EVIDENCE: Final = 8.5  # significance asked on a set of unlike pictures
 _MOST_EVIDENCE: Final = 14.0  # and at most, on a set that looks alike
 _STEP: Final = 0.25
 _BAND: Final = 1.0  # width of the band below the bar in which chance pairs are counted
-_TOLERATED: Final = 0.01  # chance pairs a row in that band
+_TOLERATED: Final = 0.004  # chance pairs a row in that band
 _ALIKE: Final = (3.0, 0.5)  # so many pairs a row, so far below the bar, and the set certainly looks alike
 _SAME_COLOUR: Final = 0.5
 _CHUNK: Final = 256
@@ -50,7 +50,7 @@ class NearDuplicates(NamedTuple):
     """M pairs of pictures that show the same, each once.
 
     `pairs` int64 (M, 2): rows of the fingerprints, left < right, sorted. `score` float32 (M,): agreement of
-    structure after alignment, 0.74 to 1. `turn` uint8 (M,): index into `TURNS`, how the right one is turned
+    structure after alignment, 0.8 to 1. `turn` uint8 (M,): index into `TURNS`, how the right one is turned
     against the left one.
     """
 
@@ -132,7 +132,9 @@ def _components(count: int, left: Ints, right: Ints) -> NDArray[np.int32]:
 
 
 def _measure(fingerprints: NDArray[np.uint8], pairs: Candidates, workers: int) -> Agreement:
-    chunks = [pairs.part(slice(s, s + _CHUNK)) for s in range(0, max(1, len(pairs.left)), _CHUNK)]
+    chunks = [pairs.part(slice(s, s + _CHUNK)) for s in range(0, len(pairs.left), _CHUNK)]
+    if not chunks:
+        return Agreement(*(np.empty(0, np.float32) for _ in Agreement._fields))
     with ThreadPoolExecutor(max(1, workers)) as pool:
         found = list(pool.map(lambda chunk: agreement(fingerprints, chunk), chunks))
     return Agreement(*(np.concatenate(parts) for parts in zip(*found, strict=True)))

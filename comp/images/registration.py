@@ -18,7 +18,8 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from comp.images.duplicate_candidates import Candidates, orient
+from comp.images.duplicate_candidates import Candidates
+from comp.images.duplicate_windows import orient
 from comp.images.perceptual import LUMA_SIDE, chroma, luma, native_size
 
 Floats = NDArray[np.float32]
@@ -30,7 +31,7 @@ _RADIUS: Final = 1.5  # of the local contrast, in thumbnail pixels
 _FINE: Final = 0.06  # contrast (in standard deviations of the thumbnail) that counts as structure
 _COARSE: Final = 0.15
 _SOFT: Final = 0.6  # blur before the coarse measure, in thumbnail pixels: forgives JPEG and resampling
-_EMPTY: Final = 0.02  # what two places without structure add to the denominator, so that sky proves nothing
+_EMPTY: Final = 0.02  # share of structure at which the number of details is halved
 _COLOURFUL: Final = 7.0  # mean chroma, in levels, from which a picture's colours are evidence
 _COLOUR_KEPT: Final = 0.75  # share of the overlap whose colours are compared, the best agreeing part
 
@@ -64,11 +65,12 @@ def agreement(fingerprints: NDArray[np.uint8], pairs: Candidates) -> Agreement:
     left, right = left[go_on], right[go_on]
     at = _align(right, left, at[go_on], 5)
     laid, seen = _lay(left, at, _RIM)
+    seen = seen * _inside(LUMA_SIDE)
     fine = _normalised(right, laid, seen, _FINE, 0.0)
     coarse = _normalised(right, laid, seen, _COARSE, _SOFT)
-    score = (_correlation(*fine, seen) + _correlation(*coarse, seen)) / 2
+    score = (_correlation(*fine) + _correlation(*coarse)) / 2
     structure[go_on] = np.where(seen.mean(axis=(1, 2)) >= _MIN_OVERLAP, score, -1)
-    evidence[go_on] = np.arctanh(np.clip(structure[go_on], 0, 0.9999)) * np.sqrt(_details(*coarse))
+    evidence[go_on] = np.arctanh(np.clip(structure[go_on], 0, 0.999)) * np.sqrt(_details(*coarse, seen))
     colour[go_on] = _colour(fingerprints, pairs, go_on, at)
     return Agreement(structure, colour, evidence)
 
@@ -79,7 +81,7 @@ def _roughly(left: Floats, right: Floats, start: Floats) -> tuple[Floats, NDArra
     small, still = (_standard(x.reshape(-1, half, 2, half, 2).mean(axis=(2, 4))) for x in (left, right))
     at = _align(still, small, start, 2)
     laid, seen = _lay(small, at, _RIM)
-    rough = _correlation(*_normalised(still, laid, seen, _COARSE, 0.0), seen)
+    rough = _correlation(*_normalised(still, laid, seen, _COARSE, 0.0))
     return at, np.flatnonzero(rough >= _PROMISING)
 
 
@@ -128,6 +130,14 @@ def _lay(images: Floats, at: Floats, rim: float = 0.0) -> tuple[Floats, Floats]:
     return laid, seen[:, 1, :, None] * seen[:, 0, None, :]
 
 
+@lru_cache(maxsize=2)
+def _inside(side: int) -> Floats:
+    """0 along the edge, where a border would be: it pulls hard and says nothing. 1 elsewhere."""
+    inside = np.zeros((side, side), np.float32)
+    inside[1:-1, 1:-1] = 1
+    return inside
+
+
 def _align(fixed: Floats, moving: Floats, start: Floats, steps: int) -> Floats:
     """Refine `start` so that `moving` resampled by it equals `fixed` up to gain and offset: (M, 2, 2)."""
     count, side = fixed.shape[:2]
@@ -138,8 +148,7 @@ def _align(fixed: Floats, moving: Floats, start: Floats, steps: int) -> Floats:
         axis=1,
     ).reshape(count, 6, -1)
     basis[:, :4] *= side
-    rim = np.zeros((side, side), np.float32)  # where a border would be: it pulls hard and says nothing
-    rim[1:-1, 1:-1] = 1
+    rim = _inside(side)
     damping = np.eye(6, dtype=np.float32) * (0.1 * (side / LUMA_SIDE) ** 2)
     damping[4:, 4:] *= 1e-3
     at = start.copy()
@@ -206,22 +215,25 @@ def _normalised(
     return normal[0], normal[1]
 
 
-def _correlation(one: Floats, two: Floats, seen: Floats) -> Floats:
-    empty = _EMPTY * seen.sum(axis=(1, 2))
-    together = (one * two).sum(axis=(1, 2))
-    apart = ((one * one).sum(axis=(1, 2)) + empty) * ((two * two).sum(axis=(1, 2)) + empty)
-    result: Floats = together / np.sqrt(apart + 1e-9)
+def _correlation(one: Floats, two: Floats) -> Floats:
+    together, first, second = ((x * y).sum(axis=(1, 2)) for x, y in ((one, two), (one, one), (two, two)))
+    result: Floats = together / np.sqrt(first * second + 1e-6)
     return result
 
 
-def _details(one: Floats, two: Floats) -> Floats:
-    """How many independent details two normalised pictures have, by Bartlett's formula, as spectra."""
+def _details(one: Floats, two: Floats, seen: Floats) -> Floats:
+    """How many independent details two normalised pictures have, by Bartlett's formula, as spectra.
+
+    Fewer where little of the overlap has structure: two clear skies have nothing to agree about.
+    """
     power = [np.square(np.abs(np.fft.rfft2(x))) for x in (one, two)]
     ends = np.full(power[0].shape[2], 2, np.float32)  # rfft leaves out the mirrored half
     ends[[0, -1]] = 1
     sums = [(x * ends).sum(axis=(1, 2)) for x in (*power, power[0] * power[1])]
-    result: Floats = (sums[0] * sums[1] / (sums[2] + 1e-6)).astype(np.float32)
-    return result
+    area = seen.sum(axis=(1, 2)) + 1e-6
+    filled = np.minimum(*((x * x).sum(axis=(1, 2)) / area for x in (one, two)))
+    count: Floats = (sums[0] * sums[1] / (sums[2] + 1e-6) * filled / (filled + _EMPTY)).astype(np.float32)
+    return count
 
 
 def _colour(

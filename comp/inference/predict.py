@@ -7,17 +7,28 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from comp import console
 from comp.errors import WeightsError
 from comp.images.pixels import FittedPixels
 from comp.images.source import ImageSource
+from comp.inference.control import (
+    TOLERANCE,
+    ControlRow,
+    WithControls,
+    read_controls,
+    refuse,
+    shuffled,
+    worst_difference,
+)
 from comp.inference.forward import Probs, mean_of_views, outputs, softmax
 from comp.predictions import Predictions, average
 from comp.recipe import Recipe
 from comp.training.batches import loaders
-from comp.training.checkpoint import load_checkpoint, read_sidecar
+from comp.training.checkpoint import Sidecar, load_checkpoint, read_sidecar
 from comp.training.device import accelerator as make_accelerator
+from comp.training.model import Net
 
 
 def predict(
@@ -31,15 +42,16 @@ def predict(
     """The mean probabilities of all checkpoints over the views of ``recipe.tta``.
 
     Each checkpoint reads images through its own preprocessing; those that share a frozen backbone and the
-    preprocessing read them once.
+    preprocessing read them once. Every checkpoint's control rows stand shuffled among the rows, and are found
+    again by id: their identity view must give their OOF probabilities.
 
     Parameters
     ----------
-    checkpoints : folders with model.safetensors and model.json
+    checkpoints : folders with model.safetensors, model.json and control.json
     source : ImageSource
     ids, paths : sequences of str, (N,)
     recipe : Recipe
-        Resolved; its device, precision and views are used.
+        Resolved; its device and views are used, the precision is the checkpoint's.
     fingerprint : str
         Of the rows, kept in the result.
 
@@ -47,44 +59,118 @@ def predict(
     ------
     WeightsError
         If a checkpoint is missing, torn, or has another label map than the first.
+    CheckFailed
+        If control rows come back changed, also in fp32.
     """
-    sidecars = [read_sidecar(folder) for folder in checkpoints]
-    for folder, sidecar in zip(checkpoints, sidecars, strict=True):
-        if sidecar.labels != sidecars[0].labels:
-            raise WeightsError(
-                "checkpoints of one run share a label map",
-                f"{folder} has another than {checkpoints[0]}",
-                "train again",
-            )
-    shared: dict[tuple[str, object], list[Path]] = {}
-    for folder, sidecar in zip(checkpoints, sidecars, strict=True):
-        shared.setdefault((sidecar.backbone_sha256, sidecar.preprocess), []).append(folder)
+    sidecars = {folder: read_sidecar(folder) for folder in checkpoints}
+    labels = sidecars[checkpoints[0]].labels
+    for folder, sidecar in sidecars.items():
+        if sidecar.labels != labels:
+            value = f"{folder} has another than {checkpoints[0]}"
+            raise WeightsError("checkpoints of one run share a label map", value, "train again")
+    shared: dict[tuple[str, object, str], list[Path]] = {}
+    for folder, sidecar in sidecars.items():
+        shared.setdefault((sidecar.backbone_sha256, sidecar.preprocess, sidecar.precision), []).append(folder)
     parts: dict[Path, Predictions] = {}
     with console.task("test rows", len(ids) * len(shared)) as bar:
         for folders in shared.values():
-            for folder, by_view in _by_checkpoint(folders, source, paths, recipe, bar).items():
-                labels = sidecars[0].labels
-                parts[folder] = Predictions(tuple(ids), labels, mean_of_views(by_view), fingerprint)
+            for folder, probs in _by_backbone(folders, source, ids, paths, recipe, bar).items():
+                parts[folder] = Predictions(tuple(ids), labels, probs, fingerprint)
     return average([parts[folder] for folder in checkpoints])
 
 
-def _by_checkpoint(
-    folders: list[Path], source: ImageSource, paths: Sequence[str], recipe: Recipe, bar: console.Task
-) -> dict[Path, dict[str, Probs]]:
-    """Probabilities by checkpoint and view, for checkpoints with one backbone: its features once, then each head."""
-    accelerator = make_accelerator(recipe)
+def _by_backbone(
+    folders: list[Path],
+    source: ImageSource,
+    ids: Sequence[str],
+    paths: Sequence[str],
+    recipe: Recipe,
+    bar: console.Task,
+) -> dict[Path, Probs]:
+    """Probabilities (N, C) by checkpoint, for checkpoints with one backbone: its features once, then each head."""
     net, sidecar = load_checkpoint(folders[0])
+    controls = {folder: read_controls(folder) for folder in folders}
+    among = [row for folder in folders for row in controls[folder]]
+    all_ids = [*ids, *(row.id for row in among)]
+    all_paths = [*paths, *(row.path for row in among)]
+    order = shuffled(len(all_ids))
+    mixed = [all_ids[n] for n in order]
+    views = list(dict.fromkeys(["identity", *recipe.tta]))
+    features = _features(net, sidecar, source, [all_paths[n] for n in order], views, recipe, bar)
+    place = {name: n for n, name in enumerate(mixed)}
+    wanted = np.array([place[name] for name in ids], dtype=np.int64)
+    found: dict[Path, Probs] = {}
+    for folder in folders:
+        head = net.head if folder == folders[0] else load_checkpoint(folder)[0].head
+        by_view = {name: softmax(_apply(head, values)) for name, values in features.items()}
+        back = {row.id: by_view["identity"][place[row.id]] for row in controls[folder]}
+        _require_controls(folder, controls[folder], back, sidecar, source, recipe)
+        found[folder] = mean_of_views({name: by_view[name][wanted] for name in recipe.tta})
+    return found
+
+
+def _require_controls(
+    folder: Path,
+    controls: list[ControlRow],
+    back: dict[str, Probs],
+    sidecar: Sidecar,
+    source: ImageSource,
+    recipe: Recipe,
+) -> None:
+    """Refuses control rows that came back changed; those of a half-precision model are tried again in fp32."""
+    difference, sample = worst_difference(controls, back)
+    if difference <= TOLERANCE[sidecar.precision]:
+        return
+    if sidecar.precision != "fp32":
+        console.say(
+            f"  {folder.name}: control rows differ by {difference:.3f} in {sidecar.precision}; trying again in fp32"
+        )
+        net, _ = load_checkpoint(folder)
+        exact = recipe.model_copy(update={"precision": "fp32"})
+        accelerator = make_accelerator(exact)
+        pixels = FittedPixels(
+            WithControls(source), [row.path for row in controls], sidecar.preprocess, budget=0
+        )
+        with loaders(recipe.threads or 1) as pool:
+            rows = np.arange(len(controls))
+            logits = outputs(
+                net.to(accelerator.device),
+                pixels=pixels,
+                pool=pool,
+                rows=rows,
+                views=["identity"],
+                recipe=exact,
+                device=accelerator.device,
+            )
+        again = {row.id: probs for row, probs in zip(controls, softmax(logits["identity"]), strict=True)}
+        difference, sample = worst_difference(controls, again)
+        if difference <= TOLERANCE[sidecar.precision]:
+            return
+    raise refuse(folder, difference, sample)
+
+
+def _features(
+    net: Net,
+    sidecar: Sidecar,
+    source: ImageSource,
+    paths: list[str],
+    views: list[str],
+    recipe: Recipe,
+    bar: console.Task,
+) -> dict[str, NDArray[np.float32]]:
+    """Backbone outputs (N, D) by view, in the precision the checkpoint was judged in."""
     recipe = recipe.model_copy(update={"precision": sidecar.precision})
-    pixels = FittedPixels(source, list(paths), sidecar.preprocess, budget=0)
+    accelerator = make_accelerator(recipe)
+    pixels = FittedPixels(WithControls(source), paths, sidecar.preprocess, budget=0)
     backbone = net.backbone.to(accelerator.device)
     if recipe.channels_last:
         backbone = backbone.to(memory_format=torch.channels_last)
     with loaders(recipe.threads or 1) as pool:
-        rows = np.arange(len(paths))
-        features = outputs(backbone, pool, pixels, rows, recipe.tta, recipe, accelerator.device, bar.advance)
-    found: dict[Path, dict[str, Probs]] = {}
-    for folder in folders:
-        head = net.head if folder == folders[0] else load_checkpoint(folder)[0].head
-        weight, bias = head.weight.detach().cpu().numpy(), head.bias.detach().cpu().numpy()
-        found[folder] = {name: softmax(values @ weight.T + bias) for name, values in features.items()}
-    return found
+        return outputs(
+            backbone, pool, pixels, np.arange(len(paths)), views, recipe, accelerator.device, bar.advance
+        )
+
+
+def _apply(head: torch.nn.Linear, features: NDArray[np.float32]) -> NDArray[np.float32]:
+    weight, bias = head.weight.detach().cpu().numpy(), head.bias.detach().cpu().numpy()
+    return np.asarray(features @ weight.T + bias, dtype=np.float32)

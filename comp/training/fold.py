@@ -37,6 +37,12 @@ class Plan:
     source: ImageSource
     folder: Path
 
+    @property
+    def judged(self) -> pd.DataFrame:
+        """The train rows that some fold holds out, so that OOF predictions have them."""
+        train = self.manifest.train
+        return train[self.folds.of(train["id"]) >= 0]
+
     def in_folder(self, folder: Path) -> Plan:
         return replace(self, folder=folder)
 

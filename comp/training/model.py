@@ -110,6 +110,26 @@ def resolve(
     return resolved, preprocess, weights
 
 
+def overrides(part: ModelPart, mode: str) -> list[str]:
+    """Where a recipe's mean or std differ from those its weights came with, in words."""
+    known: dict[str, Any] = {}
+    if mode != "scratch" and part.weights == "default":
+        config = timm.models.get_pretrained_cfg(part.name)
+        known = config.to_dict() if config else {}
+    elif mode != "scratch" and part.weights != "none":
+        known = sidecar_preprocess(Path(part.weights).expanduser())
+    told = []
+    for key, given in (("mean", part.mean), ("std", part.std)):
+        own = known.get(key)
+        if (
+            given is not None
+            and own is not None
+            and any(abs(a - b) > 1e-3 for a, b in zip(given, own, strict=True))
+        ):
+            told.append(f"{key} {given} instead of {[round(float(v), 4) for v in own]}")
+    return told
+
+
 def load_into(net: Net, weights: StateDict, name: str) -> None:
     """Loads backbone weights; a classifier of another shape is left out, anything else that does not fit is an error.
 

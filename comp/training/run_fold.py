@@ -12,7 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from comp import console
+from comp.checks.recipe_family import FITTED
 from comp.images.pixels import FittedPixels
+from comp.inference.control import keep_controls
 from comp.inference.forward import Probs, mean_of_views, probabilities, softmax
 from comp.predictions import Predictions
 from comp.training.batches import loaders
@@ -45,6 +47,8 @@ def run_fold(plan: Plan, k: int, features: FrozenFeatures | None = None) -> Fold
         write_text(folder / "history.csv", _history(history))
         speed = float(np.mean([epoch.images_per_second for epoch in history]))
         by_view = _predict_held_out(plan, net, part)
+    if "content" in part.table:
+        write_text(folder / FITTED, "\n".join(sorted(part.table["content"].iloc[part.fitted])) + "\n")
     save_checkpoint(
         folder,
         net,
@@ -85,6 +89,7 @@ def _finish(
         plan.folds.fingerprint,
     )
     oof.save(folder / "oof.npz")
+    keep_controls(folder, plan.source, ids, list(part.table["path"].iloc[part.held_out]), by_view["identity"])
     score = plan.metric(targets, oof.probs)
     identity = plan.metric(targets, by_view["identity"])
     result = FoldResult(k, score, identity, len(ids), seconds, speed, oof)

@@ -10,11 +10,14 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from comp.competition import validate
 from comp.errors import WeightsError
+from comp.recipe import ModelPart
 from comp.workspace import read_json
 
 StateDict = dict[str, Tensor]
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
+PREPROCESS_KEYS = ("mean", "std", "size", "interpolation", "crop_pct")
 
 
 def read_weights(path: Path) -> StateDict:
@@ -57,7 +60,13 @@ def sidecar_preprocess(path: Path) -> dict[str, Any]:
     for beside in (path.with_name(path.name + ".json"), path.with_suffix(".json")):
         if beside.is_file():
             table = read_json(beside)
-            return table if isinstance(table, dict) else {}
+            known = (
+                {key: table[key] for key in PREPROCESS_KEYS if key in table}
+                if isinstance(table, dict)
+                else {}
+            )
+            validate(ModelPart, known, str(beside))  # a mistake is told as one in a recipe
+            return known
     return {}
 
 

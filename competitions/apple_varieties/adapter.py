@@ -22,7 +22,9 @@ def read(raw: Path) -> Manifest:
     asked = {_stem(name): name for name in _table(tree, "sample_submission.csv").column("img_id")}
     files = Files(tree, "test")
     for name in _table(tree, "test.csv").column("img_id"):
-        samples.append(Sample(asked.get(_stem(name), name), files.of(name), "test"))  # the template's spelling of the id
+        samples.append(
+            Sample(asked.get(_stem(name), name), files.of(name), "test")
+        )  # the template's spelling of the id
     return Manifest.from_samples(samples, [*tree.notes, *_encodings(labelled)])
 
 
@@ -41,9 +43,15 @@ class Files:
     def of(self, name: str) -> str:
         """The path of an id; one without a file gets the path that it should have had, which the checks then name."""
         name = nfc(name.strip())
-        found = next((self._by_name[key] for key in (name, name.casefold(), _stem(name)) if key in self._by_name), [])
+        found = next(
+            (self._by_name[key] for key in (name, name.casefold(), _stem(name)) if key in self._by_name), []
+        )
         if len(set(found)) > 1:
-            raise InputError("an id names one file", f"{name!r} fits {', '.join(found[:3])}", "write the extension into the table")
+            raise InputError(
+                "an id names one file",
+                f"{name!r} fits {', '.join(found[:3])}",
+                "write the extension into the table",
+            )
         return found[0] if found else f"{self.folder}/{name if is_image_name(name) else name + '.jpg'}"
 
 
@@ -69,11 +77,13 @@ def sample(raw: Path, seed: int) -> None:
     rng = np.random.default_rng(seed)
     counts = {"HJ": 40, "HR": 24, "SG": 12, "AR": 10}
     colours = {"HJ": (40, 40, 220), "HR": (60, 150, 200), "SG": (60, 200, 90), "AR": (30, 60, 120)}
-    names = iter(["".join(rng.choice(list("abcdefghjkmnpqrstuvwxyzABCDEFGH23456789"), 10)) for _ in range(400)])
+    names = iter(
+        ["".join(rng.choice(list("abcdefghjkmnpqrstuvwxyzABCDEFGH23456789"), 10)) for _ in range(400)]
+    )
 
     def picture(folder: str, code: str) -> str:
         name = f"{next(names)}.jpg"
-        pixels = np.clip(rng.normal(235, 8, (128, 128, 3)), 0, 255).astype(np.uint8)
+        pixels = rng.integers(110, 256, (8, 8, 3)).repeat(16, axis=0).repeat(16, axis=1).astype(np.uint8)
         centre = tuple(int(v) for v in rng.integers(50, 78, 2))
         radii = (int(rng.integers(30, 42)), int(rng.integers(28, 40)))
         colour = tuple(int(v) for v in np.clip(np.array(colours[code]) + rng.integers(-15, 16, 3), 0, 255))

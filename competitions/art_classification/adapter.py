@@ -35,7 +35,7 @@ def sample(raw: Path, seed: int) -> None:
     def picture(path: Path, index: int) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         pixels = rng.integers(0, 255, (12, 12, 3)).astype(np.uint8)
-        pixels = cv2.resize(pixels, (96, 96), interpolation=cv2.INTER_CUBIC) // 2
+        pixels = (cv2.resize(pixels, (96, 96), interpolation=cv2.INTER_CUBIC) // 2).astype(np.uint8)
         centre = tuple(int(v) for v in rng.integers(30, 66, 2))
         colour = tuple(int(v) for v in np.roll([250, 120, 20], index))
         cv2.ellipse(pixels, centre, (12 + 2 * index, 28 - 2 * index), 25.0 * index, 0, 360, colour, -1)

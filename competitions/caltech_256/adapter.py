@@ -12,7 +12,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from comp.download import fetch
-
 from comp.images.source import RawTree
 from comp.manifest import Manifest, Sample
 from comp.names import is_image_name, natural_key, nfc
@@ -32,10 +31,19 @@ def read(raw: Path, clutter: bool = False) -> Manifest:
     for path in files:
         _, folder, name = path.split("/")
         sample_id = nfc(f"{folder}/{name}")
-        samples.append(Sample(sample_id, path, "test") if held_out[path] else Sample(sample_id, path, "train", nfc(folder)))
-    notes = [*tree.notes, f"{sum(held_out.values()):,} of {len(files):,} pictures held out as the test set, by SHA-256"]
+        samples.append(
+            Sample(sample_id, path, "test")
+            if held_out[path]
+            else Sample(sample_id, path, "train", nfc(folder))
+        )
+    notes = [
+        *tree.notes,
+        f"{sum(held_out.values()):,} of {len(files):,} pictures held out as the test set, by SHA-256",
+    ]
     left_out = 0 if clutter else len(_files(tree, True)) - len(files)
-    return Manifest.from_samples(samples, [*notes, *([f"{left_out} pictures of clutter left out"] if left_out else [])])
+    return Manifest.from_samples(
+        samples, [*notes, *([f"{left_out} pictures of clutter left out"] if left_out else [])]
+    )
 
 
 def classes(raw: Path, clutter: bool = False) -> tuple[str, ...]:
@@ -58,7 +66,11 @@ def download(raw: Path) -> None:
 
 def _files(tree: RawTree, clutter: bool) -> list[str]:
     """The pictures in natural order of class and name, 2 before 10."""
-    files = [path for path in tree.glob(f"{FOLDER}/*/*") if is_image_name(path) and _is_class(path.split("/")[1], clutter)]
+    files = [
+        path
+        for path in tree.glob(f"{FOLDER}/*/*")
+        if is_image_name(path) and _is_class(path.split("/")[1], clutter)
+    ]
     return sorted(files, key=lambda path: (natural_key(path.split("/")[1]), natural_key(path)))
 
 
@@ -73,7 +85,9 @@ def _held_out(tree: RawTree, files: list[str]) -> dict[str, bool]:
         digest = hashlib.sha256(tree.read(path)).digest()
         return int.from_bytes(digest[:4], "big") / 2**32 < TEST_SHARE
 
-    with ThreadPoolExecutor(thread_name_prefix="hash") as pool:  # reading and hashing both let go of the interpreter
+    with ThreadPoolExecutor(
+        thread_name_prefix="hash"
+    ) as pool:  # reading and hashing both let go of the interpreter
         return dict(zip(files, pool.map(judge, files), strict=True))
 
 
@@ -87,16 +101,25 @@ def sample(raw: Path, seed: int) -> None:
     y, x = np.mgrid[-1:1:64j, -1:1:64j]
     far, near = np.maximum(abs(x), abs(y)), np.minimum(abs(x), abs(y))
     radius = np.hypot(x, y)
-    shapes = [abs(radius - 0.6) < 0.15, abs(y) < 0.2, near < 0.15, far < 0.5, abs(far - 0.7) < 0.12, radius < 0.6, x > 2]
+    shapes = [
+        abs(radius - 0.6) < 0.15,
+        abs(y) < 0.2,
+        near < 0.15,
+        far < 0.5,
+        abs(far - 0.7) < 0.12,
+        radius < 0.6,
+        x > 2,
+    ]
     for number, (name, shape) in enumerate(zip(names, shapes, strict=True)):
         folder = raw / FOLDER / name
         folder.mkdir(parents=True, exist_ok=True)
         for row in range(1, 21):
-            pixels = rng.integers(0, 110, (64, 64, 3))
+            pixels = rng.integers(0, 130, (8, 8, 3)).repeat(8, axis=0).repeat(8, axis=1)
             pixels[shape] = rng.integers(150, 256, 3)
             image = Image.fromarray(pixels.astype(np.uint8)).resize((72 + 4 * number, 64))
             kinds = {1: "L", 2: "CMYK", 3: "P"}
             place = folder / f"{name[:3]}_{row:04}.{'png' if row == 3 else 'jpg'}"
             exif = Image.Exif()
             exif[0x0112] = 6 if row == 4 else 1
-            image.convert(kinds.get(row, "RGB")).save(place, **({} if row == 3 else {"exif": exif, "quality": 92}))
+            turned = image.convert(kinds.get(row, "RGB"))
+            turned.save(place) if row == 3 else turned.save(place, exif=exif, quality=92)

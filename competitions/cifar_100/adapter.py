@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-from comp.download import fetch
 from numpy.typing import NDArray
 
 from comp import archives, pickles
+from comp.download import fetch
 from comp.errors import RawDataError
 from comp.images.source import ArraySource
 from comp.manifest import Manifest, Sample
@@ -40,8 +40,15 @@ def read(raw: Path) -> Manifest:
     train, test = _batch(raw, "train"), _batch(raw, "test")
     fine = train.labels["fine"]
     if fine.max(initial=0) >= len(names):
-        raise RawDataError("labels must be places in meta", f"train has {fine.max()}, meta names {len(names)}", "download it again")
-    samples = [Sample(f"train-{row}", f"train#{row}", "train", names[label]) for row, label in enumerate(fine.tolist())]
+        raise RawDataError(
+            "labels must be places in meta",
+            f"train has {fine.max()}, meta names {len(names)}",
+            "download it again",
+        )
+    samples = [
+        Sample(f"train-{row}", f"train#{row}", "train", names[label])
+        for row, label in enumerate(fine.tolist())
+    ]
     samples += [Sample(str(row), f"test#{row}", "test") for row in range(len(test.pixels))]
     return Manifest.from_samples(samples, [note for batch in (train, test) if (note := batch.note)])
 
@@ -60,7 +67,9 @@ def coarse(raw: Path) -> dict[str, str]:
     labels = _batch(raw, "train").labels
     pairs = set(zip(labels["fine"].tolist(), labels["coarse"].tolist(), strict=True))
     if len({one for one, _ in pairs}) != len(pairs):
-        raise RawDataError("a fine class has one coarse class", f"{raw} pairs some with several", "download it again")
+        raise RawDataError(
+            "a fine class has one coarse class", f"{raw} pairs some with several", "download it again"
+        )
     return {fine[one]: above[other] for one, other in sorted(pairs)}
 
 
@@ -82,13 +91,23 @@ class Batch:
     def __init__(self, name: str, table: dict[str, Any], with_labels: bool) -> None:
         rows = np.asarray(table["data"], dtype=np.uint8)
         if rows.ndim != 2 or rows.shape[1] != 3 * SIDE * SIDE:
-            raise RawDataError("data must be uint8 (N, 3072)", f"{name} has {rows.shape}", "download it again")
+            raise RawDataError(
+                "data must be uint8 (N, 3072)", f"{name} has {rows.shape}", "download it again"
+            )
         self.pixels: NDArray[np.uint8] = rows.reshape(-1, 3, SIDE, SIDE).transpose(0, 2, 3, 1)
         kinds = ("fine", "coarse") if with_labels else ()
         self.labels = {kind: np.asarray(table[f"{kind}_labels"], dtype=np.int64) for kind in kinds}
         if any(len(labels) != len(rows) for labels in self.labels.values()):
-            raise RawDataError("each row has its labels", f"{name}: {len(rows)} rows and another number of labels", "download it again")
-        self.note = "" if len(rows) == ROWS[name] else f"{name} has {len(rows):,} of the {ROWS[name]:,} published rows: a subset"
+            raise RawDataError(
+                "each row has its labels",
+                f"{name}: {len(rows)} rows and another number of labels",
+                "download it again",
+            )
+        self.note = (
+            ""
+            if len(rows) == ROWS[name]
+            else f"{name} has {len(rows):,} of the {ROWS[name]:,} published rows: a subset"
+        )
 
 
 def _batch(raw: Path, name: str) -> Batch:
@@ -103,7 +122,11 @@ def _load(raw: Path, name: str, _size: int, _modified: int) -> Batch:
         table = _plain(pickles.load(opened, name))
     lacking = [key for key in ("data", "fine_labels", "coarse_labels") if key not in table]
     if lacking:
-        raise RawDataError(f"{FOLDER}/{name} must be CIFAR-100's", f"it lacks {', '.join(lacking)}", "CIFAR-10 is another data set")
+        raise RawDataError(
+            f"{FOLDER}/{name} must be CIFAR-100's",
+            f"it lacks {', '.join(lacking)}",
+            "CIFAR-10 is another data set",
+        )
     batch = Batch(name, table, with_labels=name == "train")
     if not batch.note:
         _require_published(raw, name)
@@ -114,15 +137,21 @@ def _names(raw: Path, kind: str) -> tuple[str, ...]:
     with _open(raw, "meta") as opened:
         table = _plain(pickles.load(opened, "meta"))
     try:
-        return tuple(name.decode() if isinstance(name, bytes) else str(name) for name in table[f"{kind}_label_names"])
+        return tuple(
+            name.decode() if isinstance(name, bytes) else str(name) for name in table[f"{kind}_label_names"]
+        )
     except KeyError as error:
-        raise RawDataError(f"{FOLDER}/meta must be CIFAR-100's", f"it has no {error}", "CIFAR-10 is another data set") from error
+        raise RawDataError(
+            f"{FOLDER}/meta must be CIFAR-100's", f"it has no {error}", "CIFAR-10 is another data set"
+        ) from error
 
 
 def _plain(table: Any) -> dict[str, Any]:
     """The table of a pickle with text keys: Python 2 wrote them as bytes."""
     if not isinstance(table, dict):
-        raise RawDataError("a CIFAR-100 pickle holds a table", f"found a {type(table).__name__}", "download it again")
+        raise RawDataError(
+            "a CIFAR-100 pickle holds a table", f"found a {type(table).__name__}", "download it again"
+        )
     return {key.decode() if isinstance(key, bytes) else str(key): value for key, value in table.items()}
 
 
@@ -134,7 +163,11 @@ def _require_published(raw: Path, name: str) -> None:
             md5.update(block)
     if md5.hexdigest() != MD5[name]:
         value = f"{_place(raw, name)} has all {ROWS[name]:,} rows, but md5 {md5.hexdigest()}, published {MD5[name]}"
-        raise RawDataError("a full CIFAR-100 file must have its published md5", value, "remove it, then `comp data cifar-100 --download`")
+        raise RawDataError(
+            "a full CIFAR-100 file must have its published md5",
+            value,
+            "remove it, then `comp data cifar-100 --download`",
+        )
 
 
 def _place(raw: Path, name: str) -> Path:
@@ -142,7 +175,11 @@ def _place(raw: Path, name: str) -> Path:
     unpacked = raw / FOLDER / name
     place = unpacked if unpacked.is_file() else raw / ARCHIVE
     if not place.is_file():
-        raise RawDataError("the pickles must be there", f"{raw} has no {FOLDER}/{name}", "`comp data cifar-100` says what goes where")
+        raise RawDataError(
+            "the pickles must be there",
+            f"{raw} has no {FOLDER}/{name}",
+            "`comp data cifar-100` says what goes where",
+        )
     return place
 
 
@@ -169,7 +206,7 @@ def sample(raw: Path, seed: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name, each in (("train", 8), ("test", 2)):
         fine = rng.permutation(np.repeat(np.arange(100), each))
-        pixels = rng.integers(0, 100, (len(fine), 3, SIDE, SIDE)).astype(np.uint8)
+        pixels = rng.integers(0, 100, (len(fine), 3, 8, 8)).repeat(4, axis=2).repeat(4, axis=3).astype(np.uint8)
         for row, label in enumerate(fine.tolist()):
             top, left = corners[label] + rng.integers(-1, 2, 2)
             pixels[row, :, max(0, top) : top + 12, max(0, left) : left + 12] = colours[label][:, None, None]

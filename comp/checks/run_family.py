@@ -1,0 +1,83 @@
+"""Checks of what a run came to: its predictions beside the labels it was trained on."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from comp.checks.findings import Finding
+from comp.metrics import Metric
+from comp.predictions import Predictions
+
+TOO_GOOD = 0.995
+COLLAPSED_SHARE = 0.95
+SHIFT = 0.2
+
+
+def collapsed_predictions(test: Predictions, priors: NDArray[np.float64]) -> list[Finding]:
+    """Test predictions that are all one answer: one class for 95 % of the rows where no class has 80 % of the
+    training rows, or the same probabilities for every row. Reads the predictions; O(N C).
+
+    ``priors`` (C,) are the classes' shares of the training rows.
+    """
+    if len(test) < 10:
+        return []
+    shares = np.bincount(test.probs.argmax(axis=1), minlength=len(priors)) / len(test)
+    top = int(shares.argmax())
+    if float(test.probs.std(axis=0).max()) < 1e-4:
+        message = "every test row got the same probabilities"
+    elif shares[top] >= COLLAPSED_SHARE and priors.max() < 0.8:
+        message = f"{shares[top]:.0%} of the test rows are answered {test.labels.names[top]!r}, a class of {priors[top]:.0%} in train"
+    else:
+        return []
+    remedy = "look at rows.csv and the pictures; was every test image read as it should be, was the model trained at all?"
+    return [Finding("collapsed-predictions", "warning", len(test), message, test.ids[:5], remedy)]
+
+
+def too_good(score: float, metric: Metric, rows: int, expected: float | None) -> list[Finding]:
+    """An OOF score that promises less than half a per cent of errors, where the recipe's header expects no such
+    thing. For metrics that are 1 at best; small sets (under 200 rows) are left alone.
+    """
+    if (
+        metric.direction != "max"
+        or rows < 200
+        or score < TOO_GOOD
+        or (expected is not None and expected >= 0.99)
+    ):
+        return []
+    message = f"OOF {metric.name} {score:.4f}: next to no errors on {rows} held-out rows"
+    remedy = "look for copies across folds, a label in the file, or one file for many rows; if it is true, say it in the recipe's header"
+    return [Finding("too-good", "warning", rows, message, (), remedy)]
+
+
+def prior_shift(test: Predictions, priors: NDArray[np.float64]) -> list[Finding]:
+    """Answers whose class shares are far from the training rows': half the summed difference over 0.2, and more
+    than sampling explains (chi-square over ten times its degrees of freedom). O(N).
+    """
+    if len(test) < 50:
+        return []
+    shares = test.probs.mean(axis=0)
+    distance = float(np.abs(shares - priors).sum() / 2)
+    expected = np.maximum(priors * len(test), 1e-9)
+    chi = float(((shares * len(test) - expected) ** 2 / np.maximum(expected, 1.0)).sum())
+    if distance < SHIFT or chi < 10 * (len(priors) - 1):
+        return []
+    far = int(np.abs(shares - priors).argmax())
+    message = f"class shares moved by {distance:.0%}: {test.labels.names[far]!r} is {priors[far]:.0%} in train and {shares[far]:.0%} in the answers"
+    remedy = (
+        "either the test set is drawn otherwise, or the model is biased: look at rows.csv before you submit"
+    )
+    return [Finding("prior-shift", "warning", len(test), message, (), remedy)]
+
+
+def expected_score(recipe: Path) -> float | None:
+    """The score that a recipe's header expects (a comment ``Expected: … 0.94``), or None."""
+    try:
+        head = [line for line in recipe.read_text(encoding="utf-8-sig").splitlines() if line.startswith("#")]
+    except OSError:
+        return None
+    found = re.search(r"[Ee]xpected[^\d]*([01]\.\d+)", " ".join(head))
+    return float(found.group(1)) if found else None

@@ -1,0 +1,48 @@
+"""Extra rows: labelled pictures from elsewhere that only ever train."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from comp.errors import InputError
+from comp.manifest import COLUMNS, Manifest
+from comp.tables import read_table
+
+
+def with_extra(manifest: Manifest, csv: Path) -> Manifest:
+    """A manifest with the rows of ``--extra CSV`` after its own, as split "extra".
+
+    The CSV has the columns path and label, and id, group and parent if any; a path is absolute or relative to the
+    CSV's folder. Where it has a split column, as a manifest does, only its "extra" rows count.
+
+    Raises
+    ------
+    InputError
+        For a missing column, or an id that the manifest has already.
+    """
+    table = read_table(csv)
+    cells = {name.strip().lower(): table.column(name) for name in table.header}
+    for needed in ("path", "label"):
+        if needed not in cells:
+            table.place(needed)  # tells which columns there are
+    rows = pd.DataFrame({name: cells.get(name, [""] * len(table)) for name in COLUMNS}, dtype="object")
+    if "split" in cells:
+        rows = rows[rows["split"] == "extra"]
+    rows = rows.assign(
+        split="extra",
+        id=[i or f"extra:{path}" for i, path in zip(rows["id"], rows["path"], strict=True)],
+        path=[str(csv.absolute().parent / path) for path in rows["path"]],
+    )
+    known = set(manifest.table["id"])
+    twice = [i for i in rows["id"] if i in known]
+    if twice:
+        value = f"{len(twice)} ids of {csv} are rows of the competition, first {twice[0]!r}"
+        raise InputError(
+            "extra rows are other rows", value, "give them ids of their own, or leave the column out"
+        )
+    if not len(rows):
+        return manifest
+    note = f"{len(rows):,} extra rows of {csv.name}, which only train"
+    return Manifest(pd.concat([manifest.table, rows], ignore_index=True), (*manifest.notes, note))

@@ -1,0 +1,70 @@
+"""Findings as people read them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from comp import console
+from comp.checks.findings import Finding, counts
+from comp.survey import Survey
+from comp.workspace import write_text
+
+COLOURS = {"error": "red", "warning": "yellow", "info": "dim"}
+
+
+def table(findings: list[Finding]) -> None:
+    """Findings gravest first: how grave, which check, how many rows, what, examples and the remedy."""
+    rows = []
+    for f in findings:
+        lines = [f.message]
+        if f.examples:
+            lines.append("e.g. " + ", ".join(f.examples[:3]) + (" …" if f.count > 3 else ""))
+        if f.allowed:
+            lines.append(f"allowed: {f.allowed}")
+        elif f.remedy:
+            lines.append(f"→ {f.remedy}")
+        rows.append((f.severity, f.check, f.count, "\n".join(lines)))
+    if rows:
+        console.table(
+            "", ("severity", "check", "rows", "what was found"), rows, [COLOURS[f.severity] for f in findings]
+        )
+
+
+def show_findings(found: Survey) -> None:
+    """Errors and warnings, a line each, and the line of counts."""
+    say_findings(found.findings)
+    show_counts(found)
+
+
+def say_findings(findings: list[Finding]) -> None:
+    """Errors and warnings as lines on what is being done."""
+    for f in findings:
+        if f.severity != "info":
+            console.say(
+                f"  {f.severity}: {f.check}: {f.message}" + (f" (allowed: {f.allowed})" if f.allowed else "")
+            )
+
+
+def show_counts(found: Survey) -> None:
+    """What was read, and how many findings there are."""
+    for note in found.evidence.manifest.notes:
+        console.say(f"  note: {note}")
+    stats, n = found.stats(), counts(found.findings)
+    console.say(
+        f"  {stats['train']:,} train, {stats['test']:,} test, {stats['classes']} classes; "
+        f"checks: {n['error']} errors, {n['warning']} warnings"
+    )
+
+
+def write_pages(found: Survey, html: Path | None, fix: Path | None) -> None:
+    """The HTML page and the proposed manifest, where they were asked for."""
+    if html is not None:
+        from comp.report.findings_page import render
+
+        write_text(html.expanduser(), render(found))
+        console.answer(f"page {html}")
+    if fix is not None:
+        from comp.checks.proposal import proposed
+
+        write_text(fix.expanduser(), proposed(found.evidence))
+        console.answer(f"proposed manifest {fix}")

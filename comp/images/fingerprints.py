@@ -1,0 +1,219 @@
+"""Fingerprints: what one look at every image told, kept so that the next look decodes nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from comp.errors import ImageError
+from comp.images.decode import decode
+from comp.images.perceptual import FINGERPRINT_BYTES, perceptual
+from comp.images.source import ImageSource
+from comp.workspace import atomic
+
+VERSION = 1
+_NO_PIXELS = np.zeros(FINGERPRINT_BYTES, np.uint8)
+_EXIF = {271: "make", 272: "model", 274: "orientation", 305: "software"}
+Stamp = tuple[int, int, int]
+NO_STAMP: Stamp = (-1, -1, -1)
+
+
+class Look(NamedTuple):
+    """One image.
+
+    ``stamp`` is size, mtime and ctime of its file in bytes and ns; ``file_sha`` and ``pixel_sha`` are SHA-256 of
+    the bytes as they lie and of the decoded RGB pixels with their shape (empty where ``error`` says why there are
+    none); ``kind`` is format and mode ("JPEG RGB", "array"); ``exif`` names camera, software and orientation;
+    ``mean`` and ``std`` are of grey levels 0 … 255; ``perceptual`` is uint8 (1156,).
+    """
+
+    stamp: Stamp
+    file_sha: str
+    pixel_sha: str
+    height: int
+    width: int
+    file_bytes: int
+    kind: str
+    exif: str
+    mean: float
+    std: float
+    error: str
+    perceptual: NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Fingerprints:
+    """Looks by path; ``decoded`` says how many images were decoded to make them."""
+
+    looks: dict[str, Look]
+    decoded: int = 0
+
+    def __len__(self) -> int:
+        return len(self.looks)
+
+    def __getitem__(self, path: str) -> Look:
+        return self.looks[path]
+
+    def perceptual(self, paths: Sequence[str]) -> NDArray[np.uint8]:
+        """Perceptual fingerprints uint8 (N, 1156) of some paths, for the search of near duplicates."""
+        if not paths:
+            return np.zeros((0, FINGERPRINT_BYTES), np.uint8)
+        return np.stack([self.looks[path].perceptual for path in paths])
+
+    def digest(self, paths: Sequence[str]) -> str:
+        """SHA-256 over the contents of some paths, in their order."""
+        told = hashlib.sha256()
+        for path in paths:
+            look = self.looks[path]
+            told.update(f"{path}\x1f{look.pixel_sha or look.error}\x1e".encode("utf-8", "surrogatepass"))
+        return told.hexdigest()
+
+
+def scan(
+    source: ImageSource,
+    raw: Path,
+    paths: Sequence[str],
+    kept: Path | None = None,
+    advance: Callable[[int], None] = lambda n: None,
+) -> Fingerprints:
+    """Looks at every image once, in threads, and keeps what was seen in ``kept``.
+
+    A file whose size and times are those of the last look is not opened; one that only moved or was touched is
+    read but not decoded (its bytes are known); everything else is decoded. Files that are missing have an error.
+
+    Parameters
+    ----------
+    source : ImageSource
+    raw : Path
+        The raw folder, for the files' times.
+    paths : sequence of str
+        Distinct paths of a manifest.
+    kept : Path, optional
+        An .npz to read before and write after.
+    advance : callable
+        Is told how many images were seen.
+    """
+    before = load(kept) if kept else {}
+    by_content = {look.file_sha: look for look in before.values() if look.file_sha}
+    decoded = 0
+
+    def look(path: str) -> tuple[Look, bool]:
+        stamp = _stamp(raw, path)
+        known = before.get(path)
+        if known is not None and stamp != NO_STAMP and known.stamp == stamp:
+            return known, False
+        return _look(source, path, stamp, by_content)
+
+    looks: dict[str, Look] = {}
+    pool = ThreadPoolExecutor(max_workers=os.cpu_count() or 1, thread_name_prefix="look")
+    try:
+        for path, (seen, fresh) in zip(paths, pool.map(look, paths), strict=True):
+            looks[path] = seen
+            decoded += fresh
+            advance(1)
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+    if kept and (decoded or any(before.get(p) is not seen for p, seen in looks.items())):
+        _save(kept, looks)
+    return Fingerprints(looks, decoded)
+
+
+def _look(source: ImageSource, path: str, stamp: Stamp, by_content: dict[str, Look]) -> tuple[Look, bool]:
+    """A look at one image, and whether it was decoded for it."""
+    try:
+        content = source.load(path)
+    except ImageError as error:
+        return _unreadable(stamp, "", 0, error.value), False
+    raw_bytes = content if isinstance(content, bytes) else np.ascontiguousarray(content).tobytes()
+    file_sha = hashlib.sha256(raw_bytes).hexdigest()
+    known = by_content.get(file_sha)
+    if known is not None:
+        return known._replace(stamp=stamp), False
+    kind, exif = _header(content) if isinstance(content, bytes) else ("array", "")
+    try:
+        pixels = decode(content, path) if isinstance(content, bytes) else content
+    except ImageError as error:
+        return _unreadable(stamp, file_sha, len(raw_bytes), error.value, kind), True
+    shape = f"{pixels.shape[0]}x{pixels.shape[1]}|".encode()
+    grey = pixels.mean(axis=2)
+    return (
+        Look(
+            stamp,
+            file_sha,
+            hashlib.sha256(shape + pixels.tobytes()).hexdigest(),
+            int(pixels.shape[0]),
+            int(pixels.shape[1]),
+            len(raw_bytes),
+            kind,
+            exif,
+            float(grey.mean()),
+            float(grey.std()),
+            "",
+            perceptual(pixels),
+        ),
+        True,
+    )
+
+
+def _unreadable(stamp: Stamp, file_sha: str, size: int, error: str, kind: str = "") -> Look:
+    return Look(stamp, file_sha, "", 0, 0, size, kind, "", 0.0, 0.0, error, _NO_PIXELS)
+
+
+def _header(content: bytes) -> tuple[str, str]:
+    """Format and mode, and the EXIF facts that could betray a label."""
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            tags = image.getexif()
+            facts = [f"{name}={str(tags[tag]).strip()}" for tag, name in _EXIF.items() if tag in tags]
+            return f"{image.format} {image.mode}", " ".join(facts)
+    except Exception:  # whatever is wrong with it, decoding will say
+        return "", ""
+
+
+def _stamp(raw: Path, path: str) -> Stamp:
+    if "#" in path and not (raw / path).exists():
+        return NO_STAMP
+    try:
+        facts = os.stat(raw / path)
+    except (OSError, ValueError):
+        return NO_STAMP
+    return facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns
+
+
+def load(kept: Path) -> dict[str, Look]:
+    """The looks that were kept, by path; none where the file is missing, torn or of another version."""
+    try:
+        with np.load(kept, allow_pickle=False) as stored:
+            meta: dict[str, Any] = json.loads(stored["meta"].tobytes().decode("utf-8", "surrogatepass"))
+            prints = stored["perceptual"]
+    except (OSError, ValueError, KeyError, EOFError):
+        return {}
+    if meta.get("version") != VERSION or len(meta["looks"]) != len(prints):
+        return {}
+    return {
+        path: Look._make([tuple(stamp), *facts, row])
+        for (path, stamp, *facts), row in zip(meta["looks"], prints, strict=True)
+    }
+
+
+def _save(kept: Path, looks: dict[str, Look]) -> None:
+    listed = [[path, list(look.stamp), *look[1:-1]] for path, look in looks.items()]
+    meta = json.dumps({"version": VERSION, "looks": listed}).encode("utf-8", "surrogatepass")
+    prints = (
+        np.stack([look.perceptual for look in looks.values()])
+        if looks
+        else np.zeros((0, FINGERPRINT_BYTES), np.uint8)
+    )
+    with atomic(kept) as part, part.open("wb") as out:
+        np.savez(out, perceptual=prints, meta=np.frombuffer(meta, dtype=np.uint8))

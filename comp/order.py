@@ -1,0 +1,89 @@
+"""What a run was asked for, from arguments or from the folder of an unfinished run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from comp import runs
+from comp.checks.run_family import expected_score
+from comp.competition import Competition
+from comp.errors import InputError
+from comp.quick import QUICK_OVERRIDES
+from comp.recipe import Recipe, load
+from comp.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Order:
+    """What was asked for: where, of what, by which recipe, what score its header expects,
+    and whether an unfinished run goes on."""
+
+    workspace: Workspace
+    competition: Competition
+    raw: Path
+    recipe: Recipe
+    folds: int | Path
+    quick: bool
+    expected: float | None
+    resumed: runs.Run | None
+
+
+def new_order(
+    place: Workspace,
+    competition: Competition,
+    raw: Path,
+    recipe: str | Path | None,
+    overrides: Sequence[str],
+    seed: int | None,
+    folds: int | Path,
+    quick: bool,
+) -> Order:
+    """The order of a new run."""
+    path = recipe_file(competition, recipe)
+    wanted = load_recipe(path, bool(recipe), overrides, seed, quick)
+    return Order(place, competition, raw, wanted, folds, quick, expected_score(path), None)
+
+
+def recipe_file(competition: Competition, recipe: str | Path | None) -> Path:
+    """The recipe that was asked for: a file, a recipe of the competition by its name, or its baseline."""
+    named = competition.file(f"{recipe or 'baseline'}.toml")  # --recipe story means the competition's own
+    if recipe and not (str(recipe).isidentifier() and named.is_file()):
+        return Path(recipe).expanduser()
+    return named
+
+
+def load_recipe(path: Path, asked: bool, overrides: Sequence[str], seed: int | None, quick: bool) -> Recipe:
+    """A recipe, then --set, --seed and --quick over it; without a file the defaults, unless one was asked for."""
+    laid = [*overrides, *([f"seed={seed}"] if seed is not None else []), *(QUICK_OVERRIDES if quick else [])]
+    return load(path if asked or path.is_file() else None, laid)
+
+
+def order_of(one: runs.Run, place: Workspace, competition: Competition, data: str | Path | None) -> Order:
+    """The order of an unfinished run, as its folder tells it."""
+    if one.record:
+        raise InputError(
+            "only an unfinished run can be resumed",
+            f"{one.id} is done",
+            f"`comp predict {one.id}` predicts again",
+        )
+    if one.slug != competition.slug:
+        raise InputError(
+            "a run belongs to one competition",
+            f"{one.id} is of {one.slug}",
+            f"comp run {one.slug} --resume {one.id}",
+        )
+    raw = Path(data).expanduser().absolute() if data else Path(str(one.started["raw"]))
+    quick = "quick" in one.marks
+    expected = one.started.get("expected")
+    return Order(
+        place,
+        competition,
+        raw,
+        load(one.folder / "recipe.toml"),
+        one.folder / "folds.csv",
+        quick,
+        expected,
+        one,
+    )

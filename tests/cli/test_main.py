@@ -1,0 +1,102 @@
+"""The command line: versions, help, looking around, and one place where errors become exit codes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from made import run_comp, subprocess_comp
+
+import comp
+from comp import registry
+from comp.cli.main import app
+
+
+def test_the_version_and_the_help_are_told() -> None:
+    here = Path.cwd()
+    assert subprocess_comp(here, "--version").out.strip() == comp.__version__
+    assert all(name in subprocess_comp(here, "--help").out for name in ("run", "check", "predict", "validate"))
+
+
+def test_every_command_has_help_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    import typer
+
+    for name, command in typer.main.get_command(app).commands.items():  # type: ignore[attr-defined]
+        assert command.help, name
+        for parameter in command.params:
+            assert getattr(parameter, "help", None) or parameter.name == "help", f"{name} {parameter.name}"
+
+
+def test_list_names_each_competition_and_whether_its_data_is_there(workspace: Path, shapes: Path) -> None:
+    rows = {row["slug"]: row for row in run_comp(workspace, "list", "--json").json}
+    assert rows["shapes"]["data"] is True
+    assert rows["art-classification"]["data"] is False
+    text = run_comp(workspace, "list")
+    assert text.code == 0
+    assert "shapes" in text.out
+
+
+def test_show_tells_the_facts(workspace: Path, shapes: Path) -> None:
+    shown = run_comp(workspace, "show", "shapes", "--json").json
+    assert shown["classes"] == ["circle", "cross", "square"]
+    assert shown["missing"] == []
+    assert "sample_submission.csv" in run_comp(workspace, "show", "shapes").out
+
+
+def test_data_says_what_is_missing_and_makes_a_sample(workspace: Path) -> None:
+    before = run_comp(workspace, "data", "art-classification", "--json")
+    assert before.code == 1
+    assert before.json["missing"]
+    made = run_comp(workspace, "data", "art-classification", "--sample", "--json")
+    assert made.code == 0, made.err
+    assert made.json["missing"] == []
+    again = run_comp(workspace, "data", "art-classification", "--sample")
+    assert again.code == 2
+    assert "needs an empty folder" in again.err
+    assert run_comp(workspace, "check", "art-classification", "--folds", 3).code == 0
+
+
+def test_runs_of_an_empty_workspace_are_none(workspace: Path) -> None:
+    assert run_comp(workspace, "runs", "--json").json == []
+    assert run_comp(workspace, "runs", "nothing").code == 2
+
+
+def test_doctor_tells_of_this_machine(workspace: Path) -> None:
+    outcome = run_comp(workspace, "doctor", "--json")
+    assert outcome.json["workspace"] == str(workspace)
+    assert outcome.json["versions"]["torch"]
+    assert (outcome.code == 0) == (outcome.json["problems"] == [])
+
+
+def test_a_bug_of_ours_is_3_with_a_traceback_and_still_one_document(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*args: Any) -> Any:
+        raise ZeroDivisionError("planted")
+
+    monkeypatch.setattr(registry, "competitions", broken)
+    outcome = run_comp(workspace, "list", "--json")
+    assert outcome.code == 3
+    assert outcome.json["error"]["exit_code"] == 3
+    assert "Traceback" in outcome.err
+    assert "planted" in outcome.err
+
+
+def test_an_interrupt_is_130_in_any_command(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*args: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(registry, "competitions", interrupted)
+    outcome = run_comp(workspace, "list", "--json")
+    assert (outcome.code, outcome.json["error"]["exit_code"]) == (130, 130)
+
+
+def test_the_verbs_are_a_python_api(workspace: Path, shapes: Path) -> None:
+    found = comp.check("shapes", folds=3, workspace=workspace)
+    assert found.status == "pass"
+    result = comp.run("shapes", folds=2, workspace=workspace)
+    assert 0 <= result.score <= 1
+    assert result.submission.is_file()
+    with pytest.raises(comp.errors.UnknownName):
+        comp.run("shape", workspace=workspace)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = comp.nothing

@@ -1,0 +1,46 @@
+"""Fitted pictures are decoded once while the budget lasts, and are the same from any thread."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from made import draw
+
+from comp.images.fit import Preprocess
+from comp.images.pixels import FittedPixels
+from comp.images.source import ArraySource
+
+PREPROCESS = Preprocess(16, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+ARRAY = np.stack([draw("circle", n, 24) for n in range(10)])
+
+
+class CountingSource(ArraySource):
+    """An array source that counts how often each path is loaded."""
+
+    def __init__(self) -> None:
+        super().__init__({"a": ARRAY})
+        object.__setattr__(self, "loads", [])
+
+    def load(self, path: str) -> np.ndarray:
+        self.loads.append(path)  # type: ignore[attr-defined]
+        return super().load(path)
+
+
+def test_each_picture_is_loaded_once_within_the_budget_and_again_past_it() -> None:
+    source = CountingSource()
+    paths = [f"a#{n}" for n in range(10)]
+    pixels = FittedPixels(source, paths, PREPROCESS, budget=4 * 16 * 16 * 3)
+    first = [pixels[n].copy() for n in range(10)]
+    second = [pixels[n].copy() for n in range(10)]
+    assert all((a == b).all() for a, b in zip(first, second, strict=True))
+    assert source.loads == paths + paths[4:]  # type: ignore[attr-defined]
+
+
+def test_threads_see_the_same_pixels() -> None:
+    paths = [f"a#{n % 10}" for n in range(200)]
+    pixels = FittedPixels(ArraySource({"a": ARRAY}), paths, PREPROCESS)
+    alone = FittedPixels(ArraySource({"a": ARRAY}), paths, PREPROCESS, budget=0)
+    with ThreadPoolExecutor(8) as pool:
+        for n, found in enumerate(pool.map(pixels.__getitem__, range(200))):
+            assert (found == alone[n]).all()

@@ -1,0 +1,172 @@
+"""Made-up competitions for tests: tiny pictures in a raw folder, and the competition folder that reads them."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+import comp
+from comp import console
+from comp.cli.main import main
+
+REPOSITORY = Path(comp.__file__).resolve().parent.parent
+SHAPES = ("circle", "cross", "square")
+
+SHAPES_TOML = """\
+slug = "shapes"
+title = "Three shapes, drawn for the tests"
+metric = "accuracy"
+classes = ["circle", "cross", "square"]
+pairs = "filename"
+
+[layout]
+required = ["train/", "test/", "train.csv", "sample_submission.csv"]
+train = "train/*"
+test = "test/*"
+
+[template]
+file = "sample_submission.csv"
+id = "id"
+target = "label"
+kind = "label"
+"""
+
+SHAPES_ADAPTER = '''\
+"""Pictures named by id; train.csv has id, label, group, parent."""
+
+from pathlib import PurePosixPath
+
+from comp.images.source import RawTree
+from comp.manifest import Manifest, Sample
+from comp.tables import read_table
+
+
+def read(raw):
+    rows = read_table(raw / "train.csv").rows
+    samples = [Sample(i, f"train/{i}.png", "train", label, group, parent) for i, label, group, parent in rows]
+    samples += [Sample(PurePosixPath(path).stem, path, "test") for path in RawTree(raw).glob("test/*")]
+    return Manifest.from_samples(samples)
+
+
+def sample(raw, seed):
+    raise NotImplementedError
+'''
+
+TINY_RECIPE = """\
+mode = "scratch"
+epochs = 1
+batch = 8
+transform = "light"
+tta = ["identity", "hflip"]
+threads = 1
+
+[model]
+name = "test_resnet"
+size = 32
+fit = "squash"
+
+[optimizer]
+lr = 3e-3
+"""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command ended with."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """The one JSON document that stdout holds; fails if there is anything beside it."""
+        return json.loads(self.out)
+
+
+def run_comp(workspace: Path, *arguments: object) -> Outcome:
+    """A ``comp`` command in this process, in a workspace."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            main([*map(str, arguments), "--workspace", str(workspace)])
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        finally:
+            console.settings.json = False
+    return Outcome(code, out.getvalue(), err.getvalue())
+
+
+def subprocess_comp(workspace: Path, *arguments: object) -> Outcome:
+    """A ``comp`` command in a process of its own, with ``workspace`` as its current folder."""
+    command = [sys.executable, "-m", "comp.cli.main", *map(str, arguments)]
+    done = subprocess.run(command, cwd=workspace, capture_output=True, text=True, env=clean_environment(), check=False)
+    return Outcome(done.returncode, done.stdout, done.stderr)
+
+
+def clean_environment() -> dict[str, str]:
+    """This process's environment without what would change where ``comp`` looks."""
+    return {k: v for k, v in os.environ.items() if not k.startswith("COMP_")} | {"HF_HUB_OFFLINE": "1"}
+
+
+def draw(shape: str, seed: int, side: int = 40) -> np.ndarray:
+    """A picture uint8 (side, side, 3) of a shape on noise; no two seeds look alike."""
+    rng = np.random.default_rng(seed)
+    pixels = cv2.resize(rng.integers(0, 110, (8, 8, 3)).astype(np.uint8), (side, side), interpolation=cv2.INTER_CUBIC)
+    x, y = (int(v) for v in rng.integers(side // 3, side - side // 3, 2))
+    colour = tuple(int(v) for v in rng.integers(180, 255, 3))
+    if shape == "circle":
+        cv2.circle(pixels, (x, y), side // 4, colour, -1)
+    elif shape == "square":
+        cv2.rectangle(pixels, (x - side // 5, y - side // 5), (x + side // 5, y + side // 5), colour, -1)
+    else:
+        cv2.line(pixels, (x - side // 4, y), (x + side // 4, y), colour, 3)
+        cv2.line(pixels, (x, y - side // 4), (x, y + side // 4), colour, 3)
+    return pixels
+
+
+def save_picture(path: Path, pixels: np.ndarray) -> None:
+    """Writes a picture; ``path`` says the format."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    assert cv2.imwrite(str(path), pixels)
+
+
+def write_shapes(workspace: Path, per_class: int = 6, tests: int = 12) -> Path:
+    """The competition ``shapes`` and its raw folder; the template asks in another order than the folder lists."""
+    folder = workspace / "competitions" / "shapes"
+    folder.mkdir(parents=True)
+    (folder / "competition.toml").write_text(SHAPES_TOML)
+    (folder / "adapter.py").write_text(SHAPES_ADAPTER)
+    (folder / "baseline.toml").write_text(TINY_RECIPE)
+    raw = workspace / "data" / "shapes"
+    lines = ["id,label,group,parent"]
+    for number in range(per_class * len(SHAPES)):
+        shape = SHAPES[number % len(SHAPES)]
+        save_picture(raw / "train" / f"a{number}.png", draw(shape, number))
+        lines.append(f"a{number},{shape},,")
+    (raw / "train.csv").write_text("\n".join(lines) + "\n")
+    for number in range(tests):
+        save_picture(raw / "test" / f"t{number}.png", draw(SHAPES[number % len(SHAPES)], 10_000 + number))
+    order = np.random.default_rng(5).permutation(tests)
+    (raw / "sample_submission.csv").write_text("id,label\n" + "".join(f"t{n},circle\n" for n in order))
+    return raw
+
+
+def train_table(raw: Path) -> list[list[str]]:
+    """The rows of train.csv: id, label, group, parent."""
+    return [line.split(",") for line in (raw / "train.csv").read_text().splitlines()[1:]]
+
+
+def write_train_table(raw: Path, rows: list[list[str]]) -> None:
+    """Puts other rows into train.csv."""
+    (raw / "train.csv").write_text("\n".join(["id,label,group,parent", *(",".join(row) for row in rows)]) + "\n")

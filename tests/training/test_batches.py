@@ -1,0 +1,69 @@
+"""Batches keep the order of their rows whatever the threads do, and hand errors on."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from comp.training.batches import batches, loaders
+
+SIZE = 2
+
+
+def picture(row: int) -> np.ndarray:
+    return np.full((SIZE, SIZE, 3), row % 251, np.uint8)
+
+
+@given(st.integers(0, 30), st.integers(2, 12), st.integers(1, 6), st.integers(0, 99), st.booleans())
+def test_rows_come_in_order_each_with_its_own_picture(n: int, batch: int, threads: int, seed: int, drop: bool) -> None:
+    rng = np.random.default_rng(seed)
+    rows = rng.permutation(1000)[:n].astype(np.int64)
+    waits = dict(zip(rows.tolist(), rng.uniform(0, 0.0005, n), strict=True))
+
+    def load(row: int) -> np.ndarray:
+        time.sleep(waits[row])
+        return picture(row)
+
+    with loaders(threads) as pool:
+        found = [(part.copy(), images.clone()) for part, images in batches(pool, rows, batch, SIZE, load, drop_last=drop)]
+    told = np.concatenate([part for part, _ in found]) if found else rows[:0]
+    lone = drop and n > batch and n % batch == 1
+    assert told.tolist() == rows[: n - 1 if lone else n].tolist()
+    assert all(len(part) == batch for part, _ in found[:-1])
+    for part, images in found:
+        assert images.shape == (len(part), SIZE, SIZE, 3)
+        assert images[:, 0, 0, 0].tolist() == [row % 251 for row in part]
+
+
+def test_a_faulty_picture_is_raised_to_the_reader_and_the_threads_end() -> None:
+    def load(row: int) -> np.ndarray:
+        if row == 37:
+            raise OSError("row 37 is broken")
+        return picture(row)
+
+    before = threading.active_count()
+    seen = 0
+    with pytest.raises(OSError, match="row 37"), loaders(3) as pool:
+        for part, _ in batches(pool, np.arange(100), 10, SIZE, load):
+            seen += len(part)
+    assert seen == 30
+    assert threading.active_count() == before
+
+
+def test_an_interrupted_reader_does_not_wait_for_what_is_not_begun() -> None:
+    loaded: list[int] = []
+
+    def load(row: int) -> np.ndarray:
+        loaded.append(row)
+        time.sleep(0.01)
+        return picture(row)
+
+    with pytest.raises(KeyboardInterrupt), loaders(1) as pool:
+        for _ in batches(pool, np.arange(400), 40, SIZE, load):
+            raise KeyboardInterrupt
+    assert len(loaded) < 200

@@ -1,0 +1,105 @@
+"""Checkpoints carry everything that prediction needs, and are refused when they are not whole."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from comp.errors import CompError, WeightsError
+from comp.images.fit import Preprocess
+from comp.labels import LabelMap
+from comp.recipe import ModelPart
+from comp.training.checkpoint import Sidecar, load_checkpoint, read_sidecar, save_checkpoint
+from comp.training.model import Net, build
+
+PART = ModelPart(name="test_resnet", kwargs={"drop_path_rate": 0.1}, size=32, dropout=0.3)
+PREPROCESS = Preprocess(32, (0.4, 0.5, 0.6), (0.2, 0.25, 0.3), "bicubic", "pad", 0.9)
+LABELS = LabelMap(("개", "cat", "eel"))
+
+
+def save(folder: Path, seed: int = 0) -> tuple[Net, Sidecar]:
+    torch.manual_seed(seed)
+    net = build(PART, len(LABELS)).eval()
+    sidecar = save_checkpoint(
+        folder,
+        net,
+        slug="shapes",
+        fold=seed,
+        model=PART,
+        labels=LABELS,
+        preprocess=PREPROCESS,
+        precision="fp32",
+        train_sha256="abc",
+    )
+    return net, sidecar
+
+
+def test_a_checkpoint_comes_back_with_all_it_knows(tmp_path: Path) -> None:
+    net, sidecar = save(tmp_path / "0")
+    back, read = load_checkpoint(tmp_path / "0")
+    assert read == sidecar
+    assert (read.labels, read.preprocess, read.model, read.fold) == (LABELS, PREPROCESS, PART, 0)
+    x = torch.randn(4, 3, 32, 32)
+    with torch.inference_mode():
+        assert torch.equal(net(x), back(x))
+    assert not back.training
+
+
+def test_only_checkpoints_with_one_backbone_share_its_hash(tmp_path: Path) -> None:
+    net, first = save(tmp_path / "0")
+    torch.nn.init.normal_(net.head.weight)
+    again = save_checkpoint(
+        tmp_path / "1", net, slug="s", fold=1, model=PART, labels=LABELS, preprocess=PREPROCESS, precision="fp32", train_sha256=""
+    )
+    _, other = save(tmp_path / "2", seed=2)
+    assert again.backbone_sha256 == first.backbone_sha256
+    assert again.weights_sha256 != first.weights_sha256
+    assert other.backbone_sha256 != first.backbone_sha256
+
+
+def test_a_swapped_sidecar_is_refused(tmp_path: Path) -> None:
+    save(tmp_path / "0", 0)
+    save(tmp_path / "1", 1)
+    shutil.copy(tmp_path / "1" / "model.json", tmp_path / "0" / "model.json")
+    with pytest.raises(WeightsError, match="belong together"):
+        load_checkpoint(tmp_path / "0")
+
+
+@pytest.mark.parametrize("keep", [0, 100, -1])
+def test_a_torn_file_is_refused(tmp_path: Path, keep: int) -> None:
+    save(tmp_path)
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(WeightsError, match="belong together"):
+        load_checkpoint(tmp_path)
+
+
+def test_missing_tensors_are_refused(tmp_path: Path) -> None:
+    save(tmp_path)
+    (tmp_path / "model.safetensors").unlink()
+    with pytest.raises(WeightsError, match="needs its tensors"):
+        load_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", "null"])
+def test_a_faulty_sidecar_is_refused(tmp_path: Path, content: str) -> None:
+    save(tmp_path)
+    (tmp_path / "model.json").write_text(content)
+    with pytest.raises(CompError):
+        load_checkpoint(tmp_path)
+
+
+def test_a_sidecar_that_lacks_a_fact_is_refused(tmp_path: Path) -> None:
+    save(tmp_path)
+    whole = json.loads((tmp_path / "model.json").read_text())
+    for key in set(whole) - {"versions"}:
+        (tmp_path / "model.json").write_text(json.dumps({k: v for k, v in whole.items() if k != key}))
+        with pytest.raises(WeightsError, match="needs its sidecar"):
+            read_sidecar(tmp_path)
+    (tmp_path / "model.json").write_text(json.dumps({**whole, "preprocess": {**whole["preprocess"], "mean": [0.5]}}))
+    with pytest.raises(WeightsError, match="needs its sidecar"):
+        read_sidecar(tmp_path)

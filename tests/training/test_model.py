@@ -1,0 +1,49 @@
+"""The network: many kinds of timm models, normalised pixels, seeded heads, frozen statistics."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from made import draw
+
+from comp.images.fit import Preprocess
+from comp.recipe import ModelPart
+from comp.training.model import build, freeze_batchnorm, init_head, normalise
+
+
+@pytest.mark.parametrize("name", ["test_resnet", "test_vit", "test_efficientnet", "test_convnext", "test_byobnet"])
+def test_every_kind_of_model_gives_logits_of_its_classes(name: str) -> None:
+    net = build(ModelPart(name=name, size=64), 5).eval()
+    with torch.inference_mode():
+        assert net(torch.zeros(2, 3, 64, 64)).shape == (2, 5)
+
+
+def test_normalise_is_the_textbook_formula() -> None:
+    pixels = np.stack([draw("circle", n, 16) for n in range(3)])
+    preprocess = Preprocess(16, (0.4, 0.5, 0.6), (0.2, 0.3, 0.4))
+    expected = (pixels / 255.0 - np.array(preprocess.mean)) / np.array(preprocess.std)
+    found = normalise(torch.from_numpy(pixels), preprocess)
+    assert found.shape == (3, 3, 16, 16)
+    assert np.allclose(found.permute(0, 2, 3, 1).numpy(), expected, atol=1e-5)
+
+
+def test_a_head_follows_its_seed_and_nothing_drawn_before() -> None:
+    heads = []
+    for drawn, seed in ((1, 0), (2, 0), (3, 1)):
+        torch.manual_seed(drawn)
+        net = build(ModelPart(name="test_resnet"), 4)
+        init_head(net, seed)
+        heads.append(net.head.weight.detach())
+    assert torch.equal(heads[0], heads[1])
+    assert not torch.equal(heads[0], heads[2])
+
+
+def test_frozen_batchnorm_keeps_its_statistics_while_the_rest_trains() -> None:
+    net = build(ModelPart(name="test_resnet"), 3)
+    before = {k: v.clone() for k, v in net.named_buffers()}
+    net.train()
+    freeze_batchnorm(net)
+    net(torch.randn(4, 3, 32, 32)).sum().backward()
+    assert all(torch.equal(v, before[k]) for k, v in net.named_buffers())
+    assert all(p.grad is not None for p in net.parameters())

@@ -1,0 +1,75 @@
+"""Training transforms: a picture's variant follows its seed, never the thread or the order of loading."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pytest
+from made import draw
+
+from comp.errors import RecipeError, UnknownName
+from comp.images.fit import Preprocess
+from comp.training.transforms import POLICIES, TrainTransform
+
+PREPROCESS = Preprocess(32, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+PICTURES = [draw("cross", n, 32) for n in range(24)]
+LISTED: list[dict[str, Any]] = [
+    {"name": "Affine", "scale": [0.8, 1.2], "rotate": [-15, 15], "p": 1.0},
+    {"name": "GaussNoise", "p": 0.5},
+    {"name": "CoarseDropout", "p": 0.5},
+]
+
+
+@pytest.mark.parametrize("transform", [*POLICIES, LISTED], ids=[*POLICIES, "listed"])
+def test_the_same_seed_gives_the_same_pixels_in_any_thread_and_order(transform: str | list[dict[str, Any]]) -> None:
+    alone = TrainTransform(transform, PREPROCESS)
+    expected = [alone(picture, seed) for seed, picture in enumerate(PICTURES)]
+    shared = TrainTransform(transform, PREPROCESS)
+    order = np.random.default_rng(1).permutation(np.repeat(np.arange(24), 4))
+    with ThreadPoolExecutor(4) as pool:
+        for n, found in zip(order, pool.map(lambda n: shared(PICTURES[n], int(n)), order), strict=True):
+            assert (found.shape, found.dtype) == ((32, 32, 3), np.uint8)
+            assert (found == expected[n]).all()
+
+
+def test_other_seeds_give_other_variants() -> None:
+    transform = TrainTransform(LISTED, PREPROCESS)
+    assert len({transform(PICTURES[0], seed).tobytes() for seed in range(10)}) > 5
+
+
+def test_none_changes_nothing_and_no_transform_changes_its_input() -> None:
+    before = PICTURES[0].copy()
+    assert (TrainTransform("none", PREPROCESS)(PICTURES[0], 3) == before).all()
+    for seed in range(5):
+        TrainTransform(LISTED, PREPROCESS)(PICTURES[0], seed)
+    assert (PICTURES[0] == before).all()
+
+
+def test_light_is_the_picture_or_its_mirror_image() -> None:
+    transform = TrainTransform("light", PREPROCESS)
+    variants = {transform(PICTURES[0], seed).tobytes() for seed in range(20)}
+    assert variants == {PICTURES[0].tobytes(), PICTURES[0][:, ::-1].tobytes()}
+
+
+def test_a_transform_that_changes_the_size_is_fitted_again() -> None:
+    transform = TrainTransform([{"name": "CenterCrop", "height": 20, "width": 16}], PREPROCESS)
+    assert transform(PICTURES[0], 0).shape == (32, 32, 3)
+
+
+@pytest.mark.parametrize(
+    ("transform", "kind", "told"),
+    [
+        ("lite", UnknownName, "did you mean light"),
+        ([{"name": "HorizontalFlp"}], UnknownName, "HorizontalFlip"),
+        ([{"p": 0.5}], UnknownName, "unknown transform"),
+        ([{"name": "HorizontalFlip", "q": 0.5}], RecipeError, "HorizontalFlip must take its arguments"),
+        ([{"name": "HorizontalFlip", "p": 1.5}], RecipeError, "HorizontalFlip must take its arguments"),
+    ],
+    ids=["policy", "name", "no name", "argument", "value"],
+)
+def test_mistakes_show_before_training(transform: Any, kind: type[Exception], told: str) -> None:
+    with pytest.raises(kind) as error:
+        TrainTransform(transform, PREPROCESS)
+    assert told in str(error.value)
