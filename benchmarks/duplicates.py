@@ -123,7 +123,8 @@ def one(tool: str, folder: Path) -> None:
         hit[kind][1] += 1
     right = sum(h for h, _ in hit.values())
     peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    print(json.dumps({"tool": tool, "seconds": round(seconds, 2), "recall": round(right / len(planted), 4),
+    used = sum(sum(resource.getrusage(who)[:2]) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    print(json.dumps({"tool": tool, "seconds": round(seconds, 2), "cpu_seconds": round(used, 1), "recall": round(right / len(planted), 4),
                       "other": len(found) - right, "peak_mb": peak // 1024,
                       "by_kind": {kind: round(h / n, 3) for kind, (h, n) in hit.items()}}))
 

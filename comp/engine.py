@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from comp.checks.findings import Finding
 from comp.checks.recipe_family import preprocessing_override, weights_leak
 from comp.checks.run_family import collapsed_predictions, prior_shift, too_good
 from comp.competition import Competition
+from comp.errors import InputError
 from comp.folds import Folds
 from comp.inference.predict import predict
 from comp.manifest import Manifest
@@ -20,11 +22,32 @@ from comp.survey import Survey
 from comp.training.device import resolve_device
 from comp.training.fold import FoldResult, Plan
 from comp.training.loop import new_net
-from comp.training.model import overrides, resolve
+from comp.training.model import overrides, require_model, resolve
 from comp.training.probe import frozen_features
 from comp.training.run_fold import read_fold, run_fold
-from comp.training.transforms import TrainTransform
+from comp.training.transforms import TrainTransform, check_transform
 from comp.workspace import Workspace
+
+
+def recipe_mistakes(table: dict[str, Any]) -> list[str]:
+    """Names in a recipe's table that timm or albumentations do not have, told by their dotted paths."""
+    model = table.get("model", {})
+    name = model if isinstance(model, str) else model.get("name") if isinstance(model, dict) else None
+    tried: list[tuple[str, Callable[[], object]]] = []
+    if isinstance(name, str):
+        tried.append(("model.name", lambda: require_model(name)))
+    transform = table.get("transform")
+    if isinstance(transform, str) or (
+        isinstance(transform, list) and all(isinstance(t, dict) for t in transform)
+    ):
+        tried.append(("transform", lambda: check_transform(transform)))
+    found = []
+    for path, attempt in tried:
+        try:
+            attempt()
+        except InputError as error:
+            found.append(f"{path}: {error.rule}, {error.value}")
+    return found
 
 
 def prepare(

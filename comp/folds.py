@@ -60,6 +60,15 @@ class Folds:
         ids, fold = _read_id_fold(path)
         return cls(ids, fold, int(facts["k"]), int(facts["fold_seed"]), str(facts["train_sha256"]))
 
+    @staticmethod
+    def is_saved(path: Path) -> bool:
+        """Whether ``save`` wrote the file: a JSON beside it says which rows the folds were made for."""
+        try:
+            facts = read_json(path.with_suffix(".json"))
+        except InputError:
+            return False
+        return isinstance(facts, dict) and {"k", "fold_seed", "train_sha256"} <= set(facts)
+
     @classmethod
     def brought(cls, path: Path, manifest: Manifest) -> Folds:
         """Folds made elsewhere: a CSV with the columns id and fold, numbered from 0 or 1.

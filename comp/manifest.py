@@ -72,7 +72,8 @@ class Manifest:
         wrong = sorted(set(table["split"]) - set(SPLITS))
         if wrong:
             raise InputError("split is train, extra or test", f"{path} has {wrong[:3]}", "correct the column")
-        return cls(table[list(COLUMNS)])
+        known = [*COLUMNS, *(["content"] if "content" in table else [])]
+        return cls(table[known])
 
     def to_csv(self) -> str:
         return str(self.table.to_csv(index=False, lineterminator="\n"))
@@ -96,9 +97,26 @@ class Manifest:
         return self.table[self.table["split"] == "test"].reset_index(drop=True)
 
     def fingerprint(self, split: str) -> str:
-        """SHA-256 over the ids, labels, groups and parents of a split, whatever the row order."""
+        """SHA-256 over the ids, labels, kin and contents (where they are known) of a split, whatever the row order.
+
+        Groups and parents count by the rows that they tie within the split, not by their names: extra rows that
+        are kin of a train row change nothing.
+        """
         rows = self.table[self.table["split"] == split]
-        lines = sorted(
-            "\x1f".join(map(str, r)) for r in rows[["id", "label", "group", "parent"]].itertuples(index=False)
-        )
+        ids = list(rows["id"])
+        own = set(ids)
+        among = [parent if parent in own else "" for parent in rows["parent"]]
+        outside = ["" if parent in own else parent for parent in rows["parent"]]
+        contents = rows["content"] if "content" in rows else [""] * len(ids)
+        told = (ids, rows["label"], _tied(ids, rows["group"]), among, _tied(ids, outside), contents)
+        lines = sorted("\x1f".join(map(str, row)) for row in zip(*told, strict=True))
         return hashlib.sha256("\x1e".join(lines).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _tied(ids: Iterable[str], names: Iterable[str]) -> list[str]:
+    """Each name as the smallest id of the rows that share it; nothing where a row has it alone."""
+    members: dict[str, list[str]] = {}
+    listed = list(names)
+    for sample, name in zip(ids, listed, strict=True):
+        members.setdefault(name, []).append(sample)
+    return [min(members[name]) if name and len(members[name]) > 1 else "" for name in listed]

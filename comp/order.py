@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from comp import runs
 from comp.checks.run_family import expected_score
@@ -57,7 +58,14 @@ def recipe_file(competition: Competition, recipe: str | Path | None) -> Path:
 def load_recipe(path: Path, asked: bool, overrides: Sequence[str], seed: int | None, quick: bool) -> Recipe:
     """A recipe, then --set, --seed and --quick over it; without a file the defaults, unless one was asked for."""
     laid = [*overrides, *([f"seed={seed}"] if seed is not None else []), *(QUICK_OVERRIDES if quick else [])]
-    return load(path if asked or path.is_file() else None, laid)
+    return load(path if asked or path.is_file() else None, laid, also=_model_mistakes)
+
+
+def _model_mistakes(table: dict[str, Any]) -> list[str]:
+    """Mistakes in a recipe that only timm and albumentations can see."""
+    from comp.engine import recipe_mistakes
+
+    return recipe_mistakes(table)
 
 
 def order_of(one: runs.Run, place: Workspace, competition: Competition, data: str | Path | None) -> Order:

@@ -79,14 +79,15 @@ def check_table(
     label_column: str,
     fold_column: str | None = None,
     *,
-    folds: int = 5,
+    folds: int | None = None,
     workspace: str | Path | None = None,
     allow: dict[str, str] | None = None,
 ) -> Survey:
     """The leakage check of a folder of images and a table, without a competition.
 
     With ``fold_column`` the table's own split is judged as ours would be: its values are the folds, or train and
-    valid. Otherwise folds are made, to see whether the data allows them; nothing is kept but fingerprints.
+    valid; a row without a value has no fold. Otherwise folds are made (5 unless told, and then a class too small for
+    them is only a warning), to see whether the data allows them; nothing is kept but fingerprints.
 
     Raises
     ------
@@ -96,8 +97,9 @@ def check_table(
     place = Workspace.find(workspace)
     raw = Path(images).expanduser().absolute()
     own = read_own_table(raw, Path(csv).expanduser(), id_column, label_column, fold_column)
-    k = own.folds.k if own.folds else folds
-    allowed = {**BARE, **(allow or {})}
+    wanted = 5 if folds is None else folds
+    k = own.folds.k if own.folds else wanted
+    allowed = {**(BARE if folds is None else {}), **(allow or {})}
     require_known(allowed)
     source = RawTree(raw)
     labels = LabelMap.discover(label for label in own.manifest.train["label"] if label)
@@ -106,7 +108,7 @@ def check_table(
     findings = judge_data(evidence)
     made = own.folds
     if made is None and not any(f.severity == "error" for f in lower(findings, allowed)):
-        made = make_folds(evidence.manifest, folds)
+        made = make_folds(evidence.manifest, wanted)
     if made is not None:
         made = replace(made, fingerprint=evidence.manifest.fingerprint("train"))
         evidence = replace(evidence, folds=made)
@@ -116,12 +118,13 @@ def check_table(
 
 def _own_folds(manifest: Manifest, cells: list[str]) -> tuple[Folds, tuple[str, ...]]:
     """The table's own split; values may be numbers or words (train, valid)."""
-    codes, names = pd.factorize(np.array(cells, dtype=object), sort=True)
+    stated = [(i, cell) for i, cell in zip(manifest.train["id"], cells, strict=True) if cell]
+    codes, names = pd.factorize(np.array([cell for _, cell in stated], dtype=object), sort=True)
     if len(names) < 2:
         raise InputError(
             "a fold column has two values or more", f"it has {list(names)}", "name another --fold"
         )
-    ids = tuple(manifest.train["id"])
+    ids = tuple(i for i, _ in stated)
     folds = Folds(ids, codes.astype(np.int64), len(names), -1, "")
     return folds, tuple(map(str, names))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,6 +19,8 @@ SCHEDULES = ("onecycle", "cosine", "constant")
 
 
 class Part(BaseModel):
+    """A table of a recipe: frozen, strict, without unknown keys."""
+
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
@@ -46,6 +48,8 @@ class ModelPart(Part):
 
 
 class OptimizerPart(Part):
+    """How weights are moved."""
+
     name: Literal["adamw", "adam", "nadam", "sgd"] = "adamw"
     lr: float = Field(3e-4, gt=0, description="of the backbone; of everything in scratch")
     head_lr: float | None = Field(
@@ -57,11 +61,15 @@ class OptimizerPart(Part):
 
 
 class SchedulePart(Part):
+    """How the learning rate runs over all steps."""
+
     name: Literal["onecycle", "cosine", "constant"] = "onecycle"
     warmup: float = Field(0.25, ge=0, lt=1, description="share of all steps in which the rate rises")
 
 
 class RegularizePart(Part):
+    """What keeps a network from learning its rows by heart."""
+
     label_smoothing: float = Field(0.1, ge=0, lt=1)
 
 
@@ -150,7 +158,11 @@ class Recipe(Part):
         return head + str(tomli_w.dumps(self.as_table()))
 
 
-def load(path: Path | None, overrides: Sequence[str] = (), defaults: dict[str, Any] | None = None) -> Recipe:
+def load(
+    path: Path | None,
+    overrides: Sequence[str] = (),
+    also: Callable[[dict[str, Any]], list[str]] = lambda table: [],
+) -> Recipe:
     """Reads a recipe and lays ``--set key=value`` overrides over it.
 
     Parameters
@@ -159,22 +171,35 @@ def load(path: Path | None, overrides: Sequence[str] = (), defaults: dict[str, A
         A TOML file; None starts from the defaults.
     overrides : sequence of str
         ``dotted.key=value``; the value is TOML, a bare word a string.
-    defaults : dict, optional
-        A table that lies under the file's.
+    also : callable
+        Looks at the laid table too and returns further mistakes, ``"dotted.path: what is wrong"``, so that those
+        which only a heavy library can see (no such model) are told together with the others.
 
     Raises
     ------
     RecipeError
         With one line for every mistake.
     """
-    table = dict(defaults or {})
-    name = "the recipe"
-    if path is not None:
-        name = str(path)
-        table.update(_read_toml(path))
+    table = _read_toml(path) if path is not None else {}
     for override in overrides:
         _lay(table, override)
-    return validate(Recipe, table, name)
+    name = (str(path) if path is not None else "the recipe") + (" with --set" if overrides else "")
+    further = also(table)
+    try:
+        recipe = validate(Recipe, table, name)
+    except RecipeError as error:
+        raise _told(name, [*error.value.splitlines(), *further]) from None
+    if further:
+        raise _told(name, further)
+    return recipe
+
+
+def _told(name: str, mistakes: list[str]) -> RecipeError:
+    return RecipeError(
+        f"{name} has {len(mistakes)} mistake{'s' if len(mistakes) > 1 else ''}",
+        "\n".join(mistakes),
+        "correct them",
+    )
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

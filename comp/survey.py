@@ -217,10 +217,9 @@ def _folds(
 ) -> Folds:
     """Folds of the workspace where there are some for these facts, else new ones, kept for the next run."""
     if isinstance(folds, Path):
-        saved = folds.with_suffix(
-            ".json"
-        ).is_file()  # written by a run: they know which rows they were made for
-        return Folds.load(folds) if saved else Folds.brought(folds, evidence.manifest)
+        if Folds.is_saved(folds):  # by a run: they know which rows they were made for
+            return Folds.load(folds)
+        return Folds.brought(folds, evidence.manifest)
     sample = "sample-" if (evidence.raw / SAMPLE_MARK).is_file() else ""
     kept = (
         workspace.folds(evidence.competition.slug)

@@ -12,11 +12,10 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # no test asks the network
 os.environ["OMP_NUM_THREADS"] = "1"  # threads that wait for each other make a busy machine slower, not faster
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
 
-from made import write_shapes  # noqa: E402
-
-from comp import registry  # noqa: E402
-from comp.survey import write_sample  # noqa: E402
-from comp.workspace import Workspace  # noqa: E402
+from comp import registry
+from comp.survey import write_sample
+from comp.workspace import Workspace
+from made import write_shapes
 
 settings.register_profile(
     "comp",

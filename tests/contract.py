@@ -5,14 +5,22 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from made import Outcome, run_comp
-
 from comp import registry
 from comp.survey import SAMPLE_MARK, write_sample
 from comp.workspace import Workspace
+from made import Outcome, run_comp
 
 QUICK = ("--quick", "--set", "mode=scratch", "--set", "model.name=test_resnet", "--set", "model.size=32")
-TINY = ("--set", "model.fit=squash", "--set", "transform=none", "--set", 'tta=["identity"]', "--set", "batch=64")
+TINY = (
+    "--set",
+    "model.fit=squash",
+    "--set",
+    "transform=none",
+    "--set",
+    'tta=["identity"]',
+    "--set",
+    "batch=64",
+)
 
 
 def fulfil(slug: str, workspace: Path) -> Outcome:
@@ -30,7 +38,9 @@ def fulfil(slug: str, workspace: Path) -> Outcome:
     assert len(manifest.train) > 0
     assert len(manifest.test) > 0
     assert set(manifest.test["label"]) == {""}, "test rows have no label"
-    assert manifest.table.equals(competition.read(again).table), "the manifest does not depend on where the data lies"
+    assert manifest.table.equals(competition.read(again).table), (
+        "the manifest does not depend on where the data lies"
+    )
     labels = competition.label_map(manifest, raw)
     assert set(manifest.train["label"]) == set(labels.names)
 

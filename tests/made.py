@@ -110,7 +110,9 @@ def run_comp(workspace: Path, *arguments: object) -> Outcome:
 def subprocess_comp(workspace: Path, *arguments: object) -> Outcome:
     """A ``comp`` command in a process of its own, with ``workspace`` as its current folder."""
     command = [sys.executable, "-m", "comp.cli.main", *map(str, arguments)]
-    done = subprocess.run(command, cwd=workspace, capture_output=True, text=True, env=clean_environment(), check=False)
+    done = subprocess.run(
+        command, cwd=workspace, capture_output=True, text=True, env=clean_environment(), check=False
+    )
     return Outcome(done.returncode, done.stdout, done.stderr)
 
 
@@ -122,7 +124,9 @@ def clean_environment() -> dict[str, str]:
 def draw(shape: str, seed: int, side: int = 40) -> np.ndarray:
     """A picture uint8 (side, side, 3) of a shape on noise; no two seeds look alike."""
     rng = np.random.default_rng(seed)
-    pixels = cv2.resize(rng.integers(0, 110, (8, 8, 3)).astype(np.uint8), (side, side), interpolation=cv2.INTER_CUBIC)
+    pixels = cv2.resize(
+        rng.integers(0, 110, (8, 8, 3)).astype(np.uint8), (side, side), interpolation=cv2.INTER_CUBIC
+    )
     x, y = (int(v) for v in rng.integers(side // 3, side - side // 3, 2))
     colour = tuple(int(v) for v in rng.integers(180, 255, 3))
     if shape == "circle":
@@ -169,4 +173,6 @@ def train_table(raw: Path) -> list[list[str]]:
 
 def write_train_table(raw: Path, rows: list[list[str]]) -> None:
     """Puts other rows into train.csv."""
-    (raw / "train.csv").write_text("\n".join(["id,label,group,parent", *(",".join(row) for row in rows)]) + "\n")
+    (raw / "train.csv").write_text(
+        "\n".join(["id,label,group,parent", *(",".join(row) for row in rows)]) + "\n"
+    )

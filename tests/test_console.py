@@ -67,7 +67,9 @@ def test_progress_without_a_terminal_is_a_line_now_and_then(
     assert "4/4" not in err
 
 
-def test_quiet_says_nothing_of_progress(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_quiet_says_nothing_of_progress(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(console, "QUIET_SECONDS", 0.0)
     console.settings.quiet = True
     with console.progress(), console.task("rows", 2) as bar:
@@ -77,7 +79,8 @@ def test_quiet_says_nothing_of_progress(capsys: pytest.CaptureFixture[str], monk
 
 
 @pytest.mark.parametrize(
-    ("seconds", "said"), [(8.2, "8 s"), (99.4, "99 s"), (200, "3 min 20 s"), (5999, "99 min 59 s"), (7500, "2 h 05 min")]
+    ("seconds", "said"),
+    [(8.2, "8 s"), (99.4, "99 s"), (200, "3 min 20 s"), (5999, "99 min 59 s"), (7500, "2 h 05 min")],
 )
 def test_durations_are_said_as_people_say_them(seconds: float, said: str) -> None:
     assert console.duration(seconds) == said

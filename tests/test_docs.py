@@ -6,6 +6,7 @@ import ast
 from pathlib import Path
 
 import pytest
+
 from made import REPOSITORY
 
 MODULES = sorted((REPOSITORY / "comp").rglob("*.py"))
@@ -23,7 +24,9 @@ def test_every_public_function_and_class_has_a_docstring(path: Path) -> None:
     silent = [
         node.name
         for node in tree.body
-        if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_") and not ast.get_docstring(node)
+        if isinstance(node, ast.FunctionDef | ast.ClassDef)
+        and not node.name.startswith("_")
+        and not ast.get_docstring(node)
     ]
     assert not silent, f"no docstring: {silent}"
 

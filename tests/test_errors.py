@@ -10,7 +10,9 @@ from comp.errors import CompError, UnknownName, near_names
 
 def test_the_docstring_draws_the_tree_that_is_there() -> None:
     drawn = set(re.findall(r"^[│├└─ ]*([A-Z]\w+)", errors.__doc__ or "", re.MULTILINE)) - {"Every"}
-    there = {name for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, CompError)}
+    there = {
+        name for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, CompError)
+    }
     assert drawn == there
 
 

@@ -27,7 +27,8 @@ def manifests(draw: st.DrawFn, kin: bool = True) -> Manifest:
         parents = draw(st.lists(st.sampled_from(names), min_size=n, max_size=n))
     rows = zip(labels, groups, parents, strict=True)
     return Manifest.from_samples(
-        Sample(f"s{i}", f"{i}.png", "train", label, group, parent) for i, (label, group, parent) in enumerate(rows)
+        Sample(f"s{i}", f"{i}.png", "train", label, group, parent)
+        for i, (label, group, parent) in enumerate(rows)
     )
 
 
@@ -133,24 +134,36 @@ def test_saved_folds_come_back_whole(tmp_path: Path) -> None:
     assert (back.fold == folds.fold).all()
 
 
-def test_brought_folds_are_joined_by_id_and_numbered_from_zero(tmp_path: Path) -> None:
+@pytest.mark.parametrize("first", [0, 1])
+def test_brought_folds_are_joined_by_id_and_numbered_from_zero(tmp_path: Path, first: int) -> None:
     path = tmp_path / "mine.csv"
-    path.write_text("fold,id\n" + "".join(f"{1 + i % 2},{i}\n" for i in reversed(range(20))))
+    path.write_text("fold,id\n" + "".join(f"{first + i % 2},{i}\n" for i in reversed(range(20))))
     folds = Folds.brought(path, plain())
-    assert folds.ids == tuple(str(i) for i in range(20))
-    assert folds.fold.tolist() == [i % 2 for i in range(20)]
+    assert folds.k == 2
+    assert folds.of(plain().train["id"]).tolist() == [i % 2 for i in range(20)]
+
+
+def test_rows_without_a_fold_are_refused_by_name(tmp_path: Path) -> None:
+    folds = make_folds(plain(10), 2)
+    with pytest.raises(InputError, match="2 train ids have none, first '10'"):
+        folds.of(plain(12).train["id"])
+
+
+def test_rare_classes_can_be_pooled_into_training_only() -> None:
+    rows = [Sample(f"{i}", f"{i}.png", "train", "rare" if i < 2 else "ab"[i % 2]) for i in range(20)]
+    folds = make_folds(Manifest.from_samples(rows), 4, pool_rare=True)
+    assert {i for i, fold in zip(folds.ids, folds.fold, strict=True) if fold == -1} == {"0", "1"}
 
 
 @pytest.mark.parametrize(
     ("rows", "told"),
     [
-        ([(i, i % 2) for i in range(19)], "every train sample needs a fold"),
         ([(i, i % 2) for i in range(20)] + [(3, 0)], "names an id twice"),
         ([(i, 0) for i in range(20)], "two or more"),
         ([(i, 3 * (i % 2)) for i in range(20)], "numbered 0…K-1"),
         ([(i, "left") for i in range(20)], "whole number"),
     ],
-    ids=["row without fold", "doubled id", "one fold", "gap", "no number"],
+    ids=["doubled id", "one fold", "gap", "no number"],
 )
 def test_faulty_brought_folds_are_refused(tmp_path: Path, rows: list[tuple[int, object]], told: str) -> None:
     path = tmp_path / "mine.csv"

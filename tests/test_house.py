@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from made import REPOSITORY
 
 MODULE_LINES, FUNCTION_LINES = 300, 50
@@ -37,7 +38,9 @@ def test_sizes(path: Path) -> None:
     assert lines <= MODULE_LINES or name in REASONS, f"{name} has {lines} lines"
     for function in functions(ast.parse(source)):
         place = f"{name}:{function.name}"
-        assert code_lines(function) <= FUNCTION_LINES or place in REASONS, f"{place} has {code_lines(function)} lines"
+        assert code_lines(function) <= FUNCTION_LINES or place in REASONS, (
+            f"{place} has {code_lines(function)} lines"
+        )
 
 
 def test_every_reason_is_still_needed() -> None:
@@ -45,6 +48,8 @@ def test_every_reason_is_still_needed() -> None:
         name, _, wanted = place.partition(":")
         source = (REPOSITORY / name).read_text(encoding="utf-8")
         if wanted:
-            assert any(f.name == wanted and code_lines(f) > FUNCTION_LINES for f in functions(ast.parse(source))), place
+            assert any(
+                f.name == wanted and code_lines(f) > FUNCTION_LINES for f in functions(ast.parse(source))
+            ), place
         else:
             assert len(source.splitlines()) > MODULE_LINES, place

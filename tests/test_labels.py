@@ -20,7 +20,13 @@ def test_discovered_labels_are_sorted_as_text_whatever_their_order() -> None:
 
 
 @pytest.mark.parametrize(
-    ("names", "told"), [(("a", "b", "a"), "twice in the label map: a"), (("a",), "two classes"), ((), "two classes"), (("a", ""), "empty")]
+    ("names", "told"),
+    [
+        (("a", "b", "a"), "twice in the label map: a"),
+        (("a",), "two classes"),
+        ((), "two classes"),
+        (("a", ""), "empty"),
+    ],
 )
 def test_faulty_label_maps_are_refused(names: tuple[str, ...], told: str) -> None:
     with pytest.raises(InputError) as error:

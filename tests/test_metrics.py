@@ -27,13 +27,17 @@ def judged(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
 @given(judged())
 def test_accuracy(given_: tuple[np.ndarray, np.ndarray]) -> None:
     labels, probs = given_
-    assert metric_by_name("accuracy")(labels, probs) == pytest.approx(sk.accuracy_score(labels, probs.argmax(1)))
+    assert metric_by_name("accuracy")(labels, probs) == pytest.approx(
+        sk.accuracy_score(labels, probs.argmax(1))
+    )
 
 
 @given(judged())
 def test_macro_f1(given_: tuple[np.ndarray, np.ndarray]) -> None:
     labels, probs = given_
-    theirs = sk.f1_score(labels, probs.argmax(1), average="macro", labels=range(probs.shape[1]), zero_division=0)
+    theirs = sk.f1_score(
+        labels, probs.argmax(1), average="macro", labels=range(probs.shape[1]), zero_division=0
+    )
     assert metric_by_name("macro_f1")(labels, probs) == pytest.approx(theirs)
 
 

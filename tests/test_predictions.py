@@ -34,7 +34,9 @@ def shuffled(found: Predictions, seed: int) -> Predictions:
 
 @given(predictions(), st.integers(0, 99))
 def test_select_answers_by_id_in_the_order_asked(found: Predictions, seed: int) -> None:
-    asked = list(np.random.default_rng(seed).permutation(np.array(found.ids, dtype=object)))[: max(1, len(found) // 2)]
+    asked = list(np.random.default_rng(seed).permutation(np.array(found.ids, dtype=object)))[
+        : max(1, len(found) // 2)
+    ]
     part = shuffled(found, seed + 1).select(asked)
     assert part.ids == tuple(asked)
     assert by_id(part) == {i: by_id(found)[i] for i in asked}
@@ -74,7 +76,9 @@ def two(ids: tuple[str, ...] = ("x", "y"), probs: list[list[float]] | None = Non
         (("x", "y"), [[0.2, 0.3, 0.5], [1.5, -0.5, 0.0]], "0 to 1"),
     ],
 )
-def test_faulty_predictions_are_refused(ids: tuple[str, ...], probs: list[list[float]] | None, told: str) -> None:
+def test_faulty_predictions_are_refused(
+    ids: tuple[str, ...], probs: list[list[float]] | None, told: str
+) -> None:
     with pytest.raises(InputError) as error:
         two(ids, probs)
     assert told in str(error.value)
@@ -110,7 +114,9 @@ def test_another_label_map_is_refused() -> None:
 
 
 def test_saved_predictions_come_back_bit_for_bit(tmp_path: Path) -> None:
-    found = Predictions(("plain", "사과", "with,comma"), LABELS, np.random.default_rng(0).dirichlet(np.ones(3), 3), "abc")
+    found = Predictions(
+        ("plain", "사과", "with,comma"), LABELS, np.random.default_rng(0).dirichlet(np.ones(3), 3), "abc"
+    )
     found.save(tmp_path / "p.npz")
     back = Predictions.load(tmp_path / "p.npz")
     assert (back.ids, back.labels, back.fingerprint) == (found.ids, found.labels, "abc")

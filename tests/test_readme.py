@@ -7,9 +7,9 @@ import shlex
 
 import pytest
 import typer
-from made import REPOSITORY
 
 from comp.cli.main import app
+from made import REPOSITORY
 
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 
@@ -17,7 +17,9 @@ README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 def commands(text: str) -> list[str]:
     """The ``comp …`` commands in the console and sh blocks of a Markdown text, continued lines joined."""
     found = []
-    for block in re.findall(r"^```(?:console|sh|bash|shell)[^\n]*\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+    for block in re.findall(
+        r"^```(?:console|sh|bash|shell)[^\n]*\n(.*?)^```", text, re.MULTILINE | re.DOTALL
+    ):
         for line in block.replace("\\\n", " ").splitlines():
             line = re.split(r"\s#\s|\s\|\s|\s>\s|&&", line.strip().removeprefix("$ "))[0].strip()
             if line.startswith("comp "):
@@ -39,14 +41,18 @@ def test_every_command_of_the_readme_parses(line: str) -> None:
     assert words[0] in group.commands, f"no such command: {line}"  # type: ignore[attr-defined]
     command = group.commands[words[0]]  # type: ignore[attr-defined]
     parent = group.make_context("comp", [], resilient_parsing=True)
-    command.make_context(words[0], words[1:], parent=parent)  # raises for an option or argument that does not exist
+    command.make_context(
+        words[0], words[1:], parent=parent
+    )  # raises for an option or argument that does not exist
 
 
 def test_the_cli_reference_is_the_generated_one() -> None:
     from comp.cli.reference import render
 
     written = (REPOSITORY / "docs" / "cli.md").read_text(encoding="utf-8")
-    assert written == render(), "docs/cli.md is stale: write it again with `python -m comp.cli.reference > docs/cli.md`"
+    assert written == render(), (
+        "docs/cli.md is stale: write it again with `python -m comp.cli.reference > docs/cli.md`"
+    )
 
 
 def test_the_reference_has_every_command_and_option() -> None:

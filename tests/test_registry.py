@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from made import SHAPES_TOML
 
 from comp import registry
 from comp.errors import InputError, RecipeError, UnknownName
 from comp.workspace import Workspace
+from made import SHAPES_TOML
 
 
 def test_built_in_and_workspace_competitions_are_found(workspace: Path, shapes: Path) -> None:
@@ -36,7 +36,11 @@ def test_two_folders_with_one_slug_are_an_error_that_names_both(workspace: Path,
 
 def test_every_mistake_in_a_competition_toml_is_told(workspace: Path, shapes: Path) -> None:
     toml = workspace / "competitions" / "shapes" / "competition.toml"
-    toml.write_text(SHAPES_TOML.replace('slug = "shapes"', 'slug = "Sh apes"\ncolour = "red"').replace('"filename"', '"guess"'))
+    toml.write_text(
+        SHAPES_TOML.replace('slug = "shapes"', 'slug = "Sh apes"\ncolour = "red"').replace(
+            '"filename"', '"guess"'
+        )
+    )
     with pytest.raises(RecipeError) as error:
         registry.competitions(Workspace(workspace))
     assert "3 mistake" in error.value.rule
@@ -45,7 +49,11 @@ def test_every_mistake_in_a_competition_toml_is_told(workspace: Path, shapes: Pa
 
 @pytest.mark.parametrize(
     ("source", "told"),
-    [("import nothing_of_that_name\n", "nothing_of_that_name"), ("def read(raw): ...\n", "lacks sample"), ("def (\n", "SyntaxError")],
+    [
+        ("import nothing_of_that_name\n", "nothing_of_that_name"),
+        ("def read(raw): ...\n", "lacks sample"),
+        ("def (\n", "SyntaxError"),
+    ],
 )
 def test_a_faulty_adapter_is_a_clear_error(workspace: Path, shapes: Path, source: str, told: str) -> None:
     (workspace / "competitions" / "shapes" / "adapter.py").write_text(source)

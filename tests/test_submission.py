@@ -23,7 +23,9 @@ KINDS = {"index": ("id", "label"), "label": ("id", "label"), "probs": ("id", "ee
 def template_of(ids: list[str], kind: str, **manner: object) -> Template:
     header = KINDS[kind]
     rows = tuple((i, *["0"] * (len(header) - 1)) for i in ids)
-    return from_table(Table("sample.csv", header, rows, **manner), "id", "*" if kind == "probs" else "label", kind)  # type: ignore[arg-type]
+    return from_table(
+        Table("sample.csv", header, rows, **manner), "id", "*" if kind == "probs" else "label", kind
+    )  # type: ignore[arg-type]
 
 
 def predictions_of(ids: list[str], seed: int = 0) -> Predictions:
@@ -53,9 +55,15 @@ def test_order_never_changes_the_answer_of_an_id(ids: list[str], seed: int, kind
 
 def test_each_kind_of_target_is_written_as_the_template_names_it() -> None:
     found = Predictions(("x", "y"), LABELS, np.array([[0.1, 0.2, 0.7], [0.5, 0.5, 0.0]]))
-    assert submission.compose(found, template_of(["y", "x"], "index")) == "id,label\ny,0\nx,2\n"  # a tie: the lower
+    assert (
+        submission.compose(found, template_of(["y", "x"], "index")) == "id,label\ny,0\nx,2\n"
+    )  # a tie: the lower
     assert submission.compose(found, template_of(["y", "x"], "label")) == "id,label\ny,cat\nx,eel\n"
-    assert answers(submission.compose(found, template_of(["x", "y"], "probs")))["x"] == ("0.70000000", "0.10000000", "0.20000000")
+    assert answers(submission.compose(found, template_of(["x", "y"], "probs")))["x"] == (
+        "0.70000000",
+        "0.10000000",
+        "0.20000000",
+    )
 
 
 def test_other_columns_of_the_template_stay_as_they_are() -> None:
@@ -70,7 +78,9 @@ def test_a_template_row_without_a_prediction_is_refused() -> None:
 
 
 def test_the_file_keeps_the_templates_manner(tmp_path: Path) -> None:
-    template = template_of(["사과", "배"], "label", encoding="cp949", newline="\r\n", quote_all=True, final_newline=False)
+    template = template_of(
+        ["사과", "배"], "label", encoding="cp949", newline="\r\n", quote_all=True, final_newline=False
+    )
     submission.write(predictions_of(["배", "사과"]), template, tmp_path / "s.csv")
     content = (tmp_path / "s.csv").read_bytes()
     assert content.startswith('"id","label"\r\n"사과",'.encode("cp949"))
@@ -96,7 +106,9 @@ def unquotable_names(template: Template) -> Template:
 
 def good(kind: str = "index") -> tuple[Table, Template]:
     template = template_of(["x", "y", "z"], kind)
-    return parse_table(submission.compose(predictions_of(["x", "y", "z"]), template).encode(), "mine.csv"), template
+    return parse_table(
+        submission.compose(predictions_of(["x", "y", "z"]), template).encode(), "mine.csv"
+    ), template
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
@@ -122,7 +134,9 @@ def test_what_compose_writes_is_valid(kind: str) -> None:
     ],
 )
 def test_each_fault_is_named_with_its_rows(kind: str, content: str, rule: str, rows: tuple[int, ...]) -> None:
-    found = submission.validate(parse_table(content.encode(), "mine.csv"), template_of(["x", "y", "z"], kind), LABELS)
+    found = submission.validate(
+        parse_table(content.encode(), "mine.csv"), template_of(["x", "y", "z"], kind), LABELS
+    )
     assert [(p.rule, p.rows) for p in found] == [(rule, rows)]
 
 

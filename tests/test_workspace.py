@@ -24,21 +24,27 @@ def test_the_workspace_is_the_given_one_then_the_environments_then_here(
         Workspace.find(tmp_path / "nowhere")
 
 
-def test_weights_are_looked_for_in_the_environments_folders_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_are_looked_for_in_the_environments_folders_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("COMP_WEIGHTS", "/a:/b")
     assert Workspace(tmp_path).weight_folders() == [Path("/a"), Path("/b"), tmp_path / "weights"]
 
 
 def test_a_failed_write_leaves_nothing_and_spares_what_was_there(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "file.txt"
-    with pytest.raises(KeyboardInterrupt), atomic(path) as part:
-        part.write_text("half")
-        raise KeyboardInterrupt
+
+    def write_half(stop: BaseException) -> None:
+        with atomic(path) as part:
+            part.write_text("half")
+            raise stop
+
+    with pytest.raises(KeyboardInterrupt):
+        write_half(KeyboardInterrupt())
     assert list(path.parent.iterdir()) == []
     write_text(path, "whole")
-    with pytest.raises(ValueError, match="stop"), atomic(path) as part:
-        part.write_text("half")
-        raise ValueError("stop")
+    with pytest.raises(ValueError, match="stop"):
+        write_half(ValueError("stop"))
     assert [p.name for p in path.parent.iterdir()] == ["file.txt"]
     assert path.read_text() == "whole"
 
@@ -48,7 +54,9 @@ def test_text_keeps_its_line_ends(tmp_path: Path) -> None:
     assert (tmp_path / "t").read_bytes() == b"a\r\nb\n"
 
 
-@pytest.mark.parametrize("write", [lambda p: make_folder(p / "below"), lambda p: write_bytes(p / "below" / "x", b"1")])
+@pytest.mark.parametrize(
+    "write", [lambda p: make_folder(p / "below"), lambda p: write_bytes(p / "below" / "x", b"1")]
+)
 def test_a_place_below_a_file_is_a_clear_error(tmp_path: Path, write: object) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="must be writable"):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from comp import __version__
 from comp.checks.memory import Memory
 from comp.competition import Competition
 from comp.folds import Folds
@@ -16,6 +17,8 @@ from comp.images.near_duplicates import clusters, near_duplicate_pairs
 from comp.labels import LabelMap
 from comp.manifest import Manifest
 from comp.template import Template
+
+METHOD = f"comp {__version__} "  # what was found by another version is searched for again
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,7 @@ class Evidence:
             return found
 
         pairs = np.array(
-            self.memory.recall("near", self.images.digest(paths), search), dtype=np.int64
+            self.memory.recall("near", f"{METHOD}{self.images.digest(paths)}", search), dtype=np.int64
         ).reshape(-1, 2)
         place = {path: n for n, path in enumerate(paths)}
         same = [(place[cluster[0]], place[other]) for cluster in self.exact for other in cluster[1:]]

@@ -78,11 +78,16 @@ def copy_across_folds(evidence: Evidence) -> list[Finding]:
     if evidence.folds is None or fold_coverage(evidence):
         return []
     train = evidence.manifest.train
-    place = dict(zip(train["path"], evidence.folds.of(train["id"]).tolist(), strict=True))
+    places: defaultdict[str, set[int]] = defaultdict(set)
+    for path, fold in zip(train["path"], evidence.folds.of(train["id"]).tolist(), strict=True):
+        if fold >= 0:
+            places[path].add(fold)
+    known = {path for cluster in evidence.alike for path in cluster}
+    same_file = [[path] for path, folds in places.items() if len(folds) > 1 and path not in known]
     torn = []
-    for cluster in evidence.alike:
-        kin = tuple(path for path in cluster if place.get(path, -1) >= 0)
-        if len({place[path] for path in kin}) > 1:
+    for cluster in [*evidence.alike, *same_file]:
+        kin = tuple(path for path in cluster if path in places)
+        if len({fold for path in kin for fold in places[path]}) > 1:
             torn.append(kin)
     if not torn:
         return []

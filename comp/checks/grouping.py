@@ -74,7 +74,8 @@ def _edges(evidence: Evidence, rows: pd.DataFrame) -> list[tuple[int, int]]:
     for n, parent in enumerate(rows["parent"]):
         if parent:
             edges.append((by_id.get(parent, orphans.setdefault(parent, n)), n))
-    for cluster in evidence.alike:
+    same_file = [[path] for path, members in by_path.items() if len(members) > 1]
+    for cluster in [*same_file, *evidence.alike]:
         members = [n for path in cluster for n in by_path.get(path, [])]
         edges.extend((members[0], other) for other in members[1:])
     links = name_parents([path for path in rows["path"] if not is_array_row(path)])

@@ -19,7 +19,7 @@ class Memory:
         if path is not None and path.is_file():
             try:
                 self._kept = dict(json.loads(path.read_text(encoding="utf-8")))
-            except (OSError, ValueError):
+            except (OSError, ValueError, TypeError):
                 self._kept = {}  # a torn file only costs the work again
 
     def recall(self, name: str, digest: str, work: Callable[[], Any]) -> Any:

@@ -68,6 +68,8 @@ def _run(arguments: list[str]) -> int:
     command = typer.main.get_command(app)
     try:
         code = command.main(args=arguments, prog_name="comp", standalone_mode=False)
+        if code == 130:  # typer turns Ctrl-C into this code without a word
+            return _interrupted()
         return int(code) if isinstance(code, int) else 0
     except CompError as problem:
         console.error(problem)

@@ -120,8 +120,8 @@ def _own(
             "one of them is missing or too many",
             "comp check --help",
         )
-    k = fold_count(folds or 5)
-    if not isinstance(k, int):
+    k = None if folds is None else fold_count(folds)
+    if isinstance(k, Path):
         raise InputError(
             "with --images, --folds takes a number", str(k), "your own split goes in with --fold COL"
         )

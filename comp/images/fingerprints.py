@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import os
+import zipfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -197,14 +198,14 @@ def load(kept: Path) -> dict[str, Look]:
         with np.load(kept, allow_pickle=False) as stored:
             meta: dict[str, Any] = json.loads(stored["meta"].tobytes().decode("utf-8", "surrogatepass"))
             prints = stored["perceptual"]
-    except (OSError, ValueError, KeyError, EOFError):
+        if meta["version"] != VERSION:
+            return {}
+        return {
+            path: Look._make([tuple(stamp), *facts, row])
+            for (path, stamp, *facts), row in zip(meta["looks"], prints, strict=True)
+        }
+    except (OSError, ValueError, LookupError, TypeError, EOFError, zipfile.BadZipFile):
         return {}
-    if meta.get("version") != VERSION or len(meta["looks"]) != len(prints):
-        return {}
-    return {
-        path: Look._make([tuple(stamp), *facts, row])
-        for (path, stamp, *facts), row in zip(meta["looks"], prints, strict=True)
-    }
 
 
 def _save(kept: Path, looks: dict[str, Look]) -> None:

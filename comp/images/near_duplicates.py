@@ -24,7 +24,7 @@ Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
 
 _STRUCTURE: Final = 0.80  # agreement that a copy keeps; chance pairs of photos rarely have it
-_PER_SIDE: Final = 2.4  # more is asked of pictures under 32 pixels, by this over their shorter side
+_PER_SIDE: Final = 1.8  # more is asked of pictures under 32 pixels, by this over their shorter side
 _EVIDENCE: Final = 8.5  # significance asked on a set of unlike pictures
 _MOST_EVIDENCE: Final = 14.0  # and at most, on a set that looks alike
 _STEP: Final = 0.25

@@ -31,6 +31,12 @@ class Net(nn.Module):
         return logits
 
 
+def require_model(name: str) -> None:
+    """UnknownName, with near misses, for a model that timm does not have."""
+    if not timm.is_model(name):
+        raise UnknownName("timm model", name, timm.list_models(), "`timm.list_models()` has them all")
+
+
 def build(part: ModelPart, classes: int) -> Net:
     """A network with random weights.
 
@@ -41,8 +47,7 @@ def build(part: ModelPart, classes: int) -> Net:
     WeightsError
         If the model does not take ``model.kwargs``.
     """
-    if not timm.is_model(part.name):
-        raise UnknownName("timm model", part.name, timm.list_models(), "`timm.list_models()` has them all")
+    require_model(part.name)
     kwargs = dict(part.kwargs)
     if part.size is not None and _takes_img_size(part.name):
         kwargs.setdefault("img_size", part.size)
@@ -69,8 +74,7 @@ def resolve(
     WeightsError
         If weights cannot be found, or a path comes without mean and std.
     """
-    if not timm.is_model(part.name):
-        raise UnknownName("timm model", part.name, timm.list_models(), "`timm.list_models()` has them all")
+    require_model(part.name)
     known = timm.models.get_pretrained_cfg(part.name)
     own: dict[str, Any] = known.to_dict() if known else {}
     weights: StateDict | None = None
@@ -98,7 +102,7 @@ def resolve(
     freeze_bn = part.freeze_bn if part.freeze_bn is not None else mode == "finetune"
     resolved = part.model_copy(
         update={
-            "weights": source,
+            "weights": source if source in ("default", "none") else str(Path(source).expanduser().absolute()),
             "size": preprocess.size,
             "mean": list(preprocess.mean),
             "std": list(preprocess.std),
@@ -139,11 +143,14 @@ def load_into(net: Net, weights: StateDict, name: str) -> None:
         Naming the first keys that are missing, unknown, or of another shape.
     """
     own = net.backbone.state_dict()
+    ours = all(k.startswith(("backbone.", "head.")) for k in weights) and not weights.keys() & own.keys()
     known = timm.models.get_pretrained_cfg(name)
     classifier = known.classifier if known and known.classifier else ("fc", "classifier", "head.fc", "head")
     prefixes = tuple(f"{c}." for c in ((classifier,) if isinstance(classifier, str) else classifier))
+    if ours:  # a checkpoint of ours, as ``Net`` names its parts
+        prefixes = ("head.",)
     head = {k: v for k, v in weights.items() if k.startswith(prefixes) and k not in own}
-    body = {k: v for k, v in weights.items() if k not in head}
+    body = {k.removeprefix("backbone.") if ours else k: v for k, v in weights.items() if k not in head}
     missing = [k for k in own if k not in body and not k.endswith("num_batches_tracked")]
     unknown = [k for k in body if k not in own]
     shapes = [

@@ -18,18 +18,18 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it asks the network on
 import albumentations as A
 
 Pixels = NDArray[np.uint8]
-Policy = Callable[[Preprocess], list[Any]]
+Policy = Callable[[], list[Any]]
 
 
-def _none(_: Preprocess) -> list[Any]:
+def _none() -> list[Any]:
     return []
 
 
-def _light(_: Preprocess) -> list[Any]:
+def _light() -> list[Any]:
     return [A.HorizontalFlip(p=0.5)]
 
 
-def _standard(_: Preprocess) -> list[Any]:
+def _standard() -> list[Any]:
     return [
         A.HorizontalFlip(p=0.5),
         A.Affine(scale=(0.85, 1.15), translate_percent=(-0.06, 0.06), rotate=(-12, 12), border_mode=4, p=0.7),
@@ -62,26 +62,26 @@ class TrainTransform:
         self.transform = transform
         self.preprocess = preprocess
         self._per_thread = local()
-        self._steps()  # mistakes show now, not in a thread
+        check_transform(transform)  # mistakes show now, not in a thread
 
     def __call__(self, pixels: Pixels, seed: int) -> Pixels:
         compose = getattr(self._per_thread, "compose", None)
         if compose is None:
-            compose = self._per_thread.compose = A.Compose(self._steps())
+            compose = self._per_thread.compose = A.Compose(check_transform(self.transform))
         if not compose.transforms:
             return pixels
         compose.set_random_seed(seed)
         changed = np.asarray(compose(image=pixels)["image"], dtype=np.uint8)
         return changed if changed.shape == pixels.shape else fit(changed, self.preprocess)
 
-    def _steps(self) -> list[Any]:
-        if isinstance(self.transform, str):
-            if self.transform not in POLICIES:
-                raise UnknownName(
-                    "transform policy", self.transform, POLICIES, "or list albumentations by name"
-                )
-            return POLICIES[self.transform](self.preprocess)
-        return [_by_name(table) for table in self.transform]
+
+def check_transform(transform: str | list[dict[str, Any]]) -> list[Any]:
+    """The albumentations of a policy or list; UnknownName or RecipeError for what cannot be made."""
+    if isinstance(transform, str):
+        if transform not in POLICIES:
+            raise UnknownName("transform policy", transform, POLICIES, "or list albumentations by name")
+        return POLICIES[transform]()
+    return [_by_name(table) for table in transform]
 
 
 def _by_name(table: dict[str, Any]) -> Any:

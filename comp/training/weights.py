@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +21,7 @@ from comp.recipe import ModelPart
 from comp.workspace import read_json
 
 StateDict = dict[str, Tensor]
+HUB = "huggingface.co"
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
 PREPROCESS_KEYS = ("mean", "std", "size", "interpolation", "crop_pct")
 
@@ -60,6 +66,8 @@ def sidecar_preprocess(path: Path) -> dict[str, Any]:
     for beside in (path.with_name(path.name + ".json"), path.with_suffix(".json")):
         if beside.is_file():
             table = read_json(beside)
+            if isinstance(table, dict) and isinstance(table.get("preprocess"), dict):
+                table = table["preprocess"]  # a checkpoint of ours
             known = (
                 {key: table[key] for key in PREPROCESS_KEYS if key in table}
                 if isinstance(table, dict)
@@ -68,6 +76,34 @@ def sidecar_preprocess(path: Path) -> dict[str, Any]:
             validate(ModelPart, known, str(beside))  # a mistake is told as one in a recipe
             return known
     return {}
+
+
+@contextmanager
+def _without_waiting() -> Iterator[None]:
+    """Where the hub cannot be reached, its client looks only in its cache, instead of retrying for minutes."""
+    from huggingface_hub import constants
+
+    before = constants.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = before or not _reachable()
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
+
+
+@cache
+def _reachable() -> bool:
+    """Whether the hub answers; taken on trust behind a mirror or a proxy."""
+    if any(
+        os.environ.get(name)
+        for name in ("HF_ENDPOINT", "https_proxy", "HTTPS_PROXY", "ALL_PROXY", "all_proxy")
+    ):
+        return True
+    try:
+        socket.create_connection((HUB, 443), timeout=5).close()
+    except OSError:
+        return False
+    return True
 
 
 def find_default(name: str, folders: list[Path]) -> StateDict:
@@ -91,13 +127,14 @@ def find_default(name: str, folders: list[Path]) -> StateDict:
             if (folder / f"{full}{suffix}").is_file():
                 return read_weights(folder / f"{full}{suffix}")
     try:
-        return dict(timm.create_model(name, pretrained=True).state_dict())
+        with _without_waiting():
+            return dict(timm.create_model(name, pretrained=True).state_dict())
     except Exception as error:
         reason = str(error).splitlines()[0][:160] if str(error) else type(error).__name__
+        if not _reachable():
+            reason = f"{HUB} cannot be reached from here, and they are not in its cache"
         remedy = (
             f"put {full}.safetensors into weights/ of the workspace or COMP_WEIGHTS, "
             "name a file with --set model.weights=PATH, or --set mode=scratch"
         )
-        raise WeightsError(
-            f"the weights {full} must be downloaded once", f"{type(error).__name__}: {reason}", remedy
-        ) from error
+        raise WeightsError(f"the weights {full} must be downloaded once", reason, remedy) from error

@@ -206,7 +206,9 @@ def sample(raw: Path, seed: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name, each in (("train", 8), ("test", 2)):
         fine = rng.permutation(np.repeat(np.arange(100), each))
-        pixels = rng.integers(0, 100, (len(fine), 3, 8, 8)).repeat(4, axis=2).repeat(4, axis=3).astype(np.uint8)
+        pixels = (
+            rng.integers(0, 100, (len(fine), 3, 8, 8)).repeat(4, axis=2).repeat(4, axis=3).astype(np.uint8)
+        )
         for row, label in enumerate(fine.tolist()):
             top, left = corners[label] + rng.integers(-1, 2, 2)
             pixels[row, :, max(0, top) : top + 12, max(0, left) : left + 12] = colours[label][:, None, None]

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from made import run_comp, train_table, write_train_table
 
 from comp.checks.gate import DATA_CHECKS, FOLD_CHECKS
+from made import run_comp, train_table, write_train_table
 
 
 def duplicate_id(raw: Path) -> set[str]:
@@ -141,7 +141,9 @@ FAULTS: list[tuple[str, Callable[[Path], set[str]]]] = [
 
 
 @pytest.mark.parametrize(("check", "plant"), FAULTS, ids=[plant.__name__ for _, plant in FAULTS])
-def test_a_planted_fault_is_found(workspace: Path, shapes: Path, check: str, plant: Callable[[Path], set[str]]) -> None:
+def test_a_planted_fault_is_found(
+    workspace: Path, shapes: Path, check: str, plant: Callable[[Path], set[str]]
+) -> None:
     rows = plant(shapes)
     outcome = run_comp(workspace, "check", "shapes", "--folds", 3, "--json")
     assert outcome.code == 1, outcome.err
@@ -154,7 +156,9 @@ def test_a_planted_fault_is_found(workspace: Path, shapes: Path, check: str, pla
 
 
 @pytest.mark.parametrize(("check", "plant"), [FAULTS[0], FAULTS[5]], ids=["duplicate-id", "missing-file"])
-def test_a_run_stops_at_the_gate(workspace: Path, shapes: Path, check: str, plant: Callable[[Path], set[str]]) -> None:
+def test_a_run_stops_at_the_gate(
+    workspace: Path, shapes: Path, check: str, plant: Callable[[Path], set[str]]
+) -> None:
     plant(shapes)
     outcome = run_comp(workspace, "run", "shapes", "--folds", 3)
     assert outcome.code == 1
@@ -168,8 +172,16 @@ def test_clean_data_is_silent(workspace: Path, shapes: Path) -> None:
     outcome = run_comp(workspace, "check", "shapes", "--folds", 3, "--json")
     assert outcome.code == 0, outcome.out
     assert outcome.json["status"] == "pass"
-    assert [f for f in outcome.json["findings"] if f["check"] in {*DATA_CHECKS, *FOLD_CHECKS} and f["severity"] == "error"] == []
-    assert (outcome.json["stats"]["train"], outcome.json["stats"]["test"], outcome.json["stats"]["classes"]) == (18, 12, 3)
+    assert [
+        f
+        for f in outcome.json["findings"]
+        if f["check"] in {*DATA_CHECKS, *FOLD_CHECKS} and f["severity"] == "error"
+    ] == []
+    assert (
+        outcome.json["stats"]["train"],
+        outcome.json["stats"]["test"],
+        outcome.json["stats"]["classes"],
+    ) == (18, 12, 3)
 
 
 def test_every_check_of_the_manifest_family_has_a_planted_fault() -> None:
@@ -190,13 +202,17 @@ def test_every_check_of_the_manifest_family_has_a_planted_fault() -> None:
 
 def test_an_allowed_error_is_a_warning_with_its_reason(workspace: Path, shapes: Path) -> None:
     not_an_image(shapes)
-    outcome = run_comp(workspace, "check", "shapes", "--folds", 3, "--json", "--allow", "unreadable-image=one scan is lost")
+    outcome = run_comp(
+        workspace, "check", "shapes", "--folds", 3, "--json", "--allow", "unreadable-image=one scan is lost"
+    )
     assert outcome.code == 0, outcome.err
     found = next(f for f in outcome.json["findings"] if f["check"] == "unreadable-image")
     assert (found["severity"], found["allowed"]) == ("warning", "one scan is lost")
 
 
-@pytest.mark.parametrize("allow", ["unreadable-image", "unreadable-image=", "unreadable-image=  ", "unreadable-imag=why"])
+@pytest.mark.parametrize(
+    "allow", ["unreadable-image", "unreadable-image=", "unreadable-image=  ", "unreadable-imag=why"]
+)
 def test_allowing_takes_a_known_check_and_a_reason(workspace: Path, shapes: Path, allow: str) -> None:
     outcome = run_comp(workspace, "check", "shapes", "--folds", 3, "--allow", allow)
     assert outcome.code == 2

@@ -29,5 +29,12 @@ def test_examples_are_few_and_the_count_is_whole() -> None:
 
 
 def test_json_has_groups_only_for_duplicates() -> None:
-    assert set(finding("a", "error", ["x"], "m", "r").as_json()) == {"check", "severity", "count", "message", "examples", "remedy"}
+    assert set(finding("a", "error", ["x"], "m", "r").as_json()) == {
+        "check",
+        "severity",
+        "count",
+        "message",
+        "examples",
+        "remedy",
+    }
     assert Finding("a", "info", 2, "m", (), "", (("p", "q"),)).as_json()["groups"] == (("p", "q"),)

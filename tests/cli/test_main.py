@@ -6,17 +6,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made import run_comp, subprocess_comp
 
 import comp
 from comp import registry
 from comp.cli.main import app
+from made import run_comp, subprocess_comp
 
 
 def test_the_version_and_the_help_are_told() -> None:
     here = Path.cwd()
     assert subprocess_comp(here, "--version").out.strip() == comp.__version__
-    assert all(name in subprocess_comp(here, "--help").out for name in ("run", "check", "predict", "validate"))
+    assert all(
+        name in subprocess_comp(here, "--help").out for name in ("run", "check", "predict", "validate")
+    )
 
 
 def test_every_command_has_help_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
@@ -69,7 +71,9 @@ def test_doctor_tells_of_this_machine(workspace: Path) -> None:
     assert (outcome.code == 0) == (outcome.json["problems"] == [])
 
 
-def test_a_bug_of_ours_is_3_with_a_traceback_and_still_one_document(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bug_of_ours_is_3_with_a_traceback_and_still_one_document(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def broken(*args: Any) -> Any:
         raise ZeroDivisionError("planted")
 

@@ -32,7 +32,9 @@ def raw(samples: Callable[[str], Path], tmp_path: Path) -> Path:
 
 def test_classes_are_in_number_order_without_clutter(raw: Path, competition: Find) -> None:
     caltech = competition("caltech-256")
-    (raw / FOLDER / "003.cross").rename(raw / FOLDER / "3.cross")  # without leading zeros text order would be another
+    (raw / FOLDER / "003.cross").rename(
+        raw / FOLDER / "3.cross"
+    )  # without leading zeros text order would be another
     manifest = caltech.read(raw)
     names = caltech.label_map(manifest, raw).names
     assert names == ("001.ring", "002.bar", "3.cross", "010.square", "011.frame", "101.disc")
@@ -42,7 +44,9 @@ def test_classes_are_in_number_order_without_clutter(raw: Path, competition: Fin
 def test_clutter_is_a_class_where_an_overlay_asks_for_it(raw: Path, tmp_path: Path) -> None:
     folder = tmp_path / "competitions" / "clutter"
     folder.mkdir(parents=True)
-    (folder / "competition.toml").write_text('extends = "caltech-256"\nslug = "with-clutter"\noptions.clutter = true\n')
+    (folder / "competition.toml").write_text(
+        'extends = "caltech-256"\nslug = "with-clutter"\noptions.clutter = true\n'
+    )
     found = registry.competitions(Workspace(tmp_path))
     manifest = found["with-clutter"].read(raw)
     assert found["with-clutter"].label_map(manifest, raw).names[-1] == "257.clutter"
@@ -64,10 +68,14 @@ def test_the_tar_reads_as_the_folder_does(raw: Path, tmp_path: Path, competition
     assert one.table.equals(other.table)
     assert caltech.adapter.answers(raw) == caltech.adapter.answers(packed)
     for path in one.table["path"][::7]:
-        assert np.array_equal(load_pixels(caltech.source(raw), path), load_pixels(caltech.source(packed), path))
+        assert np.array_equal(
+            load_pixels(caltech.source(raw), path), load_pixels(caltech.source(packed), path)
+        )
 
 
-def test_neither_copying_order_nor_another_folder_name_moves_anything(raw: Path, tmp_path: Path, competition: Find) -> None:
+def test_neither_copying_order_nor_another_folder_name_moves_anything(
+    raw: Path, tmp_path: Path, competition: Find
+) -> None:
     caltech = competition("caltech-256")
     before = caltech.read(raw)
     files = [path for path in raw.rglob("*") if path.is_file()]
@@ -118,12 +126,15 @@ def test_an_empty_class_folder_is_named_by_the_checks(raw: Path, competition: Fi
     assert "012.empty" in caltech.label_map(caltech.read(raw), raw).names
 
 
-def test_grey_cmyk_palette_and_turned_pictures_are_read_as_people_see_them(raw: Path, competition: Find) -> None:
+def test_grey_cmyk_palette_and_turned_pictures_are_read_as_people_see_them(
+    raw: Path, competition: Find
+) -> None:
     caltech = competition("caltech-256")
     source = caltech.source(raw)
     folder = raw / FOLDER / "001.ring"
-    kinds = {name: Image.open(folder / name).mode for name in ("001_0001.jpg", "001_0002.jpg", "001_0003.png")}
-    assert list(kinds.values()) == ["L", "CMYK", "P"]
+    for name, mode in (("001_0001.jpg", "L"), ("001_0002.jpg", "CMYK"), ("001_0003.png", "P")):
+        with Image.open(folder / name) as picture:
+            assert picture.mode == mode
     grey = load_pixels(source, f"{FOLDER}/001.ring/001_0001.jpg")
     assert grey.shape == (64, 72, 3)
     assert (grey[..., 0] == grey[..., 1]).all()

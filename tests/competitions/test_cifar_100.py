@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made import run_comp
 
 from comp.competition import Competition
 from comp.errors import InputError, RawDataError
+from made import run_comp
 
 Samples = Callable[[str], Path]
 Find = Callable[[str], Competition]
@@ -56,10 +56,14 @@ def test_rows_channels_and_labels_are_those_of_the_pickle(raw: Path, competition
         assert manifest.train["label"][row] == names[table[b"fine_labels"][row]].decode()
         pixels = source.load(f"train#{row}")
         assert pixels.shape == (32, 32, 3)
-        assert pixels[2, 5].tolist() == [int(table[b"data"][row][plane * 1024 + 2 * 32 + 5]) for plane in range(3)]
+        assert pixels[2, 5].tolist() == [
+            int(table[b"data"][row][plane * 1024 + 2 * 32 + 5]) for plane in range(3)
+        ]
 
 
-def test_classes_are_in_the_order_of_meta_even_where_that_is_not_the_alphabet(raw: Path, competition: Find) -> None:
+def test_classes_are_in_the_order_of_meta_even_where_that_is_not_the_alphabet(
+    raw: Path, competition: Find
+) -> None:
     meta = raw / FOLDER / "meta"
     table = pickle.loads(meta.read_bytes())
     table[b"fine_label_names"] = table[b"fine_label_names"][::-1]
@@ -95,7 +99,9 @@ def test_pickles_of_every_protocol_are_read(protocol: int, raw: Path, competitio
     cifar = competition("cifar-100")
     before = cifar.read(raw).table
     for name in ("train", "test", "meta"):
-        table = {key.decode(): value for key, value in pickle.loads((raw / FOLDER / name).read_bytes()).items()}
+        table = {
+            key.decode(): value for key, value in pickle.loads((raw / FOLDER / name).read_bytes()).items()
+        }
         (raw / FOLDER / name).write_bytes(pickle.dumps(table, protocol=protocol))
     assert cifar.read(raw).table.equals(before)
 
@@ -117,7 +123,9 @@ class Bomb:
         return os.system, ("touch /tmp/comp-was-here",)
 
 
-def test_a_pickle_that_would_run_code_is_refused_by_name(raw: Path, competition: Find, workspace: Path) -> None:
+def test_a_pickle_that_would_run_code_is_refused_by_name(
+    raw: Path, competition: Find, workspace: Path
+) -> None:
     (raw / FOLDER / "train").write_bytes(pickle.dumps({"data": Bomb()}))
     with pytest.raises(InputError) as error:
         competition("cifar-100").read(raw)
@@ -136,12 +144,29 @@ def test_a_pickle_that_would_run_code_is_refused_by_name(raw: Path, competition:
         (b"not a pickle at all", "train"),
         (pickle.dumps([1, 2]), "list"),
         (pickle.dumps({"data": np.zeros((2, 3072), np.uint8), "labels": [0, 1]}), "fine_labels"),
-        (pickle.dumps({"data": np.zeros((2, 30), np.uint8), "fine_labels": [0, 1], "coarse_labels": [0, 0]}), "(2, 30)"),
-        (pickle.dumps({"data": np.zeros((2, 3072), np.uint8), "fine_labels": [0], "coarse_labels": [0, 0]}), "2 rows"),
-        (pickle.dumps({"data": np.zeros((2, 3072), np.uint8), "fine_labels": [0, 100], "coarse_labels": [0, 0]}), "100"),
+        (
+            pickle.dumps(
+                {"data": np.zeros((2, 30), np.uint8), "fine_labels": [0, 1], "coarse_labels": [0, 0]}
+            ),
+            "(2, 30)",
+        ),
+        (
+            pickle.dumps(
+                {"data": np.zeros((2, 3072), np.uint8), "fine_labels": [0], "coarse_labels": [0, 0]}
+            ),
+            "2 rows",
+        ),
+        (
+            pickle.dumps(
+                {"data": np.zeros((2, 3072), np.uint8), "fine_labels": [0, 100], "coarse_labels": [0, 0]}
+            ),
+            "100",
+        ),
     ],
 )
-def test_a_file_that_is_none_of_cifars_is_refused(content: bytes, told: str, raw: Path, competition: Find) -> None:
+def test_a_file_that_is_none_of_cifars_is_refused(
+    content: bytes, told: str, raw: Path, competition: Find
+) -> None:
     (raw / FOLDER / "train").write_bytes(content)
     with pytest.raises(RawDataError) as error:
         competition("cifar-100").read(raw)

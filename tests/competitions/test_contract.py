@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from contract import fulfil
-from made import run_comp
 
 from comp import registry
 from comp.recipe import load
 from comp.scaffold import LAYOUTS, scaffold
 from comp.workspace import Workspace
+from contract import fulfil
+from made import run_comp
 
 FOUND = registry.competitions(Workspace(Path(__file__).parent))
 
@@ -50,7 +50,11 @@ def test_a_competition_ships_what_people_read(slug: str) -> None:
 def test_the_models_of_all_recipes_exist() -> None:
     import timm
 
-    names = {load(FOUND[slug].folder / f"{name}.toml").model.name for slug in FOUND for name in ("baseline", "story")}
+    names = {
+        load(FOUND[slug].folder / f"{name}.toml").model.name
+        for slug in FOUND
+        for name in ("baseline", "story")
+    }
     assert [name for name in names if not timm.is_model(name)] == []
     assert {"legacy_xception", "tf_efficientnet_b4", "convnext_xlarge", "efficientnet_b1"} <= names
 

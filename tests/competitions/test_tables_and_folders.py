@@ -9,11 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from made import run_comp
 
 from comp.competition import Competition
 from comp.errors import InputError, RawDataError
 from comp.images.decode import load_pixels
+from made import run_comp
 
 Find = Callable[[str], Competition]
 Own = Callable[[str], Path]
@@ -38,7 +38,9 @@ def zip_folder(folder: Path, archive: Path, top: str) -> None:
 
 
 @pytest.mark.parametrize("carried", [True, False])
-def test_art_reads_its_zips_as_it_reads_the_folders(carried: bool, own: Own, tmp_path: Path, competition: Find) -> None:
+def test_art_reads_its_zips_as_it_reads_the_folders(
+    carried: bool, own: Own, tmp_path: Path, competition: Find
+) -> None:
     raw, packed = own("art-classification"), tmp_path / "packed"
     packed.mkdir()
     for name in ("train", "test"):
@@ -97,7 +99,13 @@ def test_the_systems_litter_is_ignored_and_counted(own: Own, competition: Find) 
     raw = own("art-classification")
     art = competition("art-classification")
     before = art.read(raw)
-    for name in (".DS_Store", "train/dog/Thumbs.db", "train/desktop.ini", "test/0/._1.jpg", "__MACOSX/train/1.jpg"):
+    for name in (
+        ".DS_Store",
+        "train/dog/Thumbs.db",
+        "train/desktop.ini",
+        "test/0/._1.jpg",
+        "__MACOSX/train/1.jpg",
+    ):
         (raw / name).parent.mkdir(parents=True, exist_ok=True)
         (raw / name).write_bytes(b"litter")
     after = art.read(raw)
@@ -116,7 +124,9 @@ def test_upper_case_extensions_are_pictures(own: Own, competition: Find, tmp_pat
 
 
 @pytest.mark.parametrize("suffixes", ["none in train.csv", "none anywhere", "template alone"])
-def test_apple_ids_come_with_or_without_extension(suffixes: str, own: Own, competition: Find, tmp_path: Path) -> None:
+def test_apple_ids_come_with_or_without_extension(
+    suffixes: str, own: Own, competition: Find, tmp_path: Path
+) -> None:
     raw = own("apple-varieties")
     tables = {
         "none in train.csv": ("train.csv",),
@@ -229,7 +239,9 @@ def test_korean_names_in_tables_and_zips_of_either_encoding(
     (raw / "train.csv").write_bytes(text.encode(encoding))
     first.rename(raw / "train" / "빨간 사과.jpg")
     # as other programs write names: plain bytes, without the flag that says UTF-8
-    monkeypatch.setattr(zipfile.ZipInfo, "_encodeFilenameFlags", lambda info: (info.filename.encode(encoding), 0))
+    monkeypatch.setattr(
+        zipfile.ZipInfo, "_encodeFilenameFlags", lambda info: (info.filename.encode(encoding), 0)
+    )
     zip_folder(raw / "train", raw / "train.zip", "train/")
     monkeypatch.undo()
     shutil.rmtree(raw / "train")

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 import timm
-from made import TINY_RECIPE, draw, run_comp, save_picture
 from safetensors.torch import save_file
+
+from made import TINY_RECIPE, draw, run_comp, save_picture
 
 Arrange = Callable[[Path], list[object]]
 
@@ -146,22 +147,44 @@ def brought_folds_incomplete(workspace: Path) -> list[object]:
 
 
 MISTAKES = [
-    Mistake("unknown competition", lambda w: ["run", "shape"], 2, ("unknown competition", "did you mean shapes", "comp list")),
+    Mistake(
+        "unknown competition",
+        lambda w: ["run", "shape"],
+        2,
+        ("unknown competition", "did you mean shapes", "comp list"),
+    ),
     Mistake("unknown competition to show", lambda w: ["show", "digit"], 2, ("did you mean digits",)),
     Mistake("unknown command", lambda w: ["runn"], 2, ("No such command",)),
     Mistake("unknown option", run_with("--fold", 3), 2, ("--folds",)),
     Mistake("option without value", lambda w: ["run", "shapes", "--seed", "x"], 2, ("--seed",)),
     Mistake("data missing", data_missing, 2, ("raw data of shapes", "is not a folder", "comp data shapes")),
     Mistake("data empty", data_empty, 2, ("laid out as shapes", "it holds nothing", "comp data shapes")),
-    Mistake("data of another", data_of_another, 2, ("laid out as art-classification", "test_answer_sample_.csv")),
+    Mistake(
+        "data of another", data_of_another, 2, ("laid out as art-classification", "test_answer_sample_.csv")
+    ),
     Mistake("data is a file", data_is_a_file, 2, ("is not a folder",)),
     Mistake("no train rows", no_train_images, 2, ("no training images",)),
-    Mistake("three mistakes in a recipe", recipe_with_three_mistakes, 2, ("3 mistake", "epochs: ", "bach: no such key", "optimizer.name: ")),
+    Mistake(
+        "three mistakes in a recipe",
+        recipe_with_three_mistakes,
+        2,
+        ("3 mistake", "epochs: ", "bach: no such key", "optimizer.name: "),
+    ),
     Mistake("recipe no TOML", recipe_no_toml, 2, ("readable TOML", "r.toml")),
     Mistake("recipe missing", run_with("--recipe", "nowhere.toml"), 2, ("nowhere.toml is not there",)),
     Mistake("set of nothing", run_with("--set", "epochs"), 2, ("--set takes key=value",)),
-    Mistake("weights without mean and std", weights_without_mean, 2, ("needs model.mean and model.std", "--set model.mean=")),
-    Mistake("weights of another model", weights_of_another_model, 2, ("must fit test_resnet", "missing", "unknown")),
+    Mistake(
+        "weights without mean and std",
+        weights_without_mean,
+        2,
+        ("needs model.mean and model.std", "--set model.mean="),
+    ),
+    Mistake(
+        "weights of another model",
+        weights_of_another_model,
+        2,
+        ("must fit test_resnet", "missing", "unknown"),
+    ),
     Mistake("weights no file", weights_no_file, 2, ("nowhere.safetensors is not there",)),
     Mistake("weights torn", weights_torn, 2, ("must be a file of tensors", "w.safetensors")),
     Mistake("unknown model", run_with("--set", "model=test_resnt"), 2, ("unknown timm model", "test_resnet")),
@@ -169,17 +192,33 @@ MISTAKES = [
     Mistake("unknown transform", run_with("--set", "transform=lite"), 2, ("did you mean light",)),
     Mistake("no such device", run_with("--set", "device=mps"), 2, ("no mps here",)),
     Mistake("one fold", lambda w: ["run", "shapes", "--folds", 1], 2, ("--folds takes 2 or more", "got 1")),
-    Mistake("negative folds", lambda w: ["run", "shapes", "--folds=-3"], 2, ("--folds takes 2 or more", "got -3")),
-    Mistake("2000 folds", lambda w: ["run", "shapes", "--folds", 2000], 2, ("more folds than samples", "2000 folds of 18 samples")),
-    Mistake("folds of a file that is not there", lambda w: ["run", "shapes", "--folds", "five"], 2, ("five",)),
-    Mistake("brought folds incomplete", brought_folds_incomplete, 2, ("every train sample needs a fold", "16 train ids")),
+    Mistake(
+        "negative folds", lambda w: ["run", "shapes", "--folds=-3"], 2, ("--folds takes 2 or more", "got -3")
+    ),
+    Mistake(
+        "2000 folds",
+        lambda w: ["run", "shapes", "--folds", 2000],
+        2,
+        ("more folds than samples", "2000 folds of 18 samples"),
+    ),
+    Mistake(
+        "folds of a file that is not there", lambda w: ["run", "shapes", "--folds", "five"], 2, ("five",)
+    ),
+    Mistake(
+        "brought folds incomplete",
+        brought_folds_incomplete,
+        1,
+        ("fold-coverage", "16 train rows have no fold"),
+    ),
     Mistake("image cut off", image_cut_off, 1, ("unreadable-image", "train/a1.png", "comp check shapes")),
     Mistake("image of zero bytes", image_of_zero_bytes, 1, ("unreadable-image", "test/t1.png: zero bytes")),
     Mistake("not an image", image_that_is_none, 1, ("unreadable-image", "train/a1.png", "not an image")),
     Mistake("test image missing", test_image_missing, 1, ("template-mismatch", "have no test image")),
     Mistake("runs not writable", file_in_the_way("runs"), 2, ("must be writable", "runs")),
     Mistake("folds not writable", file_in_the_way("folds"), 2, ("must be writable", "folds")),
-    Mistake("submissions not writable", file_in_the_way("submissions"), 2, ("must be writable", "submissions")),
+    Mistake(
+        "submissions not writable", file_in_the_way("submissions"), 2, ("must be writable", "submissions")
+    ),
     Mistake("template gone", template_gone, 2, ("sample_submission.csv",)),
     Mistake("template of other columns", template_of_other_columns, 2, ("has no 'id'", "'image', 'answer'")),
     Mistake("manifest of other columns", manifest_of_other_columns, 2, ("columns id, path, split, label",)),
@@ -218,14 +257,18 @@ def test_a_workspace_that_is_not_there(tmp_path: Path) -> None:
 
 
 def test_a_loss_that_is_not_a_number_is_a_refusal_with_a_remedy(workspace: Path, shapes: Path) -> None:
-    outcome = run_comp(workspace, *RUN, "--set", "optimizer.lr=1e30", "--set", "optimizer=sgd", "--set", "epochs=3")
+    outcome = run_comp(
+        workspace, *RUN, "--set", "optimizer=sgd", "--set", "optimizer.lr=1e30", "--set", "epochs=3"
+    )
     assert outcome.code == 1, outcome.err
     assert "the loss must be a number" in outcome.err
     assert "optimizer.lr" in outcome.err
     assert not list(workspace.rglob("record.json"))
 
 
-def test_new_test_rows_that_fail_the_gate_are_not_predicted(workspace: Path, shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_new_test_rows_that_fail_the_gate_are_not_predicted(
+    workspace: Path, shapes: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     assert run_comp(workspace, *RUN).code == 0
     new = tmp_path_factory.mktemp("new") / "raw"
     shutil.copytree(shapes, new)

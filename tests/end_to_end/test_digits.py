@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made import Outcome, run_comp, subprocess_comp
 
 from comp.predictions import Predictions
+from made import Outcome, run_comp, subprocess_comp
 
 COMMAND = ("run", "digits", "--folds", 2, "--quick", "--set", "threads=1", "--json")
 
@@ -27,11 +27,26 @@ def submission(outcome: Outcome) -> bytes:
 
 
 def test_stdout_is_one_json_document_with_the_promised_keys(first: tuple[Path, Outcome]) -> None:
-    workspace, outcome = first
+    _, outcome = first
     assert outcome.code == 0, outcome.err
     result = outcome.json
-    assert {"run", "slug", "metric", "direction", "oof", "submission", "report", "findings", "seconds"} <= set(result)
-    assert (result["slug"], result["metric"], result["direction"], result["report"]) == ("digits", "accuracy", "max", None)
+    assert {
+        "run",
+        "slug",
+        "metric",
+        "direction",
+        "oof",
+        "submission",
+        "report",
+        "findings",
+        "seconds",
+    } <= set(result)
+    assert (result["slug"], result["metric"], result["direction"], result["report"]) == (
+        "digits",
+        "accuracy",
+        "max",
+        None,
+    )
     assert {"score", "per_fold", "selected_on_oof"} <= set(result["oof"])
     assert len(result["oof"]["per_fold"]) == 2
     assert result["oof"]["selected_on_oof"] is False
@@ -43,7 +58,16 @@ def test_stdout_is_one_json_document_with_the_promised_keys(first: tuple[Path, O
 def test_the_run_folder_holds_every_step(first: tuple[Path, Outcome]) -> None:
     workspace, outcome = first
     folder = workspace / "runs" / outcome.json["run"]
-    for name in ("started.json", "recipe.toml", "manifest.csv", "folds.csv", "findings.json", "oof.npz", "test.npz", "record.json"):
+    for name in (
+        "started.json",
+        "recipe.toml",
+        "manifest.csv",
+        "folds.csv",
+        "findings.json",
+        "oof.npz",
+        "test.npz",
+        "record.json",
+    ):
         assert (folder / name).is_file(), name
     for k in range(2):
         for name in ("model.safetensors", "model.json", "oof.npz", "result.json", "history.csv"):
@@ -52,7 +76,9 @@ def test_the_run_folder_holds_every_step(first: tuple[Path, Outcome]) -> None:
     assert list(workspace.rglob("*.part")) == []
 
 
-def test_the_oof_score_is_that_of_its_predictions_each_by_a_model_that_never_saw_the_row(first: tuple[Path, Outcome]) -> None:
+def test_the_oof_score_is_that_of_its_predictions_each_by_a_model_that_never_saw_the_row(
+    first: tuple[Path, Outcome],
+) -> None:
     workspace, outcome = first
     folder = workspace / "runs" / outcome.json["run"]
     oof = Predictions.load(folder / "oof.npz")
@@ -60,7 +86,9 @@ def test_the_oof_score_is_that_of_its_predictions_each_by_a_model_that_never_saw
     label = {row[0]: row[3] for row in rows if row[2] == "train"}
     fold = dict(line.split(",") for line in (folder / "folds.csv").read_text().splitlines()[1:])
     assert len(set(oof.ids)) == len(oof.ids)
-    hits = np.array([oof.labels.names[n] == label[i] for i, n in zip(oof.ids, oof.probs.argmax(1), strict=True)])
+    hits = np.array(
+        [oof.labels.names[n] == label[i] for i, n in zip(oof.ids, oof.probs.argmax(1), strict=True)]
+    )
     assert outcome.json["oof"]["score"] == pytest.approx(hits.mean())
     of_fold = np.array([int(fold[i]) for i in oof.ids])
     assert outcome.json["oof"]["per_fold"] == pytest.approx([hits[of_fold == k].mean() for k in range(2)])
@@ -128,7 +156,9 @@ def test_predicting_again_gives_the_same_bytes(first: tuple[Path, Outcome], tmp_
         assert again.json["rows"] == expected.count(b"\n") - 1
 
 
-def test_prediction_accepts_no_torn_or_swapped_checkpoint(first: tuple[Path, Outcome], tmp_path: Path) -> None:
+def test_prediction_accepts_no_torn_or_swapped_checkpoint(
+    first: tuple[Path, Outcome], tmp_path: Path
+) -> None:
     workspace = tmp_path / "copy"
     shutil.copytree(first[0], workspace)
     folder = workspace / "runs" / first[1].json["run"]
@@ -139,7 +169,9 @@ def test_prediction_accepts_no_torn_or_swapped_checkpoint(first: tuple[Path, Out
     assert not (tmp_path / "s.csv").exists()
 
 
-def test_validate_passes_what_was_written_and_refuses_what_was_tampered_with(first: tuple[Path, Outcome], tmp_path: Path) -> None:
+def test_validate_passes_what_was_written_and_refuses_what_was_tampered_with(
+    first: tuple[Path, Outcome], tmp_path: Path
+) -> None:
     workspace, outcome = first
     good = run_comp(workspace, "validate", "digits", outcome.json["submission"], "--json")
     assert (good.code, good.json["status"], good.json["problems"]) == (0, "pass", [])

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from made import clean_environment, run_comp, write_shapes
 
 # A shell may start its children with SIGINT ignored; a terminal does not.
@@ -23,9 +24,26 @@ def interrupted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int, st
     """A workspace whose run got Ctrl-C in its second fold; the exit code and what was said."""
     workspace = tmp_path_factory.mktemp("interrupted")
     write_shapes(workspace)
-    command = [sys.executable, "-c", PROGRAM, "run", "shapes", "--folds", "3", "--set", "epochs=100", "--set", "transform=standard"]
+    command = [
+        sys.executable,
+        "-c",
+        PROGRAM,
+        "run",
+        "shapes",
+        "--folds",
+        "3",
+        "--set",
+        "epochs=100",
+        "--set",
+        "transform=standard",
+    ]
     process = subprocess.Popen(
-        command, cwd=workspace, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=clean_environment()
+        command,
+        cwd=workspace,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=clean_environment(),
     )
     said: list[str] = []
     deadline = time.monotonic() + 120

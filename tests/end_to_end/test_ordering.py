@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from made import run_comp
 
 from comp import registry
 from comp.images.decode import load_pixels
@@ -20,6 +19,7 @@ from comp.images.source import RawTree
 from comp.training.checkpoint import load_checkpoint
 from comp.training.model import normalise
 from comp.workspace import Workspace
+from made import run_comp
 
 
 def run(workspace: Path) -> tuple[Path, dict[str, str]]:
@@ -132,7 +132,9 @@ def mistaken(workspace: Path, old: str, new: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "key", ["PurePosixPath(path).name", "hash((7, path))", "-int(PurePosixPath(path).stem)"], ids=["text", "any order", "backwards"]
+    "key",
+    ["PurePosixPath(path).name", "hash((7, path))", "-int(PurePosixPath(path).stem)"],
+    ids=["text", "any order", "backwards"],
 )
 def test_an_adapter_that_sorts_otherwise_is_refused(workspace: Path, art_raw: Path, key: str) -> None:
     mistaken(workspace, "natural_key(PurePosixPath(path).name)", key)
@@ -147,7 +149,8 @@ def test_an_adapter_that_gives_a_named_file_to_another_id_is_refused(workspace: 
     adapter = workspace / "competitions" / "shapes" / "adapter.py"
     source = adapter.read_text()
     wrong = source.replace(
-        "    return Manifest", "    a, b = samples[-1], samples[-2]\n    samples[-2:] = [b._replace(id=a.id), a._replace(id=b.id)]\n    return Manifest"
+        "    return Manifest",
+        "    a, b = samples[-1], samples[-2]\n    samples[-2:] = [b._replace(id=a.id), a._replace(id=b.id)]\n    return Manifest",
     )
     adapter.write_text(wrong)
     outcome = run_comp(workspace, "check", "shapes", "--folds", 2, "--json")

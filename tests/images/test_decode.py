@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from made import draw
 from PIL import Image
 
 from comp.errors import ImageError
 from comp.images.decode import decode, load_pixels
 from comp.images.source import ArraySource, RawTree
+from made import draw
 
 RED, BLUE = (220, 30, 30), (30, 30, 220)
 
@@ -38,7 +38,13 @@ def near(pixels: np.ndarray, colour: tuple[int, int, int], by: int = 12) -> bool
 
 @pytest.mark.parametrize("format_", ["PNG", "BMP", "TIFF", "WEBP", "GIF", "JPEG"])
 def test_every_usual_format_gives_rgb(format_: str) -> None:
-    options = {"lossless": True} if format_ == "WEBP" else {"quality": 95, "subsampling": 0} if format_ == "JPEG" else {}
+    options = (
+        {"lossless": True}
+        if format_ == "WEBP"
+        else {"quality": 95, "subsampling": 0}
+        if format_ == "JPEG"
+        else {}
+    )
     pixels = decode(encoded(half_and_half(), format_, **options), "x")
     assert (pixels.dtype, pixels.shape) == (np.uint8, (16, 32, 3))
     assert near(pixels[:, :12], RED)
@@ -75,7 +81,10 @@ def test_cmyk_is_what_pillow_shows() -> None:
 
 
 def test_greyscale_has_three_equal_channels() -> None:
-    for content in (encoded(half_and_half().convert("L"), "PNG"), encoded(half_and_half().convert("L"), "JPEG")):
+    for content in (
+        encoded(half_and_half().convert("L"), "PNG"),
+        encoded(half_and_half().convert("L"), "JPEG"),
+    ):
         pixels = decode(content, "x")
         assert pixels.shape == (16, 32, 3)
         assert (pixels == pixels[..., :1]).all()
@@ -111,8 +120,16 @@ def test_16_bit_png_keeps_its_greys() -> None:
     assert np.abs(pixels[0, :, 0].astype(int) - np.arange(256)).max() <= 1
 
 
-@given(st.integers(0, 200), st.integers(17, 70), st.sampled_from([60, 85, 95]), st.sampled_from([0, 2]), st.booleans())
-def test_the_fast_path_gives_pillows_pixels(seed: int, side: int, quality: int, subsampling: int, progressive: bool) -> None:
+@given(
+    st.integers(0, 200),
+    st.integers(17, 70),
+    st.sampled_from([60, 85, 95]),
+    st.sampled_from([0, 2]),
+    st.booleans(),
+)
+def test_the_fast_path_gives_pillows_pixels(
+    seed: int, side: int, quality: int, subsampling: int, progressive: bool
+) -> None:
     image = Image.fromarray(draw("circle", seed, side))
     content = encoded(image, "JPEG", quality=quality, subsampling=subsampling, progressive=progressive)
     theirs = np.asarray(Image.open(io.BytesIO(content)).convert("RGB")).astype(int)
@@ -132,13 +149,17 @@ WHOLE = {
 def test_a_file_that_is_cut_off_is_refused(kind: str, share: float) -> None:
     whole = WHOLE[kind]
     assert decode(whole, "x").shape == (64, 64, 3)
-    with pytest.raises(ImageError, match="train/a.jpg"):
+    with pytest.raises(ImageError, match=r"train/a\.jpg"):
         decode(whole[: int(len(whole) * share)], "train/a.jpg")
 
 
 @pytest.mark.parametrize(
     ("content", "told"),
-    [(b"", "zero bytes"), (b"<html>not found</html>", "22 bytes that are not an image"), (b"\xff\xd8\xff\xd9", "x: ")],
+    [
+        (b"", "zero bytes"),
+        (b"<html>not found</html>", "22 bytes that are not an image"),
+        (b"\xff\xd8\xff\xd9", "x: "),
+    ],
 )
 def test_what_is_no_image_says_so(content: bytes, told: str) -> None:
     with pytest.raises(ImageError) as error:
@@ -148,7 +169,9 @@ def test_what_is_no_image_says_so(content: bytes, told: str) -> None:
 
 def test_bytes_after_the_end_of_a_jpeg_do_no_harm() -> None:
     assert (decode(WHOLE["jpeg"] + b"\0" * 40, "x") == decode(WHOLE["jpeg"], "x")).all()
-    assert np.abs(decode(WHOLE["jpeg"] + b"\0" * 400, "x").astype(int) - decode(WHOLE["jpeg"], "x")).max() <= 2
+    assert (
+        np.abs(decode(WHOLE["jpeg"] + b"\0" * 400, "x").astype(int) - decode(WHOLE["jpeg"], "x")).max() <= 2
+    )
 
 
 def test_an_array_row_and_a_file_are_loaded_alike(tmp_path: Path) -> None:
@@ -156,6 +179,10 @@ def test_an_array_row_and_a_file_are_loaded_alike(tmp_path: Path) -> None:
     assert (load_pixels(ArraySource({"a": np.stack([pixels, 255 - pixels])}), "a#1") == 255 - pixels).all()
     (tmp_path / "x.png").write_bytes(encoded(Image.fromarray(pixels), "PNG"))
     assert (load_pixels(RawTree(tmp_path), "x.png") == pixels).all()
-    for source, path in ((ArraySource({"a": pixels[None]}), "a#7"), (RawTree(tmp_path), "gone.png"), (RawTree(tmp_path), ".")):
+    for source, path in (
+        (ArraySource({"a": pixels[None]}), "a#7"),
+        (RawTree(tmp_path), "gone.png"),
+        (RawTree(tmp_path), "."),
+    ):
         with pytest.raises(ImageError):
             load_pixels(source, path)

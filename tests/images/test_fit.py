@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from made import draw
 
 from comp.images.fit import Preprocess, fit
+from made import draw
 
 HALF = Preprocess(32, (0.5, 0.25, 0.75), (0.2, 0.2, 0.2))
 SIDES = st.integers(1, 150)
@@ -72,7 +72,9 @@ def test_a_picture_of_the_right_size_is_untouched() -> None:
 def test_shrinking_does_not_alias() -> None:
     """A fine chessboard becomes its mean grey, not a pattern."""
     board = np.indices((320, 320)).sum(axis=0) % 2 * 255
-    square = fit(np.repeat(board[..., None], 3, axis=2).astype(np.uint8), replace(HALF, interpolation="bicubic"))
+    square = fit(
+        np.repeat(board[..., None], 3, axis=2).astype(np.uint8), replace(HALF, interpolation="bicubic")
+    )
     assert square.min() >= 126
     assert square.max() <= 129
 

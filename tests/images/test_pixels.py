@@ -5,11 +5,11 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-from made import draw
 
 from comp.images.fit import Preprocess
 from comp.images.pixels import FittedPixels
 from comp.images.source import ArraySource
+from made import draw
 
 PREPROCESS = Preprocess(16, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 ARRAY = np.stack([draw("circle", n, 24) for n in range(10)])

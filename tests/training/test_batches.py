@@ -20,7 +20,9 @@ def picture(row: int) -> np.ndarray:
 
 
 @given(st.integers(0, 30), st.integers(2, 12), st.integers(1, 6), st.integers(0, 99), st.booleans())
-def test_rows_come_in_order_each_with_its_own_picture(n: int, batch: int, threads: int, seed: int, drop: bool) -> None:
+def test_rows_come_in_order_each_with_its_own_picture(
+    n: int, batch: int, threads: int, seed: int, drop: bool
+) -> None:
     rng = np.random.default_rng(seed)
     rows = rng.permutation(1000)[:n].astype(np.int64)
     waits = dict(zip(rows.tolist(), rng.uniform(0, 0.0005, n), strict=True))
@@ -30,7 +32,10 @@ def test_rows_come_in_order_each_with_its_own_picture(n: int, batch: int, thread
         return picture(row)
 
     with loaders(threads) as pool:
-        found = [(part.copy(), images.clone()) for part, images in batches(pool, rows, batch, SIZE, load, drop_last=drop)]
+        found = [
+            (part.copy(), images.clone())
+            for part, images in batches(pool, rows, batch, SIZE, load, drop_last=drop)
+        ]
     told = np.concatenate([part for part, _ in found]) if found else rows[:0]
     lone = drop and n > batch and n % batch == 1
     assert told.tolist() == rows[: n - 1 if lone else n].tolist()
@@ -47,11 +52,15 @@ def test_a_faulty_picture_is_raised_to_the_reader_and_the_threads_end() -> None:
         return picture(row)
 
     before = threading.active_count()
-    seen = 0
-    with pytest.raises(OSError, match="row 37"), loaders(3) as pool:
-        for part, _ in batches(pool, np.arange(100), 10, SIZE, load):
-            seen += len(part)
-    assert seen == 30
+    seen: list[int] = []
+
+    def read_all() -> None:
+        with loaders(3) as pool:
+            seen.extend(len(part) for part, _ in batches(pool, np.arange(100), 10, SIZE, load))
+
+    with pytest.raises(OSError, match="row 37"):
+        read_all()
+    assert seen == [10, 10, 10]
     assert threading.active_count() == before
 
 
@@ -63,7 +72,11 @@ def test_an_interrupted_reader_does_not_wait_for_what_is_not_begun() -> None:
         time.sleep(0.01)
         return picture(row)
 
-    with pytest.raises(KeyboardInterrupt), loaders(1) as pool:
-        for _ in batches(pool, np.arange(400), 40, SIZE, load):
+    def interrupted() -> None:
+        with loaders(1) as pool:
+            next(batches(pool, np.arange(400), 40, SIZE, load))
             raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     assert len(loaded) < 200

@@ -53,7 +53,15 @@ def test_only_checkpoints_with_one_backbone_share_its_hash(tmp_path: Path) -> No
     net, first = save(tmp_path / "0")
     torch.nn.init.normal_(net.head.weight)
     again = save_checkpoint(
-        tmp_path / "1", net, slug="s", fold=1, model=PART, labels=LABELS, preprocess=PREPROCESS, precision="fp32", train_sha256=""
+        tmp_path / "1",
+        net,
+        slug="s",
+        fold=1,
+        model=PART,
+        labels=LABELS,
+        preprocess=PREPROCESS,
+        precision="fp32",
+        train_sha256="",
     )
     _, other = save(tmp_path / "2", seed=2)
     assert again.backbone_sha256 == first.backbone_sha256
@@ -100,6 +108,8 @@ def test_a_sidecar_that_lacks_a_fact_is_refused(tmp_path: Path) -> None:
         (tmp_path / "model.json").write_text(json.dumps({k: v for k, v in whole.items() if k != key}))
         with pytest.raises(WeightsError, match="needs its sidecar"):
             read_sidecar(tmp_path)
-    (tmp_path / "model.json").write_text(json.dumps({**whole, "preprocess": {**whole["preprocess"], "mean": [0.5]}}))
+    (tmp_path / "model.json").write_text(
+        json.dumps({**whole, "preprocess": {**whole["preprocess"], "mean": [0.5]}})
+    )
     with pytest.raises(WeightsError, match="needs its sidecar"):
         read_sidecar(tmp_path)

@@ -5,14 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from made import draw
 
 from comp.images.fit import Preprocess
 from comp.recipe import ModelPart
 from comp.training.model import build, freeze_batchnorm, init_head, normalise
+from made import draw
 
 
-@pytest.mark.parametrize("name", ["test_resnet", "test_vit", "test_efficientnet", "test_convnext", "test_byobnet"])
+@pytest.mark.parametrize(
+    "name", ["test_resnet", "test_vit", "test_efficientnet", "test_convnext", "test_byobnet"]
+)
 def test_every_kind_of_model_gives_logits_of_its_classes(name: str) -> None:
     net = build(ModelPart(name=name, size=64), 5).eval()
     with torch.inference_mode():

@@ -43,7 +43,16 @@ def test_endpoints() -> None:
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_every_optimizer_takes_a_step_downhill(name: str) -> None:
     torch.manual_seed(0)
-    recipe = load(None, [f"optimizer={name}", "optimizer.lr=1e-3", "mode=scratch", "schedule=constant", "schedule.warmup=0.0"])
+    recipe = load(
+        None,
+        [
+            f"optimizer={name}",
+            "optimizer.lr=1e-3",
+            "mode=scratch",
+            "schedule=constant",
+            "schedule.warmup=0.0",
+        ],
+    )
     net = build(ModelPart(name="test_resnet"), 3)
     optimizer = make_optimizer(net, recipe)
     schedule = make_schedule(optimizer, recipe.schedule, 8)

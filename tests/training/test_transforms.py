@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from made import draw
 
 from comp.errors import RecipeError, UnknownName
 from comp.images.fit import Preprocess
 from comp.training.transforms import POLICIES, TrainTransform
+from made import draw
 
 PREPROCESS = Preprocess(32, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 PICTURES = [draw("cross", n, 32) for n in range(24)]
@@ -23,7 +23,9 @@ LISTED: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("transform", [*POLICIES, LISTED], ids=[*POLICIES, "listed"])
-def test_the_same_seed_gives_the_same_pixels_in_any_thread_and_order(transform: str | list[dict[str, Any]]) -> None:
+def test_the_same_seed_gives_the_same_pixels_in_any_thread_and_order(
+    transform: str | list[dict[str, Any]],
+) -> None:
     alone = TrainTransform(transform, PREPROCESS)
     expected = [alone(picture, seed) for seed, picture in enumerate(PICTURES)]
     shared = TrainTransform(transform, PREPROCESS)

@@ -113,9 +113,9 @@ def weights_file(folder: Path, **beside: Any) -> str:
 
 def test_a_path_needs_mean_and_std_in_the_recipe_or_beside_the_file(tmp_path: Path) -> None:
     path = weights_file(tmp_path)
-    with pytest.raises(WeightsError, match="needs model.mean and model.std"):
+    with pytest.raises(WeightsError, match=r"needs model\.mean and model\.std"):
         resolve(TINY.model_copy(update={"weights": path}), "finetune", [])
-    with pytest.raises(WeightsError, match="needs model.mean and model.std"):
+    with pytest.raises(WeightsError, match=r"needs model\.mean and model\.std"):
         resolve(TINY.model_copy(update={"weights": path, "mean": [0.5] * 3}), "finetune", [])
     part, preprocess, weights = resolve(TINY.model_copy(update={"weights": path, **NORMAL}), "finetune", [])
     assert (preprocess.mean, preprocess.std) == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
@@ -127,7 +127,10 @@ def test_a_path_needs_mean_and_std_in_the_recipe_or_beside_the_file(tmp_path: Pa
     assert (part.size, part.mean, part.interpolation) == (48, [0.1, 0.2, 0.3], "bicubic")
 
 
-@pytest.mark.parametrize("beside", [{"mean": [0.5], "std": [0.5] * 3}, {"mean": "half", "std": [0.5] * 3}, {**NORMAL, "size": "big"}])
+@pytest.mark.parametrize(
+    "beside",
+    [{"mean": [0.5], "std": [0.5] * 3}, {"mean": "half", "std": [0.5] * 3}, {**NORMAL, "size": "big"}],
+)
 def test_a_faulty_file_beside_the_weights_is_a_clear_error(tmp_path: Path, beside: dict[str, Any]) -> None:
     path = weights_file(tmp_path, **beside)
     with pytest.raises(InputError, match=r"w\.json has 1 mistake"):
@@ -138,7 +141,9 @@ def test_preprocessing_is_the_models_own_unless_the_recipe_says_otherwise() -> N
     _, own, weights = resolve(TINY, "scratch", [])
     assert own == Preprocess(160, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), "bilinear", "crop", 0.95)
     assert weights is None
-    _, said, _ = resolve(TINY.model_copy(update={"size": 64, "mean": [0.1, 0.1, 0.1], "crop_pct": 1.0}), "scratch", [])
+    _, said, _ = resolve(
+        TINY.model_copy(update={"size": 64, "mean": [0.1, 0.1, 0.1], "crop_pct": 1.0}), "scratch", []
+    )
     assert (said.size, said.mean, said.std, said.crop_pct) == (64, (0.1, 0.1, 0.1), (0.5, 0.5, 0.5), 1.0)
 
 
@@ -148,7 +153,9 @@ def test_default_weights_are_found_by_their_timm_tag(tmp_path: Path) -> None:
     assert torch.equal(found["fc.weight"], tiny_weights()["fc.weight"])
 
 
-def test_an_unreachable_hub_is_a_clear_error_with_the_remedy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_an_unreachable_hub_is_a_clear_error_with_the_remedy(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     def offline(*args: Any, **kwargs: Any) -> Any:
         raise OSError("cannot reach the hub\nlong story")
 
@@ -173,5 +180,5 @@ def test_unknown_models_and_arguments_are_named() -> None:
         build(ModelPart(name="test_resnt"), 3)
     with pytest.raises(UnknownName, match="did you mean"):
         resolve(ModelPart(name="efficientnet_bo"), "scratch", [])
-    with pytest.raises(WeightsError, match="model.kwargs"):
+    with pytest.raises(WeightsError, match=r"model\.kwargs"):
         build(ModelPart(name="test_resnet", kwargs={"colour": "red"}), 3)

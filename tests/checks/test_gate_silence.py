@@ -1,0 +1,379 @@
+"""The whole catalogue: every check speaks of one planted fault, and is silent on clean data."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from gallery import CLASSES, Gallery, clean_gallery, folds_of, texture
+
+from comp.checks.evidence import Evidence
+from comp.checks.findings import Finding
+from comp.checks.gate import DATA_CHECKS, FOLD_CHECKS, RUN_CHECKS, judge_data, judge_folds, require_pass
+from comp.checks.recipe_family import FITTED, preprocessing_override, weights_leak
+from comp.checks.run_family import collapsed_predictions, prior_shift, too_good
+from comp.errors import CheckFailed
+from comp.folds import make_folds
+from comp.inference.control import TOLERANCE, ControlRow, refuse, worst_difference
+from comp.labels import LabelMap
+from comp.metrics import METRICS
+from comp.predictions import Predictions
+from comp.recipe import ModelPart
+from comp.tables import Table
+from comp.template import from_table
+from comp.training.model import overrides
+
+CATALOGUE = {
+    "manifest": {
+        "duplicate-id": "error",
+        "duplicate-path": "error",
+        "missing-file": "error",
+        "unlisted-file": "warning",
+        "unknown-label": "error",
+        "label-map": "error",
+        "class-too-small": "error",
+        "train-test-overlap": "error",
+        "template-mismatch": "error",
+        "test-id-in-folds": "error",
+    },
+    "content": {
+        "unreadable-image": "error",
+        "blank-image": "warning",
+        "exact-duplicate": "info",
+        "near-duplicate": "info",
+        "train-test-duplicate": "warning",
+        "conflicting-labels": "error",
+        "odd-size": "warning",
+    },
+    "shortcuts": {"metadata-shortcut": "warning", "train-test-drift": "warning"},
+    "folds": {
+        "fold-coverage": "error",
+        "group-across-folds": "error",
+        "copy-across-folds": "error",
+        "stratification": "warning",
+        "stale-folds": "error",
+        "weights-leak": "error",
+        "preprocessing-override": "warning",
+    },
+    "run": {"control-rows": "error", "collapsed-predictions": "warning", "too-good": "warning", "prior-shift": "warning"},
+}
+SEVERITY = {name: severity for family in CATALOGUE.values() for name, severity in family.items()}
+
+
+# --- faults in the data: each changes a clean gallery and returns the rows that must be named -----------------------
+
+
+def duplicate_id(one: Gallery) -> set[str]:
+    one.change("a3", id="a0")
+    return {"a0"}
+
+
+def duplicate_path(one: Gallery) -> set[str]:
+    one.change("a3", path="train/../train/a0.png")
+    (one.raw / "train" / "a3.png").unlink()
+    return {"train/a0.png", "train/../train/a0.png"}
+
+
+def missing_file(one: Gallery) -> set[str]:
+    (one.raw / "train" / "a3.png").unlink()
+    return {"train/a3.png"}
+
+
+def unlisted_file(one: Gallery) -> set[str]:
+    one.add("train/forgotten.png", texture(1000), "cat")
+    one.samples.pop()
+    return {"train/forgotten.png"}
+
+
+def unknown_label(one: Gallery) -> set[str]:
+    one.change("a3", label="cats")
+    return {"a3"}
+
+
+def label_map(one: Gallery) -> set[str]:
+    one.samples = [s for s in one.samples if s.label != "owl"]
+    return {"owl"}
+
+
+def class_too_small(one: Gallery) -> set[str]:
+    owls = [s for s in one.samples if s.label == "owl"]
+    one.samples = [s for s in one.samples if s not in owls[2:]]
+    return {"owl"}
+
+
+def train_test_overlap(one: Gallery) -> set[str]:
+    (one.raw / "test" / "t3.png").unlink()
+    (one.raw / "test" / "t3.png").hardlink_to(one.raw / "train" / "a3.png")
+    return {"test/t3.png"}
+
+
+def unreadable_image(one: Gallery) -> set[str]:
+    path = one.raw / "train" / "a3.png"
+    path.write_bytes(path.read_bytes()[:-30])
+    return {"train/a3.png"}
+
+
+def blank_image(one: Gallery) -> set[str]:
+    return {one.replace("train/a3.png", np.full((48, 48, 3), 120, np.uint8))}
+
+
+def odd_size(one: Gallery) -> set[str]:
+    return {one.replace("train/a3.png", texture(3, side=8))}
+
+
+def exact_duplicate(one: Gallery) -> set[str]:
+    return {one.replace("train/a3.png", texture(0)), "train/a0.png"}
+
+
+def near_duplicate(one: Gallery) -> set[str]:
+    return {one.replace("train/a3.png", texture(0)[:, ::-1]), "train/a0.png"}
+
+
+def train_test_duplicate(one: Gallery) -> set[str]:
+    return {one.replace("test/t3.png", texture(0)[:, ::-1])}
+
+
+def conflicting_labels(one: Gallery) -> set[str]:
+    return {one.replace("train/a1.png", texture(0)), "train/a0.png"}
+
+
+def metadata_shortcut(one: Gallery) -> set[str]:
+    cats = [s for s in one.samples if s.label == "cat"]
+    for sample in cats:
+        one.replace(sample.path, texture(int(sample.id[1:]), side=60))
+    return {one.samples[0].id}
+
+
+def train_test_drift(one: Gallery) -> set[str]:
+    for sample in one.samples:
+        if sample.split == "test":
+            one.replace(sample.path, texture(200_000 + int(sample.id[1:]), side=60))
+    return set()
+
+
+DATA_FAULTS: dict[str, Callable[[Gallery], set[str]]] = {
+    plant.__name__.replace("_", "-"): plant
+    for plant in (
+        duplicate_id,
+        duplicate_path,
+        missing_file,
+        unlisted_file,
+        unknown_label,
+        label_map,
+        class_too_small,
+        train_test_overlap,
+        unreadable_image,
+        blank_image,
+        odd_size,
+        exact_duplicate,
+        near_duplicate,
+        train_test_duplicate,
+        conflicting_labels,
+        metadata_shortcut,
+        train_test_drift,
+    )
+}
+
+
+# --- faults in the folds: each returns evidence with faulty folds, and the rows that must be named ------------------
+
+
+def dealt(evidence: Evidence) -> dict[str, int]:
+    """A sound deal of a clean gallery's rows to three folds."""
+    return {sample: n // 3 % 3 for n, sample in enumerate(evidence.manifest.train["id"])}
+
+
+def with_folds(evidence: Evidence, fold_of: dict[str, int]) -> Evidence:
+    return replace(evidence, folds=folds_of(evidence, fold_of))
+
+
+def fold_coverage(one: Gallery) -> tuple[Evidence, set[str]]:
+    evidence = one.evidence()
+    fold_of = dealt(evidence)
+    del fold_of["a3"]
+    return with_folds(evidence, fold_of), {"a3"}
+
+
+def group_across_folds(one: Gallery) -> tuple[Evidence, set[str]]:
+    one.change("a0", group="sitting-1")
+    one.change("a3", group="sitting-1")
+    evidence = one.evidence()
+    return with_folds(evidence, dealt(evidence)), {"a0"}
+
+
+def copy_across_folds(one: Gallery) -> tuple[Evidence, set[str]]:
+    rows = near_duplicate(one)
+    evidence = one.evidence()
+    return with_folds(evidence, dealt(evidence)), rows
+
+
+def stratification(one: Gallery) -> tuple[Evidence, set[str]]:
+    evidence = one.evidence()
+    by_class = {sample: CLASSES.index(label) for sample, label in evidence.manifest.train[["id", "label"]].to_numpy()}
+    return with_folds(evidence, by_class), set(CLASSES)
+
+
+def test_id_in_folds(one: Gallery) -> tuple[Evidence, set[str]]:
+    evidence = one.evidence()
+    return with_folds(evidence, {**dealt(evidence), "t3": 0}), {"t3"}
+
+
+test_id_in_folds.__test__ = False  # type: ignore[attr-defined]
+
+
+def stale_folds(one: Gallery) -> tuple[Evidence, set[str]]:
+    folds = make_folds(one.evidence().manifest, 3)
+    one.add("train/a99.png", texture(99), "cat")
+    return replace(one.evidence(), folds=folds), {"a99"}
+
+
+FOLD_FAULTS: dict[str, Callable[[Gallery], tuple[Evidence, set[str]]]] = {
+    plant.__name__.replace("_", "-"): plant
+    for plant in (fold_coverage, group_across_folds, copy_across_folds, stratification, test_id_in_folds, stale_folds)
+}
+
+
+# --- faults that show only with a recipe or after a run: what a fault says, and what clean values say ----------------
+
+LABELS = LabelMap(CLASSES)
+EVEN = np.full(3, 1 / 3)
+IDS = tuple(f"t{n}" for n in range(60))
+
+
+def answers(classes: np.ndarray) -> Predictions:
+    """Confident predictions of these class numbers."""
+    return Predictions(IDS, LABELS, np.eye(3)[classes] * 0.88 + 0.04, "")
+
+
+def leaking_weights(folder: Path, leak: bool) -> list[Finding]:
+    evidence = clean_gallery(folder / "raw").evidence()
+    table = evidence.manifest.train
+    fitted = list(table["content"][:2]) if leak else ["f" * 32]
+    (folder / FITTED).write_text("\n".join(fitted) + "\n")
+    return weights_leak(str(folder / "model.safetensors"), evidence.manifest, make_folds(evidence.manifest, 3))
+
+
+def overridden(folder: Path, leak: bool) -> list[Finding]:
+    (folder / "w.json").write_text(json.dumps({"mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]}))
+    mean = [0.485, 0.456, 0.406] if leak else [0.5, 0.5, 0.5]
+    part = ModelPart(name="test_resnet", weights=str(folder / "w.safetensors"), mean=mean, std=[0.25, 0.25, 0.25])
+    return preprocessing_override(overrides(part, "probe"))
+
+
+def control_rows(folder: Path, leak: bool) -> list[Finding]:
+    rows = [ControlRow(f"c{n}", f"c{n}", f"a{n}", EVEN) for n in range(4)]
+    back = {row.id: row.probs + (np.array([0.3, -0.3, 0.0]) if leak and row.sample == "a2" else 0) for row in rows}
+    difference, sample = worst_difference(rows, back)
+    if difference <= TOLERANCE["fp32"]:
+        return []
+    refused = refuse(folder / "fold-0", difference, sample)
+    assert (type(refused), refused.exit_code) == (CheckFailed, 1)
+    return [Finding("control-rows", "error", 1, str(refused), (sample,))]
+
+
+RUN_FAULTS: dict[str, tuple[Callable[[Path, bool], list[Finding]], set[str]]] = {
+    "weights-leak": (leaking_weights, {"a0", "a1"}),
+    "preprocessing-override": (overridden, set()),
+    "control-rows": (control_rows, {"a2"}),
+    "collapsed-predictions": (
+        lambda _, fault: collapsed_predictions(answers(np.zeros(60, int) if fault else np.arange(60) % 3), EVEN),
+        set(IDS[:5]),
+    ),
+    "too-good": (lambda _, fault: too_good(0.999 if fault else 0.93, METRICS["accuracy"], 1000, None), set()),
+    "prior-shift": (lambda _, fault: prior_shift(answers(np.arange(60) % (2 if fault else 3)), EVEN), set()),
+}
+
+
+# --- the tests ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def gallery(tmp_path: Path) -> Gallery:
+    return clean_gallery(tmp_path / "raw")
+
+
+@pytest.fixture(scope="module")
+def clean(tmp_path_factory: pytest.TempPathFactory) -> Evidence:
+    """Clean evidence with folds of our own."""
+    evidence = clean_gallery(tmp_path_factory.mktemp("clean") / "raw").evidence()
+    return replace(evidence, folds=make_folds(evidence.manifest, 3))
+
+
+def test_the_catalogue_is_complete() -> None:
+    assert set(SEVERITY) == {*DATA_CHECKS, *FOLD_CHECKS, *RUN_CHECKS}
+    assert len(SEVERITY) == sum(len(family) for family in CATALOGUE.values()) == 30
+
+
+def test_every_check_has_a_planted_fault_and_a_clean_test() -> None:
+    assert {*DATA_FAULTS, "template-mismatch"} == set(DATA_CHECKS)
+    assert set(FOLD_FAULTS) == set(FOLD_CHECKS)
+    assert set(RUN_FAULTS) == set(RUN_CHECKS)
+
+
+def test_every_check_says_what_it_does() -> None:
+    for name, check in {**DATA_CHECKS, **FOLD_CHECKS}.items():
+        assert check.__doc__, name
+        assert len(check.__doc__) > 40, name
+
+
+def judged(found: list[Finding], name: str, rows: set[str]) -> None:
+    """The check spoke once, gravely enough, of these rows, with a remedy; an error stops a run with exit code 1."""
+    spoken = [f for f in found if f.check == name]
+    assert [f.severity for f in spoken] == [SEVERITY[name]], found
+    assert rows <= {*spoken[0].examples, *(path for kin in spoken[0].groups or () for path in kin)}
+    assert spoken[0].count >= max(1, len(rows) if name not in ("duplicate-id", "group-across-folds") else 1)
+    assert spoken[0].message
+    if SEVERITY[name] == "error":
+        with pytest.raises(CheckFailed) as stop:
+            require_pass(spoken, "gallery")
+        assert stop.value.exit_code == 1
+        assert name in stop.value.value
+    else:
+        require_pass(spoken, "gallery")
+
+
+@pytest.mark.parametrize("name", DATA_FAULTS)
+def test_a_fault_in_the_data_is_found(gallery: Gallery, name: str) -> None:
+    rows = DATA_FAULTS[name](gallery)
+    judged(judge_data(gallery.evidence()), name, rows)
+
+
+@pytest.mark.parametrize(
+    ("asked", "rows"),
+    [(("t0", "t1"), {"t2"}), (("t9", *(f"t{n}" for n in range(24)), "t9"), {"t9"}), ((*(f"t{n}" for n in range(24)), "t77"), {"t77"})],
+    ids=["a test row too many", "an id twice", "a test row too few"],
+)
+def test_a_template_that_asks_otherwise_is_found(gallery: Gallery, asked: tuple[str, ...], rows: set[str]) -> None:
+    table = Table("sample.csv", ("id", "label"), tuple((sample, "") for sample in asked))
+    found = DATA_CHECKS["template-mismatch"](gallery.evidence(template=from_table(table, "id", "label", "label")))
+    judged(found, "template-mismatch", rows)
+
+
+@pytest.mark.parametrize("name", FOLD_FAULTS)
+def test_a_fault_in_the_folds_is_found(gallery: Gallery, name: str) -> None:
+    evidence, rows = FOLD_FAULTS[name](gallery)
+    judged(judge_folds(evidence), name, rows)
+
+
+@pytest.mark.parametrize("name", RUN_FAULTS)
+def test_a_fault_of_a_run_is_found(tmp_path: Path, name: str) -> None:
+    judge, rows = RUN_FAULTS[name]
+    found = judge(tmp_path, True)
+    assert [f.check for f in found] == [name]
+    assert found[0].severity == SEVERITY[name]
+    assert rows <= set(found[0].examples)
+
+
+@pytest.mark.parametrize("name", [*DATA_CHECKS, *FOLD_CHECKS])
+def test_clean_data_is_passed_in_silence(clean: Evidence, name: str) -> None:
+    assert {**DATA_CHECKS, **FOLD_CHECKS}[name](clean) == []
+
+
+@pytest.mark.parametrize("name", RUN_CHECKS)
+def test_a_clean_run_is_passed_in_silence(tmp_path: Path, name: str) -> None:
+    judge, _ = RUN_FAULTS[name]
+    assert judge(tmp_path, False) == []

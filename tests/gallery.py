@@ -1,0 +1,104 @@
+"""Pictures in a raw folder, the rows that name them, and the evidence that checks judge."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+import cv2
+import numpy as np
+
+from comp.checks.evidence import Evidence
+from comp.competition import Competition
+from comp.facts import CompetitionFacts, Layout
+from comp.folds import Folds
+from comp.images.tree import RawTree
+from comp.labels import LabelMap
+from comp.manifest import Manifest, Sample
+from comp.survey import look
+from comp.template import Template, made_template
+from comp.workspace import Workspace
+
+CLASSES = ("cat", "dog", "owl")
+FACTS = CompetitionFacts(slug="gallery", title="Drawn for the tests", layout=Layout(train="train/*", test="test/*"))
+
+
+def texture(seed: int, side: int = 48) -> np.ndarray:
+    """A picture uint8 (side, side, 3) of smooth noise; no two seeds look alike."""
+    coarse = np.random.default_rng(seed).integers(0, 255, (10, 10, 3)).astype(np.uint8)
+    return cv2.resize(coarse, (side, side), interpolation=cv2.INTER_CUBIC)
+
+
+def save(path: Path, pixels: np.ndarray, quality: int | None = None) -> None:
+    """Writes a picture; the suffix says the format, ``quality`` is a JPEG's."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    options = [] if quality is None else [cv2.IMWRITE_JPEG_QUALITY, quality]
+    assert cv2.imwrite(str(path), pixels, options)
+
+
+def folds_of(evidence: Evidence, fold_of: Mapping[str, int]) -> Folds:
+    """Folds that were dealt by hand for exactly these rows."""
+    used = np.array(list(fold_of.values()), dtype=np.int64)
+    return Folds(tuple(fold_of), used, int(used.max()) + 1, -1, evidence.manifest.fingerprint("train"))
+
+
+@dataclass
+class Gallery:
+    """A raw folder and its rows; ids are the file names' stems unless told."""
+
+    raw: Path
+    samples: list[Sample] = field(default_factory=list)
+    facts: CompetitionFacts = FACTS
+
+    def add(
+        self,
+        path: str,
+        pixels: np.ndarray | bytes,
+        label: str = "",
+        *,
+        quality: int | None = None,
+        id: str = "",  # a row's id, as in Sample
+        group: str = "",
+        parent: str = "",
+    ) -> str:
+        """Writes a picture and its row, a test row where it lies in test/; returns the path."""
+        if isinstance(pixels, bytes):
+            (self.raw / path).parent.mkdir(parents=True, exist_ok=True)
+            (self.raw / path).write_bytes(pixels)
+        else:
+            save(self.raw / path, pixels, quality)
+        split = "test" if path.startswith("test/") else "train"
+        self.samples.append(Sample(id or PurePosixPath(path).stem, path, split, label, group, parent))
+        return path
+
+    def replace(self, path: str, pixels: np.ndarray | bytes, quality: int | None = None) -> str:
+        """Puts another picture into a row's file."""
+        (self.raw / path).unlink(missing_ok=True)
+        if isinstance(pixels, bytes):
+            (self.raw / path).write_bytes(pixels)
+        else:
+            save(self.raw / path, pixels, quality)
+        return path
+
+    def change(self, sample: str, **columns: str) -> None:
+        """Changes columns of the row of that id."""
+        self.samples = [s._replace(**columns) if s.id == sample else s for s in self.samples]
+
+    def evidence(self, k: int = 3, template: Template | None = None, classes: tuple[str, ...] = CLASSES) -> Evidence:
+        """What the checks see: every image looked at, kin grouped, no folds yet."""
+        manifest = Manifest.from_samples(self.samples)
+        competition = Competition(self.raw, self.facts)
+        template = template or made_template(list(manifest.test["id"]), "id", "label", "label")
+        workspace = Workspace(self.raw.parent)
+        return look(competition, workspace, self.raw, manifest, LabelMap(classes), template, RawTree(self.raw), k)
+
+
+def clean_gallery(raw: Path, per_class: int = 16, tests: int = 24, side: int = 48) -> Gallery:
+    """A gallery that no check has anything to say about: a0 … labelled in turn, t0 … to predict, as PNG."""
+    one = Gallery(raw)
+    for number in range(per_class * len(CLASSES)):
+        one.add(f"train/a{number}.png", texture(number, side), CLASSES[number % len(CLASSES)])
+    for number in range(tests):
+        one.add(f"test/t{number}.png", texture(100_000 + number, side))
+    return one
