@@ -10,7 +10,7 @@ from typing import Any
 from comp import runs
 from comp.checks.run_family import expected_score
 from comp.competition import Competition
-from comp.errors import InputError
+from comp.errors import InputError, Refusal
 from comp.quick import QUICK_OVERRIDES
 from comp.recipe import Recipe, load
 from comp.workspace import Workspace
@@ -82,6 +82,12 @@ def order_of(one: runs.Run, place: Workspace, competition: Competition, data: st
             f"{one.id} is of {one.slug}",
             f"comp run {one.slug} --resume {one.id}",
         )
+    recipe = load(one.folder / "recipe.toml")
+    if runs.recipe_sha256(recipe) != one.started.get("recipe_sha256"):
+        value = f"{one.folder / 'recipe.toml'} is no longer what the run began with"
+        raise Refusal(
+            "a resumed run keeps its own recipe", value, "restore it, or start a new run with --recipe"
+        )
     raw = Path(data).expanduser().absolute() if data else Path(str(one.started["raw"]))
     quick = "quick" in one.marks
     expected = one.started.get("expected")
@@ -89,7 +95,7 @@ def order_of(one: runs.Run, place: Workspace, competition: Competition, data: st
         place,
         competition,
         raw,
-        load(one.folder / "recipe.toml"),
+        recipe,
         one.folder / "folds.csv",
         quick,
         expected,

@@ -107,6 +107,7 @@ class Recipe(Part):
     deterministic: bool = Field(False, description="the same bits twice on CUDA too, slower")
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     threads: int | None = Field(None, ge=1, description="of the CPU; all cores by default")
+    save_minutes: float = Field(5.0, ge=0, description="between saves within an epoch; each epoch saves too")
     tta: list[str] = Field(
         default_factory=lambda: ["identity", "hflip"], description="views, averaged after softmax"
     )

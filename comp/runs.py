@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import secrets
@@ -107,6 +108,7 @@ def facts(
         "metric": competition.metric,
         "marks": marks,
         "expected": expected,
+        "recipe_sha256": recipe_sha256(recipe),
         "train_sha256": evidence.manifest.fingerprint("train"),
         "test_sha256": evidence.manifest.fingerprint("test"),
         "versions": {
@@ -116,6 +118,11 @@ def facts(
         },
         "machine": f"{platform.system()} {platform.machine()}",
     }
+
+
+def recipe_sha256(recipe: Recipe) -> str:
+    """SHA-256 of a resolved recipe, whatever its comments and layout."""
+    return hashlib.sha256(recipe.to_toml().encode()).hexdigest()
 
 
 def finish(one: Run, result: dict[str, Any]) -> None:

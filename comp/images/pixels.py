@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from comp.images.decode import load_pixels
 from comp.images.fit import Preprocess, fit
 from comp.images.source import ImageSource
+from comp.names import is_array_row
 
 Pixels = NDArray[np.uint8]
 DEFAULT_BUDGET = 2 << 30
@@ -46,7 +47,10 @@ class FittedPixels:
         kept = self._kept.get(row)
         if kept is not None:
             return kept
-        pixels = fit(load_pixels(self.source, self.paths[row]), self.preprocess, self.room)
+        loaded = load_pixels(self.source, self.paths[row])
+        pixels = fit(loaded, self.preprocess, self.room)
+        if pixels is loaded and is_array_row(self.paths[row]):  # it lies in memory as it is: no second copy
+            return pixels
         with self._lock:
             if self._left >= pixels.nbytes and row not in self._kept:
                 self._kept[row] = np.ascontiguousarray(pixels)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,24 +17,11 @@ from comp.errors import TrainingFailed
 from comp.images.pixels import FittedPixels
 from comp.inference.forward import probabilities
 from comp.training.batches import batches, loaders
-from comp.training.device import accelerator as make_accelerator
 from comp.training.fold import Part, Plan
 from comp.training.model import Net, build, freeze_batchnorm, init_head, load_into, normalise
-from comp.training.schedule import criterion, make_optimizer, make_schedule
 from comp.training.seeds import derive
+from comp.training.state import Epoch, State
 from comp.training.transforms import TrainTransform
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """A line of history: mean training loss, held-out loss and metric (identity view), training images/s."""
-
-    epoch: int
-    loss: float
-    valid_loss: float
-    valid_metric: float
-    lr: float
-    images_per_second: float
 
 
 def new_net(plan: Plan, k: int) -> Net:
@@ -47,8 +34,13 @@ def new_net(plan: Plan, k: int) -> Net:
     return net
 
 
-def train(plan: Plan, k: int, part: Part, ended: Callable[[Epoch], None]) -> tuple[Net, list[Epoch]]:
+def train(
+    plan: Plan, k: int, part: Part, folder: Path, ended: Callable[[Epoch], None]
+) -> tuple[Net, list[Epoch]]:
     """Trains fold k and returns its network and history.
+
+    The state is kept in ``folder`` after every epoch and every ``save_minutes``; where one is found, training
+    goes on there, and ends with the same bits as if it had never stopped.
 
     Raises
     ------
@@ -56,62 +48,73 @@ def train(plan: Plan, k: int, part: Part, ended: Callable[[Epoch], None]) -> tup
         If the loss stops being a number; names the epoch.
     """
     recipe = plan.recipe
-    accelerator = make_accelerator(recipe)
-    net = new_net(plan, k)
-    if recipe.channels_last:
-        net = net.to(memory_format=torch.channels_last)
-    optimizer = make_optimizer(net, recipe)
-    steps = recipe.epochs * _steps_per_epoch(len(part.fitted), recipe.batch)
-    schedule = make_schedule(optimizer, recipe.schedule, steps)
-    net, optimizer = accelerator.prepare(net, optimizer)
-    loss_of = criterion(recipe.regularize.label_smoothing)
+    steps = _steps_per_epoch(len(part.fitted), recipe.batch)
+    state = State.begin(new_net(plan, k), recipe, recipe.epochs * steps)
+    if state.restore(folder):
+        console.say(f"  fold {k}: goes on at epoch {state.epoch + 1}, batch {state.batch + 1}")
     pixels = FittedPixels(plan.source, list(part.table["path"]), plan.preprocess)
     transform = TrainTransform(recipe.transform, plan.preprocess)
-    history: list[Epoch] = []
 
-    with loaders(recipe.threads or 1) as pool, console.task(f"fold {k}", steps * recipe.batch) as bar:
-        for epoch in range(recipe.epochs):
-            order = np.random.default_rng(derive(recipe.seed, "order", k, epoch)).permutation(part.fitted)
-            torch.manual_seed(derive(recipe.seed, "epoch", k, epoch))  # dropout, stochastic depth
-            load = _varied(pixels, transform, recipe.seed, k, epoch)
-            net.train()
+    with (
+        loaders(recipe.threads or 1) as pool,
+        console.task(f"fold {k}", recipe.epochs * steps * recipe.batch) as bar,
+    ):
+        bar.advance((state.epoch * steps + state.batch) * recipe.batch)
+        while state.epoch < recipe.epochs:
+            load = _varied(pixels, transform, recipe.seed, k, state.epoch)
+            order = _order(plan, k, part, state.epoch)[state.batch * recipe.batch :]
+            if state.batch == 0:
+                torch.manual_seed(derive(recipe.seed, "epoch", k, state.epoch))  # dropout, stochastic depth
+            state.net.train()
             if recipe.model.freeze_bn:
-                freeze_batchnorm(net)
-            started, total, seen = time.perf_counter(), torch.zeros((), device=accelerator.device), 0
-            lr = max(group["lr"] for group in optimizer.param_groups)
+                freeze_batchnorm(state.net)
+            started, lr, before, speed = time.perf_counter(), state.lr, state.seen, 0.0
 
             for rows, images in batches(
                 pool, order, recipe.batch, plan.preprocess.size, load, drop_last=True
             ):
-                x = normalise(
-                    images.to(accelerator.device, non_blocking=True), plan.preprocess
-                )  # (B, 3, S, S)
-                y = torch.from_numpy(part.targets[rows]).to(accelerator.device)  # (B,)
-                with accelerator.autocast():
-                    loss: Tensor = loss_of(net(x), y)
-                accelerator.backward(loss)
-                if recipe.optimizer.clip is not None:
-                    accelerator.clip_grad_norm_(net.parameters(), recipe.optimizer.clip)
-                optimizer.step()
-                schedule.step()
-                optimizer.zero_grad(set_to_none=True)
-                total += loss.detach() * len(rows)
-                seen += len(rows)
-                bar.advance(
-                    len(rows),
-                    f"epoch {epoch + 1}/{recipe.epochs}  {seen / (time.perf_counter() - started):.0f} images/s",
-                )
+                _step(state, plan, images, torch.from_numpy(part.targets[rows]))
+                speed = (state.seen - before) / (time.perf_counter() - started)
+                bar.advance(len(rows), f"epoch {state.epoch + 1}/{recipe.epochs}  {speed:.0f} images/s")
+                if state.minutes_since_save() > recipe.save_minutes:
+                    state.save(folder)
 
-            speed = seen / (time.perf_counter() - started)
-            mean_loss = float(total) / seen
-            if not np.isfinite(mean_loss):
-                raise _diverged(k, epoch, lr)
-            valid_loss, valid_metric = _evaluate(plan, net, pool, pixels, part, accelerator)
-            history.append(Epoch(epoch + 1, mean_loss, valid_loss, valid_metric, lr, speed))
-            ended(history[-1])
+            loss = float(state.loss_sum) / state.seen
+            if not np.isfinite(loss):
+                raise _diverged(k, state.epoch, lr)
+            valid = _evaluate(plan, state.net, pool, pixels, part, state.device)
+            state.history.append(Epoch(state.epoch + 1, loss, *valid, lr, speed))
+            ended(state.history[-1])
+            state.next_epoch()
+            state.save(folder)
 
-    trained: Net = accelerator.unwrap_model(net)
-    return trained.eval(), history
+    trained: Net = state.accelerator.unwrap_model(state.net)
+    return trained.eval(), state.history
+
+
+def _step(state: State, plan: Plan, images: Tensor, targets: Tensor) -> None:
+    """One step on a batch: images uint8 (B, S, S, 3), targets int64 (B,)."""
+    recipe = plan.recipe
+    x = normalise(images.to(state.device, non_blocking=True), plan.preprocess)  # (B, 3, S, S)
+    y = targets.to(state.device)  # (B,)
+    with state.accelerator.autocast():
+        loss: Tensor = torch.nn.functional.cross_entropy(
+            state.net(x), y, label_smoothing=recipe.regularize.label_smoothing
+        )
+    state.accelerator.backward(loss)
+    if recipe.optimizer.clip is not None:
+        state.accelerator.clip_grad_norm_(state.net.parameters(), recipe.optimizer.clip)
+    state.optimizer.step()
+    state.schedule.step()
+    state.optimizer.zero_grad(set_to_none=True)
+    state.loss_sum += loss.detach() * len(y)
+    state.seen += len(y)
+    state.batch += 1
+
+
+def _order(plan: Plan, k: int, part: Part, epoch: int) -> NDArray[np.int64]:
+    """The fitted rows in the order of this epoch."""
+    return np.random.default_rng(derive(plan.recipe.seed, "order", k, epoch)).permutation(part.fitted)
 
 
 def _steps_per_epoch(rows: int, batch: int) -> int:
@@ -128,13 +131,11 @@ def _varied(
 
 
 def _evaluate(
-    plan: Plan, net: Any, pool: Any, pixels: FittedPixels, part: Part, accelerator: Any
+    plan: Plan, net: Any, pool: Any, pixels: FittedPixels, part: Part, device: Any
 ) -> tuple[float, float]:
     """Loss and metric of the identity view on the held-out rows."""
     net.eval()
-    probs = probabilities(net, pool, pixels, part.held_out, ["identity"], plan.recipe, accelerator.device)[
-        "identity"
-    ]
+    probs = probabilities(net, pool, pixels, part.held_out, ["identity"], plan.recipe, device)["identity"]
     targets = part.targets[part.held_out]
     picked = np.clip(probs[np.arange(len(targets)), targets], 1e-12, 1.0)
     return float(-np.log(picked).mean()), plan.metric(targets, probs)

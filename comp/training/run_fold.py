@@ -21,9 +21,11 @@ from comp.training.batches import loaders
 from comp.training.checkpoint import save_checkpoint
 from comp.training.device import accelerator as make_accelerator
 from comp.training.fold import FoldResult, Part, Plan, rows_of_fold
-from comp.training.loop import Epoch, new_net, train
+from comp.training.loop import new_net, train
 from comp.training.model import Net
 from comp.training.probe import FrozenFeatures, solve_head
+from comp.training.state import FILE as STATE
+from comp.training.state import Epoch
 from comp.workspace import make_folder, read_json, write_json, write_text
 
 
@@ -43,7 +45,7 @@ def run_fold(plan: Plan, k: int, features: FrozenFeatures | None = None) -> Fold
         by_view = _apply_head(net, features, plan.recipe.tta, list(part.table["id"].iloc[part.held_out]))
         speed = 0.0
     else:
-        net, history = train(plan, k, part, lambda epoch: _told(plan, k, epoch))
+        net, history = train(plan, k, part, folder, lambda epoch: _told(plan, k, epoch))
         write_text(folder / "history.csv", _history(history))
         speed = float(np.mean([epoch.images_per_second for epoch in history]))
         by_view = _predict_held_out(plan, net, part)
@@ -95,6 +97,7 @@ def _finish(
     result = FoldResult(k, score, identity, len(ids), seconds, speed, oof)
     facts = {"fold": k, "score": score, "identity_score": identity, "rows": len(ids), "seconds": seconds}
     write_json(folder / "result.json", {**facts, "images_per_second": speed})
+    (folder / STATE).unlink(missing_ok=True)  # the fold is finished: nothing is left to go on from
     return result
 
 

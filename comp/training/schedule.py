@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
@@ -59,8 +58,3 @@ def rate(part: SchedulePart, step: int, steps: int) -> float:
     along = min(1.0, (step - rise) / max(1.0, steps - rise))
     low = 1e-5 if part.name == "onecycle" else 0.0
     return low + (1 - low) * (1 + math.cos(math.pi * along)) / 2
-
-
-def criterion(label_smoothing: float) -> nn.Module:
-    """Cross entropy of logits (B, C) against class indices (B,)."""
-    return nn.CrossEntropyLoss(label_smoothing=label_smoothing)

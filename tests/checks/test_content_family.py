@@ -85,7 +85,7 @@ def test_few_pictures_have_no_usual_size(tmp_path: Path) -> None:
 
 def test_a_set_of_all_sizes_has_no_odd_one(gallery: Gallery) -> None:
     for number in range(48):
-        gallery.replace(f"train/a{number}.png", cv2.resize(texture(number), (30 + 3 * number, 160 - 2 * number)))
+        gallery.replace(f"train/a{number}.png", cv2.resize(texture(number), (40 + 3 * number, 160 - 2 * number)))
     assert odd_size(gallery.evidence()) == []
 
 

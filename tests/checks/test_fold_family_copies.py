@@ -1,0 +1,132 @@
+"""Copies across folds, stale folds, uneven classes: where the checks of folds speak and where not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from gallery import Gallery, clean_gallery, folds_of, texture
+
+from comp.checks.evidence import Evidence
+from comp.checks.fold_family import copy_across_folds, fold_coverage, stale_folds, stratification, test_id_in_folds
+from comp.checks.gate import judge_folds
+from comp.folds import Folds, make_folds
+
+unfold = test_id_in_folds  # so that pytest does not take the check for a test
+del test_id_in_folds
+
+
+@pytest.fixture
+def gallery(tmp_path: Path) -> Gallery:
+    return clean_gallery(tmp_path / "raw")
+
+
+def dealt(evidence: Evidence, **other: int) -> Evidence:
+    """Evidence with a sound deal to three folds, but for the rows named."""
+    fold_of = {sample: n // 3 % 3 for n, sample in enumerate(evidence.manifest.train["id"])}
+    return replace(evidence, folds=folds_of(evidence, {**fold_of, **other}))
+
+
+@pytest.mark.parametrize("version", ["exact", "mirrored", "one file"])
+def test_copies_apart_are_an_error_and_together_are_none(gallery: Gallery, version: str) -> None:
+    if version == "one file":
+        gallery.change("a3", path="train/a0.png")
+    else:
+        gallery.replace("train/a3.png", texture(0) if version == "exact" else texture(0)[:, ::-1])
+    evidence = gallery.evidence()
+    (found,) = copy_across_folds(dealt(evidence))  # a0 lies in fold 0, a3 in fold 1
+    assert (found.severity, found.count) == ("error", 1 if version == "one file" else 2)
+    assert "train/a0.png" in found.examples
+    assert copy_across_folds(dealt(evidence, a3=0)) == []
+
+
+def test_a_copy_that_only_trains_validates_nothing_but_its_original(gallery: Gallery) -> None:
+    gallery.replace("train/a3.png", texture(0))
+    assert copy_across_folds(dealt(gallery.evidence(), a3=-1)) == []
+
+
+def test_our_own_folds_keep_copies_together(gallery: Gallery) -> None:
+    for number in range(9):
+        gallery.replace(f"train/a{number + 12}.png", texture(number)[:, ::-1])
+    gallery.change("a30", path="train/a27.png")
+    evidence = gallery.evidence()
+    evidence = replace(evidence, folds=make_folds(evidence.manifest, 3))
+    assert judge_folds(evidence) == []
+    assert evidence.folds is not None
+    fold = dict(zip(evidence.folds.ids, evidence.folds.fold, strict=True))
+    assert all(fold[f"a{n}"] == fold[f"a{n + 12}"] for n in range(9))
+    assert fold["a30"] == fold["a27"]
+
+
+@pytest.mark.parametrize("change", ["content", "label", "row", "group", "parent"])
+def test_folds_are_stale_once_anything_of_their_rows_changed(gallery: Gallery, change: str) -> None:
+    before = make_folds(gallery.evidence().manifest, 3)
+    if change == "content":
+        gallery.replace("train/a3.png", texture(999))
+    elif change == "label":
+        gallery.change("a3", label="dog")
+    elif change == "row":
+        gallery.add("train/a99.png", texture(99), "cat")
+    elif change == "group":
+        gallery.change("a3", group="g")
+        gallery.change("a6", group="g")
+    else:
+        gallery.change("a3", parent="a6")
+    (found,) = stale_folds(replace(gallery.evidence(), folds=before))
+    assert found.severity == "error"
+    assert "folds/gallery" in found.remedy
+    if change == "row":
+        assert found.examples == ("a99",)
+
+
+@pytest.mark.parametrize("change", ["nothing", "order", "a test picture", "a test row", "kin that only train", "touched"])
+def test_folds_are_not_stale_for_what_they_do_not_depend_on(gallery: Gallery, change: str) -> None:
+    before = make_folds(gallery.evidence().manifest, 3)
+    first = gallery.evidence().manifest.fingerprint("test")
+    if change == "order":
+        gallery.samples.reverse()
+    elif change == "a test picture":
+        gallery.replace("test/t3.png", texture(999))
+    elif change == "a test row":
+        gallery.add("test/t99.png", texture(999))
+    elif change == "kin that only train":
+        gallery.add("train/x.png", texture(3)[:, ::-1], "cat")
+        gallery.change("x", split="extra")
+    elif change == "touched":
+        (gallery.raw / "train" / "a3.png").touch()
+    evidence = gallery.evidence()
+    assert stale_folds(replace(evidence, folds=before)) == []
+    assert (evidence.manifest.fingerprint("test") != first) == change.startswith("a test")
+
+
+def test_a_fold_without_rows_and_rows_without_folds_are_told_apart(gallery: Gallery) -> None:
+    evidence = gallery.evidence()
+    sound = dealt(evidence).folds
+    assert sound is not None
+    (empty,) = fold_coverage(replace(evidence, folds=replace(sound, k=5)))
+    assert (empty.count, empty.examples) == (2, ("fold 3", "fold 4"))
+    short = Folds(sound.ids[2:], sound.fold[2:], 3, -1, sound.fingerprint)
+    (without,) = fold_coverage(replace(evidence, folds=short))
+    assert (without.count, without.examples) == (2, ("a0", "a1"))
+
+
+def test_test_rows_with_a_fold_are_counted(gallery: Gallery) -> None:
+    evidence = gallery.evidence()
+    (found,) = unfold(dealt(evidence, t3=0, t4=1))
+    assert (found.severity, found.count, found.examples) == ("error", 2, ("t3", "t4"))
+
+
+def test_classes_may_differ_a_little_between_folds(gallery: Gallery) -> None:
+    evidence = gallery.evidence()
+    assert stratification(dealt(evidence, a3=0, a6=0)) == []
+    every_cat = {sample: 0 for sample, label in evidence.manifest.train[["id", "label"]].to_numpy() if label == "cat"}
+    (found,) = stratification(dealt(evidence, **every_cat))
+    assert (found.severity, found.examples) == ("warning", ("cat",))
+
+
+def test_folds_of_different_sizes_are_judged_by_their_share(gallery: Gallery) -> None:
+    """A fold for validation of a fifth of the rows, as people with one split have it."""
+    evidence = gallery.evidence()
+    one_split = {sample: int(n >= 39) for n, sample in enumerate(evidence.manifest.train["id"])}
+    assert stratification(replace(evidence, folds=folds_of(evidence, one_split))) == []

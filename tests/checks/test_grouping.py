@@ -1,0 +1,206 @@
+"""Groups: who is kin of whom, how groups are named, and that folds never tear them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+from gallery import FACTS, Gallery, clean_gallery, texture
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from comp.checks.evidence import Evidence
+from comp.checks.grouping import grouped
+from comp.competition import Competition
+from comp.folds import group_names, make_folds
+from comp.images.fingerprints import Fingerprints, Look, scan
+from comp.images.source import ArraySource
+from comp.labels import LabelMap
+from comp.manifest import Manifest, Sample
+from comp.template import made_template
+
+PICTURES = 5
+
+
+@cache
+def looks() -> dict[str, Look]:
+    """Looks at five pictures and at their mirror images, as ``p#0`` … ``p#9``."""
+    own = [texture(n) for n in range(PICTURES)]
+    pixels = np.stack([*own, *(picture[:, ::-1] for picture in own)])
+    return scan(ArraySource({"p": pixels}), Path("."), [f"p#{n}" for n in range(2 * PICTURES)]).looks
+
+
+def evidence_of(rows: Sequence[Sample], pictures: dict[str, int]) -> Evidence:
+    """Evidence in which each row's path shows one of the pictures."""
+    images = Fingerprints({row.path: looks()[f"p#{pictures[row.path]}"] for row in rows})
+    manifest = Manifest.from_samples(rows)
+    template = made_template([], "id", "label", "label")
+    return Evidence(Competition(Path("."), FACTS), Path("."), manifest, LabelMap(("x",)), template, 2, images)
+
+
+@st.composite
+def tables(draw: st.DrawFn) -> tuple[list[Sample], dict[str, int]]:
+    """Up to ten rows, train and extra and test, with groups, parents (also absent ones), shared files and pictures."""
+    count = draw(st.integers(2, 10))
+    ids = draw(st.permutations([f"r{n}" for n in range(count)]))
+    rows, pictures = [], {}
+    for name in ids:
+        path = draw(st.sampled_from([f"f_{name}.png", f"f_{name}.png", f"f_{ids[0]}.png"]))
+        split = draw(st.sampled_from(["train", "train", "train", "extra", "test"]))
+        group = draw(st.sampled_from(["", "", "g", "h"]))
+        parent = draw(st.sampled_from(["", "", "", "gone", *ids]))
+        kin = ("x", group, parent) if split != "test" else ("", "", "")
+        rows.append(Sample(name, path, split, *kin))
+        pictures.setdefault(path, draw(st.integers(0, 30)) % (2 * PICTURES))
+    return rows, pictures
+
+
+def expected(rows: Sequence[Sample], pictures: dict[str, int]) -> dict[str, frozenset[str]]:
+    """Every labelled row's kin, worked out the slow way: joined until nothing changes."""
+    labelled = [row for row in rows if row.split != "test"]
+    shown_by_test = {pictures[row.path] % PICTURES for row in rows if row.split == "test"}
+    kin = {row.id: frozenset([row.id]) for row in labelled}
+
+    def related(one: Sample, other: Sample) -> bool:
+        same_parent = bool(one.parent) and one.parent == other.parent
+        return (
+            one.path == other.path
+            or pictures[one.path] % PICTURES == pictures[other.path] % PICTURES
+            or (bool(one.group) and one.group == other.group)
+            or one.parent == other.id
+            or other.parent == one.id
+            or same_parent
+        )
+
+    assert shown_by_test is not None
+    changed = True
+    while changed:
+        changed = False
+        for one in labelled:
+            for other in labelled:
+                if kin[one.id] != kin[other.id] and related(one, other):
+                    joined = kin[one.id] | kin[other.id]
+                    kin.update(dict.fromkeys(joined, joined))
+                    changed = True
+    return kin
+
+
+@settings(max_examples=40)
+@given(tables())
+def test_kinship_is_transitive_and_named_after_the_smallest_id(table: tuple[list[Sample], dict[str, int]]) -> None:
+    rows, pictures = table
+    found = grouped(evidence_of(rows, pictures)).table
+    kin = expected(rows, pictures)
+    declared = {row.id: row.group for row in rows}
+    for sample, group in zip(found["id"], found["group"], strict=True):
+        if sample not in kin:
+            assert group == "", "test rows have no kin"
+        elif len(kin[sample]) > 1:
+            assert group == min(kin[sample])
+        else:
+            assert group == declared[sample]
+
+
+@settings(max_examples=30)
+@given(tables(), st.randoms(use_true_random=False))
+def test_groups_do_not_depend_on_the_order_of_rows(table: tuple[list[Sample], dict[str, int]], random: object) -> None:
+    rows, pictures = table
+    before = grouped(evidence_of(rows, pictures)).table
+    shuffled = list(rows)
+    random.shuffle(shuffled)  # type: ignore[attr-defined]
+    after = grouped(evidence_of(shuffled, pictures)).table
+    assert dict(zip(before["id"], before["group"], strict=True)) == dict(zip(after["id"], after["group"], strict=True))
+    assert list(after["id"]) == [row.id for row in shuffled], "the rows keep their own order"
+
+
+@settings(max_examples=40)
+@given(tables())
+def test_folds_never_tear_kin(table: tuple[list[Sample], dict[str, int]]) -> None:
+    rows, pictures = table
+    manifest = grouped(evidence_of(rows, pictures))
+    kin = {k: v & set(manifest.train["id"]) for k, v in expected(rows, pictures).items()}
+    groups = set(group_names(manifest.train)) if len(manifest.train) else set()
+    if len(groups) < 2:
+        return
+    folds = make_folds(manifest, 2)
+    fold = dict(zip(folds.ids, folds.fold.tolist(), strict=True))
+    for family in kin.values():
+        assert len({fold[sample] for sample in family}) <= 1
+
+
+def groups(gallery: Gallery) -> dict[str, str]:
+    """The groups that there are, by id."""
+    table = gallery.evidence().manifest.table
+    return {sample: group for sample, group in zip(table["id"], table["group"], strict=True) if group}
+
+
+@pytest.fixture
+def gallery(tmp_path: Path) -> Gallery:
+    return clean_gallery(tmp_path / "raw", per_class=4, tests=4)
+
+
+UUID = "1a2b3c4d-0000-4000-8000-1234567890ab"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        f"cat_original_a0.png_{UUID}",
+        "a0_aug_3",
+        "copy_2_of_a0",
+        "a0_png.rf.0123456789abcdef0123456789abcdef",
+        "a0 - Copy",
+        "a0_hflip",
+    ],
+)
+def test_a_name_that_says_copy_makes_kin_and_a_parent_whatever_the_picture(gallery: Gallery, name: str) -> None:
+    gallery.add(f"train/{name}.png", texture(777), "cat", id="z")
+    assert groups(gallery) == {"a0": "a0", "z": "a0"}
+    table = gallery.evidence().manifest.table
+    assert dict(zip(table["id"], table["parent"], strict=True))["z"] == "a0"
+
+
+def test_siblings_of_an_absent_parent_are_kin(gallery: Gallery) -> None:
+    for number in range(3):
+        gallery.add(f"train/pic_7_aug_{number}.png", texture(700 + number), "cat", id=f"z{number}")
+    assert groups(gallery) == {"z0": "z0", "z1": "z0", "z2": "z0"}
+    assert set(gallery.evidence().manifest.table["parent"]) == {""}, "no row is the parent"
+
+
+def test_a_stated_parent_is_not_overwritten_by_a_name(gallery: Gallery) -> None:
+    gallery.add("train/a0_aug_1.png", texture(777), "cat", id="z", parent="a1")
+    assert groups(gallery) == dict.fromkeys(("a0", "a1", "z"), "a0")
+    table = gallery.evidence().manifest.table
+    assert dict(zip(table["id"], table["parent"], strict=True))["z"] == "a1"
+
+
+def test_numbered_files_are_not_kin(gallery: Gallery) -> None:
+    for number in range(1, 5):
+        gallery.add(f"train/001_000{number}.png", texture(700 + number), "cat")
+    assert groups(gallery) == {}
+
+
+def test_kin_may_have_different_labels_and_be_extra_rows(gallery: Gallery) -> None:
+    gallery.replace("train/a1.png", texture(0)[:, ::-1])
+    gallery.add("train/x.png", texture(0), "owl")
+    gallery.change("x", split="extra")
+    assert groups(gallery) == dict.fromkeys(("a0", "a1", "x"), "a0")
+
+
+def test_a_test_row_ties_no_train_rows(gallery: Gallery) -> None:
+    gallery.replace("test/t0.png", texture(0))
+    gallery.add("test/a1_aug_1.png", texture(777))
+    assert groups(gallery) == {}
+
+
+def test_contents_are_the_pixels_and_not_the_file(gallery: Gallery) -> None:
+    gallery.replace("train/a3.png", texture(0))
+    gallery.add("train/b.bmp", texture(0), "cat")
+    table = gallery.evidence().manifest.table
+    content = dict(zip(table["id"], table["content"], strict=True))
+    assert content["a0"] == content["a3"] == content["b"]
+    assert len(content["a0"]) == 32
+    assert content["a1"] != content["a0"]

@@ -1,0 +1,266 @@
+"""Fingerprints: one look at every image, and no second one as long as nothing changed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from gallery import save, texture
+from PIL import Image
+
+from comp.images.fingerprints import Fingerprints, Look, load, scan
+from comp.images.source import ArraySource, RawTree
+
+PATHS = [f"{n}.png" for n in range(12)]
+
+
+@pytest.fixture
+def raw(tmp_path: Path) -> Path:
+    folder = tmp_path / "raw"
+    for number, path in enumerate(PATHS):
+        save(folder / path, texture(number))
+    return folder
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> Path:
+    return tmp_path / "fingerprints" / "one.npz"
+
+
+def look_at(raw: Path, kept: Path | None, paths: list[str] = PATHS) -> Fingerprints:
+    return scan(RawTree(raw), raw, paths, kept)
+
+
+def told(found: Fingerprints, stamps: bool = True) -> dict[str, tuple[object, ...]]:
+    """Everything in every look, to be compared."""
+    return {
+        path: (*(look if stamps else look[1:])[:-1], look.perceptual.tobytes()) for path, look in found.looks.items()
+    }
+
+
+class Counting:
+    """A source that remembers what was read."""
+
+    def __init__(self, raw: Path) -> None:
+        self.tree = RawTree(raw)
+        self.read: list[str] = []
+
+    def load(self, path: str) -> bytes:
+        self.read.append(path)
+        return self.tree.load(path)
+
+
+def test_a_look_tells_what_is_in_the_file(raw: Path) -> None:
+    save(raw / "0.png", texture(0, 40)[:30])
+    exif = Image.Exif()
+    exif[271], exif[272] = "Maker", "X100 "
+    Image.fromarray(texture(1)).convert("L").save(raw / "1.jpg", exif=exif)
+    look, grey = (look_at(raw, None, ["0.png", "1.jpg"])[path] for path in ("0.png", "1.jpg"))
+    assert (look.height, look.width, look.kind, look.exif, look.error) == (30, 40, "PNG RGB", "", "")
+    assert look.file_bytes == (raw / "0.png").stat().st_size
+    assert look.mean == pytest.approx(texture(0, 40)[:30].mean(axis=2).mean(), abs=0.5)
+    assert look.perceptual.shape == (1156,)
+    assert (grey.kind, grey.exif) == ("JPEG L", "make=Maker model=X100")
+
+
+def test_the_same_pixels_have_one_hash_and_another_shape_another(raw: Path) -> None:
+    save(raw / "same.bmp", texture(0))
+    flat = np.zeros((10, 20, 3), np.uint8)
+    save(raw / "wide.png", flat)
+    save(raw / "tall.png", flat.transpose(1, 0, 2).copy())
+    found = look_at(raw, None, ["0.png", "same.bmp", "wide.png", "tall.png"])
+    assert found["0.png"].pixel_sha == found["same.bmp"].pixel_sha
+    assert found["0.png"].file_sha != found["same.bmp"].file_sha
+    assert found["wide.png"].pixel_sha != found["tall.png"].pixel_sha
+
+
+def test_unchanged_files_are_not_even_opened_again(raw: Path, kept: Path) -> None:
+    first = look_at(raw, kept)
+    assert first.decoded == len(PATHS)
+    source = Counting(raw)
+    written = kept.stat().st_mtime_ns
+    again = scan(source, raw, PATHS, kept)
+    assert (again.decoded, source.read) == (0, [])
+    assert told(again) == told(first)
+    assert kept.stat().st_mtime_ns == written
+
+
+def test_a_touched_file_is_read_but_not_decoded(raw: Path, kept: Path) -> None:
+    first = look_at(raw, kept)
+    os.utime(raw / "3.png", ns=(1, 1))
+    source = Counting(raw)
+    again = scan(source, raw, PATHS, kept)
+    assert (again.decoded, source.read) == (0, ["3.png"])
+    assert told(again, stamps=False) == told(first, stamps=False)
+    assert scan(source, raw, PATHS, kept).decoded == 0
+    assert source.read == ["3.png"], "its new times are kept"
+
+
+def test_a_changed_file_is_decoded(raw: Path, kept: Path) -> None:
+    first = look_at(raw, kept)
+    before = (raw / "3.png").stat()
+    content = bytearray(99)
+    save(raw / "3.png", texture(99))
+    content = bytearray((raw / "3.png").read_bytes())
+    (raw / "3.png").write_bytes(bytes(content))
+    os.utime(raw / "3.png", ns=(before.st_atime_ns, before.st_mtime_ns))  # times may lie
+    again = look_at(raw, kept)
+    assert again.decoded == 1
+    assert again["3.png"].pixel_sha != first["3.png"].pixel_sha
+    assert again["3.png"].pixel_sha == look_at(raw, None)["3.png"].pixel_sha
+
+
+def test_a_file_of_the_same_size_and_time_but_other_content_is_seen(raw: Path, kept: Path) -> None:
+    save(raw / "flat.bmp", texture(1))
+    paths = ["flat.bmp"]
+    first = look_at(raw, kept, paths)
+    before = (raw / "flat.bmp").stat()
+    save(raw / "flat.bmp", texture(2))
+    os.utime(raw / "flat.bmp", ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert (raw / "flat.bmp").stat().st_size == before.st_size
+    again = look_at(raw, kept, paths)
+    assert again.decoded == 1
+    assert again["flat.bmp"].pixel_sha != first["flat.bmp"].pixel_sha
+
+
+def test_a_moved_file_and_a_new_copy_are_not_decoded(raw: Path, kept: Path) -> None:
+    look_at(raw, kept)
+    (raw / "0.png").rename(raw / "moved.png")
+    shutil.copy(raw / "1.png", raw / "copy.png")
+    again = look_at(raw, kept, ["moved.png", "copy.png", *PATHS[1:]])
+    assert again.decoded == 0
+    assert again["copy.png"].pixel_sha == again["1.png"].pixel_sha
+
+
+@pytest.mark.parametrize("fault", ["cut", "cut short", "empty", "text", "flipped", "another zip", "another version"])
+def test_a_torn_file_of_fingerprints_is_ignored_and_replaced(raw: Path, kept: Path, fault: str) -> None:
+    first = look_at(raw, kept)
+    content = kept.read_bytes()
+    if fault == "another zip":
+        with zipfile.ZipFile(kept, "w") as other:
+            other.writestr("readme.txt", "hello")
+    elif fault == "another version":
+        np.savez(kept, perceptual=np.zeros((0, 1156), np.uint8), meta=np.frombuffer(b'{"version": 0, "looks": []}', np.uint8))
+    else:
+        torn = {
+            "cut": content[:-10],
+            "cut short": content[:1000],
+            "empty": b"",
+            "text": b"not an archive",
+            "flipped": content[:3000] + bytes(b ^ 255 for b in content[3000:3200]) + content[3200:],
+        }
+        kept.write_bytes(torn[fault])
+    assert load(kept) == {}
+    again = look_at(raw, kept)
+    assert again.decoded == len(PATHS)
+    assert told(again) == told(first)
+    assert look_at(raw, kept).decoded == 0
+
+
+@pytest.mark.parametrize("meta", [b"[]", b'{"version": 1}', b'{"version": 1, "looks": [["a"]]}', b'{"version": 1, "looks": 3}', b"\xff"])
+def test_fingerprints_of_another_shape_are_ignored(tmp_path: Path, meta: bytes) -> None:
+    np.savez(tmp_path / "f.npz", perceptual=np.zeros((1, 1156), np.uint8), meta=np.frombuffer(meta, np.uint8))
+    assert load(tmp_path / "f.npz") == {}
+
+
+def test_errors_are_remembered_until_the_file_is_mended(raw: Path, kept: Path) -> None:
+    whole = (raw / "3.png").read_bytes()
+    (raw / "3.png").write_bytes(whole[:-20])
+    (raw / "4.png").write_bytes(b"")
+    first = look_at(raw, kept)
+    assert "3.png" in first["3.png"].error
+    assert "zero bytes" in first["4.png"].error
+    again = look_at(raw, kept)
+    assert again.decoded == 0
+    assert told(again) == told(first)
+    (raw / "3.png").write_bytes(whole)
+    mended = look_at(raw, kept)
+    assert (mended.decoded, mended["3.png"].error) == (1, "")
+
+
+def test_a_missing_file_has_an_error_and_is_looked_for_again(raw: Path, kept: Path) -> None:
+    away = raw.parent / "away.png"
+    (raw / "3.png").rename(away)
+    assert look_at(raw, kept)["3.png"].error
+    away.rename(raw / "3.png")
+    found = look_at(raw, kept)
+    assert (found["3.png"].error, found.decoded) == ("", 1)
+
+
+def test_members_of_an_archive_are_read_but_not_decoded_again(raw: Path, kept: Path, tmp_path: Path) -> None:
+    first = look_at(raw, None)
+    zipped = tmp_path / "zipped"
+    zipped.mkdir()
+    with zipfile.ZipFile(zipped / "train.zip", "w") as archive:
+        for path in PATHS:
+            archive.write(raw / path, f"train/{path}")
+    paths = [f"train/{path}" for path in PATHS]
+    for decoded in (len(PATHS), 0):
+        found = look_at(zipped, kept, paths)
+        assert found.decoded == decoded
+    assert [found[path].pixel_sha for path in paths] == [first[path].pixel_sha for path in PATHS]
+
+
+def test_rows_of_an_array_are_looked_at_once(kept: Path, tmp_path: Path) -> None:
+    pixels = np.stack([texture(n, 16) for n in range(8)])
+    paths = [f"train#{n}" for n in range(8)]
+    first = scan(ArraySource({"train": pixels}), tmp_path, paths, kept)
+    again = scan(ArraySource({"train": pixels}), tmp_path, paths, kept)
+    assert (first.decoded, again.decoded) == (8, 0)
+    assert first["train#3"].kind == "array"
+    assert (first["train#3"].height, first["train#3"].file_bytes) == (16, 16 * 16 * 3)
+    pixels[3] = texture(99, 16)
+    changed = scan(ArraySource({"train": pixels}), tmp_path, paths, kept)
+    assert changed.decoded == 1
+    assert changed["train#3"].pixel_sha != first["train#3"].pixel_sha
+
+
+def test_what_is_seen_does_not_depend_on_order_or_on_timing(raw: Path, tmp_path: Path) -> None:
+    shutil.copy(raw / "1.png", raw / "copy.png")  # equal files, seen by several threads at once
+    paths = [*PATHS, "copy.png"]
+    kept = [tmp_path / f"{n}.npz" for n in range(4)]
+    first = look_at(raw, kept[0], paths)
+    assert list(first.looks) == paths
+    for one in kept[1:]:
+        assert told(look_at(raw, one, paths)) == told(first)
+        assert one.read_bytes() == kept[0].read_bytes()
+    backwards = look_at(raw, None, paths[::-1])
+    assert told(backwards) == told(first)
+    assert first.decoded == backwards.decoded == len(paths)
+
+
+def test_every_image_is_counted_off(raw: Path, kept: Path) -> None:
+    seen: list[int] = []
+    scan(RawTree(raw), raw, PATHS, kept, seen.append)
+    assert sum(seen) == len(PATHS)
+
+
+def test_no_images_are_no_fingerprints(tmp_path: Path, kept: Path) -> None:
+    nothing = look_at(tmp_path, kept, [])
+    assert len(nothing) == 0
+    assert nothing.perceptual([]).shape == (0, 1156)
+    assert load(kept) == {}
+
+
+def test_the_digest_follows_contents_and_their_order(raw: Path) -> None:
+    found = look_at(raw, None)
+    digest = found.digest(PATHS)
+    assert digest == look_at(raw, None).digest(PATHS)
+    assert digest != found.digest(PATHS[::-1])
+    save(raw / "3.png", texture(99))
+    assert digest != look_at(raw, None).digest(PATHS)
+
+
+def test_names_in_any_script_survive(raw: Path, kept: Path) -> None:
+    names = ["사과.png", "a b,c.png", "x#1.png"]
+    for number, name in enumerate(names):
+        save(raw / name, texture(50 + number))
+    first = look_at(raw, kept, names)
+    assert all(isinstance(look, Look) and not look.error for look in first.looks.values())
+    again = look_at(raw, kept, names)
+    assert again.decoded == 0
+    assert told(again) == told(first)
