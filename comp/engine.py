@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,12 +19,13 @@ from comp.manifest import Manifest
 from comp.predictions import Predictions, join
 from comp.recipe import Recipe
 from comp.survey import Survey
+from comp.training.deadline import OutOfTime
 from comp.training.device import resolve_device
 from comp.training.fold import FoldResult, Plan
 from comp.training.loop import new_net
 from comp.training.model import overrides, require_model, resolve
 from comp.training.probe import frozen_features
-from comp.training.run_fold import read_fold, run_fold
+from comp.training.run_fold import is_finished, read_fold, run_fold
 from comp.training.transforms import TrainTransform, check_transform
 from comp.workspace import Workspace
 
@@ -99,31 +100,47 @@ def judge_run(plan: Plan, test: Predictions, score: float, expected: float | Non
     ]
 
 
-def train_folds(plan: Plan) -> tuple[list[FoldResult], Predictions]:
-    """All K folds, finished ones read back; their OOF rows as one, in the manifest's order."""
-    results: list[FoldResult] = []
-    todo = [k for k in range(plan.folds.k) if not (plan.fold_folder(k) / "result.json").is_file()]
+def train_folds(plan: Plan, only: Sequence[int] | None = None) -> tuple[list[FoldResult], Predictions]:
+    """The folds of a plan, or some of them, finished ones read back; their OOF rows as one, in the manifest's order.
+
+    Raises
+    ------
+    OutOfTime
+        If the deadline passed before any fold was finished; with one that is, what is finished is returned.
+    """
+    finished = {k for k in range(plan.folds.k) if is_finished(plan.fold_folder(k))}
+    todo = [k for k in (range(plan.folds.k) if only is None else only) if k not in finished]
+    results = {k: read_fold(plan.fold_folder(k), k) for k in sorted(finished)}
+    for one in results.values():
+        console.say(f"  fold {one.fold}: {plan.metric.name} {one.score:.4f}, finished before")
     with console.progress():
         features = frozen_features(plan) if plan.recipe.mode == "probe" and todo else None
         with console.task("folds", plan.folds.k) as bar:
-            for k in range(plan.folds.k):
-                results.append(
-                    run_fold(plan, k, features) if k in todo else read_fold(plan.fold_folder(k), k)
-                )
+            bar.advance(len(results))
+            for k in todo:
+                try:
+                    one = results[k] = run_fold(plan, k, features)
+                except OutOfTime as stop:
+                    if not results:
+                        raise
+                    console.say(f"  the time limit was reached in {stop.value}")
+                    break
+                if plan.deadline is not None:
+                    plan.deadline.fold_finished()
                 bar.advance()
-                one = results[-1]
                 console.say(
                     f"  fold {k}: {plan.metric.name} {one.score:.4f} on {one.rows} held-out rows, {console.duration(one.seconds)}"
                 )
-    oof = join([r.oof for r in results], list(plan.judged["id"]))
+    found = [results[k] for k in sorted(results)]
+    oof = join([one.oof for one in found], list(plan.judged_by(sorted(results))["id"]))
     oof.save(plan.folder / "oof.npz")
-    return results, oof
+    return found, oof
 
 
-def predict_test(plan: Plan) -> Predictions:
-    """The mean of all folds and views on the test rows."""
+def predict_test(plan: Plan, results: Sequence[FoldResult]) -> Predictions:
+    """The mean of the finished folds and views on the test rows."""
     test = plan.manifest.test
-    folders = [plan.fold_folder(k) for k in range(plan.folds.k)]
+    folders = [plan.fold_folder(one.fold) for one in results]
     with console.progress():
         found = predict(
             folders,

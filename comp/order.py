@@ -19,7 +19,8 @@ from comp.workspace import Workspace
 @dataclass(frozen=True)
 class Order:
     """What was asked for: where, of what, by which recipe, what score its header expects,
-    and whether an unfinished run goes on."""
+    whether an
+    unfinished run goes on, which folds only, and how many seconds it may take."""
 
     workspace: Workspace
     competition: Competition
@@ -29,6 +30,8 @@ class Order:
     quick: bool
     expected: float | None
     resumed: runs.Run | None
+    only: Sequence[int] | None = None
+    seconds: float | None = None
 
 
 def new_order(
@@ -45,6 +48,15 @@ def new_order(
     path = recipe_file(competition, recipe)
     wanted = load_recipe(path, bool(recipe), overrides, seed, quick)
     return Order(place, competition, raw, wanted, folds, quick, expected_score(path), None)
+
+
+def require_folds(only: Sequence[int] | None, k: int) -> None:
+    """InputError for a fold that does not exist."""
+    wrong = [fold for fold in only or () if not 0 <= fold < k]
+    if wrong or (only is not None and not only):
+        raise InputError(
+            "--only names folds 0…K-1", f"{wrong or 'none'} of {k} folds", f"for example --only 0,{k - 1}"
+        )
 
 
 def recipe_file(competition: Competition, recipe: str | Path | None) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from comp import console, registry, runs
@@ -13,12 +13,13 @@ from comp.checks.findings import Finding, counts, lower
 from comp.checks.gate import require_pass
 from comp.errors import InputError
 from comp.findings_view import say_findings, show_findings
-from comp.order import Order, new_order, order_of
+from comp.order import Order, new_order, order_of, require_folds
 from comp.predictions import Predictions
 from comp.quick import quick_rows
 from comp.recipe import Recipe
 from comp.result import RunResult
 from comp.survey import Survey, fold_count, survey
+from comp.training.deadline import Deadline, parse_seconds
 from comp.workspace import Workspace, write_bytes, write_json, write_text
 
 
@@ -27,6 +28,9 @@ class Clock:
     """Seconds by step."""
 
     seconds: dict[str, float] = field(default_factory=dict)
+
+    def total(self) -> float:
+        return sum(self.seconds.values())
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
@@ -51,6 +55,8 @@ def run(
     manifest: str | Path | None = None,
     extra: str | Path | None = None,
     rare: str = "error",
+    only: Sequence[int] | None = None,
+    time_limit: str | None = None,
     allow: dict[str, str] | None = None,
 ) -> RunResult:
     """Takes a competition from its raw folder to a validated submission.
@@ -77,6 +83,10 @@ def run(
         A CSV of labelled pictures from elsewhere (path, label) that only ever train.
     rare : "error" or "pool"
         What becomes of classes with fewer groups than folds: refused, or kept in training only and left out of OOF.
+    only : sequence of int, optional
+        Train these folds only; the submission is then a partial one, and --resume trains the rest.
+    time_limit : str, optional
+        Such as "11h": training stops in time for the finished folds to predict; --resume goes on.
     allow : dict, optional
         Checks whose errors become warnings, each with its reason.
 
@@ -96,6 +106,7 @@ def run(
         raise InputError("a resumed run keeps its own recipe", value, "drop them")
     else:
         order = order_of(runs.find_run(place, resume), place, competition, data)
+    order = replace(order, only=only, seconds=parse_seconds(time_limit) if time_limit else None)
 
     console.say(
         competition.facts.title
@@ -133,6 +144,10 @@ def _train_and_predict(order: Order, found: Survey, clock: Clock) -> RunResult:
         )
     findings = [*found.findings, *_shown(engine.judge_recipe(plan, order.recipe), found)]
     require_pass(findings, order.competition.slug)
+    require_folds(order.only, plan.folds.k)
+    if order.seconds is not None:
+        rows, views = len(plan.manifest.test), len(plan.recipe.tta)
+        plan = replace(plan, deadline=Deadline(order.seconds - clock.total(), rows, views))
     marks = [mark for mark, yes in (("quick", order.quick), ("sample", found.is_sample)) if yes]
     one = _run_folder(order, found, plan.recipe, marks)
     plan = plan.in_folder(one.folder)
@@ -142,10 +157,13 @@ def _train_and_predict(order: Order, found: Survey, clock: Clock) -> RunResult:
     )
 
     with clock.step("train"):
-        results, oof = engine.train_folds(plan)
+        results, oof = engine.train_folds(plan, order.only)
     with clock.step("predict"):
-        test = engine.predict_test(plan)
-    score = plan.metric(plan.labels.encode(plan.judged["label"]), oof.select(list(plan.judged["id"])).probs)
+        test = engine.predict_test(plan, results)
+    judged = plan.judged_by([r.fold for r in results])
+    score = plan.metric(plan.labels.encode(judged["label"]), oof.select(list(judged["id"])).probs)
+    partial = len(results) < plan.folds.k
+    marks += ["partial"] if partial else []
     findings += _shown(engine.judge_run(plan, test, score, None if order.quick else order.expected), found)
     with clock.step("submit"):
         path = _write_submission(order, found, one, test)
@@ -166,7 +184,12 @@ def _train_and_predict(order: Order, found: Survey, clock: Clock) -> RunResult:
     )
     write_json(one.folder / "findings.json", [f.as_json() for f in findings])
     write_json(path.with_suffix(".json"), {**result.as_json(), "message": None, "submitted": None})
-    runs.finish(one, result.as_json())
+    if partial:
+        console.say(
+            f"  {len(results)} of {plan.folds.k} folds: `comp run {plan.slug} --resume {one.id}` trains the rest"
+        )
+    else:
+        runs.finish(one, result.as_json())
     return result
 
 

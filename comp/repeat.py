@@ -23,6 +23,7 @@ def predict(
     workspace: str | Path | None = None,
     data: str | Path | None = None,
     template: str | Path | None = None,
+    partial: bool = False,
     out: str | Path | None = None,
 ) -> tuple[Path, int]:
     """Predicts test rows with the checkpoints of a run.
@@ -35,8 +36,11 @@ def predict(
         A raw folder with other test rows (its train part may be absent); by default the run's own.
     template : path, optional
         Another template than the one in the raw folder.
+    partial : bool
+        Predict with the folds there are, where some are missing.
     out : path, optional
-        By default the run's own submission, or ``<run>-new.csv`` beside it where rows or template are new.
+        By default the run's own submission, or ``<run>-new.csv`` beside it where rows or template are new (``-partial``
+        where folds are missing).
 
     Returns
     -------
@@ -55,7 +59,7 @@ def predict(
     place = Workspace.find(workspace)
     one = runs.find_run(place, run)
     competition = registry.competition(one.slug, place)
-    folders = [one.folder / f"fold-{k}" for k in range(int(one.started["folds"]))]
+    folders = _folds_to_ask(one, partial)
     labels = read_sidecar(folders[0]).labels
     raw = Path(data).expanduser().absolute() if data else Path(str(one.started["raw"]))
     manifest = (
@@ -79,10 +83,29 @@ def predict(
         found = predict_rows(
             folders, source, list(test["id"]), list(test["path"]), recipe, manifest.fingerprint("test")
         )
-    new = "-new" if data or template else ""
+    new = ("-new" if data or template else "") + (
+        "-partial" if len(folders) < int(one.started["folds"]) else ""
+    )
     path = Path(out).expanduser() if out else place.submissions(one.slug) / f"{one.id}{new}.csv"
     submission.write(found, asked, path)
     return path, len(found)
+
+
+def _folds_to_ask(one: runs.Run, partial: bool) -> list[Path]:
+    """The fold folders of a run; those that are missing are named, unless ``partial``."""
+    every = [one.folder / f"fold-{k}" for k in range(int(one.started["folds"]))]
+    whole = [
+        folder
+        for folder in every
+        if (folder / "result.json").is_file() and (folder / "model.safetensors").is_file()
+    ]
+    missing = [folder.name for folder in every if folder not in whole]
+    if not whole or (missing and not partial):
+        remedy = f"comp run {one.slug} --resume {one.id} trains them" + ("; or --partial" if whole else "")
+        raise InputError(
+            "a prediction asks every fold", f"{one.id} lacks the checkpoint of {', '.join(missing)}", remedy
+        )
+    return whole
 
 
 def validate(

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from comp.checks.evidence import Evidence
+from comp.images.name_patterns import parent_name
 
 
 def proposed(evidence: Evidence) -> str:
     """The manifest as CSV with the columns ``action`` and ``why``.
 
     ``drop``: the image is missing or unreadable, or it repeats a labelled picture pixel by pixel under the same
-    label (the first by path stays), or it is a labelled copy of a test row. ``group``: it shows the picture of
-    another row, so that both share a fold. ``look``: one picture under different labels; a person must decide.
-    ``keep``: everything else. Raw files are never touched; `--manifest FILE` uses the proposal, without its
-    dropped rows.
+    label (the first by path that is not named a copy stays), or it is a labelled copy of a test row. ``group``:
+    it shows the picture of another row, so that both share a fold. ``look``: one picture under different labels;
+    a person must decide. ``keep``: everything else. Raw files are never touched; `--manifest FILE` uses the
+    proposal, without its dropped rows.
     """
     table = evidence.manifest.table.copy()
     table["action"], table["why"] = "keep", ""
@@ -33,7 +34,10 @@ def proposed(evidence: Evidence) -> str:
         elif len(kin) > 1:
             decided.update((path, ("group", f"shows the picture of {kin[0]}")) for path in kin)
     for cluster in evidence.exact:
-        kin = sorted(path for path in cluster if path in labelled)
+        kin = sorted(
+            (path for path in cluster if path in labelled),
+            key=lambda path: (parent_name(path) is not None, path),
+        )
         for path in kin[1:]:
             if decided.get(path, ("group",))[0] == "group":
                 decided[path] = ("drop", f"the same pixels as {kin[0]}")

@@ -73,3 +73,13 @@ def parse_allow(given: list[str] | None) -> dict[str, str]:
             )
         table[name.strip()] = reason.strip()
     return table
+
+
+def parse_only(text: str | None) -> list[int] | None:
+    """``0,2`` as fold numbers."""
+    if text is None:
+        return None
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() for part in parts):
+        raise InputError("--only takes fold numbers", repr(text), "for example --only 0,2")
+    return sorted({int(part) for part in parts})

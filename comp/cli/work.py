@@ -20,6 +20,7 @@ from comp.cli.options import (
     Slug,
     WorkspaceDir,
     parse_allow,
+    parse_only,
 )
 from comp.errors import InputError
 
@@ -149,6 +150,18 @@ def run(
             "--resume", metavar="RUN", help="Go on with an unfinished run; finished folds are kept."
         ),
     ] = None,
+    only: Annotated[
+        str | None,
+        typer.Option("--only", metavar="0,2", help="Train these folds only; --resume trains the rest."),
+    ] = None,
+    time_limit: Annotated[
+        str | None,
+        typer.Option(
+            "--time-limit",
+            metavar="11h",
+            help="Stop in time, with everything saved and a CSV of the finished folds.",
+        ),
+    ] = None,
     manifest: ManifestFile = None,
     extra: ExtraFile = None,
     rare: Rare = "error",
@@ -173,6 +186,8 @@ def run(
         manifest=manifest,
         extra=extra,
         rare=rare,
+        only=parse_only(only),
+        time_limit=time_limit,
         allow=parse_allow(allow),
     )
     show_result(result)
@@ -187,6 +202,7 @@ def predict(
         Path | None,
         typer.Option("--template", metavar="FILE", help="Another template than the raw folder's."),
     ] = None,
+    partial: Annotated[bool, typer.Option("--partial", help="Predict with the folds there are.")] = False,
     out: Annotated[
         Path | None,
         typer.Option("--out", metavar="CSV", help="Where to write. Default: the run's submission."),
@@ -197,7 +213,9 @@ def predict(
     """Predict the test rows again with a run's checkpoints, or other rows with --data."""
     from comp import repeat
 
-    path, rows = repeat.predict(run, workspace=workspace, data=data, template=template, out=out)
+    path, rows = repeat.predict(
+        run, workspace=workspace, data=data, template=template, partial=partial, out=out
+    )
     console.answer(f"{rows} rows -> {path}")
     if json:
         console.document({"run": run, "submission": str(path), "rows": rows})

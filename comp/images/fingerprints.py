@@ -195,7 +195,7 @@ def _stamp(raw: Path, path: str) -> Stamp:
 def load(kept: Path) -> dict[str, Look]:
     """The looks that were kept, by path; none where the file is missing, torn or of another version."""
     try:
-        with np.load(kept, allow_pickle=False) as stored:
+        with kept.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             meta: dict[str, Any] = json.loads(stored["meta"].tobytes().decode("utf-8", "surrogatepass"))
             prints = stored["perceptual"]
         if meta["version"] != VERSION:

@@ -71,7 +71,8 @@ def _squash(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     height, width = image.shape[:2]
     small = (min(width, LUMA_SIDE), min(height, LUMA_SIDE))
     if small != (width, height):
-        image = cv2.resize(image, small, interpolation=cv2.INTER_AREA)
+        image = np.asarray(cv2.resize(image, small, interpolation=cv2.INTER_AREA), np.uint8)
     if small != (LUMA_SIDE, LUMA_SIDE):
-        image = cv2.resize(image, (LUMA_SIDE, LUMA_SIDE), interpolation=cv2.INTER_LINEAR)
+        whole = (LUMA_SIDE, LUMA_SIDE)
+        image = np.asarray(cv2.resize(image, whole, interpolation=cv2.INTER_LINEAR), np.uint8)
     return image

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from comp.manifest import Manifest
 from comp.metrics import Metric
 from comp.predictions import Predictions
 from comp.recipe import Recipe
+from comp.training.deadline import Deadline
 from comp.training.weights import StateDict
 
 Rows = NDArray[np.int64]
@@ -24,7 +26,10 @@ Rows = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Plan:
-    """What all folds of a run share; ``recipe`` is resolved, nothing in it is left open."""
+    """What all folds of a run share; ``recipe`` is resolved, nothing in it is left open.
+
+    ``deadline`` says when training has to stop, if ever.
+    """
 
     slug: str
     recipe: Recipe
@@ -36,12 +41,12 @@ class Plan:
     metric: Metric
     source: ImageSource
     folder: Path
+    deadline: Deadline | None = None
 
-    @property
-    def judged(self) -> pd.DataFrame:
-        """The train rows that some fold holds out, so that OOF predictions have them."""
+    def judged_by(self, folds: Sequence[int]) -> pd.DataFrame:
+        """The train rows that these folds hold out."""
         train = self.manifest.train
-        return train[self.folds.of(train["id"]) >= 0]
+        return train[np.isin(self.folds.of(train["id"]), folds)]
 
     def in_folder(self, folder: Path) -> Plan:
         return replace(self, folder=folder)

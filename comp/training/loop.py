@@ -17,6 +17,7 @@ from comp.errors import TrainingFailed
 from comp.images.pixels import FittedPixels
 from comp.inference.forward import probabilities
 from comp.training.batches import batches, loaders
+from comp.training.deadline import stopped
 from comp.training.fold import Part, Plan
 from comp.training.model import Net, build, freeze_batchnorm, init_head, load_into, normalise
 from comp.training.seeds import derive
@@ -78,6 +79,9 @@ def train(
                 bar.advance(len(rows), f"epoch {state.epoch + 1}/{recipe.epochs}  {speed:.0f} images/s")
                 if state.minutes_since_save() > recipe.save_minutes:
                     state.save(folder)
+                if plan.deadline is not None and plan.deadline.passed():
+                    state.save(folder)
+                    raise stopped(f"fold {k}, epoch {state.epoch + 1}, batch {state.batch}")
 
             loss = float(state.loss_sum) / state.seen
             if not np.isfinite(loss):
@@ -135,7 +139,10 @@ def _evaluate(
 ) -> tuple[float, float]:
     """Loss and metric of the identity view on the held-out rows."""
     net.eval()
+    started = time.perf_counter()
     probs = probabilities(net, pool, pixels, part.held_out, ["identity"], plan.recipe, device)["identity"]
+    if plan.deadline is not None:
+        plan.deadline.measured(len(part.held_out), time.perf_counter() - started)
     targets = part.targets[part.held_out]
     picked = np.clip(probs[np.arange(len(targets)), targets], 1e-12, 1.0)
     return float(-np.log(picked).mean()), plan.metric(targets, probs)

@@ -35,7 +35,7 @@ def run_fold(plan: Plan, k: int, features: FrozenFeatures | None = None) -> Fold
     ``result.json`` comes last: a fold that has one is finished, and is read instead of trained again.
     """
     folder = make_folder(plan.fold_folder(k))
-    if (folder / "result.json").is_file():
+    if is_finished(folder):
         return read_fold(folder, k)
     started = time.perf_counter()
     part = rows_of_fold(plan, k)
@@ -63,6 +63,11 @@ def run_fold(plan: Plan, k: int, features: FrozenFeatures | None = None) -> Fold
         train_sha256=plan.folds.fingerprint,
     )
     return _finish(plan, folder, k, part, by_view, time.perf_counter() - started, speed)
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether a fold's folder is whole: its result is written last."""
+    return (folder / "result.json").is_file()
 
 
 def read_fold(folder: Path, k: int) -> FoldResult:

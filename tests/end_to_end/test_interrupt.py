@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -33,7 +34,7 @@ def interrupted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int, st
         "--folds",
         "3",
         "--set",
-        "epochs=100",
+        "epochs=12",
         "--set",
         "transform=standard",
     ]
@@ -74,3 +75,18 @@ def test_nothing_is_half_written(interrupted: tuple[Path, int, str]) -> None:
     assert list(workspace.rglob("*.part")) == []
     assert list(workspace.rglob("submissions/**/*.csv")) == []
     assert run_comp(workspace, "runs", "--json").json[0]["state"] == "unfinished"
+
+
+def test_going_on_gives_the_csv_of_a_run_that_was_never_interrupted(
+    interrupted: tuple[Path, int, str], tmp_path: Path
+) -> None:
+    workspace = tmp_path / "copy"
+    shutil.copytree(interrupted[0], workspace)
+    (run,) = (workspace / "runs").iterdir()
+    resumed = run_comp(workspace, "run", "shapes", "--resume", run.name, "--json")
+    assert resumed.code == 0, resumed.err
+    whole = run_comp(workspace, "run", "shapes", "--folds", 3, "--recipe", run / "recipe.toml", "--json")
+    assert whole.code == 0, whole.err
+    one, other = (Path(outcome.json["submission"]).read_bytes() for outcome in (resumed, whole))
+    assert one == other
+    assert resumed.json["oof"] == whole.json["oof"]

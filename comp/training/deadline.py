@@ -1,0 +1,72 @@
+"""A time limit that leaves room for the predictions."""
+
+from __future__ import annotations
+
+import re
+import time
+
+from comp.errors import InputError, Refusal
+
+_UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0}
+MARGIN = 1.3  # predictions may run slower than measured
+FIXED_SECONDS = 15.0
+
+
+class OutOfTime(Refusal):
+    """The time limit was reached; everything is saved and the run can be resumed."""
+
+
+class Deadline:
+    """When training has to stop, so that the folds that are finished can still predict the test rows.
+
+    Parameters
+    ----------
+    seconds : float
+        Of the whole run, from now.
+    rows, views : int
+        Test rows and views that each fold will predict.
+    """
+
+    def __init__(self, seconds: float, rows: int, views: int) -> None:
+        self.ends = time.monotonic() + seconds
+        self._images = rows * views
+        self._finished = 0
+        self._seconds_per_image = 0.0
+
+    def measured(self, images: int, seconds: float) -> None:
+        """Notes how long a forward pass over some images took."""
+        self._seconds_per_image = max(seconds / max(1, images), self._seconds_per_image)
+
+    def fold_finished(self) -> None:
+        self._finished += 1
+
+    def passed(self) -> bool:
+        """Whether training has to stop now: the time that predictions need is kept back."""
+        reserve = FIXED_SECONDS + MARGIN * self._finished * self._images * self._seconds_per_image
+        return time.monotonic() >= self.ends - (reserve if self._finished else 0.0)
+
+
+def parse_seconds(text: str) -> float:
+    """``11h``, ``1h30m``, ``45m``, ``90s`` in seconds.
+
+    Raises
+    ------
+    InputError
+        For anything else.
+    """
+    parts = re.findall(r"(\d+(?:\.\d+)?)([hms])", text.strip().lower())
+    if not parts or "".join(number + unit for number, unit in parts) != text.strip().lower().replace(" ", ""):
+        raise InputError("--time-limit takes a duration", repr(text), "for example 11h, 1h30m or 45m")
+    seconds = sum(float(number) * _UNITS[unit] for number, unit in parts)
+    if seconds <= 0:
+        raise InputError("--time-limit must be above zero", repr(text), "for example 11h")
+    return seconds
+
+
+def stopped(done: str) -> OutOfTime:
+    """The error of a run that was stopped before any fold was finished."""
+    return OutOfTime(
+        "the time limit was reached before a fold was finished",
+        done,
+        "everything is saved: comp run SLUG --resume latest",
+    )

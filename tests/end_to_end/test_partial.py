@@ -1,0 +1,56 @@
+"""--only, --time-limit and predict --partial: what is finished is worth a submission, and the rest can follow."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import comp
+from comp.errors import InputError
+from comp.training.deadline import OutOfTime
+
+TINY: dict[str, Any] = {"folds": 3, "overrides": ["epochs=1", "batch=128"], "quick": True}
+
+
+def test_some_folds_then_the_rest_end_like_all_at_once(tmp_path: Path) -> None:
+    apart, whole = tmp_path / "apart", tmp_path / "whole"
+    apart.mkdir()
+    whole.mkdir()
+    first = comp.run("digits", workspace=apart, only=[2], **TINY)
+    assert "partial" in first.marks
+    assert len(first.per_fold) == 1
+    assert json.loads(first.submission.with_suffix(".json").read_text())["marks"] == ["quick", "partial"]
+    assert not (first.folder / "record.json").exists()
+    last = comp.run("digits", workspace=apart, resume="latest")
+    assert last.run == first.run
+    assert last.marks == ["quick"]
+    assert (last.folder / "record.json").exists()
+    full = comp.run("digits", workspace=whole, **TINY)
+    assert last.submission.read_bytes() == full.submission.read_bytes()
+    assert last.per_fold == full.per_fold
+
+
+def test_predict_asks_every_fold_unless_told_otherwise(tmp_path: Path) -> None:
+    comp.run("digits", workspace=tmp_path, only=[0], **TINY)
+    with pytest.raises(InputError, match="asks every fold") as refused:
+        comp.predict("latest", workspace=tmp_path)
+    assert "fold-1, fold-2" in refused.value.value
+    path, rows = comp.predict("latest", workspace=tmp_path, partial=True)
+    assert path.name.endswith("-partial.csv")
+    assert rows == 374
+
+
+def test_a_time_limit_that_is_over_saves_and_says_so(tmp_path: Path) -> None:
+    with pytest.raises(OutOfTime, match="before a fold was finished"):
+        comp.run("digits", workspace=tmp_path, time_limit="1s", **TINY)
+    (state,) = tmp_path.glob("runs/*/fold-0/state.pt")
+    assert state.stat().st_size > 0
+    assert comp.run("digits", workspace=tmp_path, resume="latest").marks == ["quick"]
+
+
+def test_folds_that_do_not_exist(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="--only"):
+        comp.run("digits", workspace=tmp_path, only=[3], **TINY)

@@ -1,0 +1,133 @@
+"""The page of findings: it stands alone, shows the pictures of every group, and is whole whatever the names are."""
+
+from __future__ import annotations
+
+import base64
+from html.parser import HTMLParser
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from gallery import Gallery, clean_gallery, texture
+
+from comp.checks.findings import lower
+from comp.checks.gate import judge_data
+from comp.images.tree import RawTree
+from comp.report.findings_page import MOST_GROUPS, MOST_PICTURES, render
+from comp.survey import Survey
+
+VOID = {"meta", "br", "img"}
+
+
+class Page(HTMLParser):
+    """A page taken apart; fails on a tag that is closed out of turn."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.pictures: list[np.ndarray] = []
+        self.captions: list[str] = []
+        self.sections: list[str] = []
+        self.links: list[str] = []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        facts = dict(attrs)
+        assert not any(name.startswith("on") for name in facts)
+        self.links += [value or "" for name, value in attrs if name in ("href", "src") and not (value or "").startswith("data:")]
+        if tag == "img":
+            head, _, data = (facts["src"] or "").partition(",")
+            assert head == "data:image/jpeg;base64"
+            self.pictures.append(cv2.imdecode(np.frombuffer(base64.b64decode(data), np.uint8), cv2.IMREAD_COLOR))
+        if tag == "section":
+            self.sections.append(facts["class"] or "")
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open, f"</{tag}> closes nothing"
+        assert self.open.pop() == tag
+
+    def handle_data(self, text: str) -> None:
+        if "figcaption" in self.open:
+            self.captions.append(text)
+
+
+def page_of(gallery: Gallery, allow: dict[str, str] | None = None) -> tuple[str, Page]:
+    evidence = gallery.evidence()
+    text = render(Survey(evidence, RawTree(gallery.raw), None, lower(judge_data(evidence), allow or {}), allow or {}))
+    return text, Page(text)
+
+
+@pytest.fixture
+def gallery(tmp_path: Path) -> Gallery:
+    return clean_gallery(tmp_path / "raw", per_class=4, tests=4)
+
+
+def test_clean_data_makes_a_short_page(gallery: Gallery) -> None:
+    text, page = page_of(gallery)
+    assert "Nothing was found" in text
+    assert "12 train, 4 test, 3 classes" in text
+    assert (page.pictures, page.sections, page.links) == ([], [], [])
+
+
+def test_the_pictures_of_a_group_stand_side_by_side(gallery: Gallery) -> None:
+    gallery.replace("train/a3.png", texture(0)[:, ::-1])
+    gallery.replace("test/t1.png", texture(2))
+    _, page = page_of(gallery)
+    assert page.sections == ["warning", "info"]
+    assert [text for text in page.captions if "/" in text] == ["train/a2.png", "test/t1.png", "train/a0.png", "train/a3.png"]
+    assert [text for text in page.captions if "/" not in text] == ["owl", "test", "cat", "cat"]
+    shown, mirrored = page.pictures[2], page.pictures[3]
+    assert max(shown.shape) == 160
+    want = cv2.resize(texture(0), (160, 160), interpolation=cv2.INTER_NEAREST).astype(int)
+    assert np.abs(shown.astype(int) - want).mean() < 12, "the picture, in its own colours"
+    assert np.abs(mirrored[:, ::-1].astype(int) - want).mean() < 12
+
+
+def test_examples_of_other_findings_are_shown_and_broken_files_explained(gallery: Gallery) -> None:
+    gallery.replace("train/a3.png", b"broken")
+    gallery.replace("train/a4.png", np.full((48, 48, 3), 7, np.uint8))
+    text, page = page_of(gallery)
+    assert len(page.pictures) == 1
+    assert "not an image" in text
+    assert {"train/a3.png", "train/a4.png"} <= set(page.captions)
+
+
+def test_long_groups_and_many_groups_are_cut_and_say_so(gallery: Gallery) -> None:
+    for number in range(11):
+        gallery.add(f"train/b{number}.png", texture(0), "cat")
+    text, page = page_of(gallery)
+    assert len(page.pictures) == MOST_PICTURES
+    assert f"and {12 - MOST_PICTURES} more" in text
+
+
+def test_many_groups_are_cut_and_say_so(tmp_path: Path) -> None:
+    many = Gallery(tmp_path / "raw")
+    for number in range(MOST_GROUPS + 3):
+        for twin in "ab":
+            many.add(f"train/{number}{twin}.png", texture(number, 24), "cat")
+    many.samples = [s._replace(label=("cat", "dog", "owl")[n // 2 % 3]) for n, s in enumerate(many.samples)]
+    text, page = page_of(many)
+    assert len(page.pictures) == 2 * MOST_GROUPS
+    assert "and 3 more" in text
+
+
+def test_names_and_reasons_are_text_and_never_markup(gallery: Gallery) -> None:
+    name = "<img src=x onerror=alert(1)>&amp;'\"사과"
+    gallery.add(f"train/{name}.png", texture(0), "<b>cat</b>")
+    text, page = page_of(gallery, {"unknown-label": "<script>alert(2)</script>"})
+    assert "<script" not in text
+    assert "<img src=x" not in text
+    assert "".join(page.captions).count(name) == 2  # among exact copies, and among conflicting labels
+    assert "&lt;script&gt;alert(2)" in text
+
+
+def test_pictures_of_one_pixel_and_of_great_size_are_shown(gallery: Gallery) -> None:
+    gallery.replace("train/a3.png", np.full((1, 1, 3), 7, np.uint8))
+    gallery.replace("train/a4.png", np.full((1, 900, 3), 7, np.uint8))
+    _, page = page_of(gallery)
+    assert sorted(picture.shape[:2] for picture in page.pictures) == [(1, 160), (160, 160)]
