@@ -25,8 +25,20 @@ from pathlib import Path
 import numpy as np
 
 CORES = 2
-KINDS = ("jpeg 60", "webp 80", "resize 2", "resize 0.5", "mirror", "quarter turn", "crop 10 % one side",
-         "crop 5 % every side", "brightness x1.2", "contrast -25 %", "greyscale", "mirror + jpeg 60")
+KINDS = (
+    "jpeg 60",
+    "webp 80",
+    "resize 2",
+    "resize 0.5",
+    "mirror",
+    "quarter turn",
+    "crop 10 % one side",
+    "crop 5 % every side",
+    "brightness x1.2",
+    "contrast -25 %",
+    "greyscale",
+    "mirror + jpeg 60",
+)
 
 
 def prepare(source: Path, folder: Path, count: int = 40_000, planted: int = 3_600) -> None:
@@ -88,7 +100,8 @@ def by_imagededup(folder: Path, method: str) -> set[frozenset[str]]:
 
     if method == "phash":
         found = PHash(verbose=False).find_duplicates(
-            image_dir=str(folder), num_enc_workers=CORES, num_dist_workers=CORES)
+            image_dir=str(folder), num_enc_workers=CORES, num_dist_workers=CORES
+        )
     else:
         found = CNN(verbose=False).find_duplicates(image_dir=str(folder), num_sim_workers=CORES)
     return {frozenset((name, other)) for name, others in found.items() for other in others}
@@ -124,9 +137,19 @@ def one(tool: str, folder: Path) -> None:
     right = sum(h for h, _ in hit.values())
     peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     used = sum(sum(resource.getrusage(who)[:2]) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    print(json.dumps({"tool": tool, "seconds": round(seconds, 2), "cpu_seconds": round(used, 1), "recall": round(right / len(planted), 4),
-                      "other": len(found) - right, "peak_mb": peak // 1024,
-                      "by_kind": {kind: round(h / n, 3) for kind, (h, n) in hit.items()}}))
+    print(
+        json.dumps(
+            {
+                "tool": tool,
+                "seconds": round(seconds, 2),
+                "cpu_seconds": round(used, 1),
+                "recall": round(right / len(planted), 4),
+                "other": len(found) - right,
+                "peak_mb": peak // 1024,
+                "by_kind": {kind: round(h / n, 3) for kind, (h, n) in hit.items()},
+            }
+        )
+    )
 
 
 def race(folder: Path, peers_python: str, peers: list[str], rounds: int) -> None:
@@ -146,7 +169,9 @@ def index(count: int) -> None:
     from comp.images.perceptual import FINGERPRINT_BYTES, perceptual
 
     rng = np.random.default_rng(0)
-    fade = 1 / np.maximum(1, np.hypot(np.fft.fftfreq(36)[:, None] * 36, np.fft.rfftfreq(36)[None] * 36)) ** 1.3
+    fade = (
+        1 / np.maximum(1, np.hypot(np.fft.fftfreq(36)[:, None] * 36, np.fft.rfftfreq(36)[None] * 36)) ** 1.3
+    )
     copies = count // 100
     made = np.empty((count, FINGERPRINT_BYTES), np.uint8)
     for start in range(0, count - copies, 5000):
@@ -165,13 +190,24 @@ def index(count: int) -> None:
     seconds = time.perf_counter() - started
     planted = {(k, count - copies + k) for k in range(copies)}
     got = set(map(tuple, found.pairs.tolist()))
-    print(json.dumps({"count": count, "seconds": round(seconds, 1), "recall": len(planted & got) / copies,
-                      "other": len(got - planted), "input_mb": made.nbytes >> 20,
-                      "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10}))
+    print(
+        json.dumps(
+            {
+                "count": count,
+                "seconds": round(seconds, 1),
+                "recall": len(planted & got) / copies,
+                "other": len(got - planted),
+                "input_mb": made.nbytes >> 20,
+                "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10,
+            }
+        )
+    )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     steps = parser.add_subparsers(dest="step", required=True)
     step = steps.add_parser("prepare")
     step.add_argument("npz", type=Path)

@@ -45,12 +45,16 @@ def clipped(values: NDArray[np.floating]) -> Image:
 def resized(image: Image, factor: float, rng: np.random.Generator) -> Image:
     height, width = image.shape[:2]
     how = (cv2.INTER_AREA, cv2.INTER_LINEAR, cv2.INTER_CUBIC)[rng.integers(3)]
-    return cv2.resize(image, (max(1, round(width * factor)), max(1, round(height * factor))), interpolation=how)
+    return cv2.resize(
+        image, (max(1, round(width * factor)), max(1, round(height * factor))), interpolation=how
+    )
 
 
 def cropped(image: Image, left: float, top: float, right: float, bottom: float) -> Image:
     height, width = image.shape[:2]
-    return image[int(height * top) : height - int(height * bottom), int(width * left) : width - int(width * right)]
+    return image[
+        int(height * top) : height - int(height * bottom), int(width * left) : width - int(width * right)
+    ]
 
 
 def any_crop(image: Image, rng: np.random.Generator, most: float) -> Image:
@@ -76,7 +80,9 @@ def grey(image: Image) -> Image:
 
 def bordered(image: Image, share: float, colour: NDArray[np.integer]) -> Image:
     wide = max(1, round(share * max(image.shape[:2])))
-    return cv2.copyMakeBorder(image, wide, wide, wide, wide, cv2.BORDER_CONSTANT, value=[int(c) for c in colour])
+    return cv2.copyMakeBorder(
+        image, wide, wide, wide, wide, cv2.BORDER_CONSTANT, value=[int(c) for c in colour]
+    )
 
 
 def captioned(image: Image, rng: np.random.Generator, size: float = 1.0) -> Image:
@@ -84,8 +90,15 @@ def captioned(image: Image, rng: np.random.Generator, size: float = 1.0) -> Imag
     scale = width / 400 * size * rng.uniform(0.8, 1.5)
     at = (int(rng.uniform(0, 0.4) * width), int(rng.uniform(0.2, 0.95) * height))
     colour = [int(c) for c in rng.integers(0, 256, 3)]
-    return cv2.putText(np.ascontiguousarray(image).copy(), "sample 2024", at, cv2.FONT_HERSHEY_SIMPLEX, scale,
-                       colour, max(1, round(scale * 2)))
+    return cv2.putText(
+        np.ascontiguousarray(image).copy(),
+        "sample 2024",
+        at,
+        cv2.FONT_HERSHEY_SIMPLEX,
+        scale,
+        colour,
+        max(1, round(scale * 2)),
+    )
 
 
 def recoloured(image: Image, rng: np.random.Generator) -> Image:
@@ -144,7 +157,9 @@ PROMISED: dict[str, Change] = {
     "grey + crop 5 + brightness": lambda i, r: clipped(grey(any_crop(i, r, 0.05)) * r.uniform(0.75, 1.25)),
     "crop 5 + resize 0.5 + blur": lambda i, r: blurred(resized(any_crop(i, r, 0.05), 0.5, r), 1),
     "turn + text + JPEG 60": lambda i, r: encoded(captioned(turned(i, r), r), ".jpg", 60),
-    "border 3 + brightness + JPEG 60": lambda i, r: encoded(clipped(bordered(i, 0.03, BLACK) * 1.15), ".jpg", 60),
+    "border 3 + brightness + JPEG 60": lambda i, r: encoded(
+        clipped(bordered(i, 0.03, BLACK) * 1.15), ".jpg", 60
+    ),
 }
 BEYOND: dict[str, Change] = {
     "(crop 13 % every side)": lambda i, r: cropped(i, 0.13, 0.13, 0.13, 0.13),
@@ -166,8 +181,14 @@ def fingerprints(images: list[Image]) -> NDArray[np.uint8]:
         return np.stack(list(pool.map(one, images)))
 
 
-def measure(base: NDArray[np.uint8], images: list[Image], change: Change, share: float, seed: int,
-            tied: dict[int, int]) -> tuple[int, int, int]:
+def measure(
+    base: NDArray[np.uint8],
+    images: list[Image],
+    change: Change,
+    share: float,
+    seed: int,
+    tied: dict[int, int],
+) -> tuple[int, int, int]:
     """(planted, found, wrong) for one transformation; `tied` names the cluster of rows of the clean folder."""
     rng = np.random.default_rng(seed)
     rows = rng.choice(len(images), max(1, round(share * len(images))), replace=False)
@@ -188,8 +209,9 @@ def measure(base: NDArray[np.uint8], images: list[Image], change: Change, share:
 def side_by_side(images: list[Image], pairs: list[list[int]], scores: list[float], target: Path) -> None:
     tiles = []
     for (left, right), score in zip(pairs, scores, strict=True):
-        tile = np.hstack([cv2.resize(images[row], (120, 120), interpolation=cv2.INTER_AREA)
-                          for row in (left, right)])
+        tile = np.hstack(
+            [cv2.resize(images[row], (120, 120), interpolation=cv2.INTER_AREA) for row in (left, right)]
+        )
         tile = np.vstack([np.zeros((16, tile.shape[1], 3), np.uint8), tile])
         cv2.putText(tile, f"{left} {right} {score:.3f}", (2, 12), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (255,) * 3)
         tiles.append(np.pad(tile, ((0, 6), (0, 6), (0, 0))))
@@ -198,7 +220,9 @@ def side_by_side(images: list[Image], pairs: list[list[int]], scores: list[float
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("folder", type=Path)
     parser.add_argument("--share", type=float, default=0.1)
     parser.add_argument("--seed", type=int, default=0)
@@ -223,8 +247,11 @@ def main() -> None:
         print(f"{name:34s} recall {found / planted:.3f}  ({found}/{planted})  wrong {wrong}", file=sys.stderr)
     promised = [table[name] for name in PROMISED]
     total, hit = (sum(row[key] for row in promised) for key in ("planted", "found"))
-    print(f"promised, all: recall {hit / total:.4f}; clean folder: {len(base)} images, {len(clean.pairs)} pairs, "
-          f"{len(tied)} rows in clusters, {seconds:.1f} s", file=sys.stderr)
+    print(
+        f"promised, all: recall {hit / total:.4f}; clean folder: {len(base)} images, {len(clean.pairs)} pairs, "
+        f"{len(tied)} rows in clusters, {seconds:.1f} s",
+        file=sys.stderr,
+    )
     if args.pairs and len(clean.pairs):
         side_by_side(images, clean.pairs.tolist(), clean.score.tolist(), args.pairs)
     if args.json:

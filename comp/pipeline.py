@@ -162,12 +162,9 @@ def _train_and_predict(order: Order, found: Survey, clock: Clock) -> RunResult:
         test = engine.predict_test(plan, results)
     judged = plan.judged_by([r.fold for r in results])
     score = plan.metric(plan.labels.encode(judged["label"]), oof.select(list(judged["id"])).probs)
-    partial = len(results) < plan.folds.k
-    marks += ["partial"] if partial else []
     findings += _shown(engine.judge_run(plan, test, score, None if order.quick else order.expected), found)
     with clock.step("submit"):
         path = _write_submission(order, found, one, test)
-
     result = RunResult(
         run=one.id,
         slug=order.competition.slug,
@@ -180,17 +177,22 @@ def _train_and_predict(order: Order, found: Survey, clock: Clock) -> RunResult:
         findings=counts(findings),
         seconds=clock.seconds,
         folder=one.folder,
-        marks=marks,
+        marks=[*marks, *(["partial"] if len(results) < plan.folds.k else [])],
     )
+    _record(one, result, findings)
+    return result
+
+
+def _record(one: runs.Run, result: RunResult, findings: list[Finding]) -> None:
+    """Writes what the run came to; the record last, and only for a run with all its folds."""
     write_json(one.folder / "findings.json", [f.as_json() for f in findings])
-    write_json(path.with_suffix(".json"), {**result.as_json(), "message": None, "submitted": None})
-    if partial:
-        console.say(
-            f"  {len(results)} of {plan.folds.k} folds: `comp run {plan.slug} --resume {one.id}` trains the rest"
-        )
+    write_json(
+        result.submission.with_suffix(".json"), {**result.as_json(), "message": None, "submitted": None}
+    )
+    if "partial" in result.marks:
+        console.say(f"  some folds are left: `comp run {result.slug} --resume {one.id}` trains them")
     else:
         runs.finish(one, result.as_json())
-    return result
 
 
 def _shown(findings: list[Finding], found: Survey) -> list[Finding]:

@@ -21,7 +21,9 @@ from comp.template import Template, made_template
 from comp.workspace import Workspace
 
 CLASSES = ("cat", "dog", "owl")
-FACTS = CompetitionFacts(slug="gallery", title="Drawn for the tests", layout=Layout(train="train/*", test="test/*"))
+FACTS = CompetitionFacts(
+    slug="gallery", title="Drawn for the tests", layout=Layout(train="train/*", test="test/*")
+)
 
 
 def texture(seed: int, side: int = 48) -> np.ndarray:
@@ -85,13 +87,17 @@ class Gallery:
         """Changes columns of the row of that id."""
         self.samples = [s._replace(**columns) if s.id == sample else s for s in self.samples]
 
-    def evidence(self, k: int = 3, template: Template | None = None, classes: tuple[str, ...] = CLASSES) -> Evidence:
+    def evidence(
+        self, k: int = 3, template: Template | None = None, classes: tuple[str, ...] = CLASSES
+    ) -> Evidence:
         """What the checks see: every image looked at, kin grouped, no folds yet."""
         manifest = Manifest.from_samples(self.samples)
         competition = Competition(self.raw, self.facts)
         template = template or made_template(list(manifest.test["id"]), "id", "label", "label")
         workspace = Workspace(self.raw.parent)
-        return look(competition, workspace, self.raw, manifest, LabelMap(classes), template, RawTree(self.raw), k)
+        return look(
+            competition, workspace, self.raw, manifest, LabelMap(classes), template, RawTree(self.raw), k
+        )
 
 
 def clean_gallery(raw: Path, per_class: int = 16, tests: int = 24, side: int = 48) -> Gallery:

@@ -7,12 +7,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from contract import contents
-from gallery import CLASSES, save, texture
-from made import Outcome, run_comp
 
 from comp.errors import InputError
 from comp.own_table import check_table, read_own_table
+from contract import contents
+from gallery import CLASSES, save, texture
+from made import Outcome, run_comp
 
 
 @pytest.fixture
@@ -23,11 +23,14 @@ def images(tmp_path: Path) -> Path:
     return tmp_path / "images"
 
 
-def write_table(images: Path, name: str = "{folder}/p{n}.png", fold: str = "", encoding: str = "utf-8") -> Path:
+def write_table(
+    images: Path, name: str = "{folder}/p{n}.png", fold: str = "", encoding: str = "utf-8"
+) -> Path:
     """A table of the pictures; ``fold`` says the split as a format of n and n % 5."""
     header = "id,label" + (",fold" if fold else "")
     rows = [
-        f"{name.format(folder=CLASSES[n % 3], n=n)},{CLASSES[n % 3]}" + (f",{fold.format(n=n, k=n // 3 % 5)}" if fold else "")
+        f"{name.format(folder=CLASSES[n % 3], n=n)},{CLASSES[n % 3]}"
+        + (f",{fold.format(n=n, k=n // 3 % 5)}" if fold else "")
         for n in range(30)
     ]
     path = images.parent / "table.csv"
@@ -46,7 +49,9 @@ def errors(outcome: Outcome) -> dict[str, dict[str, object]]:
 
 @pytest.mark.parametrize("name", ["{folder}/p{n}.png", "{folder}/p{n}", "p{n}.png", "p{n}"])
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
-def test_ids_name_files_by_path_or_name_with_or_without_suffix(images: Path, name: str, encoding: str) -> None:
+def test_ids_name_files_by_path_or_name_with_or_without_suffix(
+    images: Path, name: str, encoding: str
+) -> None:
     outcome = check(images, write_table(images, name, encoding=encoding))
     assert outcome.code == 0, outcome.out + outcome.err
     assert outcome.json["findings"] == []
@@ -131,7 +136,13 @@ def test_two_ids_for_one_file_are_found(images: Path) -> None:
 def test_a_sound_split_of_ones_own_passes(images: Path, split: str) -> None:
     csv = write_table(images, fold="{k}")
     if split == "train-or-valid":
-        csv.write_text("\n".join(line[:-1] + ("valid" if line.endswith("4") else "train") if n else line for n, line in enumerate(csv.read_text().splitlines())) + "\n")
+        csv.write_text(
+            "\n".join(
+                line[:-1] + ("valid" if line.endswith("4") else "train") if n else line
+                for n, line in enumerate(csv.read_text().splitlines())
+            )
+            + "\n"
+        )
     else:
         csv = write_table(images, fold=split)
     outcome = check(images, csv, "--fold", "fold")
@@ -163,7 +174,10 @@ def test_a_row_without_a_part_has_no_fold(images: Path) -> None:
 
 def test_an_uneven_split_is_warned_of(images: Path) -> None:
     csv = write_table(images, fold="{k}")
-    rows = [line.rsplit(",", 1)[0] + f",{CLASSES.index(line.split(',')[1])}" for line in csv.read_text().splitlines()[1:]]
+    rows = [
+        line.rsplit(",", 1)[0] + f",{CLASSES.index(line.split(',')[1])}"
+        for line in csv.read_text().splitlines()[1:]
+    ]
     csv.write_text("\n".join(["id,label,fold", *rows]) + "\n")
     outcome = check(images, csv, "--fold", "fold")
     found = next(f for f in outcome.json["findings"] if f["check"] == "stratification")
@@ -182,7 +196,9 @@ def test_a_class_too_small_is_a_warning_unless_folds_were_asked_for(images: Path
     asked = check(images, csv, "--folds", 5)
     assert asked.code == 1
     assert list(errors(asked)) == ["class-too-small"]
-    assert check(images, csv, "--folds", 5, "--allow", "class-too-small=three owls are all there are").code == 0
+    assert (
+        check(images, csv, "--folds", 5, "--allow", "class-too-small=three owls are all there are").code == 0
+    )
 
 
 def test_the_python_call_returns_the_same(images: Path) -> None:

@@ -54,54 +54,11 @@ def show(slug: Slug, data: DataDir = None, workspace: WorkspaceDir = None, json:
     place = Workspace.find(workspace)
     competition = registry.competition(slug, place)
     raw = (data or place.raw(slug)).expanduser()
-    facts = competition.facts
-    classes = _classes(competition, raw)
-    target = (
-        facts.template.target if isinstance(facts.template.target, str) else ", ".join(facts.template.target)
-    )
-    lines = [
-        ("title", facts.title),
-        ("page", facts.url),
-        ("kaggle", facts.kaggle or "not on Kaggle"),
-        ("metric", facts.metric),
-        ("classes", classes),
-        ("raw folder", f"{raw}: {_state(competition, raw)}"),
-        ("layout", ", ".join(facts.layout.required) or "no files needed"),
-        (
-            "archives",
-            ", ".join(facts.layout.archives) + " in place of what they hold"
-            if facts.layout.archives
-            else "none",
-        ),
-        (
-            "template",
-            f"{facts.template.file}: id {facts.template.id!r}, target {target!r} as {facts.template.kind}",
-        ),
-        (
-            "pairs",
-            f"row and file by {facts.pairs}"
-            + (f", files in {facts.order} order" if facts.pairs == "position" else ""),
-        ),
-        (
-            "allowed",
-            "; ".join(f"{c}: {why}" for c, why in facts.check.allow.items()) or "no check is lowered",
-        ),
-        ("options", ", ".join(f"{name} = {value}" for name, value in facts.options.items()) or "none"),
-        (
-            "recipes",
-            ", ".join(n for n in ("baseline", "story") if competition.file(f"{n}.toml").is_file()) or "none",
-        ),
-        (
-            "published labels",
-            "yes: `comp score` judges a submission" if competition.adapter.has("answers") else "no",
-        ),
-        ("folder", str(competition.folder)),
-    ]
-    console.table("", (slug, ""), lines)
+    console.table("", (slug, ""), _lines(competition, raw))
     if json:
         console.document(
             {
-                **facts.model_dump(mode="json"),
+                **competition.facts.model_dump(mode="json"),
                 "raw": str(raw),
                 "missing": competition.missing(raw),
                 "folder": str(competition.folder),
@@ -231,6 +188,53 @@ def _classes(competition: Competition, raw: Path) -> str:
         stated = found
     shown = [f"{name} {index}" for index, name in enumerate(stated)]
     return ", ".join(shown if len(shown) <= 30 else [*shown[:10], f"… {len(shown)} in all …", shown[-1]])
+
+
+def _lines(competition: Competition, raw: Path) -> list[tuple[str, str]]:
+    """A competition's facts, a line each."""
+    facts = competition.facts
+    classes = _classes(competition, raw)
+    target = (
+        facts.template.target if isinstance(facts.template.target, str) else ", ".join(facts.template.target)
+    )
+    return [
+        ("title", facts.title),
+        ("page", facts.url),
+        ("kaggle", facts.kaggle or "not on Kaggle"),
+        ("metric", facts.metric),
+        ("classes", classes),
+        ("raw folder", f"{raw}: {_state(competition, raw)}"),
+        ("layout", ", ".join(facts.layout.required) or "no files needed"),
+        (
+            "archives",
+            ", ".join(facts.layout.archives) + " in place of what they hold"
+            if facts.layout.archives
+            else "none",
+        ),
+        (
+            "template",
+            f"{facts.template.file}: id {facts.template.id!r}, target {target!r} as {facts.template.kind}",
+        ),
+        (
+            "pairs",
+            f"row and file by {facts.pairs}"
+            + (f", files in {facts.order} order" if facts.pairs == "position" else ""),
+        ),
+        (
+            "allowed",
+            "; ".join(f"{c}: {why}" for c, why in facts.check.allow.items()) or "no check is lowered",
+        ),
+        ("options", ", ".join(f"{name} = {value}" for name, value in facts.options.items()) or "none"),
+        (
+            "recipes",
+            ", ".join(n for n in ("baseline", "story") if competition.file(f"{n}.toml").is_file()) or "none",
+        ),
+        (
+            "published labels",
+            "yes: `comp score` judges a submission" if competition.adapter.has("answers") else "no",
+        ),
+        ("folder", str(competition.folder)),
+    ]
 
 
 def _state(competition: Competition, raw: Path) -> str:

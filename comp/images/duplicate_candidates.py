@@ -248,4 +248,4 @@ def _among_best(one: Ints, other: Ints, value: Floats) -> NDArray[np.bool_]:
     counts = np.bincount(ends)
     rank = np.empty(len(ends), np.int64)
     rank[order] = np.arange(len(ends)) - np.repeat(np.cumsum(counts) - counts, counts)
-    return (rank < _PARTNERS).reshape(2, -1).any(axis=0)
+    return np.asarray((rank < _PARTNERS).reshape(2, -1).any(axis=0), dtype=np.bool_)

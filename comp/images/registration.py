@@ -87,7 +87,7 @@ def _roughly(left: Floats, right: Floats, start: Floats) -> tuple[Floats, NDArra
 
 def _standard(images: Floats) -> Floats:
     images = images - images.mean(axis=(1, 2), keepdims=True)
-    return images / (images.std(axis=(1, 2), keepdims=True) + 1e-3)
+    return np.asarray(images / (images.std(axis=(1, 2), keepdims=True) + 1e-3), dtype=np.float32)
 
 
 def _at_one_resolution(
@@ -113,7 +113,7 @@ def _through(side: int) -> Floats:
     down *= side / LUMA_SIDE
     position = np.clip((pixel + 0.5) / LUMA_SIDE * side - 0.5, 0, side - 1)
     up = np.clip(1 - np.abs(position[:, None] - np.arange(side)), 0, None)
-    return (up @ down).astype(np.float32)
+    return np.asarray(up @ down, dtype=np.float32)
 
 
 def _lay(images: Floats, at: Floats, rim: float = 0.0) -> tuple[Floats, Floats]:
@@ -206,7 +206,7 @@ def _normalised(
     share = np.matmul(np.matmul(window, seen), window) + 1e-6
 
     def around(images: Floats) -> Floats:
-        return np.matmul(np.matmul(window, images * seen), window) / share
+        return np.asarray(np.matmul(np.matmul(window, images * seen), window) / share, dtype=np.float32)
 
     normal = []
     for images in (one, two):

@@ -7,7 +7,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from gallery import Gallery, clean_gallery, texture
 
 from comp.checks.content_family import (
     blank_image,
@@ -18,6 +17,7 @@ from comp.checks.content_family import (
     train_test_duplicate,
     unreadable_image,
 )
+from gallery import Gallery, clean_gallery, texture
 
 
 @pytest.fixture
@@ -50,7 +50,9 @@ def test_a_missing_file_is_not_called_unreadable(gallery: Gallery) -> None:
 
 
 @pytest.mark.parametrize(("spread", "blank"), [(0, True), (1, True), (4, False)])
-def test_an_image_is_blank_where_its_grey_levels_hardly_differ(gallery: Gallery, spread: int, blank: bool) -> None:
+def test_an_image_is_blank_where_its_grey_levels_hardly_differ(
+    gallery: Gallery, spread: int, blank: bool
+) -> None:
     pixels = np.full((48, 48, 3), 100, np.uint8)
     pixels[::2] += np.uint8(2 * spread)  # a standard deviation of `spread`
     gallery.replace("test/t5.png", pixels)
@@ -70,7 +72,9 @@ def test_blank_images_of_several_colours_are_counted_and_no_near_duplicates(gall
 # --- odd-size -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("height", "width", "odd"), [(11, 11, True), (13, 13, False), (48, 250, True), (48, 230, False)])
+@pytest.mark.parametrize(
+    ("height", "width", "odd"), [(11, 11, True), (13, 13, False), (48, 250, True), (48, 230, False)]
+)
 def test_a_size_is_odd_far_from_the_median(gallery: Gallery, height: int, width: int, odd: bool) -> None:
     gallery.replace("train/a7.png", cv2.resize(texture(7), (width, height)))
     found = odd_size(gallery.evidence())
@@ -85,7 +89,9 @@ def test_few_pictures_have_no_usual_size(tmp_path: Path) -> None:
 
 def test_a_set_of_all_sizes_has_no_odd_one(gallery: Gallery) -> None:
     for number in range(48):
-        gallery.replace(f"train/a{number}.png", cv2.resize(texture(number), (40 + 3 * number, 160 - 2 * number)))
+        gallery.replace(
+            f"train/a{number}.png", cv2.resize(texture(number), (40 + 3 * number, 160 - 2 * number))
+        )
     assert odd_size(gallery.evidence()) == []
 
 
@@ -100,7 +106,9 @@ def copies(gallery: Gallery, pairs: int) -> set[str]:
 
 
 @pytest.mark.parametrize(("pairs", "severity"), [(1, "info"), (2, "info"), (3, "warning"), (8, "warning")])
-def test_equal_pictures_are_information_up_to_a_tenth_of_the_rows(gallery: Gallery, pairs: int, severity: str) -> None:
+def test_equal_pictures_are_information_up_to_a_tenth_of_the_rows(
+    gallery: Gallery, pairs: int, severity: str
+) -> None:
     rows = copies(gallery, pairs)  # 2 pairs are 4 of 48 rows, 3 are 6
     (found,) = exact_duplicate(gallery.evidence())
     assert (found.severity, found.count) == (severity, len(rows))
@@ -170,8 +178,12 @@ def test_exact_copies_alone_are_told_by_their_own_check(gallery: Gallery) -> Non
 # --- train-test-duplicate -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("matched", "severity"), [(1, "warning"), (12, "warning"), (13, "error"), (24, "error")])
-def test_test_pictures_in_train_are_an_error_above_a_half(gallery: Gallery, matched: int, severity: str) -> None:
+@pytest.mark.parametrize(
+    ("matched", "severity"), [(1, "warning"), (12, "warning"), (13, "error"), (24, "error")]
+)
+def test_test_pictures_in_train_are_an_error_above_a_half(
+    gallery: Gallery, matched: int, severity: str
+) -> None:
     for number in range(matched):
         gallery.replace(f"test/t{number}.png", texture(number)[:, ::-1])
     (found,) = train_test_duplicate(gallery.evidence())

@@ -6,12 +6,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from gallery import Gallery, clean_gallery, folds_of, texture
 
 from comp.checks.evidence import Evidence
-from comp.checks.fold_family import copy_across_folds, fold_coverage, stale_folds, stratification, test_id_in_folds
+from comp.checks.fold_family import (
+    copy_across_folds,
+    fold_coverage,
+    stale_folds,
+    stratification,
+    test_id_in_folds,
+)
 from comp.checks.gate import judge_folds
 from comp.folds import Folds, make_folds
+from gallery import Gallery, clean_gallery, folds_of, texture
 
 unfold = test_id_in_folds  # so that pytest does not take the check for a test
 del test_id_in_folds
@@ -80,7 +86,9 @@ def test_folds_are_stale_once_anything_of_their_rows_changed(gallery: Gallery, c
         assert found.examples == ("a99",)
 
 
-@pytest.mark.parametrize("change", ["nothing", "order", "a test picture", "a test row", "kin that only train", "touched"])
+@pytest.mark.parametrize(
+    "change", ["nothing", "order", "a test picture", "a test row", "kin that only train", "touched"]
+)
 def test_folds_are_not_stale_for_what_they_do_not_depend_on(gallery: Gallery, change: str) -> None:
     before = make_folds(gallery.evidence().manifest, 3)
     first = gallery.evidence().manifest.fingerprint("test")
@@ -120,7 +128,9 @@ def test_test_rows_with_a_fold_are_counted(gallery: Gallery) -> None:
 def test_classes_may_differ_a_little_between_folds(gallery: Gallery) -> None:
     evidence = gallery.evidence()
     assert stratification(dealt(evidence, a3=0, a6=0)) == []
-    every_cat = {sample: 0 for sample, label in evidence.manifest.train[["id", "label"]].to_numpy() if label == "cat"}
+    every_cat = {
+        sample: 0 for sample, label in evidence.manifest.train[["id", "label"]].to_numpy() if label == "cat"
+    }
     (found,) = stratification(dealt(evidence, **every_cat))
     assert (found.severity, found.examples) == ("warning", ("cat",))
 

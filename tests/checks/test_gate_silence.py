@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from gallery import CLASSES, Gallery, clean_gallery, folds_of, texture
 
 from comp.checks.evidence import Evidence
 from comp.checks.findings import Finding
@@ -26,6 +25,7 @@ from comp.recipe import ModelPart
 from comp.tables import Table
 from comp.template import from_table
 from comp.training.model import overrides
+from gallery import CLASSES, Gallery, clean_gallery, folds_of, texture
 
 CATALOGUE = {
     "manifest": {
@@ -59,7 +59,12 @@ CATALOGUE = {
         "weights-leak": "error",
         "preprocessing-override": "warning",
     },
-    "run": {"control-rows": "error", "collapsed-predictions": "warning", "too-good": "warning", "prior-shift": "warning"},
+    "run": {
+        "control-rows": "error",
+        "collapsed-predictions": "warning",
+        "too-good": "warning",
+        "prior-shift": "warning",
+    },
 }
 SEVERITY = {name: severity for family in CATALOGUE.values() for name, severity in family.items()}
 
@@ -213,7 +218,9 @@ def copy_across_folds(one: Gallery) -> tuple[Evidence, set[str]]:
 
 def stratification(one: Gallery) -> tuple[Evidence, set[str]]:
     evidence = one.evidence()
-    by_class = {sample: CLASSES.index(label) for sample, label in evidence.manifest.train[["id", "label"]].to_numpy()}
+    by_class = {
+        sample: CLASSES.index(label) for sample, label in evidence.manifest.train[["id", "label"]].to_numpy()
+    }
     return with_folds(evidence, by_class), set(CLASSES)
 
 
@@ -233,7 +240,14 @@ def stale_folds(one: Gallery) -> tuple[Evidence, set[str]]:
 
 FOLD_FAULTS: dict[str, Callable[[Gallery], tuple[Evidence, set[str]]]] = {
     plant.__name__.replace("_", "-"): plant
-    for plant in (fold_coverage, group_across_folds, copy_across_folds, stratification, test_id_in_folds, stale_folds)
+    for plant in (
+        fold_coverage,
+        group_across_folds,
+        copy_across_folds,
+        stratification,
+        test_id_in_folds,
+        stale_folds,
+    )
 }
 
 
@@ -254,19 +268,25 @@ def leaking_weights(folder: Path, leak: bool) -> list[Finding]:
     table = evidence.manifest.train
     fitted = list(table["content"][:2]) if leak else ["f" * 32]
     (folder / FITTED).write_text("\n".join(fitted) + "\n")
-    return weights_leak(str(folder / "model.safetensors"), evidence.manifest, make_folds(evidence.manifest, 3))
+    return weights_leak(
+        str(folder / "model.safetensors"), evidence.manifest, make_folds(evidence.manifest, 3)
+    )
 
 
 def overridden(folder: Path, leak: bool) -> list[Finding]:
     (folder / "w.json").write_text(json.dumps({"mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]}))
     mean = [0.485, 0.456, 0.406] if leak else [0.5, 0.5, 0.5]
-    part = ModelPart(name="test_resnet", weights=str(folder / "w.safetensors"), mean=mean, std=[0.25, 0.25, 0.25])
+    part = ModelPart(
+        name="test_resnet", weights=str(folder / "w.safetensors"), mean=mean, std=[0.25, 0.25, 0.25]
+    )
     return preprocessing_override(overrides(part, "probe"))
 
 
 def control_rows(folder: Path, leak: bool) -> list[Finding]:
     rows = [ControlRow(f"c{n}", f"c{n}", f"a{n}", EVEN) for n in range(4)]
-    back = {row.id: row.probs + (np.array([0.3, -0.3, 0.0]) if leak and row.sample == "a2" else 0) for row in rows}
+    back = {
+        row.id: row.probs + (np.array([0.3, -0.3, 0.0]) if leak and row.sample == "a2" else 0) for row in rows
+    }
     difference, sample = worst_difference(rows, back)
     if difference <= TOLERANCE["fp32"]:
         return []
@@ -280,7 +300,9 @@ RUN_FAULTS: dict[str, tuple[Callable[[Path, bool], list[Finding]], set[str]]] = 
     "preprocessing-override": (overridden, set()),
     "control-rows": (control_rows, {"a2"}),
     "collapsed-predictions": (
-        lambda _, fault: collapsed_predictions(answers(np.zeros(60, int) if fault else np.arange(60) % 3), EVEN),
+        lambda _, fault: collapsed_predictions(
+            answers(np.zeros(60, int) if fault else np.arange(60) % 3), EVEN
+        ),
         set(IDS[:5]),
     ),
     "too-good": (lambda _, fault: too_good(0.999 if fault else 0.93, METRICS["accuracy"], 1000, None), set()),
@@ -344,12 +366,20 @@ def test_a_fault_in_the_data_is_found(gallery: Gallery, name: str) -> None:
 
 @pytest.mark.parametrize(
     ("asked", "rows"),
-    [(("t0", "t1"), {"t2"}), (("t9", *(f"t{n}" for n in range(24)), "t9"), {"t9"}), ((*(f"t{n}" for n in range(24)), "t77"), {"t77"})],
+    [
+        (("t0", "t1"), {"t2"}),
+        (("t9", *(f"t{n}" for n in range(24)), "t9"), {"t9"}),
+        ((*(f"t{n}" for n in range(24)), "t77"), {"t77"}),
+    ],
     ids=["a test row too many", "an id twice", "a test row too few"],
 )
-def test_a_template_that_asks_otherwise_is_found(gallery: Gallery, asked: tuple[str, ...], rows: set[str]) -> None:
+def test_a_template_that_asks_otherwise_is_found(
+    gallery: Gallery, asked: tuple[str, ...], rows: set[str]
+) -> None:
     table = Table("sample.csv", ("id", "label"), tuple((sample, "") for sample in asked))
-    found = DATA_CHECKS["template-mismatch"](gallery.evidence(template=from_table(table, "id", "label", "label")))
+    found = DATA_CHECKS["template-mismatch"](
+        gallery.evidence(template=from_table(table, "id", "label", "label"))
+    )
     judged(found, "template-mismatch", rows)
 
 

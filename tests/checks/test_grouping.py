@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from gallery import FACTS, Gallery, clean_gallery, texture
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -21,6 +20,7 @@ from comp.images.source import ArraySource
 from comp.labels import LabelMap
 from comp.manifest import Manifest, Sample
 from comp.template import made_template
+from gallery import FACTS, Gallery, clean_gallery, texture
 
 PICTURES = 5
 
@@ -38,7 +38,9 @@ def evidence_of(rows: Sequence[Sample], pictures: dict[str, int]) -> Evidence:
     images = Fingerprints({row.path: looks()[f"p#{pictures[row.path]}"] for row in rows})
     manifest = Manifest.from_samples(rows)
     template = made_template([], "id", "label", "label")
-    return Evidence(Competition(Path("."), FACTS), Path("."), manifest, LabelMap(("x", "y")), template, 2, images)
+    return Evidence(
+        Competition(Path("."), FACTS), Path("."), manifest, LabelMap(("x", "y")), template, 2, images
+    )
 
 
 @st.composite
@@ -88,7 +90,9 @@ def expected(rows: Sequence[Sample], pictures: dict[str, int]) -> dict[str, froz
 
 @settings(max_examples=40)
 @given(tables())
-def test_kinship_is_transitive_and_named_after_the_smallest_id(table: tuple[list[Sample], dict[str, int]]) -> None:
+def test_kinship_is_transitive_and_named_after_the_smallest_id(
+    table: tuple[list[Sample], dict[str, int]],
+) -> None:
     rows, pictures = table
     found = grouped(evidence_of(rows, pictures)).table
     kin = expected(rows, pictures)
@@ -104,13 +108,17 @@ def test_kinship_is_transitive_and_named_after_the_smallest_id(table: tuple[list
 
 @settings(max_examples=30)
 @given(tables(), st.randoms(use_true_random=False))
-def test_groups_do_not_depend_on_the_order_of_rows(table: tuple[list[Sample], dict[str, int]], random: object) -> None:
+def test_groups_do_not_depend_on_the_order_of_rows(
+    table: tuple[list[Sample], dict[str, int]], random: object
+) -> None:
     rows, pictures = table
     before = grouped(evidence_of(rows, pictures)).table
     shuffled = list(rows)
     random.shuffle(shuffled)  # type: ignore[attr-defined]
     after = grouped(evidence_of(shuffled, pictures)).table
-    assert dict(zip(before["id"], before["group"], strict=True)) == dict(zip(after["id"], after["group"], strict=True))
+    assert dict(zip(before["id"], before["group"], strict=True)) == dict(
+        zip(after["id"], after["group"], strict=True)
+    )
     assert list(after["id"]) == [row.id for row in shuffled], "the rows keep their own order"
 
 
@@ -154,7 +162,9 @@ UUID = "1a2b3c4d-0000-4000-8000-1234567890ab"
         "a0_hflip",
     ],
 )
-def test_a_name_that_says_copy_makes_kin_and_a_parent_whatever_the_picture(gallery: Gallery, name: str) -> None:
+def test_a_name_that_says_copy_makes_kin_and_a_parent_whatever_the_picture(
+    gallery: Gallery, name: str
+) -> None:
     gallery.add(f"train/{name}.png", texture(777), "cat", id="z")
     assert groups(gallery) == {"a0": "a0", "z": "a0"}
     table = gallery.evidence().manifest.table

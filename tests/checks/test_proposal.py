@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+
+from comp.checks.proposal import proposed
 from contract import contents
 from gallery import Gallery, clean_gallery, texture
 from made import draw, run_comp, save_picture, train_table, write_train_table
-
-from comp.checks.proposal import proposed
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def test_broken_images_are_dropped_from_train_and_looked_at_in_test(gallery: Gal
 def test_the_proposal_passes_and_raw_files_are_untouched(workspace: Path, shapes: Path) -> None:
     """Faults of every kind that the proposal can mend, with awkward names."""
     rows = train_table(shapes)
-    for number, name in enumerate(("a1 copy", "a99", "a98"), start=1):
+    for name in ("a1 copy", "a99", "a98"):
         rows.append([name, "cross", "", ""])
         save_picture(shapes / "train" / f"{name}.png", draw("cross", 1))
     (shapes / "train" / "a2.png").write_bytes(b"broken")
@@ -84,9 +84,18 @@ def test_the_proposal_passes_and_raw_files_are_untouched(workspace: Path, shapes
     out = workspace / "proposal.csv"
     refused = run_comp(workspace, "check", "shapes", "--folds", 2, "--fix", out, "--json")
     assert refused.code == 1
-    assert {f["check"] for f in refused.json["findings"] if f["severity"] == "error"} == {"unreadable-image", "train-test-duplicate"}
+    assert {f["check"] for f in refused.json["findings"] if f["severity"] == "error"} == {
+        "unreadable-image",
+        "train-test-duplicate",
+    }
     actions = pd.read_csv(out, dtype=str, keep_default_na=False).set_index("id")["action"]
-    assert dict(actions[actions == "drop"]).keys() == {"a2", "a98", "a99", "a1 copy", *(f"a{n}" for n in range(3, 10))}
+    assert dict(actions[actions == "drop"]).keys() == {
+        "a2",
+        "a98",
+        "a99",
+        "a1 copy",
+        *(f"a{n}" for n in range(3, 10)),
+    }
     passed = run_comp(workspace, "check", "shapes", "--folds", 2, "--manifest", out, "--json")
     assert passed.code == 0, passed.err
     assert passed.json["stats"]["train"] == len(rows) - (actions == "drop").sum()

@@ -8,8 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from gallery import clean_gallery
-from made import draw, run_comp, save_picture, train_table, write_shapes
 
 from comp.checks.recipe_family import FITTED, preprocessing_override, weights_leak
 from comp.folds import Folds, make_folds
@@ -17,6 +15,8 @@ from comp.manifest import Manifest
 from comp.recipe import ModelPart
 from comp.training.model import overrides
 from comp.training.weights import read_weights
+from gallery import clean_gallery
+from made import draw, run_comp, save_picture, train_table, write_shapes
 
 Rows = tuple[Manifest, Folds]
 
@@ -50,12 +50,19 @@ def test_weights_of_unknown_history_are_believed(rows: Rows, weights: str) -> No
     assert weights_leak(weights, *rows) == []
 
 
-@pytest.mark.parametrize(("mean", "speaks"), [([0.5, 0.5, 0.5], False), ([0.5004, 0.5, 0.5], False), ([0.52, 0.5, 0.5], True), (None, False)])
-def test_another_mean_than_the_weights_own_is_told(tmp_path: Path, mean: list[float] | None, speaks: bool) -> None:
+@pytest.mark.parametrize(
+    ("mean", "speaks"),
+    [([0.5, 0.5, 0.5], False), ([0.5004, 0.5, 0.5], False), ([0.52, 0.5, 0.5], True), (None, False)],
+)
+def test_another_mean_than_the_weights_own_is_told(
+    tmp_path: Path, mean: list[float] | None, speaks: bool
+) -> None:
     (tmp_path / "w.json").write_text(json.dumps({"mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]}))
     part = ModelPart(name="test_resnet", weights=str(tmp_path / "w.safetensors"), mean=mean)
     found = preprocessing_override(overrides(part, "finetune"))
-    assert [(f.check, f.severity) for f in found] == ([("preprocessing-override", "warning")] if speaks else [])
+    assert [(f.check, f.severity) for f in found] == (
+        [("preprocessing-override", "warning")] if speaks else []
+    )
     if speaks:
         assert "0.52" in found[0].message
 
@@ -64,7 +71,9 @@ def test_timms_own_weights_have_a_mean_of_their_own() -> None:
     part = ModelPart(name="test_resnet", weights="default", mean=[0.1, 0.1, 0.1], std=[0.1, 0.1, 0.1])
     (found,) = preprocessing_override(overrides(part, "probe"))
     assert found.count == 2
-    assert preprocessing_override(overrides(part, "scratch")) == [], "from scratch there is nothing to override"
+    assert preprocessing_override(overrides(part, "scratch")) == [], (
+        "from scratch there is nothing to override"
+    )
 
 
 # --- a checkpoint of an earlier run as the weights of the next ------------------------------------------------------
@@ -94,7 +103,9 @@ def start_from(path: Path, mode: str = "finetune") -> list[object]:
 
 
 @pytest.mark.parametrize("mode", ["finetune", "probe"])
-def test_a_checkpoint_of_an_earlier_run_leaks_the_rows_it_was_fitted_on(checkpoint: tuple[Path, Path], mode: str) -> None:
+def test_a_checkpoint_of_an_earlier_run_leaks_the_rows_it_was_fitted_on(
+    checkpoint: tuple[Path, Path], mode: str
+) -> None:
     workspace, path = checkpoint
     refused = run_comp(workspace, *start_from(path, mode))
     assert refused.code == 1, refused.err

@@ -24,7 +24,10 @@ def answers(counts: list[int], confidence: float = 0.97) -> Predictions:
     return Predictions(tuple(f"t{n}" for n in range(len(classes))), LabelMap(("a", "b", "c", "d")), probs, "")
 
 
-@pytest.mark.parametrize(("counts", "speaks"), [([95, 5, 0, 0], True), ([0, 0, 100, 0], True), ([94, 6, 0, 0], False), ([25] * 4, False)])
+@pytest.mark.parametrize(
+    ("counts", "speaks"),
+    [([95, 5, 0, 0], True), ([0, 0, 100, 0], True), ([94, 6, 0, 0], False), ([25] * 4, False)],
+)
 def test_one_answer_for_nearly_all_rows_is_a_collapse(counts: list[int], speaks: bool) -> None:
     found = collapsed_predictions(answers(counts), EVEN)
     assert [(f.severity, f.count) for f in found] == ([("warning", 100)] if speaks else [])
@@ -35,7 +38,9 @@ def test_a_class_of_most_of_train_may_be_most_of_the_answers() -> None:
 
 
 def test_the_same_probabilities_for_every_row_are_a_collapse_whatever_the_priors() -> None:
-    same = Predictions(tuple("abcdefghijkl"), LabelMap(("a", "b", "c", "d")), np.tile([0.9, 0.1, 0.0, 0.0], (12, 1)), "")
+    same = Predictions(
+        tuple("abcdefghijkl"), LabelMap(("a", "b", "c", "d")), np.tile([0.9, 0.1, 0.0, 0.0], (12, 1)), ""
+    )
     (found,) = collapsed_predictions(same, np.array([0.9, 0.1, 0.0, 0.0]))
     assert "same probabilities" in found.message
 
@@ -59,7 +64,9 @@ def test_next_to_no_errors_are_too_good_unless_expected(
     score: float, metric: str, rows: int, expected: float | None, speaks: bool
 ) -> None:
     found = too_good(score, METRICS[metric], rows, expected)
-    assert [(f.check, f.severity, f.count) for f in found] == ([("too-good", "warning", rows)] if speaks else [])
+    assert [(f.check, f.severity, f.count) for f in found] == (
+        [("too-good", "warning", rows)] if speaks else []
+    )
 
 
 @pytest.mark.parametrize(
@@ -109,7 +116,9 @@ def test_a_recipe_that_is_not_there_expects_nothing(tmp_path: Path) -> None:
 
 
 def test_the_built_in_recipes_expect_what_their_headers_say() -> None:
-    expected = {path.parent.name: expected_score(path) for path in sorted(built_in_folder().glob("*/baseline.toml"))}
+    expected = {
+        path.parent.name: expected_score(path) for path in sorted(built_in_folder().glob("*/baseline.toml"))
+    }
     assert expected["art_classification"] == pytest.approx(0.94, abs=0.03)
     assert expected["digits"] is not None
     assert expected["digits"] >= 0.98

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from gallery import CLASSES, FACTS, Gallery, clean_gallery, texture
 from PIL import Image
 
 from comp.checks.evidence import Evidence
@@ -17,6 +16,7 @@ from comp.checks.shortcut_family import metadata_shortcut, train_test_drift
 from comp.images.fingerprints import scan
 from comp.images.source import ArraySource
 from comp.manifest import Manifest, Sample
+from gallery import CLASSES, FACTS, Gallery, clean_gallery, texture
 
 
 @pytest.fixture
@@ -53,8 +53,12 @@ def save_as(one: Gallery, sample: Sample, kind: str, **options: object) -> None:
     Image.fromarray(texture(number_of(sample))).save(one.raw / sample.path, kind, **options)
 
 
-@pytest.mark.parametrize("betray", [cats_are_wider, cats_are_jpegs, cats_are_coarser, cats_come_from_one_camera])
-def test_a_fact_that_betrays_a_class_is_a_shortcut(gallery: Gallery, betray: Callable[[Gallery, Sample], None]) -> None:
+@pytest.mark.parametrize(
+    "betray", [cats_are_wider, cats_are_jpegs, cats_are_coarser, cats_come_from_one_camera]
+)
+def test_a_fact_that_betrays_a_class_is_a_shortcut(
+    gallery: Gallery, betray: Callable[[Gallery, Sample], None]
+) -> None:
     for sample in gallery.samples:
         if sample.split == "train":
             betray(gallery, sample)
@@ -90,7 +94,9 @@ def test_the_place_in_the_table_counts_in_table_layouts(tmp_path: Path) -> None:
 def test_the_class_folder_is_no_fact(tmp_path: Path) -> None:
     folders = sorted_by_class(tmp_path / "raw", "train/{label}/{n}.png", "test/{n}.png")
     for place, sample in enumerate(folders.samples):  # numbers that tell nothing
-        (folders.raw / sample.path).rename(folders.raw / sample.path.replace(sample.id, f"{place * 37 % 101}"))
+        (folders.raw / sample.path).rename(
+            folders.raw / sample.path.replace(sample.id, f"{place * 37 % 101}")
+        )
         folders.change(sample.id, path=sample.path.replace(sample.id, f"{place * 37 % 101}"))
     assert metadata_shortcut(folders.evidence()) == []
 

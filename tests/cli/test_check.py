@@ -7,12 +7,21 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from contract import contents
-from made import SHAPES_TOML, Outcome, draw, run_comp, save_picture, subprocess_comp, train_table, write_train_table
 
 from comp import check as check_in_python
 from comp.checks.gate import DATA_CHECKS, FOLD_CHECKS, RUN_CHECKS
 from comp.predictions import Predictions
+from contract import contents
+from made import (
+    SHAPES_TOML,
+    Outcome,
+    draw,
+    run_comp,
+    save_picture,
+    subprocess_comp,
+    train_table,
+    write_train_table,
+)
 
 
 def check(workspace: Path, *more: object) -> Outcome:
@@ -37,7 +46,14 @@ def test_the_document_has_the_promised_shape(workspace: Path, shapes: Path) -> N
     assert set(document) == {"slug", "status", "findings", "stats"}
     assert (document["slug"], document["status"]) == ("shapes", "fail")
     for found in document["findings"]:
-        assert set(found) - {"groups", "allowed"} == {"check", "severity", "count", "message", "examples", "remedy"}
+        assert set(found) - {"groups", "allowed"} == {
+            "check",
+            "severity",
+            "count",
+            "message",
+            "examples",
+            "remedy",
+        }
         assert found["check"] in {*DATA_CHECKS, *FOLD_CHECKS}
         assert found["severity"] in ("error", "warning", "info")
         assert isinstance(found["count"], int)
@@ -45,8 +61,14 @@ def test_the_document_has_the_promised_shape(workspace: Path, shapes: Path) -> N
     by_check = {f["check"]: f for f in document["findings"]}
     assert by_check["near-duplicate"]["groups"] == [["train/a0.png", "train/a3.png"]]
     assert "groups" not in by_check["unreadable-image"]
-    assert {"train", "extra", "test", "classes", "smallest_class", "largest_class", "folds", "notes"} <= set(document["stats"])
-    assert (document["stats"]["train"], document["stats"]["test"], document["stats"]["smallest_class"]) == (18, 12, 6)
+    assert {"train", "extra", "test", "classes", "smallest_class", "largest_class", "folds", "notes"} <= set(
+        document["stats"]
+    )
+    assert (document["stats"]["train"], document["stats"]["test"], document["stats"]["smallest_class"]) == (
+        18,
+        12,
+        6,
+    )
 
 
 def test_errors_come_first(workspace: Path, shapes: Path) -> None:
@@ -60,7 +82,9 @@ def test_errors_come_first(workspace: Path, shapes: Path) -> None:
 def test_in_a_process_of_its_own_stdout_is_json_alone(workspace: Path, shapes: Path) -> None:
     mirror_one(shapes)
     page, proposal = workspace / "page.html", workspace / "proposal.csv"
-    outcome = subprocess_comp(workspace, "check", "shapes", "--folds", 3, "--json", "--html", page, "--fix", proposal)
+    outcome = subprocess_comp(
+        workspace, "check", "shapes", "--folds", 3, "--json", "--html", page, "--fix", proposal
+    )
     assert outcome.code == 0, outcome.err
     assert json.loads(outcome.out)["status"] == "pass"
     assert "Traceback" not in outcome.err
@@ -77,7 +101,9 @@ def test_people_read_a_table_with_examples_and_remedies(workspace: Path, shapes:
     assert "1 errors" in outcome.err
 
 
-def test_the_page_and_the_proposal_are_written_where_they_were_asked_for(workspace: Path, shapes: Path) -> None:
+def test_the_page_and_the_proposal_are_written_where_they_were_asked_for(
+    workspace: Path, shapes: Path
+) -> None:
     mirror_one(shapes)
     before = contents(shapes)
     page, proposal = workspace / "new" / "page.html", workspace / "new" / "proposal.csv"
@@ -119,7 +145,9 @@ def test_an_allowed_error_is_a_warning_whose_reason_is_printed(workspace: Path, 
 def test_an_allowed_error_of_a_run_is_recorded_with_its_reason(workspace: Path, shapes: Path) -> None:
     copy_test_into_train(shapes)
     assert run_comp(workspace, "run", "shapes", "--folds", 2).code == 1
-    done = run_comp(workspace, "run", "shapes", "--folds", 2, "--allow", "train-test-duplicate=the site says so", "--json")
+    done = run_comp(
+        workspace, "run", "shapes", "--folds", 2, "--allow", "train-test-duplicate=the site says so", "--json"
+    )
     assert done.code == 0, done.err
     assert "the site says so" in done.err
     recorded = json.loads((workspace / "runs" / done.json["run"] / "findings.json").read_text())
@@ -129,7 +157,9 @@ def test_an_allowed_error_of_a_run_is_recorded_with_its_reason(workspace: Path, 
     assert done.json["findings"]["warning"] >= 1
 
 
-def test_a_competition_may_allow_with_a_reason_that_is_printed_every_time(workspace: Path, shapes: Path) -> None:
+def test_a_competition_may_allow_with_a_reason_that_is_printed_every_time(
+    workspace: Path, shapes: Path
+) -> None:
     copy_test_into_train(shapes)
     toml = workspace / "competitions" / "shapes" / "competition.toml"
     toml.write_text(SHAPES_TOML + '\n[check]\nallow = { train-test-duplicate = "known here" }\n')
@@ -141,7 +171,16 @@ def test_a_competition_may_allow_with_a_reason_that_is_printed_every_time(worksp
         assert "known here" in outcome.err
 
 
-@pytest.mark.parametrize("allow", ["train-test-duplicat=typo", "train-test-duplicate=", "train-test-duplicate=  ", "train-test-duplicate", "=why"])
+@pytest.mark.parametrize(
+    "allow",
+    [
+        "train-test-duplicat=typo",
+        "train-test-duplicate=",
+        "train-test-duplicate=  ",
+        "train-test-duplicate",
+        "=why",
+    ],
+)
 def test_an_unknown_check_or_no_reason_is_a_mistake(workspace: Path, shapes: Path, allow: str) -> None:
     for verb in ("check", "run"):
         outcome = run_comp(workspace, verb, "shapes", "--folds", 3, "--allow", allow)
@@ -150,7 +189,15 @@ def test_an_unknown_check_or_no_reason_is_a_mistake(workspace: Path, shapes: Pat
     assert not (workspace / "runs").exists()
 
 
-@pytest.mark.parametrize("allow", ['train-test-duplicat = "typo"', 'train-test-duplicate = ""', 'train-test-duplicate = "  "', "train-test-duplicate = true"])
+@pytest.mark.parametrize(
+    "allow",
+    [
+        'train-test-duplicat = "typo"',
+        'train-test-duplicate = ""',
+        'train-test-duplicate = "  "',
+        "train-test-duplicate = true",
+    ],
+)
 def test_the_same_mistakes_in_a_competition(workspace: Path, shapes: Path, allow: str) -> None:
     toml = workspace / "competitions" / "shapes" / "competition.toml"
     toml.write_text(SHAPES_TOML + f"\n[check.allow]\n{allow}\n")
@@ -160,7 +207,9 @@ def test_the_same_mistakes_in_a_competition(workspace: Path, shapes: Path, allow
 
 
 def test_every_check_can_be_allowed_by_name(workspace: Path, shapes: Path) -> None:
-    words = [word for name in (*DATA_CHECKS, *FOLD_CHECKS, *RUN_CHECKS) for word in ("--allow", f"{name}=known")]
+    words = [
+        word for name in (*DATA_CHECKS, *FOLD_CHECKS, *RUN_CHECKS) for word in ("--allow", f"{name}=known")
+    ]
     assert check(workspace, "--folds", 3, *words).code == 0
 
 
@@ -186,7 +235,9 @@ def test_a_bare_check_only_warns_of_a_class_too_small(workspace: Path, rare: Pat
     assert "a bare check" in found["allowed"]
     asked = check(workspace, "--folds", 3, "--json")
     assert asked.code == 1
-    assert [(f["check"], f["examples"]) for f in asked.json["findings"] if f["severity"] == "error"] == [("class-too-small", ["square"])]
+    assert [(f["check"], f["examples"]) for f in asked.json["findings"] if f["severity"] == "error"] == [
+        ("class-too-small", ["square"])
+    ]
     assert "--rare pool" in asked.json["findings"][0]["remedy"]
     assert check(workspace, "--folds", 2).code == 0
 
@@ -199,7 +250,9 @@ def test_pooled_classes_only_train_and_are_listed_and_left_out_of_oof(workspace:
     folds = pd.read_csv(folder / "folds.csv").set_index("id")["fold"]
     assert dict(folds[folds < 0]) == {"a5": -1, "a8": -1}
     assert sorted(set(folds[folds >= 0])) == [0, 1, 2]
-    found = next(f for f in json.loads((folder / "findings.json").read_text()) if f["check"] == "class-too-small")
+    found = next(
+        f for f in json.loads((folder / "findings.json").read_text()) if f["check"] == "class-too-small"
+    )
     assert (found["severity"], found["examples"]) == ("warning", ["square"])
     oof = Predictions.load(folder / "oof.npz")
     assert sorted(oof.ids) == sorted(set(folds.index) - {"a5", "a8"})
@@ -214,7 +267,10 @@ def test_folds_with_and_without_pooled_classes_are_kept_apart(workspace: Path, r
     assert check(workspace, "--folds", 2).code == 0
     assert check(workspace, "--folds", 3, "--rare", "pool").code == 0
     assert check(workspace, "--folds", 3).code == 1
-    assert sorted(path.stem for path in (workspace / "folds" / "shapes").glob("*.csv")) == ["k2-seed0", "k3-seed0-pool"]
+    assert sorted(path.stem for path in (workspace / "folds" / "shapes").glob("*.csv")) == [
+        "k2-seed0",
+        "k3-seed0-pool",
+    ]
 
 
 def test_a_pooled_run_can_be_resumed(workspace: Path, rare: Path) -> None:
@@ -236,7 +292,9 @@ def test_rare_takes_two_words(workspace: Path, shapes: Path) -> None:
 # --- again ----------------------------------------------------------------------------------------------------------
 
 
-def test_changed_contents_make_kept_folds_stale_and_removing_them_helps(workspace: Path, shapes: Path) -> None:
+def test_changed_contents_make_kept_folds_stale_and_removing_them_helps(
+    workspace: Path, shapes: Path
+) -> None:
     assert check(workspace, "--folds", 3).code == 0
     save_picture(shapes / "train" / "a4.png", draw("cross", 900))
     stale = check(workspace, "--folds", 3, "--json")
@@ -253,7 +311,10 @@ def test_changed_test_pictures_leave_the_folds_alone(workspace: Path, shapes: Pa
     save_picture(shapes / "test" / "t4.png", draw("cross", 900))
     second = run_comp(workspace, "run", "shapes", "--folds", 2, "--quick", "--json")
     assert second.code == 0, second.err
-    one, two = (json.loads((workspace / "runs" / done.json["run"] / "started.json").read_text()) for done in (first, second))
+    one, two = (
+        json.loads((workspace / "runs" / done.json["run"] / "started.json").read_text())
+        for done in (first, second)
+    )
     assert one["train_sha256"] == two["train_sha256"]
     assert one["test_sha256"] != two["test_sha256"]
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from gallery import save, texture
 from PIL import Image
 
 from comp.images.fingerprints import Fingerprints, Look, load, scan
 from comp.images.source import ArraySource, RawTree
+from gallery import save, texture
 
 PATHS = [f"{n}.png" for n in range(12)]
 
@@ -38,7 +38,8 @@ def look_at(raw: Path, kept: Path | None, paths: list[str] = PATHS) -> Fingerpri
 def told(found: Fingerprints, stamps: bool = True) -> dict[str, tuple[object, ...]]:
     """Everything in every look, to be compared."""
     return {
-        path: (*(look if stamps else look[1:])[:-1], look.perceptual.tobytes()) for path, look in found.looks.items()
+        path: (*(look if stamps else look[1:])[:-1], look.perceptual.tobytes())
+        for path, look in found.looks.items()
     }
 
 
@@ -136,7 +137,9 @@ def test_a_moved_file_and_a_new_copy_are_not_decoded(raw: Path, kept: Path) -> N
     assert again["copy.png"].pixel_sha == again["1.png"].pixel_sha
 
 
-@pytest.mark.parametrize("fault", ["cut", "cut short", "empty", "text", "flipped", "another zip", "another version"])
+@pytest.mark.parametrize(
+    "fault", ["cut", "cut short", "empty", "text", "flipped", "another zip", "another version"]
+)
 def test_a_torn_file_of_fingerprints_is_ignored_and_replaced(raw: Path, kept: Path, fault: str) -> None:
     first = look_at(raw, kept)
     content = kept.read_bytes()
@@ -144,7 +147,11 @@ def test_a_torn_file_of_fingerprints_is_ignored_and_replaced(raw: Path, kept: Pa
         with zipfile.ZipFile(kept, "w") as other:
             other.writestr("readme.txt", "hello")
     elif fault == "another version":
-        np.savez(kept, perceptual=np.zeros((0, 1156), np.uint8), meta=np.frombuffer(b'{"version": 0, "looks": []}', np.uint8))
+        np.savez(
+            kept,
+            perceptual=np.zeros((0, 1156), np.uint8),
+            meta=np.frombuffer(b'{"version": 0, "looks": []}', np.uint8),
+        )
     else:
         torn = {
             "cut": content[:-10],
@@ -161,7 +168,10 @@ def test_a_torn_file_of_fingerprints_is_ignored_and_replaced(raw: Path, kept: Pa
     assert look_at(raw, kept).decoded == 0
 
 
-@pytest.mark.parametrize("meta", [b"[]", b'{"version": 1}', b'{"version": 1, "looks": [["a"]]}', b'{"version": 1, "looks": 3}', b"\xff"])
+@pytest.mark.parametrize(
+    "meta",
+    [b"[]", b'{"version": 1}', b'{"version": 1, "looks": [["a"]]}', b'{"version": 1, "looks": 3}', b"\xff"],
+)
 def test_fingerprints_of_another_shape_are_ignored(tmp_path: Path, meta: bytes) -> None:
     np.savez(tmp_path / "f.npz", perceptual=np.zeros((1, 1156), np.uint8), meta=np.frombuffer(meta, np.uint8))
     assert load(tmp_path / "f.npz") == {}

@@ -73,8 +73,9 @@ CHANGES: dict[str, Callable[[Image], Image]] = {
     "grey": lambda i: cv2.merge([cv2.cvtColor(i, cv2.COLOR_RGB2GRAY)] * 3),
     "border": lambda i: cv2.copyMakeBorder(i, 6, 6, 6, 6, cv2.BORDER_CONSTANT, value=(0, 0, 0)),
     "text": captioned,
-    "mirror, crop, jpeg": lambda i: encoded(np.ascontiguousarray(i[8:, 5:-9][:, ::-1]), ".jpg",
-                                            cv2.IMWRITE_JPEG_QUALITY, 60),
+    "mirror, crop, jpeg": lambda i: encoded(
+        np.ascontiguousarray(i[8:, 5:-9][:, ::-1]), ".jpg", cv2.IMWRITE_JPEG_QUALITY, 60
+    ),
 }
 
 
@@ -100,7 +101,9 @@ def test_clean_pictures_have_no_pairs(base: list[Image]) -> None:
 @pytest.mark.parametrize("turn", range(8))
 def test_the_turn_is_told_as_seen_from_the_left_one(turn: int, base: list[Image]) -> None:
     square = cv2.resize(base[3], (160, 160))
-    turned = np.stack([orient(square[None, :, :, c], np.array([turn], np.uint8))[0] for c in range(3)], axis=2)
+    turned = np.stack(
+        [orient(square[None, :, :, c], np.array([turn], np.uint8))[0] for c in range(3)], axis=2
+    )
     for images in ([turned, square], [square, turned]):
         found = near_duplicate_pairs(prints(images))
         assert found.pairs.tolist() == [[0, 1]]
@@ -120,7 +123,9 @@ def test_identical_pictures_meet_even_when_plain(base: list[Image]) -> None:
 def test_scans_of_digits_are_not_copies() -> None:
     from sklearn.datasets import load_digits
 
-    scans = [cv2.merge([np.clip(scan * 16, 0, 255).astype(np.uint8)] * 3) for scan in load_digits().images[:500]]
+    scans = [
+        cv2.merge([np.clip(scan * 16, 0, 255).astype(np.uint8)] * 3) for scan in load_digits().images[:500]
+    ]
     for side in (8, 28):
         images = [cv2.resize(scan, (side, side), interpolation=cv2.INTER_CUBIC) for scan in scans]
         found = near_duplicate_pairs(prints(images))
@@ -130,15 +135,23 @@ def test_scans_of_digits_are_not_copies() -> None:
 def test_a_copy_is_found_among_scans_of_digits() -> None:
     from sklearn.datasets import load_digits
 
-    scans = [cv2.merge([np.clip(scan * 16, 0, 255).astype(np.uint8)] * 3) for scan in load_digits().images[:300]]
-    found = near_duplicate_pairs(prints([*scans, *(np.ascontiguousarray(scan[:, ::-1]) for scan in scans[:5])]))
+    scans = [
+        cv2.merge([np.clip(scan * 16, 0, 255).astype(np.uint8)] * 3) for scan in load_digits().images[:300]
+    ]
+    found = near_duplicate_pairs(
+        prints([*scans, *(np.ascontiguousarray(scan[:, ::-1]) for scan in scans[:5])])
+    )
     assert {(k, 300 + k) for k in range(5)} <= set(map(tuple, found.pairs.tolist()))
 
 
 def test_smooth_gradients_are_not_copies() -> None:
-    ramps = [np.add.outer(np.linspace(0, a, 64), np.linspace(0, b, 64)) for a in (40, 90, 120) for b in (60, 100)]
+    ramps = [
+        np.add.outer(np.linspace(0, a, 64), np.linspace(0, b, 64)) for a in (40, 90, 120) for b in (60, 100)
+    ]
     noise = np.random.default_rng(0).normal(0, 1.5, (len(ramps), 64, 64))
-    images = [cv2.merge([np.clip(r + n, 0, 255).astype(np.uint8)] * 3) for r, n in zip(ramps, noise, strict=True)]
+    images = [
+        cv2.merge([np.clip(r + n, 0, 255).astype(np.uint8)] * 3) for r, n in zip(ramps, noise, strict=True)
+    ]
     assert len(near_duplicate_pairs(prints(images)).pairs) == 0
 
 
@@ -175,8 +188,14 @@ def test_few_pictures(count: int, base: list[Image]) -> None:
     assert near_duplicate_pairs(fingerprints).pairs.shape == (0, 2)
 
 
-@pytest.mark.parametrize("bad", [np.zeros((3, 5), np.uint8), np.zeros((3, FINGERPRINT_BYTES), np.float32),
-                                 np.zeros(FINGERPRINT_BYTES, np.uint8)])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        np.zeros((3, 5), np.uint8),
+        np.zeros((3, FINGERPRINT_BYTES), np.float32),
+        np.zeros(FINGERPRINT_BYTES, np.uint8),
+    ],
+)
 def test_other_arrays_are_refused(bad: NDArray[np.uint8]) -> None:
     with pytest.raises(ValueError, match="fingerprints must be"):
         near_duplicate_pairs(bad)
@@ -209,7 +228,9 @@ def test_real_photos() -> None:
         pytest.skip("COMP_REAL_DATA has too few photos")
     images = [cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB) for path in paths]
     rows = range(0, len(images), 10)
-    copies = [encoded(np.ascontiguousarray(images[row][:, ::-1]), ".jpg", cv2.IMWRITE_JPEG_QUALITY, 50)
-              for row in rows]
+    copies = [
+        encoded(np.ascontiguousarray(images[row][:, ::-1]), ".jpg", cv2.IMWRITE_JPEG_QUALITY, 50)
+        for row in rows
+    ]
     got = set(map(tuple, near_duplicate_pairs(prints(images + copies)).pairs.tolist()))
     assert sum((row, len(images) + k) in got for k, row in enumerate(rows)) >= 0.97 * len(rows)

@@ -18,7 +18,9 @@ def picture(seed: int, height: int = 120, width: int = 160) -> NDArray[np.uint8]
     return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
 
 
-@pytest.mark.parametrize("size", [(1, 1), (8, 8), (32, 32), (8, 2000), (2000, 8), (31, 33), (227, 227), (1500, 900)])
+@pytest.mark.parametrize(
+    "size", [(1, 1), (8, 8), (32, 32), (8, 2000), (2000, 8), (31, 33), (227, 227), (1500, 900)]
+)
 def test_any_size_gives_one_shape(size: tuple[int, int]) -> None:
     fingerprint = perceptual(picture(1, *size))
     assert fingerprint.shape == (FINGERPRINT_BYTES,)
@@ -66,8 +68,12 @@ def test_the_picture_is_not_changed_and_may_be_a_view() -> None:
 
 @pytest.mark.parametrize(
     ("image", "error"),
-    [(np.zeros((4, 4, 3), np.float32), TypeError), (np.zeros((4, 4), np.uint8), ValueError),
-     (np.zeros((4, 4, 4), np.uint8), ValueError), (np.zeros((0, 4, 3), np.uint8), ValueError)],
+    [
+        (np.zeros((4, 4, 3), np.float32), TypeError),
+        (np.zeros((4, 4), np.uint8), ValueError),
+        (np.zeros((4, 4, 4), np.uint8), ValueError),
+        (np.zeros((0, 4, 3), np.uint8), ValueError),
+    ],
 )
 def test_bad_input_is_refused(image: NDArray[np.uint8], error: type[Exception]) -> None:
     with pytest.raises(error):

@@ -8,16 +8,25 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from gallery import save, texture
 from hypothesis import given
 from hypothesis import strategies as st
-from made import run_comp, write_shapes
 
 from comp.errors import CheckFailed
 from comp.images.source import ArraySource, RawTree
-from comp.inference.control import MOST, ControlRow, WithControls, keep_controls, read_controls, refuse, shuffled, worst_difference
+from comp.inference.control import (
+    MOST,
+    ControlRow,
+    WithControls,
+    keep_controls,
+    read_controls,
+    refuse,
+    shuffled,
+    worst_difference,
+)
 from comp.inference.predict import predict
 from comp.recipe import load
+from gallery import save, texture
+from made import run_comp, write_shapes
 
 
 def keep(folder: Path, raw: Path, count: int) -> list[ControlRow]:
@@ -34,7 +43,9 @@ def keep(folder: Path, raw: Path, count: int) -> list[ControlRow]:
 
 
 @pytest.mark.parametrize(("count", "kept"), [(1, 1), (15, 15), (16, 16), (40, MOST)])
-def test_at_most_sixteen_held_out_images_are_kept_byte_for_byte(tmp_path: Path, count: int, kept: int) -> None:
+def test_at_most_sixteen_held_out_images_are_kept_byte_for_byte(
+    tmp_path: Path, count: int, kept: int
+) -> None:
     rows = keep(tmp_path / "fold-0", tmp_path / "raw", count)
     assert len(rows) == len({row.id for row in rows}) == kept
     source = WithControls(RawTree(tmp_path / "elsewhere"))
@@ -45,14 +56,18 @@ def test_at_most_sixteen_held_out_images_are_kept_byte_for_byte(tmp_path: Path, 
 def test_which_are_kept_does_not_depend_on_their_order(tmp_path: Path) -> None:
     first = {row.sample for row in keep(tmp_path / "one", tmp_path / "raw", 40)}
     ids = [f"a{n}" for n in range(40)][::-1]
-    keep_controls(tmp_path / "two", RawTree(tmp_path / "raw"), ids, [f"{i}.png" for i in ids], np.full((40, 3), 1 / 3))
+    keep_controls(
+        tmp_path / "two", RawTree(tmp_path / "raw"), ids, [f"{i}.png" for i in ids], np.full((40, 3), 1 / 3)
+    )
     assert {row.sample for row in read_controls(tmp_path / "two")} == first
 
 
 def test_rows_of_an_array_are_kept_as_pixels(tmp_path: Path) -> None:
     pixels = np.stack([texture(n, 8) for n in range(3)])
     source = ArraySource({"train": pixels})
-    keep_controls(tmp_path / "fold-0", source, ["a", "b", "c"], ["train#0", "train#1", "train#2"], np.full((3, 2), 0.5))
+    keep_controls(
+        tmp_path / "fold-0", source, ["a", "b", "c"], ["train#0", "train#1", "train#2"], np.full((3, 2), 0.5)
+    )
     for row in read_controls(tmp_path / "fold-0"):
         np.testing.assert_array_equal(WithControls(source).load(row.path), pixels["abc".index(row.sample)])
 
@@ -118,7 +133,9 @@ def predict_again(run: Path, finished: Path, rows: slice = slice(None)) -> np.nd
     raw = finished / "data" / "shapes"
     ids = [f"t{n}" for n in range(12)][rows]
     folders = [run / "fold-0", run / "fold-1"]
-    return predict(folders, RawTree(raw), ids, [f"test/{i}.png" for i in ids], load(run / "recipe.toml")).probs
+    return predict(
+        folders, RawTree(raw), ids, [f"test/{i}.png" for i in ids], load(run / "recipe.toml")
+    ).probs
 
 
 def change_json(path: Path, change: dict[str, object]) -> None:
@@ -142,7 +159,9 @@ def test_an_honest_checkpoint_passes_and_control_rows_change_no_answer(run: Path
     ],
     ids=["mean", "std", "another model's", "interpolation"],
 )
-def test_other_preprocessing_than_it_was_judged_with_is_refused(run: Path, finished: Path, change: dict[str, object]) -> None:
+def test_other_preprocessing_than_it_was_judged_with_is_refused(
+    run: Path, finished: Path, change: dict[str, object]
+) -> None:
     change_json(run / "fold-1" / "model.json", change)
     with pytest.raises(CheckFailed, match="test path") as refused:
         predict_again(run, finished)
@@ -175,7 +194,9 @@ def test_the_training_images_are_not_needed(run: Path, finished: Path, tmp_path:
     np.testing.assert_array_equal(predict_again(run, alone), before)
 
 
-def test_a_row_of_half_precision_is_tried_again_in_fp32(run: Path, finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_row_of_half_precision_is_tried_again_in_fp32(
+    run: Path, finished: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """A sidecar that claims bf16 for a model judged in fp32 is given its second chance."""
     path = run / "fold-0" / "model.json"
     rows = json.loads((run / "fold-0" / "control.json").read_text())

@@ -9,13 +9,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from gallery import Gallery, clean_gallery, texture
 
 from comp.checks.findings import lower
 from comp.checks.gate import judge_data
 from comp.images.tree import RawTree
 from comp.report.findings_page import MOST_GROUPS, MOST_PICTURES, render
 from comp.survey import Survey
+from gallery import Gallery, clean_gallery, texture
 
 VOID = {"meta", "br", "img"}
 
@@ -37,11 +37,17 @@ class Page(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         facts = dict(attrs)
         assert not any(name.startswith("on") for name in facts)
-        self.links += [value or "" for name, value in attrs if name in ("href", "src") and not (value or "").startswith("data:")]
+        self.links += [
+            value or ""
+            for name, value in attrs
+            if name in ("href", "src") and not (value or "").startswith("data:")
+        ]
         if tag == "img":
             head, _, data = (facts["src"] or "").partition(",")
             assert head == "data:image/jpeg;base64"
-            self.pictures.append(cv2.imdecode(np.frombuffer(base64.b64decode(data), np.uint8), cv2.IMREAD_COLOR))
+            self.pictures.append(
+                cv2.imdecode(np.frombuffer(base64.b64decode(data), np.uint8), cv2.IMREAD_COLOR)
+            )
         if tag == "section":
             self.sections.append(facts["class"] or "")
         if tag not in VOID:
@@ -58,7 +64,9 @@ class Page(HTMLParser):
 
 def page_of(gallery: Gallery, allow: dict[str, str] | None = None) -> tuple[str, Page]:
     evidence = gallery.evidence()
-    text = render(Survey(evidence, RawTree(gallery.raw), None, lower(judge_data(evidence), allow or {}), allow or {}))
+    text = render(
+        Survey(evidence, RawTree(gallery.raw), None, lower(judge_data(evidence), allow or {}), allow or {})
+    )
     return text, Page(text)
 
 
@@ -79,7 +87,12 @@ def test_the_pictures_of_a_group_stand_side_by_side(gallery: Gallery) -> None:
     gallery.replace("test/t1.png", texture(2))
     _, page = page_of(gallery)
     assert page.sections == ["warning", "info"]
-    assert [text for text in page.captions if "/" in text] == ["train/a2.png", "test/t1.png", "train/a0.png", "train/a3.png"]
+    assert [text for text in page.captions if "/" in text] == [
+        "train/a2.png",
+        "test/t1.png",
+        "train/a0.png",
+        "train/a3.png",
+    ]
     assert [text for text in page.captions if "/" not in text] == ["owl", "test", "cat", "cat"]
     shown, mirrored = page.pictures[2], page.pictures[3]
     assert max(shown.shape) == 160
