@@ -20,7 +20,7 @@ from comp.recipe import Recipe
 from comp.result import RunResult
 from comp.survey import Survey, fold_count, survey
 from comp.training.deadline import Deadline, parse_seconds
-from comp.workspace import Workspace, write_bytes, write_json, write_text
+from comp.workspace import Workspace, make_folder, write_bytes, write_json, write_text
 
 
 @dataclass
@@ -204,6 +204,7 @@ def _shown(findings: list[Finding], found: Survey) -> list[Finding]:
 
 def _run_folder(order: Order, found: Survey, recipe: Recipe, marks: list[str]) -> runs.Run:
     """The folder of the run that goes on, or a new one with what it was given."""
+    make_folder(order.workspace.submissions(order.competition.slug))  # better refused now than after training
     if order.resumed:
         runs.require_same_rows(order.resumed, found.evidence.manifest)
         return order.resumed

@@ -226,7 +226,14 @@ def _lay(table: dict[str, Any], override: str) -> None:
             below = {"name": below}
         here[part] = dict(below) if isinstance(below, dict) else {}
         here = here[part]
-    here[parts[-1]] = _toml_value(text.strip())
+    value, known = _toml_value(text.strip()), here.get(parts[-1])
+    if parts in (["optimizer"], ["schedule"]) and isinstance(value, str) and isinstance(known, dict):
+        here[parts[-1]] = {
+            **known,
+            "name": value,
+        }  # another optimizer keeps its rate; another model keeps nothing
+    else:
+        here[parts[-1]] = value
 
 
 def _toml_value(text: str) -> Any:

@@ -55,7 +55,7 @@ def group_across_folds(evidence: Evidence) -> list[Finding]:
 
 
 def stale_folds(evidence: Evidence) -> list[Finding]:
-    """Folds that were made for other train rows than these. One SHA-256 over the ids, labels and groups."""
+    """Folds that were made for other train rows than these. One SHA-256 over ids, labels, kin and contents."""
     if evidence.folds is None:
         return []
     now = evidence.manifest.fingerprint("train")
@@ -63,7 +63,7 @@ def stale_folds(evidence: Evidence) -> list[Finding]:
         return []
     gone = sorted(set(evidence.folds.ids) - set(evidence.manifest.train["id"]))
     come = sorted(set(evidence.manifest.train["id"]) - set(evidence.folds.ids))
-    message = f"the folds were made for other train rows: {len(come)} came, {len(gone)} went, or labels or groups changed"
+    message = f"the folds were made for other train rows: {len(come)} came, {len(gone)} went, or labels, groups or contents changed"
     remedy = (
         f"remove folds/{evidence.competition.slug}/ to make them again (earlier runs then no longer compare)"
     )

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from comp.errors import CheckFailed
 from comp.images.source import ImageSource
+from comp.labels import LabelMap
 from comp.workspace import read_json, write_bytes, write_json
 
 MOST = 16
@@ -52,7 +53,12 @@ class WithControls:
 
 
 def keep_controls(
-    folder: Path, source: ImageSource, ids: Sequence[str], paths: Sequence[str], probs: Probs
+    folder: Path,
+    source: ImageSource,
+    ids: Sequence[str],
+    paths: Sequence[str],
+    probs: Probs,
+    labels: LabelMap,
 ) -> None:
     """Keeps min(16, n) of a fold's held-out images, byte for byte, with their identity-view probabilities.
 
@@ -71,19 +77,21 @@ def keep_controls(
             np.save(out, content)
             content = out.getvalue()
         write_bytes(folder / name, content)
-        rows.append({"id": ids[n], "file": name, "probs": probs[n].tolist()})
+        rows.append({"id": ids[n], "file": name, "probs": dict(zip(labels, probs[n].tolist(), strict=True))})
     write_json(folder / "control.json", rows)
 
 
-def read_controls(folder: Path) -> list[ControlRow]:
-    """The control rows of a fold."""
+def read_controls(folder: Path, labels: LabelMap) -> list[ControlRow]:
+    """The control rows of a fold; their probabilities were kept by class name and come in the order of ``labels``,
+    so that another label map cannot pass.
+    """
     rows = read_json(folder / "control.json")
     return [
         ControlRow(
             f"{_MARK}{folder.name}/{n}",
             f"{_MARK}{folder / row['file']}",
             str(row["id"]),
-            np.array(row["probs"], dtype=np.float64),
+            np.array([row["probs"].get(name, np.nan) for name in labels], dtype=np.float64),
         )
         for n, row in enumerate(rows)
     ]

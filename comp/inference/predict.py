@@ -89,7 +89,7 @@ def _by_backbone(
 ) -> dict[Path, Probs]:
     """Probabilities (N, C) by checkpoint, for checkpoints with one backbone: its features once, then each head."""
     net, sidecar = load_checkpoint(folders[0])
-    controls = {folder: read_controls(folder) for folder in folders}
+    controls = {folder: read_controls(folder, sidecar.labels) for folder in folders}
     among = [row for folder in folders for row in controls[folder]]
     all_ids = [*ids, *(row.id for row in among)]
     all_paths = [*paths, *(row.path for row in among)]

@@ -96,7 +96,8 @@ def _finish(
         plan.folds.fingerprint,
     )
     oof.save(folder / "oof.npz")
-    keep_controls(folder, plan.source, ids, list(part.table["path"].iloc[part.held_out]), by_view["identity"])
+    paths = list(part.table["path"].iloc[part.held_out])
+    keep_controls(folder, plan.source, ids, paths, by_view["identity"], plan.labels)
     score = plan.metric(targets, oof.probs)
     identity = plan.metric(targets, by_view["identity"])
     result = FoldResult(k, score, identity, len(ids), seconds, speed, oof)

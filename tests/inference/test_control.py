@@ -24,9 +24,12 @@ from comp.inference.control import (
     worst_difference,
 )
 from comp.inference.predict import predict
+from comp.labels import LabelMap
 from comp.recipe import load
 from gallery import save, texture
 from made import run_comp, write_shapes
+
+TWO, THREE = LabelMap(["bar", "ring"]), LabelMap(["bar", "cross", "ring"])
 
 
 def keep(folder: Path, raw: Path, count: int) -> list[ControlRow]:
@@ -35,8 +38,8 @@ def keep(folder: Path, raw: Path, count: int) -> list[ControlRow]:
     for number, name in enumerate(ids):
         save(raw / f"{name}.png", texture(number, 12))
     probs = np.random.default_rng(0).dirichlet(np.ones(3), count)
-    keep_controls(folder, RawTree(raw), ids, [f"{name}.png" for name in ids], probs)
-    found = read_controls(folder)
+    keep_controls(folder, RawTree(raw), ids, [f"{name}.png" for name in ids], probs, THREE)
+    found = read_controls(folder, THREE)
     for row in found:
         np.testing.assert_array_equal(row.probs, probs[ids.index(row.sample)])
     return found
@@ -57,18 +60,37 @@ def test_which_are_kept_does_not_depend_on_their_order(tmp_path: Path) -> None:
     first = {row.sample for row in keep(tmp_path / "one", tmp_path / "raw", 40)}
     ids = [f"a{n}" for n in range(40)][::-1]
     keep_controls(
-        tmp_path / "two", RawTree(tmp_path / "raw"), ids, [f"{i}.png" for i in ids], np.full((40, 3), 1 / 3)
+        tmp_path / "two",
+        RawTree(tmp_path / "raw"),
+        ids,
+        [f"{i}.png" for i in ids],
+        np.full((40, 3), 1 / 3),
+        THREE,
     )
-    assert {row.sample for row in read_controls(tmp_path / "two")} == first
+    assert {row.sample for row in read_controls(tmp_path / "two", THREE)} == first
+
+
+def test_another_label_map_gives_other_probabilities(tmp_path: Path) -> None:
+    kept = keep(tmp_path / "fold-0", tmp_path / "raw", 4)
+    rotated = read_controls(tmp_path / "fold-0", LabelMap(["ring", "bar", "cross"]))
+    difference, _ = worst_difference(rotated, {row.id: row.probs for row in kept})
+    assert difference > 0.01
+    unknown = read_controls(tmp_path / "fold-0", LabelMap(["bar", "cross", "disc"]))
+    assert np.isnan(worst_difference(unknown, {row.id: row.probs for row in kept})[0])
 
 
 def test_rows_of_an_array_are_kept_as_pixels(tmp_path: Path) -> None:
     pixels = np.stack([texture(n, 8) for n in range(3)])
     source = ArraySource({"train": pixels})
     keep_controls(
-        tmp_path / "fold-0", source, ["a", "b", "c"], ["train#0", "train#1", "train#2"], np.full((3, 2), 0.5)
+        tmp_path / "fold-0",
+        source,
+        ["a", "b", "c"],
+        ["train#0", "train#1", "train#2"],
+        np.full((3, 2), 0.5),
+        TWO,
     )
-    for row in read_controls(tmp_path / "fold-0"):
+    for row in read_controls(tmp_path / "fold-0", TWO):
         np.testing.assert_array_equal(WithControls(source).load(row.path), pixels["abc".index(row.sample)])
 
 

@@ -163,7 +163,10 @@ def test_an_unreachable_hub_is_a_clear_error_with_the_remedy(
     with pytest.raises(WeightsError) as error:
         find_default("test_resnet", [tmp_path])
     assert "test_resnet.r160_in1k must be downloaded once" in error.value.rule
-    assert error.value.value == "OSError: cannot reach the hub"
+    assert error.value.value in (
+        "cannot reach the hub",  # where the hub answers, what timm said, its first line
+        "huggingface.co cannot be reached from here, and they are not in its cache",
+    )
     assert "weights/" in error.value.remedy
     assert "--set model.weights=PATH" in error.value.remedy
 
