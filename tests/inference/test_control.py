@@ -192,10 +192,9 @@ def test_other_preprocessing_than_it_was_judged_with_is_refused(
 
 def test_another_label_order_is_refused(run: Path, finished: Path) -> None:
     for fold in ("fold-0", "fold-1"):
-        rows = json.loads((run / fold / "control.json").read_text())
-        for row in rows:
-            row["probs"] = row["probs"][::-1]
-        (run / fold / "control.json").write_text(json.dumps(rows))
+        table = json.loads((run / fold / "model.json").read_text())
+        table["classes"] = table["classes"][1:] + table["classes"][:1]
+        (run / fold / "model.json").write_text(json.dumps(table))
     with pytest.raises(CheckFailed):
         predict_again(run, finished)
 
@@ -226,7 +225,7 @@ def test_a_row_of_half_precision_is_tried_again_in_fp32(
     path.write_text(json.dumps({**table, "precision": "bf16"}))
     assert predict_again(run, finished).shape == (12, 3)
     for row in rows:
-        row["probs"] = [1.0, 0.0, 0.0]
+        row["probs"] = dict(zip(row["probs"], [1.0, 0.0, 0.0], strict=True))
     (run / "fold-0" / "control.json").write_text(json.dumps(rows))
     with pytest.raises(CheckFailed):
         predict_again(run, finished)
