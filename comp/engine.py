@@ -114,7 +114,7 @@ def train_folds(plan: Plan, only: Sequence[int] | None = None) -> tuple[list[Fol
     for one in results.values():
         console.say(f"  fold {one.fold}: {plan.metric.name} {one.score:.4f}, finished before")
     with console.progress():
-        features = frozen_features(plan) if plan.recipe.mode == "probe" and todo else None
+        features = frozen_features(plan) if needs_features(plan) and todo else None
         with console.task("folds", plan.folds.k) as bar:
             bar.advance(len(results))
             for k in todo:
@@ -135,6 +135,13 @@ def train_folds(plan: Plan, only: Sequence[int] | None = None) -> tuple[list[Fol
     oof = join([one.oof for one in found], list(plan.judged_by(sorted(results))["id"]))
     oof.save(plan.folder / "oof.npz")
     return found, oof
+
+
+def needs_features(plan: Plan) -> bool:
+    """Whether folds begin with a classifier solved on frozen features: always in probe, by ``head_start`` in finetune."""
+    return plan.recipe.mode == "probe" or (
+        plan.recipe.mode == "finetune" and plan.recipe.head_start and plan.weights is not None
+    )
 
 
 def predict_test(plan: Plan, results: Sequence[FoldResult]) -> Predictions:

@@ -94,6 +94,9 @@ class Recipe(Part):
         0, ge=0, lt=2**31, description="of the folds; apart from seed, so that runs compare"
     )
     model: ModelPart = ModelPart()
+    head_start: bool = Field(
+        True, description="finetune begins from the solved linear classifier, as probe ends"
+    )
     transform: str | list[dict[str, Any]] = Field(
         "light", description="a named policy, or albumentations by name"
     )

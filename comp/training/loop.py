@@ -36,9 +36,9 @@ def new_net(plan: Plan, k: int) -> Net:
 
 
 def train(
-    plan: Plan, k: int, part: Part, folder: Path, ended: Callable[[Epoch], None]
+    plan: Plan, k: int, part: Part, net: Net, folder: Path, ended: Callable[[Epoch], None]
 ) -> tuple[Net, list[Epoch]]:
-    """Trains fold k and returns its network and history.
+    """Trains fold k from ``net`` and returns its network and history.
 
     The state is kept in ``folder`` after every epoch and every ``save_minutes``; where one is found, training
     goes on there, and ends with the same bits as if it had never stopped.
@@ -50,11 +50,12 @@ def train(
     """
     recipe = plan.recipe
     steps = _steps_per_epoch(len(part.fitted), recipe.batch)
-    state = State.begin(new_net(plan, k), recipe, recipe.epochs * steps)
+    state = State.begin(net, recipe, recipe.epochs * steps)
     if state.restore(folder):
         console.say(f"  fold {k}: goes on at epoch {state.epoch + 1}, batch {state.batch + 1}")
     pixels = FittedPixels(plan.source, list(part.table["path"]), plan.preprocess)
     transform = TrainTransform(recipe.transform, plan.preprocess)
+    varied = FittedPixels(plan.source, pixels.paths, plan.preprocess, room=transform.room)
 
     with (
         loaders(recipe.threads or 1) as pool,
@@ -62,7 +63,7 @@ def train(
     ):
         bar.advance((state.epoch * steps + state.batch) * recipe.batch)
         while state.epoch < recipe.epochs:
-            load = _varied(pixels, transform, recipe.seed, k, state.epoch)
+            load = _varied(varied, transform, recipe.seed, k, state.epoch)
             order = _order(plan, k, part, state.epoch)[state.batch * recipe.batch :]
             if state.batch == 0:
                 torch.manual_seed(derive(recipe.seed, "epoch", k, state.epoch))  # dropout, stochastic depth

@@ -41,7 +41,7 @@ def frozen_features(plan: Plan) -> FrozenFeatures:
     if plan.recipe.channels_last:
         backbone = backbone.to(memory_format=torch.channels_last)
     pixels = FittedPixels(plan.source, list(table["path"]), plan.preprocess, budget=0)
-    views = _with_identity(plan.recipe.tta)
+    views = _with_identity(plan.recipe.tta) if plan.recipe.mode == "probe" else ["identity"]
     with loaders(plan.recipe.threads or 1) as pool, console.task("features", len(table)) as bar:
         rows = np.arange(len(table))
         found = outputs(backbone, pool, pixels, rows, views, plan.recipe, accelerator.device, bar.advance)

@@ -41,11 +41,12 @@ def run_fold(plan: Plan, k: int, features: FrozenFeatures | None = None) -> Fold
     part = rows_of_fold(plan, k)
     if plan.recipe.mode == "probe":
         assert features is not None, "probe needs the frozen features"
-        net = _probe(plan, k, part, features)
+        net = _with_solved_head(plan, k, part, features).eval()
         by_view = _apply_head(net, features, plan.recipe.tta, list(part.table["id"].iloc[part.held_out]))
         speed = 0.0
     else:
-        net, history = train(plan, k, part, folder, lambda epoch: _told(plan, k, epoch))
+        net = new_net(plan, k) if features is None else _with_solved_head(plan, k, part, features)
+        net, history = train(plan, k, part, net, folder, lambda epoch: _told(plan, k, epoch))
         write_text(folder / "history.csv", _history(history))
         speed = float(np.mean([epoch.images_per_second for epoch in history]))
         by_view = _predict_held_out(plan, net, part)
@@ -107,13 +108,15 @@ def _finish(
     return result
 
 
-def _probe(plan: Plan, k: int, part: Part, features: FrozenFeatures) -> Net:
+def _with_solved_head(plan: Plan, k: int, part: Part, features: FrozenFeatures) -> Net:
+    """Fold k's network with the best linear classifier on its frozen features."""
     net = new_net(plan, k)
+    views = features.by_view
     ids = list(part.table["id"].iloc[part.fitted])
-    stacked = np.concatenate([features.of(name, ids) for name in plan.recipe.tta])
-    targets = np.tile(part.targets[part.fitted], len(plan.recipe.tta))
+    stacked = np.concatenate([features.of(name, ids) for name in views])
+    targets = np.tile(part.targets[part.fitted], len(views))
     solve_head(net, stacked, targets, plan.recipe.probe.l2, plan.recipe.regularize.label_smoothing)
-    return net.eval()
+    return net
 
 
 def _apply_head(net: Net, features: FrozenFeatures, views: list[str], ids: list[str]) -> dict[str, Probs]:

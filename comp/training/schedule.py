@@ -15,7 +15,9 @@ from comp.training.model import Net
 def make_optimizer(net: Net, recipe: Recipe) -> Optimizer:
     """The optimizer, with the classifier at its own rate in finetune, and no decay on biases and norms."""
     part = recipe.optimizer
-    head_lr = part.head_lr or (part.lr * 10 if recipe.mode == "finetune" else part.lr)
+    head_lr = part.head_lr or (
+        part.lr * 10 if recipe.mode == "finetune" and not recipe.head_start else part.lr
+    )
     groups = []
     for module, lr in ((net.backbone, part.lr), (net.head, head_lr)):
         decayed = [p for p in module.parameters() if p.requires_grad and p.ndim > 1]

@@ -26,6 +26,7 @@ def _none() -> list[Any]:
 
 
 def _light() -> list[Any]:
+    """Mirror images, beside the random crop of every named policy but none."""
     return [A.HorizontalFlip(p=0.5)]
 
 
@@ -64,7 +65,16 @@ class TrainTransform:
         self._per_thread = local()
         check_transform(transform)  # mistakes show now, not in a thread
 
+    @property
+    def room(self) -> bool:
+        """Whether pictures come with the margin that validation cuts away: named policies crop at random within it."""
+        return self.transform in POLICIES and self.transform != "none"
+
     def __call__(self, pixels: Pixels, seed: int) -> Pixels:
+        size = self.preprocess.size
+        if pixels.shape[0] > size:
+            top, left = np.random.default_rng(seed).integers(0, pixels.shape[0] - size + 1, 2)
+            pixels = pixels[top : top + size, left : left + size]
         compose = getattr(self._per_thread, "compose", None)
         if compose is None:
             compose = self._per_thread.compose = A.Compose(check_transform(self.transform))
