@@ -64,7 +64,7 @@ def prepare(
     part, preprocess, weights = resolve(recipe.model, recipe.mode, workspace.weight_folders())
     recipe = recipe.model_copy(update={"model": part})
     TrainTransform(recipe.transform, preprocess)
-    manifest = found.evidence.manifest
+    manifest = without_unreadable(found)
     plan = Plan(
         slug=competition.slug,
         recipe=recipe,
@@ -79,6 +79,15 @@ def prepare(
     )
     new_net(plan, 0)
     return plan
+
+
+def without_unreadable(found: Survey) -> Manifest:
+    """The manifest without labelled rows whose image cannot be decoded (the gate let them pass by ``--allow``)."""
+    table = found.evidence.manifest.table
+    broken = np.array([bool(found.evidence.images[path].error) for path in table["path"]], dtype=bool)
+    return Manifest(
+        table[~broken | (table["split"] == "test")].reset_index(drop=True), found.evidence.manifest.notes
+    )
 
 
 def judge_recipe(plan: Plan, wanted: Recipe) -> list[Finding]:
@@ -144,18 +153,26 @@ def needs_features(plan: Plan) -> bool:
     )
 
 
-def predict_test(plan: Plan, results: Sequence[FoldResult]) -> Predictions:
-    """The mean of the finished folds and views on the test rows."""
+def predict_test(
+    plan: Plan, results: Sequence[FoldResult], oof: Predictions, unread: set[str]
+) -> Predictions:
+    """The mean of the finished folds and views on the test rows.
+
+    Rows whose path is in ``unread`` (their images cannot be decoded, and ``--allow`` let them pass) are answered
+    with the OOF class prior: the mean OOF probabilities.
+    """
     test = plan.manifest.test
+    readable = test[[path not in unread for path in test["path"]]]
+    fingerprint = plan.manifest.fingerprint("test")
     folders = [plan.fold_folder(one.fold) for one in results]
     with console.progress():
         found = predict(
-            folders,
-            plan.source,
-            list(test["id"]),
-            list(test["path"]),
-            plan.recipe,
-            plan.manifest.fingerprint("test"),
+            folders, plan.source, list(readable["id"]), list(readable["path"]), plan.recipe, fingerprint
         )
+    rest = [name for name, path in zip(test["id"], test["path"], strict=True) if path in unread]
+    if rest:
+        prior = np.tile(oof.probs.mean(axis=0), (len(rest), 1))
+        guessed = Predictions(tuple(rest), found.labels, prior, fingerprint)
+        found = join([found, guessed], list(test["id"]))
     found.save(plan.folder / "test.npz")
     return found

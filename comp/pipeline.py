@@ -159,7 +159,8 @@ def _train_and_predict(order: Order, found: Survey, clock: Clock) -> RunResult:
     with clock.step("train"):
         results, oof = engine.train_folds(plan, order.only)
     with clock.step("predict"):
-        test = engine.predict_test(plan, results)
+        unread = unread_rows(found)
+        test = engine.predict_test(plan, results, oof, set(unread.values()))
     judged = plan.judged_by([r.fold for r in results])
     score = plan.metric(plan.labels.encode(judged["label"]), oof.select(list(judged["id"])).probs)
     findings += _shown(engine.judge_run(plan, test, score, None if order.quick else order.expected), found)
@@ -177,6 +178,7 @@ def _train_and_predict(order: Order, found: Survey, clock: Clock) -> RunResult:
         findings=counts(findings),
         seconds=clock.seconds,
         folder=one.folder,
+        unread=list(unread),
         marks=[*marks, *(["partial"] if len(results) < plan.folds.k else [])],
     )
     _record(one, result, findings)
@@ -193,6 +195,14 @@ def _record(one: runs.Run, result: RunResult, findings: list[Finding]) -> None:
         console.say(f"  some folds are left: `comp run {result.slug} --resume {one.id}` trains them")
     else:
         runs.finish(one, result.as_json())
+
+
+def unread_rows(found: Survey) -> dict[str, str]:
+    """Test rows whose image cannot be decoded, id → path; there are some only where ``--allow`` let them pass."""
+    test = found.evidence.manifest.test
+    return {
+        i: path for i, path in zip(test["id"], test["path"], strict=True) if found.evidence.images[path].error
+    }
 
 
 def _shown(findings: list[Finding], found: Survey) -> list[Finding]:

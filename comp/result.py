@@ -14,7 +14,8 @@ class RunResult:
     """What a finished run came to.
 
     ``score`` is the metric over all OOF rows pooled, from the checkpoints and views of the submission;
-    ``identity_score`` the same without views; ``seconds`` is by step; ``marks`` say why a run is no full one.
+    ``identity_score`` the same without views; ``seconds`` is by step; ``marks`` say why a run is no full one;
+    ``unread`` are test rows that were answered with the class prior, since their images cannot be decoded.
     """
 
     run: str
@@ -28,6 +29,7 @@ class RunResult:
     findings: dict[str, int]
     seconds: dict[str, float]
     folder: Path
+    unread: list[str] = field(default_factory=list)
     marks: list[str] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:
@@ -49,6 +51,7 @@ class RunResult:
             "findings": self.findings,
             "seconds": self.seconds,
             "marks": self.marks,
+            "unread": self.unread,
         }
 
 
@@ -66,4 +69,9 @@ def show_result(result: RunResult) -> None:
     marks = f" ({', '.join(result.marks)}: not a full run)" if result.marks else ""
     total = console.duration(sum(result.seconds.values()))
     console.answer(f"OOF {result.metric} {result.score:.4f}{marks} in {total}")
+    if result.unread:
+        shown = ", ".join(result.unread[:10]) + (" …" if len(result.unread) > 10 else "")
+        console.answer(
+            f"{len(result.unread)} test images cannot be decoded and were answered with the class prior: {shown}"
+        )
     console.answer(f"submission {result.submission}")

@@ -122,7 +122,7 @@ def atomic(path: Path) -> Iterator[Path]:
 
 def write_text(path: Path, text: str) -> None:
     """Writes UTF-8 text with its line ends kept as they are, all or nothing."""
-    write_bytes(path, text.encode("utf-8"))
+    write_bytes(path, text.encode("utf-8", "surrogateescape"))  # file names need not be UTF-8
 
 
 def write_bytes(path: Path, content: bytes) -> None:

@@ -67,7 +67,10 @@ def stale_folds(evidence: Evidence) -> list[Finding]:
     remedy = (
         f"remove folds/{evidence.competition.slug}/ to make them again (earlier runs then no longer compare)"
     )
-    return [finding("stale-folds", "error", [*come, *gone], message, remedy)]
+    rows = [*come, *gone] or list(
+        evidence.manifest.train["id"]
+    )  # the folds know one fingerprint for all rows
+    return [finding("stale-folds", "error", rows, message, remedy)]
 
 
 def copy_across_folds(evidence: Evidence) -> list[Finding]:

@@ -75,6 +75,11 @@ def require_known(allow: dict[str, str]) -> None:
     for name, reason in allow.items():
         if name not in known:
             raise UnknownName("check", name, known, "--allow CHECK=REASON")
+        if name == "control-rows":
+            value = "control-rows prove that the test path reads images as validation did"
+            raise InputError(
+                "some checks cannot be allowed", value, "restore the checkpoint's files, or train again"
+            )
         if not reason.strip():
             raise InputError(
                 "--allow needs a reason", f"{name} has none", f'--allow {name}="why this is fine here"'

@@ -31,7 +31,7 @@ def duplicate_path(evidence: Evidence) -> list[Finding]:
     spelled: dict[str, object] = {}
     for path in evidence.manifest.table["path"]:
         identity = tree.identity(path)
-        owners[spelled.setdefault(nfc(path), identity)].append(
+        owners[spelled.setdefault(nfc(path).casefold(), identity)].append(
             path
         )  # files equal after NFC are one to every table
     shared = sorted((paths for paths in owners.values() if len(paths) > 1), key=len, reverse=True)
