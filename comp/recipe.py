@@ -53,7 +53,7 @@ class OptimizerPart(Part):
     name: Literal["adamw", "adam", "nadam", "sgd"] = "adamw"
     lr: float = Field(3e-4, gt=0, description="of the backbone; of everything in scratch")
     head_lr: float | None = Field(
-        None, gt=0, description="of the new classifier in finetune; ten times lr by default"
+        None, gt=0, description="of the classifier; lr, or in finetune without head_start ten times lr"
     )
     weight_decay: float = Field(0.01, ge=0)
     momentum: float = Field(0.9, ge=0, lt=1, description="sgd only")

@@ -208,7 +208,10 @@ def test_the_same_mistakes_in_a_competition(workspace: Path, shapes: Path, allow
 
 def test_every_check_can_be_allowed_by_name(workspace: Path, shapes: Path) -> None:
     words = [
-        word for name in (*DATA_CHECKS, *FOLD_CHECKS, *RUN_CHECKS) for word in ("--allow", f"{name}=known")
+        word
+        for name in (*DATA_CHECKS, *FOLD_CHECKS, *RUN_CHECKS)
+        if name != "control-rows"  # the one that cannot
+        for word in ("--allow", f"{name}=known")
     ]
     assert check(workspace, "--folds", 3, *words).code == 0
 

@@ -68,12 +68,18 @@ def test_every_optimizer_takes_a_step_downhill(name: str) -> None:
     assert losses[-1] < losses[0]
 
 
-def test_finetune_gives_the_classifier_its_own_rate_and_biases_no_decay() -> None:
+@pytest.mark.parametrize(
+    ("more", "head_lr"),
+    [("head_start=false", 1e-2), ("head_start=true", 1e-3), ("optimizer.head_lr=2e-2", 2e-2)],
+)
+def test_finetune_gives_the_classifier_its_own_rate_and_biases_no_decay(more: str, head_lr: float) -> None:
+    """A classifier that begins from nothing learns ten times as fast; one that was solved keeps step."""
     net = build(ModelPart(name="test_resnet"), 3)
-    groups = make_optimizer(net, load(None, ["optimizer.lr=1e-3", "optimizer.weight_decay=0.1"])).param_groups
+    recipe = load(None, ["optimizer.lr=1e-3", "optimizer.weight_decay=0.1", more])
+    groups = make_optimizer(net, recipe).param_groups
     of_head = {id(p) for p in net.head.parameters()}
     for group in groups:
-        assert group["lr"] == pytest.approx(1e-2 if id(group["params"][0]) in of_head else 1e-3)
+        assert group["lr"] == pytest.approx(head_lr if id(group["params"][0]) in of_head else 1e-3)
         assert len({id(p) in of_head for p in group["params"]}) == 1
         assert group["weight_decay"] == (0.1 if group["params"][0].ndim > 1 else 0.0)
     assert sum(len(group["params"]) for group in groups) == len(list(net.parameters()))
