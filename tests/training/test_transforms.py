@@ -75,3 +75,20 @@ def test_mistakes_show_before_training(transform: Any, kind: type[Exception], to
     with pytest.raises(kind) as error:
         TrainTransform(transform, PREPROCESS)
     assert told in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("transform", "room"),
+    [("none", False), ("light", True), ("standard", True), ([{"name": "HorizontalFlip"}], False)],
+)
+def test_named_policies_crop_at_random_within_the_margin(
+    transform: str | list[dict[str, str]], room: bool
+) -> None:
+    preprocess = Preprocess(size=16, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), crop_pct=0.5)
+    one = TrainTransform(transform, preprocess)
+    assert one.room is room
+    if room:
+        large = np.arange(32 * 32 * 3, dtype=np.uint32).astype(np.uint8).reshape(32, 32, 3)
+        found = {one(large, seed).tobytes() for seed in range(12)}
+        assert len(found) > 6
+        assert {one(large, seed).shape for seed in range(12)} == {(16, 16, 3)}
