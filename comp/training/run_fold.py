@@ -20,6 +20,7 @@ from comp.predictions import Predictions
 from comp.training.batches import loaders
 from comp.training.checkpoint import save_checkpoint
 from comp.training.device import accelerator as make_accelerator
+from comp.training.device import release_memory
 from comp.training.fold import FoldResult, Part, Plan, rows_of_fold
 from comp.training.loop import new_net, train
 from comp.training.model import Net
@@ -104,6 +105,7 @@ def _finish(
     result = FoldResult(k, score, identity, len(ids), seconds, speed, oof)
     facts = {"fold": k, "score": score, "identity_score": identity, "rows": len(ids), "seconds": seconds}
     write_json(folder / "result.json", {**facts, "images_per_second": speed})
+    release_memory()
     (folder / STATE).unlink(missing_ok=True)  # the fold is finished: nothing is left to go on from
     return result
 
