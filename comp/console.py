@@ -73,7 +73,10 @@ def table(
         numeric = bool(rows) and all(
             isinstance(row[place], (int, float)) or row[place] in ("", "–") for row in rows
         )
-        drawn.add_column(Text(name), justify="right" if numeric else "left", overflow="fold")
+        justify: Any = "right" if numeric else "left"
+        drawn.add_column(
+            Text(name), justify=justify, overflow="fold", no_wrap=place == 0
+        )  # names can be copied whole
     for number, row in enumerate(rows):
         drawn.add_row(*(Text(_cell(cell)) for cell in row), style=styles[number] if styles else None)
     width = None if stream.isatty() else 120

@@ -67,4 +67,7 @@ def write_pages(found: Survey, html: Path | None, fix: Path | None) -> None:
         from comp.checks.proposal import proposed
 
         write_text(fix.expanduser(), proposed(found.evidence))
-        console.answer(f"proposed manifest {fix}")
+        use = f": `comp check {found.evidence.competition.slug} --manifest {fix}` uses it without the rows to drop"
+        console.answer(
+            f"proposed manifest {fix}{use if found.evidence.competition.slug != 'own-table' else ''}"
+        )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -30,9 +31,14 @@ class Folds:
     fold_seed: int
     fingerprint: str
 
+    @cached_property
+    def by_id(self) -> dict[str, int]:
+        """The fold of every id that has one."""
+        return dict(zip(self.ids, self.fold.tolist(), strict=True))
+
     def of(self, ids: pd.Series) -> NDArray[np.int64]:
         """The folds of other rows, joined by id; InputError for an id that has none."""
-        known = dict(zip(self.ids, self.fold.tolist(), strict=True))
+        known = self.by_id
         missing = [i for i in ids if i not in known]
         if missing:
             value = f"{len(missing)} train ids have none, first {missing[0]!r}"

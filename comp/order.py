@@ -69,7 +69,7 @@ def recipe_file(competition: Competition, recipe: str | Path | None) -> Path:
 
 def load_recipe(path: Path, asked: bool, overrides: Sequence[str], seed: int | None, quick: bool) -> Recipe:
     """A recipe, then --set, --seed and --quick over it; without a file the defaults, unless one was asked for."""
-    laid = [*overrides, *([f"seed={seed}"] if seed is not None else []), *(QUICK_OVERRIDES if quick else [])]
+    laid = [*(QUICK_OVERRIDES if quick else []), *overrides, *([f"seed={seed}"] if seed is not None else [])]
     return load(path if asked or path.is_file() else None, laid, also=_model_mistakes)
 
 

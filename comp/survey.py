@@ -254,4 +254,11 @@ def fold_count(folds: int | str | Path) -> int | Path:
     if isinstance(folds, int):
         return folds
     text = str(folds)
-    return int(text) if text.lstrip("+-").isdigit() else Path(text).expanduser()
+    if text.lstrip("+-").isdigit():
+        return int(text)
+    path = Path(text).expanduser()
+    if not path.is_file():
+        raise InputError(
+            "--folds takes a number or a CSV of id,fold", f"{text!r} is neither", "for example --folds 5"
+        )
+    return path

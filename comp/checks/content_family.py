@@ -84,7 +84,7 @@ def exact_duplicate(evidence: Evidence) -> list[Finding]:
     remedy = (
         "were paths collapsed onto one file, or copies made?"
         if filled
-        else "they share a fold; nothing to do"
+        else "folds that comp makes keep them together"
     )
     return [_of_groups("exact-duplicate", severity, found, message, remedy)]
 
@@ -106,7 +106,7 @@ def near_duplicate(evidence: Evidence) -> list[Finding]:
     if not found:
         return []
     message = f"{sum(map(len, found))} labelled rows show {len(found)} pictures in more than one version"
-    return [_of_groups("near-duplicate", "info", found, message, "they share a fold; nothing to do")]
+    return [_of_groups("near-duplicate", "info", found, message, "folds that comp makes keep them together")]
 
 
 def train_test_duplicate(evidence: Evidence) -> list[Finding]:

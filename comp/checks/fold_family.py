@@ -39,12 +39,13 @@ def fold_coverage(evidence: Evidence) -> list[Finding]:
 
 def group_across_folds(evidence: Evidence) -> list[Finding]:
     """Rows of one group (declared, or a parent and its copies) in different folds. Exact; O(N)."""
-    if evidence.folds is None or fold_coverage(evidence):
+    if evidence.folds is None:
         return []
-    train = evidence.manifest.train
+    train, known = evidence.manifest.train, evidence.folds.by_id
     places: defaultdict[str, set[int]] = defaultdict(set)
-    for group, fold in zip(group_names(train), evidence.folds.of(train["id"]), strict=True):
-        places[group].add(int(fold))
+    for group, name in zip(group_names(train), train["id"], strict=True):
+        if known.get(name, -1) >= 0:  # others only train, and are left out beside held-out kin
+            places[group].add(known[name])
     torn = [group[2:] for group, folds in places.items() if len(folds) > 1]
     if not torn:
         return []
@@ -78,13 +79,13 @@ def copy_across_folds(evidence: Evidence) -> list[Finding]:
 
     Folds made by ``comp`` hold such rows together; this judges folds made elsewhere.
     """
-    if evidence.folds is None or fold_coverage(evidence):
+    if evidence.folds is None:
         return []
-    train = evidence.manifest.train
+    train, fold_of = evidence.manifest.train, evidence.folds.by_id
     places: defaultdict[str, set[int]] = defaultdict(set)
-    for path, fold in zip(train["path"], evidence.folds.of(train["id"]).tolist(), strict=True):
-        if fold >= 0:
-            places[path].add(fold)
+    for path, name in zip(train["path"], train["id"], strict=True):
+        if fold_of.get(name, -1) >= 0:
+            places[path].add(fold_of[name])
     known = {path for cluster in evidence.alike for path in cluster}
     same_file = [[path] for path, folds in places.items() if len(folds) > 1 and path not in known]
     torn = []
@@ -96,7 +97,7 @@ def copy_across_folds(evidence: Evidence) -> list[Finding]:
         return []
     rows = [path for kin in torn for path in kin]
     message = f"{len(rows)} rows are copies of one another and lie in different folds ({len(torn)} pictures)"
-    remedy = "make the folds with comp, which keeps copies together; or give them a group column"
+    remedy = "make the folds with comp, which keeps copies together, or give all copies of a picture one fold"
     return [Finding("copy-across-folds", "error", len(rows), message, tuple(rows[:5]), remedy, tuple(torn))]
 
 

@@ -243,4 +243,5 @@ def _state(competition: Competition, raw: Path) -> str:
     if not raw.is_dir():
         return "not there"
     missing = competition.missing(raw)
-    return f"incomplete, lacks {', '.join(missing)}" if missing else "complete"
+    made_up = " (a made-up sample)" if (raw / ".comp-sample").is_file() else ""
+    return (f"incomplete, lacks {', '.join(missing)}" if missing else "complete") + made_up

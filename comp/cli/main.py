@@ -132,7 +132,7 @@ def _foreign(error: Exception) -> int:
 
 def _interrupted() -> int:
     print(
-        "interrupted; `comp runs` shows what is unfinished, `comp run SLUG --resume RUN` goes on",
+        "interrupted; a run that `comp runs` shows as unfinished goes on with `comp run SLUG --resume RUN`",
         file=sys.stderr,
     )
     if console.settings.json:

@@ -81,18 +81,15 @@ class FoldResult:
 
 
 def rows_of_fold(plan: Plan, k: int) -> Part:
-    """The rows that fold k fits on and those it holds out; rows of fold -1 and extra rows only ever train."""
+    """The rows that fold k fits on and those it holds out.
+
+    Rows of fold -1 and extra rows only ever train, and not where the fold holds out a row of their group.
+    """
     table = pd.concat([plan.manifest.train, plan.manifest.extra], ignore_index=True)
     n = len(plan.manifest.train)
     fold = np.concatenate([plan.folds.of(plan.manifest.train["id"]), np.full(len(table) - n, -1)])
     targets = plan.labels.encode(table["label"])
     held_out = np.flatnonzero(fold == k)
     kin = set(table["group"].iloc[held_out]) - {""}
-    extra_kin = np.array(
-        [
-            split == "extra" and group in kin
-            for split, group in zip(table["split"], table["group"], strict=True)
-        ],
-        dtype=bool,
-    )
-    return Part(table, targets, np.flatnonzero((fold != k) & ~extra_kin), held_out)
+    apart = (fold == -1) & table["group"].isin(kin).to_numpy()  # they would tell what is held out
+    return Part(table, targets, np.flatnonzero((fold != k) & ~apart), held_out)

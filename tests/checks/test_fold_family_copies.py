@@ -140,3 +140,11 @@ def test_folds_of_different_sizes_are_judged_by_their_share(gallery: Gallery) ->
     evidence = gallery.evidence()
     one_split = {sample: int(n >= 39) for n, sample in enumerate(evidence.manifest.train["id"])}
     assert stratification(replace(evidence, folds=folds_of(evidence, one_split))) == []
+
+
+def test_a_row_without_a_fold_hides_no_copies(gallery: Gallery) -> None:
+    gallery.replace("train/a3.png", texture(0))
+    evidence = dealt(gallery.evidence())
+    assert evidence.folds is not None
+    last = replace(evidence.folds, ids=evidence.folds.ids[:-1], fold=evidence.folds.fold[:-1])
+    assert [f.count for f in copy_across_folds(replace(evidence, folds=last))] == [2]
