@@ -152,11 +152,16 @@ def one(tool: str, folder: Path) -> None:
     )
 
 
-def race(folder: Path, peers_python: str, peers: list[str], rounds: int) -> None:
+def race(folder: Path, peers_python: str, peers: list[str], rounds: int, limit: float) -> None:
     for k in range(rounds):
         for tool in ["comp", *peers]:
             python = sys.executable if tool == "comp" else peers_python
-            ran = subprocess.run([python, __file__, "one", tool, str(folder)], capture_output=True, text=True)
+            command = [python, __file__, "one", tool, str(folder)]
+            try:
+                ran = subprocess.run(command, capture_output=True, text=True, timeout=limit)
+            except subprocess.TimeoutExpired:
+                print(f"round {k + 1}: {tool} was stopped after {limit:.0f} s", flush=True)
+                continue
             last = ran.stdout.strip().splitlines()[-1:] or [ran.stderr.strip()[-300:]]
             print(f"round {k + 1}: {last[0]}", flush=True)
 
@@ -220,6 +225,7 @@ def main() -> None:
     step.add_argument("--python-peers", default=sys.executable)
     step.add_argument("--peers", default="phash,cleanvision")
     step.add_argument("--rounds", type=int, default=2)
+    step.add_argument("--limit", type=float, default=3600.0, help="seconds a tool may take")
     step = steps.add_parser("index")
     step.add_argument("--count", type=int, default=1_000_000)
     args = parser.parse_args()
@@ -228,7 +234,7 @@ def main() -> None:
     elif args.step == "one":
         one(args.tool, args.folder)
     elif args.step == "race":
-        race(args.folder, args.python_peers, args.peers.split(","), args.rounds)
+        race(args.folder, args.python_peers, args.peers.split(","), args.rounds, args.limit)
     else:
         index(args.count)
 
