@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,43 +14,56 @@ from comp.checks.findings import Finding
 from comp.checks.recipe_family import preprocessing_override, weights_leak
 from comp.checks.run_family import collapsed_predictions, prior_shift, too_good
 from comp.competition import Competition
-from comp.errors import InputError
+from comp.errors import InputError, TrainingFailed
 from comp.folds import Folds
 from comp.inference.predict import predict
 from comp.manifest import Manifest
 from comp.predictions import Predictions, join
-from comp.recipe import Recipe
+from comp.recipe import Recipe, member_tables
 from comp.survey import Survey
+from comp.trained import Trained
 from comp.training.deadline import OutOfTime
 from comp.training.device import resolve_device
 from comp.training.fold import FoldResult, Plan
 from comp.training.loop import new_net
+from comp.training.measuring import choose
 from comp.training.model import overrides, require_model, resolve
 from comp.training.probe import frozen_features
 from comp.training.run_fold import is_finished, read_fold, run_fold
+from comp.training.schedule import make_optimizer, require_optimizer
+from comp.training.stages import open_layers, stages_of
 from comp.training.transforms import TrainTransform, check_transform
-from comp.workspace import Workspace
+from comp.workspace import Workspace, cache_folder
 
 
 def recipe_mistakes(table: dict[str, Any]) -> list[str]:
-    """Names in a recipe's table that timm or albumentations do not have, told by their dotted paths."""
-    model = table.get("model", {})
-    name = model if isinstance(model, str) else model.get("name") if isinstance(model, dict) else None
+    """Names in a recipe's table that timm, torch or albumentations do not have, told by their dotted paths."""
+    several = isinstance(table.get("model"), list)
+    found: list[str] = []
+    for n, one in enumerate(member_tables(table)):
+        for path, attempt in _names_in(one):
+            try:
+                attempt()
+            except InputError as error:
+                place = f"model.{n}.{path.removeprefix('model.')}" if several else path
+                found.append(f"{place}: {error.rule}, {error.value}")
+    return found
+
+
+def _names_in(table: dict[str, Any]) -> list[tuple[str, Callable[[], object]]]:
+    """The names of a model's table, by their dotted paths, each with what raises if nobody knows it."""
     tried: list[tuple[str, Callable[[], object]]] = []
-    if isinstance(name, str):
-        tried.append(("model.name", lambda: require_model(name)))
+    for key, require in (("model", require_model), ("optimizer", require_optimizer)):
+        part = table.get(key, {})
+        name = part if isinstance(part, str) else part.get("name") if isinstance(part, dict) else None
+        if isinstance(name, str):
+            tried.append((f"{key}.name", partial(require, name)))
     transform = table.get("transform")
     if isinstance(transform, str) or (
         isinstance(transform, list) and all(isinstance(t, dict) for t in transform)
     ):
-        tried.append(("transform", lambda: check_transform(transform)))
-    found = []
-    for path, attempt in tried:
-        try:
-            attempt()
-        except InputError as error:
-            found.append(f"{path}: {error.rule}, {error.value}")
-    return found
+        tried.append(("transform", partial(check_transform, transform)))
+    return tried
 
 
 def prepare(
@@ -57,8 +72,19 @@ def prepare(
     wanted: Recipe,
     workspace: Workspace,
     reduce: Callable[[Manifest, Folds], Manifest] | None,
+) -> list[Plan]:
+    """A plan for each model of the recipe, so that mistakes in any show before a run folder is made."""
+    return [_prepare(competition, found, one, workspace, reduce) for one in wanted.each]
+
+
+def _prepare(
+    competition: Competition,
+    found: Survey,
+    wanted: Recipe,
+    workspace: Workspace,
+    reduce: Callable[[Manifest, Folds], Manifest] | None,
 ) -> Plan:
-    """Resolves the recipe on this machine and builds the model once, so that mistakes show before a run folder is made."""
+    """Resolves a model's recipe on this machine, and builds the model once."""
     assert found.folds is not None, "the gate lets no run pass without folds"
     recipe = resolve_device(wanted)
     part, preprocess, weights = resolve(recipe.model, recipe.mode, workspace.weight_folders())
@@ -77,8 +103,12 @@ def prepare(
         source=found.source,
         folder=workspace.runs,
     )
-    new_net(plan, 0)
-    return plan
+    net = new_net(plan, 0)
+    for stage in stages_of(recipe):
+        open_layers(net, stage.train)
+        make_optimizer(net, recipe, stage)
+    open_layers(net, "all")
+    return replace(plan, recipe=choose(net, recipe, cache_folder()))
 
 
 def without_unreadable(found: Survey) -> Manifest:
@@ -90,12 +120,13 @@ def without_unreadable(found: Survey) -> Manifest:
     )
 
 
-def judge_recipe(plan: Plan, wanted: Recipe) -> list[Finding]:
-    """The findings on the recipe and its weights, before anything is trained."""
-    return [
-        *weights_leak(plan.recipe.model.weights, plan.manifest, plan.folds),
-        *preprocessing_override(overrides(wanted.model, wanted.mode)),
-    ]
+def judge_recipe(plans: list[Plan], wanted: Recipe) -> list[Finding]:
+    """The findings on the recipe and its weights, before anything is trained; what holds for several models once."""
+    found: list[Finding] = []
+    for plan, one in zip(plans, wanted.each, strict=True):
+        found += weights_leak(plan.recipe.model.weights, plan.manifest, plan.folds)
+        found += preprocessing_override(overrides(one.model, one.mode))
+    return list({finding.message: finding for finding in found}.values())
 
 
 def judge_run(plan: Plan, test: Predictions, score: float, expected: float | None) -> list[Finding]:
@@ -109,17 +140,15 @@ def judge_run(plan: Plan, test: Predictions, score: float, expected: float | Non
     ]
 
 
-def train_folds(plan: Plan, only: Sequence[int] | None = None) -> tuple[list[FoldResult], Predictions]:
-    """The folds of a plan, or some of them, finished ones read back; their OOF rows as one, in the manifest's order.
+def train_folds(plan: Plan, only: Sequence[int] | None = None) -> tuple[list[FoldResult], list[Exception]]:
+    """The folds of a plan, or some of them, finished ones read back; and what went wrong in the others.
 
-    Raises
-    ------
-    OutOfTime
-        If the deadline passed before any fold was finished; with one that is, what is finished is returned.
+    A fold whose training fails does not stop the others; the time limit ends with those that are finished.
     """
     finished = {k for k in range(plan.folds.k) if is_finished(plan.fold_folder(k))}
     todo = [k for k in (range(plan.folds.k) if only is None else only) if k not in finished]
     results = {k: read_fold(plan.fold_folder(k), k) for k in sorted(finished)}
+    failures: list[Exception] = []
     for one in results.values():
         console.say(f"  fold {one.fold}: {plan.metric.name} {one.score:.4f}, finished before")
     with console.progress():
@@ -128,22 +157,27 @@ def train_folds(plan: Plan, only: Sequence[int] | None = None) -> tuple[list[Fol
             bar.advance(len(results))
             for k in todo:
                 try:
-                    one = results[k] = run_fold(plan, k, features)
+                    one = results[k] = run_fold(_as_fits(plan, results), k, features)
                 except OutOfTime as stop:
-                    if not results:
-                        raise
-                    console.say(f"  the time limit was reached in {stop.value}")
+                    failures.append(stop)
                     break
+                except TrainingFailed as failure:
+                    console.say(f"  fold {k} failed: {failure.rule}: {failure.value}")
+                    failures.append(failure)
+                    continue
                 if plan.deadline is not None:
                     plan.deadline.fold_finished()
                 bar.advance()
                 console.say(
                     f"  fold {k}: {plan.metric.name} {one.score:.4f} on {one.rows} held-out rows, {console.duration(one.seconds)}"
                 )
-    found = [results[k] for k in sorted(results)]
-    oof = join([one.oof for one in found], list(plan.judged_by(sorted(results))["id"]))
-    oof.save(plan.folder / "oof.npz")
-    return found, oof
+    return [results[k] for k in sorted(results)], failures
+
+
+def _as_fits(plan: Plan, results: dict[int, FoldResult]) -> Plan:
+    """The plan with batches in as many parts as memory left an earlier fold."""
+    parts = max([plan.recipe.accumulate, *(one.accumulate for one in results.values())])
+    return replace(plan, recipe=plan.recipe.model_copy(update={"accumulate": parts}))
 
 
 def needs_features(plan: Plan) -> bool:
@@ -153,26 +187,29 @@ def needs_features(plan: Plan) -> bool:
     )
 
 
-def predict_test(
-    plan: Plan, results: Sequence[FoldResult], oof: Predictions, unread: set[str]
-) -> Predictions:
-    """The mean of the finished folds and views on the test rows.
+def predict_test(trained: Trained, unread: set[str]) -> Predictions:
+    """The mean of the finished folds and views of every model on the test rows.
 
     Rows whose path is in ``unread`` (their images cannot be decoded, and ``--allow`` let them pass) are answered
     with the OOF class prior: the mean OOF probabilities.
     """
+    plan = trained.plans[0]
     test = plan.manifest.test
     readable = test[[path not in unread for path in test["path"]]]
     fingerprint = plan.manifest.fingerprint("test")
-    folders = [plan.fold_folder(one.fold) for one in results]
     with console.progress():
         found = predict(
-            folders, plan.source, list(readable["id"]), list(readable["path"]), plan.recipe, fingerprint
+            trained.folders,
+            plan.source,
+            list(readable["id"]),
+            list(readable["path"]),
+            plan.recipe,
+            fingerprint,
         )
     rest = [name for name, path in zip(test["id"], test["path"], strict=True) if path in unread]
     if rest:
-        prior = np.tile(oof.probs.mean(axis=0), (len(rest), 1))
+        prior = np.tile(trained.oof.probs.mean(axis=0), (len(rest), 1))
         guessed = Predictions(tuple(rest), found.labels, prior, fingerprint)
         found = join([found, guessed], list(test["id"]))
-    found.save(plan.folder / "test.npz")
+    found.save(trained.folder / "test.npz")
     return found

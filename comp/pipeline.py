@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from comp import console, registry, runs
 from comp.checks.findings import Finding, counts, lower
@@ -16,11 +17,15 @@ from comp.findings_view import say_findings, show_findings
 from comp.order import Order, new_order, order_of, require_folds
 from comp.predictions import Predictions
 from comp.quick import quick_rows
-from comp.recipe import Recipe
+from comp.recipe import Recipe, as_one
 from comp.result import RunResult
 from comp.survey import Survey, fold_count, survey
 from comp.training.deadline import Deadline, parse_seconds
 from comp.workspace import Workspace, make_folder, write_bytes, write_json, write_text
+
+if TYPE_CHECKING:
+    from comp.trained import Trained
+    from comp.training.fold import Plan
 
 
 @dataclass
@@ -139,50 +144,93 @@ def _train_and_predict(order: Order, found: Survey, clock: Clock) -> RunResult:
     from comp import engine
 
     with clock.step("model"):
-        plan = engine.prepare(
+        plans = engine.prepare(
             order.competition, found, order.recipe, order.workspace, quick_rows if order.quick else None
         )
-    findings = [*found.findings, *_shown(engine.judge_recipe(plan, order.recipe), found)]
+    findings = [*found.findings, *_shown(engine.judge_recipe(plans, order.recipe), found)]
     require_pass(findings, order.competition.slug)
-    require_folds(order.only, plan.folds.k)
+    require_folds(order.only, plans[0].folds.k)
     if order.seconds is not None:
-        rows, views = len(plan.manifest.test), len(plan.recipe.tta)
-        plan = replace(plan, deadline=Deadline(order.seconds - clock.total(), rows, views))
+        rows, views = len(plans[0].manifest.test), len(plans[0].recipe.tta)
+        deadline = Deadline(order.seconds - clock.total(), rows, views)
+        plans = [replace(plan, deadline=deadline) for plan in plans]
     marks = [mark for mark, yes in (("quick", order.quick), ("sample", found.is_sample)) if yes]
-    one = _run_folder(order, found, plan.recipe, marks)
-    plan = plan.in_folder(one.folder)
-    recipe = plan.recipe
-    console.say(
-        f"run {one.id}: {recipe.mode} {recipe.model.name}, {plan.folds.k} folds, on {recipe.device} in {recipe.precision}"
-    )
+    one = _run_folder(order, found, as_one([plan.recipe for plan in plans]), marks)
+    return finish_run(order, found, clock, one, plans, findings, marks)
 
+
+def finish_run(
+    order: Order,
+    found: Survey,
+    clock: Clock,
+    one: runs.Run,
+    plans: list[Plan],
+    findings: list[Finding],
+    marks: list[str],
+) -> RunResult:
+    """Trains what is left of a run, predicts, and writes the submission and the record."""
+    from comp import engine
+    from comp.trained import Trained, model_folder, require_something
+
+    plans = [plan.in_folder(model_folder(one.folder, n, len(plans))) for n, plan in enumerate(plans)]
+    for plan in plans:
+        recipe = plan.recipe
+        console.say(
+            f"run {one.id}: {recipe.mode} {recipe.model.name}, {plan.folds.k} folds, on {recipe.device} in {recipe.precision}"
+        )
     with clock.step("train"):
-        results, oof = engine.train_folds(plan, order.only)
+        each = [engine.train_folds(plan, order.only) for plan in plans]
+        failures = [failure for _, failed in each for failure in failed]
+        trained = Trained(one.folder, plans, [results for results, _ in each], failures)
+        require_something(trained)
+        _remember_parts(one, trained)
+        oof = trained.oof
+        oof.save(one.folder / "oof.npz")
     with clock.step("predict"):
         unread = unread_rows(found)
-        test = engine.predict_test(plan, results, oof, set(unread.values()))
-    judged = plan.judged_by([r.fold for r in results])
-    score = plan.metric(plan.labels.encode(judged["label"]), oof.select(list(judged["id"])).probs)
-    findings += _shown(engine.judge_run(plan, test, score, None if order.quick else order.expected), found)
+        test = engine.predict_test(trained, set(unread.values()))
+    score, beside = trained.score(oof), trained.beside()
+    findings = [
+        *findings,
+        *_shown(engine.judge_run(plans[0], test, score, None if order.quick else order.expected), found),
+    ]
     with clock.step("submit"):
         path = _write_submission(order, found, one, test)
     result = RunResult(
         run=one.id,
         slug=order.competition.slug,
-        metric=plan.metric.name,
-        direction=plan.metric.direction,
+        metric=plans[0].metric.name,
+        direction=plans[0].metric.direction,
         score=score,
-        identity_score=sum(r.identity_score * r.rows for r in results) / sum(r.rows for r in results),
-        per_fold=[r.score for r in results],
+        beside={name: trained.score(predictions) for name, predictions in beside.items()},
+        selected_on_oof=any(p.recipe.checkpoint == "best" or p.recipe.stop is not None for p in plans),
+        per_fold=trained.per_fold(),
+        models=trained.by_model() if len(plans) > 1 else [],
         submission=path,
         findings=counts(findings),
         seconds=clock.seconds,
         folder=one.folder,
         unread=list(unread),
-        marks=[*marks, *(["partial"] if len(results) < plan.folds.k else [])],
+        marks=[*marks, *([] if trained.is_whole else ["partial"])],
     )
     _record(one, result, findings)
     return result
+
+
+def _remember_parts(one: runs.Run, trained: Trained) -> None:
+    """Writes into the run's recipe in how many parts memory let batches be computed."""
+    recipes = [
+        plan.recipe.model_copy(
+            update={"accumulate": max([plan.recipe.accumulate, *(r.accumulate for r in results)])}
+        )
+        for plan, results in zip(trained.plans, trained.results, strict=True)
+    ]
+    if any(
+        new.accumulate != plan.recipe.accumulate for new, plan in zip(recipes, trained.plans, strict=True)
+    ):
+        path = one.folder / "recipe.toml"
+        header = [line[2:] for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("# ")]
+        write_text(path, as_one(recipes).to_toml("\n".join(header)))
 
 
 def _record(one: runs.Run, result: RunResult, findings: list[Finding]) -> None:

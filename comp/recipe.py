@@ -7,78 +7,28 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from comp.competition import validate
 from comp.errors import InputError, RecipeError
+from comp.facts import overlaid, validate
+from comp.overrides import lay
+from comp.recipe_parts import (
+    BalancePart,
+    LossPart,
+    ModelPart,
+    OptimizerPart,
+    Part,
+    ProbePart,
+    RegularizePart,
+    SchedulePart,
+    StagePart,
+    StopPart,
+)
 
 VIEWS = ("identity", "hflip")  # what inference/views.py can do
 VIEW_SETS = {"none": ["identity"], "hflip": ["identity", "hflip"]}
-OPTIMIZERS = ("adamw", "adam", "nadam", "sgd")
-SCHEDULES = ("onecycle", "cosine", "constant")
-
-
-class Part(BaseModel):
-    """A table of a recipe: frozen, strict, without unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-class ModelPart(Part):
-    """The network and its preprocessing; what is not set comes from the model's own configuration."""
-
-    name: str = "mobilenetv2_100"
-    kwargs: dict[str, Any] = Field(default_factory=dict, description="passed to timm.create_model")
-    weights: str = Field("default", description='"default", "none", or a path to .safetensors or .pth')
-    size: int | None = Field(None, ge=8, le=4096, description="side of the square input, pixels")
-    mean: list[float] | None = Field(None, min_length=3, max_length=3)
-    std: list[float] | None = Field(None, min_length=3, max_length=3)
-    interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] | None = None
-    fit: Literal["crop", "squash", "pad"] = Field("crop", description="how a picture becomes a square")
-    crop_pct: float | None = Field(None, gt=0, le=1)
-    dropout: float = Field(0.0, ge=0, lt=1, description="before the classifier")
-    freeze_bn: bool | None = Field(None, description="BatchNorm keeps its statistics; by default in finetune")
-
-    @field_validator("std")
-    @classmethod
-    def _positive(cls, value: list[float] | None) -> list[float] | None:
-        if value is not None and min(value) <= 0:
-            raise ValueError("std must be above zero")
-        return value
-
-
-class OptimizerPart(Part):
-    """How weights are moved."""
-
-    name: Literal["adamw", "adam", "nadam", "sgd"] = "adamw"
-    lr: float = Field(3e-4, gt=0, description="of the backbone; of everything in scratch")
-    head_lr: float | None = Field(
-        None, gt=0, description="of the classifier; lr, or in finetune without head_start ten times lr"
-    )
-    weight_decay: float = Field(0.01, ge=0)
-    momentum: float = Field(0.9, ge=0, lt=1, description="sgd only")
-    clip: float | None = Field(None, gt=0, description="largest gradient norm")
-
-
-class SchedulePart(Part):
-    """How the learning rate runs over all steps."""
-
-    name: Literal["onecycle", "cosine", "constant"] = "onecycle"
-    warmup: float = Field(0.25, ge=0, lt=1, description="share of all steps in which the rate rises")
-
-
-class RegularizePart(Part):
-    """What keeps a network from learning its rows by heart."""
-
-    label_smoothing: float = Field(0.1, ge=0, lt=1)
-
-
-class ProbePart(Part):
-    """The linear classifier on frozen features, solved to its optimum."""
-
-    l2: float = Field(
-        0.1, gt=0, description="mean loss + l2 / 2 times squared weights, on standardised features"
-    )
+NAMED = ("model", "optimizer", "schedule", "loss", "balance")  # tables that a bare name stands for
+COMMON = ("fold_seed", "device", "threads", "deterministic", "tta", "channels_last", "save_minutes")
 
 
 class Recipe(Part):
@@ -100,13 +50,23 @@ class Recipe(Part):
     transform: str | list[dict[str, Any]] = Field(
         "light", description="a named policy, or albumentations by name"
     )
-    batch: int = Field(32, ge=2, le=65536)
+    batch: int = Field(32, ge=2, le=65536, description="rows a step")
+    accumulate: int = Field(1, ge=1, description="parts that a batch is computed in, for want of memory")
     optimizer: OptimizerPart = OptimizerPart()
     schedule: SchedulePart = SchedulePart()
+    stages: list[StagePart] | None = Field(
+        None, min_length=1, description="training in stages, one after the other; epochs is then their sum"
+    )
+    loss: LossPart = LossPart()
+    balance: BalancePart = BalancePart()
     regularize: RegularizePart = RegularizePart()
+    checkpoint: Literal["last", "best"] = Field(
+        "last", description='which epoch is kept; "best" by the held-out metric sets selected_on_oof'
+    )
+    stop: StopPart | None = Field(None, description="early stopping; off by default")
     probe: ProbePart = ProbePart()
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    channels_last: bool = True
+    channels_last: bool | None = Field(None, description="memory layout; by measuring where unset")
     deterministic: bool = Field(False, description="the same bits twice on CUDA too, slower")
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     threads: int | None = Field(None, ge=1, description="of the CPU; all cores by default")
@@ -115,16 +75,24 @@ class Recipe(Part):
         default_factory=lambda: ["identity", "hflip"], description="views, averaged after softmax"
     )
 
+    members: tuple[Recipe, ...] = Field(
+        (), description="the recipes of several [[model]] tables, whose predictions are averaged"
+    )
+
     @model_validator(mode="before")
     @classmethod
     def _shorthand(cls, table: Any) -> Any:
-        """``optimizer = "sgd"`` means ``optimizer.name = "sgd"``; likewise model and schedule; tta by set name."""
+        """``optimizer = "sgd"`` means ``optimizer.name = "sgd"``, likewise other NAMED tables; tta by set name."""
         if not isinstance(table, dict):
             return table
         table = dict(table)
-        for key in ("model", "optimizer", "schedule"):
+        for key in NAMED:
             if isinstance(table.get(key), str):
                 table[key] = {"name": table[key]}
+        if isinstance(table.get("stages"), list) and "epochs" not in table:
+            table["epochs"] = (
+                sum(s.get("epochs", 1) if isinstance(s, dict) else 0 for s in table["stages"]) or 1
+            )
         if isinstance(table.get("tta"), str):
             table["tta"] = VIEW_SETS.get(table["tta"], [table["tta"]])
         return table
@@ -149,10 +117,35 @@ class Recipe(Part):
             )
         return self
 
+    @model_validator(mode="after")
+    def _stages_are_the_epochs(self) -> Recipe:
+        if self.stages is not None and sum(stage.epochs for stage in self.stages) != self.epochs:
+            raise ValueError("epochs is the sum of the stages' epochs; drop it")
+        if self.stages is not None and self.mode == "probe":
+            raise ValueError('mode = "probe" has no stages; drop them or choose mode = "finetune"')
+        return self
+
+    @property
+    def each(self) -> tuple[Recipe, ...]:
+        """The recipes of the models that are trained: the members, or this one."""
+        return self.members or (self,)
+
     def as_table(self) -> dict[str, Any]:
-        """The recipe as a TOML table, without unset keys."""
-        table: dict[str, Any] = self.model_dump(mode="json", exclude_none=True)
-        return table
+        """The recipe as a TOML table that ``load`` reads back, without unset keys."""
+        tables = [one.model_dump(mode="json", exclude_none=True, exclude={"members"}) for one in self.each]
+        if not self.members:
+            return tables[0]
+        first, *others = tables
+        shared = {
+            key: value
+            for key, value in first.items()
+            if key != "model" and all(table.get(key) == value for table in others)
+        }
+        entries = [
+            {**table["model"], **{key: v for key, v in table.items() if key != "model" and key not in shared}}
+            for table in tables
+        ]
+        return {**shared, "model": entries}
 
     def to_toml(self, header: str = "") -> str:
         """The recipe as a TOML document that ``load`` reads back."""
@@ -160,6 +153,12 @@ class Recipe(Part):
 
         head = "".join(f"# {line}\n" for line in header.splitlines())
         return head + str(tomli_w.dumps(self.as_table()))
+
+
+def as_one(recipes: Sequence[Recipe]) -> Recipe:
+    """The recipes of one model or several as the recipe of their run."""
+    first = recipes[0].model_copy(update={"members": ()})
+    return first if len(recipes) == 1 else first.model_copy(update={"members": tuple(recipes)})
 
 
 def load(
@@ -186,16 +185,62 @@ def load(
     """
     table = _read_toml(path) if path is not None else {}
     for override in overrides:
-        _lay(table, override)
+        lay(table, override, NAMED[1:])
     name = (str(path) if path is not None else "the recipe") + (" with --set" if overrides else "")
     further = also(table)
-    try:
-        recipe = validate(Recipe, table, name)
-    except RecipeError as error:
-        raise _told(name, [*error.value.splitlines(), *further]) from None
-    if further:
-        raise _told(name, further)
+    recipe, mistakes = _read(table)
+    if recipe is None or further:
+        raise _told(name, [*mistakes, *further])
     return recipe
+
+
+def member_tables(table: dict[str, Any]) -> list[dict[str, Any]]:
+    """The table of each model that a recipe's table names: what its [[model]] says laid over what all share."""
+    entries = table.get("model")
+    if not isinstance(entries, list):
+        return [table]
+    shared = {key: value for key, value in table.items() if key != "model"}
+    found = []
+    for entry in entries:
+        entry = _without_shorthand(entry) if isinstance(entry, dict) else {"name": entry}
+        own = {key: value for key, value in entry.items() if key not in ModelPart.model_fields}
+        model = {key: value for key, value in entry.items() if key in ModelPart.model_fields}
+        found.append({**overlaid(_without_shorthand(shared), own), "model": model})
+    return found
+
+
+def _read(table: dict[str, Any]) -> tuple[Recipe | None, list[str]]:
+    """The recipe of a table, or every mistake in it."""
+    if not isinstance(table.get("model"), list):
+        return _validated(table)
+    mistakes: list[str] = []
+    _, general = _validated({key: value for key, value in table.items() if key != "model"})
+    members = []
+    for n, (entry, one) in enumerate(zip(table["model"], member_tables(table), strict=True)):
+        shared = sorted(set(COMMON) & set(entry if isinstance(entry, dict) else ()))
+        mistakes += [f"model.{n}.{key}: is one for all models; set it at the top" for key in shared]
+        recipe, wrong = _validated(one)
+        mistakes += [f"model.{n}.{told.removeprefix('model.')}" for told in wrong if told not in general]
+        members.append(recipe)
+    mistakes = general + mistakes
+    whole = tuple(recipe for recipe in members if recipe is not None)
+    if mistakes or not whole:
+        return None, mistakes or ["model: name one model or more"]
+    return as_one(whole), []
+
+
+def _validated(table: dict[str, Any]) -> tuple[Recipe | None, list[str]]:
+    try:
+        return validate(Recipe, table, ""), []
+    except RecipeError as error:
+        return None, error.value.splitlines()
+
+
+def _without_shorthand(table: dict[str, Any]) -> dict[str, Any]:
+    return {
+        key: {"name": value} if key in NAMED and isinstance(value, str) else value
+        for key, value in table.items()
+    }
 
 
 def _told(name: str, mistakes: list[str]) -> RecipeError:
@@ -215,33 +260,3 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise InputError("a recipe is a TOML file", f"{path} is a folder", "check --recipe") from error
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RecipeError("a recipe must be readable TOML", f"{path}: {error}", "correct the file") from error
-
-
-def _lay(table: dict[str, Any], override: str) -> None:
-    key, sign, text = override.partition("=")
-    parts = [part.strip() for part in key.split(".")]
-    if not sign or not all(parts):
-        raise InputError("--set takes key=value", repr(override), "for example --set optimizer.lr=3e-4")
-    here = table
-    for part in parts[:-1]:
-        below = here.get(part)
-        if isinstance(below, str):  # the shorthand model = "name"
-            below = {"name": below}
-        here[part] = dict(below) if isinstance(below, dict) else {}
-        here = here[part]
-    value, known = _toml_value(text.strip()), here.get(parts[-1])
-    if parts in (["optimizer"], ["schedule"]) and isinstance(value, str) and isinstance(known, dict):
-        here[parts[-1]] = {
-            **known,
-            "name": value,
-        }  # another optimizer keeps its rate; another model keeps nothing
-    else:
-        here[parts[-1]] = value
-
-
-def _toml_value(text: str) -> Any:
-    try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except (tomllib.TOMLDecodeError, KeyError):
-        return text
-    return value if isinstance(value, (bool, int, float, str, list, dict)) else text

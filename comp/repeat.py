@@ -83,29 +83,35 @@ def predict(
         found = predict_rows(
             folders, source, list(test["id"]), list(test["path"]), recipe, manifest.fingerprint("test")
         )
-    new = ("-new" if data or template else "") + (
-        "-partial" if len(folders) < int(one.started["folds"]) else ""
-    )
+    new = ("-new" if data or template else "") + ("-partial" if len(folders) < len(_every_fold(one)) else "")
     path = Path(out).expanduser() if out else place.submissions(one.slug) / f"{one.id}{new}.csv"
     submission.write(found, asked, path)
     return path, len(found)
 
 
 def _folds_to_ask(one: runs.Run, partial: bool) -> list[Path]:
-    """The fold folders of a run; those that are missing are named, unless ``partial``."""
-    every = [one.folder / f"fold-{k}" for k in range(int(one.started["folds"]))]
+    """The fold folders of a run, of all its models; those that are missing are named, unless ``partial``."""
+    every = _every_fold(one)
     whole = [
         folder
         for folder in every
         if (folder / "result.json").is_file() and (folder / "model.safetensors").is_file()
     ]
-    missing = [folder.name for folder in every if folder not in whole]
+    missing = [str(folder.relative_to(one.folder)) for folder in every if folder not in whole]
     if not whole or (missing and not partial):
         remedy = f"comp run {one.slug} --resume {one.id} trains them" + ("; or --partial" if whole else "")
         raise InputError(
             "a prediction asks every fold", f"{one.id} lacks the checkpoint of {', '.join(missing)}", remedy
         )
     return whole
+
+
+def _every_fold(one: runs.Run) -> list[Path]:
+    from comp.trained import model_folder
+
+    models = len(load(one.folder / "recipe.toml").each)
+    folds = range(int(one.started["folds"]))
+    return [model_folder(one.folder, n, models) / f"fold-{k}" for n in range(models) for k in folds]
 
 
 def validate(

@@ -8,14 +8,21 @@ from typing import Any
 
 from comp import console
 
+NAMES = {
+    "identity_view": "identity view",
+    "plain_weights": "last weights, no average",
+    "last_epoch": "last epoch, identity view",
+}
+
 
 @dataclass(frozen=True)
 class RunResult:
     """What a finished run came to.
 
-    ``score`` is the metric over all OOF rows pooled, from the checkpoints and views of the submission;
-    ``identity_score`` the same without views; ``seconds`` is by step; ``marks`` say why a run is no full one;
-    ``unread`` are test rows that were answered with the class prior, since their images cannot be decoded.
+    ``score`` is the metric over all OOF rows pooled, from the checkpoints and views of the submission; ``beside`` the
+    same rows judged otherwise: "identity_view" without views, "plain_weights" without the moving average, and
+    "last_epoch" where epochs were chosen on the held-out rows (``selected_on_oof``). ``models`` are the scores of
+    each model alone, where there are several; ``seconds`` is by step; ``marks`` say why a run is no full one; ``unread`` are test rows that were answered with the class prior, since their images cannot be decoded.
     """
 
     run: str
@@ -23,7 +30,7 @@ class RunResult:
     metric: str
     direction: str
     score: float
-    identity_score: float
+    beside: dict[str, float]
     per_fold: list[float]
     submission: Path
     findings: dict[str, int]
@@ -31,14 +38,16 @@ class RunResult:
     folder: Path
     unread: list[str] = field(default_factory=list)
     marks: list[str] = field(default_factory=list)
+    models: list[dict[str, Any]] = field(default_factory=list)
+    selected_on_oof: bool = False
 
     def as_json(self) -> dict[str, Any]:
         """The document of ``comp run --json``."""
         oof = {
             "score": self.score,
             "per_fold": self.per_fold,
-            "selected_on_oof": False,
-            "identity_view": self.identity_score,
+            "selected_on_oof": self.selected_on_oof,
+            **self.beside,
         }
         return {
             "run": self.run,
@@ -46,6 +55,7 @@ class RunResult:
             "metric": self.metric,
             "direction": self.direction,
             "oof": oof,
+            **({"models": self.models} if self.models else {}),
             "submission": str(self.submission),
             "report": None,
             "findings": self.findings,
@@ -63,9 +73,13 @@ def show_result(result: RunResult) -> None:
     spread = stdev(result.per_fold) if len(result.per_fold) > 1 else 0.0
     rows.append(("mean ± sd", f"{mean(result.per_fold):.4f} ± {spread:.4f}"))
     rows.append(("OOF, all rows", result.score))
-    if result.identity_score != result.score:
-        rows.append(("OOF, identity view", result.identity_score))
+    rows += [(f"OOF, {NAMES[name]}", score) for name, score in result.beside.items()]
+    rows += [(f"OOF of {one['model']} alone", one["score"]) for one in result.models]
     console.table("", (f"run {result.run}", result.metric), rows)
+    if result.selected_on_oof:
+        console.say(
+            "  epochs were chosen by the held-out rows that they are scored on: the last epoch's is fair"
+        )
     marks = f" ({', '.join(result.marks)}: not a full run)" if result.marks else ""
     total = console.duration(sum(result.seconds.values()))
     console.answer(f"OOF {result.metric} {result.score:.4f}{marks} in {total}")

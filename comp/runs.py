@@ -104,7 +104,7 @@ def facts(
         "raw": str(evidence.raw),
         "folds": evidence.k,
         "mode": recipe.mode,
-        "model": recipe.model.name,
+        "model": ", ".join(one.model.name for one in recipe.each),
         "metric": competition.metric,
         "marks": marks,
         "expected": expected,
@@ -121,8 +121,11 @@ def facts(
 
 
 def recipe_sha256(recipe: Recipe) -> str:
-    """SHA-256 of a resolved recipe, whatever its comments and layout."""
-    return hashlib.sha256(recipe.to_toml().encode()).hexdigest()
+    """SHA-256 of a resolved recipe, whatever its comments, its layout, and the parts that memory left its batches."""
+    from comp.recipe import as_one
+
+    plain = as_one([one.model_copy(update={"accumulate": 1}) for one in recipe.each])
+    return hashlib.sha256(plain.to_toml().encode()).hexdigest()
 
 
 def finish(one: Run, result: dict[str, Any]) -> None:

@@ -131,6 +131,14 @@ def write_bytes(path: Path, content: bytes) -> None:
         part.write_bytes(content)
 
 
+def cache_folder() -> Path:
+    """Where things lie that can always be made again: ``COMP_CACHE``, else the user's cache folder."""
+    named = os.environ.get("COMP_CACHE")
+    if named:
+        return Path(named).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "comp"
+
+
 def write_json(path: Path, value: Any) -> None:
     """Writes an indented JSON document, all or nothing."""
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False, default=str) + "\n")

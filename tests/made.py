@@ -64,6 +64,8 @@ def sample(raw, seed):
 
 TINY_RECIPE = """\
 mode = "scratch"
+precision = "fp32"
+channels_last = true
 epochs = 1
 batch = 8
 transform = "light"

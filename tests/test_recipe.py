@@ -17,7 +17,7 @@ from comp.workspace import Workspace
 
 def test_three_mistakes_are_told_at_once_by_their_dotted_paths(tmp_path: Path) -> None:
     path = tmp_path / "r.toml"
-    path.write_text('epochs = "ten"\nbach = 32\n[optimizer]\nname = "adamm"\n')
+    path.write_text('epochs = "ten"\nbach = 32\n[optimizer]\nlr = -1.0\n')
     with pytest.raises(RecipeError) as error:
         load(path)
     told = error.value.value.splitlines()

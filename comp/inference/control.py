@@ -88,7 +88,7 @@ def read_controls(folder: Path, labels: LabelMap) -> list[ControlRow]:
     rows = read_json(folder / "control.json")
     return [
         ControlRow(
-            f"{_MARK}{folder.name}/{n}",
+            f"{_MARK}{folder}/{n}",
             f"{_MARK}{folder / row['file']}",
             str(row["id"]),
             np.array([row["probs"].get(name, np.nan) for name in labels], dtype=np.float64),

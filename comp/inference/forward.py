@@ -16,6 +16,7 @@ from comp.images.pixels import FittedPixels
 from comp.inference.views import view
 from comp.recipe import Recipe
 from comp.training.batches import batches
+from comp.training.memory import free_memory, is_out_of_memory
 from comp.training.model import normalise
 
 Probs = NDArray[np.float64]
@@ -47,12 +48,24 @@ def outputs(
         for part, images in batches(pool, rows, BATCH, preprocess.size, pixels.__getitem__):
             x = normalise(images.to(device, non_blocking=True), preprocess)  # (B, 3, S, S)
             for name in views:
-                found[name].append(net(view(name, x)).float().cpu())
+                found[name].append(_in_parts(net, view(name, x)).float().cpu())
             advance(len(part))
     return {
         name: torch.cat(parts).numpy() if parts else np.zeros((0, 0), np.float32)
         for name, parts in found.items()
     }
+
+
+def _in_parts(net: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    """The network's outputs of a batch (B, 3, H, W), in halves where memory does not suffice for it at once."""
+    try:
+        whole: torch.Tensor = net(x)
+        return whole
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error) or len(x) < 2:
+            raise
+    free_memory()
+    return torch.cat([_in_parts(net, half) for half in x.chunk(2)])
 
 
 def probabilities(

@@ -15,7 +15,7 @@ from comp import __version__
 from comp.errors import WeightsError
 from comp.images.fit import Preprocess
 from comp.labels import LabelMap
-from comp.recipe import ModelPart
+from comp.recipe_parts import ModelPart
 from comp.training.model import Net, build
 from comp.workspace import read_json, write_bytes, write_json
 

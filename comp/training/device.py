@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
-from contextlib import suppress
-from functools import cache
 from typing import Any
 
 import torch
@@ -14,14 +11,13 @@ from accelerate.state import AcceleratorState, GradientState, PartialState
 
 from comp.errors import InputError
 from comp.recipe import Recipe
+from comp.training.memory import keep_memory
 
 _MIXED = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 
 
 def resolve_device(recipe: Recipe) -> Recipe:
-    """The recipe with device, precision and threads filled in for this machine.
-
-    "auto" precision is bf16 where a CUDA device has it, fp16 on older ones, else fp32.
+    """The recipe with device and threads filled in for this machine; precision and layout are measured later.
 
     Raises
     ------
@@ -39,13 +35,10 @@ def resolve_device(recipe: Recipe) -> Recipe:
             f"no {device} here; there is {has}",
             "`comp doctor` says more; --set device=auto",
         )
-    precision = recipe.precision
-    if precision == "auto":
-        precision = ("bf16" if torch.cuda.is_bf16_supported() else "fp16") if device == "cuda" else "fp32"
-    if precision == "fp16" and device == "cpu":
+    if recipe.precision == "fp16" and device == "cpu":
         raise InputError("fp16 needs a GPU", "device is cpu", "--set precision=bf16 or fp32")
     threads = recipe.threads or usable_cores()
-    return recipe.model_copy(update={"device": device, "precision": precision, "threads": threads})
+    return recipe.model_copy(update={"device": device, "threads": threads})
 
 
 def accelerator(recipe: Recipe) -> Any:
@@ -64,29 +57,6 @@ def accelerator(recipe: Recipe) -> Any:
     for state in (AcceleratorState, GradientState, PartialState):
         state._shared_state.clear()
     return Accelerator(cpu=recipe.device == "cpu", mixed_precision=_MIXED[recipe.precision])
-
-
-def release_memory() -> None:
-    """Gives the memory that ``keep_memory`` held back to the system: between folds, so that it cannot pile up."""
-    with suppress(OSError, AttributeError):
-        ctypes.CDLL("libc.so.6").malloc_trim(0)
-
-
-@cache
-def keep_memory() -> None:
-    """Tells glibc to keep the memory that tensors free, instead of giving it back to the system after every layer.
-
-    A CPU training step frees and takes the same large blocks again and again; with glibc's defaults the system
-    zeroes fresh pages for each of them, 40 % of the time of a MobileNetV2 step (docs/benchmarks.md). Elsewhere
-    (macOS, musl) nothing happens.
-    """
-    try:
-        mallopt = ctypes.CDLL("libc.so.6").mallopt
-    except (OSError, AttributeError):
-        return
-    m_trim_threshold, m_mmap_max = -1, -4
-    mallopt(m_mmap_max, 0)
-    mallopt(m_trim_threshold, 2**31 - 1)
 
 
 def usable_cores() -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -69,7 +69,12 @@ class Part:
 
 @dataclass(frozen=True)
 class FoldResult:
-    """A finished fold: its score on its held-out rows, from the checkpoint and the views of the submission."""
+    """A finished fold: its score on its held-out rows, from the checkpoint and the views of the submission.
+
+    ``beside`` are the same rows judged otherwise: "identity_view" without views, "plain_weights" without the moving
+    average, "last_epoch" by the last epoch's weights without views where the best epoch's were kept.
+    ``accumulate`` is the number of parts that memory left a batch.
+    """
 
     fold: int
     score: float
@@ -78,6 +83,8 @@ class FoldResult:
     seconds: float
     images_per_second: float
     oof: Predictions
+    beside: dict[str, Predictions] = field(default_factory=dict)
+    accumulate: int = 1
 
 
 def rows_of_fold(plan: Plan, k: int) -> Part:

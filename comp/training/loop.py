@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,22 @@ from comp import console
 from comp.errors import TrainingFailed
 from comp.images.pixels import FittedPixels
 from comp.inference.forward import probabilities
+from comp.recipe import Recipe
 from comp.training.batches import batches, loaders
 from comp.training.deadline import stopped
 from comp.training.fold import Part, Plan
+from comp.training.losses import loss_of, loss_weights
+from comp.training.memory import free_memory, is_out_of_memory
+from comp.training.mixing import mix
 from comp.training.model import Net, build, freeze_batchnorm, init_head, load_into, normalise
 from comp.training.seeds import derive
-from comp.training.state import Epoch, State
+from comp.training.selection import best_epoch, is_over, load_best, save_best
+from comp.training.stages import stage_at, stages_of
+from comp.training.state import NEVER, Epoch, State
 from comp.training.transforms import TrainTransform
+from comp.workspace import write_json
+
+LOOK_EVERY = 50  # steps between looks at a GPU's losses: each look waits for it
 
 
 def new_net(plan: Plan, k: int) -> Net:
@@ -35,10 +45,8 @@ def new_net(plan: Plan, k: int) -> Net:
     return net
 
 
-def train(
-    plan: Plan, k: int, part: Part, net: Net, folder: Path, ended: Callable[[Epoch], None]
-) -> tuple[Net, list[Epoch]]:
-    """Trains fold k from ``net`` and returns its network and history.
+def train(plan: Plan, k: int, part: Part, net: Net, folder: Path, ended: Callable[[Epoch], None]) -> State:
+    """Trains fold k from ``net`` and returns the state after its last step; ``kept`` says what it came to.
 
     The state is kept in ``folder`` after every epoch and every ``save_minutes``; where one is found, training
     goes on there, and ends with the same bits as if it had never stopped.
@@ -46,14 +54,17 @@ def train(
     Raises
     ------
     TrainingFailed
-        If the loss stops being a number; names the epoch.
+        If a loss is not a number (the batch's rows are in diverged.json), or one row does not fit into memory.
+    OutOfTime
+        If the plan's deadline has come; the state is saved.
     """
     recipe = plan.recipe
     steps = _steps_per_epoch(len(part.fitted), recipe.batch)
-    state = State.begin(net, recipe, recipe.epochs * steps)
+    state = State.begin(net, recipe, steps)
     if state.restore(folder):
         console.say(f"  fold {k}: goes on at epoch {state.epoch + 1}, batch {state.batch + 1}")
     pixels = FittedPixels(plan.source, list(part.table["path"]), plan.preprocess)
+    weights = loss_weights(recipe, part.targets[part.fitted], len(plan.labels), state.device)
     transform = TrainTransform(recipe.transform, plan.preprocess)
     varied = FittedPixels(plan.source, pixels.paths, plan.preprocess, room=transform.room)
 
@@ -62,20 +73,19 @@ def train(
         console.task(f"fold {k}", recipe.epochs * steps * recipe.batch) as bar,
     ):
         bar.advance((state.epoch * steps + state.batch) * recipe.batch)
-        while state.epoch < recipe.epochs:
+        while not is_over(recipe, state.history, plan.metric):
             load = _varied(varied, transform, recipe.seed, k, state.epoch)
-            order = _order(plan, k, part, state.epoch)[state.batch * recipe.batch :]
+            order = _order(plan, k, part, state.epoch)
             if state.batch == 0:
                 torch.manual_seed(derive(recipe.seed, "epoch", k, state.epoch))  # dropout, stochastic depth
-            state.net.train()
-            if recipe.model.freeze_bn:
-                freeze_batchnorm(state.net)
+            _train_mode(state)
             started, lr, before, speed = time.perf_counter(), state.lr, state.seen, 0.0
 
-            for rows, images in batches(
-                pool, order, recipe.batch, plan.preprocess.size, load, drop_last=True
-            ):
-                _step(state, plan, images, torch.from_numpy(part.targets[rows]))
+            rest = order[state.batch * recipe.batch :]
+            for rows, images in batches(pool, rest, recipe.batch, plan.preprocess.size, load, drop_last=True):
+                _step(state, plan, k, images, torch.from_numpy(part.targets[rows]), weights)
+                if state.device.type == "cpu" or state.batch % LOOK_EVERY == 0 or state.batch == steps:
+                    _require_numbers(state, plan, k, part, order, folder)
                 speed = (state.seen - before) / (time.perf_counter() - started)
                 bar.advance(len(rows), f"epoch {state.epoch + 1}/{recipe.epochs}  {speed:.0f} images/s")
                 if state.minutes_since_save() > recipe.save_minutes:
@@ -85,36 +95,95 @@ def train(
                     raise stopped(f"fold {k}, epoch {state.epoch + 1}, batch {state.batch}")
 
             loss = float(state.loss_sum) / state.seen
-            if not np.isfinite(loss):
-                raise _diverged(k, state.epoch, lr)
-            valid = _evaluate(plan, state.net, pool, pixels, part, state.device)
-            state.history.append(Epoch(state.epoch + 1, loss, *valid, lr, speed))
+            with judged(state):
+                valid = _evaluate(plan, state.net, pool, pixels, part, state.device)
+                state.history.append(Epoch(state.epoch + 1, loss, *valid, lr, speed))
+                if recipe.checkpoint == "best" and best_epoch(state.history, plan.metric) == state.epoch:
+                    save_best(folder, state.raw.state_dict())
             ended(state.history[-1])
             state.next_epoch()
             state.save(folder)
-
-    trained: Net = state.accelerator.unwrap_model(state.net)
-    return trained.eval(), state.history
+    return state
 
 
-def _step(state: State, plan: Plan, images: Tensor, targets: Tensor) -> None:
+def judged(state: State) -> Any:
+    """A context in which the network has the weights that are judged: the moving average where there is one."""
+    return state.average.inside(state.raw) if state.average is not None else nullcontext()
+
+
+def kept(state: State, folder: Path) -> dict[str, dict[str, Tensor]]:
+    """The weights of a trained fold by name: "kept" go into the checkpoint; "plain" are the last ones without the
+    moving average, and "last" those of the last epoch, each where it is not what is kept.
+    """
+    own = {name: tensor.clone() for name, tensor in state.raw.state_dict().items()}
+    with judged(state):
+        last = {name: tensor.clone() for name, tensor in state.raw.state_dict().items()}
+    found = {"kept": load_best(folder) if state.recipe.checkpoint == "best" else last}
+    if state.average is not None:
+        found["plain"] = own
+    if state.recipe.checkpoint == "best":
+        found["last"] = last
+    return found
+
+
+def _train_mode(state: State) -> None:
+    state.net.train()
+    if stage_at(stages_of(state.recipe), state.epoch).train == "head":
+        state.raw.backbone.eval()
+    if state.recipe.model.freeze_bn:
+        freeze_batchnorm(state.net)
+
+
+def _step(state: State, plan: Plan, k: int, images: Tensor, targets: Tensor, weights: Tensor | None) -> None:
     """One step on a batch: images uint8 (B, S, S, 3), targets int64 (B,)."""
     recipe = plan.recipe
     x = normalise(images.to(state.device, non_blocking=True), plan.preprocess)  # (B, 3, S, S)
-    y = targets.to(state.device)  # (B,)
-    with state.accelerator.autocast():
-        loss: Tensor = torch.nn.functional.cross_entropy(
-            state.net(x), y, label_smoothing=recipe.regularize.label_smoothing
-        )
-    state.accelerator.backward(loss)
+    rng = np.random.default_rng(derive(recipe.seed, "mix", k, state.epoch, state.batch))
+    mixes = state.epoch < recipe.regularize.mix_until * recipe.epochs
+    x, y = mix(x, targets.to(state.device), len(plan.labels), recipe.regularize, rng, mixes)
+
+    loss = _gradients(state, x, y, weights)
     if recipe.optimizer.clip is not None:
         state.accelerator.clip_grad_norm_(state.net.parameters(), recipe.optimizer.clip)
     state.optimizer.step()
+    assert state.schedule is not None
     state.schedule.step()
     state.optimizer.zero_grad(set_to_none=True)
-    state.loss_sum += loss.detach() * len(y)
-    state.seen += len(y)
+    if state.average is not None:
+        state.average.update(state.raw)
+
+    bad = torch.where(torch.isfinite(loss), NEVER, state.batch)
+    state.first_bad = torch.minimum(state.first_bad, bad)
+    state.loss_sum += loss * len(x)
+    state.seen += len(x)
     state.batch += 1
+
+
+def _gradients(state: State, x: Tensor, y: Tensor, weights: Tensor | None) -> Tensor:
+    """Adds up a batch's gradients, in parts if memory wants it so, and returns its mean loss, detached.
+
+    A batch that does not fit is computed again in twice as many parts; the step is the same but for BatchNorm,
+    which sees the parts.
+    """
+    while True:
+        total = torch.zeros((), device=x.device)
+        try:
+            for part_x, part_y in zip(x.chunk(state.accumulate), y.chunk(state.accumulate), strict=True):
+                with state.accelerator.autocast():
+                    loss = loss_of(state.net(part_x), part_y, state.recipe, weights) * (len(part_x) / len(x))
+                state.accelerator.backward(loss)
+                total += loss.detach()
+            return total
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            if state.accumulate >= len(x):
+                raise _too_large(state.recipe) from error
+        state.optimizer.zero_grad(set_to_none=True)
+        free_memory()
+        state.accumulate *= 2
+        size = -(-len(x) // state.accumulate)
+        console.say(f"  out of memory: a batch of {len(x)} is now computed in parts of {size}")
 
 
 def _order(plan: Plan, k: int, part: Part, epoch: int) -> NDArray[np.int64]:
@@ -149,10 +218,23 @@ def _evaluate(
     return float(-np.log(picked).mean()), plan.metric(targets, probs)
 
 
-def _diverged(k: int, epoch: int, lr: float) -> TrainingFailed:
-    value = f"fold {k}, epoch {epoch + 1}: the loss is not a number (learning rate {lr:.2g})"
-    return TrainingFailed(
-        "the loss must be a number",
-        value,
-        "--set optimizer.lr a third of it, --set optimizer.clip=1.0, or --set precision=fp32",
+def _require_numbers(
+    state: State, plan: Plan, k: int, part: Part, order: NDArray[np.int64], folder: Path
+) -> None:
+    """Stops at a loss that is not a number, with the rows of that batch in diverged.json."""
+    batch = int(state.first_bad)
+    if batch == NEVER:
+        return
+    rows = part.table.iloc[order[batch * plan.recipe.batch : (batch + 1) * plan.recipe.batch]]
+    facts = {"fold": k, "epoch": state.epoch + 1, "batch": batch + 1, "lr": state.lr}
+    write_json(
+        folder / "diverged.json", {**facts, "ids": rows["id"].tolist(), "paths": rows["path"].tolist()}
     )
+    value = f"fold {k}, epoch {state.epoch + 1}, batch {batch + 1}: the loss is not a number (learning rate {state.lr:.2g})"
+    remedy = f"--set optimizer.lr a third of it, --set optimizer.clip=1.0, or --set precision=fp32; its rows are in {folder / 'diverged.json'}"
+    raise TrainingFailed("the loss must be a number", value, remedy)
+
+
+def _too_large(recipe: Recipe) -> TrainingFailed:
+    value = f"{recipe.model.name} at {recipe.model.size} pixels does not fit with one row"
+    return TrainingFailed("a row must fit into memory", value, "a smaller model.size or model.name")

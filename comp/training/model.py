@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from comp.errors import UnknownName, WeightsError
 from comp.images.fit import Preprocess
-from comp.recipe import ModelPart
+from comp.recipe_parts import ModelPart
 from comp.training.weights import StateDict, find_default, read_weights, sidecar_preprocess
 
 
@@ -59,7 +59,7 @@ def build(part: ModelPart, classes: int) -> Net:
             "the model must take model.kwargs and model.size", value, "correct the recipe"
         ) from error
     features = int(getattr(backbone, "head_hidden_size", 0) or backbone.num_features)
-    return Net(backbone, features, classes, part.dropout)
+    return Net(backbone, features, classes, part.head.dropout)
 
 
 def resolve(

@@ -7,9 +7,11 @@ import io
 import time
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from comp import console
 from comp.checks.recipe_family import FITTED
@@ -20,11 +22,12 @@ from comp.predictions import Predictions
 from comp.training.batches import loaders
 from comp.training.checkpoint import save_checkpoint
 from comp.training.device import accelerator as make_accelerator
-from comp.training.device import release_memory
 from comp.training.fold import FoldResult, Part, Plan, rows_of_fold
-from comp.training.loop import new_net, train
+from comp.training.loop import kept, new_net, train
+from comp.training.memory import release_memory
 from comp.training.model import Net
 from comp.training.probe import FrozenFeatures, solve_head
+from comp.training.selection import FILE as BEST
 from comp.training.state import FILE as STATE
 from comp.training.state import Epoch
 from comp.workspace import make_folder, read_json, write_json, write_text
@@ -43,14 +46,16 @@ def run_fold(plan: Plan, k: int, features: FrozenFeatures | None = None) -> Fold
     if plan.recipe.mode == "probe":
         assert features is not None, "probe needs the frozen features"
         net = _with_solved_head(plan, k, part, features).eval()
-        by_view = _apply_head(net, features, plan.recipe.tta, list(part.table["id"].iloc[part.held_out]))
-        speed = 0.0
+        held_out = list(part.table["id"].iloc[part.held_out])
+        judged = {"kept": _apply_head(net, features, plan.recipe.tta, held_out)}
+        speed, accumulate = 0.0, 1
     else:
         net = new_net(plan, k) if features is None else _with_solved_head(plan, k, part, features)
-        net, history = train(plan, k, part, net, folder, lambda epoch: _told(plan, k, epoch))
-        write_text(folder / "history.csv", _history(history))
-        speed = float(np.mean([epoch.images_per_second for epoch in history]))
-        by_view = _predict_held_out(plan, net, part)
+        state = train(plan, k, part, net, folder, lambda epoch: _told(plan, k, epoch))
+        write_text(folder / "history.csv", _history(state.history))
+        speed = float(np.mean([epoch.images_per_second for epoch in state.history]))
+        net, judged = _judge(plan, state.raw, kept(state, folder), part)
+        accumulate = state.accumulate
     if "content" in part.table:
         write_text(folder / FITTED, "\n".join(sorted(part.table["content"].iloc[part.fitted])) + "\n")
     save_checkpoint(
@@ -64,7 +69,8 @@ def run_fold(plan: Plan, k: int, features: FrozenFeatures | None = None) -> Fold
         precision=plan.recipe.precision,
         train_sha256=plan.folds.fingerprint,
     )
-    return _finish(plan, folder, k, part, by_view, time.perf_counter() - started, speed)
+    facts = {"seconds": time.perf_counter() - started, "images_per_second": speed, "accumulate": accumulate}
+    return _finish(plan, folder, k, part, judged, facts)
 
 
 def is_finished(folder: Path) -> bool:
@@ -83,31 +89,51 @@ def read_fold(folder: Path, k: int) -> FoldResult:
         float(table["seconds"]),
         float(table["images_per_second"]),
         Predictions.load(folder / "oof.npz"),
+        {name: Predictions.load(folder / f"oof-{name}.npz") for name in table.get("beside", [])},
+        int(table.get("accumulate", 1)),
     )
 
 
 def _finish(
-    plan: Plan, folder: Path, k: int, part: Part, by_view: dict[str, Probs], seconds: float, speed: float
+    plan: Plan, folder: Path, k: int, part: Part, judged: dict[str, dict[str, Probs]], facts: dict[str, Any]
 ) -> FoldResult:
+    """Writes what a fold came to, ``result.json`` last; ``judged`` is by weights and view."""
     ids = tuple(part.table["id"].iloc[part.held_out])
     targets = part.targets[part.held_out]
-    oof = Predictions(
-        ids,
-        plan.labels,
-        mean_of_views({name: by_view[name] for name in plan.recipe.tta}),
-        plan.folds.fingerprint,
-    )
+
+    def predictions(weights: str, views: list[str]) -> Predictions:
+        probs = mean_of_views({name: judged[weights][name] for name in views})
+        return Predictions(ids, plan.labels, probs, plan.folds.fingerprint)
+
+    oof = predictions("kept", plan.recipe.tta)
+    beside = {"identity_view": predictions("kept", ["identity"])}
+    if "plain" in judged:
+        beside["plain_weights"] = predictions("plain", plan.recipe.tta)
+    if plan.recipe.checkpoint == "best" or plan.recipe.stop is not None:
+        beside["last_epoch"] = predictions("last" if "last" in judged else "kept", ["identity"])
     oof.save(folder / "oof.npz")
+    for name, other in beside.items():
+        other.save(folder / f"oof-{name}.npz")
     paths = list(part.table["path"].iloc[part.held_out])
-    keep_controls(folder, plan.source, ids, paths, by_view["identity"], plan.labels)
-    score = plan.metric(targets, oof.probs)
-    identity = plan.metric(targets, by_view["identity"])
-    result = FoldResult(k, score, identity, len(ids), seconds, speed, oof)
-    facts = {"fold": k, "score": score, "identity_score": identity, "rows": len(ids), "seconds": seconds}
-    write_json(folder / "result.json", {**facts, "images_per_second": speed})
+    keep_controls(folder, plan.source, ids, paths, judged["kept"]["identity"], plan.labels)
+    score, identity = (plan.metric(targets, one.probs) for one in (oof, beside["identity_view"]))
+    told = {"fold": k, "score": score, "identity_score": identity, "rows": len(ids), "beside": list(beside)}
+    write_json(folder / "result.json", {**told, **facts})
     release_memory()
-    (folder / STATE).unlink(missing_ok=True)  # the fold is finished: nothing is left to go on from
-    return result
+    for left in (STATE, BEST):  # the fold is finished: nothing is left to go on from
+        (folder / left).unlink(missing_ok=True)
+    return read_fold(folder, k)
+
+
+def _judge(
+    plan: Plan, net: Net, weights: dict[str, dict[str, Tensor]], part: Part
+) -> tuple[Net, dict[str, dict[str, Probs]]]:
+    """The held-out rows by each of a fold's weights, and the network with those that are kept."""
+    judged = {}
+    for name in sorted(weights, key="kept".__eq__):  # the kept ones last, so that they stay
+        net.load_state_dict(weights[name])
+        judged[name] = _predict_held_out(plan, net.eval(), part)
+    return net, judged
 
 
 def _with_solved_head(plan: Plan, k: int, part: Part, features: FrozenFeatures) -> Net:

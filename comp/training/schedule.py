@@ -3,43 +3,91 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
+from typing import Any
 
+import timm.optim
 import torch
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from comp.recipe import OptimizerPart, Recipe, SchedulePart
+from comp.errors import RecipeError, UnknownName
+from comp.recipe import Recipe
+from comp.recipe_parts import OptimizerPart, SchedulePart
 from comp.training.model import Net
+from comp.training.stages import Stage, layer_groups, stages_of
+
+TORCH_OPTIMIZERS = ("adam", "adamw", "nadam", "sgd")
 
 
-def make_optimizer(net: Net, recipe: Recipe) -> Optimizer:
-    """The optimizer, with the classifier at its own rate in finetune, and no decay on biases and norms."""
+def make_optimizer(net: Net, recipe: Recipe, stage: Stage | None = None) -> Optimizer:
+    """The optimizer of a stage (by default the first) over the parameters that it trains.
+
+    The classifier has its own rate, biases and norms no decay, and with ``layer_decay`` each layer of the backbone
+    that times the rate of the layer above it (Clark et al. 2020; as in BEiT and timm).
+
+    Raises
+    ------
+    UnknownName, RecipeError
+        For a name that neither torch nor timm has, or arguments that it does not take.
+    """
     part = recipe.optimizer
-    head_lr = part.head_lr or (
-        part.lr * 10 if recipe.mode == "finetune" and not recipe.head_start else part.lr
-    )
-    groups = []
-    for module, lr in ((net.backbone, part.lr), (net.head, head_lr)):
-        decayed = [p for p in module.parameters() if p.requires_grad and p.ndim > 1]
-        plain = [p for p in module.parameters() if p.requires_grad and p.ndim <= 1]
-        groups.append({"params": decayed, "lr": lr, "weight_decay": part.weight_decay})
-        groups.append({"params": plain, "lr": lr, "weight_decay": 0.0})
-    return _by_name(part, [g for g in groups if g["params"]])
+    stage = stage or stages_of(recipe)[0]
+    layers = layer_groups(net.backbone) if part.layer_decay is not None else [None]
+    groups: list[dict[str, Any]] = []
+    for depth, names in enumerate(layers):
+        lr = stage.lr * (part.layer_decay or 1.0) ** (len(layers) - depth if names is not None else 0)
+        chosen = [p for name, p in net.backbone.named_parameters() if names is None or name in names]
+        groups += _with_decay(chosen, lr, part.weight_decay)
+    groups += _with_decay(list(net.head.parameters()), stage.head_lr, part.weight_decay)
+    return _by_name(part, stage.lr, [group for group in groups if group["params"]])
 
 
-def _by_name(part: OptimizerPart, groups: list[dict[str, object]]) -> Optimizer:
-    if part.name == "sgd":
-        return torch.optim.SGD(groups, lr=part.lr, momentum=part.momentum, nesterov=part.momentum > 0)
-    if part.name == "nadam":
-        return torch.optim.NAdam(groups, lr=part.lr, decoupled_weight_decay=True)
-    if part.name == "adam":
-        return torch.optim.Adam(groups, lr=part.lr)
-    return torch.optim.AdamW(groups, lr=part.lr)
+def _with_decay(parameters: list[torch.nn.Parameter], lr: float, decay: float) -> list[dict[str, Any]]:
+    trained = [p for p in parameters if p.requires_grad]
+    return [
+        {"params": [p for p in trained if p.ndim > 1], "lr": lr, "weight_decay": decay},
+        {"params": [p for p in trained if p.ndim <= 1], "lr": lr, "weight_decay": 0.0},
+    ]
 
 
-def make_schedule(optimizer: Optimizer, part: SchedulePart, steps: int) -> LambdaLR:
-    """A factor on every group's rate, a step at a time, over ``steps`` steps."""
-    return LambdaLR(optimizer, lambda step: rate(part, step, steps))
+def require_optimizer(name: str) -> None:
+    """UnknownName, with near misses, for an optimizer that neither torch nor timm has."""
+    known = sorted({*TORCH_OPTIMIZERS, *timm.optim.list_optimizers()})
+    if name not in known:
+        raise UnknownName("optimizer", name, known, "torch's adam, adamw, nadam and sgd, and timm's")
+
+
+def _by_name(part: OptimizerPart, lr: float, groups: list[dict[str, Any]]) -> Optimizer:
+    require_optimizer(part.name)
+    made: Optimizer
+    try:
+        if part.name == "sgd":
+            nesterov = {"nesterov": part.momentum > 0, **part.kwargs}
+            made = torch.optim.SGD(groups, lr=lr, momentum=part.momentum, **nesterov)
+        elif part.name == "nadam":
+            made = torch.optim.NAdam(groups, lr=lr, **{"decoupled_weight_decay": True, **part.kwargs})
+        elif part.name == "adam":
+            made = torch.optim.Adam(groups, lr=lr, **part.kwargs)
+        elif part.name == "adamw":
+            made = torch.optim.AdamW(groups, lr=lr, **part.kwargs)
+        else:
+            made = timm.optim.create_optimizer_v2(
+                groups, part.name, lr=lr, momentum=part.momentum, **part.kwargs
+            )
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        raise RecipeError(
+            f"optimizer {part.name} must take its arguments", reason, "see optimizer.kwargs"
+        ) from error
+    return made
+
+
+def make_schedule(
+    optimizer: Optimizer, part: SchedulePart, steps: int, factor: Callable[[], float] = lambda: 1.0
+) -> LambdaLR:
+    """A factor on every group's rate, a step at a time, over ``steps`` steps; ``factor`` is what plateaus left of it."""
+    return LambdaLR(optimizer, lambda step: rate(part, step, steps) * factor())
 
 
 def rate(part: SchedulePart, step: int, steps: int) -> float:
@@ -47,7 +95,7 @@ def rate(part: SchedulePart, step: int, steps: int) -> float:
 
     "onecycle" rises and falls along half cosines, from 1/25 up to 1 and down to 1e-5 (Smith & Topin 2018, with
     the cosine form of fastai); "cosine" rises linearly and falls along a half cosine to 0 (Loshchilov & Hutter
-    2016); "constant" stays at 1 after the rise.
+    2016); "constant" and "plateau" stay at 1 after the rise.
     """
     rise = part.warmup * steps
     if step < rise:
@@ -55,8 +103,27 @@ def rate(part: SchedulePart, step: int, steps: int) -> float:
         return (
             1 / 25 + (1 - 1 / 25) * (1 - math.cos(math.pi * along)) / 2 if part.name == "onecycle" else along
         )
-    if part.name == "constant":
+    if part.name in ("constant", "plateau"):
         return 1.0
     along = min(1.0, (step - rise) / max(1.0, steps - rise))
     low = 1e-5 if part.name == "onecycle" else 0.0
     return low + (1 - low) * (1 + math.cos(math.pi * along)) / 2
+
+
+def plateau_factor(part: SchedulePart, losses: Sequence[float]) -> float:
+    """What is left of the rate after epochs with these held-out losses, as torch's ReduceLROnPlateau has it.
+
+    It follows from the history alone, so that a resumed run needs to keep nothing. A loss counts as lower by a
+    ten-thousandth of the best.
+    """
+    if part.name != "plateau":
+        return 1.0
+    best, waited, factor = math.inf, 0, 1.0
+    for loss in losses:
+        if loss < best * (1 - 1e-4):
+            best, waited = loss, 0
+        else:
+            waited += 1
+        if waited > part.patience:
+            factor, waited = factor * part.factor, 0
+    return factor

@@ -12,12 +12,15 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
 from comp.recipe import Recipe
+from comp.training.averaging import Average
 from comp.training.device import accelerator as make_accelerator
 from comp.training.model import Net
-from comp.training.schedule import make_optimizer, make_schedule
+from comp.training.schedule import make_optimizer, make_schedule, plateau_factor
+from comp.training.stages import open_layers, stage_at, stages_of
 from comp.workspace import atomic
 
 FILE = "state.pt"
+NEVER = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -36,33 +39,61 @@ class Epoch:
 class State:
     """A fold under way: what is trained, and how far it is.
 
-    ``epoch`` and ``batch`` say which batch comes next, both from 0; ``loss_sum`` and ``seen`` are of this epoch.
-    Sample order, transforms and the seed of an epoch follow from the recipe's seed, so that nothing else random
-    has to be kept but torch's generators in the middle of an epoch.
+    ``epoch`` and ``batch`` say which batch comes next, both from 0; ``loss_sum`` and ``seen`` are of this epoch, as
+    is ``first_bad``, the first batch whose loss was not a number; a batch is computed in ``accumulate`` parts.
+    Sample order, transforms, mixing and the seed of an epoch follow from the recipe's seed, early stopping and
+    plateaus from the history, so that nothing else has to be kept but torch's generators in the middle of an epoch.
     """
 
     accelerator: Any
     net: Any
-    optimizer: Any
-    schedule: LambdaLR
+    recipe: Recipe
+    steps: int  # an epoch
+    average: Average | None
+    loss_sum: Tensor
+    first_bad: Tensor
+    accumulate: int = 1
+    optimizer: Any = None
+    schedule: LambdaLR | None = None
     epoch: int = 0
     batch: int = 0
-    loss_sum: Tensor = field(default_factory=lambda: torch.zeros(()))
     seen: int = 0
     history: list[Epoch] = field(default_factory=list)
     saved_at: float = field(default_factory=time.monotonic)
 
     @classmethod
     def begin(cls, net: Net, recipe: Recipe, steps: int) -> State:
-        """The state before the first of ``steps`` steps, on the recipe's device."""
+        """The state before the first step, on the recipe's device; an epoch has ``steps`` of them."""
         accelerator = make_accelerator(recipe)
         if recipe.channels_last:
             net = net.to(memory_format=torch.channels_last)
-        optimizer = make_optimizer(net, recipe)
-        schedule = make_schedule(optimizer, recipe.schedule, steps)
-        prepared, optimizer = accelerator.prepare(net, optimizer)
+        prepared = accelerator.prepare(net)
+        raw = accelerator.unwrap_model(prepared)
+        decay = recipe.regularize.ema
+        average = Average(raw, decay) if decay is not None else None
         zero = torch.zeros((), device=accelerator.device)
-        return cls(accelerator, prepared, optimizer, schedule, loss_sum=zero)
+        never = torch.full((), NEVER, device=accelerator.device)
+        state = cls(accelerator, prepared, recipe, steps, average, zero, never, recipe.accumulate)
+        state.enter_stage()
+        return state
+
+    def enter_stage(self) -> None:
+        """Opens the layers of this epoch's stage, and gives it an optimizer and a schedule of its own."""
+        stage = stage_at(stages_of(self.recipe), self.epoch)
+        open_layers(self.raw, stage.train)
+        optimizer = make_optimizer(self.raw, self.recipe, stage)
+        part = self.recipe.schedule
+        self.schedule = make_schedule(optimizer, part, stage.epochs * self.steps, self._left_by_plateaus)
+        self.optimizer = self.accelerator.prepare_optimizer(optimizer)
+
+    def _left_by_plateaus(self) -> float:
+        return plateau_factor(self.recipe.schedule, [epoch.valid_loss for epoch in self.history])
+
+    @property
+    def raw(self) -> Net:
+        """The network itself, without what accelerate lays around it."""
+        net: Net = self.accelerator.unwrap_model(self.net)
+        return net
 
     @property
     def device(self) -> Any:
@@ -74,15 +105,20 @@ class State:
         return float(max(group["lr"] for group in self.optimizer.param_groups))
 
     def next_epoch(self) -> None:
-        """Moves on to the first batch of the next epoch."""
+        """Moves on to the first batch of the next epoch, and into the next stage where one begins."""
         self.epoch, self.batch, self.seen = self.epoch + 1, 0, 0
         self.loss_sum = torch.zeros((), device=self.device)
+        if any(stage.first == self.epoch for stage in stages_of(self.recipe)):
+            self.enter_stage()
 
     def save(self, folder: Path) -> None:
         """Writes state.pt, all or nothing."""
         scaler = getattr(self.accelerator, "scaler", None)
+        assert self.schedule is not None
         table = {
-            "net": self.accelerator.unwrap_model(self.net).state_dict(),
+            "net": self.raw.state_dict(),
+            "average": self.average.tensors if self.average else {},
+            "average_steps": self.average.steps if self.average else 0,
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
             "scaler": scaler.state_dict() if scaler is not None else {},
@@ -90,6 +126,7 @@ class State:
             "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
             "epoch": self.epoch,
             "batch": self.batch,
+            "accumulate": self.accumulate,
             "loss_sum": self.loss_sum,
             "seen": self.seen,
             "history": [list(astuple(epoch)) for epoch in self.history],
@@ -103,7 +140,14 @@ class State:
         if not (folder / FILE).is_file():
             return False
         table = torch.load(folder / FILE, map_location=self.device, weights_only=True)
-        self.accelerator.unwrap_model(self.net).load_state_dict(table["net"])
+        self.history = [Epoch(int(epoch), *rest) for epoch, *rest in table["history"]]
+        self.epoch, self.batch, self.seen = table["epoch"], table["batch"], table["seen"]
+        self.accumulate, self.loss_sum = table["accumulate"], table["loss_sum"]
+        self.raw.load_state_dict(table["net"])
+        if self.average is not None:
+            self.average.tensors, self.average.steps = table["average"], table["average_steps"]
+        self.enter_stage()
+        assert self.schedule is not None
         self.optimizer.load_state_dict(table["optimizer"])
         self.schedule.load_state_dict(table["schedule"])
         scaler = getattr(self.accelerator, "scaler", None)
@@ -112,9 +156,6 @@ class State:
         torch.set_rng_state(table["rng"].cpu())
         if torch.cuda.is_available() and table["cuda_rng"]:
             torch.cuda.set_rng_state_all([state.cpu() for state in table["cuda_rng"]])
-        self.epoch, self.batch, self.seen = table["epoch"], table["batch"], table["seen"]
-        self.loss_sum = table["loss_sum"]
-        self.history = [Epoch(int(epoch), *rest) for epoch, *rest in table["history"]]
         return True
 
     def minutes_since_save(self) -> float:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from comp.competition import validate
 from comp.errors import WeightsError
-from comp.recipe import ModelPart
+from comp.recipe_parts import ModelPart
 from comp.workspace import read_json
 
 StateDict = dict[str, Tensor]

@@ -21,7 +21,7 @@ from comp.inference.control import TOLERANCE, ControlRow, refuse, worst_differen
 from comp.labels import LabelMap
 from comp.metrics import METRICS
 from comp.predictions import Predictions
-from comp.recipe import ModelPart
+from comp.recipe_parts import ModelPart
 from comp.tables import Table
 from comp.template import from_table
 from comp.training.model import overrides

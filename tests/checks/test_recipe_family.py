@@ -12,7 +12,7 @@ import pytest
 from comp.checks.recipe_family import FITTED, preprocessing_override, weights_leak
 from comp.folds import Folds, make_folds
 from comp.manifest import Manifest
-from comp.recipe import ModelPart
+from comp.recipe_parts import ModelPart
 from comp.training.model import overrides
 from comp.training.weights import read_weights
 from gallery import clean_gallery

@@ -18,6 +18,8 @@ from comp.predictions import Predictions
 
 RECIPE = """
 mode = "scratch"
+precision = "fp32"
+channels_last = true
 epochs = 3
 batch = 64
 save_minutes = 0.0
@@ -31,7 +33,7 @@ size = 32
 mean = [0.3, 0.3, 0.3]
 std = [0.4, 0.4, 0.4]
 fit = "squash"
-dropout = 0.2
+head = { dropout = 0.2 }
 kwargs = { drop_path_rate = 0.1 }
 """
 

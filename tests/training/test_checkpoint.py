@@ -12,11 +12,11 @@ import torch
 from comp.errors import CompError, WeightsError
 from comp.images.fit import Preprocess
 from comp.labels import LabelMap
-from comp.recipe import ModelPart
+from comp.recipe_parts import ModelPart
 from comp.training.checkpoint import Sidecar, load_checkpoint, read_sidecar, save_checkpoint
 from comp.training.model import Net, build
 
-PART = ModelPart(name="test_resnet", kwargs={"drop_path_rate": 0.1}, size=32, dropout=0.3)
+PART = ModelPart(name="test_resnet", kwargs={"drop_path_rate": 0.1}, size=32, head={"dropout": 0.3})
 PREPROCESS = Preprocess(32, (0.4, 0.5, 0.6), (0.2, 0.25, 0.3), "bicubic", "pad", 0.9)
 LABELS = LabelMap(("개", "cat", "eel"))
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from comp.recipe import ModelPart
+from comp.recipe_parts import ModelPart
 from comp.training.model import Net, build
 from comp.training.probe import solve_head
 

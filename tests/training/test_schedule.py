@@ -7,10 +7,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comp.recipe import OPTIMIZERS, SCHEDULES, ModelPart, SchedulePart, load
+from comp.recipe import load
+from comp.recipe_parts import ModelPart, SchedulePart
 from comp.training.model import build
 from comp.training.schedule import make_optimizer, make_schedule, rate
 
+OPTIMIZERS = ("adamw", "adam", "nadam", "sgd")
+SCHEDULES = ("onecycle", "cosine", "constant")
 NAMES = st.sampled_from(SCHEDULES)
 
 

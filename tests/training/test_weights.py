@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 
 from comp.errors import InputError, UnknownName, WeightsError
 from comp.images.fit import Preprocess
-from comp.recipe import ModelPart
+from comp.recipe_parts import ModelPart
 from comp.training.model import Net, build, init_head, load_into, resolve
 from comp.training.weights import StateDict, find_default, read_weights
 

@@ -1,0 +1,64 @@
+"""``--set key=value``: single values laid over a table read from TOML."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Sequence
+from typing import Any
+
+from comp.errors import InputError
+
+
+def lay(table: dict[str, Any], override: str, named: Sequence[str] = ()) -> None:
+    """Sets one value of a table in place; a bare word for a table of ``named`` replaces its name only.
+
+    Raises
+    ------
+    InputError
+        If it is no ``key=value``, or names an entry of a list that is not there.
+    """
+    key, sign, text = override.partition("=")
+    parts = [part.strip() for part in key.split(".")]
+    if not sign or not all(parts):
+        raise InputError("--set takes key=value", repr(override), "for example --set optimizer.lr=3e-4")
+    here: Any = table
+    for part in parts[:-1]:
+        here = _step_down(here, part, override)
+    value, last = _toml_value(text.strip()), parts[-1]
+    if isinstance(here, list):
+        here[_place(here, last, override)] = value
+        return
+    known = here.get(last)
+    if last in named and isinstance(value, str) and isinstance(known, dict):
+        value = {**known, "name": value}  # another optimizer keeps its rate; another model keeps nothing
+    here[last] = value
+
+
+def _step_down(here: Any, part: str, override: str) -> Any:
+    """The table or list under a key, made where there is none; a copy, so that no file's table changes."""
+    if isinstance(here, list):
+        place = _place(here, part, override)
+        here[place] = dict(here[place]) if isinstance(here[place], dict) else {}
+        return here[place]
+    below = here.get(part)
+    if isinstance(below, str):  # the shorthand model = "name"
+        below = {"name": below}
+    here[part] = list(below) if isinstance(below, list) else dict(below) if isinstance(below, dict) else {}
+    return here[part]
+
+
+def _place(entries: list[Any], part: str, override: str) -> int:
+    if not part.isdecimal() or int(part) >= len(entries):
+        value = f"{override!r}: there are {len(entries)}"
+        raise InputError(
+            "--set names one of several by its number", value, "for example --set model.0.size=160"
+        )
+    return int(part)
+
+
+def _toml_value(text: str) -> Any:
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except (tomllib.TOMLDecodeError, KeyError):
+        return text
+    return value if isinstance(value, (bool, int, float, str, list, dict)) else text

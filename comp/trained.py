@@ -1,0 +1,105 @@
+"""What the models of a run came to: their folds, and their OOF predictions as one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from comp.errors import TrainingFailed
+from comp.predictions import Predictions, average, join
+from comp.training.deadline import OutOfTime
+from comp.training.fold import FoldResult, Plan
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The finished folds of every model of a run.
+
+    ``plans`` and ``results`` are by model; a fold's OOF rows are the mean over the models that have it, as the test
+    rows are the mean over all. ``folder`` is the run's.
+    """
+
+    folder: Path
+    plans: list[Plan]
+    results: list[list[FoldResult]]
+    failures: list[Exception] = field(default_factory=list)
+
+    @property
+    def folds(self) -> list[int]:
+        """The folds that some model has finished."""
+        return sorted({one.fold for results in self.results for one in results})
+
+    @property
+    def folders(self) -> list[Path]:
+        """The folders of all finished folds."""
+        pairs = zip(self.plans, self.results, strict=True)
+        return [plan.fold_folder(one.fold) for plan, results in pairs for one in results]
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every model has every fold."""
+        return all(len(r) == p.folds.k for p, r in zip(self.plans, self.results, strict=True))
+
+    @property
+    def oof(self) -> Predictions:
+        """The OOF rows of the finished folds, in the manifest's order."""
+        return self._joined(lambda one: one.oof)
+
+    def beside(self) -> dict[str, Predictions]:
+        """The same rows judged otherwise, by name (see ``FoldResult``), where every fold has it."""
+        every = [one for results in self.results for one in results]
+        names = [name for name in every[0].beside if all(name in one.beside for one in every)]
+        return {name: self._joined(lambda one, name=name: one.beside[name]) for name in names}  # type: ignore[misc]
+
+    def _joined(self, of: Callable[[FoldResult], Predictions]) -> Predictions:
+        parts = [self._fold(k, of) for k in self.folds]
+        return join(parts, list(self.plans[0].judged_by(self.folds)["id"]))
+
+    def _fold(self, k: int, of: Callable[[FoldResult], Predictions]) -> Predictions:
+        return average([of(one) for results in self.results for one in results if one.fold == k])
+
+    def score(self, predictions: Predictions) -> float:
+        """The metric over these rows, pooled."""
+        plan = self.plans[0]
+        judged = plan.manifest.train.set_index("id").loc[list(predictions.ids)]
+        return plan.metric(plan.labels.encode(judged["label"]), predictions.probs)
+
+    def per_fold(self) -> list[float]:
+        """The metric of each finished fold."""
+        return [self.score(self._fold(k, lambda one: one.oof)) for k in self.folds]
+
+    def by_model(self) -> list[dict[str, Any]]:
+        """The score of each model alone."""
+        found = []
+        for plan, results in zip(self.plans, self.results, strict=True):
+            if results:
+                alone = Trained(self.folder, [plan], [results])
+                score = self.score(alone.oof)
+                found.append({"model": plan.recipe.model.name, "score": score, "per_fold": alone.per_fold()})
+        return found
+
+
+def model_folder(run: Path, n: int, models: int) -> Path:
+    """Where model n of a run keeps its folds: the run's folder where it is the only one."""
+    return run if models == 1 else run / f"model-{n}"
+
+
+def require_something(trained: Trained) -> None:
+    """Refuses to go on without any finished fold, and says of failed ones what is kept.
+
+    Raises
+    ------
+    OutOfTime, TrainingFailed
+    """
+    out_of_time: Sequence[Exception] = [f for f in trained.failures if isinstance(f, OutOfTime)]
+    failed = [f for f in trained.failures if isinstance(f, TrainingFailed)]
+    if failed:
+        if not trained.folders:
+            raise failed[0]
+        value = f"{failed[0].value}; {len(trained.folders)} finished folds are kept"
+        remedy = f"comp predict {trained.folder.name} --partial asks those; {failed[0].remedy}"
+        raise TrainingFailed(failed[0].rule, value, remedy)
+    if out_of_time and not trained.folders:
+        raise out_of_time[0]

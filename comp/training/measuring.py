@@ -1,0 +1,173 @@
+"""Precision and memory layout by measuring a few steps of this model on this device."""
+
+from __future__ import annotations
+
+import json
+import time
+from contextlib import nullcontext
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from comp import console
+from comp.recipe import Recipe
+from comp.training.memory import free_memory, is_out_of_memory
+from comp.training.model import Net
+
+Precision = Literal["fp32", "bf16", "fp16"]
+Choice = tuple[Precision, bool]
+_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+SECONDS = 1.5  # a candidate, after one step to warm up
+WORTH = 1.15  # times faster: half precision costs accuracy, so it has to bring something
+FILE = "step-times.json"
+
+
+def choose(net: Net, recipe: Recipe, cache: Path) -> Recipe:
+    """The recipe with ``precision`` and ``channels_last`` filled in where they were left open.
+
+    Steps of the recipe's batch (forward only in probe) are timed on made pixels, in fp32 and in the half precision
+    of the device, with both memory layouts; the network is left as it was. What was measured is kept in
+    ``cache`` and used again for the same model, batch and device, so that two runs on a machine agree.
+
+    Parameters
+    ----------
+    net : Net
+        Of this recipe; copied, not changed.
+    recipe : Recipe
+        With device and threads resolved.
+    cache : Path
+        The folder of the kept measurements.
+    """
+    wanted = _candidates(recipe)
+    if len(wanted) == 1:
+        return _filled(recipe, wanted[0])
+    key = _key(net, recipe)
+    known = _read(cache / FILE)
+    if key not in known:
+        with console.progress(), console.task("measuring precision and layout", len(wanted)) as bar:
+            times: dict[str, float] = {}
+            for choice in wanted:
+                times[_name(choice)] = _step_seconds(net, recipe, choice)
+                bar.advance()
+        free_memory()
+        known[key] = times
+        _write(cache / FILE, known)
+    times = known[key]
+    best = fastest([(choice, times[_name(choice)]) for choice in wanted if _name(choice) in times])
+    console.say(
+        f"  {_name(best)}: {times[_name(best)] * 1000:.0f} ms a step of {_batch(recipe)}, measured ("
+        + ", ".join(f"{name} {seconds * 1000:.0f}" for name, seconds in times.items())
+        + ")"
+    )
+    return _filled(recipe, best)
+
+
+def fastest(timed: list[tuple[Choice, float]]) -> Choice:
+    """The fastest choice; a half precision only where it beats the best fp32 by ``WORTH``."""
+    full = [(seconds, choice) for choice, seconds in timed if choice[0] == "fp32"]
+    half = [(seconds, choice) for choice, seconds in timed if choice[0] != "fp32"]
+    if not half or (full and min(full)[0] < min(half)[0] * WORTH):
+        return min(full)[1]
+    return min(half)[1]
+
+
+def _candidates(recipe: Recipe) -> list[Choice]:
+    layouts = [True, False] if recipe.channels_last is None else [recipe.channels_last]
+    precisions: list[Precision]
+    if recipe.precision != "auto":
+        precisions = [recipe.precision]
+    elif recipe.device == "cuda":
+        precisions = ["fp32", "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"]
+    elif recipe.device == "cpu" and recipe.mode != "probe" and _has_bf16():
+        precisions = ["fp32", "bf16"]
+    else:
+        precisions = ["fp32"]
+    return [(precision, layout) for precision in precisions for layout in layouts]
+
+
+def _has_bf16() -> bool:
+    """Whether the CPU computes in bf16; where it only emulates it, nothing can be gained."""
+    ask = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
+    return bool(ask()) if ask is not None else False
+
+
+def _filled(recipe: Recipe, choice: Choice) -> Recipe:
+    return recipe.model_copy(update={"precision": choice[0], "channels_last": choice[1]})
+
+
+def _step_seconds(net: Net, recipe: Recipe, choice: Choice) -> float:
+    """Seconds a step, the median of those that ``SECONDS`` hold; infinite where it does not fit into memory."""
+    precision, layout = choice
+    device, batch = torch.device(recipe.device), _batch(recipe)
+    trains = recipe.mode != "probe"
+    try:
+        with torch.random.fork_rng(enabled=True), torch.inference_mode(not trains):
+            copy = _copy(net, device, layout).train(trains)
+            x = torch.zeros((batch, recipe.model.size or 224, recipe.model.size or 224, 3), device=device)
+            x = x.permute(0, 3, 1, 2)  # as ``normalise`` gives it
+            y = torch.zeros(batch, dtype=torch.int64, device=device)
+            found: list[float] = []
+            while len(found) < 2 or (sum(found) < SECONDS and len(found) < 50):
+                found.append(_one_step(copy, x, y, precision, trains))
+        return sorted(found[1:])[(len(found) - 1) // 2]
+    except (RuntimeError, MemoryError) as error:
+        if is_out_of_memory(error):
+            return float("inf")
+        raise
+
+
+def _one_step(net: Any, x: torch.Tensor, y: torch.Tensor, precision: Precision, trains: bool) -> float:
+    half = _DTYPES.get(precision)
+    started = time.perf_counter()
+    with torch.autocast(x.device.type, dtype=half) if half else nullcontext():
+        loss = torch.nn.functional.cross_entropy(net(x), y)
+    if trains:
+        loss.backward()  # type: ignore[no-untyped-call]
+        net.zero_grad(set_to_none=True)
+    if x.device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - started
+
+
+def _copy(net: Net, device: torch.device, layout: bool) -> Any:
+    import copy
+
+    made = copy.deepcopy(net).to(device)
+    return made.to(memory_format=torch.channels_last) if layout else made
+
+
+def _batch(recipe: Recipe) -> int:
+    return 64 if recipe.mode == "probe" else max(2, recipe.batch // recipe.accumulate)
+
+
+def _name(choice: Choice) -> str:
+    return choice[0] + (" channels last" if choice[1] else "")
+
+
+def _key(net: Net, recipe: Recipe) -> str:
+    """What a measurement holds for: the model's layers, the batch, the device, the threads and torch."""
+    device = torch.cuda.get_device_name() if recipe.device == "cuda" else f"{recipe.device} {recipe.threads}"
+    facts = (str(net), recipe.model.size, _batch(recipe), recipe.mode, device, torch.__version__)
+    wanted = (recipe.precision, recipe.channels_last)
+    return sha256(repr((facts, wanted)).encode()).hexdigest()
+
+
+def _read(path: Path) -> dict[str, dict[str, float]]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _write(path: Path, known: dict[str, dict[str, float]]) -> None:
+    from comp.errors import InputError
+    from comp.workspace import make_folder, write_json
+
+    try:
+        make_folder(path.parent)
+        write_json(path, known)
+    except InputError:  # a cache that cannot be written costs seconds, not the run
+        return

@@ -1,0 +1,48 @@
+"""Which epoch is kept and when training ends early, both from the history alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from comp.metrics import Metric
+from comp.recipe import Recipe
+from comp.training.state import Epoch
+from comp.workspace import atomic
+
+FILE = "best.pt"
+
+
+def best_epoch(history: Sequence[Epoch], metric: Metric) -> int:
+    """The number, from 0, of the epoch with the best held-out metric; of equals that with the lower held-out loss."""
+    best = 0
+    for n, epoch in enumerate(history):
+        leader = history[best]
+        if metric.better(epoch.valid_metric, leader.valid_metric) or (
+            epoch.valid_metric == leader.valid_metric and epoch.valid_loss < leader.valid_loss
+        ):
+            best = n
+    return best
+
+
+def is_over(recipe: Recipe, history: Sequence[Epoch], metric: Metric) -> bool:
+    """Whether training has ended: all epochs are done, or patience is."""
+    if len(history) >= recipe.epochs:
+        return True
+    waited = len(history) - 1 - best_epoch(history, metric) if history else 0
+    return recipe.stop is not None and waited >= recipe.stop.patience
+
+
+def save_best(folder: Path, tensors: dict[str, Tensor]) -> None:
+    """Keeps the best epoch's weights; the next best replaces them."""
+    with atomic(folder / FILE) as part:
+        torch.save(tensors, part)
+
+
+def load_best(folder: Path) -> dict[str, Tensor]:
+    """The best epoch's weights."""
+    tensors: dict[str, Tensor] = torch.load(folder / FILE, map_location="cpu", weights_only=True)
+    return tensors
