@@ -69,6 +69,11 @@ class Adapter:
     def _parameters(self, name: str) -> list[str]:
         return list(inspect.signature(getattr(self._module, name)).parameters)
 
+    def function(self, name: str) -> Callable[..., Any]:
+        """A function of the adapter by its name, such as its own metric."""
+        found: Callable[..., Any] = getattr(self._module, name)
+        return found
+
     def _function(self, name: str) -> Callable[..., Any]:
         function = getattr(self._module, name)
         taken = set(self._parameters(name))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from comp.adapters import Adapter, import_adapter
 from comp.archives import STREAMS, SUFFIXES
-from comp.errors import RawDataError
+from comp.errors import InputError, RawDataError
 from comp.facts import CompetitionFacts as CompetitionFacts
 from comp.facts import read_facts as read_facts
 from comp.facts import validate as validate
@@ -42,9 +42,17 @@ class Competition:
 
     @property
     def metric(self) -> Metric:
-        from comp.metrics import metric_by_name
+        from comp.metrics import metric_by_name, own_metric
 
-        return metric_by_name(self.facts.metric)
+        facts = self.facts
+        if not facts.metric.startswith("adapter:"):
+            return metric_by_name(facts.metric)
+        name = facts.metric.removeprefix("adapter:")
+        if not self.adapter.has(name):
+            value = f"{self.file('adapter.py')} has no function {name!r}"
+            raise InputError('metric = "adapter:function" names one of the adapter\'s', value, "define it")
+        function = self.adapter.function(name)
+        return own_metric(name, function, facts.metric_direction, facts.metric_input)
 
     def file(self, name: str) -> Path:
         """A file of the competition's folder, or of the one that it overlays."""

@@ -27,7 +27,8 @@ from comp.training.device import resolve_device
 from comp.training.fold import FoldResult, Plan
 from comp.training.loop import new_net
 from comp.training.measuring import choose
-from comp.training.model import overrides, require_model, resolve
+from comp.training.model import overrides, resolve
+from comp.training.networks import load_models, require_model
 from comp.training.probe import frozen_features
 from comp.training.run_fold import is_finished, read_fold, run_fold
 from comp.training.schedule import make_optimizer, require_optimizer
@@ -36,8 +37,9 @@ from comp.training.transforms import TrainTransform, check_transform
 from comp.workspace import Workspace, cache_folder
 
 
-def recipe_mistakes(table: dict[str, Any]) -> list[str]:
+def recipe_mistakes(competition: Competition, table: dict[str, Any]) -> list[str]:
     """Names in a recipe's table that timm, torch or albumentations do not have, told by their dotted paths."""
+    load_models(competition.file("models.py"))
     several = isinstance(table.get("model"), list)
     found: list[str] = []
     for n, one in enumerate(member_tables(table)):
@@ -74,6 +76,7 @@ def prepare(
     reduce: Callable[[Manifest, Folds], Manifest] | None,
 ) -> list[Plan]:
     """A plan for each model of the recipe, so that mistakes in any show before a run folder is made."""
+    load_models(competition.file("models.py"))
     return [_prepare(competition, found, one, workspace, reduce) for one in wanted.each]
 
 
@@ -183,7 +186,10 @@ def _as_fits(plan: Plan, results: dict[int, FoldResult]) -> Plan:
 def needs_features(plan: Plan) -> bool:
     """Whether folds begin with a classifier solved on frozen features: always in probe, by ``head_start`` in finetune."""
     return plan.recipe.mode == "probe" or (
-        plan.recipe.mode == "finetune" and plan.recipe.head_start and plan.weights is not None
+        plan.recipe.mode == "finetune"
+        and plan.recipe.head_start
+        and plan.recipe.model.head.hidden is None  # only a linear classifier has a solution
+        and plan.weights is not None
     )
 
 

@@ -65,7 +65,11 @@ class CompetitionFacts(Facts):
     slug: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
     title: str
     url: str = ""
-    metric: str = "accuracy"
+    metric: str = Field("accuracy", description="by name, or adapter:function")
+    metric_direction: Literal["max", "min"] = Field("max", description="of adapter:function")
+    metric_input: Literal["probs", "index"] = Field(
+        "probs", description="what adapter:function judges: probabilities, or the answered class indices"
+    )
     classes: tuple[str, ...] | Literal["discover"] = "discover"
     score_scale: float = 1.0
     kaggle: str = ""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from comp.errors import UnknownName
+from comp import scores
+from comp.errors import InputError, UnknownName
 
 Direction = Literal["max", "min"]
 
@@ -37,49 +39,67 @@ class Metric:
         return one > other if self.direction == "max" else one < other
 
 
-def accuracy(labels: NDArray[np.int64], probs: NDArray[np.float64]) -> float:
-    """The share of rows whose most probable class is theirs; ties go to the lower index."""
-    return float((probs.argmax(axis=1) == labels).mean())
-
-
-def macro_f1(labels: NDArray[np.int64], probs: NDArray[np.float64]) -> float:
-    """F1 per class over all C classes, averaged; a class that is neither present nor predicted counts 0.
-
-    The same as scikit-learn's ``f1_score(average="macro", labels=range(C), zero_division=0)``.
-    """
-    classes = probs.shape[1]
-    answers = probs.argmax(axis=1)
-    confusion = np.bincount(labels * classes + answers, minlength=classes * classes).reshape(classes, classes)
-    hits = np.diag(confusion).astype(np.float64)
-    total = confusion.sum(axis=0) + confusion.sum(axis=1)  # 2 tp + fp + fn
-    return float(np.divide(2 * hits, total, out=np.zeros(classes), where=total > 0).mean())
-
-
-def log_loss(labels: NDArray[np.int64], probs: NDArray[np.float64]) -> float:
-    """Mean negative log-probability of the true class, clipped at float64's epsilon as scikit-learn does."""
-    eps = np.finfo(np.float64).eps
-    picked = np.clip(probs[np.arange(len(labels)), labels], eps, 1.0)
-    return float(-np.log(picked).mean())
-
-
 METRICS: dict[str, Metric] = {
-    "accuracy": Metric("accuracy", accuracy),
-    "macro_f1": Metric("macro_f1", macro_f1),
-    "log_loss": Metric("log_loss", log_loss, "min"),
+    "accuracy": Metric("accuracy", scores.accuracy),
+    "balanced_accuracy": Metric("balanced_accuracy", scores.balanced_accuracy),
+    "macro_precision": Metric("macro_precision", scores.macro_precision),
+    "macro_recall": Metric("macro_recall", scores.macro_recall),
+    "macro_f1": Metric("macro_f1", scores.macro_f1),
+    "weighted_f1": Metric("weighted_f1", scores.weighted_f1),
+    "log_loss": Metric("log_loss", scores.log_loss, "min"),
+    "roc_auc": Metric("roc_auc", scores.roc_auc),
+    "quadratic_kappa": Metric("quadratic_kappa", scores.quadratic_kappa),
 }
+ALIASES = {
+    "acc": "accuracy",
+    "f1_macro": "macro_f1",
+    "f1_weighted": "weighted_f1",
+    "logloss": "log_loss",
+    "auc": "roc_auc",
+    "qwk": "quadratic_kappa",
+    "quadratic_weighted_kappa": "quadratic_kappa",
+}
+WITH_K = {"map@": scores.map_at_k, "top": scores.top_k}  # map@5, top5
 
 
 def metric_by_name(name: str) -> Metric:
-    """The metric of that name.
+    """The metric of that name: one of METRICS, ``map@K`` or ``topK``.
 
     Raises
     ------
     UnknownName
         Naming near misses.
     """
-    try:
-        return METRICS[name.strip().lower().replace(" ", "_").replace("-", "_")]
-    except KeyError:
-        raise UnknownName(
-            "metric", name, METRICS, "multi-label and regression metrics are out of scope"
-        ) from None
+    plain = name.strip().lower().replace(" ", "_").replace("-", "_")
+    plain = ALIASES.get(plain, plain)
+    if plain in METRICS:
+        return METRICS[plain]
+    for prefix, function in WITH_K.items():
+        k = plain.removeprefix(prefix).lstrip("_")
+        if plain.startswith(prefix) and k.isdecimal() and int(k) > 0:
+            return Metric(f"{prefix}{int(k)}", partial(function, k=int(k)))
+    known = [*METRICS, "map@3", "map@5", "top5"]
+    raise UnknownName("metric", name, known, "multi-label and regression metrics are out of scope")
+
+
+def own_metric(
+    name: str, function: Callable[..., object], direction: Direction, judges: Literal["probs", "index"]
+) -> Metric:
+    """A metric that a competition's adapter defines, with its answers looked at.
+
+    ``function(labels (N,), probs (N, C))`` gives a number, or ``function(labels (N,), answers (N,))`` where it
+    judges class indices. What it raises, and anything that is no finite number, is an InputError.
+    """
+
+    def judged(labels: NDArray[np.int64], probs: NDArray[np.float64]) -> float:
+        try:
+            found = float(function(labels, probs.argmax(axis=1) if judges == "index" else probs))  # type: ignore[arg-type]
+        except Exception as error:
+            value = f"adapter:{name} raised {type(error).__name__}: {error}"
+            raise InputError("the competition's metric must give a number", value, "correct it") from error
+        if not np.isfinite(found):
+            value = f"adapter:{name} gave {found}"
+            raise InputError("the competition's metric must give a finite number", value, "correct it")
+        return found
+
+    return Metric(name, judged, direction)

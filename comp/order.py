@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ def new_order(
 ) -> Order:
     """The order of a new run."""
     path = recipe_file(competition, recipe)
-    wanted = load_recipe(path, bool(recipe), overrides, seed, quick)
+    wanted = load_recipe(competition, path, bool(recipe), overrides, seed, quick)
     return Order(place, competition, raw, wanted, folds, quick, expected_score(path), None)
 
 
@@ -67,17 +68,24 @@ def recipe_file(competition: Competition, recipe: str | Path | None) -> Path:
     return named
 
 
-def load_recipe(path: Path, asked: bool, overrides: Sequence[str], seed: int | None, quick: bool) -> Recipe:
+def load_recipe(
+    competition: Competition,
+    path: Path,
+    asked: bool,
+    overrides: Sequence[str],
+    seed: int | None,
+    quick: bool,
+) -> Recipe:
     """A recipe, then --set, --seed and --quick over it; without a file the defaults, unless one was asked for."""
     laid = [*(QUICK_OVERRIDES if quick else []), *overrides, *([f"seed={seed}"] if seed is not None else [])]
-    return load(path if asked or path.is_file() else None, laid, also=_model_mistakes)
+    return load(path if asked or path.is_file() else None, laid, also=_model_mistakes(competition))
 
 
-def _model_mistakes(table: dict[str, Any]) -> list[str]:
-    """Mistakes in a recipe that only timm and albumentations can see."""
+def _model_mistakes(competition: Competition) -> Callable[[dict[str, Any]], list[str]]:
+    """Finds mistakes in a recipe that only timm, torch and albumentations can see."""
     from comp.engine import recipe_mistakes
 
-    return recipe_mistakes(table)
+    return partial(recipe_mistakes, competition)
 
 
 def order_of(one: runs.Run, place: Workspace, competition: Competition, data: str | Path | None) -> Order:

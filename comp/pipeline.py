@@ -170,7 +170,7 @@ def finish_run(
 ) -> RunResult:
     """Trains what is left of a run, predicts, and writes the submission and the record."""
     from comp import engine
-    from comp.trained import Trained, model_folder, require_something
+    from comp.trained import Trained, confusion_csv, model_folder, require_something
 
     plans = [plan.in_folder(model_folder(one.folder, n, len(plans))) for n, plan in enumerate(plans)]
     for plan in plans:
@@ -186,6 +186,7 @@ def finish_run(
         _remember_parts(one, trained)
         oof = trained.oof
         oof.save(one.folder / "oof.npz")
+        write_text(one.folder / "confusion.csv", confusion_csv(plans[0].labels, trained.confusion()))
     with clock.step("predict"):
         unread = unread_rows(found)
         test = engine.predict_test(trained, set(unread.values()))

@@ -125,6 +125,14 @@ class Recipe(Part):
             raise ValueError('mode = "probe" has no stages; drop them or choose mode = "finetune"')
         return self
 
+    @model_validator(mode="after")
+    def _probe_solves(self) -> Recipe:
+        if self.mode == "probe" and self.model.head.hidden is not None:
+            raise ValueError('mode = "probe" solves a linear classifier; drop model.head.hidden')
+        if self.mode == "probe" and self.balance.name in ("sampler", "copies"):
+            raise ValueError('mode = "probe" solves over each row once; balance it with "weights"')
+        return self
+
     @property
     def each(self) -> tuple[Recipe, ...]:
         """The recipes of the models that are trained: the members, or this one."""

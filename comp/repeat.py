@@ -55,10 +55,12 @@ def predict(
     from comp.inference.predict import predict as predict_rows
     from comp.training.checkpoint import read_sidecar
     from comp.training.device import resolve_device
+    from comp.training.networks import load_models
 
     place = Workspace.find(workspace)
     one = runs.find_run(place, run)
     competition = registry.competition(one.slug, place)
+    load_models(competition.file("models.py"))
     folders = _folds_to_ask(one, partial)
     labels = read_sidecar(folders[0]).labels
     raw = Path(data).expanduser().absolute() if data else Path(str(one.started["raw"]))

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from comp.errors import TrainingFailed
+from comp.labels import LabelMap
 from comp.predictions import Predictions, average, join
+from comp.scores import confusion
 from comp.training.deadline import OutOfTime
 from comp.training.fold import FoldResult, Plan
 
@@ -66,6 +73,12 @@ class Trained:
         judged = plan.manifest.train.set_index("id").loc[list(predictions.ids)]
         return plan.metric(plan.labels.encode(judged["label"]), predictions.probs)
 
+    def confusion(self) -> NDArray[np.int64]:
+        """OOF rows by true class and answered class, (C, C)."""
+        plan, oof = self.plans[0], self.oof
+        judged = plan.manifest.train.set_index("id").loc[list(oof.ids)]
+        return confusion(plan.labels.encode(judged["label"]), oof.probs)
+
     def per_fold(self) -> list[float]:
         """The metric of each finished fold."""
         return [self.score(self._fold(k, lambda one: one.oof)) for k in self.folds]
@@ -79,6 +92,15 @@ class Trained:
                 score = self.score(alone.oof)
                 found.append({"model": plan.recipe.model.name, "score": score, "per_fold": alone.per_fold()})
         return found
+
+
+def confusion_csv(labels: LabelMap, counts: NDArray[np.int64]) -> str:
+    """Counts (C, C) as CSV: a line for each true class, a column for each answer."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["truth", *labels.names])
+    writer.writerows([name, *row] for name, row in zip(labels.names, counts.tolist(), strict=True))
+    return out.getvalue()
 
 
 def model_folder(run: Path, n: int, models: int) -> Path:

@@ -58,6 +58,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "comp.labels",
         "comp.folds",
         "comp.metrics",
+        "comp.scores",
         "comp.predictions",
         "comp.template",
         "comp.tables",

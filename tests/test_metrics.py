@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics as sk
 
-from comp.errors import UnknownName
-from comp.metrics import METRICS, metric_by_name
+from comp.errors import InputError, UnknownName
+from comp.metrics import METRICS, metric_by_name, own_metric
 
 
 @st.composite
@@ -46,6 +46,77 @@ def test_log_loss(given_: tuple[np.ndarray, np.ndarray]) -> None:
     labels, probs = given_
     theirs = sk.log_loss(labels, probs, labels=range(probs.shape[1]))
     assert metric_by_name("log_loss")(labels, probs) == pytest.approx(theirs)
+
+
+@given(judged())
+def test_precision_recall_and_weighted_f1(given_: tuple[np.ndarray, np.ndarray]) -> None:
+    labels, probs = given_
+    answers, every = probs.argmax(1), range(probs.shape[1])
+    theirs = {
+        "macro_precision": sk.precision_score(
+            labels, answers, average="macro", labels=every, zero_division=0
+        ),
+        "macro_recall": sk.recall_score(labels, answers, average="macro", labels=every, zero_division=0),
+        "weighted_f1": sk.f1_score(labels, answers, average="weighted", labels=every, zero_division=0),
+    }
+    for name, expected in theirs.items():
+        assert metric_by_name(name)(labels, probs) == pytest.approx(expected), name
+    recalls = [(answers[labels == c] == c).mean() for c in np.unique(labels)]
+    assert metric_by_name("balanced_accuracy")(labels, probs) == pytest.approx(np.mean(recalls))
+
+
+@given(judged(), st.integers(1, 6))
+def test_top_k_and_map_follow_the_place_of_the_true_class(
+    given_: tuple[np.ndarray, np.ndarray], k: int
+) -> None:
+    labels, probs = given_
+    probs = np.round(probs, 1)  # ties
+    order = np.argsort(-probs, axis=1, kind="stable")
+    place = np.argmax(order == labels[:, None], axis=1)
+    assert metric_by_name(f"top{k}")(labels, probs) == pytest.approx((place < k).mean())
+    precision = np.where(place < k, 1 / (place + 1), 0).mean()
+    assert metric_by_name(f"MAP@{k}")(labels, probs) == pytest.approx(precision)
+
+
+@given(judged())
+def test_roc_auc(given_: tuple[np.ndarray, np.ndarray]) -> None:
+    labels, probs = given_
+    probs = np.round(probs, 2)
+    classes = [1] if probs.shape[1] == 2 else range(probs.shape[1])
+    areas = [
+        sk.roc_auc_score(labels == c, probs[:, c]) for c in classes if 0 < (labels == c).sum() < len(labels)
+    ]
+    found = metric_by_name("auc")(labels, probs)
+    assert found == pytest.approx(np.mean(areas)) if areas else math.isnan(found)
+
+
+@given(judged())
+def test_quadratic_kappa(given_: tuple[np.ndarray, np.ndarray]) -> None:
+    labels, probs = given_
+    answers, found = probs.argmax(1), metric_by_name("qwk")(labels, probs)
+    if len({*labels.tolist(), *answers.tolist()}) == 1:
+        assert found == 1
+    else:
+        assert found == pytest.approx(
+            sk.cohen_kappa_score(labels, answers, weights="quadratic", labels=range(probs.shape[1]))
+        )
+
+
+@pytest.mark.parametrize("name", ["top0", "map@", "map@x", "f2", "top-"])
+def test_unknown_metrics_are_told(name: str) -> None:
+    with pytest.raises(UnknownName):
+        metric_by_name(name)
+
+
+def test_a_metric_of_the_adapter_is_looked_at() -> None:
+    labels, probs = np.array([0, 1]), np.array([[0.9, 0.1], [0.8, 0.2]])
+    hits = own_metric("hits", lambda truth, answers: (truth == answers).sum(), "max", "index")
+    assert hits(labels, probs) == 1.0
+    wrong = {"raises": lambda t, p: 1 / 0, "nan": lambda t, p: float("nan"), "text": lambda t, p: "good"}
+    for name, function in wrong.items():
+        with pytest.raises(InputError, match="competition's metric") as error:
+            own_metric(name, function, "max", "probs")(labels, probs)
+        assert f"adapter:{name}" in error.value.value
 
 
 def test_log_loss_of_a_certain_mistake_is_finite() -> None:

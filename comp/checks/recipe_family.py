@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from comp.checks.findings import Finding, finding
@@ -18,10 +19,9 @@ def weights_leak(weights: str, manifest: Manifest, folds: Folds) -> list[Finding
     held-out row found there is a leak. Says nothing of weights whose history is not known. Exact; O(N).
     """
     path = Path(weights).expanduser()
-    known = path.with_name(FITTED)
-    if weights in ("default", "none") or not known.is_file() or "content" not in manifest.train:
+    seen = set() if weights in ("default", "none") else fitted_beside(path)
+    if not seen or "content" not in manifest.train:
         return []
-    seen = set(known.read_text(encoding="utf-8").split())
     train = manifest.train
     held_out = folds.of(train["id"]) >= 0
     rows = [
@@ -34,6 +34,48 @@ def weights_leak(weights: str, manifest: Manifest, folds: Folds) -> list[Finding
     message = f"{path} was fitted on {len(rows)} of the rows that it would be judged on"
     remedy = "start from weights that never saw these rows (timm's own, or none)"
     return [finding("weights-leak", "error", rows, message, remedy)]
+
+
+def fitted_beside(path: Path) -> set[str]:
+    """The contents of the rows that a checkpoint was ever fitted on, by fitted.txt beside it; empty if not known."""
+    known = path.with_name(FITTED)
+    return set(known.read_text(encoding="utf-8").split()) if known.is_file() else set()
+
+
+def warm_leak(
+    run: str, old: Folds, fitted: Mapping[int, set[str]], manifest: Manifest, folds: Folds
+) -> list[Finding]:
+    """Folds that would start from a checkpoint of another run which was fitted on rows that they hold out.
+
+    Fold k starts from fold k of ``run``, so that both runs need the same rows, K and folds. A row of fold k leaks
+    if ``old`` had it in another fold (-1 too: it was always fitted on), or if its content is in ``fitted[k]``.
+    Exact; O(N).
+    """
+    leaked: dict[int, set[str]] = {}
+    before = old.by_id
+    for i, k in folds.by_id.items():
+        if k >= 0 and before.get(i, k) != k:
+            leaked.setdefault(k, set()).add(i)
+    train = manifest.train
+    if "content" in train:
+        for i, content, k in zip(train["id"], train["content"], folds.of(train["id"]).tolist(), strict=True):
+            if k >= 0 and content in fitted.get(k, ()):
+                leaked.setdefault(k, set()).add(i)
+    remedy = f"take its folds, --folds runs/{run}/folds.csv, or start from weights that never saw these rows"
+    if leaked:
+        told = ", ".join(f"{len(leaked[k])} rows of fold {k}" for k in sorted(leaked))
+        rows = [i for i in folds.ids if any(i in ids for ids in leaked.values())]
+        message = f"the checkpoints of {run} were fitted on rows that they would be judged on: {told}"
+        return [finding("weights-leak", "error", rows, message, remedy)]
+    if old.fingerprint == folds.fingerprint and old.k == folds.k:
+        return []
+    value = (
+        f"{old.k} folds there, {folds.k} here"
+        if old.k != folds.k
+        else "its train rows are others, or have changed"
+    )
+    message = f"the checkpoints of {run} may have been fitted on rows that they would be judged on: {value}"
+    return [finding("weights-leak", "error", list(folds.ids), message, remedy)]
 
 
 def preprocessing_override(overrides: list[str]) -> list[Finding]:

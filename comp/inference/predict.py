@@ -171,6 +171,9 @@ def _features(
         )
 
 
-def _apply(head: torch.nn.Linear, features: NDArray[np.float32]) -> NDArray[np.float32]:
+def _apply(head: torch.nn.Module, features: NDArray[np.float32]) -> NDArray[np.float32]:
+    if not isinstance(head, torch.nn.Linear):
+        with torch.inference_mode():
+            return np.asarray(head.cpu().eval()(torch.from_numpy(features)).numpy(), dtype=np.float32)
     weight, bias = head.weight.detach().cpu().numpy(), head.bias.detach().cpu().numpy()
     return np.asarray(features @ weight.T + bias, dtype=np.float32)

@@ -114,7 +114,15 @@ def read_sidecar(folder: Path) -> Sidecar:
 
 
 def load_checkpoint(folder: Path) -> tuple[Net, Sidecar]:
-    """The network of a checkpoint, in eval mode on the CPU, and its sidecar.
+    """The network of a checkpoint, in eval mode on the CPU, and its sidecar; raises as ``read_tensors`` does."""
+    tensors, sidecar = read_tensors(folder)
+    net = build(sidecar.model, len(sidecar.labels))
+    net.load_state_dict(tensors)
+    return net.eval(), sidecar
+
+
+def read_tensors(folder: Path) -> tuple[dict[str, Tensor], Sidecar]:
+    """The tensors of a checkpoint, on the CPU, and its sidecar.
 
     Raises
     ------
@@ -136,9 +144,7 @@ def load_checkpoint(folder: Path) -> tuple[Net, Sidecar]:
             value,
             "put back the right pair, or train this fold again",
         )
-    net = build(sidecar.model, len(sidecar.labels))
-    net.load_state_dict(load(content))
-    return net.eval(), sidecar
+    return load(content), sidecar
 
 
 def hash_tensors(tensors: dict[str, Tensor]) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from comp.checks.recipe_family import fitted_beside
 from comp.folds import Folds
 from comp.images.fit import Preprocess
 from comp.images.source import ImageSource
@@ -19,6 +20,7 @@ from comp.metrics import Metric
 from comp.predictions import Predictions
 from comp.recipe import Recipe
 from comp.training.deadline import Deadline
+from comp.training.warm import Warm
 from comp.training.weights import StateDict
 
 Rows = NDArray[np.int64]
@@ -28,7 +30,8 @@ Rows = NDArray[np.int64]
 class Plan:
     """What all folds of a run share; ``recipe`` is resolved, nothing in it is left open.
 
-    ``deadline`` says when training has to stop, if ever.
+    ``weights`` are what every fold starts from; with ``warm`` each has its own. ``deadline`` says when training has
+    to stop, if ever.
     """
 
     slug: str
@@ -42,6 +45,17 @@ class Plan:
     source: ImageSource
     folder: Path
     deadline: Deadline | None = None
+    warm: Warm | None = None
+
+    def weights_of(self, k: int) -> StateDict | None:
+        """What fold k starts from; None: random weights."""
+        return self.weights if self.warm is None else self.warm.weights(k, self.labels)
+
+    def fitted_before(self, k: int) -> set[str]:
+        """The contents of the rows that what fold k starts from was fitted on, as far as they are known."""
+        if self.warm is not None:
+            return fitted_beside(self.warm.file(k))
+        return fitted_beside(Path(self.recipe.model.weights)) if self.weights is not None else set()
 
     def judged_by(self, folds: Sequence[int]) -> pd.DataFrame:
         """The train rows that these folds hold out."""
@@ -58,13 +72,21 @@ class Plan:
 @dataclass(frozen=True)
 class Part:
     """The rows of one fold: ``table`` holds train and extra rows, ``targets`` (N,) their class indices,
-    ``fitted`` and ``held_out`` are row numbers of it.
+    ``fitted`` and ``held_out`` are row numbers of it. With copies, ``origin`` (N,) is the row whose picture a row shows,
+    and ``copy_seed`` (N,) the seed of its change, 0 for a picture as it is.
     """
 
     table: pd.DataFrame
     targets: Rows
     fitted: Rows
     held_out: Rows
+    origin: Rows | None = None
+    copy_seed: Rows | None = None
+
+    @property
+    def origin_of_all(self) -> Rows:
+        """``origin``, also where there are no copies."""
+        return np.arange(len(self.table)) if self.origin is None else self.origin
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from comp.errors import TrainingFailed
 from comp.images.pixels import FittedPixels
 from comp.inference.forward import probabilities
 from comp.recipe import Recipe
+from comp.training.balance import TrainPixels, epoch_order
 from comp.training.batches import batches, loaders
 from comp.training.deadline import stopped
 from comp.training.fold import Part, Plan
@@ -40,8 +41,9 @@ def new_net(plan: Plan, k: int) -> Net:
     torch.manual_seed(derive(plan.recipe.seed, "init", k))
     net = build(plan.recipe.model, len(plan.labels))
     init_head(net, derive(plan.recipe.seed, "head", k))
-    if plan.weights is not None:
-        load_into(net, plan.weights, plan.recipe.model.name)
+    weights = plan.weights_of(k)
+    if weights is not None:
+        load_into(net, weights, plan.recipe.model.name)
     return net
 
 
@@ -66,7 +68,7 @@ def train(plan: Plan, k: int, part: Part, net: Net, folder: Path, ended: Callabl
     pixels = FittedPixels(plan.source, list(part.table["path"]), plan.preprocess)
     weights = loss_weights(recipe, part.targets[part.fitted], len(plan.labels), state.device)
     transform = TrainTransform(recipe.transform, plan.preprocess)
-    varied = FittedPixels(plan.source, pixels.paths, plan.preprocess, room=transform.room)
+    varied = TrainPixels(plan, part, transform.room)
 
     with (
         loaders(recipe.threads or 1) as pool,
@@ -75,7 +77,7 @@ def train(plan: Plan, k: int, part: Part, net: Net, folder: Path, ended: Callabl
         bar.advance((state.epoch * steps + state.batch) * recipe.batch)
         while not is_over(recipe, state.history, plan.metric):
             load = _varied(varied, transform, recipe.seed, k, state.epoch)
-            order = _order(plan, k, part, state.epoch)
+            order = epoch_order(part, recipe, k, state.epoch)
             if state.batch == 0:
                 torch.manual_seed(derive(recipe.seed, "epoch", k, state.epoch))  # dropout, stochastic depth
             _train_mode(state)
@@ -186,18 +188,13 @@ def _gradients(state: State, x: Tensor, y: Tensor, weights: Tensor | None) -> Te
         console.say(f"  out of memory: a batch of {len(x)} is now computed in parts of {size}")
 
 
-def _order(plan: Plan, k: int, part: Part, epoch: int) -> NDArray[np.int64]:
-    """The fitted rows in the order of this epoch."""
-    return np.random.default_rng(derive(plan.recipe.seed, "order", k, epoch)).permutation(part.fitted)
-
-
 def _steps_per_epoch(rows: int, batch: int) -> int:
     whole, rest = divmod(rows, batch)
     return whole + (1 if rest > 1 or (rest == 1 and whole == 0) else 0)
 
 
 def _varied(
-    pixels: FittedPixels, transform: TrainTransform, seed: int, k: int, epoch: int
+    pixels: TrainPixels, transform: TrainTransform, seed: int, k: int, epoch: int
 ) -> Callable[[int], NDArray[np.uint8]]:
     """A sample's variant in this epoch, seeded by what it is and not by when or where it is loaded."""
     base = derive(seed, "transform", k, epoch)

@@ -6,35 +6,37 @@ import math
 from pathlib import Path
 from typing import Any
 
-import timm
 import torch
 from torch import Tensor, nn
 
-from comp.errors import UnknownName, WeightsError
+from comp.errors import WeightsError
 from comp.images.fit import Preprocess
-from comp.recipe_parts import ModelPart
+from comp.recipe_parts import HeadPart, ModelPart
+from comp.training.networks import config_of, create, is_own, require_model, small_stem
 from comp.training.weights import StateDict, find_default, read_weights, sidecar_preprocess
 
 
 class Net(nn.Module):
-    """``head(backbone(x))``: logits (B, C) of images (B, 3, H, W)."""
+    """``head(backbone(x))``: logits (B, C) of images (B, 3, H, W).
 
-    def __init__(self, backbone: nn.Module, features: int, classes: int, dropout: float) -> None:
+    ``new_stem`` names the first convolution's weight where ``model.stem`` gave it another size.
+    """
+
+    def __init__(self, backbone: nn.Module, features: int, classes: int, head: HeadPart) -> None:
         super().__init__()
         self.backbone = backbone
-        self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(features, classes)
+        self.dropout = nn.Dropout(head.dropout)
+        self.head: nn.Linear | nn.Sequential = nn.Linear(features, classes)
+        if head.hidden is not None:
+            last = nn.Linear(head.hidden, classes)
+            inner = nn.Linear(features, head.hidden)
+            self.head = nn.Sequential(inner, nn.ReLU(), nn.Dropout(head.dropout), last)
+        self.new_stem: str | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         features = self.backbone(x)  # (B, D)
         logits: Tensor = self.head(self.dropout(features))  # (B, C)
         return logits
-
-
-def require_model(name: str) -> None:
-    """UnknownName, with near misses, for a model that timm does not have."""
-    if not timm.is_model(name):
-        raise UnknownName("timm model", name, timm.list_models(), "`timm.list_models()` has them all")
 
 
 def build(part: ModelPart, classes: int) -> Net:
@@ -43,23 +45,25 @@ def build(part: ModelPart, classes: int) -> Net:
     Raises
     ------
     UnknownName
-        For a name that timm does not have, with near misses.
+        For a name that nobody has, with near misses.
     WeightsError
         If the model does not take ``model.kwargs``.
     """
     require_model(part.name)
     kwargs = dict(part.kwargs)
-    if part.size is not None and _takes_img_size(part.name):
+    if part.size is not None and not is_own(part.name) and config_of(part.name).get("fixed_input_size"):
         kwargs.setdefault("img_size", part.size)
     try:
-        backbone = timm.create_model(part.name, pretrained=False, num_classes=0, **kwargs)
+        backbone, features = create(part.name, **kwargs)
     except (TypeError, AttributeError, ValueError, RuntimeError, AssertionError) as error:
         value = f"{part.name}: {str(error).splitlines()[0]}"
         raise WeightsError(
             "the model must take model.kwargs and model.size", value, "correct the recipe"
         ) from error
-    features = int(getattr(backbone, "head_hidden_size", 0) or backbone.num_features)
-    return Net(backbone, features, classes, part.head.dropout)
+    stem = small_stem(backbone, part.name) if part.stem == "small" else None
+    net = Net(backbone, features, classes, part.head)
+    net.new_stem = stem
+    return net
 
 
 def resolve(
@@ -75,11 +79,14 @@ def resolve(
         If weights cannot be found, or a path comes without mean and std.
     """
     require_model(part.name)
-    known = timm.models.get_pretrained_cfg(part.name)
-    own: dict[str, Any] = known.to_dict() if known else {}
+    own = config_of(part.name)
     weights: StateDict | None = None
     beside: dict[str, Any] = {}
     source = "none" if mode == "scratch" else part.weights
+    if source == "default" and is_own(part.name):
+        value = f"{part.name} has none to download"
+        remedy = 'mode = "scratch", or model.weights = a path'
+        raise WeightsError("pretrained weights must exist", value, remedy)
     if source == "default":
         weights = find_default(part.name, weight_folders)
     elif source != "none":
@@ -118,8 +125,7 @@ def overrides(part: ModelPart, mode: str) -> list[str]:
     """Where a recipe's mean or std differ from those its weights came with, in words."""
     known: dict[str, Any] = {}
     if mode != "scratch" and part.weights == "default":
-        config = timm.models.get_pretrained_cfg(part.name)
-        known = config.to_dict() if config else {}
+        known = config_of(part.name)
     elif mode != "scratch" and part.weights != "none":
         known = sidecar_preprocess(Path(part.weights).expanduser())
     told = []
@@ -144,13 +150,18 @@ def load_into(net: Net, weights: StateDict, name: str) -> None:
     """
     own = net.backbone.state_dict()
     ours = all(k.startswith(("backbone.", "head.")) for k in weights) and not weights.keys() & own.keys()
-    known = timm.models.get_pretrained_cfg(name)
-    classifier = known.classifier if known and known.classifier else ("fc", "classifier", "head.fc", "head")
+    classifier = config_of(name).get("classifier") or ("fc", "classifier", "head.fc", "head")
     prefixes = tuple(f"{c}." for c in ((classifier,) if isinstance(classifier, str) else classifier))
     if ours:  # a checkpoint of ours, as ``Net`` names its parts
         prefixes = ("head.",)
     head = {k: v for k, v in weights.items() if k.startswith(prefixes) and k not in own}
     body = {k.removeprefix("backbone.") if ours else k: v for k, v in weights.items() if k not in head}
+    if (
+        net.new_stem is not None
+        and body.get(net.new_stem, own[net.new_stem]).shape != own[net.new_stem].shape
+    ):
+        del body[net.new_stem]  # it stays random, and learns at the backbone's rate
+        own.pop(net.new_stem)
     missing = [k for k in own if k not in body and not k.endswith("num_batches_tracked")]
     unknown = [k for k in body if k not in own]
     shapes = [
@@ -165,6 +176,8 @@ def load_into(net: Net, weights: StateDict, name: str) -> None:
             f"the weights must fit {name}", told, "name the model they were trained as, with its model.kwargs"
         )
     net.backbone.load_state_dict({k: v.to(own[k].dtype) for k, v in body.items()}, strict=False)
+    if not isinstance(net.head, nn.Linear):
+        return
     same = [v for v in head.values() if v.shape == net.head.weight.shape]
     bias = [v for v in head.values() if v.shape == net.head.bias.shape]
     if len(same) == 1 and len(bias) == 1:
@@ -174,10 +187,12 @@ def load_into(net: Net, weights: StateDict, name: str) -> None:
 def init_head(net: Net, seed: int) -> None:
     """A small random classifier, the same for the same seed."""
     generator = torch.Generator().manual_seed(seed)
-    bound = 1.0 / math.sqrt(net.head.in_features)
-    with torch.no_grad():
-        net.head.weight.uniform_(-bound, bound, generator=generator)
-        net.head.bias.zero_()
+    for layer in net.head.modules():
+        if isinstance(layer, nn.Linear):
+            bound = 1.0 / math.sqrt(layer.in_features)
+            with torch.no_grad():
+                layer.weight.uniform_(-bound, bound, generator=generator)
+                layer.bias.zero_()
 
 
 def freeze_batchnorm(net: nn.Module) -> None:
@@ -192,11 +207,6 @@ def normalise(pixels: Tensor, preprocess: Preprocess) -> Tensor:
     mean = torch.tensor(preprocess.mean, device=pixels.device) * 255.0
     scale = 1.0 / (torch.tensor(preprocess.std, device=pixels.device) * 255.0)
     return ((pixels.float() - mean) * scale).permute(0, 3, 1, 2)
-
-
-def _takes_img_size(name: str) -> bool:
-    known = timm.models.get_pretrained_cfg(name)
-    return bool(known and known.fixed_input_size)
 
 
 def _three(values: Any) -> tuple[float, float, float]:

@@ -33,11 +33,11 @@ class FrozenFeatures:
         return self.by_view[view][[self.place[i] for i in ids]]
 
 
-def frozen_features(plan: Plan) -> FrozenFeatures:
-    """Runs the backbone once over every labelled row and view of the recipe."""
+def frozen_features(plan: Plan, k: int = 0) -> FrozenFeatures:
+    """Runs the backbone that fold k starts from once over every labelled row and view of the recipe."""
     table = plan.manifest.table[plan.manifest.table["split"] != "test"]
     accelerator = make_accelerator(plan.recipe)
-    backbone = new_net(plan, 0).backbone.eval().to(accelerator.device)
+    backbone = new_net(plan, k).backbone.eval().to(accelerator.device)
     if plan.recipe.channels_last:
         backbone = backbone.to(memory_format=torch.channels_last)
     pixels = FittedPixels(plan.source, list(table["path"]), plan.preprocess, budget=0)
@@ -48,13 +48,21 @@ def frozen_features(plan: Plan) -> FrozenFeatures:
     return FrozenFeatures(found, {i: n for n, i in enumerate(table["id"])})
 
 
-def solve_head(net: Net, features: Features, targets: NDArray[np.int64], l2: float, smoothing: float) -> None:
+def solve_head(
+    net: Net,
+    features: Features,
+    targets: NDArray[np.int64],
+    l2: float,
+    smoothing: float,
+    weights: Tensor | None = None,
+) -> None:
     """Fits ``net.head`` on features (N, D) by multinomial logistic regression, in place.
 
     Minimises the mean cross entropy plus ``l2 / 2`` times the squared weights on standardised features, with
     L-BFGS; the standardising is then folded into the weights, so that the checkpoint is a plain
-    linear layer. The problem is convex: seeds and epochs do not matter.
+    linear layer; ``weights`` (C,) multiply the terms of each class. The problem is convex: seeds and epochs do not matter.
     """
+    assert isinstance(net.head, torch.nn.Linear), "only a linear classifier has a solution"
     x = torch.from_numpy(np.ascontiguousarray(features, dtype=np.float32))  # (N, D)
     y = torch.from_numpy(targets)
     mean, std = x.mean(0), x.std(0).clamp_min(1e-6)
@@ -62,6 +70,7 @@ def solve_head(net: Net, features: Features, targets: NDArray[np.int64], l2: flo
     weight = torch.zeros(net.head.out_features, x.shape[1], requires_grad=True)  # (C, D)
     bias = torch.zeros(net.head.out_features, requires_grad=True)
     loss_of = torch.nn.CrossEntropyLoss(label_smoothing=smoothing)
+    each = torch.nn.CrossEntropyLoss(label_smoothing=smoothing, reduction="none")
     solver = torch.optim.LBFGS(
         [weight, bias],
         max_iter=100,
@@ -72,7 +81,9 @@ def solve_head(net: Net, features: Features, targets: NDArray[np.int64], l2: flo
 
     def closure() -> Tensor:
         solver.zero_grad()
-        loss: Tensor = loss_of(x @ weight.T + bias, y) + l2 / 2 * weight.square().sum()
+        logits = x @ weight.T + bias
+        fits = loss_of(logits, y) if weights is None else (each(logits, y) * weights[y]).mean()
+        loss: Tensor = fits + l2 / 2 * weight.square().sum()
         loss.backward()  # type: ignore[no-untyped-call]
         return loss
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import Linear
 
 from comp import console
 from comp.checks.recipe_family import FITTED
@@ -19,11 +20,13 @@ from comp.images.pixels import FittedPixels
 from comp.inference.control import keep_controls
 from comp.inference.forward import Probs, mean_of_views, probabilities, softmax
 from comp.predictions import Predictions
+from comp.training.balance import with_copies, write_copies
 from comp.training.batches import loaders
 from comp.training.checkpoint import save_checkpoint
 from comp.training.device import accelerator as make_accelerator
 from comp.training.fold import FoldResult, Part, Plan, rows_of_fold
 from comp.training.loop import kept, new_net, train
+from comp.training.losses import loss_weights
 from comp.training.memory import release_memory
 from comp.training.model import Net
 from comp.training.probe import FrozenFeatures, solve_head
@@ -51,13 +54,17 @@ def run_fold(plan: Plan, k: int, features: FrozenFeatures | None = None) -> Fold
         speed, accumulate = 0.0, 1
     else:
         net = new_net(plan, k) if features is None else _with_solved_head(plan, k, part, features)
+        fitted = part
+        part = with_copies(plan, k, part)
+        write_copies(plan, part, folder)
         state = train(plan, k, part, net, folder, lambda epoch: _told(plan, k, epoch))
         write_text(folder / "history.csv", _history(state.history))
         speed = float(np.mean([epoch.images_per_second for epoch in state.history]))
         net, judged = _judge(plan, state.raw, kept(state, folder), part)
-        accumulate = state.accumulate
+        accumulate, part = state.accumulate, fitted
     if "content" in part.table:
-        write_text(folder / FITTED, "\n".join(sorted(part.table["content"].iloc[part.fitted])) + "\n")
+        fitted_on = plan.fitted_before(k).union(part.table["content"].iloc[part.fitted])
+        write_text(folder / FITTED, "\n".join(sorted(fitted_on)) + "\n")
     save_checkpoint(
         folder,
         net,
@@ -143,11 +150,14 @@ def _with_solved_head(plan: Plan, k: int, part: Part, features: FrozenFeatures) 
     ids = list(part.table["id"].iloc[part.fitted])
     stacked = np.concatenate([features.of(name, ids) for name in views])
     targets = np.tile(part.targets[part.fitted], len(views))
-    solve_head(net, stacked, targets, plan.recipe.probe.l2, plan.recipe.regularize.label_smoothing)
+    weights = loss_weights(plan.recipe, part.targets[part.fitted], len(plan.labels), "cpu")
+    smoothing = plan.recipe.regularize.label_smoothing
+    solve_head(net, stacked, targets, plan.recipe.probe.l2, smoothing, weights)
     return net
 
 
 def _apply_head(net: Net, features: FrozenFeatures, views: list[str], ids: list[str]) -> dict[str, Probs]:
+    assert isinstance(net.head, Linear), "the recipe gives probe a linear classifier"
     weight, bias = net.head.weight.detach().numpy(), net.head.bias.detach().numpy()
     return {
         name: softmax(features.of(name, ids) @ weight.T + bias)

@@ -26,7 +26,8 @@ class Stage:
 def stages_of(recipe: Recipe) -> list[Stage]:
     """The stages of a recipe, one over all epochs where it names none."""
     part = recipe.optimizer
-    factor = 10 if recipe.mode == "finetune" and not recipe.head_start else 1
+    fresh = not recipe.head_start and not recipe.model.weights.startswith("run:")
+    factor = 10 if recipe.mode == "finetune" and fresh else 1
     if recipe.stages is None:
         return [Stage(0, recipe.epochs, "all", part.lr, part.head_lr or part.lr * factor)]
     found: list[Stage] = []

@@ -18,19 +18,19 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it asks the network on
 import albumentations as A
 
 Pixels = NDArray[np.uint8]
-Policy = Callable[[], list[Any]]
+Policy = Callable[[int], list[Any]]
 
 
-def _none() -> list[Any]:
+def _none(_: int) -> list[Any]:
     return []
 
 
-def _light() -> list[Any]:
+def _light(_: int) -> list[Any]:
     """Mirror images, beside the random crop of every named policy but none."""
     return [A.HorizontalFlip(p=0.5)]
 
 
-def _standard() -> list[Any]:
+def _standard(_: int) -> list[Any]:
     return [
         A.HorizontalFlip(p=0.5),
         A.Affine(scale=(0.85, 1.15), translate_percent=(-0.06, 0.06), rotate=(-12, 12), border_mode=4, p=0.7),
@@ -38,7 +38,68 @@ def _standard() -> list[Any]:
     ]
 
 
-POLICIES: dict[str, Policy] = {"none": _none, "light": _light, "standard": _standard}
+def _crops(size: int) -> list[Any]:
+    """Crops of half to all of the picture, a little squeezed (Szegedy et al. 2015, with milder bounds), and mirror images."""
+    return [
+        A.RandomResizedCrop((size, size), scale=(0.5, 1.0), ratio=(0.8, 1.25)),
+        A.HorizontalFlip(p=0.5),
+    ]
+
+
+def _heavy(size: int) -> list[Any]:
+    return [
+        A.RandomResizedCrop((size, size), scale=(0.35, 1.0), ratio=(0.75, 1.33)),
+        A.HorizontalFlip(p=0.5),
+        A.Affine(rotate=(-20, 20), shear=(-8, 8), border_mode=4, p=0.5),
+        A.ColorJitter(brightness=0.35, contrast=0.35, saturation=0.35, hue=0.06, p=0.7),
+        A.ToGray(p=0.1),
+        A.OneOf([A.GaussianBlur((3, 5)), A.GaussNoise((0.02, 0.08))], p=0.2),
+        A.CoarseDropout((1, 3), (0.08, 0.25), (0.08, 0.25), p=0.4),
+    ]
+
+
+def _no_colour(_: int) -> list[Any]:
+    """Flips, quarter turns and grid distortion: for classes that differ in colour, none of which may change."""
+    return [
+        A.HorizontalFlip(p=0.5),
+        A.VerticalFlip(p=0.5),
+        A.RandomRotate90(p=0.75),
+        A.GridDistortion(num_steps=5, distort_limit=(-0.25, 0.25), border_mode=4, p=0.5),
+    ]
+
+
+def _trivial(_: int) -> list[Any]:
+    """Mirror images, and one operation of any strength a picture: TrivialAugment Wide (Mueller & Hutter 2021)."""
+    wide = (0.01, 1.99)
+    operations = [
+        A.NoOp(p=1),
+        A.Affine(shear={"x": (-45, 45), "y": (0, 0)}, p=1),
+        A.Affine(shear={"x": (0, 0), "y": (-45, 45)}, p=1),
+        A.Affine(translate_percent={"x": (-0.14, 0.14), "y": (0, 0)}, p=1),  # 32 of 224 pixels
+        A.Affine(translate_percent={"x": (0, 0), "y": (-0.14, 0.14)}, p=1),
+        A.Rotate((-135, 135), p=1),
+        A.AutoContrast(p=1),
+        A.Equalize(p=1),
+        A.ColorJitter(wide, (1, 1), (1, 1), (0, 0), p=1),
+        A.ColorJitter((1, 1), wide, (1, 1), (0, 0), p=1),
+        A.ColorJitter((1, 1), (1, 1), wide, (0, 0), p=1),
+        A.Sharpen(alpha=(0.0, 0.99), p=1),
+        A.Posterize((2, 8), p=1),
+        A.Solarize((0.0, 1.0), p=1),
+    ]
+    return [A.HorizontalFlip(p=0.5), A.OneOf(operations, p=1)]
+
+
+POLICIES: dict[str, Policy] = {
+    "none": _none,
+    "light": _light,
+    "standard": _standard,
+    "crops": _crops,
+    "heavy": _heavy,
+    "no-colour": _no_colour,
+    "trivial": _trivial,
+}
+CROP_THEMSELVES = ("crops", "heavy")
 
 
 class TrainTransform:
@@ -72,25 +133,30 @@ class TrainTransform:
 
     def __call__(self, pixels: Pixels, seed: int) -> Pixels:
         size = self.preprocess.size
-        if pixels.shape[0] > size:
+        if pixels.shape[0] > size and self.transform not in CROP_THEMSELVES:
             top, left = np.random.default_rng(seed).integers(0, pixels.shape[0] - size + 1, 2)
             pixels = pixels[top : top + size, left : left + size]
+        changed = self.changed(pixels, seed)
+        return changed if changed.shape[:2] == (size, size) else fit(changed, self.preprocess)
+
+    def changed(self, pixels: Pixels, seed: int) -> Pixels:
+        """What the policy makes of a picture, as large as the policy leaves it."""
         compose = getattr(self._per_thread, "compose", None)
         if compose is None:
-            compose = self._per_thread.compose = A.Compose(check_transform(self.transform))
+            transforms = check_transform(self.transform, self.preprocess.size)
+            compose = self._per_thread.compose = A.Compose(transforms)
         if not compose.transforms:
             return pixels
         compose.set_random_seed(seed)
-        changed = np.asarray(compose(image=pixels)["image"], dtype=np.uint8)
-        return changed if changed.shape == pixels.shape else fit(changed, self.preprocess)
+        return np.asarray(compose(image=pixels)["image"], dtype=np.uint8)
 
 
-def check_transform(transform: str | list[dict[str, Any]]) -> list[Any]:
+def check_transform(transform: str | list[dict[str, Any]], size: int = 224) -> list[Any]:
     """The albumentations of a policy or list; UnknownName or RecipeError for what cannot be made."""
     if isinstance(transform, str):
         if transform not in POLICIES:
             raise UnknownName("transform policy", transform, POLICIES, "or list albumentations by name")
-        return POLICIES[transform]()
+        return POLICIES[transform](size)
     return [_by_name(table) for table in transform]
 
 

@@ -1,0 +1,123 @@
+"""What is done about classes with few rows, for the rows that a fold fits on and never for those it holds out."""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from comp.images.pixels import FittedPixels
+from comp.recipe import Recipe
+from comp.training.fold import Part, Plan
+from comp.training.seeds import derive
+from comp.training.transforms import TrainTransform
+from comp.workspace import make_folder, write_bytes, write_text
+
+Rows = NDArray[np.int64]
+
+
+def epoch_order(part: Part, recipe: Recipe, k: int, epoch: int) -> Rows:
+    """The fitted rows in the order of this epoch, the same for the same seed, fold and epoch.
+
+    Each once, shuffled; with balance "sampler" as many draws with replacement, every class equally likely.
+    """
+    rng = np.random.default_rng(derive(recipe.seed, "order", k, epoch))
+    if recipe.balance.name != "sampler":
+        return rng.permutation(part.fitted)
+    targets = part.targets[part.fitted]
+    chance = 1.0 / np.bincount(targets)[targets]
+    return rng.choice(part.fitted, len(part.fitted), p=chance / chance.sum())
+
+
+def with_copies(plan: Plan, k: int, part: Part) -> Part:
+    """Fold k's rows with changed copies of the fitted ones, where the recipe balances by copies.
+
+    Copies are made after the split and of fitted rows only, so that no copy can be of a held-out picture; a copy
+    carries its parent's label, group and content, and ``parent`` names it. Within a class the pictures are
+    copied in turn, in a seeded order. The pixels are made while training loads them.
+
+    Parameters
+    ----------
+    plan : Plan
+    k : int
+    part : Part
+        Of fold k; not changed.
+    """
+    balance = plan.recipe.balance
+    if balance.name != "copies":
+        return part
+    targets = part.targets[part.fitted]
+    count = np.bincount(targets, minlength=len(plan.labels))
+    goal = balance.per_class or int(count.max())
+    parents: list[int] = []
+    number: list[int] = []
+    for c in np.flatnonzero(count):
+        wanted = goal if balance.classes == "all" else max(0, goal - int(count[c]))
+        order = np.random.default_rng(
+            derive(plan.recipe.seed, "copies", k, plan.labels.names[c])
+        ).permutation(part.fitted[targets == c])
+        parents += [int(order[n % len(order)]) for n in range(wanted)]
+        number += [n // len(order) + 1 for n in range(wanted)]
+    return _extended(plan, k, part, parents, number) if parents else part
+
+
+def _extended(plan: Plan, k: int, part: Part, parents: list[int], number: list[int]) -> Part:
+    copies = part.table.iloc[parents].copy()
+    copies["parent"] = copies["id"]
+    copies["id"] = [f"{i}~copy-{n}" for i, n in zip(copies["id"], number, strict=True)]
+    seeds = [
+        derive(plan.recipe.seed, "copy", k, name) | 1 for name in copies["id"]
+    ]  # never 0, which is no copy
+    first = len(part.table)
+    return replace(
+        part,
+        table=pd.concat([part.table, copies], ignore_index=True),
+        targets=np.concatenate([part.targets, part.targets[parents]]),
+        fitted=np.concatenate([part.fitted, np.arange(first, first + len(parents))]),
+        origin=np.concatenate([part.origin_of_all, np.array(parents, dtype=np.int64)]),
+        copy_seed=np.concatenate([np.zeros(first, np.int64), np.array(seeds, dtype=np.int64)]),
+    )
+
+
+class TrainPixels:
+    """The pictures of a fold's rows before the training transform: a copy's are its parent's, changed."""
+
+    def __init__(self, plan: Plan, part: Part, room: bool) -> None:
+        self._part = part
+        self._fitted = FittedPixels(plan.source, list(part.table["path"]), plan.preprocess, room=room)
+        self._change = TrainTransform(plan.recipe.balance.transform, plan.preprocess)
+
+    def __getitem__(self, row: int) -> NDArray[np.uint8]:
+        part = self._part
+        if part.origin is None or part.copy_seed is None:
+            return self._fitted[row]
+        pixels = self._fitted[int(part.origin[row])]
+        seed = int(part.copy_seed[row])
+        return self._change.changed(pixels, seed) if seed else pixels
+
+
+def write_copies(plan: Plan, part: Part, folder: Path) -> None:
+    """Writes copies.csv (id, parent, label) beside a fold's checkpoint, and the pictures to copies/ if the recipe keeps them."""
+    if part.copy_seed is None:
+        return
+    rows = np.flatnonzero(part.copy_seed)
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    keep = plan.recipe.balance.keep
+    writer.writerow(["id", "parent", "label", *(["file"] if keep else [])])
+    pixels = TrainPixels(plan, part, room=False)
+    for n, row in enumerate(rows):
+        one = part.table.iloc[int(row)]
+        file = f"copies/{part.targets[row]:03}/{n:05}.png"
+        writer.writerow([one["id"], one["parent"], one["label"], *([file] if keep else [])])
+        if keep:
+            make_folder((folder / file).parent)
+            code = cv2.imencode(".png", cv2.cvtColor(pixels[int(row)], cv2.COLOR_RGB2BGR))[1]
+            write_bytes(folder / file, code.tobytes())
+    write_text(folder / "copies.csv", out.getvalue())

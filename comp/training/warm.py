@@ -1,0 +1,133 @@
+"""Warm starts: fold k begins from the fold k of an earlier run, which never saw the rows that it holds out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from comp.checks.recipe_family import fitted_beside
+from comp.errors import InputError, WeightsError
+from comp.folds import Folds
+from comp.labels import LabelMap
+from comp.recipe_parts import ModelPart
+from comp.runs import Run
+from comp.training.checkpoint import Sidecar, read_sidecar, read_tensors
+from comp.training.weights import StateDict
+
+PREFIX = "run:"
+
+
+@dataclass(frozen=True)
+class Warm:
+    """The checkpoints that the folds of one model start from.
+
+    ``run`` is the id of the earlier run, ``name`` what a resolved recipe calls them ("run:ID", or "run:ID/model-1"
+    where that run has several models), ``folder`` holds the fold folders, ``folds`` are those of that run.
+    """
+
+    run: str
+    name: str
+    folder: Path
+    folds: Folds
+
+    def file(self, k: int) -> Path:
+        """The tensors of fold k."""
+        return self.folder / f"fold-{k}" / "model.safetensors"
+
+    @cached_property
+    def whole(self) -> list[int]:
+        """The folds whose checkpoint is there, of a fold that was finished."""
+        folds = range(self.folds.k)
+        return [
+            k for k in folds if self.file(k).is_file() and (self.file(k).parent / "result.json").is_file()
+        ]
+
+    def require(self, folds: Sequence[int]) -> None:
+        """WeightsError naming the checkpoints that are missing."""
+        missing = [f"{self.folder.name}/fold-{k}" for k in folds if k not in self.whole]
+        if missing or not self.whole:
+            value = f"{self.run} lacks {', '.join(missing) or 'every checkpoint'}"
+            remedy = (
+                f"comp run SLUG --resume {self.run} trains them, or --only {','.join(map(str, self.whole))}"
+            )
+            raise WeightsError("a warm start needs the checkpoint of every fold", value, remedy)
+
+    @cached_property
+    def sidecar(self) -> Sidecar:
+        """What the checkpoints say of themselves, by the first that is there."""
+        self.require(())
+        return read_sidecar(self.file(self.whole[0]).parent)
+
+    def part(self, wanted: ModelPart) -> ModelPart:
+        """The model with the preprocessing of the checkpoints wherever the recipe leaves it open.
+
+        Raises
+        ------
+        WeightsError
+            If the recipe names another network than the checkpoints are of.
+        """
+        theirs, ours = _network(self.sidecar.model), _network(wanted)
+        differing = [key for key in theirs if theirs[key] != ours[key]]
+        if differing:
+            value = ", ".join(f"{key} = {ours[key]!r} and not {theirs[key]!r}" for key in differing)
+            raise WeightsError(f"a warm start keeps the network of {self.run}", value, "set them as there")
+        own = self.sidecar.preprocess.as_json()
+        open_ = [key for key in own if key == "fit" and "fit" not in wanted.model_fields_set]
+        open_ += [key for key in own if key != "fit" and getattr(wanted, key) is None]
+        plain = {key: list(own[key]) if isinstance(own[key], tuple) else own[key] for key in open_}
+        return wanted.model_copy(update=plain)
+
+    def weights(self, k: int, labels: LabelMap) -> StateDict:
+        """The tensors of fold k; without its classifier where its label map is another."""
+        self.require([k])
+        tensors, sidecar = read_tensors(self.file(k).parent)
+        if sidecar.labels == labels:
+            return tensors
+        return {name: tensor for name, tensor in tensors.items() if not name.startswith("head.")}
+
+    def fitted(self) -> dict[int, set[str]]:
+        """The contents of the rows that each checkpoint was ever fitted on, where they are known."""
+        return {k: fitted_beside(self.file(k)) for k in self.whole}
+
+
+def _network(part: ModelPart) -> dict[str, Any]:
+    """What decides the tensors of a model, whatever the size of its input."""
+    return {
+        "model.name": part.name,
+        "model.kwargs": part.kwargs,
+        "model.stem": part.stem,
+        "model.head.hidden": part.head.hidden,
+    }
+
+
+def warm_of(run: Run, which: str, n: int, models: int) -> Warm:
+    """The checkpoints of a run that model ``n`` of ``models`` starts from.
+
+    A run of one model serves any; of as many models, model n serves model n; ``which`` ("model-1") names one.
+
+    Raises
+    ------
+    InputError
+        If it cannot be told which model is meant, or the run has no folds.
+    """
+    several = sorted(path.name for path in run.folder.glob("model-*") if path.is_dir())
+    chosen = which or (f"model-{n}" if len(several) == models else "")
+    if (several and chosen not in several) or (which and not several):
+        value = f"{run.id} has {', '.join(several) or 'one model'}" + (
+            f", and not {which!r}" if which else ""
+        )
+        raise InputError(
+            "a warm start names one of several models",
+            value,
+            f"--set model.weights=run:{run.id}" + (f"/{several[0]}" if several else ""),
+        )
+    name = f"{PREFIX}{run.id}" + (f"/{chosen}" if several else "")
+    folder = run.folder / chosen if several else run.folder
+    if not Folds.is_saved(run.folder / "folds.csv"):
+        raise InputError(
+            "a warm start needs a run with folds", f"{run.id} has none", "start from a trained run"
+        )
+    return Warm(run.id, name, folder, Folds.load(run.folder / "folds.csv"))
