@@ -31,8 +31,9 @@ fmt: $(VENV)/.dev
 	$(BIN)/ruff check --fix comp competitions tests benchmarks
 	$(BIN)/ruff format comp competitions tests benchmarks
 
-docs: $(BIN)/comp  ## writes the generated CLI reference
+docs: $(BIN)/comp  ## writes the generated references of the command line and of recipes
 	$(BIN)/python -m comp.cli.reference > docs/cli.md
+	$(BIN)/python -m comp.cli.recipe_reference > docs/recipe.md
 
 clean:
 	rm -rf $(VENV) demo

@@ -1,7 +1,8 @@
 """From a competition's raw images to a submission you can trust.
 
 The verbs of the command line as functions: ``comp.run("digits", folds=5)``, ``comp.check("digits")``,
-``comp.predict("latest")``, ``comp.validate("digits", "submission.csv")``, ``comp.score("digits", "submission.csv")``.
+``comp.predict("latest")``, ``comp.merge("RUN", "RUN")``, ``comp.validate("digits", "submission.csv")``,
+``comp.score("digits", "submission.csv")``.
 """
 
 from __future__ import annotations
@@ -9,9 +10,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "check", "predict", "run", "score", "validate"]
+__all__ = ["__version__", "check", "lr", "merge", "predict", "run", "score", "validate"]
 
 if TYPE_CHECKING:
+    from comp.lr import lr
+    from comp.merging import merge
     from comp.pipeline import run
     from comp.repeat import predict, validate
     from comp.scoring import score
@@ -20,6 +23,8 @@ if TYPE_CHECKING:
 _HOMES = {
     "run": "comp.pipeline",
     "check": "comp.survey",
+    "lr": "comp.lr",
+    "merge": "comp.merging",
     "predict": "comp.repeat",
     "validate": "comp.repeat",
     "score": "comp.scoring",

@@ -11,7 +11,7 @@ import numpy as np
 
 from comp import console
 from comp.checks.findings import Finding
-from comp.checks.recipe_family import preprocessing_override, weights_leak
+from comp.checks.recipe_family import preprocessing_override, warm_leak, weights_leak
 from comp.checks.run_family import collapsed_predictions, prior_shift, too_good
 from comp.competition import Competition
 from comp.errors import InputError, TrainingFailed
@@ -27,13 +27,14 @@ from comp.training.device import resolve_device
 from comp.training.fold import FoldResult, Plan
 from comp.training.loop import new_net
 from comp.training.measuring import choose
-from comp.training.model import overrides, resolve
+from comp.training.model import differences, overrides, resolve
 from comp.training.networks import load_models, require_model
-from comp.training.probe import frozen_features
+from comp.training.probe import frozen_features, needs_features
 from comp.training.run_fold import is_finished, read_fold, run_fold
 from comp.training.schedule import make_optimizer, require_optimizer
 from comp.training.stages import open_layers, stages_of
 from comp.training.transforms import TrainTransform, check_transform
+from comp.training.warm import Warm, warm_start
 from comp.workspace import Workspace, cache_folder
 
 
@@ -77,7 +78,11 @@ def prepare(
 ) -> list[Plan]:
     """A plan for each model of the recipe, so that mistakes in any show before a run folder is made."""
     load_models(competition.file("models.py"))
-    return [_prepare(competition, found, one, workspace, reduce) for one in wanted.each]
+    warm = [
+        warm_start(one, n, len(wanted.each), workspace, competition.slug) for n, one in enumerate(wanted.each)
+    ]
+    pairs = zip(wanted.each, warm, strict=True)
+    return [_prepare(competition, found, one, workspace, reduce, start) for one, start in pairs]
 
 
 def _prepare(
@@ -86,11 +91,14 @@ def _prepare(
     wanted: Recipe,
     workspace: Workspace,
     reduce: Callable[[Manifest, Folds], Manifest] | None,
+    warm: Warm | None,
 ) -> Plan:
     """Resolves a model's recipe on this machine, and builds the model once."""
     assert found.folds is not None, "the gate lets no run pass without folds"
     recipe = resolve_device(wanted)
-    part, preprocess, weights = resolve(recipe.model, recipe.mode, workspace.weight_folders())
+    part = warm.part(recipe.model) if warm else recipe.model
+    part, preprocess, weights = resolve(part, recipe.mode, workspace.weight_folders())
+    part = part.model_copy(update={"weights": warm.name}) if warm else part
     recipe = recipe.model_copy(update={"model": part})
     TrainTransform(recipe.transform, preprocess)
     manifest = without_unreadable(found)
@@ -105,8 +113,9 @@ def _prepare(
         metric=competition.metric,
         source=found.source,
         folder=workspace.runs,
+        warm=warm,
     )
-    net = new_net(plan, 0)
+    net = new_net(plan, warm.whole[0] if warm else 0)
     for stage in stages_of(recipe):
         open_layers(net, stage.train)
         make_optimizer(net, recipe, stage)
@@ -123,12 +132,24 @@ def without_unreadable(found: Survey) -> Manifest:
     )
 
 
+def require_starts(plans: list[Plan], only: Sequence[int] | None) -> None:
+    """WeightsError where a fold that is to be trained would start from a checkpoint that is not there."""
+    for plan in plans:
+        if plan.warm is not None:
+            plan.warm.require(range(plan.folds.k) if only is None else only)
+
+
 def judge_recipe(plans: list[Plan], wanted: Recipe) -> list[Finding]:
     """The findings on the recipe and its weights, before anything is trained; what holds for several models once."""
     found: list[Finding] = []
     for plan, one in zip(plans, wanted.each, strict=True):
-        found += weights_leak(plan.recipe.model.weights, plan.manifest, plan.folds)
-        found += preprocessing_override(overrides(one.model, one.mode))
+        if plan.warm is None:
+            found += weights_leak(plan.recipe.model.weights, plan.manifest, plan.folds)
+            found += preprocessing_override(overrides(one.model, one.mode))
+        else:
+            warm = plan.warm
+            found += warm_leak(warm.run, warm.folds, warm.fitted, plan.manifest, plan.folds)
+            found += preprocessing_override(differences(one.model, warm.sidecar.preprocess.as_json()))
     return list({finding.message: finding for finding in found}.values())
 
 
@@ -155,11 +176,14 @@ def train_folds(plan: Plan, only: Sequence[int] | None = None) -> tuple[list[Fol
     for one in results.values():
         console.say(f"  fold {one.fold}: {plan.metric.name} {one.score:.4f}, finished before")
     with console.progress():
-        features = frozen_features(plan) if needs_features(plan) and todo else None
+        shared = needs_features(plan) and plan.warm is None
+        features = frozen_features(plan) if shared and todo else None
         with console.task("folds", plan.folds.k) as bar:
             bar.advance(len(results))
             for k in todo:
                 try:
+                    if needs_features(plan) and not shared:
+                        features = frozen_features(plan, k)  # each fold has a backbone of its own
                     one = results[k] = run_fold(_as_fits(plan, results), k, features)
                 except OutOfTime as stop:
                     failures.append(stop)
@@ -181,16 +205,6 @@ def _as_fits(plan: Plan, results: dict[int, FoldResult]) -> Plan:
     """The plan with batches in as many parts as memory left an earlier fold."""
     parts = max([plan.recipe.accumulate, *(one.accumulate for one in results.values())])
     return replace(plan, recipe=plan.recipe.model_copy(update={"accumulate": parts}))
-
-
-def needs_features(plan: Plan) -> bool:
-    """Whether folds begin with a classifier solved on frozen features: always in probe, by ``head_start`` in finetune."""
-    return plan.recipe.mode == "probe" or (
-        plan.recipe.mode == "finetune"
-        and plan.recipe.head_start
-        and plan.recipe.model.head.hidden is None  # only a linear classifier has a solution
-        and plan.weights is not None
-    )
 
 
 def predict_test(trained: Trained, unread: set[str]) -> Predictions:

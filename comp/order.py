@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,16 +12,19 @@ from comp import runs
 from comp.checks.run_family import expected_score
 from comp.competition import Competition
 from comp.errors import InputError, Refusal
-from comp.quick import QUICK_OVERRIDES
+from comp.quick import quick_recipe
 from comp.recipe import Recipe, load
 from comp.workspace import Workspace
 
 
 @dataclass(frozen=True)
 class Order:
-    """What was asked for: where, of what, by which recipe, what score its header expects,
-    whether an
-    unfinished run goes on, which folds only, and how many seconds it may take."""
+    """What was asked for: where, of what, by which recipe, what score its header expects, whether an unfinished run
+    goes on, which folds only, and how many seconds it may take.
+
+    ``like`` is another run whose rows and folds a new one takes, and ``origin`` what its record says of where it
+    comes from.
+    """
 
     workspace: Workspace
     competition: Competition
@@ -33,6 +36,13 @@ class Order:
     resumed: runs.Run | None
     only: Sequence[int] | None = None
     seconds: float | None = None
+    like: runs.Run | None = None
+    origin: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def given(self) -> runs.Run | None:
+        """The run whose rows and folds are taken, instead of new ones."""
+        return self.resumed or self.like
 
 
 def new_order(
@@ -77,11 +87,13 @@ def load_recipe(
     quick: bool,
 ) -> Recipe:
     """A recipe, then --set, --seed and --quick over it; without a file the defaults, unless one was asked for."""
-    laid = [*(QUICK_OVERRIDES if quick else []), *overrides, *([f"seed={seed}"] if seed is not None else [])]
-    return load(path if asked or path.is_file() else None, laid, also=_model_mistakes(competition))
+    laid = [*overrides, *([f"seed={seed}"] if seed is not None else [])]
+    recipe = load(path if asked or path.is_file() else None, laid, also=model_mistakes(competition))
+    told = any("epochs" in override.partition("=")[0] for override in overrides)
+    return quick_recipe(recipe) if quick and not told else recipe
 
 
-def _model_mistakes(competition: Competition) -> Callable[[dict[str, Any]], list[str]]:
+def model_mistakes(competition: Competition) -> Callable[[dict[str, Any]], list[str]]:
     """Finds mistakes in a recipe that only timm, torch and albumentations can see."""
     from comp.engine import recipe_mistakes
 
@@ -94,30 +106,34 @@ def order_of(one: runs.Run, place: Workspace, competition: Competition, data: st
         raise InputError(
             "only an unfinished run can be resumed",
             f"{one.id} is done",
-            f"`comp predict {one.id}` predicts again",
+            f"--set epochs=N trains on as a child run; `comp predict {one.id}` predicts again",
         )
-    if one.slug != competition.slug:
-        raise InputError(
-            "a run belongs to one competition",
-            f"{one.id} is of {one.slug}",
-            f"comp run {one.slug} --resume {one.id}",
-        )
+    require_own(one, competition)
     recipe = load(one.folder / "recipe.toml")
     if runs.recipe_sha256(recipe) != one.started.get("recipe_sha256"):
         value = f"{one.folder / 'recipe.toml'} is no longer what the run began with"
         raise Refusal(
             "a resumed run keeps its own recipe", value, "restore it, or start a new run with --recipe"
         )
+    return replace(order_like(one, place, competition, recipe, data), resumed=one, like=None)
+
+
+def order_like(
+    one: runs.Run, place: Workspace, competition: Competition, recipe: Recipe, data: str | Path | None
+) -> Order:
+    """The order of a new run on another's rows and folds, with its marks."""
     raw = Path(data).expanduser().absolute() if data else Path(str(one.started["raw"]))
-    quick = "quick" in one.marks
-    expected = one.started.get("expected")
-    return Order(
-        place,
-        competition,
-        raw,
-        recipe,
-        one.folder / "folds.csv",
-        quick,
-        expected,
-        one,
-    )
+    if not data and not raw.is_dir() and place.raw(one.slug).is_dir():
+        raw = place.raw(one.slug)  # the run began on another machine
+    folds, expected = one.folder / "folds.csv", one.started.get("expected")
+    return Order(place, competition, raw, recipe, folds, "quick" in one.marks, expected, None, like=one)
+
+
+def require_own(one: runs.Run, competition: Competition) -> None:
+    """InputError for a run of another competition."""
+    if one.slug != competition.slug:
+        raise InputError(
+            "a run belongs to one competition",
+            f"{one.id} is of {one.slug}",
+            f"comp run {one.slug} --resume {one.id}",
+        )

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 from comp import console, registry, runs
 from comp.checks.findings import Finding, counts, lower
 from comp.checks.gate import require_pass
-from comp.errors import InputError
+from comp.child import resumed_order
 from comp.findings_view import say_findings, show_findings
-from comp.order import Order, new_order, order_of, require_folds
+from comp.order import Order, new_order, require_folds
 from comp.predictions import Predictions
 from comp.quick import quick_rows
 from comp.recipe import Recipe, as_one
@@ -81,7 +81,8 @@ def run(
     quick : bool
         A smoke run: one epoch on a few rows of each class; all test rows are predicted.
     resume : str, optional
-        An unfinished run to go on with, by its own recipe and folds; finished folds are kept.
+        An unfinished run to go on with, by its own recipe and folds; finished folds are kept. With ``overrides`` a
+        finished one, which a child run goes on from: its weights, folds and changed recipe; ``epochs`` is the total.
     manifest : path, optional
         A hand-made manifest instead of the adapter's.
     extra : path, optional
@@ -106,37 +107,41 @@ def run(
     if resume is None:
         raw = Path(data).expanduser().absolute() if data else place.raw(slug)
         order = new_order(place, competition, raw, recipe, overrides, seed, fold_count(folds), quick)
-    elif recipe or overrides or seed is not None or quick:
-        value = "--resume came with a recipe, --set, --seed or --quick"
-        raise InputError("a resumed run keeps its own recipe", value, "drop them")
     else:
-        order = order_of(runs.find_run(place, resume), place, competition, data)
+        plain = not (recipe or seed is not None or quick)
+        order = resumed_order(runs.find_run(place, resume), place, competition, data, overrides, plain)
     order = replace(order, only=only, seconds=parse_seconds(time_limit) if time_limit else None)
-
-    console.say(
-        competition.facts.title
-        + (f": {place.shown(order.raw)}" if competition.facts.layout.needs_data else "")
-    )
     with clock.step("check"):
-        manifest_file = Path(manifest).expanduser() if manifest else None
-        kept = (
-            order.resumed.folder / "manifest.csv" if order.resumed else None
-        )  # its extra rows are still wanted
-        extra_file = Path(extra).expanduser() if extra else kept
-        found = survey(
-            competition,
-            place,
-            order.raw,
-            folds=order.folds,
-            fold_seed=order.recipe.fold_seed,
-            manifest_file=manifest_file,
-            extra_file=extra_file,
-            rare="pool" if order.resumed else rare,  # its folds are made already
-            allow=allow,
-        )
-    show_findings(found)
-    require_pass(found.findings, slug)
+        found = checked(order, manifest, extra, rare, allow)
     return _train_and_predict(order, found, clock)
+
+
+def checked(
+    order: Order,
+    manifest: str | Path | None = None,
+    extra: str | Path | None = None,
+    rare: str = "error",
+    allow: dict[str, str] | None = None,
+) -> Survey:
+    """The checked rows and folds of an order, said as they are found; CheckFailed where they do not pass."""
+    competition, given = order.competition, order.given
+    raw = f": {order.workspace.shown(order.raw)}" if competition.facts.layout.needs_data else ""
+    console.say(competition.facts.title + raw)
+    kept = given.folder / "manifest.csv" if given else None  # its extra rows are still wanted
+    found = survey(
+        competition,
+        order.workspace,
+        order.raw,
+        folds=order.folds,
+        fold_seed=order.recipe.fold_seed,
+        manifest_file=Path(manifest).expanduser() if manifest else None,
+        extra_file=Path(extra).expanduser() if extra else kept,
+        rare="pool" if given else rare,  # its folds are made already
+        allow=allow,
+    )
+    show_findings(found)
+    require_pass(found.findings, competition.slug)
+    return found
 
 
 def _train_and_predict(order: Order, found: Survey, clock: Clock) -> RunResult:
@@ -150,13 +155,20 @@ def _train_and_predict(order: Order, found: Survey, clock: Clock) -> RunResult:
     findings = [*found.findings, *_shown(engine.judge_recipe(plans, order.recipe), found)]
     require_pass(findings, order.competition.slug)
     require_folds(order.only, plans[0].folds.k)
+    if order.resumed is None:
+        engine.require_starts(plans, order.only)
     if order.seconds is not None:
         rows, views = len(plans[0].manifest.test), len(plans[0].recipe.tta)
         deadline = Deadline(order.seconds - clock.total(), rows, views)
         plans = [replace(plan, deadline=deadline) for plan in plans]
-    marks = [mark for mark, yes in (("quick", order.quick), ("sample", found.is_sample)) if yes]
-    one = _run_folder(order, found, as_one([plan.recipe for plan in plans]), marks)
+    marks = marks_of(order, found)
+    one = run_folder(order, found, as_one([plan.recipe for plan in plans]), marks)
     return finish_run(order, found, clock, one, plans, findings, marks)
+
+
+def marks_of(order: Order, found: Survey) -> list[str]:
+    """Why a run is no full one, before it is known whether it has all its folds."""
+    return [mark for mark, yes in (("quick", order.quick), ("sample", found.is_sample)) if yes]
 
 
 def finish_run(
@@ -188,7 +200,7 @@ def finish_run(
         oof.save(one.folder / "oof.npz")
         write_text(one.folder / "confusion.csv", confusion_csv(plans[0].labels, trained.confusion()))
     with clock.step("predict"):
-        unread = unread_rows(found)
+        unread = found.unread()
         test = engine.predict_test(trained, set(unread.values()))
     score, beside = trained.score(oof), trained.beside()
     findings = [
@@ -246,14 +258,6 @@ def _record(one: runs.Run, result: RunResult, findings: list[Finding]) -> None:
         runs.finish(one, result.as_json())
 
 
-def unread_rows(found: Survey) -> dict[str, str]:
-    """Test rows whose image cannot be decoded, id → path; there are some only where ``--allow`` let them pass."""
-    test = found.evidence.manifest.test
-    return {
-        i: path for i, path in zip(test["id"], test["path"], strict=True) if found.evidence.images[path].error
-    }
-
-
 def _shown(findings: list[Finding], found: Survey) -> list[Finding]:
     """Findings with the allowed ones lowered, said as they come."""
     lowered = lower(findings, found.allowed)
@@ -261,15 +265,14 @@ def _shown(findings: list[Finding], found: Survey) -> list[Finding]:
     return lowered
 
 
-def _run_folder(order: Order, found: Survey, recipe: Recipe, marks: list[str]) -> runs.Run:
+def run_folder(order: Order, found: Survey, recipe: Recipe, marks: list[str]) -> runs.Run:
     """The folder of the run that goes on, or a new one with what it was given."""
     make_folder(order.workspace.submissions(order.competition.slug))  # better refused now than after training
     if order.resumed:
         runs.require_same_rows(order.resumed, found.evidence.manifest)
         return order.resumed
-    one = runs.new_run(
-        order.workspace, runs.facts(order.competition.facts, found.evidence, recipe, marks, order.expected)
-    )
+    facts = runs.facts(order.competition.facts, found.evidence, recipe, marks, order.expected)
+    one = runs.new_run(order.workspace, {**facts, **order.origin})
     _write_inputs(one.folder, found, recipe)
     return one
 

@@ -194,7 +194,14 @@ def load(
     table = _read_toml(path) if path is not None else {}
     for override in overrides:
         lay(table, override, NAMED[1:])
+        if override.partition("=")[0].strip() == "stages":
+            table.pop("epochs", None)  # those of the file were for its own stages, or for none
     name = (str(path) if path is not None else "the recipe") + (" with --set" if overrides else "")
+    return from_table(table, name, also)
+
+
+def from_table(table: dict[str, Any], name: str, also: Callable[[dict[str, Any]], list[str]]) -> Recipe:
+    """The recipe that a table says, ``name`` in errors; RecipeError and ``also`` as in ``load``."""
     further = also(table)
     recipe, mistakes = _read(table)
     if recipe is None or further:

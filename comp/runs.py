@@ -61,6 +61,8 @@ class Run:
             "mode": self.started.get("mode"),
             "model": self.started.get("model"),
             "folds": self.started.get("folds"),
+            "parent": self.started.get("parent"),
+            "merged": self.started.get("merged", []),
             "metric": self.record.get("metric", self.started.get("metric")),
             "oof": self.record.get("oof", {}).get("score"),
             "submission": self.record.get("submission"),

@@ -57,6 +57,11 @@ class Survey:
         """Whether the raw folder was made up by ``comp data --sample``."""
         return (self.evidence.raw / SAMPLE_MARK).is_file()
 
+    def unread(self) -> dict[str, str]:
+        """Test rows whose image cannot be decoded, id → path; a run has some only where ``--allow`` let them pass."""
+        test, images = self.evidence.manifest.test, self.evidence.images
+        return {i: path for i, path in zip(test["id"], test["path"], strict=True) if images[path].error}
+
     def stats(self) -> dict[str, Any]:
         """Counts that people compare with what the competition's page says."""
         manifest = self.evidence.manifest

@@ -29,9 +29,10 @@ settings.load_profile("comp")
 
 
 @pytest.fixture(autouse=True)
-def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Whatever the developer has set, tests see no workspace, cache or weights but their own."""
-    for name in ("COMP_WORKSPACE", "COMP_WEIGHTS", "COMP_CACHE"):
+    monkeypatch.setenv("COMP_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+    for name in ("COMP_WORKSPACE", "COMP_WEIGHTS"):
         monkeypatch.delenv(name, raising=False)
 
 

@@ -12,6 +12,7 @@ from comp.cli.main import app
 from made import REPOSITORY
 
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+SESSIONS = (REPOSITORY / "docs" / "sessions.md").read_text(encoding="utf-8")
 
 
 def commands(text: str) -> list[str]:
@@ -32,7 +33,7 @@ def test_the_readme_shows_the_way() -> None:
     assert {"list", "run"} <= verbs
 
 
-@pytest.mark.parametrize("line", commands(README) or ["comp list"])
+@pytest.mark.parametrize("line", commands(README) + commands(SESSIONS))
 def test_every_command_of_the_readme_parses(line: str) -> None:
     group = typer.main.get_command(app)
     words = shlex.split(line)[1:]
@@ -53,6 +54,21 @@ def test_the_cli_reference_is_the_generated_one() -> None:
     assert written == render(), (
         "docs/cli.md is stale: write it again with `python -m comp.cli.reference > docs/cli.md`"
     )
+
+
+def test_the_recipe_reference_is_the_generated_one() -> None:
+    from comp.cli.recipe_reference import render
+
+    written = (REPOSITORY / "docs" / "recipe.md").read_text(encoding="utf-8")
+    assert written == render(), "docs/recipe.md is stale: `make docs`"
+    for key in (
+        "model.head.hidden",
+        "stages[].train",
+        "regularize.ema",
+        "balance.per_class",
+        "stop.patience",
+    ):
+        assert f"| `{key}` |" in written
 
 
 def test_the_reference_has_every_command_and_option() -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 from comp.checks.findings import Finding, finding
@@ -43,28 +44,28 @@ def fitted_beside(path: Path) -> set[str]:
 
 
 def warm_leak(
-    run: str, old: Folds, fitted: Mapping[int, set[str]], manifest: Manifest, folds: Folds
+    run: str, old: Folds, fitted: Callable[[int], set[str]], manifest: Manifest, folds: Folds
 ) -> list[Finding]:
     """Folds that would start from a checkpoint of another run which was fitted on rows that they hold out.
 
     Fold k starts from fold k of ``run``, so that both runs need the same rows, K and folds. A row of fold k leaks
-    if ``old`` had it in another fold (-1 too: it was always fitted on), or if its content is in ``fitted[k]``.
+    if ``old`` had it in another fold (-1 too: it was always fitted on), or if its content is in ``fitted(k)``.
     Exact; O(N).
     """
-    leaked: dict[int, set[str]] = {}
     before = old.by_id
-    for i, k in folds.by_id.items():
-        if k >= 0 and before.get(i, k) != k:
-            leaked.setdefault(k, set()).add(i)
+    leaked = {i: k for i, k in folds.by_id.items() if k >= 0 and before.get(i, k) != k}
     train = manifest.train
     if "content" in train:
-        for i, content, k in zip(train["id"], train["content"], folds.of(train["id"]).tolist(), strict=True):
-            if k >= 0 and content in fitted.get(k, ()):
-                leaked.setdefault(k, set()).add(i)
+        fold = folds.of(train["id"])
+        for k in range(folds.k):
+            held_out, seen = train[fold == k], fitted(k)
+            pairs = zip(held_out["id"], held_out["content"], strict=True)
+            leaked.update((i, k) for i, content in pairs if content in seen)
     remedy = f"take its folds, --folds runs/{run}/folds.csv, or start from weights that never saw these rows"
     if leaked:
-        told = ", ".join(f"{len(leaked[k])} rows of fold {k}" for k in sorted(leaked))
-        rows = [i for i in folds.ids if any(i in ids for ids in leaked.values())]
+        counts = sorted(Counter(leaked.values()).items())
+        told = ", ".join(f"{count} rows of fold {k}" for k, count in counts)
+        rows = [i for i in folds.ids if i in leaked]
         message = f"the checkpoints of {run} were fitted on rows that they would be judged on: {told}"
         return [finding("weights-leak", "error", rows, message, remedy)]
     if old.fingerprint == folds.fingerprint and old.k == folds.k:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from comp import console, registry
-from comp.cli.options import AsJson, DataDir, Slug, WorkspaceDir
+from comp.cli.options import AsJson, DataDir, SetOption, Slug, WorkspaceDir
 from comp.competition import Competition
 from comp.errors import InputError
 from comp.workspace import Workspace
@@ -49,8 +49,39 @@ def list_(workspace: WorkspaceDir = None, json: AsJson = False) -> None:
         console.document(rows)
 
 
-def show(slug: Slug, data: DataDir = None, workspace: WorkspaceDir = None, json: AsJson = False) -> None:
-    """A competition's facts: layout, label map, metric, template."""
+def show(
+    slug: Slug,
+    transforms: Annotated[
+        bool, typer.Option("--transforms", help="Draw a contact sheet of what the network sees in training.")
+    ] = False,
+    recipe: Annotated[
+        Path | None, typer.Option("--recipe", metavar="FILE", help="With --transforms: another recipe.")
+    ] = None,
+    set_: SetOption = None,
+    rows: Annotated[
+        int, typer.Option("--rows", metavar="N", help="With --transforms: how many pictures.")
+    ] = 8,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="PNG", help="Where it goes. Default: SLUG-transforms.png."),
+    ] = None,
+    data: DataDir = None,
+    workspace: WorkspaceDir = None,
+    json: AsJson = False,
+) -> None:
+    """A competition's facts: layout, label map, metric, template; --transforms a contact sheet."""
+    if transforms:
+        from comp.contact_sheet import contact_sheet
+
+        sheet = contact_sheet(
+            slug, workspace=workspace, data=data, recipe=recipe, overrides=set_ or [], rows=rows, out=out
+        )
+        console.answer(f"contact sheet {sheet}")
+        if json:
+            console.document({"slug": slug, "transforms": str(sheet)})
+        return
+    if recipe or set_ or out:
+        raise InputError("--recipe, --set and --out belong to --transforms", "it is missing", "add it")
     place = Workspace.find(workspace)
     competition = registry.competition(slug, place)
     raw = (data or place.raw(slug)).expanduser()
@@ -148,7 +179,7 @@ def runs(
         (
             r["run"],
             r["slug"],
-            " ".join([r["state"], *r["marks"]]),
+            " ".join([r["state"], *r["marks"], *_origin(r)]),
             f"{r['mode']} {r['model']}",
             r["folds"],
             r["metric"],
@@ -160,6 +191,12 @@ def runs(
     console.table("", header, rows)
     if json:
         console.document(found)
+
+
+def _origin(row: dict[str, Any]) -> list[str]:
+    """Where a run comes from, in words."""
+    merged = [f"merged of {len(row['merged'])}"] if row["merged"] else []
+    return merged + ([f"child of {row['parent']}"] if row["parent"] else [])
 
 
 def doctor(workspace: WorkspaceDir = None, json: AsJson = False) -> None:

@@ -9,7 +9,7 @@ import traceback
 import typer
 
 from comp import __version__, console
-from comp.cli import kit, look, work
+from comp.cli import combine, kit, look, tune, work
 from comp.errors import CompError
 
 app = typer.Typer(
@@ -45,8 +45,10 @@ for _verb in (
     work.check,
     work.run,
     work.predict,
+    combine.merge,
     work.validate,
     kit.score,
+    tune.lr,
     look.runs,
     look.doctor,
 ):

@@ -147,7 +147,9 @@ def run(
     resume: Annotated[
         str | None,
         typer.Option(
-            "--resume", metavar="RUN", help="Go on with an unfinished run; finished folds are kept."
+            "--resume",
+            metavar="RUN",
+            help="Go on with an unfinished run; finished folds are kept. With --set: a child of a finished run.",
         ),
     ] = None,
     only: Annotated[

@@ -39,8 +39,8 @@ def with_copies(plan: Plan, k: int, part: Part) -> Part:
     """Fold k's rows with changed copies of the fitted ones, where the recipe balances by copies.
 
     Copies are made after the split and of fitted rows only, so that no copy can be of a held-out picture; a copy
-    carries its parent's label, group and content, and ``parent`` names it. Within a class the pictures are
-    copied in turn, in a seeded order. The pixels are made while training loads them.
+    carries its parent's label, group and content, and ``parent`` names it; its own id is like ``PARENT~copy-3``.
+    Within a class the pictures are copied in turn, in a seeded order. The pixels are made while training loads them.
 
     Parameters
     ----------
@@ -70,7 +70,8 @@ def with_copies(plan: Plan, k: int, part: Part) -> Part:
 def _extended(plan: Plan, k: int, part: Part, parents: list[int], number: list[int]) -> Part:
     copies = part.table.iloc[parents].copy()
     copies["parent"] = copies["id"]
-    copies["id"] = [f"{i}~copy-{n}" for i, n in zip(copies["id"], number, strict=True)]
+    mark = _mark(part.table["id"])
+    copies["id"] = [f"{i}{mark}{n}" for i, n in zip(copies["id"], number, strict=True)]
     seeds = [
         derive(plan.recipe.seed, "copy", k, name) | 1 for name in copies["id"]
     ]  # never 0, which is no copy
@@ -83,6 +84,14 @@ def _extended(plan: Plan, k: int, part: Part, parents: list[int], number: list[i
         origin=np.concatenate([part.origin_of_all, np.array(parents, dtype=np.int64)]),
         copy_seed=np.concatenate([np.zeros(first, np.int64), np.array(seeds, dtype=np.int64)]),
     )
+
+
+def _mark(ids: pd.Series) -> str:
+    """What stands between a parent's id and a copy's number: found in no real id, so that none can clash."""
+    mark = "~copy-"
+    while any(mark in i for i in ids):
+        mark = f"~{mark}"
+    return mark
 
 
 class TrainPixels:

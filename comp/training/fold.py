@@ -54,7 +54,7 @@ class Plan:
     def fitted_before(self, k: int) -> set[str]:
         """The contents of the rows that what fold k starts from was fitted on, as far as they are known."""
         if self.warm is not None:
-            return fitted_beside(self.warm.file(k))
+            return self.warm.fitted(k)
         return fitted_beside(Path(self.recipe.model.weights)) if self.weights is not None else set()
 
     def judged_by(self, folds: Sequence[int]) -> pd.DataFrame:

@@ -68,7 +68,7 @@ def train(plan: Plan, k: int, part: Part, net: Net, folder: Path, ended: Callabl
     pixels = FittedPixels(plan.source, list(part.table["path"]), plan.preprocess)
     weights = loss_weights(recipe, part.targets[part.fitted], len(plan.labels), state.device)
     transform = TrainTransform(recipe.transform, plan.preprocess)
-    varied = TrainPixels(plan, part, transform.room)
+    train_pixels = TrainPixels(plan, part, transform.room)
 
     with (
         loaders(recipe.threads or 1) as pool,
@@ -76,16 +76,16 @@ def train(plan: Plan, k: int, part: Part, net: Net, folder: Path, ended: Callabl
     ):
         bar.advance((state.epoch * steps + state.batch) * recipe.batch)
         while not is_over(recipe, state.history, plan.metric):
-            load = _varied(varied, transform, recipe.seed, k, state.epoch)
+            load = varied(train_pixels, transform, recipe.seed, k, state.epoch)
             order = epoch_order(part, recipe, k, state.epoch)
             if state.batch == 0:
                 torch.manual_seed(derive(recipe.seed, "epoch", k, state.epoch))  # dropout, stochastic depth
-            _train_mode(state)
+            train_mode(state)
             started, lr, before, speed = time.perf_counter(), state.lr, state.seen, 0.0
 
             rest = order[state.batch * recipe.batch :]
             for rows, images in batches(pool, rest, recipe.batch, plan.preprocess.size, load, drop_last=True):
-                _step(state, plan, k, images, torch.from_numpy(part.targets[rows]), weights)
+                step(state, plan, k, images, torch.from_numpy(part.targets[rows]), weights)
                 if state.device.type == "cpu" or state.batch % LOOK_EVERY == 0 or state.batch == steps:
                     _require_numbers(state, plan, k, part, order, folder)
                 speed = (state.seen - before) / (time.perf_counter() - started)
@@ -128,7 +128,8 @@ def kept(state: State, folder: Path) -> dict[str, dict[str, Tensor]]:
     return found
 
 
-def _train_mode(state: State) -> None:
+def train_mode(state: State) -> None:
+    """Lets the network train: dropout on, BatchNorm as the stage and the recipe want it."""
     state.net.train()
     if stage_at(stages_of(state.recipe), state.epoch).train == "head":
         state.raw.backbone.eval()
@@ -136,7 +137,7 @@ def _train_mode(state: State) -> None:
         freeze_batchnorm(state.net)
 
 
-def _step(state: State, plan: Plan, k: int, images: Tensor, targets: Tensor, weights: Tensor | None) -> None:
+def step(state: State, plan: Plan, k: int, images: Tensor, targets: Tensor, weights: Tensor | None) -> None:
     """One step on a batch: images uint8 (B, S, S, 3), targets int64 (B,)."""
     recipe = plan.recipe
     x = normalise(images.to(state.device, non_blocking=True), plan.preprocess)  # (B, 3, S, S)
@@ -193,12 +194,16 @@ def _steps_per_epoch(rows: int, batch: int) -> int:
     return whole + (1 if rest > 1 or (rest == 1 and whole == 0) else 0)
 
 
-def _varied(
+def varied(
     pixels: TrainPixels, transform: TrainTransform, seed: int, k: int, epoch: int
 ) -> Callable[[int], NDArray[np.uint8]]:
-    """A sample's variant in this epoch, seeded by what it is and not by when or where it is loaded."""
-    base = derive(seed, "transform", k, epoch)
-    return lambda row: transform(pixels[row], (base * 1_000_003 + row) % (2**31))
+    """Loads a row as this epoch shows it: its variant follows from what it is, not from when or where it is loaded."""
+    return lambda row: transform(pixels[row], variant_seed(seed, k, epoch, row))
+
+
+def variant_seed(seed: int, k: int, epoch: int, row: int) -> int:
+    """The seed of a row's variant in an epoch of fold k."""
+    return (derive(seed, "transform", k, epoch) * 1_000_003 + row) % (2**31)
 
 
 def _evaluate(

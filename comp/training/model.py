@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +129,11 @@ def overrides(part: ModelPart, mode: str) -> list[str]:
         known = config_of(part.name)
     elif mode != "scratch" and part.weights != "none":
         known = sidecar_preprocess(Path(part.weights).expanduser())
+    return differences(part, known)
+
+
+def differences(part: ModelPart, known: dict[str, Any]) -> list[str]:
+    """Where a recipe's mean or std differ from those that are ``known`` of its weights, in words."""
     told = []
     for key, given in (("mean", part.mean), ("std", part.std)):
         own = known.get(key)
@@ -142,6 +148,8 @@ def overrides(part: ModelPart, mode: str) -> list[str]:
 
 def load_into(net: Net, weights: StateDict, name: str) -> None:
     """Loads backbone weights; a classifier of another shape is left out, anything else that does not fit is an error.
+
+    Position tables of another input size are resampled, as timm does it for that model.
 
     Raises
     ------
@@ -162,6 +170,7 @@ def load_into(net: Net, weights: StateDict, name: str) -> None:
     ):
         del body[net.new_stem]  # it stays random, and learns at the backbone's rate
         own.pop(net.new_stem)
+    body = _at_this_size(net.backbone, body, own)
     missing = [k for k in own if k not in body and not k.endswith("num_batches_tracked")]
     unknown = [k for k in body if k not in own]
     shapes = [
@@ -176,12 +185,30 @@ def load_into(net: Net, weights: StateDict, name: str) -> None:
             f"the weights must fit {name}", told, "name the model they were trained as, with its model.kwargs"
         )
     net.backbone.load_state_dict({k: v.to(own[k].dtype) for k, v in body.items()}, strict=False)
-    if not isinstance(net.head, nn.Linear):
+    if ours:
+        whole = {k.removeprefix("head."): v.float() for k, v in head.items()}
+        known = {k: v.shape for k, v in net.head.state_dict().items()}
+        if {k: v.shape for k, v in whole.items()} == known:
+            net.head.load_state_dict(whole)
+    if ours or not isinstance(net.head, nn.Linear):
         return
     same = [v for v in head.values() if v.shape == net.head.weight.shape]
     bias = [v for v in head.values() if v.shape == net.head.bias.shape]
     if len(same) == 1 and len(bias) == 1:
         net.head.load_state_dict({"weight": same[0].float(), "bias": bias[0].float()})
+
+
+def _at_this_size(backbone: nn.Module, body: StateDict, own: StateDict) -> StateDict:
+    """The tensors with position tables resampled to the size of the backbone's input, where it has such tables."""
+    wrong = [k for k in own if "pos" in k and k in body and body[k].shape != own[k].shape]
+    resample = getattr(sys.modules[type(backbone).__module__], "checkpoint_filter_fn", None)
+    if not wrong or resample is None:
+        return body
+    try:
+        made = resample(dict(body), backbone)
+    except (RuntimeError, KeyError, AttributeError, TypeError, ValueError):
+        return body  # what does not fit is told by its name
+    return {**body, **{k: made[k] for k in wrong if k in made}}
 
 
 def init_head(net: Net, seed: int) -> None:

@@ -30,7 +30,8 @@ def load_models(path: Path) -> None:
     if not path.is_file():
         return
     spec = importlib.util.spec_from_file_location(f"comp_models_{path.parent.name}", path)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
@@ -54,7 +55,7 @@ def require_model(name: str) -> None:
     """UnknownName, with near misses, for a model that nobody has."""
     if not is_own(name) and not timm.is_model(name):
         known = [*SMALL_NETS, *_OWN, *timm.list_models()]
-        raise UnknownName("model", name, known, "`timm.list_models()` and docs/recipe.md have them all")
+        raise UnknownName("model", name, known, "`timm.list_models()` and docs/recipe.md name them")
 
 
 def is_own(name: str) -> bool:
@@ -76,12 +77,13 @@ def create(name: str, **kwargs: Any) -> tuple[nn.Module, int]:
     if not is_own(name):
         made: nn.Module = timm.create_model(name, pretrained=False, num_classes=0, **kwargs)
         return made, int(getattr(made, "head_hidden_size", 0) or made.num_features)  # type: ignore[arg-type]
-    made = (SMALL_NETS[name] if name in SMALL_NETS else _OWN[name][1])(**kwargs)
-    features = getattr(made, "num_features", None)
-    if not isinstance(made, nn.Module) or not isinstance(features, int):
-        value = f"{name} gave {type(made).__name__} with num_features = {features!r}"
+    make: Any = _OWN[name][1] if name in _OWN else SMALL_NETS[name]
+    own = make(**kwargs)
+    features = getattr(own, "num_features", None)
+    if not isinstance(own, nn.Module) or not isinstance(features, int):
+        value = f"{name} gave {type(own).__name__} with num_features = {features!r}"
         raise RecipeError("a backbone is a module with num_features", value, "correct models.py")
-    return made, features
+    return own, features
 
 
 def small_stem(backbone: nn.Module, name: str) -> str | None:

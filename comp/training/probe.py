@@ -33,6 +33,16 @@ class FrozenFeatures:
         return self.by_view[view][[self.place[i] for i in ids]]
 
 
+def needs_features(plan: Plan) -> bool:
+    """Whether folds begin with a classifier solved on frozen features: always in probe, by ``head_start`` in finetune."""
+    return plan.recipe.mode == "probe" or (
+        plan.recipe.mode == "finetune"
+        and plan.recipe.head_start
+        and plan.recipe.model.head.hidden is None  # only a linear classifier has a solution
+        and plan.weights is not None
+    )
+
+
 def frozen_features(plan: Plan, k: int = 0) -> FrozenFeatures:
     """Runs the backbone that fold k starts from once over every labelled row and view of the recipe."""
     table = plan.manifest.table[plan.manifest.table["split"] != "test"]

@@ -48,12 +48,12 @@ def run_fold(plan: Plan, k: int, features: FrozenFeatures | None = None) -> Fold
     part = rows_of_fold(plan, k)
     if plan.recipe.mode == "probe":
         assert features is not None, "probe needs the frozen features"
-        net = _with_solved_head(plan, k, part, features).eval()
+        net = with_solved_head(plan, k, part, features).eval()
         held_out = list(part.table["id"].iloc[part.held_out])
         judged = {"kept": _apply_head(net, features, plan.recipe.tta, held_out)}
         speed, accumulate = 0.0, 1
     else:
-        net = new_net(plan, k) if features is None else _with_solved_head(plan, k, part, features)
+        net = new_net(plan, k) if features is None else with_solved_head(plan, k, part, features)
         fitted = part
         part = with_copies(plan, k, part)
         write_copies(plan, part, folder)
@@ -143,7 +143,7 @@ def _judge(
     return net, judged
 
 
-def _with_solved_head(plan: Plan, k: int, part: Part, features: FrozenFeatures) -> Net:
+def with_solved_head(plan: Plan, k: int, part: Part, features: FrozenFeatures) -> Net:
     """Fold k's network with the best linear classifier on its frozen features."""
     net = new_net(plan, k)
     views = features.by_view

@@ -25,7 +25,7 @@ class SmallNet(nn.Module):
         pooled: Tensor = x.amax((2, 3)) if self.largest else x.mean((2, 3))
         return pooled
 
-    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
+    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:  # noqa: ARG002 - as timm asks it
         """Parameters by layer: a pattern whose group is the layer's number."""
         return {"stem": r"^layers\.0\.", "blocks": r"^layers\.(\d+)\."}
 

@@ -12,10 +12,12 @@ from comp.checks.recipe_family import fitted_beside
 from comp.errors import InputError, WeightsError
 from comp.folds import Folds
 from comp.labels import LabelMap
+from comp.recipe import Recipe
 from comp.recipe_parts import ModelPart
-from comp.runs import Run
+from comp.runs import Run, find_run
 from comp.training.checkpoint import Sidecar, read_sidecar, read_tensors
 from comp.training.weights import StateDict
+from comp.workspace import Workspace
 
 PREFIX = "run:"
 
@@ -62,7 +64,8 @@ class Warm:
         return read_sidecar(self.file(self.whole[0]).parent)
 
     def part(self, wanted: ModelPart) -> ModelPart:
-        """The model with the preprocessing of the checkpoints wherever the recipe leaves it open.
+        """The model with the preprocessing of the checkpoints wherever the recipe leaves it open, without weights of
+        its own.
 
         Raises
         ------
@@ -78,7 +81,7 @@ class Warm:
         open_ = [key for key in own if key == "fit" and "fit" not in wanted.model_fields_set]
         open_ += [key for key in own if key != "fit" and getattr(wanted, key) is None]
         plain = {key: list(own[key]) if isinstance(own[key], tuple) else own[key] for key in open_}
-        return wanted.model_copy(update=plain)
+        return wanted.model_copy(update={**plain, "weights": "none"})
 
     def weights(self, k: int, labels: LabelMap) -> StateDict:
         """The tensors of fold k; without its classifier where its label map is another."""
@@ -88,9 +91,9 @@ class Warm:
             return tensors
         return {name: tensor for name, tensor in tensors.items() if not name.startswith("head.")}
 
-    def fitted(self) -> dict[int, set[str]]:
-        """The contents of the rows that each checkpoint was ever fitted on, where they are known."""
-        return {k: fitted_beside(self.file(k)) for k in self.whole}
+    def fitted(self, k: int) -> set[str]:
+        """The contents of the rows that the checkpoint of fold k was ever fitted on, as far as they are known."""
+        return fitted_beside(self.file(k))
 
 
 def _network(part: ModelPart) -> dict[str, Any]:
@@ -101,6 +104,29 @@ def _network(part: ModelPart) -> dict[str, Any]:
         "model.stem": part.stem,
         "model.head.hidden": part.head.hidden,
     }
+
+
+def warm_start(wanted: Recipe, n: int, models: int, workspace: Workspace, slug: str) -> Warm | None:
+    """The checkpoints that model ``n`` of ``models`` starts from, where its recipe names a run; None elsewhere.
+
+    Raises
+    ------
+    InputError
+        If there is no such run, it is of another competition, or has no finished fold.
+    """
+    if wanted.mode == "scratch" or not wanted.model.weights.startswith(PREFIX):
+        return None
+    name, _, which = wanted.model.weights.removeprefix(PREFIX).partition("/")
+    one = find_run(workspace, name)
+    if one.slug != slug:
+        raise InputError(
+            "a warm start stays within a competition",
+            f"{one.id} is of {one.slug}",
+            f"model.weights = one of its files, runs/{one.id}/fold-0/model.safetensors",
+        )
+    found = warm_of(one, which, n, models)
+    found.require(())
+    return found
 
 
 def warm_of(run: Run, which: str, n: int, models: int) -> Warm:

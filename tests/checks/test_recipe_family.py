@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from comp.checks.recipe_family import FITTED, preprocessing_override, weights_leak
+from comp.checks.recipe_family import FITTED, preprocessing_override, warm_leak, weights_leak
 from comp.folds import Folds, make_folds
 from comp.manifest import Manifest
 from comp.recipe_parts import ModelPart
@@ -48,6 +51,56 @@ def test_rows_that_only_train_may_have_been_fitted_on(tmp_path: Path, rows: Rows
 @pytest.mark.parametrize("weights", ["default", "none", "elsewhere/w.safetensors"])
 def test_weights_of_unknown_history_are_believed(rows: Rows, weights: str) -> None:
     assert weights_leak(weights, *rows) == []
+
+
+def nothing(k: int) -> set[str]:
+    return set()
+
+
+def with_fold(folds: Folds, fold: list[int] | np.ndarray, fingerprint: str = "") -> Folds:
+    return Folds(folds.ids, np.array(fold), folds.k, 0, fingerprint or folds.fingerprint)
+
+
+def test_a_warm_start_on_its_own_folds_leaks_nothing(rows: Rows) -> None:
+    manifest, folds = rows
+    train = manifest.train
+    fold = folds.of(train["id"])
+    assert warm_leak("r", folds, lambda k: set(train["content"][fold != k]), manifest, folds) == []
+
+
+@given(data=st.data())
+def test_rows_that_change_their_fold_are_the_leak(rows: Rows, data: st.DataObject) -> None:
+    manifest, folds = rows
+    old, new = (data.draw(st.lists(st.integers(-1, 2), min_size=48, max_size=48)) for _ in range(2))
+    leaked = [i for i, a, b in zip(folds.ids, old, new, strict=True) if b >= 0 and a != b]
+    found = warm_leak("r", with_fold(folds, old), nothing, manifest, with_fold(folds, new))
+    assert [(f.check, f.severity, f.count) for f in found] == (
+        [("weights-leak", "error", len(leaked))] if leaked else []
+    )
+    for f in found:
+        told = [int(n) for n in re.findall(r"(\d+) rows of fold", f.message)]
+        assert sum(told) == len(leaked)
+        assert f.examples == tuple(leaked[:5])
+
+
+def test_rows_that_are_known_by_their_content_leak_under_equal_folds(rows: Rows) -> None:
+    manifest, folds = rows
+    train = manifest.train
+    seen = set(train["content"][folds.of(train["id"]) == 1][:4])
+    (found,) = warm_leak("r", folds, lambda k: seen if k == 1 else set(), manifest, folds)
+    assert found.count == 4
+    assert "4 rows of fold 1" in found.message
+    assert warm_leak("r", folds, lambda k: seen if k == 0 else set(), manifest, folds) == []
+
+
+def test_other_rows_or_another_k_are_a_leak_even_where_none_is_seen(rows: Rows) -> None:
+    manifest, folds = rows
+    (found,) = warm_leak("r", with_fold(folds, folds.fold, "other"), nothing, manifest, folds)
+    assert (found.severity, found.count) == ("error", 48)
+    assert "have changed" in found.message
+    more = Folds(folds.ids, folds.fold, 4, 0, folds.fingerprint)
+    (found,) = warm_leak("r", more, nothing, manifest, folds)
+    assert "4 folds there, 3 here" in found.message
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,8 @@ save_minutes = 0.0
 tta = ["identity", "hflip"]
 transform = "standard"
 threads = 2
+checkpoint = "best"
+stop = { patience = 2 }
 
 [model]
 name = "test_resnet"
@@ -35,6 +37,16 @@ std = [0.4, 0.4, 0.4]
 fit = "squash"
 head = { dropout = 0.2 }
 kwargs = { drop_path_rate = 0.1 }
+
+[schedule]
+name = "plateau"
+patience = 0
+
+[regularize]
+ema = 0.95
+mixup = 0.4
+cutmix = 1.0
+erasing = 0.2
 """
 
 

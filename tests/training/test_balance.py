@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,20 +14,40 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import comp
+from comp.errors import RecipeError
+from comp.folds import Folds, make_folds
+from comp.images.fit import Preprocess
+from comp.images.source import ArraySource
 from comp.labels import LabelMap
-from comp.recipe import Recipe
+from comp.manifest import Manifest, Sample
+from comp.metrics import metric_by_name
+from comp.recipe import Recipe, load
 from comp.recipe_parts import BalancePart
-from comp.training.balance import epoch_order, with_copies
-from comp.training.fold import Part
-from made import TINY_RECIPE
+from comp.training.balance import TrainPixels, epoch_order, with_copies, write_copies
+from comp.training.fold import Part, Plan, rows_of_fold
+from made import TINY_RECIPE, draw
+
+PREPROCESS = Preprocess(32, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+NO_ROWS = Manifest.from_samples([])
 
 
-class Asked:
-    """What ``with_copies`` reads of a plan."""
-
-    def __init__(self, **balance: object) -> None:
-        self.recipe = Recipe(balance=BalancePart(**balance))
-        self.labels = LabelMap(["a", "b", "c"])
+def planned(
+    manifest: Manifest = NO_ROWS, folds: Folds | None = None, pictures: object = None, **balance: object
+) -> Plan:
+    """A plan of the classes a, b, c; ``pictures`` uint8 (N, H, W, 3) are what the paths ``all#n`` name."""
+    array = np.zeros((1, 32, 32, 3), np.uint8) if pictures is None else np.asarray(pictures)
+    return Plan(
+        slug="made",
+        recipe=Recipe(balance=BalancePart(**balance)),
+        preprocess=PREPROCESS,
+        weights=None,
+        manifest=manifest,
+        labels=LabelMap(["a", "b", "c"]),
+        folds=folds or Folds((), np.array([], np.int64), 2, 0, ""),
+        metric=metric_by_name("accuracy"),
+        source=ArraySource({"all": array}),
+        folder=Path(),
+    )
 
 
 @st.composite
@@ -45,10 +68,11 @@ def test_copies_are_of_fitted_rows_and_as_many_as_asked(
     part: Part, classes: str, per_class: int | None
 ) -> None:
     before = part.table.copy()
-    asked = Asked(name="copies", classes=classes, per_class=per_class)
-    found = with_copies(asked, 1, part)  # type: ignore[arg-type]
-    again = with_copies(asked, 1, part)  # type: ignore[arg-type]
-    assert found.table.equals(again.table) and np.array_equal(found.fitted, again.fitted)
+    plan = planned(name="copies", classes=classes, per_class=per_class)
+    found = with_copies(plan, 1, part)
+    again = with_copies(plan, 1, part)
+    assert found.table.equals(again.table)
+    assert np.array_equal(found.fitted, again.fitted)
     assert part.table.equals(before)
     assert np.array_equal(found.held_out, part.held_out)
     assert found.table["id"].is_unique
@@ -61,12 +85,120 @@ def test_copies_are_of_fitted_rows_and_as_many_as_asked(
     fitted = set(part.table["id"].iloc[part.fitted])
     assert set(copies["parent"]) <= fitted
     for c in range(3):
-        times = copies[copies["label"] == c]["parent"].value_counts()
-        assert times.empty or times.max() - min(times.min(), 0 if len(times) < own[c] else times.min()) <= 1
+        rows = part.table["id"].iloc[part.fitted[part.targets[part.fitted] == c]]
+        times = copies["parent"].value_counts().reindex(rows, fill_value=0)
+        assert times.empty or times.max() - times.min() <= 1, "every picture is copied equally often"
     if found.copy_seed is not None:
-        assert (found.copy_seed[: len(part.table)] == 0).all() and (
-            found.copy_seed[len(part.table) :] > 0
-        ).all()
+        assert (found.copy_seed > 0).tolist() == (np.arange(len(found.table)) >= len(part.table)).tolist()
+
+
+@st.composite
+def manifests(draw: st.DrawFn) -> Manifest:
+    """Rows of three classes, some of them kin, and extra rows that may be kin of train rows."""
+    samples = []
+    for n in range(draw(st.integers(9, 24))):
+        group = draw(st.sampled_from(["", "", "g1", "g2", "g3"]))
+        samples.append(Sample(f"r{n}", f"all#{n}", "train", "abc"[n % 3], group))
+    for n in range(draw(st.integers(0, 5))):
+        group = draw(st.sampled_from(["", "g1", "g2"]))
+        samples.append(Sample(f"e{n}", f"all#{n}", "extra", "abc"[n % 3], group))
+    return Manifest.from_samples(samples)
+
+
+@given(manifests(), st.integers(1, 30))
+def test_no_copy_is_of_a_held_out_picture_or_its_kin(manifest: Manifest, per_class: int) -> None:
+    folds = make_folds(manifest, 3)
+    plan = planned(manifest, folds, name="copies", classes="all", per_class=per_class)
+    for k in range(3):
+        part = rows_of_fold(plan, k)
+        found = with_copies(plan, k, part)
+        copies = found.table.iloc[len(part.table) :]
+        held_out = found.table.iloc[found.held_out]
+        assert len(copies) >= per_class
+        assert held_out["id"].tolist() == part.table["id"].iloc[part.held_out].tolist()
+        assert not set(copies["parent"]) & set(held_out["id"])
+        assert not (set(copies["group"]) - {""}) & set(held_out["group"])
+        assert not set(copies["id"]) & set(part.table["id"])
+        by_id = part.table.set_index("id")
+        for column in ("path", "label", "group"):
+            assert copies[column].tolist() == by_id.loc[copies["parent"], column].tolist()
+
+
+def test_a_copy_has_an_id_that_no_row_has() -> None:
+    ids = ["r", "r~copy-1", "r~~copy-1", "s"]
+    table = pd.DataFrame({"id": ids, "path": ids, "label": "a", "group": "", "parent": ""})
+    part = Part(table, np.zeros(4, np.int64), np.arange(3), np.array([3]))
+    found = with_copies(planned(name="copies", classes="all", per_class=6), 0, part)
+    assert len(found.table) == 10
+    assert found.table["id"].is_unique
+
+
+def test_folds_and_seeds_make_other_copies() -> None:
+    ids = [f"r{n}" for n in range(12)]
+    table = pd.DataFrame({"id": ids, "path": ids, "label": "a", "group": "", "parent": ""})
+    part = Part(table, np.zeros(12, np.int64), np.arange(12), np.array([], np.int64))
+    plan = planned(name="copies", classes="all", per_class=12)
+    other = replace(plan, recipe=Recipe(seed=1, balance=plan.recipe.balance))
+    made = []
+    for one, k in ((plan, 0), (plan, 1), (other, 0)):
+        found = with_copies(one, k, part)
+        assert found.copy_seed is not None
+        made.append(dict(zip(found.table["id"][12:], found.copy_seed[12:].tolist(), strict=True)))
+    assert all(len({seeds[name] for seeds in made}) == 3 for name in made[0])
+
+
+def pictured(per_class: int = 4, transform: object = "no-colour") -> tuple[Plan, Part]:
+    """A plan with nine pictures, of which row 8 is one colour all over, and its part with copies."""
+    pictures = [draw("cross", n, 32) for n in range(8)] + [np.full((32, 32, 3), (200, 30, 90), np.uint8)]
+    plan = planned(pictures=pictures, name="copies", classes="all", per_class=per_class, transform=transform)
+    ids = [f"r{n}" for n in range(9)]
+    table = pd.DataFrame({"id": ids, "path": [f"all#{n}" for n in range(9)], "group": "", "parent": ""})
+    table["label"] = ["a"] * 4 + ["b"] * 4 + ["c"]
+    part = Part(table, np.array([0] * 4 + [1] * 4 + [2]), np.arange(9), np.array([], np.int64))
+    return plan, with_copies(plan, 0, part)
+
+
+def test_a_copy_shows_its_parent_changed_whatever_the_threads() -> None:
+    plan, part = pictured()
+    alone = TrainPixels(plan, part, room=False)
+    expected = [alone[row] for row in range(len(part.table))]
+    assert all((expected[n] == plan.source.load(f"all#{n}")).all() for n in range(9))
+    copies = range(9, len(part.table))
+    changed = [(expected[row] != expected[int(part.origin_of_all[row])]).any() for row in copies]
+    assert sum(changed[:8]) >= 6, "most copies differ from their parents"
+    of_one_colour = [row for row in copies if part.table["parent"][row] == "r8"]
+    assert len(of_one_colour) == 4
+    assert all((expected[row] == (200, 30, 90)).all() for row in of_one_colour)
+    assert len({expected[row].tobytes() for row in copies if part.targets[row] == 0}) == 4
+    shared = TrainPixels(plan, part, room=False)
+    order = np.random.default_rng(2).permutation(np.repeat(np.arange(len(part.table)), 3)).tolist()
+    with ThreadPoolExecutor(4) as pool:
+        for row, found in zip(order, pool.map(shared.__getitem__, order), strict=True):
+            assert (found == expected[row]).all()
+
+
+def test_kept_copies_are_the_ones_that_train(tmp_path: Path) -> None:
+    plan, part = pictured()
+    assert not plan.recipe.balance.keep
+    write_copies(plan, part, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["copies.csv"]
+    keep = plan.recipe.balance.model_copy(update={"keep": True})
+    plan = replace(plan, recipe=plan.recipe.model_copy(update={"balance": keep}))
+    write_copies(plan, part, tmp_path)
+    table = pd.read_csv(tmp_path / "copies.csv", dtype=str)
+    rows = part.table.iloc[9:]
+    assert table[["id", "parent", "label"]].values.tolist() == rows[["id", "parent", "label"]].values.tolist()
+    pixels = TrainPixels(plan, part, room=False)
+    for row, file in zip(range(9, len(part.table)), table["file"], strict=True):
+        written = cv2.cvtColor(cv2.imread(str(tmp_path / file)), cv2.COLOR_BGR2RGB)
+        assert (written == pixels[row]).all()
+
+
+@pytest.mark.parametrize("balance", ["sampler", "copies"])
+def test_probe_is_balanced_by_weights_alone(balance: str) -> None:
+    with pytest.raises(RecipeError, match='balance it with "weights"'):
+        load(None, ["mode=probe", f"balance={balance}"])
+    assert load(None, ["mode=probe", "balance=weights"]).balance.name == "weights"
 
 
 def test_the_sampler_draws_every_class_equally_often() -> None:

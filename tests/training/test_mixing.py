@@ -42,7 +42,8 @@ def test_off_means_untouched() -> None:
     x = levels()
     for part, mixes in ((RegularizePart(), True), (RegularizePart(mixup=1.0), False)):
         same, y = mix(x, Y, C, part, np.random.default_rng(0), mixes)
-        assert same is x and y is Y
+        assert same is x
+        assert y is Y
     never = mix(x, Y, C, RegularizePart(mixup=1.0, mix_share=0.0), np.random.default_rng(0))
     assert never[1] is Y
 
@@ -50,7 +51,8 @@ def test_off_means_untouched() -> None:
 def test_the_same_generator_mixes_the_same() -> None:
     part = RegularizePart(mixup=0.4, cutmix=1.0, erasing=0.5)
     one, other = (mix(levels(), Y, C, part, np.random.default_rng(5)) for _ in range(2))
-    assert torch.equal(one[0], other[0]) and torch.equal(one[1], other[1])
+    assert torch.equal(one[0], other[0])
+    assert torch.equal(one[1], other[1])
     assert not torch.equal(one[0], mix(levels(), Y, C, part, np.random.default_rng(6))[0])
 
 
@@ -64,5 +66,6 @@ def test_erasing_takes_a_rectangle_of_its_share_of_the_pictures(share: float) ->
     hit = (erased == 0).flatten(1).any(1)
     assert abs(float(hit.float().mean()) - share) < 0.08
     area = (erased[hit] == 0)[:, 0].flatten(1).float().mean(1)
-    assert float(area.min()) > 0 and float(area.max()) <= 0.4
+    assert float(area.min()) > 0
+    assert float(area.max()) <= 0.4
     assert (x == 1).all(), "the batch that came in is not changed"

@@ -41,6 +41,21 @@ def test_it_is_scikit_learns_logistic_regression(l2: float) -> None:
     assert np.abs(ours - theirs.predict_proba(standard)).max() < 5e-3
 
 
+def test_class_weights_are_scikit_learns() -> None:
+    features, targets = problem()
+    standard = (features - features.mean(0)) / features.std(0, ddof=1)
+    weights = [3.0, 0.5, 1.0, 0.25]
+    theirs = LogisticRegression(
+        C=1 / (0.1 * len(targets)), tol=1e-8, max_iter=2000, class_weight=dict(enumerate(weights))
+    ).fit(standard, targets)
+    net = build(ModelPart(name="test_resnet"), 4)
+    net.head = torch.nn.Linear(features.shape[1], 4)
+    solve_head(net, features, targets, 0.1, 0.0, torch.tensor(weights))
+    with torch.inference_mode():
+        ours = net.head(torch.from_numpy(features)).softmax(1).numpy()
+    assert np.abs(ours - theirs.predict_proba(standard)).max() < 5e-3
+
+
 def test_row_order_and_constant_features_do_not_matter() -> None:
     features, targets = problem()
     features[:, 3] = 7.0

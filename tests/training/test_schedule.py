@@ -7,10 +7,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from comp.errors import RecipeError, UnknownName
 from comp.recipe import load
 from comp.recipe_parts import ModelPart, SchedulePart
 from comp.training.model import build
-from comp.training.schedule import make_optimizer, make_schedule, rate
+from comp.training.schedule import make_optimizer, make_schedule, plateau_factor, rate
+from comp.training.stages import open_layers, stage_at, stages_of
 
 OPTIMIZERS = ("adamw", "adam", "nadam", "sgd")
 SCHEDULES = ("onecycle", "cosine", "constant")
@@ -86,3 +88,64 @@ def test_finetune_gives_the_classifier_its_own_rate_and_biases_no_decay(more: st
         assert len({id(p) in of_head for p in group["params"]}) == 1
         assert group["weight_decay"] == (0.1 if group["params"][0].ndim > 1 else 0.0)
     assert sum(len(group["params"]) for group in groups) == len(list(net.parameters()))
+
+
+@given(st.lists(st.floats(0.01, 10), max_size=30), st.integers(0, 4))
+def test_plateaus_are_torchs(losses: list[float], patience: int) -> None:
+    part = SchedulePart(name="plateau", factor=0.5, patience=patience)
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    theirs = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.5, patience=patience)
+    for loss in losses:
+        theirs.step(loss)
+    assert plateau_factor(part, losses) == pytest.approx(max(optimizer.param_groups[0]["lr"], 0.0))
+    assert plateau_factor(SchedulePart(name="cosine"), losses) == 1.0
+
+
+@pytest.mark.parametrize("name", ["lion", "muon", "radam", "lamb", "nesterov"])
+def test_timms_optimizers_move_weights(name: str) -> None:
+    net = build(ModelPart(name="test_resnet", size=32), 2)
+    optimizer = make_optimizer(net, load(None, [f"optimizer={name}", "optimizer.lr=0.01", "mode=scratch"]))
+    before = net.head.weight.clone()
+    net(torch.randn(4, 3, 32, 32)).square().sum().backward()
+    optimizer.step()
+    assert not torch.equal(before, net.head.weight)
+
+
+def test_unknown_optimizers_and_arguments_are_told() -> None:
+    net = build(ModelPart(name="test_resnet", size=32), 2)
+    with pytest.raises(UnknownName, match="optimizer"):
+        make_optimizer(net, load(None, ["optimizer=adamm"]))
+    with pytest.raises(RecipeError, match="must take its arguments"):
+        make_optimizer(net, load(None, ["optimizer.kwargs.speed=3"]))
+
+
+def test_layer_decay_slows_the_layers_by_depth() -> None:
+    net = build(ModelPart(name="resnet18"), 2)
+    recipe = load(None, ["optimizer.layer_decay=0.5", "optimizer.lr=1.0", "optimizer.head_lr=3.0"])
+    rate_of = {
+        id(p): group["lr"] for group in make_optimizer(net, recipe).param_groups for p in group["params"]
+    }
+    assert rate_of[id(net.head.weight)] == 3.0
+    last, first = net.backbone.layer4[1].conv2.weight, net.backbone.conv1.weight
+    assert rate_of[id(last)] == 0.5
+    assert rate_of[id(first)] < 0.01
+    assert len(rate_of) == len(list(net.parameters()))
+
+
+def test_stages_train_what_they_say_at_their_own_rates() -> None:
+    table = "stages=[{epochs=2,train='head',head_lr=0.1},{epochs=3,train=1,lr=0.01},{epochs=1}]"
+    recipe = load(None, [table, "optimizer.lr=0.5"])
+    assert recipe.epochs == 6
+    stages = stages_of(recipe)
+    assert [(s.first, s.epochs, s.train, s.lr) for s in stages] == [
+        (0, 2, "head", 0.5),
+        (2, 3, 1, 0.01),
+        (5, 1, "all", 0.5),
+    ]
+    assert [stages.index(stage_at(stages, epoch)) for epoch in range(7)] == [0, 0, 1, 1, 1, 2, 2]
+    net = build(ModelPart(name="resnet18"), 2)
+    open_layers(net, "head")
+    (groups,) = [make_optimizer(net, recipe, stages[0]).param_groups]
+    assert {group["lr"] for group in groups} == {0.1}
+    with pytest.raises(RecipeError, match="mistake"):
+        load(None, [table, "epochs=5"])

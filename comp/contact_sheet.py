@@ -1,0 +1,149 @@
+"""A contact sheet: what the network will see in training, beside what it sees in validation."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from comp import registry
+from comp.errors import InputError, WeightsError
+from comp.images.fit import Preprocess
+from comp.images.pixels import FittedPixels
+from comp.order import load_recipe, recipe_file
+from comp.recipe import Recipe
+from comp.workspace import Workspace, make_folder, write_bytes
+
+Pixels = NDArray[np.uint8]
+VARIANTS = 7
+SMALLEST, MARGIN, TITLE = 112, 6, 22
+
+
+def contact_sheet(
+    slug: str,
+    *,
+    workspace: str | Path | None = None,
+    data: str | Path | None = None,
+    recipe: str | Path | None = None,
+    overrides: Sequence[str] = (),
+    rows: int = 8,
+    out: str | Path | None = None,
+) -> Path:
+    """Draws pictures of each class as validation sees them, and as seven epochs of training in fold 0 would.
+
+    The last column shows mixing and erasing, where the recipe has any. Returns the PNG that was written, by default
+    ``<workspace>/<slug>-transforms.png``.
+
+    Raises
+    ------
+    CompError
+        For a mistake in the recipe, missing data, or an image that cannot be read.
+    """
+    from comp.training.transforms import TrainTransform
+
+    if not 1 <= rows <= 200:
+        raise InputError("--rows is 1 to 200", str(rows), "for example --rows 8")
+    place = Workspace.find(workspace)
+    competition = registry.competition(slug, place)
+    raw = Path(data).expanduser().absolute() if data else place.raw(slug)
+    path = recipe_file(competition, recipe)
+    wanted = load_recipe(competition, path, bool(recipe), overrides, None, False).each[0]
+    competition.require_layout(raw)
+    manifest = competition.read(raw)
+    preprocess = _preprocess(wanted, place)
+    transform = TrainTransform(wanted.transform, preprocess)
+    table = _picked(manifest.train, rows)
+    paths, source = list(table["path"]), competition.source(raw)
+    plain = FittedPixels(source, paths, preprocess)
+    roomy = FittedPixels(source, paths, preprocess, room=transform.room)
+    columns = [("validation", [plain[n] for n in range(len(paths))])]
+    for epoch in range(VARIANTS):
+        seeds = [_seed(wanted, epoch, int(row)) for row in table["row"]]
+        columns.append((f"epoch {epoch + 1}", [transform(roomy[n], seed) for n, seed in enumerate(seeds)]))
+    if mixed := _mixed(wanted, preprocess, columns[1][1], list(table["label"])):
+        columns.append(("mixed", mixed))
+    target = Path(out).expanduser() if out else place.root / f"{slug}-transforms.png"
+    make_folder(target.parent)
+    write_bytes(target, _png(columns, list(table["label"]), str(_name(wanted))))
+    return target
+
+
+def _picked(train: pd.DataFrame, rows: int) -> pd.DataFrame:
+    """Rows in turn from each class, chosen by SHA-256 of their id; ``row`` is their number in the manifest."""
+    key = [hashlib.sha256(i.encode("utf-8", "surrogatepass")).hexdigest() for i in train["id"]]
+    table = train.assign(row=np.arange(len(train)), key=key).sort_values("key")
+    table["turn"] = table.groupby("label").cumcount()
+    return table.sort_values(["turn", "label"]).head(rows).sort_values(["label", "turn"])
+
+
+def _preprocess(recipe: Recipe, place: Workspace) -> Preprocess:
+    from comp.training.model import resolve
+
+    try:
+        return resolve(recipe.model, recipe.mode, place.weight_folders())[1]
+    except WeightsError:  # the pictures can be shown without the weights
+        part = recipe.model.model_copy(update={"weights": "none"})
+        return resolve(part, recipe.mode, [])[1]
+
+
+def _seed(recipe: Recipe, epoch: int, row: int) -> int:
+    from comp.training.loop import variant_seed
+
+    return variant_seed(recipe.seed, 0, epoch, row)
+
+
+def _mixed(recipe: Recipe, preprocess: Preprocess, pictures: list[Pixels], labels: list[str]) -> list[Pixels]:
+    """The pictures as one batch, mixed and erased as the recipe wants it; empty where it wants nothing."""
+    import torch
+
+    from comp.training.mixing import mix
+    from comp.training.model import normalise
+
+    part = recipe.regularize
+    if not (part.mixup or part.cutmix or part.erasing):
+        return []
+    names = sorted(set(labels))
+    y = torch.tensor([names.index(label) for label in labels])
+    x = normalise(torch.from_numpy(np.stack(pictures)), preprocess)
+    x, _ = mix(x, y, len(names), part, np.random.default_rng(recipe.seed))
+    mean, std = torch.tensor(preprocess.mean), torch.tensor(preprocess.std)
+    seen = (x.permute(0, 2, 3, 1) * std + mean) * 255
+    return list(seen.round().clamp(0, 255).to(torch.uint8).numpy())
+
+
+def _name(recipe: Recipe) -> str:
+    given = recipe.transform
+    return given if isinstance(given, str) else ", ".join(str(one.get("name")) for one in given)
+
+
+def _png(columns: list[tuple[str, list[Pixels]]], labels: list[str], policy: str) -> bytes:
+    side = columns[0][1][0].shape[0]
+    cell = max(side, SMALLEST)
+    left = 12 + 9 * max(len(_latin(label)) for label in labels)
+    width = left + len(columns) * (cell + MARGIN)
+    sheet = np.full((2 * TITLE + len(labels) * (cell + MARGIN), width, 3), 255, np.uint8)
+    _write(sheet, f"transform: {policy}", 6, 16)
+    for c, (title, pictures) in enumerate(columns):
+        x = left + c * (cell + MARGIN)
+        _write(sheet, title, x, TITLE + 14)
+        for r, picture in enumerate(pictures):
+            y = 2 * TITLE + r * (cell + MARGIN)
+            large = cv2.resize(picture, (cell, cell), interpolation=cv2.INTER_NEAREST)
+            sheet[y : y + cell, x : x + cell] = large
+    for r, label in enumerate(labels):
+        _write(sheet, _latin(label), 6, 2 * TITLE + r * (cell + MARGIN) + cell // 2)
+    return cv2.imencode(".png", cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))[1].tobytes()
+
+
+def _latin(label: str) -> str:
+    """What the plain font of OpenCV can write of a label."""
+    return label[:24].encode("ascii", "replace").decode()
+
+
+def _write(sheet: Pixels, text: str, x: int, y: int) -> None:
+    cv2.putText(sheet, text, (x, y), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (30, 30, 30), 1, cv2.LINE_AA)

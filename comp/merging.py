@@ -1,0 +1,248 @@
+"""Folds of one recipe that were trained in several places become one run."""
+
+from __future__ import annotations
+
+import filecmp
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from comp import console, registry, runs
+from comp.checks.findings import Finding
+from comp.child import BEFORE
+from comp.errors import InputError
+from comp.folds import Folds
+from comp.order import Order, order_like
+from comp.pipeline import Clock, checked, finish_run, marks_of, run_folder
+from comp.quick import quick_rows
+from comp.recipe import Recipe, as_one, load
+from comp.result import RunResult
+from comp.workspace import Workspace, make_folder, read_json, unwritable
+
+if TYPE_CHECKING:
+    from comp.survey import Survey
+    from comp.training.fold import Plan
+
+HOW = ("device", "threads", "channels_last", "precision", "accumulate")  # how a machine computes, not what
+JUDGED_BEFORE = ("weights-leak", "preprocessing-override")
+
+
+def merge(
+    *parts: str,
+    workspace: str | Path | None = None,
+    data: str | Path | None = None,
+    allow: dict[str, str] | None = None,
+) -> RunResult:
+    """Makes one run of the folds of several, and predicts the test rows with all of them.
+
+    The runs must be of one competition, recipe, rows and folds; their fold folders are copied, and nothing of them
+    is changed. What machines choose for themselves (device, threads, precision, memory layout) may differ. A fold
+    that several have must be the same in all. Where folds are missing still, the new run is a partial one that
+    ``comp run SLUG --resume`` completes; a fold under way is taken as far as it is.
+
+    Parameters
+    ----------
+    parts : str
+        Ids or prefixes of two runs or more, in ``runs/`` of the workspace.
+    data : path, optional
+        The raw folder; by default that of the first run.
+    allow : dict, optional
+        Checks whose errors become warnings, each with its reason.
+
+    Raises
+    ------
+    CompError
+        Where the runs do not belong together, naming what differs, and as ``comp.run`` does.
+    """
+    clock = Clock()
+    place = Workspace.find(workspace)
+    chosen = _named(place, parts)
+    first = chosen[0]
+    competition = registry.competition(first.slug, place)
+    recipe = load(first.folder / "recipe.toml")
+    require_alike(chosen)
+    folders = whose_folds(chosen, len(recipe.each))
+    origin = {key: first.started[key] for key in ("parent", BEFORE) if key in first.started}
+    origin |= {"merged": [one.id for one in chosen]}
+    order = order_like(first, place, competition, recipe, data)
+    order = replace(order, only=(), origin=origin)
+    with clock.step("check"):
+        found = checked(order, allow=allow)
+        runs.require_same_rows(first, found.evidence.manifest)
+    with clock.step("model"):
+        plans = _plans(order, found)
+    with clock.step("copy"):
+        marks = marks_of(order, found)
+        one = run_folder(order, found, recipe, marks)
+        for relative, source in folders.items():
+            console.say(f"  {relative} of {source.id}")
+            _copy(source.folder / relative, one.folder / relative)
+    findings = [*found.findings, *_judged_before(chosen)]
+    return finish_run(order, found, clock, one, plans, findings, marks)
+
+
+def _named(place: Workspace, names: Sequence[str]) -> list[runs.Run]:
+    """The runs of these names, each once."""
+    found = {one.id: one for one in (runs.find_run(place, name) for name in names)}
+    if len(found) < 2:
+        value = f"got {', '.join(found) or 'none'}"
+        raise InputError("a merge takes two runs or more", value, "`comp runs` shows them all")
+    return list(found.values())
+
+
+def require_alike(parts: Sequence[runs.Run]) -> None:
+    """InputError, naming what differs, for runs that are not of one competition, recipe, rows and folds."""
+    first, *others = parts
+    facts = {
+        "competition": "slug",
+        "marks": "marks",
+        "train rows": "train_sha256",
+        "test rows": "test_sha256",
+    }
+    for one in others:
+        differing = [
+            f"the {name}" for name, key in facts.items() if one.started.get(key) != first.started.get(key)
+        ]
+        differing = differing or _other_recipe(first, one) or _other_folds(first, one)
+        if differing:
+            value = f"{first.id} and {one.id} differ in {'; '.join(differing)}"
+            remedy = f"train folds of one recipe: --recipe runs/{first.id}/recipe.toml --folds runs/{first.id}/folds.csv --only …"
+            raise InputError("a merge takes folds of one run", value, remedy)
+        _say_where(first, one)
+
+
+def _say_where(first: runs.Run, one: runs.Run) -> None:
+    """Says in which versions and on which machine a part was trained, where another was elsewhere."""
+    for key in ("versions", "machine"):
+        a, b = first.started.get(key), one.started.get(key)
+        if a != b:
+            console.say(f"  {key}: {a} in {first.id}, {b} in {one.id}")
+
+
+def _other_recipe(first: runs.Run, one: runs.Run) -> list[str]:
+    """The keys in which two recipes differ, with both values."""
+    a, b = (_flat(_asked(load(part.folder / "recipe.toml"))) for part in (first, one))
+    return [f"{key} ({a.get(key)} and {b.get(key)})" for key in sorted({*a, *b}) if a.get(key) != b.get(key)]
+
+
+def _asked(recipe: Recipe) -> dict[str, Any]:
+    """The recipe's table without what a machine chooses for itself."""
+    blank = Recipe()
+    plain = {key: getattr(blank, key) for key in HOW}
+    return as_one([one.model_copy(update=plain) for one in recipe.each]).as_table()
+
+
+def _flat(value: Any, path: str = "") -> dict[str, Any]:
+    """The values of a table by their dotted paths."""
+    if isinstance(value, dict):
+        pairs = [(str(key), below) for key, below in value.items()]
+    elif isinstance(value, list) and any(isinstance(below, dict) for below in value):
+        pairs = [(str(n), below) for n, below in enumerate(value)]
+    else:
+        return {path: value}
+    return {k: v for key, below in pairs for k, v in _flat(below, f"{path}.{key}".strip(".")).items()}
+
+
+def _other_folds(first: runs.Run, one: runs.Run) -> list[str]:
+    a, b = (Folds.load(part.folder / "folds.csv") for part in (first, one))
+    if a.k != b.k:
+        return [f"the number of folds ({a.k} and {b.k})"]
+    moved = sum(a.by_id.get(i) != b.by_id.get(i) for i in {*a.ids, *b.ids})
+    return [f"the fold of {moved} rows"] if moved else []
+
+
+def whose_folds(parts: Sequence[runs.Run], models: int) -> dict[Path, runs.Run]:
+    """Which run each fold folder is taken from, by its path in the run folder.
+
+    Finished folds are taken, and one under way where no run has finished it.
+
+    Raises
+    ------
+    InputError
+        If two runs have trained a fold to different checkpoints, or none has finished any.
+    """
+    from comp.training.state import FILE as STATE
+
+    found: dict[Path, runs.Run] = {}
+    whole = 0
+    for relative in _fold_folders(parts[0], models):
+        have = [one for one in parts if _is_finished(one.folder / relative)]
+        for other in have[1:]:
+            ours, theirs = (one.folder / relative / "model.safetensors" for one in (have[0], other))
+            if not filecmp.cmp(ours, theirs, shallow=False):
+                value = f"{relative} of {have[0].id} and of {other.id} are different checkpoints"
+                raise InputError("a fold is trained once", value, "merge without one of them")
+        whole += bool(have)
+        have = have or [one for one in parts if (one.folder / relative / STATE).is_file()]
+        if have:
+            found[relative] = have[0]
+    if not whole:
+        value = f"{', '.join(one.id for one in parts)} have none"
+        raise InputError("a merge needs finished folds", value, f"comp run SLUG --resume {parts[0].id}")
+    return found
+
+
+def _fold_folders(one: runs.Run, models: int) -> Iterator[Path]:
+    from comp.trained import model_folder
+
+    for n in range(models):
+        for k in range(int(one.started["folds"])):
+            yield model_folder(Path(), n, models) / f"fold-{k}"
+
+
+def _is_finished(folder: Path) -> bool:
+    return all((folder / name).is_file() for name in ("result.json", "model.safetensors"))
+
+
+def _plans(order: Order, found: Survey) -> list[Plan]:
+    """The plans of the run; nothing is trained, so that no weights are looked for, and another device will do."""
+    from comp import engine
+    from comp.training.device import resolve_device
+
+    recipes = order.recipe.each
+    bare = [
+        one.model_copy(update={"model": one.model.model_copy(update={"weights": "none"})}) for one in recipes
+    ]
+    try:
+        resolve_device(bare[0])
+    except InputError as missing:
+        console.say(f"  {missing.value}: predicting on what there is")
+        bare = [one.model_copy(update={"device": "auto"}) for one in bare]
+    reduce = quick_rows if order.quick else None
+    plans = engine.prepare(order.competition, found, as_one(bare), order.workspace, reduce)
+    return [
+        replace(plan, recipe=one.model_copy(update={"device": plan.recipe.device}))
+        for plan, one in zip(plans, recipes, strict=True)
+    ]
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copies a folder, all or nothing."""
+    make_folder(target.parent)
+    part = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        shutil.copytree(source, part, copy_function=shutil.copyfile)
+        os.replace(part, target)
+    except (OSError, shutil.Error) as error:
+        raise (
+            unwritable(target, error)
+            if isinstance(error, OSError) and not isinstance(error, shutil.Error)
+            else InputError("the folds must be copied", str(error)[:200], "free some space")
+        ) from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _judged_before(parts: Sequence[runs.Run]) -> list[Finding]:
+    """What was found about the recipe and its weights when the parts were trained, each once."""
+    tables = [
+        table
+        for one in parts
+        for table in read_json(one.folder / "findings.json")
+        if table["check"] in JUDGED_BEFORE
+    ]
+    found = [Finding(**{**table, "examples": tuple(table["examples"])}) for table in tables]
+    return list({finding.message: finding for finding in found}.values())

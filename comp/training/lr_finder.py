@@ -1,0 +1,122 @@
+"""The learning-rate range test: the rate grows at each step until the loss runs away (Smith 2017)."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import count
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.optim.lr_scheduler import LambdaLR
+
+from comp import console
+from comp.training.balance import TrainPixels, epoch_order, with_copies
+from comp.training.batches import batches, loaders
+from comp.training.fold import Part, Plan, rows_of_fold
+from comp.training.loop import new_net, step, train_mode, varied
+from comp.training.losses import loss_weights
+from comp.training.probe import frozen_features, needs_features
+from comp.training.run_fold import with_solved_head
+from comp.training.seeds import derive
+from comp.training.stages import stages_of
+from comp.training.state import State
+from comp.training.transforms import TrainTransform
+
+RUNAWAY = 4.0  # times the best smoothed loss
+MEMORY = 0.9  # of the smoothing
+SKIPPED = 5  # first steps, in which smoothing has seen too little
+
+
+@dataclass(frozen=True)
+class RangeTest:
+    """Rates and losses of a range test, (S,) each; ``smooth`` is the loss averaged over the last steps or so.
+
+    ``steepest`` is the rate at which the smoothed loss falls fastest over the logarithm of the rate, ``safe`` a tenth
+    of that where it is lowest; the smaller of both is the ``suggestion``.
+    """
+
+    rates: NDArray[np.float64]
+    losses: NDArray[np.float64]
+    smooth: NDArray[np.float64]
+
+    @property
+    def steepest(self) -> float:
+        """The rate of the steepest fall before the minimum."""
+        end = max(SKIPPED + 2, int(self.smooth.argmin()) + 1)
+        part = slice(min(SKIPPED, len(self.rates) - 2), end)
+        slope = np.gradient(self.smooth[part], np.log(self.rates[part]))
+        return float(self.rates[part][slope.argmin()])
+
+    @property
+    def safe(self) -> float:
+        """A tenth of the rate with the lowest smoothed loss."""
+        return float(self.rates[self.smooth.argmin()] / 10)
+
+    @property
+    def suggestion(self) -> float:
+        return min(self.steepest, self.safe)
+
+    def to_csv(self) -> str:
+        """Lines of lr, loss, smooth."""
+        out = io.StringIO()
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow(["lr", "loss", "smooth"])
+        writer.writerows(zip(self.rates, self.losses, self.smooth, strict=True))
+        return out.getvalue()
+
+
+def range_test(plan: Plan, low: float, high: float, steps: int) -> RangeTest:
+    """Trains fold 0 for some steps with rates from ``low`` to ``high``, evenly on a logarithmic scale.
+
+    Network, head start, pictures, mixing, loss and optimizer are the recipe's; the classifier's rate keeps its
+    ratio to the backbone's, which is the one that is told. Nothing is written.
+    """
+    recipe = plan.recipe
+    part = rows_of_fold(plan, 0)
+    net = with_solved_head(plan, 0, part, frozen_features(plan)) if needs_features(plan) else new_net(plan, 0)
+    part = with_copies(plan, 0, part)
+    state = State.begin(net, recipe, steps)
+    base = stages_of(recipe)[0].lr
+    optimizer = getattr(state.optimizer, "optimizer", state.optimizer)
+    state.schedule = LambdaLR(optimizer, lambda n: low / base * (high / low) ** (n / max(1, steps - 1)))
+    weights = loss_weights(recipe, part.targets[part.fitted], len(plan.labels), state.device)
+    transform = TrainTransform(recipe.transform, plan.preprocess)
+    pixels = TrainPixels(plan, part, transform.room)
+    torch.manual_seed(derive(recipe.seed, "epoch", 0, 0))
+    train_mode(state)
+    losses: list[float] = []
+    smooth: list[float] = []
+    average = 0.0
+    with loaders(recipe.threads or 1) as pool, console.task("range test", steps) as bar:
+        for rows, images, epoch in _endless(plan, part, pool, pixels, transform):
+            before = float(state.loss_sum)
+            state.epoch = epoch
+            step(state, plan, 0, images, torch.from_numpy(part.targets[rows]), weights)
+            losses.append((float(state.loss_sum) - before) / len(rows))
+            average = MEMORY * average + (1 - MEMORY) * losses[-1]
+            smooth.append(average / (1 - MEMORY ** len(losses)))
+            bar.advance(1, f"loss {smooth[-1]:.3f}")
+            runs_away = len(losses) > 2 * SKIPPED and smooth[-1] > RUNAWAY * min(smooth)
+            if len(losses) == steps or runs_away or not math.isfinite(losses[-1]):
+                break
+    whole = int(np.isfinite(losses).sum())
+    rates = low * (high / low) ** (np.arange(whole) / max(1, steps - 1))
+    return RangeTest(rates, np.array(losses[:whole]), np.array(smooth[:whole]))
+
+
+def _endless(
+    plan: Plan, part: Part, pool: ThreadPoolExecutor, pixels: TrainPixels, transform: TrainTransform
+) -> Iterator[tuple[NDArray[np.int64], Tensor, int]]:
+    """Batches of one epoch after another: (rows, images, epoch)."""
+    for epoch in count():
+        load = varied(pixels, transform, plan.recipe.seed, 0, epoch)
+        order, size = epoch_order(part, plan.recipe, 0, epoch), plan.preprocess.size
+        for rows, images in batches(pool, order, plan.recipe.batch, size, load, drop_last=True):
+            yield rows, images, epoch

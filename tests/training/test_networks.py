@@ -1,0 +1,124 @@
+"""Networks by name: shapes, the order of layers, stems, and a competition's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from comp.errors import InputError, RecipeError, UnknownName, WeightsError
+from comp.recipe_parts import HeadPart, ModelPart
+from comp.training.model import build, init_head, resolve
+from comp.training.networks import load_models, require_model
+from comp.training.stages import layer_groups, open_layers
+
+SMALL = {"cifar_resnet18": {"width": 8}, "resnet9": {"width": 8}, "wide_resnet": {"depth": 10, "width": 1}}
+
+
+@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("size", [8, 32, 33])
+def test_small_networks(name: str, size: int) -> None:
+    net = build(ModelPart(name=name, kwargs=SMALL[name], size=size), 5)
+    logits = net(torch.randn(3, 3, size, size))
+    assert logits.shape == (3, 5)
+    logits.sum().backward()
+    assert all(p.grad is not None for p in net.parameters())
+    grouped = [name for group in layer_groups(net.backbone) for name in group]
+    assert sorted(grouped) == sorted(name for name, _ in net.backbone.named_parameters())
+
+
+def test_depth_that_no_wide_network_has() -> None:
+    with pytest.raises(WeightsError, match="must take"):
+        build(ModelPart(name="wide_resnet", kwargs={"depth": 11}), 2)
+
+
+def test_small_networks_have_no_weights_to_download() -> None:
+    with pytest.raises(WeightsError, match="must exist"):
+        resolve(ModelPart(name="resnet9"), "finetune", [])
+    part, preprocess, weights = resolve(ModelPart(name="resnet9"), "scratch", [])
+    assert (part.size, preprocess.size, weights) == (32, 32, None)
+
+
+@pytest.mark.parametrize(
+    ("name", "new"), [("resnet18", "conv1.weight"), ("test_resnet", None), ("mobilenetv2_050", None)]
+)
+def test_a_small_stem_keeps_more_places(name: str, new: str | None) -> None:
+    own, small = (build(ModelPart(name=name, stem=stem), 2) for stem in ("own", "small"))
+    assert small.new_stem == new
+    places = []
+    for net in (own, small):
+        seen: list[torch.Size] = []
+        last = [m for m in net.backbone.modules() if isinstance(m, torch.nn.Conv2d)][-1]
+        hook = last.register_forward_hook(lambda module, x, y, seen=seen: seen.append(y.shape))
+        net.eval()(torch.randn(1, 3, 64, 64))
+        hook.remove()
+        places.append(seen[0][-1])
+    assert places[1] >= 2 * places[0]
+
+
+def test_patches_have_no_small_stem() -> None:
+    with pytest.raises(RecipeError, match="needs a convolution"):
+        build(ModelPart(name="vit_tiny_patch16_224", stem="small"), 2)
+
+
+def test_a_hidden_layer() -> None:
+    net = build(ModelPart(name="test_resnet", head=HeadPart(hidden=7, dropout=0.5)), 3)
+    init_head(net, 1)
+    before = [p.clone() for p in net.head.parameters()]
+    init_head(net, 1)
+    assert all(torch.equal(a, b) for a, b in zip(before, net.head.parameters(), strict=True))
+    assert [tuple(p.shape) for p in before] == [(7, net.head[0].in_features), (7,), (3, 7), (3,)]
+
+
+def test_the_last_blocks_alone_are_trained() -> None:
+    net = build(ModelPart(name="resnet18"), 2)
+    open_layers(net, 1)
+    trained = [name for name, p in net.backbone.named_parameters() if p.requires_grad]
+    assert trained
+    assert all(name.startswith("layer4.1.") for name in trained)
+    open_layers(net, "head")
+    assert not any(p.requires_grad for p in net.backbone.parameters())
+    with pytest.raises(RecipeError, match="some of the backbone's blocks"):
+        open_layers(net, 99)
+
+
+MODELS = """
+from torch import nn
+
+class Own(nn.Module):
+    num_features = 4
+    def __init__(self, width=4):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3, padding=1)
+    def forward(self, x):
+        return self.conv(x).mean((2, 3))
+
+MODELS = {"own_net_of_the_tests": Own}
+"""
+
+
+def test_models_of_a_competition(tmp_path: Path) -> None:
+    path = tmp_path / "models.py"
+    load_models(path)  # nothing there, nothing happens
+    path.write_text(MODELS)
+    with pytest.raises(UnknownName, match="model"):
+        require_model("own_net_of_the_tests")
+    load_models(path)
+    load_models(path)
+    assert build(ModelPart(name="own_net_of_the_tests"), 3)(torch.randn(2, 3, 8, 8)).shape == (2, 3)
+
+
+@pytest.mark.parametrize(
+    ("text", "rule"),
+    [
+        ("1 / 0", "importable"),
+        ("MODELS = 3", "registers"),
+        ("MODELS = {'resnet18': dict}", "its own"),
+        ("MODELS = {'resnet9': dict}", "its own"),
+    ],
+)
+def test_bad_models(text: str, rule: str, tmp_path: Path) -> None:
+    (tmp_path / "models.py").write_text(text)
+    with pytest.raises(InputError, match=rule):
+        load_models(tmp_path / "models.py")
