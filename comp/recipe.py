@@ -25,8 +25,25 @@ from comp.recipe_parts import (
     StopPart,
 )
 
-VIEWS = ("identity", "hflip")  # what inference/views.py can do
-VIEW_SETS = {"none": ["identity"], "hflip": ["identity", "hflip"]}
+_PLACES = ("turn90", "turn180", "turn270", "zoom-in", "zoom-out")
+_SHIFTS = ("shift-up", "shift-down", "shift-left", "shift-right")
+_MIRRORED = tuple(f"{name}-hflip" for name in (*_PLACES, *_SHIFTS))
+VIEWS = ("identity", "hflip", *_PLACES, *_SHIFTS, *_MIRRORED)  # what inference/views.py can do
+
+
+def _both(*names: str) -> list[str]:
+    return ["identity", "hflip", *(view for name in names for view in (name, f"{name}-hflip"))]
+
+
+VIEW_SETS = {
+    "none": ["identity"],
+    "hflip": _both(),
+    "turns": ["identity", "turn90", "turn180", "turn270"],
+    "d4": _both("turn90", "turn180", "turn270"),
+    "zoom": _both("zoom-in", "zoom-out"),
+    "shift": _both(*_SHIFTS),
+    "zoom-shift": _both("zoom-in", "zoom-out", *_SHIFTS),
+}
 NAMED = ("model", "optimizer", "schedule", "loss", "balance")  # tables that a bare name stands for
 COMMON = ("fold_seed", "device", "threads", "deterministic", "tta", "channels_last", "save_minutes")
 

@@ -187,7 +187,7 @@ MISTAKES = [
     ),
     Mistake("weights no file", weights_no_file, 2, ("nowhere.safetensors is not there",)),
     Mistake("weights torn", weights_torn, 2, ("must be a file of tensors", "w.safetensors")),
-    Mistake("unknown model", run_with("--set", "model=test_resnt"), 2, ("unknown timm model", "test_resnet")),
+    Mistake("unknown model", run_with("--set", "model=test_resnt"), 2, ("unknown model", "test_resnet")),
     Mistake("unknown model argument", run_with("--set", "model.kwargs.colour=red"), 2, ("model.kwargs",)),
     Mistake("unknown transform", run_with("--set", "transform=lite"), 2, ("did you mean light",)),
     Mistake("no such device", run_with("--set", "device=mps"), 2, ("no mps here",)),

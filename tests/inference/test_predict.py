@@ -41,6 +41,25 @@ def test_every_view_of_a_recipe_exists_and_keeps_the_shape() -> None:
     assert all(view(name, images).shape == images.shape for name in VIEWS)
     assert torch.equal(view("identity", images), images)
     assert torch.equal(view("hflip", images)[..., 0], images[..., -1])
+    assert all(set(names) <= set(VIEWS) and len(set(names)) == len(names) for names in VIEW_SETS.values())
+
+
+def test_views_move_pictures_as_they_say() -> None:
+    image = torch.zeros(1, 3, 32, 32)
+    image[:, :, 8, 12] = 1
+    assert view("shift-down", image)[0, 0, 10, 12] == 1
+    assert view("shift-up", image)[0, 0, 6, 12] == 1
+    assert view("shift-left", image)[0, 0, 8, 10] == 1
+    assert view("shift-right", image)[0, 0, 8, 14] == 1
+    assert view("shift-right-hflip", image)[0, 0, 8, 31 - 12 + 2] == 1
+    assert torch.equal(view("turn90", view("turn270", image)), image)
+    assert torch.equal(view("turn180", image), image.flip(2, 3))
+    square = torch.zeros(1, 3, 64, 64)
+    square[:, :, 16:48, 16:48] = 1
+    assert view("zoom-in", square).sum() > 1.2 * square.sum()
+    assert view("zoom-out", square).sum() < 0.85 * square.sum()
+    flat = torch.full((1, 3, 64, 64), 0.7)
+    assert all(torch.allclose(view(name, flat), flat, atol=1e-5) for name in VIEWS), "no edges are made up"
 
 
 @pytest.fixture
