@@ -186,6 +186,7 @@ def train_folds(plan: Plan, only: Sequence[int] | None = None) -> tuple[list[Fol
                         features = frozen_features(plan, k)  # each fold has a backbone of its own
                     one = results[k] = run_fold(_as_fits(plan, results), k, features)
                 except OutOfTime as stop:
+                    console.say(f"  the time limit was reached in {stop.value}")
                     failures.append(stop)
                     break
                 except TrainingFailed as failure:
