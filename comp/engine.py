@@ -61,11 +61,13 @@ def _names_in(table: dict[str, Any]) -> list[tuple[str, Callable[[], object]]]:
         name = part if isinstance(part, str) else part.get("name") if isinstance(part, dict) else None
         if isinstance(name, str):
             tried.append((f"{key}.name", partial(require, name)))
-    transform = table.get("transform")
-    if isinstance(transform, str) or (
-        isinstance(transform, list) and all(isinstance(t, dict) for t in transform)
-    ):
-        tried.append(("transform", partial(check_transform, transform)))
+    balance = table.get("balance")
+    copied = balance.get("transform") if isinstance(balance, dict) else None
+    for path, transform in (("transform", table.get("transform")), ("balance.transform", copied)):
+        if isinstance(transform, str) or (
+            isinstance(transform, list) and all(isinstance(t, dict) for t in transform)
+        ):
+            tried.append((path, partial(check_transform, transform)))
     return tried
 
 
