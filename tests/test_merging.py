@@ -92,8 +92,8 @@ def test_the_verb_speaks_json_and_the_merged_run_is_listed(
     assert done.json["oof"]["score"] == trained["whole"].score
     again = run_comp(workspace, "predict", done.json["run"])
     assert again.code == 0, again.err
-    (first, *_) = run_comp(workspace, "runs", "--json").json
-    assert (first["run"], first["state"], len(first["merged"])) == (done.json["run"], "done", 2)
+    (merged,) = [r for r in run_comp(workspace, "runs", "--json").json if r["run"] == done.json["run"]]
+    assert (merged["state"], len(merged["merged"])) == ("done", 2)
 
 
 def test_missing_folds_make_a_partial_run_that_can_be_resumed(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -40,7 +41,7 @@ def outputs(
     """
     found: dict[str, list[torch.Tensor]] = {name: [] for name in views}
     preprocess: Preprocess = pixels.preprocess
-    half = _DTYPES.get(recipe.precision)
+    half, room = _DTYPES.get(recipe.precision), _Room()
     with (
         torch.inference_mode(),
         torch.autocast(torch.device(device).type, dtype=half, enabled=half is not None),
@@ -48,7 +49,7 @@ def outputs(
         for part, images in batches(pool, rows, BATCH, preprocess.size, pixels.__getitem__):
             x = normalise(images.to(device, non_blocking=True), preprocess)  # (B, 3, S, S)
             for name in views:
-                found[name].append(_in_parts(net, view(name, x)).float().cpu())
+                found[name].append(_fitting(net, view(name, x), room).float().cpu())
             advance(len(part))
     return {
         name: torch.cat(parts).numpy() if parts else np.zeros((0, 0), np.float32)
@@ -56,16 +57,26 @@ def outputs(
     }
 
 
-def _in_parts(net: nn.Module, x: torch.Tensor) -> torch.Tensor:
-    """The network's outputs of a batch (B, 3, H, W), in halves where memory does not suffice for it at once."""
-    try:
-        whole: torch.Tensor = net(x)
-        return whole
-    except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error) or len(x) < 2:
-            raise
-    free_memory()
-    return torch.cat([_in_parts(net, half) for half in x.chunk(2)])
+@dataclass
+class _Room:
+    """How many rows memory was seen to hold at once."""
+
+    rows: int = BATCH
+
+
+def _fitting(net: nn.Module, x: torch.Tensor, room: _Room) -> torch.Tensor:
+    """The network's outputs of a batch (B, 3, H, W), in parts where memory does not suffice for it at once."""
+    while True:
+        try:
+            whole: torch.Tensor = (
+                net(x) if len(x) <= room.rows else torch.cat([net(p) for p in x.split(room.rows)])
+            )
+            return whole
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error) or min(room.rows, len(x)) < 2:
+                raise
+        free_memory()
+        room.rows = min(room.rows, len(x)) // 2
 
 
 def probabilities(
