@@ -68,10 +68,10 @@ def _fitting(net: nn.Module, x: torch.Tensor, room: _Room) -> torch.Tensor:
     """The network's outputs of a batch (B, 3, H, W), in parts where memory does not suffice for it at once."""
     while True:
         try:
-            whole: torch.Tensor = (
-                net(x) if len(x) <= room.rows else torch.cat([net(p) for p in x.split(room.rows)])
-            )
-            return whole
+            if len(x) <= room.rows:
+                whole: torch.Tensor = net(x)
+                return whole
+            return torch.cat([net(part) for part in torch.split(x, room.rows)])
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error) or min(room.rows, len(x)) < 2:
                 raise
