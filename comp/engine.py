@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ from comp.training.device import resolve_device
 from comp.training.fold import FoldResult, Plan
 from comp.training.loop import new_net
 from comp.training.measuring import choose
-from comp.training.model import differences, overrides, resolve
+from comp.training.model import differences, overrides, require_forward, resolve
 from comp.training.networks import load_models, require_model
 from comp.training.probe import frozen_features, needs_features
 from comp.training.run_fold import is_finished, read_fold, run_fold
@@ -118,6 +119,7 @@ def _prepare(
         warm=warm,
     )
     net = new_net(plan, warm.whole[0] if warm else 0)
+    require_forward(net, recipe.model, len(plan.labels))
     for stage in stages_of(recipe):
         open_layers(net, stage.train)
         make_optimizer(net, recipe, stage)
@@ -164,6 +166,18 @@ def judge_run(plan: Plan, test: Predictions, score: float, expected: float | Non
         *too_good(score, plan.metric, len(targets), expected),
         *prior_shift(test, priors),
     ]
+
+
+def train_models(folder: Path, plans: list[Plan], only: Sequence[int] | None = None) -> Trained:
+    """The folds of every model of a run, as ``train_folds`` has them; past the time limit no further model begins."""
+    each: list[list[FoldResult]] = []
+    failures: list[Exception] = []
+    for plan in plans:
+        over = any(isinstance(failure, OutOfTime) for failure in failures)
+        results, failed = train_folds(plan, () if over else only)
+        each.append(results)
+        failures += failed
+    return Trained(folder, plans, each, failures)
 
 
 def train_folds(plan: Plan, only: Sequence[int] | None = None) -> tuple[list[FoldResult], list[Exception]]:

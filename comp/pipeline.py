@@ -182,7 +182,7 @@ def finish_run(
 ) -> RunResult:
     """Trains what is left of a run, predicts, and writes the submission and the record."""
     from comp import engine
-    from comp.trained import Trained, confusion_csv, model_folder, require_something
+    from comp.trained import confusion_csv, model_folder, require_something
 
     plans = [plan.in_folder(model_folder(one.folder, n, len(plans))) for n, plan in enumerate(plans)]
     for plan in plans:
@@ -191,14 +191,12 @@ def finish_run(
             f"run {one.id}: {recipe.mode} {recipe.model.name}, {plan.folds.k} folds, on {recipe.device} in {recipe.precision}"
         )
     with clock.step("train"):
-        each = [engine.train_folds(plan, order.only) for plan in plans]
-        failures = [failure for _, failed in each for failure in failed]
-        trained = Trained(one.folder, plans, [results for results, _ in each], failures)
+        trained = engine.train_models(one.folder, plans, order.only)
         require_something(trained)
         _remember_parts(one, trained)
         oof = trained.oof
         oof.save(one.folder / "oof.npz")
-        write_text(one.folder / "confusion.csv", confusion_csv(plans[0].labels, trained.confusion()))
+        write_text(one.folder / "confusion.csv", confusion_csv(plans[0].labels, trained.confusion(oof)))
     with clock.step("predict"):
         unread = found.unread()
         test = engine.predict_test(trained, set(unread.values()))

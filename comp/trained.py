@@ -69,15 +69,16 @@ class Trained:
 
     def score(self, predictions: Predictions) -> float:
         """The metric over these rows, pooled."""
-        plan = self.plans[0]
-        judged = plan.manifest.train.set_index("id").loc[list(predictions.ids)]
-        return plan.metric(plan.labels.encode(judged["label"]), predictions.probs)
+        return self.plans[0].metric(self._truth(predictions), predictions.probs)
 
-    def confusion(self) -> NDArray[np.int64]:
-        """OOF rows by true class and answered class, (C, C)."""
-        plan, oof = self.plans[0], self.oof
-        judged = plan.manifest.train.set_index("id").loc[list(oof.ids)]
-        return confusion(plan.labels.encode(judged["label"]), oof.probs)
+    def confusion(self, predictions: Predictions) -> NDArray[np.int64]:
+        """These rows by true class and answered class, (C, C)."""
+        return confusion(self._truth(predictions), predictions.probs)
+
+    def _truth(self, predictions: Predictions) -> NDArray[np.int64]:
+        """The class indices (N,) of predicted train rows."""
+        plan = self.plans[0]
+        return plan.labels.encode(plan.manifest.train.set_index("id").loc[list(predictions.ids)]["label"])
 
     def per_fold(self) -> list[float]:
         """The metric of each finished fold."""

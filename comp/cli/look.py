@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from comp import console, registry
-from comp.cli.options import AsJson, DataDir, SetOption, Slug, WorkspaceDir
+from comp.cli.options import AsJson, DataDir, RecipeFile, SetOption, Slug, WorkspaceDir
 from comp.competition import Competition
 from comp.errors import InputError
 from comp.workspace import Workspace
@@ -54,9 +54,7 @@ def show(
     transforms: Annotated[
         bool, typer.Option("--transforms", help="Draw a contact sheet of what the network sees in training.")
     ] = False,
-    recipe: Annotated[
-        Path | None, typer.Option("--recipe", metavar="FILE", help="With --transforms: another recipe.")
-    ] = None,
+    recipe: RecipeFile = None,
     set_: SetOption = None,
     rows: Annotated[
         int, typer.Option("--rows", metavar="N", help="With --transforms: how many pictures.")

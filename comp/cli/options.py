@@ -28,6 +28,10 @@ DataDir = Annotated[
 FoldsOption = Annotated[
     str, typer.Option("--folds", metavar="K|FILE", help="How many folds, or a CSV of id,fold.")
 ]
+RecipeFile = Annotated[
+    Path | None,
+    typer.Option("--recipe", metavar="FILE", help="A recipe. Default: the competition's baseline.toml."),
+]
 ManifestFile = Annotated[
     Path | None,
     typer.Option("--manifest", metavar="FILE", help="A manifest to use instead of the adapter's."),

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from comp import console
-from comp.cli.options import AsJson, DataDir, FoldsOption, SetOption, Slug, WorkspaceDir
+from comp.cli.options import AsJson, DataDir, FoldsOption, RecipeFile, SetOption, Slug, WorkspaceDir
 
 
 def lr(
@@ -18,10 +18,7 @@ def lr(
     steps: Annotated[int, typer.Option("--steps", metavar="N", help="Steps of the recipe's batch.")] = 100,
     folds: FoldsOption = "5",
     data: DataDir = None,
-    recipe: Annotated[
-        Path | None,
-        typer.Option("--recipe", metavar="FILE", help="A recipe. Default: the competition's baseline.toml."),
-    ] = None,
+    recipe: RecipeFile = None,
     set_: SetOption = None,
     out: Annotated[
         Path | None,

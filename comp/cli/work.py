@@ -16,6 +16,7 @@ from comp.cli.options import (
     FoldsOption,
     ManifestFile,
     Rare,
+    RecipeFile,
     SetOption,
     Slug,
     WorkspaceDir,
@@ -133,10 +134,7 @@ def run(
     slug: Slug,
     folds: FoldsOption = "5",
     data: DataDir = None,
-    recipe: Annotated[
-        Path | None,
-        typer.Option("--recipe", metavar="FILE", help="A recipe. Default: the competition's baseline.toml."),
-    ] = None,
+    recipe: RecipeFile = None,
     set_: SetOption = None,
     seed: Annotated[
         int | None, typer.Option("--seed", metavar="N", help="Of everything random but the folds.")

@@ -18,15 +18,16 @@ class Average:
     def __init__(self, net: nn.Module, decay: float) -> None:
         self.decay = decay
         self.steps = 0
-        self.tensors = {name: tensor.clone() for name, tensor in _floats(net).items()}
+        self._live = _floats(net)  # the tensors themselves, which steps change in place
+        self.tensors = {name: tensor.clone() for name, tensor in self._live.items()}
 
     @torch.no_grad()
-    def update(self, net: nn.Module) -> None:
+    def update(self) -> None:
         """Takes the network's present weights into the average."""
         self.steps += 1
         decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
-        live = _floats(net)
-        torch._foreach_lerp_(list(self.tensors.values()), [live[name] for name in self.tensors], 1 - decay)
+        live = [self._live[name] for name in self.tensors]
+        torch._foreach_lerp_(list(self.tensors.values()), live, 1 - decay)
 
     @contextmanager
     def inside(self, net: nn.Module) -> Iterator[None]:

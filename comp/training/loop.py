@@ -153,7 +153,7 @@ def step(state: State, plan: Plan, k: int, images: Tensor, targets: Tensor, weig
     state.schedule.step()
     state.optimizer.zero_grad(set_to_none=True)
     if state.average is not None:
-        state.average.update(state.raw)
+        state.average.update()
 
     bad = torch.where(torch.isfinite(loss), NEVER, state.batch)
     state.first_bad = torch.minimum(state.first_bad, bad)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from comp.errors import WeightsError
 from comp.images.fit import Preprocess
 from comp.recipe_parts import HeadPart, ModelPart
+from comp.training.memory import is_out_of_memory
 from comp.training.networks import config_of, create, is_own, require_model, small_stem
 from comp.training.weights import StateDict, find_default, read_weights, sidecar_preprocess
 
@@ -65,6 +66,29 @@ def build(part: ModelPart, classes: int) -> Net:
     net = Net(backbone, features, classes, part.head)
     net.new_stem = stem
     return net
+
+
+def require_forward(net: Net, part: ModelPart, classes: int) -> None:
+    """WeightsError for a network that cannot read pictures of its size: a stem, a size or a models.py that does not fit.
+
+    Two made pictures (2, 3, S, S) go through it once, in eval mode, on the CPU.
+    """
+    size = part.size or 224
+    try:
+        with torch.inference_mode():
+            shape = tuple(net.eval()(torch.zeros(2, 3, size, size)).shape)
+    except Exception as error:
+        if is_out_of_memory(error):
+            return  # on this device; training has its own way with that
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        value = f"{part.name} at {size} pixels: {reason}"
+        raise WeightsError(
+            "the model must read pictures of model.size", value, "another model.size, stem or model"
+        ) from error
+    if shape != (2, classes):
+        raise WeightsError(
+            "a backbone gives one row a picture", f"{part.name} gave {shape}", "correct models.py"
+        )
 
 
 def resolve(

@@ -13,20 +13,21 @@ from torch import nn
 from comp.errors import InputError, RecipeError, UnknownName
 from comp.training.small_nets import SMALL_NETS
 
-_OWN: dict[str, tuple[str, Callable[..., nn.Module]]] = {}
+_OWN: dict[str, Callable[..., nn.Module]] = {}  # of the competition at hand, and of no other
 
 
 def load_models(path: Path) -> None:
     """Registers what a competition's models.py defines in ``MODELS``, a table of names and functions.
 
     A function takes ``model.kwargs`` and returns a backbone: a module from (B, 3, H, W) to (B, D) with D as its
-    ``num_features``. The same file may be loaded again; nothing happens where there is none.
+    ``num_features``. Those of the competition that was loaded before are forgotten, also where there is no file.
 
     Raises
     ------
     InputError
-        If the file cannot be imported, has no such table, or takes a name that is there already.
+        If the file cannot be imported, has no such table, or takes the name of a model of comp or timm.
     """
+    _OWN.clear()
     if not path.is_file():
         return
     spec = importlib.util.spec_from_file_location(f"comp_models_{path.parent.name}", path)
@@ -35,20 +36,18 @@ def load_models(path: Path) -> None:
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         value = f"{path}: {type(error).__name__}: {error}"
         raise InputError("models.py must be importable", value, "correct it") from error
     models = getattr(module, "MODELS", None)
-    if not isinstance(models, dict) or not all(callable(make) for make in models.values()):
+    if not isinstance(models, dict) or not all(isinstance(n, str) and callable(m) for n, m in models.items()):
         value = f"{path} has no table MODELS of names and functions"
         raise InputError("models.py registers its models", value, 'MODELS = {"my_net": my_net}')
-    for name, make in models.items():
-        taken = name in SMALL_NETS or timm.is_model(name)
-        other = _OWN.get(name, (str(path), make))[0]
-        if taken or other != str(path):
-            value = f"{name!r} in {path} is already {'a model of comp or timm' if taken else 'in ' + other}"
-            raise InputError("a model's name must be its own", value, "rename it")
-        _OWN[name] = (str(path), make)
+    taken = [name for name in models if name in SMALL_NETS or timm.is_model(name)]
+    if taken:
+        value = f"{taken[0]!r} in {path} is already a model of comp or timm"
+        raise InputError("a model's name must be its own", value, "rename it")
+    _OWN.update(models)
 
 
 def require_model(name: str) -> None:
@@ -77,8 +76,14 @@ def create(name: str, **kwargs: Any) -> tuple[nn.Module, int]:
     if not is_own(name):
         made: nn.Module = timm.create_model(name, pretrained=False, num_classes=0, **kwargs)
         return made, int(getattr(made, "head_hidden_size", 0) or made.num_features)  # type: ignore[arg-type]
-    make: Any = _OWN[name][1] if name in _OWN else SMALL_NETS[name]
-    own = make(**kwargs)
+    if name in SMALL_NETS:
+        small = SMALL_NETS[name](**kwargs)  # type: ignore[operator]
+        return small, small.num_features
+    try:
+        own: Any = _OWN[name](**kwargs)
+    except Exception as error:
+        value = f"{name} raised {type(error).__name__}: {error}"
+        raise RecipeError("a function of models.py gives a backbone", value, "correct it") from error
     features = getattr(own, "num_features", None)
     if not isinstance(own, nn.Module) or not isinstance(features, int):
         value = f"{name} gave {type(own).__name__} with num_features = {features!r}"

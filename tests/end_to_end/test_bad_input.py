@@ -110,12 +110,9 @@ def image_that_is_none(workspace: Path) -> list[object]:
     return RUN
 
 
-def test_image_missing(workspace: Path) -> list[object]:
+def missing_image_of_a_test_row(workspace: Path) -> list[object]:
     (workspace / "data" / "shapes" / "test" / "t1.png").unlink()
     return RUN
-
-
-test_image_missing.__test__ = False  # type: ignore[attr-defined]
 
 
 def file_in_the_way(name: str) -> Arrange:
@@ -213,7 +210,9 @@ MISTAKES = [
     Mistake("image cut off", image_cut_off, 1, ("unreadable-image", "train/a1.png", "comp check shapes")),
     Mistake("image of zero bytes", image_of_zero_bytes, 1, ("unreadable-image", "test/t1.png: zero bytes")),
     Mistake("not an image", image_that_is_none, 1, ("unreadable-image", "train/a1.png", "not an image")),
-    Mistake("test image missing", test_image_missing, 1, ("template-mismatch", "have no test image")),
+    Mistake(
+        "test image missing", missing_image_of_a_test_row, 1, ("template-mismatch", "have no test image")
+    ),
     Mistake("runs not writable", file_in_the_way("runs"), 2, ("must be writable", "runs")),
     Mistake("folds not writable", file_in_the_way("folds"), 2, ("must be writable", "folds")),
     Mistake(

@@ -12,6 +12,7 @@ import comp
 from comp.errors import CompError, InputError, RecipeError
 from comp.predictions import Predictions, average
 from comp.recipe import load
+from comp.training.deadline import OutOfTime
 
 RECIPE = """
 mode = "scratch"
@@ -122,3 +123,16 @@ def test_one_value_of_one_model(tmp_path: Path) -> None:
     assert load(again) == changed
     with pytest.raises(InputError, match="by its number"):
         load(path, ["model.9.size=20"])
+
+
+def test_past_the_time_limit_no_further_model_begins(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "three.toml"
+    path.write_text(RECIPE)
+    with pytest.raises(OutOfTime):
+        comp.run("digits", 2, workspace=tmp_path, recipe=path, quick=True, time_limit="1s")
+    assert capsys.readouterr().err.count("time limit was reached") == 1
+    (run,) = (tmp_path / "runs").iterdir()
+    assert (run / "model-0" / "fold-0" / "state.pt").exists()
+    assert not (run / "model-1").exists()

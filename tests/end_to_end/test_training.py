@@ -111,7 +111,7 @@ def test_an_average_of_steps() -> None:
         value += 1.0
         with torch.no_grad():
             net.weight.fill_(value)
-        average.update(net)
+        average.update()
         decay = min(0.5, (1 + step) / (10 + step))
         expected = decay * expected + (1 - decay) * value
     with average.inside(net):

@@ -9,7 +9,7 @@ import torch
 
 from comp.errors import InputError, RecipeError, UnknownName, WeightsError
 from comp.recipe_parts import HeadPart, ModelPart
-from comp.training.model import build, init_head, resolve
+from comp.training.model import build, init_head, require_forward, resolve
 from comp.training.networks import load_models, require_model
 from comp.training.stages import layer_groups, open_layers
 
@@ -116,9 +116,49 @@ def test_models_of_a_competition(tmp_path: Path) -> None:
         ("MODELS = 3", "registers"),
         ("MODELS = {'resnet18': dict}", "its own"),
         ("MODELS = {'resnet9': dict}", "its own"),
+        ("MODELS = {3: dict}", "registers"),
+        ("import sys; sys.exit(1)", "importable"),
     ],
 )
 def test_bad_models(text: str, rule: str, tmp_path: Path) -> None:
     (tmp_path / "models.py").write_text(text)
     with pytest.raises(InputError, match=rule):
         load_models(tmp_path / "models.py")
+
+
+def test_models_are_of_one_competition_at_a_time(tmp_path: Path) -> None:
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "models.py").write_text(MODELS)
+        load_models(tmp_path / name / "models.py")
+        require_model("own_net_of_the_tests")
+    load_models(tmp_path / "none" / "models.py")
+    with pytest.raises(UnknownName):
+        require_model("own_net_of_the_tests")
+
+
+def test_a_function_that_fails_is_told(tmp_path: Path) -> None:
+    (tmp_path / "models.py").write_text("MODELS = {'own_net_of_the_tests': lambda: {}['x']}")
+    load_models(tmp_path / "models.py")
+    with pytest.raises(RecipeError, match="gives a backbone") as error:
+        build(ModelPart(name="own_net_of_the_tests"), 2)
+    assert "KeyError" in error.value.value
+
+
+@pytest.mark.parametrize(
+    ("forward", "told"),
+    [("self.conv(x)", "at 16 pixels"), ("x.mean((2, 3))", "at 16 pixels"), ("1 / 0", "division by zero")],
+)
+def test_a_forward_that_does_not_fit_is_told(forward: str, told: str, tmp_path: Path) -> None:
+    (tmp_path / "models.py").write_text(MODELS.replace("self.conv(x).mean((2, 3))", forward))
+    load_models(tmp_path / "models.py")
+    part = ModelPart(name="own_net_of_the_tests", size=16)
+    with pytest.raises(WeightsError, match="pictures of") as error:
+        require_forward(build(part, 2), part, 2)
+    assert told in error.value.value
+
+
+def test_a_size_that_a_model_cannot_read_is_told() -> None:
+    part = ModelPart(name="inception_v3", size=32)
+    with pytest.raises(WeightsError, match="pictures of"):
+        require_forward(build(part, 2), part, 2)
