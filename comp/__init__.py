@@ -1,8 +1,8 @@
 """From a competition's raw images to a submission you can trust.
 
 The verbs of the command line as functions: ``comp.run("digits", folds=5)``, ``comp.check("digits")``,
-``comp.predict("latest")``, ``comp.merge("RUN", "RUN")``, ``comp.validate("digits", "submission.csv")``,
-``comp.score("digits", "submission.csv")``.
+``comp.predict("latest")``, ``comp.merge("RUN", "RUN")``, ``comp.lr("digits")``,
+``comp.validate("digits", "submission.csv")``, ``comp.score("digits", "submission.csv")``.
 """
 
 from __future__ import annotations

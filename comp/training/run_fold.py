@@ -139,7 +139,8 @@ def _judge(
     judged = {}
     for name in sorted(weights, key="kept".__eq__):  # the kept ones last, so that they stay
         net.load_state_dict(weights[name])
-        judged[name] = _predict_held_out(plan, net.eval(), part)
+        views = ["identity"] if name == "last" else plan.recipe.tta
+        judged[name] = _predict_held_out(plan, net.eval(), part, views)
     return net, judged
 
 
@@ -165,9 +166,9 @@ def _apply_head(net: Net, features: FrozenFeatures, views: list[str], ids: list[
     }
 
 
-def _predict_held_out(plan: Plan, net: Net, part: Part) -> dict[str, Probs]:
+def _predict_held_out(plan: Plan, net: Net, part: Part, views: list[str]) -> dict[str, Probs]:
     accelerator = make_accelerator(plan.recipe)
-    views = list(dict.fromkeys(["identity", *plan.recipe.tta]))
+    views = list(dict.fromkeys(["identity", *views]))
     pixels = FittedPixels(plan.source, list(part.table["path"]), plan.preprocess, budget=0)
     net = net.to(accelerator.device)
     with loaders(plan.recipe.threads or 1) as pool, console.task("held-out rows", len(part.held_out)) as bar:
