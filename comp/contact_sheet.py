@@ -45,6 +45,7 @@ def contact_sheet(
         For a mistake in the recipe, missing data, or an image that cannot be read.
     """
     from comp.training.transforms import TrainTransform
+    from comp.training.variants import Variants
 
     if not 1 <= rows <= 200:
         raise InputError("--rows is 1 to 200", str(rows), "for example --rows 8")
@@ -57,14 +58,15 @@ def contact_sheet(
     manifest = competition.read(raw)
     preprocess = _preprocess(wanted, place)
     transform = TrainTransform(wanted.transform, preprocess)
+    variants = Variants(transform, wanted.seed, 0)
     table = _picked(manifest.train, rows)
     paths, source = list(table["path"]), competition.source(raw)
     plain = FittedPixels(source, paths, preprocess)
     roomy = FittedPixels(source, paths, preprocess, room=transform.room)
     columns = [("validation", [plain[n] for n in range(len(paths))])]
     for epoch in range(VARIANTS):
-        seeds = [_seed(wanted, epoch, int(row)) for row in table["row"]]
-        columns.append((f"epoch {epoch + 1}", [transform(roomy[n], seed) for n, seed in enumerate(seeds)]))
+        shown = [variants.one(roomy[n], int(row), epoch) for n, row in enumerate(table["row"])]
+        columns.append((f"epoch {epoch + 1}", shown))
     if mixed := _mixed(wanted, preprocess, columns[1][1], list(table["label"])):
         columns.append(("mixed", mixed))
     target = Path(out).expanduser() if out else place.root / f"{slug}-transforms.png"
@@ -89,12 +91,6 @@ def _preprocess(recipe: Recipe, place: Workspace) -> Preprocess:
     except WeightsError:  # the pictures can be shown without the weights
         part = recipe.model.model_copy(update={"weights": "none"})
         return resolve(part, recipe.mode, [])[1]
-
-
-def _seed(recipe: Recipe, epoch: int, row: int) -> int:
-    from comp.training.loop import variant_seed
-
-    return variant_seed(recipe.seed, 0, epoch, row)
 
 
 def _mixed(recipe: Recipe, preprocess: Preprocess, pictures: list[Pixels], labels: list[str]) -> list[Pixels]:

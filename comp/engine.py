@@ -17,7 +17,10 @@ from comp.checks.run_family import collapsed_predictions, prior_shift, too_good
 from comp.competition import Competition
 from comp.errors import InputError, TrainingFailed
 from comp.folds import Folds
-from comp.inference.predict import predict
+from comp.images.fit import Preprocess
+from comp.images.source import ImageSource
+from comp.images.store import decoded_once, missing, side_for
+from comp.inference.predict import KeptFor, predict
 from comp.manifest import Manifest
 from comp.predictions import Predictions, join
 from comp.recipe import Recipe, member_tables
@@ -117,6 +120,8 @@ def _prepare(
         source=found.source,
         folder=workspace.runs,
         warm=warm,
+        decoded=_decoded(found, preprocess, recipe.mode),
+        features=workspace.features,
     )
     net = new_net(plan, warm.whole[0] if warm else 0)
     require_forward(net, recipe.model, len(plan.labels))
@@ -125,6 +130,15 @@ def _prepare(
         make_optimizer(net, recipe, stage)
     open_layers(net, "all")
     return replace(plan, recipe=choose(net, recipe, cache_folder()))
+
+
+def _decoded(found: Survey, preprocess: Preprocess, mode: str) -> ImageSource | None:
+    """The pictures decoded once; None where that brings nothing: networks that read very large ones, or one pass."""
+    contents = found.evidence.images.files(list(found.evidence.manifest.table["path"]))
+    if side_for(preprocess) is None or (mode == "probe" and missing(contents.values())):
+        return None
+    with console.task("decoding once", len(set(contents.values()))) as bar:
+        return decoded_once(found.source, contents, bar.advance)
 
 
 def without_unreadable(found: Survey) -> Manifest:
@@ -237,11 +251,12 @@ def predict_test(trained: Trained, unread: set[str]) -> Predictions:
     with console.progress():
         found = predict(
             trained.folders,
-            plan.source,
+            plan.images,
             list(readable["id"]),
             list(readable["path"]),
             plan.recipe,
             fingerprint,
+            KeptFor(plan.features, list(readable["content"])) if "content" in readable else None,
         )
     rest = [name for name, path in zip(test["id"], test["path"], strict=True) if path in unread]
     if rest:

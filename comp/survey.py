@@ -19,6 +19,7 @@ from comp.extra import with_extra
 from comp.folds import Folds, make_folds
 from comp.images.fingerprints import Fingerprints, scan
 from comp.images.source import ImageSource, WithFiles
+from comp.images.store import StoreWriter
 from comp.labels import LabelMap
 from comp.manifest import Manifest
 from comp.template import Template, load_template
@@ -205,10 +206,17 @@ def look(
 
 
 def look_at_images(source: ImageSource, raw: Path, manifest: Manifest, kept: Path | None) -> Fingerprints:
-    """The fingerprints of every image of a manifest, with a bar."""
+    """The fingerprints of every image of a manifest, with a bar; what is decoded for them goes into the pixel store."""
     paths = list(dict.fromkeys(manifest.table["path"]))
-    with console.task("looking at images", len(paths)) as bar:
-        return scan(source, raw, paths, kept, bar.advance)
+    writer = StoreWriter()
+    keep = writer.put if kept is not None else lambda content, pixels: None
+    try:
+        with console.task("looking at images", len(paths)) as bar:
+            found = scan(source, raw, paths, kept, bar.advance, keep)
+        writer.finish(set(found.files(paths).values()))
+    finally:
+        writer.finish(())  # whatever happened, nothing half written stays
+    return found
 
 
 def fingerprint_file(workspace: Workspace, slug: str, raw: Path) -> Path:

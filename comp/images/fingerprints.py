@@ -66,6 +66,13 @@ class Fingerprints:
     def __getitem__(self, path: str) -> Look:
         return self.looks[path]
 
+    def files(self, paths: Sequence[str]) -> dict[str, str]:
+        """The SHA-256 of the files among some paths that decode, by path; rows of arrays lie in memory as they are."""
+        looks = {path: self.looks[path] for path in paths}
+        return {
+            path: look.file_sha for path, look in looks.items() if not look.error and look.kind != "array"
+        }
+
     def perceptual(self, paths: Sequence[str]) -> NDArray[np.uint8]:
         """Perceptual fingerprints uint8 (N, 1156) of some paths, for the search of near duplicates."""
         if not paths:
@@ -87,6 +94,7 @@ def scan(
     paths: Sequence[str],
     kept: Path | None = None,
     advance: Callable[[int], None] = lambda n: None,
+    keep: Callable[[str, NDArray[np.uint8]], None] = lambda content, pixels: None,
 ) -> Fingerprints:
     """Looks at every image once, in threads, and keeps what was seen in ``kept``.
 
@@ -104,6 +112,8 @@ def scan(
         An .npz to read before and write after.
     advance : callable
         Is told how many images were seen.
+    keep : callable
+        Is given the SHA-256 and the pixels of every file that was decoded, from several threads.
     """
     before = load(kept) if kept else {}
     by_content = {look.file_sha: look for look in before.values() if look.file_sha}
@@ -114,7 +124,7 @@ def scan(
         known = before.get(path)
         if known is not None and stamp != NO_STAMP and known.stamp == stamp:
             return known, False
-        return _look(source, path, stamp, by_content)
+        return _look(source, path, stamp, by_content, keep)
 
     looks: dict[str, Look] = {}
     pool = ThreadPoolExecutor(max_workers=os.cpu_count() or 1, thread_name_prefix="look")
@@ -130,7 +140,13 @@ def scan(
     return Fingerprints(looks, decoded)
 
 
-def _look(source: ImageSource, path: str, stamp: Stamp, by_content: dict[str, Look]) -> tuple[Look, bool]:
+def _look(
+    source: ImageSource,
+    path: str,
+    stamp: Stamp,
+    by_content: dict[str, Look],
+    keep: Callable[[str, NDArray[np.uint8]], None],
+) -> tuple[Look, bool]:
     """A look at one image, and whether it was decoded for it."""
     try:
         content = source.load(path)
@@ -146,6 +162,8 @@ def _look(source: ImageSource, path: str, stamp: Stamp, by_content: dict[str, Lo
         pixels = decode(content, path) if isinstance(content, bytes) else content
     except ImageError as error:
         return _unreadable(stamp, file_sha, len(raw_bytes), error.value, kind), True
+    if isinstance(content, bytes):
+        keep(file_sha, pixels)
     shape = f"{pixels.shape[0]}x{pixels.shape[1]}|".encode()
     grey = pixels.mean(axis=2)
     return (

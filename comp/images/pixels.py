@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from comp.images.decode import load_pixels
 from comp.images.fit import Preprocess, fit
 from comp.images.source import ImageSource
+from comp.images.store import shrunk, side_for
 from comp.names import is_array_row
 
 Pixels = NDArray[np.uint8]
@@ -36,6 +37,7 @@ class FittedPixels:
         self.paths = list(paths)
         self.preprocess = preprocess
         self.room = room
+        self._side = side_for(preprocess)
         self._left = budget
         self._kept: dict[int, Pixels] = {}
         self._lock = Lock()
@@ -47,7 +49,7 @@ class FittedPixels:
         kept = self._kept.get(row)
         if kept is not None:
             return kept
-        loaded = load_pixels(self.source, self.paths[row])
+        loaded = shrunk(load_pixels(self.source, self.paths[row]), self._side)
         pixels = fit(loaded, self.preprocess, self.room)
         if pixels is loaded and is_array_row(self.paths[row]):  # it lies in memory as it is: no second copy
             return pixels

@@ -16,7 +16,8 @@ from comp.images.fit import Preprocess
 from comp.images.pixels import FittedPixels
 from comp.inference.views import view
 from comp.recipe import Recipe
-from comp.training.batches import batches
+from comp.recipe_parts import ModelPart
+from comp.training.batches import batches, each
 from comp.training.memory import free_memory, is_out_of_memory
 from comp.training.model import normalise
 
@@ -46,7 +47,7 @@ def outputs(
         torch.inference_mode(),
         torch.autocast(torch.device(device).type, dtype=half, enabled=half is not None),
     ):
-        for part, images in batches(pool, rows, BATCH, preprocess.size, pixels.__getitem__):
+        for part, images in batches(pool, rows, BATCH, preprocess.size, each(pixels.__getitem__)):
             x = normalise(images.to(device, non_blocking=True), preprocess)  # (B, 3, S, S)
             for name in views:
                 found[name].append(_fitting(net, view(name, x), room).float().cpu())
@@ -54,6 +55,23 @@ def outputs(
     return {
         name: torch.cat(parts).numpy() if parts else np.zeros((0, 0), np.float32)
         for name, parts in found.items()
+    }
+
+
+def facts_of_features(
+    recipe: Recipe, model: ModelPart, preprocess: Preprocess, backbone_sha256: str
+) -> dict[str, Any]:
+    """What decides a backbone's outputs beside the pictures, for keeping them."""
+    device = torch.cuda.get_device_name() if recipe.device == "cuda" else f"{recipe.device} {recipe.threads}"
+    return {
+        "backbone": backbone_sha256,
+        "model": [model.name, model.stem, model.kwargs],
+        "preprocess": preprocess.as_json(),
+        "precision": recipe.precision,
+        "channels_last": recipe.channels_last,
+        "device": device,
+        "torch": torch.__version__,
+        "batch": BATCH,
     }
 
 

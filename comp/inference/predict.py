@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,13 +23,22 @@ from comp.inference.control import (
     shuffled,
     worst_difference,
 )
-from comp.inference.forward import Probs, mean_of_views, outputs, softmax
+from comp.inference.feature_cache import FeatureCache
+from comp.inference.forward import Probs, facts_of_features, mean_of_views, outputs, softmax
 from comp.predictions import Predictions, average
 from comp.recipe import Recipe
 from comp.training.batches import loaders
 from comp.training.checkpoint import Sidecar, load_checkpoint, read_sidecar
 from comp.training.device import accelerator as make_accelerator
 from comp.training.model import Net
+
+
+@dataclass(frozen=True)
+class KeptFor:
+    """Where frozen features of the rows to predict are kept, and the contents (N,) of these rows, in their order."""
+
+    folder: Path | None
+    contents: Sequence[str]
 
 
 def predict(
@@ -38,6 +48,7 @@ def predict(
     paths: Sequence[str],
     recipe: Recipe,
     fingerprint: str = "",
+    kept: KeptFor | None = None,
 ) -> Predictions:
     """The mean probabilities of all checkpoints over the views of ``recipe.tta``.
 
@@ -54,6 +65,8 @@ def predict(
         Resolved; its device and views are used, the precision is the checkpoint's.
     fingerprint : str
         Of the rows, kept in the result.
+    kept : KeptFor, optional
+        Where the features of a backbone that several checkpoints share are kept. Control rows never come from there.
 
     Raises
     ------
@@ -74,7 +87,8 @@ def predict(
     parts: dict[Path, Predictions] = {}
     with console.task("test rows", len(ids) * len(shared)) as bar:
         for folders in shared.values():
-            for folder, probs in _by_backbone(folders, source, ids, paths, recipe, bar).items():
+            cached = kept if len(folders) > 1 else None
+            for folder, probs in _by_backbone(folders, source, ids, paths, recipe, bar, cached).items():
                 parts[folder] = Predictions(tuple(ids), labels, probs, fingerprint)
     return average([parts[folder] for folder in checkpoints])
 
@@ -86,27 +100,45 @@ def _by_backbone(
     paths: Sequence[str],
     recipe: Recipe,
     bar: console.Task,
+    kept: KeptFor | None,
 ) -> dict[Path, Probs]:
     """Probabilities (N, C) by checkpoint, for checkpoints with one backbone: its features once, then each head."""
     net, sidecar = load_checkpoint(folders[0])
     controls = {folder: read_controls(folder, sidecar.labels) for folder in folders}
     among = [row for folder in folders for row in controls[folder]]
-    all_ids = [*ids, *(row.id for row in among)]
-    all_paths = [*paths, *(row.path for row in among)]
-    order = shuffled(len(all_ids))
-    mixed = [all_ids[n] for n in order]
     views = list(dict.fromkeys(["identity", *recipe.tta]))
-    features = _features(net, sidecar, source, [all_paths[n] for n in order], views, recipe, bar)
-    place = {name: n for n, name in enumerate(mixed)}
-    wanted = np.array([place[name] for name in ids], dtype=np.int64)
+    cache = _cache(kept, sidecar, recipe)
+    known = {name: cache.load(name) if cache else None for name in views}
+    whole = all(features is not None for features in known.values())
+    rows = [] if whole else list(zip(ids, paths, strict=True))  # kept features leave the control rows alone
+    rows += [(row.id, row.path) for row in among]
+    order = shuffled(len(rows))
+    mixed = [rows[n] for n in order]
+    seen = _features(net, sidecar, source, [path for _, path in mixed], views, recipe, bar)
+    place = {name: n for n, (name, _) in enumerate(mixed)}
+    wanted = np.array([] if whole else [place[name] for name in ids], dtype=np.int64)
+    features = {
+        name: ready if whole and ready is not None else seen[name][wanted] for name, ready in known.items()
+    }
+    if cache is not None and not whole:
+        for name, values in features.items():
+            cache.keep(name, values)
     found: dict[Path, Probs] = {}
     for folder in folders:
         head = net.head if folder == folders[0] else load_checkpoint(folder)[0].head
-        by_view = {name: softmax(_apply(head, values)) for name, values in features.items()}
-        back = {row.id: by_view["identity"][place[row.id]] for row in controls[folder]}
+        identity = softmax(_apply(head, seen["identity"]))
+        back = {row.id: identity[place[row.id]] for row in controls[folder]}
         _require_controls(folder, controls[folder], back, sidecar, source, recipe)
-        found[folder] = mean_of_views({name: by_view[name][wanted] for name in recipe.tta})
+        found[folder] = mean_of_views({name: softmax(_apply(head, features[name])) for name in recipe.tta})
     return found
+
+
+def _cache(kept: KeptFor | None, sidecar: Sidecar, recipe: Recipe) -> FeatureCache | None:
+    if kept is None or kept.folder is None:
+        return None
+    judged = recipe.model_copy(update={"precision": sidecar.precision})
+    facts = facts_of_features(judged, sidecar.model, sidecar.preprocess, sidecar.backbone_sha256)
+    return FeatureCache(kept.folder, facts, kept.contents)
 
 
 def _require_controls(

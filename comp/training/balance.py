@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from comp.images.fit import fit
 from comp.images.pixels import FittedPixels
 from comp.recipe import Recipe
 from comp.training.fold import Part, Plan
@@ -99,7 +100,7 @@ class TrainPixels:
 
     def __init__(self, plan: Plan, part: Part, room: bool) -> None:
         self._part = part
-        self._fitted = FittedPixels(plan.source, list(part.table["path"]), plan.preprocess, room=room)
+        self._fitted = FittedPixels(plan.images, list(part.table["path"]), plan.preprocess, room=room)
         self._change = TrainTransform(plan.recipe.balance.transform, plan.preprocess)
 
     def __getitem__(self, row: int) -> NDArray[np.uint8]:
@@ -108,7 +109,11 @@ class TrainPixels:
             return self._fitted[row]
         pixels = self._fitted[int(part.origin[row])]
         seed = int(part.copy_seed[row])
-        return self._change.changed(pixels, seed) if seed else pixels
+        if not seed:
+            return pixels
+        changed = self._change.changed(pixels, seed)
+        whole = replace(self._fitted.preprocess, size=pixels.shape[0], crop_pct=1.0)
+        return changed if changed.shape == pixels.shape else fit(changed, whole)
 
 
 def write_copies(plan: Plan, part: Part, folder: Path) -> None:

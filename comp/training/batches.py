@@ -32,8 +32,9 @@ def batches(
     rows: Rows,
     batch: int,
     size: int,
-    load: Callable[[int], Pixels],
+    fill: Callable[[Rows, Pixels], None],
     drop_last: bool = False,
+    pinned: bool = False,
 ) -> Iterator[tuple[Rows, Tensor]]:
     """Yields (rows (B,), pixels uint8 (B, S, S, 3)) in the order of ``rows``, whatever the threads do.
 
@@ -46,34 +47,48 @@ def batches(
         B; the last batch may be smaller.
     size : int
         S, pixels.
-    load : callable
-        Row number to uint8 (S, S, 3).
+    fill : callable
+        Writes the pixels of row numbers (R,) into uint8 (R, S, S, 3); called from several threads.
     drop_last : bool
         Leave a last batch of one row out (BatchNorm cannot train on it).
+    pinned : bool
+        In memory that a GPU copies from while it computes.
     """
     waiting: deque[tuple[Rows, Tensor, list[Future[None]]]] = deque()
-    parts = [rows[start : start + batch] for start in range(0, len(rows), batch)]
-    if drop_last and len(parts) > 1 and len(parts[-1]) == 1:
-        parts.pop()
-    for part in parts:
-        buffer = torch.empty((len(part), size, size, 3), dtype=torch.uint8)
-        waiting.append((part, buffer, _fill(pool, buffer.numpy(), part, load)))
+    for part in in_batches(rows, batch, drop_last):
+        buffer = torch.empty((len(part), size, size, 3), dtype=torch.uint8, pin_memory=pinned)
+        waiting.append((part, buffer, _begun(pool, buffer.numpy(), part, fill)))
         if len(waiting) > AHEAD:
             yield _ready(waiting)
     while waiting:
         yield _ready(waiting)
 
 
-def _fill(
-    pool: ThreadPoolExecutor, buffer: Pixels, part: Rows, load: Callable[[int], Pixels]
-) -> list[Future[None]]:
-    def fill(places: range) -> None:
-        for place in places:
-            buffer[place] = load(int(part[place]))
+def in_batches(rows: Rows, batch: int, drop_last: bool = False) -> list[Rows]:
+    """Rows in parts of ``batch``; with ``drop_last`` without a last part of one row, unless it is the only one."""
+    parts = [rows[start : start + batch] for start in range(0, len(rows), batch)]
+    if drop_last and len(parts) > 1 and len(parts[-1]) == 1:
+        parts.pop()
+    return parts
 
+
+def each(load: Callable[[int], Pixels]) -> Callable[[Rows, Pixels], None]:
+    """What fills a batch by loading one row after another: row number to uint8 (S, S, 3)."""
+
+    def fill(rows: Rows, out: Pixels) -> None:
+        for n, row in enumerate(rows):
+            out[n] = load(int(row))
+
+    return fill
+
+
+def _begun(
+    pool: ThreadPoolExecutor, buffer: Pixels, part: Rows, fill: Callable[[Rows, Pixels], None]
+) -> list[Future[None]]:
     step = max(1, len(part) // 4)
     return [
-        pool.submit(fill, range(start, min(start + step, len(part)))) for start in range(0, len(part), step)
+        pool.submit(fill, part[start : start + step], buffer[start : start + step])
+        for start in range(0, len(part), step)
     ]
 
 

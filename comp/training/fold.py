@@ -31,7 +31,8 @@ class Plan:
     """What all folds of a run share; ``recipe`` is resolved, nothing in it is left open.
 
     ``weights`` are what every fold starts from; with ``warm`` each has its own. ``deadline`` says when training has
-    to stop, if ever.
+    to stop, if ever. ``decoded`` gives what ``source`` gives, decoded once; ``features`` is
+    where those of frozen backbones are kept.
     """
 
     slug: str
@@ -46,6 +47,13 @@ class Plan:
     folder: Path
     deadline: Deadline | None = None
     warm: Warm | None = None
+    decoded: ImageSource | None = None
+    features: Path | None = None
+
+    @property
+    def images(self) -> ImageSource:
+        """Where training reads its pictures."""
+        return self.decoded or self.source
 
     def weights_of(self, k: int) -> StateDict | None:
         """What fold k starts from; None: random weights."""

@@ -19,8 +19,9 @@ from comp.images.pixels import FittedPixels
 from comp.inference.forward import probabilities
 from comp.recipe import Recipe
 from comp.training.balance import TrainPixels, epoch_order
-from comp.training.batches import batches, loaders
+from comp.training.batches import loaders
 from comp.training.deadline import stopped
+from comp.training.feed import Feed
 from comp.training.fold import Part, Plan
 from comp.training.losses import loss_of, loss_weights
 from comp.training.memory import free_memory, is_out_of_memory
@@ -31,6 +32,7 @@ from comp.training.selection import best_epoch, is_over, load_best, save_best
 from comp.training.stages import stage_at, stages_of
 from comp.training.state import NEVER, Epoch, State
 from comp.training.transforms import TrainTransform
+from comp.training.variants import Variants
 from comp.workspace import write_json
 
 LOOK_EVERY = 50  # steps between looks at a GPU's losses: each look waits for it
@@ -65,18 +67,19 @@ def train(plan: Plan, k: int, part: Part, net: Net, folder: Path, ended: Callabl
     state = State.begin(net, recipe, steps)
     if state.restore(folder):
         console.say(f"  fold {k}: goes on at epoch {state.epoch + 1}, batch {state.batch + 1}")
-    pixels = FittedPixels(plan.source, list(part.table["path"]), plan.preprocess)
+    pixels = FittedPixels(plan.images, list(part.table["path"]), plan.preprocess)
     weights = loss_weights(recipe, part.targets[part.fitted], len(plan.labels), state.device)
     transform = TrainTransform(recipe.transform, plan.preprocess)
     train_pixels = TrainPixels(plan, part, transform.room)
+    variants = Variants(transform, recipe.seed, k)
 
     with (
         loaders(recipe.threads or 1) as pool,
         console.task(f"fold {k}", recipe.epochs * steps * recipe.batch) as bar,
     ):
         bar.advance((state.epoch * steps + state.batch) * recipe.batch)
+        feed = Feed(train_pixels, len(part.table), variants, pool, state.device)
         while not is_over(recipe, state.history, plan.metric):
-            load = varied(train_pixels, transform, recipe.seed, k, state.epoch)
             order = epoch_order(part, recipe, k, state.epoch)
             if state.batch == 0:
                 torch.manual_seed(derive(recipe.seed, "epoch", k, state.epoch))  # dropout, stochastic depth
@@ -84,7 +87,7 @@ def train(plan: Plan, k: int, part: Part, net: Net, folder: Path, ended: Callabl
             started, lr, before, speed = time.perf_counter(), state.lr, state.seen, 0.0
 
             rest = order[state.batch * recipe.batch :]
-            for rows, images in batches(pool, rest, recipe.batch, plan.preprocess.size, load, drop_last=True):
+            for rows, images in feed.epoch(rest, recipe.batch, state.epoch):
                 step(state, plan, k, images, torch.from_numpy(part.targets[rows]), weights)
                 if state.device.type == "cpu" or state.batch % LOOK_EVERY == 0 or state.batch == steps:
                     _require_numbers(state, plan, k, part, order, folder)
@@ -192,18 +195,6 @@ def _gradients(state: State, x: Tensor, y: Tensor, weights: Tensor | None) -> Te
 def _steps_per_epoch(rows: int, batch: int) -> int:
     whole, rest = divmod(rows, batch)
     return whole + (1 if rest > 1 or (rest == 1 and whole == 0) else 0)
-
-
-def varied(
-    pixels: TrainPixels, transform: TrainTransform, seed: int, k: int, epoch: int
-) -> Callable[[int], NDArray[np.uint8]]:
-    """Loads a row as this epoch shows it: its variant follows from what it is, not from when or where it is loaded."""
-    return lambda row: transform(pixels[row], variant_seed(seed, k, epoch, row))
-
-
-def variant_seed(seed: int, k: int, epoch: int, row: int) -> int:
-    """The seed of a row's variant in an epoch of fold k."""
-    return (derive(seed, "transform", k, epoch) * 1_000_003 + row) % (2**31)
 
 
 def _evaluate(

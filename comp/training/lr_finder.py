@@ -6,7 +6,6 @@ import csv
 import io
 import math
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import count
 
@@ -18,9 +17,10 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from comp import console
 from comp.training.balance import TrainPixels, epoch_order, with_copies
-from comp.training.batches import batches, loaders
+from comp.training.batches import loaders
+from comp.training.feed import Feed
 from comp.training.fold import Part, Plan, rows_of_fold
-from comp.training.loop import new_net, step, train_mode, varied
+from comp.training.loop import new_net, step, train_mode
 from comp.training.losses import loss_weights
 from comp.training.probe import frozen_features, needs_features
 from comp.training.run_fold import with_solved_head
@@ -28,6 +28,7 @@ from comp.training.seeds import derive
 from comp.training.stages import stages_of
 from comp.training.state import State
 from comp.training.transforms import TrainTransform
+from comp.training.variants import Variants
 
 RUNAWAY = 4.0  # times the best smoothed loss
 MEMORY = 0.9  # of the smoothing
@@ -88,14 +89,15 @@ def range_test(plan: Plan, low: float, high: float, steps: int) -> RangeTest:
     state.schedule = LambdaLR(optimizer, lambda n: low / base * (high / low) ** (n / max(1, steps - 1)))
     weights = loss_weights(recipe, part.targets[part.fitted], len(plan.labels), state.device)
     transform = TrainTransform(recipe.transform, plan.preprocess)
-    pixels = TrainPixels(plan, part, transform.room)
+    pixels, variants = TrainPixels(plan, part, transform.room), Variants(transform, recipe.seed, 0)
     torch.manual_seed(derive(recipe.seed, "epoch", 0, 0))
     train_mode(state)
     losses: list[float] = []
     smooth: list[float] = []
     average = 0.0
     with loaders(recipe.threads or 1) as pool, console.task("range test", steps) as bar:
-        for rows, images, epoch in _endless(plan, part, pool, pixels, transform):
+        feed = Feed(pixels, len(part.table), variants, pool, state.device)
+        for rows, images, epoch in _endless(plan, part, feed):
             before = float(state.loss_sum)
             state.epoch = epoch
             step(state, plan, 0, images, torch.from_numpy(part.targets[rows]), weights)
@@ -111,12 +113,9 @@ def range_test(plan: Plan, low: float, high: float, steps: int) -> RangeTest:
     return RangeTest(rates, np.array(losses[:whole]), np.array(smooth[:whole]))
 
 
-def _endless(
-    plan: Plan, part: Part, pool: ThreadPoolExecutor, pixels: TrainPixels, transform: TrainTransform
-) -> Iterator[tuple[NDArray[np.int64], Tensor, int]]:
+def _endless(plan: Plan, part: Part, feed: Feed) -> Iterator[tuple[NDArray[np.int64], Tensor, int]]:
     """Batches of one epoch after another: (rows, images, epoch)."""
     for epoch in count():
-        load = varied(pixels, transform, plan.recipe.seed, 0, epoch)
-        order, size = epoch_order(part, plan.recipe, 0, epoch), plan.preprocess.size
-        for rows, images in batches(pool, order, plan.recipe.batch, size, load, drop_last=True):
+        order = epoch_order(part, plan.recipe, 0, epoch)
+        for rows, images in feed.epoch(order, plan.recipe.batch, epoch):
             yield rows, images, epoch

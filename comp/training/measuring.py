@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import time
 from contextlib import nullcontext
@@ -13,8 +14,9 @@ import torch
 
 from comp import console
 from comp.recipe import Recipe
+from comp.training.folded import fold_batchnorm
 from comp.training.memory import free_memory, is_out_of_memory
-from comp.training.model import Net
+from comp.training.model import Net, freeze_batchnorm
 
 Precision = Literal["fp32", "bf16", "fp16"]
 Choice = tuple[Precision, bool]
@@ -104,13 +106,13 @@ def _step_seconds(net: Net, recipe: Recipe, choice: Choice) -> float:
     trains = recipe.mode != "probe"
     try:
         with torch.random.fork_rng(enabled=True), torch.inference_mode(not trains):
-            copy = _copy(net, device, layout).train(trains)
+            made = _copy(net, recipe, device, layout)
             x = torch.zeros((batch, recipe.model.size or 224, recipe.model.size or 224, 3), device=device)
             x = x.permute(0, 3, 1, 2)  # as ``normalise`` gives it
             y = torch.zeros(batch, dtype=torch.int64, device=device)
             found: list[float] = []
             while len(found) < 2 or (sum(found) < SECONDS and len(found) < 50):
-                found.append(_one_step(copy, x, y, precision, trains))
+                found.append(_one_step(made, x, y, precision, trains))
         return sorted(found[1:])[(len(found) - 1) // 2]
     except (RuntimeError, MemoryError) as error:
         if is_out_of_memory(error):
@@ -131,11 +133,17 @@ def _one_step(net: Any, x: torch.Tensor, y: torch.Tensor, precision: Precision, 
     return time.perf_counter() - started
 
 
-def _copy(net: Net, device: torch.device, layout: bool) -> Any:
-    import copy
-
+def _copy(net: Net, recipe: Recipe, device: torch.device, layout: bool) -> Any:
+    """A copy of the network as training, or probe, will have it."""
     made = copy.deepcopy(net).to(device)
-    return made.to(memory_format=torch.channels_last) if layout else made
+    if layout:
+        made = made.to(memory_format=torch.channels_last)
+    made.train(recipe.mode != "probe")
+    if recipe.model.freeze_bn:
+        freeze_batchnorm(made)
+        if recipe.mode != "probe":
+            fold_batchnorm(made, recipe.model.size or 224)
+    return made
 
 
 def _batch(recipe: Recipe) -> int:

@@ -12,8 +12,10 @@ from torch import Tensor
 from comp import console
 from comp.errors import TrainingFailed
 from comp.images.pixels import FittedPixels
-from comp.inference.forward import outputs
+from comp.inference.feature_cache import FeatureCache
+from comp.inference.forward import facts_of_features, outputs
 from comp.training.batches import loaders
+from comp.training.checkpoint import hash_tensors
 from comp.training.device import accelerator as make_accelerator
 from comp.training.fold import Plan
 from comp.training.loop import new_net
@@ -44,18 +46,44 @@ def needs_features(plan: Plan) -> bool:
 
 
 def frozen_features(plan: Plan, k: int = 0) -> FrozenFeatures:
-    """Runs the backbone that fold k starts from once over every labelled row and view of the recipe."""
+    """The outputs of the backbone that fold k starts from for every labelled row and view of the recipe.
+
+    They are computed once for a backbone, preprocessing and set of pictures, and kept in the workspace.
+    """
     table = plan.manifest.table[plan.manifest.table["split"] != "test"]
+    place = {i: n for n, i in enumerate(table["id"])}
+    net = new_net(plan, k).eval()
+    views = _with_identity(plan.recipe.tta) if plan.recipe.mode == "probe" else ["identity"]
+    kept = None
+    if plan.features is not None and "content" in table:
+        sha = hash_tensors({n: t for n, t in net.state_dict().items() if n.startswith("backbone.")})
+        facts = facts_of_features(plan.recipe, plan.recipe.model, plan.preprocess, sha)
+        kept = FeatureCache(plan.features, facts, list(table["content"]))
+    known = {name: kept.load(name) if kept else None for name in views}
+    found = {name: features for name, features in known.items() if features is not None}
+    left = [name for name in views if name not in found]
+    if left:
+        fresh = _computed(plan, net.backbone, list(table["path"]), left)
+        for name, features in fresh.items():
+            if kept is not None:
+                kept.keep(name, features)
+        found.update(fresh)
+    else:
+        console.say(f"  features of {len(table):,} rows: kept from an earlier run")
+    return FrozenFeatures({name: found[name] for name in views}, place)
+
+
+def _computed(
+    plan: Plan, backbone: torch.nn.Module, paths: list[str], views: list[str]
+) -> dict[str, Features]:
     accelerator = make_accelerator(plan.recipe)
-    backbone = new_net(plan, k).backbone.eval().to(accelerator.device)
+    backbone = backbone.to(accelerator.device)
     if plan.recipe.channels_last:
         backbone = backbone.to(memory_format=torch.channels_last)
-    pixels = FittedPixels(plan.source, list(table["path"]), plan.preprocess, budget=0)
-    views = _with_identity(plan.recipe.tta) if plan.recipe.mode == "probe" else ["identity"]
-    with loaders(plan.recipe.threads or 1) as pool, console.task("features", len(table)) as bar:
-        rows = np.arange(len(table))
-        found = outputs(backbone, pool, pixels, rows, views, plan.recipe, accelerator.device, bar.advance)
-    return FrozenFeatures(found, {i: n for n, i in enumerate(table["id"])})
+    pixels = FittedPixels(plan.images, paths, plan.preprocess, budget=0)
+    with loaders(plan.recipe.threads or 1) as pool, console.task("features", len(paths)) as bar:
+        rows = np.arange(len(paths))
+        return outputs(backbone, pool, pixels, rows, views, plan.recipe, accelerator.device, bar.advance)
 
 
 def solve_head(

@@ -169,7 +169,7 @@ def _apply_head(net: Net, features: FrozenFeatures, views: list[str], ids: list[
 def _predict_held_out(plan: Plan, net: Net, part: Part, views: list[str]) -> dict[str, Probs]:
     accelerator = make_accelerator(plan.recipe)
     views = list(dict.fromkeys(["identity", *views]))
-    pixels = FittedPixels(plan.source, list(part.table["path"]), plan.preprocess, budget=0)
+    pixels = FittedPixels(plan.images, list(part.table["path"]), plan.preprocess, budget=0)
     net = net.to(accelerator.device)
     with loaders(plan.recipe.threads or 1) as pool, console.task("held-out rows", len(part.held_out)) as bar:
         rows: NDArray[np.int64] = part.held_out

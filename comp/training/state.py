@@ -14,6 +14,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from comp.recipe import Recipe
 from comp.training.averaging import Average
 from comp.training.device import accelerator as make_accelerator
+from comp.training.folded import fold_batchnorm
 from comp.training.model import Net
 from comp.training.schedule import make_optimizer, make_schedule, plateau_factor
 from comp.training.stages import open_layers, stage_at, stages_of
@@ -67,6 +68,8 @@ class State:
         accelerator = make_accelerator(recipe)
         if recipe.channels_last:
             net = net.to(memory_format=torch.channels_last)
+        if recipe.model.freeze_bn:
+            fold_batchnorm(net, recipe.model.size or 224)
         prepared = accelerator.prepare(net)
         raw = accelerator.unwrap_model(prepared)
         decay = recipe.regularize.ema

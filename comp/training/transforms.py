@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import warnings
 from collections.abc import Callable
+from random import Random
 from threading import local
 from typing import Any
 
@@ -15,7 +17,9 @@ from comp.errors import RecipeError, UnknownName
 from comp.images.fit import Preprocess, fit
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it asks the network on import otherwise
-import albumentations as A
+import albumentations as _albumentations
+
+A: Any = _albumentations
 
 Pixels = NDArray[np.uint8]
 Policy = Callable[[int], list[Any]]
@@ -110,8 +114,8 @@ class TrainTransform:
 
     Parameters
     ----------
-    transform : str or list of tables
-        A policy's name, or albumentations by ``name`` with their arguments.
+    transform : str or list
+        A policy's name, or albumentations, themselves or as tables of ``name`` and their arguments.
     preprocess : Preprocess
 
     Raises
@@ -120,7 +124,7 @@ class TrainTransform:
         For a policy or transform that does not exist, or arguments that it does not take.
     """
 
-    def __init__(self, transform: str | list[dict[str, Any]], preprocess: Preprocess) -> None:
+    def __init__(self, transform: str | list[Any], preprocess: Preprocess) -> None:
         self.transform = transform
         self.preprocess = preprocess
         self._per_thread = local()
@@ -147,17 +151,19 @@ class TrainTransform:
             compose = self._per_thread.compose = A.Compose(transforms)
         if not compose.transforms:
             return pixels
-        compose.set_random_seed(seed)
+        # one stream for all: set_random_seed would give each transform the same seed, hence the same draws, and two
+        # flips of chance 0.5 would always come together (seen in 2.0.8)
+        compose.set_random_state(np.random.default_rng(seed), Random(seed))
         return np.asarray(compose(image=pixels)["image"], dtype=np.uint8)
 
 
-def check_transform(transform: str | list[dict[str, Any]], size: int = 224) -> list[Any]:
+def check_transform(transform: str | list[Any], size: int = 224) -> list[Any]:
     """The albumentations of a policy or list; UnknownName or RecipeError for what cannot be made."""
     if isinstance(transform, str):
         if transform not in POLICIES:
             raise UnknownName("transform policy", transform, POLICIES, "or list albumentations by name")
         return POLICIES[transform](size)
-    return [_by_name(table) for table in transform]
+    return [_by_name(one) if isinstance(one, dict) else copy.deepcopy(one) for one in transform]
 
 
 def _by_name(table: dict[str, Any]) -> Any:

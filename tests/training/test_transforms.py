@@ -10,7 +10,7 @@ import pytest
 
 from comp.errors import RecipeError, UnknownName
 from comp.images.fit import Preprocess
-from comp.training.transforms import POLICIES, TrainTransform
+from comp.training.transforms import POLICIES, A, TrainTransform
 from made import draw
 
 PREPROCESS = Preprocess(32, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
@@ -39,6 +39,17 @@ def test_the_same_seed_gives_the_same_pixels_in_any_thread_and_order(
 def test_other_seeds_give_other_variants() -> None:
     transform = TrainTransform(LISTED, PREPROCESS)
     assert len({transform(PICTURES[0], seed).tobytes() for seed in range(10)}) > 5
+
+
+def test_each_transform_of_a_list_draws_for_itself() -> None:
+    listed = [{"name": "HorizontalFlip", "p": 0.5}, {"name": "VerticalFlip", "p": 0.5}]
+    nested = [{"name": "HorizontalFlip", "p": 0.5}, A.OneOf([A.VerticalFlip(p=1), A.NoOp(p=1)], p=1)]
+    for policy in (listed, nested):
+        transform = TrainTransform(policy, PREPROCESS)
+        variants = [transform(PICTURES[0], seed).tobytes() for seed in range(400)]
+        counts = sorted(variants.count(one) for one in set(variants))
+        assert len(counts) == 4
+        assert counts[0] > 60
 
 
 def test_none_changes_nothing_and_no_transform_changes_its_input() -> None:

@@ -1,0 +1,257 @@
+"""The decode-once store: the decoded pictures of a set in one flat file, which every later pass maps into memory."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Collection, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from comp.errors import ImageError
+from comp.images.decode import decode
+from comp.images.fit import Preprocess
+from comp.images.source import ImageSource
+from comp.workspace import cache_folder
+
+Pixels = NDArray[np.uint8]
+VERSION = 1
+SIDE = 768  # pixels; a picture whose shorter side is longer is kept at this one
+DEFAULT_GB = 20.0  # of all stores together; COMP_CACHE_GB sets it, 0 keeps none
+SPARE = 2 << 30  # bytes of the disk that are left free
+
+
+def side_for(preprocess: Preprocess) -> int | None:
+    """The shorter side that pictures are shrunk to before they are fitted: SIDE where that is at least twice what the
+    network reads, else None, and pictures are fitted from all their pixels.
+
+    It holds whether or not there is a store, so that a store changes no pixel.
+    """
+    reads = round(preprocess.size / preprocess.crop_pct)
+    return SIDE if 2 * reads <= SIDE else None
+
+
+def shrunk(pixels: Pixels, side: int | None) -> Pixels:
+    """A picture (H, W, 3) with its shorter side at most ``side``, averaged over areas; as it is where it is smaller."""
+    height, width = pixels.shape[:2]
+    if side is None or min(height, width) <= side:
+        return pixels
+    scale = side / min(height, width)
+    size = (max(side, round(width * scale)), max(side, round(height * scale)))
+    return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+
+
+class PixelStore:
+    """Decoded pictures by the SHA-256 of their files; read-only, safe for threads and processes.
+
+    A store is a folder with ``pixels.u8``, the pictures' RGB bytes one after another, and ``index.json``, which has
+    [offset, height, width] of each.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        table = json.loads((folder / "index.json").read_text(encoding="utf-8"))
+        self._place: dict[str, tuple[int, int, int]] = {key: tuple(place) for key, place in table.items()}
+        self._flat = np.memmap(folder / "pixels.u8", dtype=np.uint8, mode="r")
+        if len(self._flat) != sum(3 * height * width for _, height, width in self._place.values()):
+            raise ValueError(f"{folder} is torn")
+
+    def __len__(self) -> int:
+        return len(self._place)
+
+    def get(self, content: str) -> Pixels | None:
+        """The picture (H, W, 3) of a file, a view of the mapped file; None where it is not here."""
+        place = self._place.get(content)
+        if place is None:
+            return None
+        offset, height, width = place
+        return np.asarray(self._flat[offset : offset + 3 * height * width]).reshape(height, width, 3)
+
+
+@dataclass(frozen=True)
+class DecodedSource:
+    """A source whose files come as pixels where a store has them; ``contents`` is the SHA-256 of a path's file."""
+
+    own: ImageSource
+    store: PixelStore
+    contents: dict[str, str]
+
+    def load(self, path: str) -> bytes | Pixels:
+        pixels = self.store.get(self.contents.get(path, ""))
+        return self.own.load(path) if pixels is None else pixels
+
+
+class StoreWriter:
+    """Writes a store beside the others; pictures may come from several threads, in any order.
+
+    Nothing is there until ``finish``, which puts the whole store in its place at once: two processes that make
+    the same one do not disturb each other. Past the budget, or where the disk does not take it, nothing is written.
+    """
+
+    def __init__(self) -> None:
+        root = self._root = _root()
+        self._part = root / f".part-{os.getpid()}-{id(self):x}"
+        self._left = _budget(root)
+        self._place: dict[str, tuple[int, int, int]] = {}
+        self._end = 0
+        self._file: int | None = None
+        self._lock = Lock()
+
+    @property
+    def is_full(self) -> bool:
+        """Whether a picture did not fit, so that no store will come of it."""
+        return self._left < 0
+
+    def put(self, content: str, pixels: Pixels) -> None:
+        """Takes the decoded picture of a file in."""
+        pixels = np.ascontiguousarray(shrunk(pixels, SIDE))
+        with self._lock:
+            if content in self._place or self._left < pixels.nbytes:
+                self._left = self._left if content in self._place else -1  # one is missing: no store
+                return
+            offset, self._end = self._end, self._end + pixels.nbytes
+            self._left -= pixels.nbytes
+            self._place[content] = (offset, pixels.shape[0], pixels.shape[1])
+            try:
+                if self._file is None:
+                    self._part.mkdir(parents=True, exist_ok=True)
+                    self._file = os.open(self._part / "pixels.u8", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+            except OSError:
+                self._left = -1
+                return
+        try:
+            _write_at(self._file, memoryview(pixels.data).cast("B"), offset)
+        except OSError:  # a full disk costs the store, not the run
+            self._left = -1
+
+    def finish(self, contents: Collection[str]) -> bool:
+        """Puts the store in its place if it has all of ``contents`` and they are wanted; True if it is there."""
+        if self._file is not None:
+            os.close(self._file)
+        whole = self._left >= 0 and set(self._place) == set(contents) and self._file is not None
+        self._file = None
+        try:
+            if whole:
+                (self._part / "index.json").write_text(json.dumps(self._place), encoding="utf-8")
+                if missing(contents):  # what lies there is torn
+                    shutil.rmtree(self._root / store_name(contents), ignore_errors=True)
+                _evict(self._root)
+                os.rename(self._part, self._root / store_name(contents))
+        except OSError:  # another process was first, or the disk is full
+            whole = False
+        shutil.rmtree(self._part, ignore_errors=True)
+        return whole
+
+
+def decoded_once(
+    source: ImageSource, contents: dict[str, str], advance: Callable[[int], None] = lambda n: None
+) -> ImageSource:
+    """``source`` with the decoded pictures of these files, from the store where there is one, else decoded into one.
+
+    Where they are over the budget the source comes back as it is, and pictures are decoded each time.
+
+    Parameters
+    ----------
+    source : ImageSource
+    contents : dict
+        Path to SHA-256 of the file, for what lies in files and decodes.
+    advance : callable
+        Is told how many files were decoded.
+    """
+    wanted = set(contents.values())
+    if not wanted:
+        return source
+    folder = _root() / store_name(wanted)
+    store = _opened(folder)
+    if store is None:
+        _fill(source, contents, advance)
+        store = _opened(folder)
+    return source if store is None else DecodedSource(source, store, contents)
+
+
+def missing(contents: Iterable[str]) -> bool:
+    """Whether there is no store of these contents yet."""
+    return _opened(_root() / store_name(contents)) is None
+
+
+def store_name(contents: Iterable[str]) -> str:
+    """The name of the store of some files: by what is in them, whatever they are called."""
+    told = hashlib.sha256(f"{VERSION} {SIDE}\n".encode())
+    for content in sorted(set(contents)):
+        told.update(content.encode())
+    return told.hexdigest()[:32]
+
+
+def _root() -> Path:
+    return cache_folder() / "pixels"
+
+
+def _opened(folder: Path) -> PixelStore | None:
+    try:
+        store = PixelStore(folder)
+        os.utime(folder)  # when it was last used decides what is evicted
+        return store
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _fill(source: ImageSource, contents: dict[str, str], advance: Callable[[int], None]) -> None:
+    writer = StoreWriter()
+    paths = {content: path for path, content in contents.items()}
+
+    def one(content: str) -> None:
+        if writer.is_full:
+            return
+        loaded = source.load(paths[content])
+        pixels = decode(loaded, paths[content]) if isinstance(loaded, bytes) else loaded
+        writer.put(content, pixels)
+
+    pool = ThreadPoolExecutor(max_workers=os.cpu_count() or 1, thread_name_prefix="decode")
+    try:
+        for _ in pool.map(one, sorted(paths)):
+            advance(1)
+        writer.finish(paths)
+    except ImageError:  # a file has changed since it was looked at; whoever reads it will say so
+        writer.finish(())
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+        writer.finish(())
+
+
+def _budget(root: Path) -> int:
+    """Bytes that a store may take: what COMP_CACHE_GB allows, as far as the disk has them."""
+    try:
+        allowed = float(os.environ.get("COMP_CACHE_GB") or DEFAULT_GB)
+    except ValueError:
+        allowed = DEFAULT_GB
+    there = next((parent for parent in (root, *root.parents) if parent.exists()), Path("/"))
+    free = shutil.disk_usage(there).free + _size(root) - SPARE
+    return max(0, min(int(allowed * 1e9), free))
+
+
+def _evict(root: Path) -> None:
+    """Removes the stores that were not used for longest until all fit, the one being written among them."""
+    stores = sorted(
+        (path for path in root.iterdir() if not path.name.startswith(".")),
+        key=lambda path: path.stat().st_mtime,
+    )
+    budget = _budget(root)
+    while stores and _size(root) > budget:
+        shutil.rmtree(stores.pop(0), ignore_errors=True)
+
+
+def _size(root: Path) -> int:
+    return sum(file.stat().st_size for file in root.glob("*/pixels.u8")) if root.is_dir() else 0
+
+
+def _write_at(file: int, content: memoryview, offset: int) -> None:
+    while content:
+        written = os.pwrite(file, content, offset)
+        content, offset = content[written:], offset + written

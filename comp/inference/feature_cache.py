@@ -1,0 +1,76 @@
+"""Features of frozen backbones, kept in the workspace: the same pictures never go through the same network twice."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from comp.errors import InputError
+from comp.workspace import atomic, make_folder
+
+Features = NDArray[np.float32]
+MOST = 8 << 30  # bytes of all features of a workspace; those not used for longest go first
+
+
+@dataclass(frozen=True)
+class FeatureCache:
+    """The features of some pictures by one network, a file a view.
+
+    A file is found by everything that decides its numbers: the network's tensors and how it was made, preprocessing,
+    precision, layout, device, torch and the pictures' contents in their order. Anything else is another file.
+
+    Parameters
+    ----------
+    folder : Path
+    facts : dict
+        What decides the numbers, beside the pictures.
+    contents : sequence of str, (N,)
+        What the pictures hold, in the order of the features' rows.
+    """
+
+    folder: Path
+    facts: dict[str, Any]
+    contents: Sequence[str]
+
+    def file(self, view: str) -> Path:
+        """Where the features of a view lie or will lie."""
+        told = hashlib.sha256(json.dumps([view, self.facts], sort_keys=True, default=str).encode())
+        for content in self.contents:
+            told.update(f"{content}\n".encode())
+        return self.folder / f"{told.hexdigest()[:32]}.npy"
+
+    def load(self, view: str) -> Features | None:
+        """The features (N, D) of a view; None where they are not kept, or torn."""
+        try:
+            found = np.load(self.file(view), allow_pickle=False)
+            os.utime(self.file(view))
+        except (OSError, ValueError, EOFError):
+            return None
+        fits = found.ndim == 2 and len(found) == len(self.contents) and found.dtype == np.float32
+        return found if fits else None
+
+    def keep(self, view: str, features: Features) -> None:
+        """Keeps the features (N, D) of a view; a place that cannot be written costs time, not the run."""
+        try:
+            make_folder(self.folder)
+            with atomic(self.file(view)) as part, part.open("wb") as out:
+                np.save(out, features)
+            self._evict()
+        except (InputError, OSError):
+            return
+
+    def _evict(self) -> None:
+        files = sorted(self.folder.glob("*.npy"), key=lambda file: file.stat().st_mtime, reverse=True)
+        held = 0
+        for file in files:
+            held += file.stat().st_size
+            if held > MOST:
+                file.unlink(missing_ok=True)

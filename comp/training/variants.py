@@ -1,0 +1,70 @@
+"""What each epoch shows of each row, for whole batches at once where the policy only moves pixels."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from comp.images.fit import fit
+from comp.training.lattice import Lattice, Windows, shown
+from comp.training.seeds import derive
+from comp.training.transforms import CROP_THEMSELVES, TrainTransform, check_transform
+
+Pixels = NDArray[np.uint8]
+Rows = NDArray[np.int64]
+
+
+class Pictures(Protocol):
+    """Fitted pictures by row: uint8 (L, L, 3), all of one side L."""
+
+    def __getitem__(self, row: int) -> Pixels: ...
+
+
+class Variants:
+    """The variants of a fold's rows: each follows from run seed, fold, epoch and row alone.
+
+    What the policy begins with and only moves pixels is drawn for a whole batch (``Lattice``); what follows runs
+    through albumentations, a picture at a time, seeded by its row. Safe for several threads.
+    """
+
+    def __init__(self, transform: TrainTransform, seed: int, k: int) -> None:
+        self.transform = transform
+        self.size = transform.preprocess.size
+        self._seed, self._k = seed, k
+        listed = check_transform(transform.transform, self.size)
+        own_crop = transform.transform in CROP_THEMSELVES
+        side = round(self.size / transform.preprocess.crop_pct) if transform.room else self.size
+        roomy = transform.room and transform.preprocess.fit == "crop" and side > self.size
+        self.lattice = Lattice(listed, self.size, room=roomy and not own_crop)
+        self.rest = TrainTransform(listed[self.lattice.taken :], transform.preprocess)
+        self.only_moves = self.lattice.taken == len(listed)
+
+    def windows(self, rows: Rows, epoch: int, side: int) -> Windows:
+        """What the rows (R,) show of pictures of (``side``, ``side``, 3), before the rest of the policy."""
+        return self.lattice.windows(derive(self._seed, "transform", self._k, epoch), rows, side)
+
+    def fill(self, pictures: Pictures, rows: Rows, epoch: int, out: Pixels) -> None:
+        """Writes the variants of rows (R,) in an epoch into ``out`` (R, S, S, 3)."""
+        loaded = [pictures[int(row)] for row in rows]
+        windows = self.windows(rows, epoch, loaded[0].shape[0]) if loaded else None
+        for n, (row, picture) in enumerate(zip(rows, loaded, strict=True)):
+            assert windows is not None
+            part = shown(picture, windows, n)
+            if not self.only_moves:
+                part = self.rest.changed(part, variant_seed(self._seed, self._k, epoch, int(row)))
+            if part.shape[:2] != (self.size, self.size):
+                part = fit(part, self.transform.preprocess)
+            out[n] = part
+
+    def one(self, picture: Pixels, row: int, epoch: int) -> Pixels:
+        """The variant (S, S, 3) of one row's picture in an epoch."""
+        out: Pixels = np.empty((1, self.size, self.size, 3), np.uint8)
+        self.fill({row: picture}, np.array([row]), epoch, out)
+        return np.asarray(out[0], dtype=np.uint8)
+
+
+def variant_seed(seed: int, k: int, epoch: int, row: int) -> int:
+    """The seed of what albumentations draws for a row in an epoch of fold k."""
+    return (derive(seed, "transform", k, epoch) * 1_000_003 + row) % (2**31)

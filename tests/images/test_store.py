@@ -1,0 +1,175 @@
+"""The pixel store changes no pixel, is whole or not there, and stays within its budget."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from comp.images import store as module
+from comp.images.decode import load_pixels
+from comp.images.fingerprints import scan
+from comp.images.fit import Preprocess
+from comp.images.pixels import FittedPixels
+from comp.images.source import ArraySource, RawTree
+from comp.images.store import (
+    SIDE,
+    DecodedSource,
+    PixelStore,
+    StoreWriter,
+    decoded_once,
+    missing,
+    shrunk,
+    side_for,
+    store_name,
+)
+from comp.workspace import cache_folder
+
+SIZES = [(40, 60), (33, 21), (900, 1000), (800, 2000), (5, 7)]
+NAMES = [f"{n}.png" for n in range(len(SIZES))]
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COMP_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def raw(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    folder = tmp_path / "raw"
+    folder.mkdir()
+    for name, (height, width) in zip(NAMES, SIZES, strict=True):
+        pixels = rng.integers(0, 256, (height, width, 3), np.uint8)
+        cv2.imwrite(str(folder / name), pixels)
+    return folder
+
+
+def contents_of(raw: Path) -> dict[str, str]:
+    return scan(RawTree(raw), raw, NAMES).files(NAMES)
+
+
+def root() -> Path:
+    return cache_folder() / "pixels"
+
+
+def test_what_comes_out_is_what_was_decoded(raw: Path) -> None:
+    contents = contents_of(raw)
+    assert missing(contents.values())
+    source = decoded_once(RawTree(raw), contents)
+    assert isinstance(source, DecodedSource)
+    assert not missing(contents.values())
+    for name in NAMES:
+        kept = source.load(name)
+        assert isinstance(kept, np.ndarray)
+        assert (kept == shrunk(load_pixels(RawTree(raw), name), SIDE)).all()
+    assert source.load(NAMES[2]).shape == (768, 853, 3)  # type: ignore[union-attr]
+    assert source.load(NAMES[3]).shape[0] == 768  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("size", [16, 224, 600])
+@pytest.mark.parametrize("room", [True, False])
+def test_a_network_reads_the_same_pixels_with_it_and_without(raw: Path, size: int, room: bool) -> None:
+    preprocess = Preprocess(size, (0.5,) * 3, (0.5,) * 3, crop_pct=0.9)
+    plain = FittedPixels(RawTree(raw), NAMES, preprocess, room)
+    source = RawTree(raw) if side_for(preprocess) is None else decoded_once(RawTree(raw), contents_of(raw))
+    stored = FittedPixels(source, NAMES, preprocess, room)
+    for n in range(len(NAMES)):
+        assert (plain[n] == stored[n]).all()
+
+
+def test_the_second_time_nothing_is_decoded(raw: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    contents = contents_of(raw)
+    seen: list[int] = []
+    decoded_once(RawTree(raw), contents, seen.append)
+    assert sum(seen) == len(NAMES)
+    monkeypatch.setattr(module, "decode", lambda *a: pytest.fail("decoded again"))
+    assert isinstance(decoded_once(RawTree(raw), contents), DecodedSource)
+
+
+def test_the_look_of_the_check_fills_it(raw: Path) -> None:
+    writer = StoreWriter()
+    found = scan(RawTree(raw), raw, NAMES, keep=writer.put)
+    assert writer.finish(set(found.files(NAMES).values()))
+    assert not missing(found.files(NAMES).values())
+
+
+def test_other_contents_are_another_store_and_names_do_not_matter(raw: Path) -> None:
+    contents = list(contents_of(raw).values())
+    assert store_name(contents) == store_name([*reversed(contents), contents[0]])
+    assert store_name(contents) != store_name(contents[1:])
+
+
+@pytest.mark.parametrize("budget", ["0", "0.000001", "0.003"])
+def test_over_the_budget_it_streams_and_nothing_stays(
+    raw: Path, budget: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COMP_CACHE_GB", budget)
+    source = RawTree(raw)
+    assert decoded_once(source, contents_of(raw)) is source
+    assert not list(root().glob("*"))
+    assert not list(root().glob(".*"))
+
+
+def test_the_store_not_used_for_longest_makes_room(raw: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    contents = contents_of(raw)
+    parts = [{NAMES[n]: contents[NAMES[n]]} for n in (2, 3)]
+    for age, part in zip((50, 100), parts, strict=True):
+        decoded_once(RawTree(raw), part)
+        os.utime(root() / store_name(part.values()), (age, age))
+    held = sum((root() / store_name(part.values()) / "pixels.u8").stat().st_size for part in parts)
+    monkeypatch.setenv("COMP_CACHE_GB", str((held + 10) / 1e9))
+    decoded_once(RawTree(raw), {NAMES[0]: contents[NAMES[0]]})
+    assert [missing(part.values()) for part in parts] == [True, False]
+    assert not missing([contents[NAMES[0]]])
+
+
+def test_a_torn_store_is_made_again(raw: Path) -> None:
+    contents = contents_of(raw)
+    decoded_once(RawTree(raw), contents)
+    file = root() / store_name(contents.values()) / "pixels.u8"
+    content = file.read_bytes()
+    file.write_bytes(content[:-5])
+    with pytest.raises(ValueError, match="torn"):
+        PixelStore(file.parent)
+    source = decoded_once(RawTree(raw), contents)
+    assert isinstance(source, DecodedSource)
+    assert (np.asarray(source.load(NAMES[0])) == load_pixels(RawTree(raw), NAMES[0])).all()
+
+
+def test_two_at_once_end_with_one_whole_store(raw: Path) -> None:
+    contents = contents_of(raw)
+    both = threading.Barrier(2)
+    found: list[object] = []
+
+    def one() -> None:
+        both.wait()
+        found.append(decoded_once(RawTree(raw), contents))
+
+    threads = [threading.Thread(target=one) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all(isinstance(source, DecodedSource) for source in found)
+    assert len(found) == 2
+    assert [path.name for path in root().iterdir()] == [store_name(contents.values())]
+
+
+def test_rows_of_arrays_need_none() -> None:
+    source = ArraySource({"a": np.zeros((2, 4, 4, 3), np.uint8)})
+    assert scan(source, Path("."), ["a#0", "a#1"]).files(["a#0", "a#1"]) == {}
+    assert decoded_once(source, {}) is source
+
+
+def test_an_unwritable_cache_costs_the_store_only(
+    raw: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("COMP_CACHE", str(tmp_path / "file"))
+    source = RawTree(raw)
+    assert decoded_once(source, contents_of(raw)) is source

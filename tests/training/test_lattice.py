@@ -1,0 +1,179 @@
+"""Batched crops, flips and turns are albumentations' own: the same pixels for the same parameters, the same draws."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from comp.images.fit import Preprocess
+from comp.training.batches import loaders
+from comp.training.feed import Feed
+from comp.training.lattice import Lattice, flat_index, shown, uniforms
+from comp.training.transforms import A, TrainTransform
+from comp.training.variants import Variants
+
+SIDE = 12
+PICTURE = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), np.uint8)
+POLICIES: dict[str, list[Any]] = {
+    "flips": [A.HorizontalFlip(p=0.5), A.VerticalFlip(p=0.3)],
+    "turns": [A.RandomRotate90(p=0.8), A.HorizontalFlip(p=0.5)],
+    "cifar": [
+        A.Pad(padding=2, border_mode=cv2.BORDER_REFLECT_101),
+        A.RandomCrop(SIDE, SIDE),
+        A.HorizontalFlip(p=0.5),
+    ],
+    "black": [
+        A.Pad(padding=2, border_mode=cv2.BORDER_CONSTANT),
+        A.RandomCrop(SIDE, SIDE),
+        A.RandomRotate90(p=1),
+    ],
+}
+
+
+def by_albumentations(policy: list[Any], count: int) -> dict[bytes, int]:
+    one = TrainTransform(policy, Preprocess(SIDE, (0.5,) * 3, (0.5,) * 3))
+    found: dict[bytes, int] = {}
+    for seed in range(count):
+        key = np.ascontiguousarray(one.changed(PICTURE, seed)).tobytes()
+        found[key] = found.get(key, 0) + 1
+    return found
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_both_draw_the_same_pictures_as_often(name: str) -> None:
+    policy, count = POLICIES[name], 4000
+    lattice = Lattice(policy, SIDE, room=False)
+    assert lattice.taken == len(policy)
+    windows = lattice.windows(7, np.arange(count), SIDE)
+    ours: dict[bytes, int] = {}
+    for n in range(count):
+        key = np.ascontiguousarray(shown(PICTURE, windows, n)).tobytes()
+        ours[key] = ours.get(key, 0) + 1
+    theirs = by_albumentations(policy, count)
+    rare = {key for key in {*ours, *theirs} if ours.get(key, 0) + theirs.get(key, 0) < 10}
+    assert set(ours) - rare == set(theirs) - rare
+    keys = sorted(set(ours) - rare)
+    table = np.array([[counts.get(key, 0) for key in keys] for counts in (ours, theirs)])
+    assert stats.chi2_contingency(table).pvalue > 1e-4
+
+
+def test_resized_crops_are_drawn_and_resized_as_theirs() -> None:
+    transform = A.RandomResizedCrop((20, 20), scale=(0.2, 1.0), ratio=(0.6, 1.7))
+    picture = np.random.default_rng(1).integers(0, 256, (50, 50, 3), np.uint8)
+    lattice = Lattice([transform], 20, room=False)
+    windows = lattice.windows(3, np.arange(3000), 50)
+    assert windows.crop is not None
+    top, left, height, width = windows.crop.T
+    assert (top >= 0).all()
+    assert (left >= 0).all()
+    assert (top + height <= 50).all()
+    assert (left + width <= 50).all()
+    transform.set_random_seed(0)
+    theirs = []
+    for _ in range(3000):
+        x0, y0, x1, y1 = transform.get_params_dependent_on_data({"shape": picture.shape}, {})["crop_coords"]
+        theirs.append((y0, x0, y1 - y0, x1 - x0))
+    for own, other in zip((top, left, height, width), np.array(theirs).T, strict=True):
+        assert stats.ks_2samp(own, other).pvalue > 1e-4
+    for n in range(20):
+        y, x, h, w = windows.crop[n]
+        expected = transform.apply(picture, crop_coords=(x, y, x + w, y + h))
+        assert (shown(picture, windows, n) == expected).all()
+
+
+@given(st.integers(0, 2**31), st.lists(st.integers(0, 10**6), min_size=1, max_size=20), st.integers(1, 30))
+def test_a_rows_numbers_are_its_own(seed: int, rows: list[int], count: int) -> None:
+    together = uniforms(seed, np.array(rows), count)
+    assert ((together >= 0) & (together < 1)).all()
+    for n, row in enumerate(rows):
+        assert (uniforms(seed, np.array([row]), count)[0] == together[n]).all()
+
+
+def test_the_numbers_are_even_and_do_not_hang_together() -> None:
+    found = uniforms(5, np.arange(20000), 4)
+    assert all(stats.kstest(column, "uniform").pvalue > 1e-4 for column in found.T)
+    assert np.abs(np.corrcoef(found.T) - np.eye(4)).max() < 0.03
+    assert abs(np.corrcoef(found[:-1, 0], found[1:, 0])[0, 1]) < 0.03
+    assert abs(np.corrcoef(found[:, 0], uniforms(6, np.arange(20000), 1)[:, 0])[0, 1]) < 0.03
+
+
+def test_what_does_more_than_move_pixels_is_left_to_albumentations() -> None:
+    listed = [A.HorizontalFlip(p=0.5), A.ColorJitter(p=0.5), A.VerticalFlip(p=0.5)]
+    assert Lattice(listed, SIDE, room=False).taken == 1
+    for one in (
+        A.RandomCrop(4, 4),
+        A.RandomCrop(SIDE, SIDE, p=0.5),
+        A.Pad(2, fill=9),
+        A.Pad([1, 2]),
+        A.Affine(),
+    ):
+        assert Lattice([one], SIDE, room=False).taken == 0
+
+
+class Stack:
+    def __init__(self, count: int, side: int) -> None:
+        self.pixels = np.random.default_rng(2).integers(0, 256, (count, side, side, 3), np.uint8)
+
+    def __getitem__(self, row: int) -> np.ndarray:
+        return self.pixels[row]
+
+
+LISTED = [
+    {"name": "Pad", "padding": 4, "border_mode": 4},
+    {"name": "RandomCrop", "height": 16, "width": 16},
+    {"name": "HorizontalFlip", "p": 0.5},
+    {"name": "RandomRotate90", "p": 0.5},
+]
+DARK = [{**LISTED[0], "border_mode": 0}, *LISTED[1:]]
+
+
+@pytest.mark.parametrize("transform", ["none", "light", "no-colour", "crops", "standard", LISTED, DARK])
+@pytest.mark.parametrize("threads", [1, 4])
+def test_every_way_of_feeding_gives_the_same_pixels(transform: Any, threads: int) -> None:
+    preprocess = Preprocess(16, (0.5,) * 3, (0.5,) * 3, crop_pct=0.8)
+    made = TrainTransform(transform, preprocess)
+    pictures = Stack(30, 20 if made.room else 16)
+    variants = Variants(made, seed=3, k=1)
+    order = np.random.default_rng(0).permutation(30)
+    with loaders(threads) as pool:
+        feed = Feed(pictures, 30, variants, pool, "cpu")
+        assert (feed._stack is not None) == (transform in ("none", "light", LISTED, DARK))
+        batches = list(feed.epoch(order, 8, 2))
+        feed._stack = None
+        others = list(feed.epoch(order, 8, 2))
+    assert [len(rows) for rows, _ in batches] == [8, 8, 8, 6]
+    for (rows, images), (same, other) in zip(batches, others, strict=True):
+        assert (rows == same).all()
+        assert torch.equal(images, other)
+        for row, image in zip(rows, images, strict=True):
+            assert (variants.one(pictures[row], int(row), 2) == image.numpy()).all()
+
+
+def test_epochs_rows_and_folds_differ() -> None:
+    preprocess = Preprocess(16, (0.5,) * 3, (0.5,) * 3)
+    made = TrainTransform(LISTED, preprocess)
+    picture = Stack(1, 16)[0]
+    seen = {
+        Variants(made, seed, k).one(picture, row, epoch).tobytes()
+        for seed in (0, 1)
+        for k in (0, 1)
+        for row in (0, 1)
+        for epoch in (0, 1)
+    }
+    assert len(seen) >= 15
+
+
+def test_flat_index_is_the_picture_row_by_row() -> None:
+    lattice = Lattice(POLICIES["turns"], SIDE, room=False)
+    windows = lattice.windows(1, np.arange(50), SIDE)
+    flat = PICTURE.reshape(-1, 3)
+    index = flat_index(windows, SIDE)
+    for n in range(50):
+        assert (flat[index[n]] == shown(PICTURE, windows, n)).all()
