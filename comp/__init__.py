@@ -1,7 +1,7 @@
 """From a competition's raw images to a submission you can trust.
 
 The verbs of the command line as functions: ``comp.run("digits", folds=5)``, ``comp.check("digits")``,
-``comp.predict("latest")``, ``comp.merge("RUN", "RUN")``, ``comp.lr("digits")``,
+``comp.predict("latest")``, ``comp.merge("RUN", "RUN")``, ``comp.lr("digits")``, ``comp.bench("digits")``,
 ``comp.validate("digits", "submission.csv")``, ``comp.score("digits", "submission.csv")``.
 """
 
@@ -10,9 +10,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "check", "lr", "merge", "predict", "run", "score", "validate"]
+__all__ = ["__version__", "bench", "check", "lr", "merge", "predict", "run", "score", "validate"]
 
 if TYPE_CHECKING:
+    from comp.bench import bench
     from comp.lr import lr
     from comp.merging import merge
     from comp.pipeline import run
@@ -24,6 +25,7 @@ _HOMES = {
     "run": "comp.pipeline",
     "check": "comp.survey",
     "lr": "comp.lr",
+    "bench": "comp.bench",
     "merge": "comp.merging",
     "predict": "comp.repeat",
     "validate": "comp.repeat",

@@ -124,7 +124,8 @@ def _prepare(
         features=workspace.features,
     )
     net = new_net(plan, warm.whole[0] if warm else 0)
-    require_forward(net, recipe.model, len(plan.labels))
+    for size in {None, *(stage.size for stage in stages_of(recipe))}:
+        require_forward(net, recipe.model, len(plan.labels), size)
     for stage in stages_of(recipe):
         open_layers(net, stage.train)
         make_optimizer(net, recipe, stage)

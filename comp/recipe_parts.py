@@ -116,6 +116,12 @@ class StagePart(Part):
     )
     lr: float | None = Field(None, gt=0, description="instead of optimizer.lr")
     head_lr: float | None = Field(None, gt=0, description="instead of optimizer.head_lr")
+    size: int | None = Field(
+        None,
+        ge=8,
+        le=4096,
+        description="pixels the network trains on in this stage; it is judged at model.size",
+    )
 
 
 class StopPart(Part):

@@ -34,6 +34,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "comp.own_table",
         "comp.contact_sheet",
         "comp.lr",
+        "comp.bench",
         "comp.findings_view",
         "comp.kaggle_api",
         "comp.report",

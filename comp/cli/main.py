@@ -49,6 +49,7 @@ for _verb in (
     work.validate,
     kit.score,
     tune.lr,
+    tune.bench,
     look.runs,
     look.doctor,
 ):

@@ -1,4 +1,4 @@
-"""Verbs that help to choose: lr."""
+"""Verbs that help to choose: lr, bench."""
 
 from __future__ import annotations
 
@@ -51,3 +51,43 @@ def lr(
     console.answer(f"plot {found.plot}")
     if json:
         console.document(found.as_json())
+
+
+def bench(
+    slug: Annotated[str, typer.Argument(help="A competition whose pictures are used.")] = "digits",
+    seconds: Annotated[float, typer.Option("--seconds", metavar="S", help="For each part.")] = 5.0,
+    data: DataDir = None,
+    recipe: RecipeFile = None,
+    set_: SetOption = None,
+    workspace: WorkspaceDir = None,
+    json: AsJson = False,
+) -> None:
+    """Measure this machine: decode, transform, feed and step, alone and together, and say which is the limit."""
+    from comp.bench import bench as measure
+
+    found = measure(
+        slug, seconds=seconds, workspace=workspace, data=data, recipe=recipe, overrides=set_ or []
+    )
+    layout = ", channels last" if found.channels_last else ""
+    title = f"{found.model} at {found.size} pixels, batch {found.batch}, {found.device} in {found.precision}{layout}, {found.threads} threads"
+    rows = [
+        ("decode", found.decode, "files to pixels"),
+        ("first pass", found.first_pass, "files to varied batches"),
+        ("feed", found.feed, "decoded pictures to varied batches"),
+        ("step", found.step, "one batch trained on again and again"),
+        ("fed step", found.fed_step, f"{found.fed_step / found.step:.0%} of the step alone"),
+    ]
+    console.table(
+        title, ["part", "images/s", ""], [(name, round(rate, 1), told) for name, rate, told in rows]
+    )
+    console.answer(f"the limit is the {found.limit}: {_advice(found.limit)}")
+    if json:
+        console.document(found.as_json())
+
+
+def _advice(limit: str) -> str:
+    if limit == "step":
+        return (
+            "a smaller model.size, or stages that train fewer blocks, makes epochs shorter; loading does not"
+        )
+    return "a cheaper transform or more cores make epochs shorter; the network waits for its pictures"

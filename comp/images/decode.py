@@ -73,10 +73,11 @@ def _decode_plain_jpeg(content: bytes) -> Pixels | None:
                 return None
     except Exception:  # an odd header: let the strict path judge it
         return None
-    pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    how = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+    pixels = cv2.imdecode(np.frombuffer(content, np.uint8), how)
     if pixels is None or pixels.shape[:2] != (height, width):
         return None
-    return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+    return np.asarray(pixels, dtype=np.uint8)
 
 
 def _to_rgb(image: Image.Image) -> Pixels:

@@ -63,7 +63,7 @@ def train(plan: Plan, k: int, part: Part, net: Net, folder: Path, ended: Callabl
         If the plan's deadline has come; the state is saved.
     """
     recipe = plan.recipe
-    steps = _steps_per_epoch(len(part.fitted), recipe.batch)
+    steps = steps_per_epoch(len(part.fitted), recipe.batch)
     state = State.begin(net, recipe, steps)
     if state.restore(folder):
         console.say(f"  fold {k}: goes on at epoch {state.epoch + 1}, batch {state.batch + 1}")
@@ -144,6 +144,7 @@ def step(state: State, plan: Plan, k: int, images: Tensor, targets: Tensor, weig
     """One step on a batch: images uint8 (B, S, S, 3), targets int64 (B,)."""
     recipe = plan.recipe
     x = normalise(images.to(state.device, non_blocking=True), plan.preprocess)  # (B, 3, S, S)
+    x = resized(x, stage_at(stages_of(recipe), state.epoch).size)
     rng = np.random.default_rng(derive(recipe.seed, "mix", k, state.epoch, state.batch))
     mixes = state.epoch < recipe.regularize.mix_until * recipe.epochs
     x, y = mix(x, targets.to(state.device), len(plan.labels), recipe.regularize, rng, mixes)
@@ -163,6 +164,14 @@ def step(state: State, plan: Plan, k: int, images: Tensor, targets: Tensor, weig
     state.loss_sum += loss * len(x)
     state.seen += len(x)
     state.batch += 1
+
+
+def resized(x: Tensor, size: int | None) -> Tensor:
+    """Pictures (B, 3, S, S) at another side, for stages that train on smaller ones (Howard's progressive resizing)."""
+    if size is None or size == x.shape[-1]:
+        return x
+    made = torch.nn.functional.interpolate(x, (size, size), mode="bilinear", antialias=size < x.shape[-1])
+    return made.contiguous(memory_format=torch.channels_last)
 
 
 def _gradients(state: State, x: Tensor, y: Tensor, weights: Tensor | None) -> Tensor:
@@ -192,7 +201,8 @@ def _gradients(state: State, x: Tensor, y: Tensor, weights: Tensor | None) -> Te
         console.say(f"  out of memory: a batch of {len(x)} is now computed in parts of {size}")
 
 
-def _steps_per_epoch(rows: int, batch: int) -> int:
+def steps_per_epoch(rows: int, batch: int) -> int:
+    """Batches of an epoch; a last one of a single row is left out."""
     whole, rest = divmod(rows, batch)
     return whole + (1 if rest > 1 or (rest == 1 and whole == 0) else 0)
 

@@ -17,6 +17,8 @@ from comp.training.memory import is_out_of_memory
 from comp.training.networks import config_of, create, is_own, require_model, small_stem
 from comp.training.weights import StateDict, find_default, read_weights, sidecar_preprocess
 
+_FITS_A_CORE = 64 * 64  # pixels
+
 
 class Net(nn.Module):
     """``head(backbone(x))``: logits (B, C) of images (B, 3, H, W).
@@ -68,12 +70,12 @@ def build(part: ModelPart, classes: int) -> Net:
     return net
 
 
-def require_forward(net: Net, part: ModelPart, classes: int) -> None:
+def require_forward(net: Net, part: ModelPart, classes: int, at: int | None = None) -> None:
     """WeightsError for a network that cannot read pictures of its size: a stem, a size or a models.py that does not fit.
 
-    Two made pictures (2, 3, S, S) go through it once, in eval mode, on the CPU.
+    Two made pictures (2, 3, S, S) go through it once, in eval mode, on the CPU; ``at`` is S where not the model's own.
     """
-    size = part.size or 224
+    size = at or part.size or 224
     try:
         with torch.inference_mode():
             shape = tuple(net.eval()(torch.zeros(2, 3, size, size)).shape)
@@ -256,11 +258,17 @@ def freeze_batchnorm(net: nn.Module) -> None:
 def normalise(pixels: Tensor, preprocess: Preprocess) -> Tensor:
     """uint8 (B, H, W, 3) to float32 (B, 3, H, W), channels last in memory, on the device of ``pixels``."""
     batch, height, width, _ = pixels.shape
-    # a row of pixels at a time: three numbers at a time would keep the vector units waiting
+    # a line at a time: three numbers at a time would keep the vector units waiting
     mean = (torch.tensor(preprocess.mean, device=pixels.device) * 255.0).repeat(width)  # (W * 3,)
     scale = (1.0 / (torch.tensor(preprocess.std, device=pixels.device) * 255.0)).repeat(width)
-    lines = pixels.reshape(batch, height, width * 3).float()
-    return lines.sub_(mean).mul_(scale).view(batch, height, width, 3).permute(0, 3, 1, 2)
+    lines = pixels.reshape(batch, height, width * 3)
+    if pixels.device.type == "cpu" and height * width > _FITS_A_CORE:
+        made = torch.empty(lines.shape)  # a picture at a time stays in a core's cache, a batch would not
+        for line, out in zip(lines, made, strict=True):
+            out.copy_(line).sub_(mean).mul_(scale)
+    else:
+        made = lines.float().sub_(mean).mul_(scale)
+    return made.view(batch, height, width, 3).permute(0, 3, 1, 2)
 
 
 def _three(values: Any) -> tuple[float, float, float]:

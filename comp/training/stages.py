@@ -14,13 +14,16 @@ from comp.recipe import Recipe
 
 @dataclass(frozen=True)
 class Stage:
-    """Epochs ``first`` … ``first + epochs - 1`` (from 0), the part that is trained, and its learning rates."""
+    """Epochs ``first`` … ``first + epochs - 1`` (from 0), the part that is trained, its learning rates, and the side in
+    pixels that pictures are resized to for it (None: as they come).
+    """
 
     first: int
     epochs: int
     train: Literal["head", "all"] | int
     lr: float
     head_lr: float
+    size: int | None = None
 
 
 def stages_of(recipe: Recipe) -> list[Stage]:
@@ -35,7 +38,7 @@ def stages_of(recipe: Recipe) -> list[Stage]:
         lr = stage.lr or part.lr
         head_lr = stage.head_lr or part.head_lr or lr * factor
         first = found[-1].first + found[-1].epochs if found else 0
-        found.append(Stage(first, stage.epochs, stage.train, lr, head_lr))
+        found.append(Stage(first, stage.epochs, stage.train, lr, head_lr, stage.size))
     return found
 
 

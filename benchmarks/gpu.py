@@ -1,0 +1,283 @@
+"""What a CUDA GPU makes of comp: 32-pixel training, ResNet-50 at 224, and input pipelines, in under nine minutes.
+
+    python benchmarks/gpu.py --out gpu.json        one GPU, 16 cores
+    python benchmarks/gpu.py --tiny                a minute on a CPU, to see that it runs; its numbers mean nothing
+
+Everything is made up: 50,000 pictures of 32 x 32 in an array, 2,000 JPEGs of 500 x 375. Sides take turns; medians of
+rounds. "synthetic" is comp's own step on one batch that is on the device already: what feeding can reach at most.
+TFLOP/s count 3 x 2 x 4.09e9 operations a picture for a training step of ResNet-50 at 224 pixels.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+
+from comp.images.fit import Preprocess
+from comp.images.pixels import FittedPixels
+from comp.images.source import ArraySource, RawTree
+from comp.recipe import Recipe, from_table
+from comp.training.batches import batches, loaders
+from comp.training.device import resolve_device
+from comp.training.feed import Feed
+from comp.training.measuring import choose
+from comp.training.model import build, normalise
+from comp.training.state import State
+from comp.training.transforms import A, TrainTransform
+from comp.training.variants import Variants
+
+MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
+RESNET50_FLOP = 3 * 2 * 4.09e9  # a picture and training step at 224 pixels
+PAD_CROP_FLIP = [
+    {"name": "Pad", "padding": 4, "border_mode": 4},
+    {"name": "RandomCrop", "height": 32, "width": 32},
+    {"name": "HorizontalFlip", "p": 0.5},
+]
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is done."""
+
+    pictures: int
+    photos: int
+    seconds: float
+    rounds: int
+    batch32: int
+    batch224: int
+    small: str
+    large: str
+    side: int
+    loaded: int = 64  # pictures in a batch of the pipelines alone
+
+
+FULL = Size(50_000, 2_000, 8.0, 3, 1024, 256, "cifar_resnet18", "resnet50", 224)
+TINY = Size(600, 40, 1.0, 1, 32, 4, "resnet9", "test_resnet", 64, 8)
+
+
+class Items(torch.utils.data.Dataset):  # type: ignore[type-arg]
+    def __init__(self, items: Any, load: Callable[[Any], torch.Tensor]) -> None:
+        self.items, self.load = items, load
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, n: int) -> torch.Tensor:
+        return self.load(self.items[n])
+
+
+class Trainer:
+    """A network with comp's choices of precision and layout, and its step."""
+
+    def __init__(self, name: str, size: int, batch: int, cache: Path) -> None:
+        table = {"mode": "scratch", "batch": batch, "model": {"name": name, "size": size, "freeze_bn": False}}
+        recipe: Recipe = resolve_device(from_table(table, "benchmark", lambda _: []))
+        net = build(recipe.model, 100)
+        self.recipe = choose(net, recipe, cache)
+        self.state = State.begin(net, self.recipe, 1000)
+        self.state.net.train()
+        self.preprocess = Preprocess(size, MEAN, STD)
+        self.y = torch.arange(batch, device=self.state.device) % 100
+
+    @property
+    def device(self) -> torch.device:
+        return torch.device(self.state.device)
+
+    def step(self, pixels: torch.Tensor) -> None:
+        """A step on uint8 (B, S, S, 3)."""
+        self.learn(normalise(pixels.to(self.device, non_blocking=True), self.preprocess))
+
+    def learn(self, x: torch.Tensor) -> None:
+        with self.state.accelerator.autocast():
+            loss = torch.nn.functional.cross_entropy(self.state.net(x), self.y[: len(x)])
+        self.state.accelerator.backward(loss)
+        self.state.optimizer.step()
+        self.state.optimizer.zero_grad(set_to_none=True)
+
+
+def rate(work: Iterator[int], seconds: float) -> float:
+    for _ in range(3):
+        next(work)
+    _wait()
+    done, started = 0, time.perf_counter()
+    while time.perf_counter() - started < seconds:
+        done += next(work)
+    _wait()
+    return done / (time.perf_counter() - started)
+
+
+def _wait() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def race(sides: dict[str, Callable[[], Iterator[int]]], size: Size) -> dict[str, int]:
+    found: dict[str, list[float]] = {name: [] for name in sides}
+    for _ in range(size.rounds):
+        for name, work in sides.items():
+            found[name].append(rate(work(), size.seconds))
+    return {name: round(statistics.median(rates)) for name, rates in found.items()}
+
+
+def from_loader(items: Any, load: Callable[[Any], torch.Tensor], batch: int, workers: int) -> Iterator[torch.Tensor]:
+    pinned = torch.cuda.is_available()
+    loader = torch.utils.data.DataLoader(
+        Items(items, load), batch, shuffle=True, num_workers=workers, drop_last=True, pin_memory=pinned,
+        persistent_workers=True,
+    )  # fmt: skip
+    assert len(loader) > 0, "fewer pictures than a batch"
+    while True:
+        yield from loader
+
+
+def small_pictures(size: Size, workers: int, cache: Path) -> dict[str, Any]:
+    """32 pixels from scratch: fed by comp, by a DataLoader with albumentations, and by one batch again and again."""
+    array = np.random.default_rng(0).integers(0, 256, (size.pictures, 32, 32, 3), np.uint8)
+    trainer = Trainer(size.small, 32, size.batch32, cache)
+    pixels = FittedPixels(ArraySource({"a": array}), [f"a#{n}" for n in range(len(array))], trainer.preprocess)
+    variants = Variants(TrainTransform(PAD_CROP_FLIP, trainer.preprocess), 0, 0)
+    order = np.random.default_rng(1).permutation(len(array))
+    compose = A.Compose(
+        [A.Pad(4, border_mode=4), A.RandomCrop(32, 32), A.HorizontalFlip(p=0.5), A.Normalize(MEAN, STD), A.ToTensorV2()]
+    )
+
+    def ours() -> Iterator[int]:
+        with loaders(workers) as pool:
+            feed = Feed(pixels, len(pixels), variants, pool, trainer.device)
+            for epoch in range(10**6):
+                for rows, images in feed.epoch(order, size.batch32, epoch):
+                    trainer.step(images)
+                    yield len(rows)
+
+    def theirs() -> Iterator[int]:
+        for x in from_loader(array, lambda p: compose(image=p)["image"], size.batch32, workers):
+            trainer.learn(x.to(trainer.device, non_blocking=True).contiguous(memory_format=torch.channels_last))
+            yield len(x)
+
+    def synthetic() -> Iterator[int]:
+        images = torch.from_numpy(array[: size.batch32]).to(trainer.device)
+        while True:
+            trainer.step(images)
+            yield len(images)
+
+    rates = race({"comp": ours, "DataLoader": theirs, "synthetic": synthetic}, size)
+    return {
+        "what": f"{size.small}, 32 px, batch {size.batch32}, {trainer.recipe.precision}",
+        "images/s": rates,
+        "comp / DataLoader": round(rates["comp"] / rates["DataLoader"], 2),
+        "comp / synthetic": round(rates["comp"] / rates["synthetic"], 3),
+    }
+
+
+def photographs(folder: Path, count: int) -> list[str]:
+    rng = np.random.default_rng(0)
+    for n in range(count):
+        coarse = rng.integers(0, 256, (12, 16, 3), np.uint8)
+        cv2.imwrite(str(folder / f"{n:05}.jpg"), cv2.resize(coarse, (500, 375), interpolation=cv2.INTER_CUBIC))
+    return [f"{n:05}.jpg" for n in range(count)]
+
+
+def large_pictures(size: Size, workers: int, cache: Path) -> dict[str, Any]:
+    """ResNet-50 at 224 on one batch and fed by comp, and the pipelines alone."""
+    trainer = Trainer(size.large, size.side, size.batch224, cache)
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        names = photographs(folder, size.photos)
+        variants = Variants(TrainTransform("crops", trainer.preprocess), 0, 0)
+        order = np.random.default_rng(1).permutation(len(names))
+        fresh = FittedPixels(RawTree(folder), names, trainer.preprocess, room=True, budget=0)
+        known = FittedPixels(RawTree(folder), names, trainer.preprocess, room=True)
+        for row in range(len(names)):
+            known[row]
+        crop = A.RandomResizedCrop((size.side, size.side), scale=(0.5, 1.0))
+        compose = A.Compose([crop, A.HorizontalFlip(p=0.5), A.Normalize(MEAN, STD), A.ToTensorV2()])
+
+        def decoded(name: str) -> torch.Tensor:
+            cv2.setNumThreads(0)
+            picture = cv2.cvtColor(cv2.imread(str(folder / name)), cv2.COLOR_BGR2RGB)
+            made: torch.Tensor = compose(image=picture)["image"]
+            return made
+
+        def first_pass() -> Iterator[int]:
+            def fill(rows: Any, out: Any) -> None:
+                variants.fill(fresh, rows, 0, out)
+
+            with loaders(workers) as pool:
+                while True:
+                    for rows, _ in batches(pool, order, size.loaded, size.side, fill):
+                        yield len(rows)
+
+        def later(train: bool) -> Iterator[int]:
+            with loaders(workers) as pool:
+                feed = Feed(known, len(names), variants, pool, trainer.device)
+                for epoch in range(10**6):
+                    for rows, images in feed.epoch(order, size.batch224 if train else size.loaded, epoch):
+                        if train:
+                            trainer.step(images)
+                        yield len(rows)
+
+        def theirs() -> Iterator[int]:
+            yield from (len(x) for x in from_loader(names, decoded, size.loaded, workers))
+
+        def synthetic() -> Iterator[int]:
+            images = torch.zeros((size.batch224, size.side, size.side, 3), dtype=torch.uint8).to(trainer.device)
+            while True:
+                trainer.step(images)
+                yield len(images)
+
+        inputs = race({"DataLoader": theirs, "comp, first pass": first_pass, "comp, later": lambda: later(False)}, size)
+        steps = race({"comp": lambda: later(True), "synthetic": synthetic}, size)
+    return {
+        "what": f"{size.large}, {size.side} px, batch {size.batch224}, {trainer.recipe.precision}",
+        "inputs, images/s": inputs,
+        "training, images/s": steps,
+        "TFLOP/s": round(steps["synthetic"] * RESNET50_FLOP / 1e12, 1) if size is FULL else None,
+        "comp / synthetic": round(steps["comp"] / steps["synthetic"], 3),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--tiny", action="store_true", help="a smoke run that fits a CPU")
+    parser.add_argument("--out", type=Path)
+    args = parser.parse_args()
+    size = TINY if args.tiny else FULL
+    workers = max(1, min(16, os.cpu_count() or 1))
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
+    found: dict[str, Any] = {
+        "machine": {"gpu": gpu, "cores": workers, "torch": torch.__version__, "python": platform.python_version()}
+    }
+    started = time.perf_counter()
+    with tempfile.TemporaryDirectory() as cache:
+        for name, part in (("32 pixels", small_pictures), ("224 pixels", large_pictures)):
+            found[name] = part(size, workers, Path(cache))
+            print(json.dumps({name: found[name]}), flush=True)
+    found["seconds"] = round(time.perf_counter() - started)
+    for name in ("32 pixels", "224 pixels"):
+        print(f"\n{name}: {found[name]['what']}")
+        for key, value in found[name].items():
+            if isinstance(value, dict):
+                print("\n".join(f"  {key:<20} {side:<20} {rate_of:>10,}" for side, rate_of in value.items()))
+            elif key != "what":
+                print(f"  {key:<20} {value}")
+    if args.out:
+        args.out.write_text(json.dumps(found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,239 @@
+"""Input pipelines against each other: files or decoded pictures to augmented batches, pictures a second.
+
+    python benchmarks/inputs.py --data FOLDER [--size 224] [--seconds 6] [--rounds 3] [--out FILE.json]
+    python benchmarks/inputs.py --cifar FOLDER [--rounds 3]
+
+FOLDER holds pictures at any depth; --cifar takes CIFAR-100's layout. Every side crops a random window of half to all
+of the picture, resizes it to S x S, mirrors half of them, and delivers batches of 64, as uint8 and as normalised
+float32. comp's side is what a run does: FittedPixels, Variants and Feed; on its first pass it decodes, later it has
+decoded pictures. The peers decode each time, as they do. Sides take turns, medians of rounds are told.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+
+from comp.images.fit import Preprocess
+from comp.images.pixels import FittedPixels
+from comp.images.source import ArraySource, RawTree
+from comp.images.store import decoded_once
+from comp.training.batches import batches, loaders
+from comp.training.feed import Feed
+from comp.training.memory import keep_memory
+from comp.training.model import normalise
+from comp.training.transforms import TrainTransform
+from comp.training.variants import Variants
+
+BATCH, WORKERS = 64, 2
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+Work = Callable[[], Iterator[int]]
+
+
+class Files(torch.utils.data.Dataset):  # type: ignore[type-arg]
+    """Pictures by path through a function that loads and transforms one."""
+
+    def __init__(self, items: list[Any], load: Callable[[Any], Any]) -> None:
+        self.items, self.load = items, load
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, n: int) -> Any:
+        return self.load(self.items[n])
+
+
+def endless(dataset: Files, workers: int = WORKERS) -> Iterator[int]:
+    loader = torch.utils.data.DataLoader(
+        dataset, BATCH, shuffle=True, num_workers=workers, drop_last=True, persistent_workers=workers > 0
+    )
+    while True:
+        yield from (len(batch) for batch in loader)
+
+
+def albumentations_side(paths: list[str], size: int, floats: bool) -> Iterator[int]:
+    import albumentations as A
+
+    steps: list[Any] = [A.RandomResizedCrop((size, size), scale=(0.5, 1.0)), A.HorizontalFlip(p=0.5)]
+    compose = A.Compose([*steps, *([A.Normalize(MEAN, STD)] if floats else []), A.ToTensorV2()])
+
+    def load(path: str) -> torch.Tensor:
+        cv2.setNumThreads(0)
+        picture = cv2.cvtColor(cv2.imread(path), cv2.COLOR_BGR2RGB)
+        made: torch.Tensor = compose(image=picture)["image"]
+        return made
+
+    return endless(Files(paths, load))
+
+
+def torchvision_side(paths: list[str], size: int, floats: bool) -> Iterator[int]:
+    from PIL import Image
+    from torchvision import transforms as T
+
+    steps: list[Any] = [T.RandomResizedCrop(size, scale=(0.5, 1.0)), T.RandomHorizontalFlip()]
+    steps += [T.ToTensor(), T.Normalize(MEAN, STD)] if floats else [T.PILToTensor()]
+    compose = T.Compose(steps)
+
+    def load(path: str) -> torch.Tensor:
+        with Image.open(path) as picture:
+            made: torch.Tensor = compose(picture.convert("RGB"))
+        return made
+
+    return endless(Files(paths, load))
+
+
+def comp_side(
+    pixels: FittedPixels, variants: Variants, order: np.ndarray, floats: bool, feed: bool
+) -> Iterator[int]:
+    """With ``feed`` as later epochs, else as a first one: ``pixels`` without memory."""
+
+    def fill(rows: np.ndarray, out: np.ndarray) -> None:
+        variants.fill(pixels, rows, 0, out)
+
+    with loaders(WORKERS) as pool:
+        fed = Feed(pixels, len(pixels), variants, pool, "cpu") if feed else None
+        while True:
+            made = (
+                fed.epoch(order, BATCH, 0)
+                if fed
+                else batches(pool, order, BATCH, variants.size, fill, drop_last=True)
+            )
+            for rows, images in made:
+                if floats:
+                    normalise(images, pixels.preprocess)
+                yield len(rows)
+
+
+def rate(work: Iterator[int], seconds: float) -> float:
+    for _ in range(8):  # until workers run and queues are full
+        next(work)
+    done, started = 0, time.perf_counter()
+    while time.perf_counter() - started < seconds:
+        done += next(work)
+    found = done / (time.perf_counter() - started)
+    del work
+    return found
+
+
+def race(sides: dict[str, Work], seconds: float, rounds: int) -> dict[str, float]:
+    found: dict[str, list[float]] = {name: [] for name in sides}
+    for n in range(rounds):
+        for name, work in sides.items():
+            found[name].append(rate(work(), seconds))
+            print(json.dumps({"round": n + 1, "side": name, "images/s": round(found[name][-1])}), flush=True)
+    return {name: round(statistics.median(rates)) for name, rates in found.items()}
+
+
+def photos(folder: Path, size: int, seconds: float, rounds: int) -> dict[str, Any]:
+    names = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*.jpg"))
+    paths = [str(folder / name) for name in names]
+    preprocess = Preprocess(size, MEAN, STD, crop_pct=0.875)
+    variants = Variants(TrainTransform("crops", preprocess), 0, 0)
+    order = np.random.default_rng(0).permutation(len(names))
+    source = RawTree(folder)
+    import hashlib
+
+    contents = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names}
+    fresh = FittedPixels(source, names, preprocess, room=True, budget=0)
+    stored = FittedPixels(decoded_once(source, contents), names, preprocess, room=True, budget=0)
+    warm = FittedPixels(decoded_once(source, contents), names, preprocess, room=True)
+    for row in range(len(names)):
+        warm[row]
+    found: dict[str, Any] = {"pictures": len(names), "size": size}
+    for kind, floats in (("uint8", False), ("normalised", True)):
+        sides: dict[str, Work] = {
+            "albumentations": lambda floats=floats: albumentations_side(paths, size, floats),
+            "torchvision": lambda floats=floats: torchvision_side(paths, size, floats),
+            "comp, first pass": lambda floats=floats: comp_side(fresh, variants, order, floats, False),
+            "comp, from the store": lambda floats=floats: comp_side(stored, variants, order, floats, False),
+            "comp, later epochs": lambda floats=floats: comp_side(warm, variants, order, floats, True),
+        }
+        rates = race(sides, seconds, rounds)
+        ratios = {
+            f"{name} / {peer}": round(rates[name] / rates[peer], 2)
+            for name in rates
+            if name.startswith("comp")
+            for peer in ("albumentations", "torchvision")
+        }
+        found[kind] = {"images/s": rates, "ratios": ratios}
+    return found
+
+
+def cifar(folder: Path, seconds: float, rounds: int) -> dict[str, Any]:
+    import albumentations as A
+
+    from comp.pickles import load as unpickle
+
+    with (folder / "cifar-100-python" / "train").open("rb") as packed:
+        table = unpickle(packed, "train")
+    flat = next(v for k, v in table.items() if k in ("data", b"data"))
+    pictures = np.ascontiguousarray(np.asarray(flat).reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
+    preprocess = Preprocess(32, MEAN, STD)
+    listed = [
+        {"name": "Pad", "padding": 4, "border_mode": 4},
+        {"name": "RandomCrop", "height": 32, "width": 32},
+        {"name": "HorizontalFlip", "p": 0.5},
+    ]
+    variants = Variants(TrainTransform(listed, preprocess), 0, 0)
+    order = np.random.default_rng(0).permutation(len(pictures))
+    pixels = FittedPixels(ArraySource({"a": pictures}), [f"a#{n}" for n in range(len(pictures))], preprocess)
+    found: dict[str, Any] = {"pictures": len(pictures), "size": 32}
+    for kind, floats in (("uint8", False), ("normalised", True)):
+        steps = [A.Pad(4, border_mode=4), A.RandomCrop(32, 32), A.HorizontalFlip(p=0.5)]
+        compose = A.Compose([*steps, *([A.Normalize(MEAN, STD)] if floats else []), A.ToTensorV2()])
+
+        def load(picture: np.ndarray, compose: Any = compose) -> torch.Tensor:
+            made: torch.Tensor = compose(image=picture)["image"]
+            return made
+
+        def by_hand(load: Any = load) -> Iterator[int]:
+            while True:
+                for start in range(0, len(pictures) - BATCH, BATCH):
+                    yield len(torch.stack([load(p) for p in pictures[start : start + BATCH]]))
+
+        items = list(pictures)
+        sides: dict[str, Work] = {
+            "albumentations, a loop": by_hand,
+            "albumentations, DataLoader": lambda load=load, items=items: endless(Files(items, load)),
+            "comp": lambda floats=floats: comp_side(pixels, variants, order, floats, True),
+        }
+        rates = race(sides, seconds, rounds)
+        ratios = {f"comp / {p}": round(rates["comp"] / rates[p], 2) for p in rates if p != "comp"}
+        found[kind] = {"images/s": rates, "ratios": ratios}
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--cifar", type=Path)
+    parser.add_argument("--size", type=int, default=224)
+    parser.add_argument("--seconds", type=float, default=6.0)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--out", type=Path)
+    args = parser.parse_args()
+    keep_memory()
+    torch.set_num_threads(2)
+    found: dict[str, Any] = {"torch": torch.__version__, "cores": WORKERS}
+    if args.data:
+        found["photos"] = photos(args.data, args.size, args.seconds, args.rounds)
+    if args.cifar:
+        found["cifar"] = cifar(args.cifar, args.seconds, args.rounds)
+    print(json.dumps(found, indent=1))
+    if args.out:
+        args.out.write_text(json.dumps(found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,41 @@
+"""comp bench measures the parts of training and writes no run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+import comp
+from comp.bench import BenchResult
+from comp.errors import InputError
+from made import run_comp
+
+
+def test_it_measures_every_part_and_leaves_no_run(tmp_path: Path) -> None:
+    found = comp.bench(workspace=tmp_path, seconds=0.2, overrides=["batch=16"])
+    rates = found.as_json()["images_per_second"]
+    assert set(rates) == {"decode", "first_pass", "feed", "step", "fed_step"}
+    assert all(rate > 0 for rate in rates.values())
+    assert found.batch == 16
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(("fed", "limit"), [(99.0, "step"), (97.0, "step"), (90.0, "feed")])
+def test_the_limit_is_what_the_other_waits_for(fed: float, limit: str) -> None:
+    result = BenchResult("digits", "n", 8, 2, "cpu", "fp32", True, 1, 1e4, 1e3, 1e3, 100.0, fed)
+    assert result.limit == limit
+
+
+def test_bad_input_is_told(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="seconds"):
+        comp.bench(workspace=tmp_path, seconds=0)
+    with pytest.raises(InputError, match="training steps"):
+        comp.bench(workspace=tmp_path, overrides=["mode=probe"])
+
+
+def test_the_command_answers_with_one_document(tmp_path: Path) -> None:
+    done = run_comp(tmp_path, "bench", "digits", "--seconds", "0.2", "--json")
+    assert done.code == 0
+    assert done.document["limit"] in ("step", "feed")
