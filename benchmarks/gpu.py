@@ -132,7 +132,9 @@ def race(sides: dict[str, Callable[[], Iterator[int]]], size: Size) -> dict[str,
     return {name: round(statistics.median(rates)) for name, rates in found.items()}
 
 
-def from_loader(items: Any, load: Callable[[Any], torch.Tensor], batch: int, workers: int) -> Iterator[torch.Tensor]:
+def from_loader(
+    items: Any, load: Callable[[Any], torch.Tensor], batch: int, workers: int
+) -> Iterator[torch.Tensor]:
     pinned = torch.cuda.is_available()
     loader = torch.utils.data.DataLoader(
         Items(items, load), batch, shuffle=True, num_workers=workers, drop_last=True, pin_memory=pinned,
@@ -147,11 +149,19 @@ def small_pictures(size: Size, workers: int, cache: Path) -> dict[str, Any]:
     """32 pixels from scratch: fed by comp, by a DataLoader with albumentations, and by one batch again and again."""
     array = np.random.default_rng(0).integers(0, 256, (size.pictures, 32, 32, 3), np.uint8)
     trainer = Trainer(size.small, 32, size.batch32, cache)
-    pixels = FittedPixels(ArraySource({"a": array}), [f"a#{n}" for n in range(len(array))], trainer.preprocess)
+    pixels = FittedPixels(
+        ArraySource({"a": array}), [f"a#{n}" for n in range(len(array))], trainer.preprocess
+    )
     variants = Variants(TrainTransform(PAD_CROP_FLIP, trainer.preprocess), 0, 0)
     order = np.random.default_rng(1).permutation(len(array))
     compose = A.Compose(
-        [A.Pad(4, border_mode=4), A.RandomCrop(32, 32), A.HorizontalFlip(p=0.5), A.Normalize(MEAN, STD), A.ToTensorV2()]
+        [
+            A.Pad(4, border_mode=4),
+            A.RandomCrop(32, 32),
+            A.HorizontalFlip(p=0.5),
+            A.Normalize(MEAN, STD),
+            A.ToTensorV2(),
+        ]
     )
 
     def ours() -> Iterator[int]:
@@ -164,7 +174,9 @@ def small_pictures(size: Size, workers: int, cache: Path) -> dict[str, Any]:
 
     def theirs() -> Iterator[int]:
         for x in from_loader(array, lambda p: compose(image=p)["image"], size.batch32, workers):
-            trainer.learn(x.to(trainer.device, non_blocking=True).contiguous(memory_format=torch.channels_last))
+            trainer.learn(
+                x.to(trainer.device, non_blocking=True).contiguous(memory_format=torch.channels_last)
+            )
             yield len(x)
 
     def synthetic() -> Iterator[int]:
@@ -186,7 +198,9 @@ def photographs(folder: Path, count: int) -> list[str]:
     rng = np.random.default_rng(0)
     for n in range(count):
         coarse = rng.integers(0, 256, (12, 16, 3), np.uint8)
-        cv2.imwrite(str(folder / f"{n:05}.jpg"), cv2.resize(coarse, (500, 375), interpolation=cv2.INTER_CUBIC))
+        cv2.imwrite(
+            str(folder / f"{n:05}.jpg"), cv2.resize(coarse, (500, 375), interpolation=cv2.INTER_CUBIC)
+        )
     return [f"{n:05}.jpg" for n in range(count)]
 
 
@@ -233,12 +247,16 @@ def large_pictures(size: Size, workers: int, cache: Path) -> dict[str, Any]:
             yield from (len(x) for x in from_loader(names, decoded, size.loaded, workers))
 
         def synthetic() -> Iterator[int]:
-            images = torch.zeros((size.batch224, size.side, size.side, 3), dtype=torch.uint8).to(trainer.device)
+            images = torch.zeros((size.batch224, size.side, size.side, 3), dtype=torch.uint8).to(
+                trainer.device
+            )
             while True:
                 trainer.step(images)
                 yield len(images)
 
-        inputs = race({"DataLoader": theirs, "comp, first pass": first_pass, "comp, later": lambda: later(False)}, size)
+        inputs = race(
+            {"DataLoader": theirs, "comp, first pass": first_pass, "comp, later": lambda: later(False)}, size
+        )
         steps = race({"comp": lambda: later(True), "synthetic": synthetic}, size)
     return {
         "what": f"{size.large}, {size.side} px, batch {size.batch224}, {trainer.recipe.precision}",
@@ -260,7 +278,12 @@ def main() -> None:
     workers = max(1, min(16, os.cpu_count() or 1))
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
     found: dict[str, Any] = {
-        "machine": {"gpu": gpu, "cores": workers, "torch": torch.__version__, "python": platform.python_version()}
+        "machine": {
+            "gpu": gpu,
+            "cores": workers,
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+        }
     }
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as cache:

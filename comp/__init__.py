@@ -13,8 +13,8 @@ __version__ = "0.1.0"
 __all__ = ["__version__", "bench", "check", "lr", "merge", "predict", "run", "score", "validate"]
 
 if TYPE_CHECKING:
-    from comp.bench import bench
-    from comp.lr import lr
+    from comp.find_lr import lr
+    from comp.measure_parts import bench
     from comp.merging import merge
     from comp.pipeline import run
     from comp.repeat import predict, validate
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 _HOMES = {
     "run": "comp.pipeline",
     "check": "comp.survey",
-    "lr": "comp.lr",
-    "bench": "comp.bench",
+    "lr": "comp.find_lr",
+    "bench": "comp.measure_parts",
     "merge": "comp.merging",
     "predict": "comp.repeat",
     "validate": "comp.repeat",

@@ -208,7 +208,7 @@ def look(
 def look_at_images(source: ImageSource, raw: Path, manifest: Manifest, kept: Path | None) -> Fingerprints:
     """The fingerprints of every image of a manifest, with a bar; what is decoded for them goes into the pixel store."""
     paths = list(dict.fromkeys(manifest.table["path"]))
-    writer = StoreWriter()
+    writer = StoreWriter(len(paths))
     keep = writer.put if kept is not None else lambda content, pixels: None
     try:
         with console.task("looking at images", len(paths)) as bar:

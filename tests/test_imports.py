@@ -33,8 +33,8 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "comp.merging",
         "comp.own_table",
         "comp.contact_sheet",
-        "comp.lr",
-        "comp.bench",
+        "comp.find_lr",
+        "comp.measure_parts",
         "comp.findings_view",
         "comp.kaggle_api",
         "comp.report",
@@ -192,3 +192,11 @@ def test_import_comp_is_light_and_offers_its_verbs() -> None:
     first, second = done.stdout.splitlines()
     assert not set(ast.literal_eval(first)) & {*HEAVY, "numpy", "rich", "pydantic"}
     assert "function run" in second
+
+
+def test_no_module_hides_a_verb_of_the_same_name() -> None:
+    """``import comp.x`` would put the module where ``comp.x(...)`` is the verb."""
+    import comp
+
+    names = {path.stem for path in Path(comp.__file__).parent.iterdir()}
+    assert not names & set(comp.__all__)

@@ -26,6 +26,7 @@ Pixels = NDArray[np.uint8]
 VERSION = 1
 SIDE = 768  # pixels; a picture whose shorter side is longer is kept at this one
 DEFAULT_GB = 20.0  # of all stores together; COMP_CACHE_GB sets it, 0 keeps none
+_SAMPLE = 256  # pictures after which it is guessed whether all will fit
 SPARE = 2 << 30  # bytes of the disk that are left free
 
 
@@ -92,11 +93,13 @@ class StoreWriter:
     """Writes a store beside the others; pictures may come from several threads, in any order.
 
     Nothing is there until ``finish``, which puts the whole store in its place at once: two processes that make
-    the same one do not disturb each other. Past the budget, or where the disk does not take it, nothing is written.
+    the same one do not disturb each other. Past the budget, or where the disk does not take it, no store comes of it;
+    whether ``expected`` pictures would be too many is guessed from the first ones, before the disk is filled in vain.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, expected: int) -> None:
         root = self._root = _root()
+        self._expected = expected
         self._part = root / f".part-{os.getpid()}-{id(self):x}"
         self._left = _budget(root)
         self._place: dict[str, tuple[int, int, int]] = {}
@@ -115,6 +118,9 @@ class StoreWriter:
         with self._lock:
             if content in self._place or self._left < pixels.nbytes:
                 self._left = self._left if content in self._place else -1  # one is missing: no store
+                return
+            if len(self._place) == _SAMPLE and self._end // _SAMPLE * self._expected > self._end + self._left:
+                self._left = -1
                 return
             offset, self._end = self._end, self._end + pixels.nbytes
             self._left -= pixels.nbytes
@@ -203,7 +209,7 @@ def _opened(folder: Path) -> PixelStore | None:
 
 
 def _fill(source: ImageSource, contents: dict[str, str], advance: Callable[[int], None]) -> None:
-    writer = StoreWriter()
+    writer = StoreWriter(len(set(contents.values())))
     paths = {content: path for path, content in contents.items()}
 
     def one(content: str) -> None:
@@ -252,6 +258,8 @@ def _size(root: Path) -> int:
 
 
 def _write_at(file: int, content: memoryview, offset: int) -> None:
+    if not hasattr(os, "pwrite"):
+        raise OSError("this system cannot write at a place")  # Windows: pictures are decoded each time
     while content:
         written = os.pwrite(file, content, offset)
         content, offset = content[written:], offset + written

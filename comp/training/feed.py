@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from comp.training.batches import batches, in_batches
-from comp.training.lattice import flat_index
+from comp.training.lattice import flat_places, is_black
 from comp.training.variants import Pictures, Variants
 
 Rows = NDArray[np.int64]
 SMALL = 64  # pixels: up to here a whole set is kept where the network is
 BUDGET = 2 << 30  # bytes of it
+_DRAWN = 4096  # rows whose variants are drawn at once
 
 
 class Feed:
@@ -53,8 +54,9 @@ class Feed:
         left out (BatchNorm cannot train on it), unless it is the only one.
         """
         if self._stack is not None:
-            for part in in_batches(rows, batch, drop_last=True):
-                yield part, self._gathered(part, epoch)
+            parts = in_batches(rows, batch, drop_last=True)
+            for start in range(0, len(parts), _DRAWN // batch + 1):
+                yield from self._gathered(parts[start : start + _DRAWN // batch + 1], epoch)
             return
 
         def fill(part: Rows, out: NDArray[np.uint8]) -> None:
@@ -74,13 +76,19 @@ class Feed:
             pass
         return torch.from_numpy(whole).view(torch.int32).reshape(count, -1).to(self._device)
 
-    def _gathered(self, rows: Rows, epoch: int) -> Tensor:
+    def _gathered(self, parts: list[Rows], epoch: int) -> Iterator[tuple[Rows, Tensor]]:
+        """Some batches, drawn together: what is drawn costs as much for one batch as for many."""
         assert self._stack is not None
-        index = flat_index(self._variants.windows(rows, epoch, self._side), self._side)  # (B, S, S)
-        black = bool((index < 0).any())
-        places = torch.from_numpy(np.maximum(index, 0) if black else index).to(self._device)
-        offsets = torch.from_numpy(rows).to(self._device) * self._stack.shape[1]
-        words = self._stack.view(-1)[(places + offsets[:, None, None])]  # (B, S, S) int32
-        if black:
-            words = words * torch.from_numpy(index >= 0).to(self._device)
-        return words.view(torch.uint8).reshape(*index.shape, 4)[..., :3]
+        windows = self._variants.windows(np.concatenate(parts), epoch, self._side)
+        black = is_black(windows)
+        down, across = (torch.from_numpy(a).to(self._device) for a in flat_places(windows, self._side))
+        down += torch.from_numpy(np.concatenate(parts)).to(self._device)[:, None] * self._side**2
+        flat, size, place = self._stack.view(-1), windows.first.shape[1], 0
+        for part in parts:
+            own = slice(place, place + len(part))
+            index = down[own, :, None] + across[own, None, :]  # (B, S, S)
+            words = flat.index_select(0, index.view(-1)).view(index.shape)
+            if black is not None:
+                words = words.masked_fill(torch.from_numpy(black[own]).to(self._device), 0)
+            yield part, words.view(torch.uint8).view(len(part), size, size, 4)[..., :3]
+            place += len(part)

@@ -114,12 +114,21 @@ def shown(picture: Pixels, windows: Windows, n: int) -> Pixels:
     return np.asarray(cv2.transpose(part), dtype=np.uint8) if windows.turned[n] else part
 
 
-def flat_index(windows: Windows, side: int) -> NDArray[np.int64]:
-    """For windows without ``crop``: (R, S, S), the place of each pixel in its flattened picture; -1 is black."""
-    first, second = windows.first[:, :, None], windows.second[:, None, :]
-    turned = windows.turned[:, None, None]
-    index = np.where(turned, second * side + first, first * side + second)
-    return np.where((first < 0) | (second < 0), -1, index)
+def flat_places(windows: Windows, side: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """For windows without ``crop``: ``a``, ``b`` (R, S) so that pixel (i, j) of row r shows place ``a[r, i] + b[r, j]``
+    of its flattened picture. Borders have the place of the pixel at 0; ``is_black`` tells them.
+    """
+    turned = windows.turned[:, None]
+    first, second = np.maximum(windows.first, 0), np.maximum(windows.second, 0)
+    return np.where(turned, first, first * side), np.where(turned, second * side, second)
+
+
+def is_black(windows: Windows) -> NDArray[np.bool_] | None:
+    """Which pixels (R, S, S) are a black border; None where there is none."""
+    first, second = windows.first < 0, windows.second < 0
+    if not (first.any() or second.any()):
+        return None
+    return np.asarray(first[:, :, None] | second[:, None, :])
 
 
 def _step(values: NDArray[np.int64]) -> int:

@@ -55,7 +55,7 @@ def frozen_features(plan: Plan, k: int = 0) -> FrozenFeatures:
     net = new_net(plan, k).eval()
     views = _with_identity(plan.recipe.tta) if plan.recipe.mode == "probe" else ["identity"]
     kept = None
-    if plan.features is not None and "content" in table:
+    if plan.features is not None and plan.warm is None and "content" in table:
         sha = hash_tensors({n: t for n, t in net.state_dict().items() if n.startswith("backbone.")})
         facts = facts_of_features(plan.recipe, plan.recipe.model, plan.preprocess, sha)
         kept = FeatureCache(plan.features, facts, list(table["content"]))

@@ -92,7 +92,7 @@ def test_the_second_time_nothing_is_decoded(raw: Path, monkeypatch: pytest.Monke
 
 
 def test_the_look_of_the_check_fills_it(raw: Path) -> None:
-    writer = StoreWriter()
+    writer = StoreWriter(len(NAMES))
     found = scan(RawTree(raw), raw, NAMES, keep=writer.put)
     assert writer.finish(set(found.files(NAMES).values()))
     assert not missing(found.files(NAMES).values())
@@ -173,3 +173,13 @@ def test_an_unwritable_cache_costs_the_store_only(
     monkeypatch.setenv("COMP_CACHE", str(tmp_path / "file"))
     source = RawTree(raw)
     assert decoded_once(source, contents_of(raw)) is source
+
+
+def test_too_many_pictures_are_given_up_early(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COMP_CACHE_GB", "0.001")
+    monkeypatch.setattr(module, "_SAMPLE", 4)
+    writer = StoreWriter(1000)
+    for n in range(6):
+        writer.put(f"{n}", np.zeros((20, 20, 3), np.uint8))
+        assert writer.is_full == (n >= 4), "a thousand of them are 1.2 MB"
+    assert not writer.finish({f"{n}" for n in range(6)})

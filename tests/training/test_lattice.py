@@ -15,7 +15,7 @@ from scipy import stats
 from comp.images.fit import Preprocess
 from comp.training.batches import loaders
 from comp.training.feed import Feed
-from comp.training.lattice import Lattice, flat_index, shown, uniforms
+from comp.training.lattice import Lattice, flat_places, is_black, shown, uniforms
 from comp.training.transforms import A, TrainTransform
 from comp.training.variants import Variants
 
@@ -170,10 +170,14 @@ def test_epochs_rows_and_folds_differ() -> None:
     assert len(seen) >= 15
 
 
-def test_flat_index_is_the_picture_row_by_row() -> None:
-    lattice = Lattice(POLICIES["turns"], SIDE, room=False)
-    windows = lattice.windows(1, np.arange(50), SIDE)
-    flat = PICTURE.reshape(-1, 3)
-    index = flat_index(windows, SIDE)
+@pytest.mark.parametrize("name", ["turns", "black"])
+def test_flat_places_are_the_picture_row_by_row(name: str) -> None:
+    windows = Lattice(POLICIES[name], SIDE, room=False).windows(1, np.arange(50), SIDE)
+    a, b = flat_places(windows, SIDE)
+    index, black = a[:, :, None] + b[:, None, :], is_black(windows)
+    assert (black is None) == (name == "turns")
     for n in range(50):
-        assert (flat[index[n]] == shown(PICTURE, windows, n)).all()
+        found = PICTURE.reshape(-1, 3)[index[n]]
+        if black is not None:
+            found = np.where(black[n][..., None], 0, found)
+        assert (found == shown(PICTURE, windows, n)).all()

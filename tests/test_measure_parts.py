@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 
 import comp
-from comp.bench import BenchResult
 from comp.errors import InputError
+from comp.measure_parts import BenchResult
 from made import run_comp
 
 
@@ -38,4 +37,4 @@ def test_bad_input_is_told(tmp_path: Path) -> None:
 def test_the_command_answers_with_one_document(tmp_path: Path) -> None:
     done = run_comp(tmp_path, "bench", "digits", "--seconds", "0.2", "--json")
     assert done.code == 0
-    assert done.document["limit"] in ("step", "feed")
+    assert done.json["limit"] in ("step", "feed")
