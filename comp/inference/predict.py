@@ -30,6 +30,7 @@ from comp.recipe import Recipe
 from comp.training.batches import loaders
 from comp.training.checkpoint import Sidecar, load_checkpoint, read_sidecar
 from comp.training.device import accelerator as make_accelerator
+from comp.training.folded import fold_batchnorm
 from comp.training.model import Net
 
 
@@ -197,6 +198,7 @@ def _features(
     backbone = net.backbone.to(accelerator.device)
     if recipe.channels_last:
         backbone = backbone.to(memory_format=torch.channels_last)
+    fold_batchnorm(backbone, sidecar.preprocess.size)  # as it was judged: in half precision that shows
     with loaders(recipe.threads or 1) as pool:
         return outputs(
             backbone, pool, pixels, np.arange(len(paths)), views, recipe, accelerator.device, bar.advance

@@ -29,7 +29,7 @@ def fold_batchnorm(net: nn.Module, size: int) -> int:
     Parameters
     ----------
     net : nn.Module
-        Not to be copied afterwards (``copy.deepcopy`` would tie the copy to this one).
+        Not to be copied afterwards (``copy.deepcopy`` would tie the copy to this one). A second time changes nothing.
     size : int
         Side of the pictures that it reads, pixels.
     """

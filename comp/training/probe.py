@@ -18,6 +18,7 @@ from comp.training.batches import loaders
 from comp.training.checkpoint import hash_tensors
 from comp.training.device import accelerator as make_accelerator
 from comp.training.fold import Plan
+from comp.training.folded import fold_batchnorm
 from comp.training.loop import new_net
 from comp.training.model import Net
 
@@ -80,6 +81,7 @@ def _computed(
     backbone = backbone.to(accelerator.device)
     if plan.recipe.channels_last:
         backbone = backbone.to(memory_format=torch.channels_last)
+    fold_batchnorm(backbone, plan.preprocess.size)
     pixels = FittedPixels(plan.images, paths, plan.preprocess, budget=0)
     with loaders(plan.recipe.threads or 1) as pool, console.task("features", len(paths)) as bar:
         rows = np.arange(len(paths))

@@ -25,6 +25,7 @@ from comp.training.batches import loaders
 from comp.training.checkpoint import save_checkpoint
 from comp.training.device import accelerator as make_accelerator
 from comp.training.fold import FoldResult, Part, Plan, rows_of_fold
+from comp.training.folded import fold_batchnorm
 from comp.training.loop import kept, new_net, train
 from comp.training.losses import loss_weights
 from comp.training.memory import release_memory
@@ -171,6 +172,7 @@ def _predict_held_out(plan: Plan, net: Net, part: Part, views: list[str]) -> dic
     views = list(dict.fromkeys(["identity", *views]))
     pixels = FittedPixels(plan.images, list(part.table["path"]), plan.preprocess, budget=0)
     net = net.to(accelerator.device)
+    fold_batchnorm(net, plan.preprocess.size)
     with loaders(plan.recipe.threads or 1) as pool, console.task("held-out rows", len(part.held_out)) as bar:
         rows: NDArray[np.int64] = part.held_out
         return probabilities(net, pool, pixels, rows, views, plan.recipe, accelerator.device, bar.advance)

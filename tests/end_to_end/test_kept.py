@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import save_file
 
 import comp
+from comp.inference import predict
 from comp.inference.feature_cache import FeatureCache
 from comp.training.loop import resized
 from made import SHAPES, draw, run_comp, save_picture, write_shapes
@@ -91,6 +92,27 @@ def test_damaged_checkpoints_are_refused_although_features_are_kept(place: Path)
     controls = run.folder / "fold-0" / "control.json"
     controls.write_text(controls.read_text().replace("0.", "0.9", 40))
     assert run_comp(place, "predict", run.run).code != 0
+
+
+@pytest.mark.parametrize("mode", ["scratch", "finetune", "probe"])
+@pytest.mark.parametrize("precision", ["bf16", "fp32"])
+def test_test_rows_go_the_way_that_held_out_rows_went(
+    place: Path, mode: str, precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[float] = []
+    real = predict.worst_difference
+
+    def noted(*args: object) -> tuple[float, str]:
+        found = real(*args)  # type: ignore[arg-type]
+        seen.append(found[0])
+        return found
+
+    monkeypatch.setattr(predict, "worst_difference", noted)
+    start = probe(place) if mode != "scratch" else []
+    overrides = [*start, f"mode={mode}", f"precision={precision}", "epochs=3", "optimizer.lr=3e-3"]
+    comp.run("shapes", 2, workspace=place, overrides=overrides)
+    assert len(seen) == 2
+    assert max(seen) < 1e-3, "in half precision another order of the same sums would show"
 
 
 def test_a_torn_feature_file_is_made_again(tmp_path: Path) -> None:

@@ -48,6 +48,15 @@ def test_the_same_function_with_the_same_gradients(name, kwargs):
         assert torch.allclose(own, folded, atol=1e-9)
 
 
+def test_a_second_time_changes_nothing():
+    net = unlike_fresh(build(ModelPart(name="test_resnet"), 3)).eval()
+    x = torch.randn(2, 3, 64, 64)
+    count = fold_batchnorm(net, 64)
+    before = net(x)
+    assert fold_batchnorm(net, 64) == count
+    assert torch.equal(net(x), before)
+
+
 def test_a_norm_that_learns_its_statistics_works_as_it_did():
     torch.manual_seed(0)
     nets = [build(ModelPart(name="test_resnet"), 3) for _ in range(2)]
