@@ -39,7 +39,9 @@ class Net(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         features = self.backbone(x)  # (B, D)
-        logits: Tensor = self.head(self.dropout(features))  # (B, C)
+        dtype = next(self.head.parameters()).dtype
+        with torch.autocast(x.device.type, enabled=False):  # as predict does; logits want all their digits
+            logits: Tensor = self.head(self.dropout(features.to(dtype)))  # (B, C)
         return logits
 
 
