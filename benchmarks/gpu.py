@@ -212,8 +212,8 @@ def large_pictures(size: Size, workers: int, cache: Path) -> dict[str, Any]:
         names = photographs(folder, size.photos)
         variants = Variants(TrainTransform("crops", trainer.preprocess), 0, 0)
         order = np.random.default_rng(1).permutation(len(names))
-        fresh = FittedPixels(RawTree(folder), names, trainer.preprocess, room=True, budget=0)
-        known = FittedPixels(RawTree(folder), names, trainer.preprocess, room=True)
+        fresh = FittedPixels(RawTree(folder), names, trainer.preprocess, "whole", budget=0)
+        known = FittedPixels(RawTree(folder), names, trainer.preprocess, "whole")
         for row in range(len(names)):
             known[row]
         crop = A.RandomResizedCrop((size.side, size.side), scale=(0.5, 1.0))

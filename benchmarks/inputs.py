@@ -143,9 +143,9 @@ def photos(folder: Path, size: int, seconds: float, rounds: int) -> dict[str, An
     import hashlib
 
     contents = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names}
-    fresh = FittedPixels(source, names, preprocess, room=True, budget=0)
-    stored = FittedPixels(decoded_once(source, contents), names, preprocess, room=True, budget=0)
-    warm = FittedPixels(decoded_once(source, contents), names, preprocess, room=True)
+    fresh = FittedPixels(source, names, preprocess, "whole", budget=0)
+    stored = FittedPixels(decoded_once(source, contents), names, preprocess, "whole", budget=0)
+    warm = FittedPixels(decoded_once(source, contents), names, preprocess, "whole")
     for row in range(len(names)):
         warm[row]
     found: dict[str, Any] = {"pictures": len(names), "size": size}

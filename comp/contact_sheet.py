@@ -62,7 +62,7 @@ def contact_sheet(
     table = _picked(manifest.train, rows)
     paths, source = list(table["path"]), competition.source(raw)
     plain = FittedPixels(source, paths, preprocess)
-    roomy = FittedPixels(source, paths, preprocess, room=transform.room)
+    roomy = FittedPixels(source, paths, preprocess, transform.extent)
     columns = [("validation", [plain[n] for n in range(len(paths))])]
     for epoch in range(VARIANTS):
         shown = [variants.one(roomy[n], int(row), epoch) for n, row in enumerate(table["row"])]

@@ -4,25 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from threading import Lock
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from comp.images.decode import load_pixels
+from comp.images.decode import decode
 from comp.images.fit import Preprocess, fit
 from comp.images.source import ImageSource
 from comp.images.store import shrunk, side_for
-from comp.names import is_array_row
 
 Pixels = NDArray[np.uint8]
+Extent = Literal["square", "room", "whole"]
 DEFAULT_BUDGET = 2 << 30
 
 
 class FittedPixels:
     """The pictures behind some paths as a network reads them; safe to read from several threads.
 
-    ``budget`` is in bytes of uint8 pixels; past it a picture is decoded anew each time, so that memory stays
-    bounded whatever the size of the set.
+    ``extent`` says how much of each: "square" is what validation sees (S, S, 3), "room" has the margin around it
+    that "crop" cuts away, "whole" is the picture as it was decoded, for policies that crop from it. ``budget`` is in
+    bytes of uint8 pixels; past it a picture is decoded anew each time, so that memory stays bounded whatever the
+    size of the set.
     """
 
     def __init__(
@@ -30,13 +33,13 @@ class FittedPixels:
         source: ImageSource,
         paths: Sequence[str],
         preprocess: Preprocess,
-        room: bool = False,
+        extent: Extent = "square",
         budget: int = DEFAULT_BUDGET,
     ) -> None:
         self.source = source
         self.paths = list(paths)
         self.preprocess = preprocess
-        self.room = room
+        self.extent = extent
         self._side = side_for(preprocess)
         self._left = budget
         self._kept: dict[int, Pixels] = {}
@@ -49,9 +52,12 @@ class FittedPixels:
         kept = self._kept.get(row)
         if kept is not None:
             return kept
-        loaded = shrunk(load_pixels(self.source, self.paths[row]), self._side)
-        pixels = fit(loaded, self.preprocess, self.room)
-        if pixels is loaded and is_array_row(self.paths[row]):  # it lies in memory as it is: no second copy
+        content = self.source.load(self.paths[row])
+        decoded = decode(content, self.paths[row]) if isinstance(content, bytes) else content
+        pixels = shrunk(decoded, self._side)
+        if self.extent != "whole":
+            pixels = fit(pixels, self.preprocess, room=self.extent == "room")
+        if pixels is content:  # it lies in memory, or in the store, as it is: no second copy
             return pixels
         with self._lock:
             if self._left >= pixels.nbytes and row not in self._kept:

@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from comp.images.fit import fit
-from comp.images.pixels import FittedPixels
+from comp.images.pixels import Extent, FittedPixels
 from comp.recipe import Recipe
 from comp.training.fold import Part, Plan
 from comp.training.seeds import derive
@@ -98,9 +98,9 @@ def _mark(ids: pd.Series) -> str:
 class TrainPixels:
     """The pictures of a fold's rows before the training transform: a copy's are its parent's, changed."""
 
-    def __init__(self, plan: Plan, part: Part, room: bool) -> None:
+    def __init__(self, plan: Plan, part: Part, extent: Extent = "square") -> None:
         self._part = part
-        self._fitted = FittedPixels(plan.images, list(part.table["path"]), plan.preprocess, room=room)
+        self._fitted = FittedPixels(plan.images, list(part.table["path"]), plan.preprocess, extent)
         self._change = TrainTransform(plan.recipe.balance.transform, plan.preprocess)
 
     def __getitem__(self, row: int) -> NDArray[np.uint8]:
@@ -112,6 +112,8 @@ class TrainPixels:
         if not seed:
             return pixels
         changed = self._change.changed(pixels, seed)
+        if self._fitted.extent == "whole":
+            return changed
         whole = replace(self._fitted.preprocess, size=pixels.shape[0], crop_pct=1.0)
         return changed if changed.shape == pixels.shape else fit(changed, whole)
 
@@ -125,7 +127,7 @@ def write_copies(plan: Plan, part: Part, folder: Path) -> None:
     writer = csv.writer(out, lineterminator="\n")
     keep = plan.recipe.balance.keep
     writer.writerow(["id", "parent", "label", *(["file"] if keep else [])])
-    pixels = TrainPixels(plan, part, room=False)
+    pixels = TrainPixels(plan, part)
     for n, row in enumerate(rows):
         one = part.table.iloc[int(row)]
         file = f"copies/{part.targets[row]:03}/{n:05}.png"

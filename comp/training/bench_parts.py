@@ -36,7 +36,7 @@ class Bench:
         self.part = rows_of_fold(plan, 0)
         self.transform = TrainTransform(recipe.transform, plan.preprocess)
         self.variants = Variants(self.transform, recipe.seed, 0)
-        self.pixels = TrainPixels(plan, self.part, self.transform.room)
+        self.pixels = TrainPixels(plan, self.part, self.transform.extent)
         self.state = State.begin(
             new_net(plan, 0), recipe, steps_per_epoch(len(self.part.fitted), recipe.batch)
         )
@@ -66,8 +66,8 @@ class Bench:
     def first_pass(self) -> Iterator[int]:
         """Batches made from the files each time, as an epoch without any memory would."""
         assert self._pool is not None
-        plan, room = self.plan, self.transform.room
-        fresh = FittedPixels(plan.source, list(self.part.table["path"]), plan.preprocess, room, budget=0)
+        plan, extent = self.plan, self.transform.extent
+        fresh = FittedPixels(plan.source, list(self.part.table["path"]), plan.preprocess, extent, budget=0)
         for epoch, order in self._orders():
             load = each(lambda row, epoch=epoch: self.variants.one(fresh[row], row, epoch))  # type: ignore[misc]
             for rows, _ in batches(self._pool, order, plan.recipe.batch, plan.preprocess.size, load):

@@ -45,8 +45,7 @@ class Feed:
         self._side = 0
         if variants.only_moves and variants.size <= SMALL and count:
             self._side = pictures[0].shape[0]
-            plain = variants.windows(np.zeros(1, np.int64), 0, self._side).crop is None
-            if plain and 4 * count * self._side**2 <= BUDGET:
+            if not variants.transform.crops and 4 * count * self._side**2 <= BUDGET:
                 self._stack = self._stacked(count)
 
     def epoch(self, rows: Rows, batch: int, epoch: int) -> Iterator[tuple[Rows, Tensor]]:
@@ -79,10 +78,11 @@ class Feed:
     def _gathered(self, parts: list[Rows], epoch: int) -> Iterator[tuple[Rows, Tensor]]:
         """Some batches, drawn together: what is drawn costs as much for one batch as for many."""
         assert self._stack is not None
-        windows = self._variants.windows(np.concatenate(parts), epoch, self._side)
+        rows = np.concatenate(parts)
+        windows = self._variants.windows(rows, epoch, np.full((len(rows), 2), self._side))
         black = is_black(windows)
         down, across = (torch.from_numpy(a).to(self._device) for a in flat_places(windows, self._side))
-        down += torch.from_numpy(np.concatenate(parts)).to(self._device)[:, None] * self._side**2
+        down += torch.from_numpy(rows).to(self._device)[:, None] * self._side**2
         flat, size, place = self._stack.view(-1), windows.first.shape[1], 0
         for part in parts:
             own = slice(place, place + len(part))

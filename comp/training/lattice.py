@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import cv2
@@ -15,25 +16,34 @@ from comp.training.transforms import A
 Pixels = NDArray[np.uint8]
 Draws = NDArray[np.float64]
 _TRIES = 10  # of albumentations' RandomResizedCrop to find a window that fits
+_CROP_DRAWS = 2 * _TRIES + 2
 _GOLDEN, _MIX1, _MIX2 = (np.uint64(v) for v in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
 
 
 @dataclass(frozen=True)
 class Windows:
-    """What a batch of R rows shows of its pictures, each (L, L, 3).
+    """What a batch of R rows shows of its pictures, each (L, L, 3), or of any shape where there is a ``crop``.
 
-    ``crop`` (R, 4) are top, left, height and width of a window that is first resized to (S, S), or None. Then pixel
-    (i, j) of row r shows pixel (``first[r, i]``, ``second[r, j]``), both (R, S), or with ``turned[r]`` the pixel
-    (``second[r, j]``, ``first[r, i]``); -1 is a black border.
+    ``crop`` (R, 4) are top, left, height and width of a window that is first resized to (S, S) with the
+    interpolation ``codes`` (R,) of OpenCV. Then pixel (i, j) of row r shows pixel (``first[r, i]``, ``second[r, j]``),
+    both (R, S), or with ``turned[r]`` the pixel (``second[r, j]``, ``first[r, i]``); -1 is a black border.
     """
 
     first: NDArray[np.int64]
     second: NDArray[np.int64]
     turned: NDArray[np.bool_]
     crop: NDArray[np.int64] | None = None
+    codes: NDArray[np.int64] | None = None
+
+    @cached_property
+    def steps(self) -> NDArray[np.int64]:
+        """(R, 2): 1 or -1 where ``first`` and ``second`` count up or down by one, else 0."""
+        return np.stack([_steps(self.first), _steps(self.second)], 1)
 
 
 Op = tuple[int, Callable[[Windows, Draws], Windows]]  # numbers in 0 … 1 that it draws a row, and what it does
+Shapes = NDArray[np.int64]  # (R, 2): height and width
+Crop = Callable[[Shapes, Draws], tuple[NDArray[np.int64], NDArray[np.int64]]]  # windows (R, 4), codes (R,)
 
 
 def uniforms(seed: int, rows: NDArray[np.int64], count: int) -> Draws:
@@ -57,7 +67,8 @@ class Lattice:
     """The front part of a list of albumentations that only moves pixels, drawn and carried out for whole batches.
 
     ``taken`` says how many of ``transforms`` that are; the others have to follow one picture at a time. Parameters
-    come from the same distributions as albumentations', the pixels are the same for the same parameters.
+    come from the same distributions as albumentations', the pixels are the same for the same parameters. Pictures are
+    squares of one side, unless a RandomResizedCrop comes first.
 
     Parameters
     ----------
@@ -72,21 +83,27 @@ class Lattice:
         self.size = size
         self._ops: list[Op] = [_random_crop(size)] if room else []
         self.taken = 0
-        self._whole = False
-        for n, transform in enumerate(transforms):
-            op = _op(transform, size, first=n == 0 and not room)
+        self._crop = None if room or not transforms else _resized_crop(transforms[0], size)
+        self.taken = int(self._crop is not None)
+        for n, transform in enumerate(transforms[self.taken :], self.taken):
+            op = _op(transform, size)
             if op is None:
                 break
             self._ops.append(op)
             self.taken = n + 1
-        self._count = sum(count for count, _ in self._ops)
+        self._count = sum(count for count, _ in self._ops) + (_CROP_DRAWS if self._crop else 0)
 
-    def windows(self, seed: int, rows: NDArray[np.int64], side: int) -> Windows:
-        """What these rows show of pictures of (``side``, ``side``, 3) in the variant of ``seed``."""
+    def windows(self, seed: int, rows: NDArray[np.int64], shapes: Shapes) -> Windows:
+        """What these rows (R,) show of pictures of these heights and widths (R, 2) in the variant of ``seed``."""
         draws = uniforms(seed, rows, max(1, self._count))
+        side = self.size if self._crop else int(shapes[0, 0])
         every = np.broadcast_to(np.arange(side), (len(rows), side))
         found = Windows(every, every, np.zeros(len(rows), np.bool_))
         place = 0
+        if self._crop is not None:
+            place = _CROP_DRAWS
+            crop, codes = self._crop(shapes, draws[:, :place])
+            found = replace(found, crop=crop, codes=codes)
         for count, op in self._ops:
             found = op(found, draws[:, place : place + count])
             place += count
@@ -94,17 +111,20 @@ class Lattice:
 
 
 def shown(picture: Pixels, windows: Windows, n: int) -> Pixels:
-    """What row ``n`` of a batch shows of its picture (L, L, 3); a view or a new array."""
-    if windows.crop is not None:
-        top, left, height, width = windows.crop[n]
-        size = windows.first.shape[1]
-        picture = np.asarray(
-            cv2.resize(picture[top : top + height, left : left + width], (size, size)), dtype=np.uint8
-        )
-    ys, xs = (windows.second, windows.first) if windows.turned[n] else (windows.first, windows.second)
+    """What row ``n`` of a batch shows of its picture (H, W, 3); a view or a new array."""
+    if windows.crop is not None and windows.codes is not None:
+        top, left, height, width = windows.crop[n].tolist()
+        side = windows.first.shape[1] if not windows.turned[n] else windows.second.shape[1]
+        window = picture[top : top + height, left : left + width]
+        picture = _resized(window, side, int(windows.codes[n]))
+    down, across = windows.steps[n].tolist()
+    ys, xs = windows.first, windows.second
+    if windows.turned[n]:
+        down, across, ys, xs = across, down, xs, ys
     y, x = ys[n], xs[n]
-    down, across = _step(y), _step(x)
-    if down and across:
+    if down == across == 1 and len(y) == len(picture) and len(x) == picture.shape[1]:
+        part = picture
+    elif down and across:
         part = picture[min(y[0], y[-1]) : max(y[0], y[-1]) + 1, min(x[0], x[-1]) : max(x[0], x[-1]) + 1]
         code = {(1, 1): None, (1, -1): 1, (-1, 1): 0, (-1, -1): -1}[down, across]
         part = part if code is None else np.asarray(cv2.flip(part, code), dtype=np.uint8)
@@ -131,16 +151,20 @@ def is_black(windows: Windows) -> NDArray[np.bool_] | None:
     return np.asarray(first[:, :, None] | second[:, None, :])
 
 
-def _step(values: NDArray[np.int64]) -> int:
-    """1 or -1 where the values count up or down by one, else 0."""
-    span = int(values[-1] - values[0])
-    if abs(span) != len(values) - 1 or min(values[0], values[-1]) < 0:
-        return 0
-    steps = np.diff(values)
-    return 1 if (steps == 1).all() else -1 if (steps == -1).all() else 0
+def _steps(values: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Of each row (R, S): 1 or -1 where its values count up or down by one, 0 where not, or where some are -1."""
+    by = np.diff(values, axis=1)
+    found = (by == 1).all(1).astype(np.int64) - (by == -1).all(1)
+    return np.where(values.min(1) < 0, 0, found)
 
 
-def _op(transform: Any, size: int, first: bool) -> Op | None:
+def _resized(window: Pixels, side: int, code: int) -> Pixels:
+    if window.shape[:2] == (side, side):  # as albumentations, which then does not resize either
+        return window
+    return np.asarray(cv2.resize(window, (side, side), interpolation=code), dtype=np.uint8)
+
+
+def _op(transform: Any, size: int) -> Op | None:
     """How a transform moves the pixels of a batch; None for one that does more than that."""
     kind, p = type(transform), float(transform.p)
     if kind is A.HorizontalFlip:
@@ -153,10 +177,6 @@ def _op(transform: Any, size: int, first: bool) -> Op | None:
         return 0, lambda w, u: _padded(w, transform.padding, transform.border_mode)
     if kind is A.RandomCrop and p == 1 and not transform.pad_if_needed:
         return _random_crop(transform.height) if transform.height == transform.width == size else None
-    if kind is A.RandomResizedCrop and p == 1 and first:
-        plain = transform.interpolation == cv2.INTER_LINEAR and transform.area_for_downscale is None
-        if plain and tuple(transform.size) == (size, size):
-            return 2 * _TRIES + 2, lambda w, u: _resized_crop(w, u, transform, size)
     return None
 
 
@@ -168,7 +188,7 @@ def _border(transform: Any) -> int | None:
 
 
 def _changed(w: Windows, first: Any, second: Any, turned: Any = None) -> Windows:
-    return Windows(first, second, w.turned if turned is None else turned, w.crop)
+    return replace(w, first=first, second=second, turned=w.turned if turned is None else turned)
 
 
 def _flipped(w: Windows, chosen: NDArray[np.bool_], across: bool) -> Windows:
@@ -210,19 +230,33 @@ def _random_crop(size: int) -> Op:
     return 2, crop
 
 
-def _resized_crop(w: Windows, u: Draws, transform: Any, size: int) -> Windows:
-    """Windows of a share of the area and a ratio of sides, each drawn up to ten times until one lies in the picture."""
-    side, rows = w.first.shape[1], len(w.first)
-    low, high = (side * side * float(s) for s in transform.scale)
-    area = low + (high - low) * u[:, :_TRIES]
-    thin, wide = (np.log(float(r)) for r in transform.ratio)
-    ratio = np.exp(thin + (wide - thin) * u[:, _TRIES : 2 * _TRIES])
-    widths = np.round(np.sqrt(area * ratio)).astype(np.int64)
-    heights = np.round(np.sqrt(area / ratio)).astype(np.int64)
-    fits = (widths > 0) & (widths <= side) & (heights > 0) & (heights <= side)
-    pick = fits.argmax(1)
-    width, height = (np.where(fits.any(1), v[np.arange(rows), pick], side) for v in (widths, heights))
-    top = ((side - height + 1) * u[:, -2]).astype(np.int64)
-    left = ((side - width + 1) * u[:, -1]).astype(np.int64)
-    every = np.broadcast_to(np.arange(size), (rows, size))
-    return Windows(every, every, w.turned, np.stack([top, left, height, width], 1))
+def _resized_crop(transform: Any, size: int) -> Crop | None:
+    """How an albumentations' RandomResizedCrop to (``size``, ``size``) draws its windows; None for another transform.
+
+    A share of the area and a ratio of sides are drawn up to ten times until a window of them lies in the picture; then
+    the largest window in the middle whose ratio is allowed.
+    """
+    if type(transform) is not A.RandomResizedCrop or transform.p != 1 or tuple(transform.size) != (size, size):
+        return None
+    thin, wide = (float(r) for r in transform.ratio)
+
+    def crop(shapes: Shapes, u: Draws) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        rows, whole = np.arange(len(shapes)), shapes.astype(np.int64)
+        high, broad = whole[:, :1], whole[:, 1:]  # (R, 1)
+        least, most = (high * broad * float(s) for s in transform.scale)
+        area = least + (most - least) * u[:, :_TRIES]
+        ratio = np.exp(np.log(thin) + (np.log(wide) - np.log(thin)) * u[:, _TRIES : 2 * _TRIES])
+        widths = np.round(np.sqrt(area * ratio)).astype(np.int64)
+        heights = np.round(np.sqrt(area / ratio)).astype(np.int64)
+        fits = (widths > 0) & (widths <= broad) & (heights > 0) & (heights <= high)
+        pick, found = fits.argmax(1), fits.any(1)
+        height = np.where(found, heights[rows, pick], np.minimum(high, np.round(broad / thin))[:, 0])
+        width = np.where(found, widths[rows, pick], np.minimum(broad, np.round(high * wide))[:, 0])
+        sides = np.stack([height, width], 1).astype(np.int64)  # (R, 2)
+        spare = whole - sides
+        corner = np.where(found[:, None], ((spare + 1) * u[:, -2:]).astype(np.int64), spare // 2)
+        shrinks = (sides > size).any(1) & (transform.area_for_downscale is not None)
+        codes = np.where(shrinks, cv2.INTER_AREA, transform.interpolation)
+        return np.concatenate([corner, sides], 1), codes
+
+    return crop

@@ -70,7 +70,7 @@ def train(plan: Plan, k: int, part: Part, net: Net, folder: Path, ended: Callabl
     pixels = FittedPixels(plan.images, list(part.table["path"]), plan.preprocess)
     weights = loss_weights(recipe, part.targets[part.fitted], len(plan.labels), state.device)
     transform = TrainTransform(recipe.transform, plan.preprocess)
-    train_pixels = TrainPixels(plan, part, transform.room)
+    train_pixels = TrainPixels(plan, part, transform.extent)
     variants = Variants(transform, recipe.seed, k)
 
     with (

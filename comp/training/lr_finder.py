@@ -89,7 +89,7 @@ def range_test(plan: Plan, low: float, high: float, steps: int) -> RangeTest:
     state.schedule = LambdaLR(optimizer, lambda n: low / base * (high / low) ** (n / max(1, steps - 1)))
     weights = loss_weights(recipe, part.targets[part.fitted], len(plan.labels), state.device)
     transform = TrainTransform(recipe.transform, plan.preprocess)
-    pixels, variants = TrainPixels(plan, part, transform.room), Variants(transform, recipe.seed, 0)
+    pixels, variants = TrainPixels(plan, part, transform.extent), Variants(transform, recipe.seed, 0)
     torch.manual_seed(derive(recipe.seed, "epoch", 0, 0))
     train_mode(state)
     losses: list[float] = []

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from comp.errors import RecipeError, UnknownName
-from comp.images.fit import Preprocess, fit
+from comp.images.fit import Preprocess
+from comp.images.pixels import Extent
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it asks the network on import otherwise
 import albumentations as _albumentations
@@ -45,14 +46,14 @@ def _standard(_: int) -> list[Any]:
 def _crops(size: int) -> list[Any]:
     """Crops of half to all of the picture, a little squeezed (Szegedy et al. 2015, with milder bounds), and mirror images."""
     return [
-        A.RandomResizedCrop((size, size), scale=(0.5, 1.0), ratio=(0.8, 1.25)),
+        A.RandomResizedCrop((size, size), scale=(0.5, 1.0), ratio=(0.8, 1.25), area_for_downscale="image"),
         A.HorizontalFlip(p=0.5),
     ]
 
 
 def _heavy(size: int) -> list[Any]:
     return [
-        A.RandomResizedCrop((size, size), scale=(0.35, 1.0), ratio=(0.75, 1.33)),
+        A.RandomResizedCrop((size, size), scale=(0.35, 1.0), ratio=(0.75, 1.33), area_for_downscale="image"),
         A.HorizontalFlip(p=0.5),
         A.Affine(rotate=(-20, 20), shear=(-8, 8), border_mode=4, p=0.5),
         A.ColorJitter(brightness=0.35, contrast=0.35, saturation=0.35, hue=0.06, p=0.7),
@@ -103,11 +104,11 @@ POLICIES: dict[str, Policy] = {
     "no-colour": _no_colour,
     "trivial": _trivial,
 }
-CROP_THEMSELVES = ("crops", "heavy")
+SIZED = ("RandomResizedCrop", "RandomSizedCrop")  # of these, "size" is the network's unless a list says it
 
 
 class TrainTransform:
-    """A fitted picture to what the network trains on: uint8 (H, W, 3) to uint8 (S, S, 3).
+    """What a policy makes of a picture before the network trains on it: uint8 (H, W, 3) to uint8.
 
     Each call is seeded by its sample, so that a picture's variant depends on run seed, fold, epoch and sample
     alone: never on the thread or the order of loading. Safe to call from several threads.
@@ -128,27 +129,27 @@ class TrainTransform:
         self.transform = transform
         self.preprocess = preprocess
         self._per_thread = local()
-        check_transform(transform)  # mistakes show now, not in a thread
+        self.listed = check_transform(transform, preprocess.size)  # mistakes show now, not in a thread
 
     @property
-    def room(self) -> bool:
-        """Whether pictures come with the margin that validation cuts away: named policies crop at random within it."""
-        return isinstance(self.transform, str) and self.transform != "none"
+    def crops(self) -> bool:
+        """Whether the policy begins with a crop of its own, resized to what the network reads."""
+        return bool(self.listed) and type(self.listed[0]) is A.RandomResizedCrop and self.listed[0].p == 1
 
-    def __call__(self, pixels: Pixels, seed: int) -> Pixels:
-        size = self.preprocess.size
-        if pixels.shape[0] > size and self.transform not in CROP_THEMSELVES:
-            top, left = np.random.default_rng(seed).integers(0, pixels.shape[0] - size + 1, 2)
-            pixels = pixels[top : top + size, left : left + size]
-        changed = self.changed(pixels, seed)
-        return changed if changed.shape[:2] == (size, size) else fit(changed, self.preprocess)
+    @property
+    def extent(self) -> Extent:
+        """How much of a picture the policy wants: all of it where it crops itself, as torchvision and albumentations
+        do; named policies but none get the margin that validation cuts away, and crop at random within it.
+        """
+        if self.crops and self.preprocess.fit == "crop":
+            return "whole"
+        return "room" if isinstance(self.transform, str) and self.transform != "none" else "square"
 
     def changed(self, pixels: Pixels, seed: int) -> Pixels:
         """What the policy makes of a picture, as large as the policy leaves it."""
         compose = getattr(self._per_thread, "compose", None)
         if compose is None:
-            transforms = check_transform(self.transform, self.preprocess.size)
-            compose = self._per_thread.compose = A.Compose(transforms)
+            compose = self._per_thread.compose = A.Compose(copy.deepcopy(self.listed))
         if not compose.transforms:
             return pixels
         # one stream for all: set_random_seed would give each transform the same seed, hence the same draws, and two
@@ -163,12 +164,14 @@ def check_transform(transform: str | list[Any], size: int = 224) -> list[Any]:
         if transform not in POLICIES:
             raise UnknownName("transform policy", transform, POLICIES, "or list albumentations by name")
         return POLICIES[transform](size)
-    return [_by_name(one) if isinstance(one, dict) else copy.deepcopy(one) for one in transform]
+    return [_by_name(one, size) if isinstance(one, dict) else copy.deepcopy(one) for one in transform]
 
 
-def _by_name(table: dict[str, Any]) -> Any:
+def _by_name(table: dict[str, Any], size: int) -> Any:
     arguments = {key: _tuples(value) for key, value in table.items() if key != "name"}
     name = table.get("name")
+    if name in SIZED:
+        arguments.setdefault("size", (size, size))
     kinds = {n: k for n, k in vars(A).items() if isinstance(k, type) and issubclass(k, A.BasicTransform)}
     if not isinstance(name, str) or name not in kinds:
         raise UnknownName("transform", str(name), kinds, 'transform = [{name = "HorizontalFlip", p = 0.5}]')

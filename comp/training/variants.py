@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 from comp.images.fit import fit
 from comp.training.lattice import Lattice, Windows, shown
 from comp.training.seeds import derive
-from comp.training.transforms import CROP_THEMSELVES, TrainTransform, check_transform
+from comp.training.transforms import TrainTransform
 
 Pixels = NDArray[np.uint8]
 Rows = NDArray[np.int64]
 
 
 class Pictures(Protocol):
-    """Fitted pictures by row: uint8 (L, L, 3), all of one side L."""
+    """Pictures by row, uint8: of the extent that the policy wants; (L, L, 3) of one side L, unless it wants all of them."""
 
     def __getitem__(self, row: int) -> Pixels: ...
 
@@ -33,22 +33,21 @@ class Variants:
         self.transform = transform
         self.size = transform.preprocess.size
         self._seed, self._k = seed, k
-        listed = check_transform(transform.transform, self.size)
-        own_crop = transform.transform in CROP_THEMSELVES
-        side = round(self.size / transform.preprocess.crop_pct) if transform.room else self.size
-        roomy = transform.room and transform.preprocess.fit == "crop" and side > self.size
-        self.lattice = Lattice(listed, self.size, room=roomy and not own_crop)
-        self.rest = TrainTransform(listed[self.lattice.taken :], transform.preprocess)
+        listed, preprocess = transform.listed, transform.preprocess
+        roomy = preprocess.fit == "crop" and round(self.size / preprocess.crop_pct) > self.size
+        self.lattice = Lattice(listed, self.size, roomy and transform.extent == "room" and not transform.crops)
+        self.rest = TrainTransform(listed[self.lattice.taken :], preprocess)
         self.only_moves = self.lattice.taken == len(listed)
 
-    def windows(self, rows: Rows, epoch: int, side: int) -> Windows:
-        """What the rows (R,) show of pictures of (``side``, ``side``, 3), before the rest of the policy."""
-        return self.lattice.windows(derive(self._seed, "transform", self._k, epoch), rows, side)
+    def windows(self, rows: Rows, epoch: int, shapes: NDArray[np.int64]) -> Windows:
+        """What the rows (R,) show of pictures of these heights and widths (R, 2), before the rest of the policy."""
+        return self.lattice.windows(derive(self._seed, "transform", self._k, epoch), rows, shapes)
 
     def fill(self, pictures: Pictures, rows: Rows, epoch: int, out: Pixels) -> None:
         """Writes the variants of rows (R,) in an epoch into ``out`` (R, S, S, 3)."""
         loaded = [pictures[int(row)] for row in rows]
-        windows = self.windows(rows, epoch, loaded[0].shape[0]) if loaded else None
+        shapes = np.array([picture.shape[:2] for picture in loaded], dtype=np.int64).reshape(-1, 2)
+        windows = self.windows(rows, epoch, shapes) if loaded else None
         for n, (row, picture) in enumerate(zip(rows, loaded, strict=True)):
             assert windows is not None
             part = shown(picture, windows, n)

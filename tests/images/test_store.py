@@ -14,7 +14,7 @@ from comp.images import store as module
 from comp.images.decode import load_pixels
 from comp.images.fingerprints import scan
 from comp.images.fit import Preprocess
-from comp.images.pixels import FittedPixels
+from comp.images.pixels import Extent, FittedPixels
 from comp.images.source import ArraySource, RawTree
 from comp.images.store import (
     SIDE,
@@ -72,12 +72,12 @@ def test_what_comes_out_is_what_was_decoded(raw: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [16, 224, 600])
-@pytest.mark.parametrize("room", [True, False])
-def test_a_network_reads_the_same_pixels_with_it_and_without(raw: Path, size: int, room: bool) -> None:
+@pytest.mark.parametrize("extent", ["square", "room", "whole"])
+def test_a_network_reads_the_same_pixels_with_it_and_without(raw: Path, size: int, extent: Extent) -> None:
     preprocess = Preprocess(size, (0.5,) * 3, (0.5,) * 3, crop_pct=0.9)
-    plain = FittedPixels(RawTree(raw), NAMES, preprocess, room)
+    plain = FittedPixels(RawTree(raw), NAMES, preprocess, extent)
     source = RawTree(raw) if side_for(preprocess) is None else decoded_once(RawTree(raw), contents_of(raw))
-    stored = FittedPixels(source, NAMES, preprocess, room)
+    stored = FittedPixels(source, NAMES, preprocess, extent)
     for n in range(len(NAMES)):
         assert (plain[n] == stored[n]).all()
 

@@ -160,7 +160,7 @@ def pictured(per_class: int = 4, transform: object = "no-colour") -> tuple[Plan,
 
 def test_a_copy_shows_its_parent_changed_whatever_the_threads() -> None:
     plan, part = pictured()
-    alone = TrainPixels(plan, part, room=False)
+    alone = TrainPixels(plan, part)
     expected = [alone[row] for row in range(len(part.table))]
     assert all((expected[n] == plan.source.load(f"all#{n}")).all() for n in range(9))
     copies = range(9, len(part.table))
@@ -170,7 +170,7 @@ def test_a_copy_shows_its_parent_changed_whatever_the_threads() -> None:
     assert len(of_one_colour) == 4
     assert all((expected[row] == (200, 30, 90)).all() for row in of_one_colour)
     assert len({expected[row].tobytes() for row in copies if part.targets[row] == 0}) == 4
-    shared = TrainPixels(plan, part, room=False)
+    shared = TrainPixels(plan, part)
     order = np.random.default_rng(2).permutation(np.repeat(np.arange(len(part.table)), 3)).tolist()
     with ThreadPoolExecutor(4) as pool:
         for row, found in zip(order, pool.map(shared.__getitem__, order), strict=True):
@@ -188,7 +188,7 @@ def test_kept_copies_are_the_ones_that_train(tmp_path: Path) -> None:
     table = pd.read_csv(tmp_path / "copies.csv", dtype=str)
     rows = part.table.iloc[9:]
     assert table[["id", "parent", "label"]].values.tolist() == rows[["id", "parent", "label"]].values.tolist()
-    pixels = TrainPixels(plan, part, room=False)
+    pixels = TrainPixels(plan, part)
     for row, file in zip(range(9, len(part.table)), table["file"], strict=True):
         written = cv2.cvtColor(cv2.imread(str(tmp_path / file)), cv2.COLOR_BGR2RGB)
         assert (written == pixels[row]).all()

@@ -37,6 +37,10 @@ POLICIES: dict[str, list[Any]] = {
 }
 
 
+def squares(count: int) -> np.ndarray:
+    return np.full((count, 2), SIDE)
+
+
 def by_albumentations(policy: list[Any], count: int) -> dict[bytes, int]:
     one = TrainTransform(policy, Preprocess(SIDE, (0.5,) * 3, (0.5,) * 3))
     found: dict[bytes, int] = {}
@@ -51,7 +55,7 @@ def test_both_draw_the_same_pictures_as_often(name: str) -> None:
     policy, count = POLICIES[name], 4000
     lattice = Lattice(policy, SIDE, room=False)
     assert lattice.taken == len(policy)
-    windows = lattice.windows(7, np.arange(count), SIDE)
+    windows = lattice.windows(7, np.arange(count), squares(count))
     ours: dict[bytes, int] = {}
     for n in range(count):
         key = np.ascontiguousarray(shown(PICTURE, windows, n)).tobytes()
@@ -64,17 +68,19 @@ def test_both_draw_the_same_pictures_as_often(name: str) -> None:
     assert stats.chi2_contingency(table).pvalue > 1e-4
 
 
-def test_resized_crops_are_drawn_and_resized_as_theirs() -> None:
-    transform = A.RandomResizedCrop((20, 20), scale=(0.2, 1.0), ratio=(0.6, 1.7))
-    picture = np.random.default_rng(1).integers(0, 256, (50, 50, 3), np.uint8)
+@pytest.mark.parametrize("area", [None, "image"])
+@pytest.mark.parametrize("shape", [(50, 50), (30, 64), (400, 17)], ids=["square", "wide", "always in the middle"])
+def test_resized_crops_are_drawn_and_resized_as_theirs(area: str | None, shape: tuple[int, int]) -> None:
+    transform = A.RandomResizedCrop((20, 20), scale=(0.2, 1.0), ratio=(0.6, 1.7), area_for_downscale=area)
+    picture = np.random.default_rng(1).integers(0, 256, (*shape, 3), np.uint8)
     lattice = Lattice([transform], 20, room=False)
-    windows = lattice.windows(3, np.arange(3000), 50)
+    windows = lattice.windows(3, np.arange(3000), np.tile(shape, (3000, 1)))
     assert windows.crop is not None
     top, left, height, width = windows.crop.T
     assert (top >= 0).all()
     assert (left >= 0).all()
-    assert (top + height <= 50).all()
-    assert (left + width <= 50).all()
+    assert (top + height <= shape[0]).all()
+    assert (left + width <= shape[1]).all()
     transform.set_random_seed(0)
     theirs = []
     for _ in range(3000):
@@ -139,7 +145,7 @@ DARK = [{**LISTED[0], "border_mode": 0}, *LISTED[1:]]
 def test_every_way_of_feeding_gives_the_same_pixels(transform: Any, threads: int) -> None:
     preprocess = Preprocess(16, (0.5,) * 3, (0.5,) * 3, crop_pct=0.8)
     made = TrainTransform(transform, preprocess)
-    pictures = Stack(30, 20 if made.room else 16)
+    pictures = Stack(30, 20 if made.extent == "room" else 16)
     variants = Variants(made, seed=3, k=1)
     order = np.random.default_rng(0).permutation(30)
     with loaders(threads) as pool:
@@ -172,7 +178,7 @@ def test_epochs_rows_and_folds_differ() -> None:
 
 @pytest.mark.parametrize("name", ["turns", "black"])
 def test_flat_places_are_the_picture_row_by_row(name: str) -> None:
-    windows = Lattice(POLICIES[name], SIDE, room=False).windows(1, np.arange(50), SIDE)
+    windows = Lattice(POLICIES[name], SIDE, room=False).windows(1, np.arange(50), squares(50))
     a, b = flat_places(windows, SIDE)
     index, black = a[:, :, None] + b[:, None, :], is_black(windows)
     assert (black is None) == (name == "turns")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -11,6 +11,7 @@ import pytest
 from comp.errors import RecipeError, UnknownName
 from comp.images.fit import Preprocess
 from comp.training.transforms import POLICIES, A, TrainTransform
+from comp.training.variants import Variants
 from made import draw
 
 PREPROCESS = Preprocess(32, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
@@ -27,18 +28,18 @@ def test_the_same_seed_gives_the_same_pixels_in_any_thread_and_order(
     transform: str | list[dict[str, Any]],
 ) -> None:
     alone = TrainTransform(transform, PREPROCESS)
-    expected = [alone(picture, seed) for seed, picture in enumerate(PICTURES)]
+    expected = [alone.changed(picture, seed) for seed, picture in enumerate(PICTURES)]
     shared = TrainTransform(transform, PREPROCESS)
     order = np.random.default_rng(1).permutation(np.repeat(np.arange(24), 4))
     with ThreadPoolExecutor(4) as pool:
-        for n, found in zip(order, pool.map(lambda n: shared(PICTURES[n], int(n)), order), strict=True):
+        for n, found in zip(order, pool.map(lambda n: shared.changed(PICTURES[n], int(n)), order), strict=True):
             assert (found.shape, found.dtype) == ((32, 32, 3), np.uint8)
             assert (found == expected[n]).all()
 
 
 def test_other_seeds_give_other_variants() -> None:
     transform = TrainTransform(LISTED, PREPROCESS)
-    assert len({transform(PICTURES[0], seed).tobytes() for seed in range(10)}) > 5
+    assert len({transform.changed(PICTURES[0], seed).tobytes() for seed in range(10)}) > 5
 
 
 def test_each_transform_of_a_list_draws_for_itself() -> None:
@@ -46,7 +47,7 @@ def test_each_transform_of_a_list_draws_for_itself() -> None:
     nested = [{"name": "HorizontalFlip", "p": 0.5}, A.OneOf([A.VerticalFlip(p=1), A.NoOp(p=1)], p=1)]
     for policy in (listed, nested):
         transform = TrainTransform(policy, PREPROCESS)
-        variants = [transform(PICTURES[0], seed).tobytes() for seed in range(400)]
+        variants = [transform.changed(PICTURES[0], seed).tobytes() for seed in range(400)]
         counts = sorted(variants.count(one) for one in set(variants))
         assert len(counts) == 4
         assert counts[0] > 60
@@ -54,21 +55,21 @@ def test_each_transform_of_a_list_draws_for_itself() -> None:
 
 def test_none_changes_nothing_and_no_transform_changes_its_input() -> None:
     before = PICTURES[0].copy()
-    assert (TrainTransform("none", PREPROCESS)(PICTURES[0], 3) == before).all()
+    assert (TrainTransform("none", PREPROCESS).changed(PICTURES[0], 3) == before).all()
     for seed in range(5):
-        TrainTransform(LISTED, PREPROCESS)(PICTURES[0], seed)
+        TrainTransform(LISTED, PREPROCESS).changed(PICTURES[0], seed)
     assert (PICTURES[0] == before).all()
 
 
 def test_light_is_the_picture_or_its_mirror_image() -> None:
     transform = TrainTransform("light", PREPROCESS)
-    variants = {transform(PICTURES[0], seed).tobytes() for seed in range(20)}
+    variants = {transform.changed(PICTURES[0], seed).tobytes() for seed in range(20)}
     assert variants == {PICTURES[0].tobytes(), PICTURES[0][:, ::-1].tobytes()}
 
 
 def test_a_transform_that_changes_the_size_is_fitted_again() -> None:
     transform = TrainTransform([{"name": "CenterCrop", "height": 20, "width": 16}], PREPROCESS)
-    assert transform(PICTURES[0], 0).shape == (32, 32, 3)
+    assert Variants(transform, 0, 0).one(PICTURES[0], 0, 0).shape == (32, 32, 3)
 
 
 @pytest.mark.parametrize(
@@ -89,17 +90,41 @@ def test_mistakes_show_before_training(transform: Any, kind: type[Exception], to
 
 
 @pytest.mark.parametrize(
-    ("transform", "room"),
-    [("none", False), ("light", True), ("standard", True), ([{"name": "HorizontalFlip"}], False)],
+    ("transform", "extent"),
+    [
+        ("none", "square"),
+        ("light", "room"),
+        ("standard", "room"),
+        ("crops", "whole"),
+        ("heavy", "whole"),
+        ([{"name": "HorizontalFlip"}], "square"),
+        ([{"name": "RandomResizedCrop"}], "whole"),
+        ([{"name": "RandomResizedCrop", "p": 0.5}], "square"),
+    ],
 )
-def test_named_policies_crop_at_random_within_the_margin(
-    transform: str | list[dict[str, str]], room: bool
+def test_policies_crop_at_random_within_the_margin_or_the_whole_picture(
+    transform: str | list[dict[str, Any]], extent: str
 ) -> None:
     preprocess = Preprocess(size=16, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), crop_pct=0.5)
     one = TrainTransform(transform, preprocess)
-    assert one.room is room
-    if room:
-        large = np.arange(32 * 32 * 3, dtype=np.uint32).astype(np.uint8).reshape(32, 32, 3)
-        found = {one(large, seed).tobytes() for seed in range(12)}
-        assert len(found) > 6
-        assert {one(large, seed).shape for seed in range(12)} == {(16, 16, 3)}
+    assert one.extent == extent
+    shape = {"square": (16, 16, 3), "room": (32, 32, 3), "whole": (40, 70, 3)}[extent]
+    picture = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    variants = Variants(one, 0, 0)
+    found = [variants.one(picture, row, 0) for row in range(12)]
+    assert {made.shape for made in found} == {(16, 16, 3)}
+    if extent != "square":
+        assert len({made.tobytes() for made in found}) > 6
+
+
+@pytest.mark.parametrize("fitted", ["squash", "pad"])
+def test_pictures_that_are_not_cut_to_squares_are_fitted_before_a_crop(fitted: Literal["squash", "pad"]) -> None:
+    preprocess = Preprocess(16, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), fit=fitted)
+    assert TrainTransform("crops", preprocess).extent == "room"
+
+
+def test_a_resized_crop_in_a_list_has_the_networks_size_unless_it_says_one() -> None:
+    assert TrainTransform([{"name": "RandomResizedCrop"}], PREPROCESS).listed[0].size == (32, 32)
+    own = [{"name": "RandomResizedCrop", "size": [20, 24]}]
+    assert TrainTransform(own, PREPROCESS).listed[0].size == (20, 24)
+    assert Variants(TrainTransform(own, PREPROCESS), 0, 0).one(PICTURES[0], 0, 0).shape == (32, 32, 3)
