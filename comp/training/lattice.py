@@ -24,8 +24,7 @@ _GOLDEN, _MIX1, _MIX2 = (np.uint64(v) for v in (0x9E3779B97F4A7C15, 0xBF58476D1C
 class Windows:
     """What a batch of R rows shows of its pictures, each (L, L, 3), or of any shape where there is a ``crop``.
 
-    ``crop`` (R, 4) are top, left, height and width of a window that is first resized to (S, S) with the
-    interpolation ``codes`` (R,) of OpenCV. Then pixel (i, j) of row r shows pixel (``first[r, i]``, ``second[r, j]``),
+    ``crop`` (R, 4) are top, left, height and width of a window that is first resized to (``side``, ``side``) with the interpolation ``codes`` (R,) of OpenCV. Then pixel (i, j) of row r shows pixel (``first[r, i]``, ``second[r, j]``),
     both (R, S), or with ``turned[r]`` the pixel (``second[r, j]``, ``first[r, i]``); -1 is a black border.
     """
 
@@ -34,6 +33,7 @@ class Windows:
     turned: NDArray[np.bool_]
     crop: NDArray[np.int64] | None = None
     codes: NDArray[np.int64] | None = None
+    side: int = 0
 
     @cached_property
     def steps(self) -> NDArray[np.int64]:
@@ -103,35 +103,35 @@ class Lattice:
         if self._crop is not None:
             place = _CROP_DRAWS
             crop, codes = self._crop(shapes, draws[:, :place])
-            found = replace(found, crop=crop, codes=codes)
+            found = replace(found, crop=crop, codes=codes, side=self.size)
         for count, op in self._ops:
             found = op(found, draws[:, place : place + count])
             place += count
         return found
 
 
-def shown(picture: Pixels, windows: Windows, n: int) -> Pixels:
-    """What row ``n`` of a batch shows of its picture (H, W, 3); a view or a new array."""
-    if windows.crop is not None and windows.codes is not None:
-        top, left, height, width = windows.crop[n].tolist()
-        side = windows.first.shape[1] if not windows.turned[n] else windows.second.shape[1]
-        window = picture[top : top + height, left : left + width]
-        picture = _resized(window, side, int(windows.codes[n]))
+def shown(picture: Pixels, windows: Windows, n: int, out: Pixels | None = None) -> Pixels:
+    """What row ``n`` of a batch shows of its picture (H, W, 3); a view or a new array, or ``out`` where that saved a copy."""
     down, across = windows.steps[n].tolist()
+    turned = bool(windows.turned[n])
     ys, xs = windows.first, windows.second
-    if windows.turned[n]:
+    if turned:
         down, across, ys, xs = across, down, xs, ys
     y, x = ys[n], xs[n]
-    if down == across == 1 and len(y) == len(picture) and len(x) == picture.shape[1]:
-        part = picture
-    elif down and across:
+    if windows.crop is not None and windows.codes is not None:
+        side = windows.side
+        whole = bool(down and across and len(y) == len(x) == side)
+        if whole and not turned and out is not None and out.shape[0] == side:
+            picture = _cropped(picture, windows, n, out if down == across == 1 else None)
+            return picture if down == across == 1 else _mirrored(picture, down, across, out)
+        picture = _cropped(picture, windows, n, None)
+    if down and across:
         part = picture[min(y[0], y[-1]) : max(y[0], y[-1]) + 1, min(x[0], x[-1]) : max(x[0], x[-1]) + 1]
-        code = {(1, 1): None, (1, -1): 1, (-1, 1): 0, (-1, -1): -1}[down, across]
-        part = part if code is None else np.asarray(cv2.flip(part, code), dtype=np.uint8)
+        part = _mirrored(part, down, across, None)
     else:
         part = picture[np.maximum(y, 0)[:, None], np.maximum(x, 0)[None, :]]
         part[y < 0], part[:, x < 0] = 0, 0
-    return np.asarray(cv2.transpose(part), dtype=np.uint8) if windows.turned[n] else part
+    return np.asarray(cv2.transpose(part), dtype=np.uint8) if turned else part
 
 
 def flat_places(windows: Windows, side: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -158,10 +158,21 @@ def _steps(values: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.where(values.min(1) < 0, 0, found)
 
 
-def _resized(window: Pixels, side: int, code: int) -> Pixels:
-    if window.shape[:2] == (side, side):  # as albumentations, which then does not resize either
+def _cropped(picture: Pixels, windows: Windows, n: int, out: Pixels | None) -> Pixels:
+    """A row's window at the side that everything after it works at."""
+    assert windows.crop is not None
+    assert windows.codes is not None
+    top, left, height, width = windows.crop[n].tolist()
+    window, side = picture[top : top + height, left : left + width], windows.side
+    if height == width == side:  # as albumentations, which then does not resize either
         return window
-    return np.asarray(cv2.resize(window, (side, side), interpolation=code), dtype=np.uint8)
+    return cv2.resize(window, (side, side), dst=out, interpolation=int(windows.codes[n]))  # type: ignore[return-value]
+
+
+def _mirrored(part: Pixels, down: int, across: int, out: Pixels | None) -> Pixels:
+    if down == across == 1:
+        return part
+    return cv2.flip(part, {(1, -1): 1, (-1, 1): 0, (-1, -1): -1}[down, across], dst=out)  # type: ignore[return-value]
 
 
 def _op(transform: Any, size: int) -> Op | None:
@@ -236,7 +247,11 @@ def _resized_crop(transform: Any, size: int) -> Crop | None:
     A share of the area and a ratio of sides are drawn up to ten times until a window of them lies in the picture; then
     the largest window in the middle whose ratio is allowed.
     """
-    if type(transform) is not A.RandomResizedCrop or transform.p != 1 or tuple(transform.size) != (size, size):
+    if (
+        type(transform) is not A.RandomResizedCrop
+        or transform.p != 1
+        or tuple(transform.size) != (size, size)
+    ):
         return None
     thin, wide = (float(r) for r in transform.ratio)
 

@@ -35,7 +35,9 @@ class Variants:
         self._seed, self._k = seed, k
         listed, preprocess = transform.listed, transform.preprocess
         roomy = preprocess.fit == "crop" and round(self.size / preprocess.crop_pct) > self.size
-        self.lattice = Lattice(listed, self.size, roomy and transform.extent == "room" and not transform.crops)
+        self.lattice = Lattice(
+            listed, self.size, roomy and transform.extent == "room" and not transform.crops
+        )
         self.rest = TrainTransform(listed[self.lattice.taken :], preprocess)
         self.only_moves = self.lattice.taken == len(listed)
 
@@ -50,12 +52,13 @@ class Variants:
         windows = self.windows(rows, epoch, shapes) if loaded else None
         for n, (row, picture) in enumerate(zip(rows, loaded, strict=True)):
             assert windows is not None
-            part = shown(picture, windows, n)
+            part = shown(picture, windows, n, out[n] if self.only_moves else None)
             if not self.only_moves:
                 part = self.rest.changed(part, variant_seed(self._seed, self._k, epoch, int(row)))
             if part.shape[:2] != (self.size, self.size):
                 part = fit(part, self.transform.preprocess)
-            out[n] = part
+            if not np.may_share_memory(part, out):
+                out[n] = part
 
     def one(self, picture: Pixels, row: int, epoch: int) -> Pixels:
         """The variant (S, S, 3) of one row's picture in an epoch."""

@@ -69,7 +69,9 @@ def test_both_draw_the_same_pictures_as_often(name: str) -> None:
 
 
 @pytest.mark.parametrize("area", [None, "image"])
-@pytest.mark.parametrize("shape", [(50, 50), (30, 64), (400, 17)], ids=["square", "wide", "always in the middle"])
+@pytest.mark.parametrize(
+    "shape", [(50, 50), (30, 64), (400, 17)], ids=["square", "wide", "always in the middle"]
+)
 def test_resized_crops_are_drawn_and_resized_as_theirs(area: str | None, shape: tuple[int, int]) -> None:
     transform = A.RandomResizedCrop((20, 20), scale=(0.2, 1.0), ratio=(0.6, 1.7), area_for_downscale=area)
     picture = np.random.default_rng(1).integers(0, 256, (*shape, 3), np.uint8)

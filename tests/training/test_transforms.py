@@ -32,7 +32,9 @@ def test_the_same_seed_gives_the_same_pixels_in_any_thread_and_order(
     shared = TrainTransform(transform, PREPROCESS)
     order = np.random.default_rng(1).permutation(np.repeat(np.arange(24), 4))
     with ThreadPoolExecutor(4) as pool:
-        for n, found in zip(order, pool.map(lambda n: shared.changed(PICTURES[n], int(n)), order), strict=True):
+        for n, found in zip(
+            order, pool.map(lambda n: shared.changed(PICTURES[n], int(n)), order), strict=True
+        ):
             assert (found.shape, found.dtype) == ((32, 32, 3), np.uint8)
             assert (found == expected[n]).all()
 
@@ -118,7 +120,9 @@ def test_policies_crop_at_random_within_the_margin_or_the_whole_picture(
 
 
 @pytest.mark.parametrize("fitted", ["squash", "pad"])
-def test_pictures_that_are_not_cut_to_squares_are_fitted_before_a_crop(fitted: Literal["squash", "pad"]) -> None:
+def test_pictures_that_are_not_cut_to_squares_are_fitted_before_a_crop(
+    fitted: Literal["squash", "pad"],
+) -> None:
     preprocess = Preprocess(16, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), fit=fitted)
     assert TrainTransform("crops", preprocess).extent == "room"
 
