@@ -24,7 +24,8 @@ _GOLDEN, _MIX1, _MIX2 = (np.uint64(v) for v in (0x9E3779B97F4A7C15, 0xBF58476D1C
 class Windows:
     """What a batch of R rows shows of its pictures, each (L, L, 3), or of any shape where there is a ``crop``.
 
-    ``crop`` (R, 4) are top, left, height and width of a window that is first resized to (``side``, ``side``) with the interpolation ``codes`` (R,) of OpenCV. Then pixel (i, j) of row r shows pixel (``first[r, i]``, ``second[r, j]``),
+    ``crop`` (R, 4) are top, left, height and width of a window that is first resized to (``side``, ``side``) with the
+    interpolation ``codes`` (R,) of OpenCV. Then pixel (i, j) of row r shows pixel (``first[r, i]``, ``second[r, j]``),
     both (R, S), or with ``turned[r]`` the pixel (``second[r, j]``, ``first[r, i]``); -1 is a black border.
     """
 
