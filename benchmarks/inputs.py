@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -21,6 +22,8 @@ from typing import Any
 
 import cv2
 import numpy as np
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line does; torch reads it once
 import torch
 
 from comp.images.fit import Preprocess
@@ -224,7 +227,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     keep_memory()
-    torch.set_num_threads(2)
+    torch.set_num_threads(WORKERS)
     found: dict[str, Any] = {"torch": torch.__version__, "cores": WORKERS}
     if args.data:
         found["photos"] = photos(args.data, args.size, args.seconds, args.rounds)

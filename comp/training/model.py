@@ -17,8 +17,6 @@ from comp.training.memory import is_out_of_memory
 from comp.training.networks import config_of, create, is_own, require_model, small_stem
 from comp.training.weights import StateDict, find_default, read_weights, sidecar_preprocess
 
-_FITS_A_CORE = 64 * 64  # pixels
-
 
 class Net(nn.Module):
     """``head(backbone(x))``: logits (B, C) of images (B, 3, H, W).
@@ -260,16 +258,13 @@ def freeze_batchnorm(net: nn.Module) -> None:
 def normalise(pixels: Tensor, preprocess: Preprocess) -> Tensor:
     """uint8 (B, H, W, 3) to float32 (B, 3, H, W), channels last in memory, on the device of ``pixels``."""
     batch, height, width, _ = pixels.shape
-    # a line at a time: three numbers at a time would keep the vector units waiting
-    mean = (torch.tensor(preprocess.mean, device=pixels.device) * 255.0).repeat(width)  # (W * 3,)
-    scale = (1.0 / (torch.tensor(preprocess.std, device=pixels.device) * 255.0)).repeat(width)
-    lines = pixels.reshape(batch, height, width * 3)
-    if pixels.device.type == "cpu" and height * width > _FITS_A_CORE:
-        made = torch.empty(lines.shape)  # a picture at a time stays in a core's cache, a batch would not
-        for line, out in zip(lines, made, strict=True):
-            out.copy_(line).sub_(mean).mul_(scale)
-    else:
-        made = lines.float().sub_(mean).mul_(scale)
+    std = torch.tensor(preprocess.std, device=pixels.device)
+    # a line at a time: three numbers at a time would keep the vector units waiting; and two passes, each as wide as
+    # the batch: waking other threads for a picture costs more than its pixels while loaders hold the cores
+    scale = (1.0 / (std * 255.0)).repeat(width)  # (W * 3,)
+    shift = (-torch.tensor(preprocess.mean, device=pixels.device) / std).repeat(width)
+    made = pixels.reshape(batch, height, width * 3).float()
+    torch.addcmul(shift, made, scale, out=made)
     return made.view(batch, height, width, 3).permute(0, 3, 1, 2)
 
 
