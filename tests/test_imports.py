@@ -45,6 +45,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "comp.inference",
         "comp.ensembling",
         "comp.submission",
+        "comp.validation",
         "comp.quick",
     ),
     "records": ("comp.runs", "comp.result"),
@@ -67,6 +68,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "comp.predictions",
         "comp.template",
         "comp.tables",
+        "comp.damaged_ids",
         "comp.images.source",  # files and their bytes: what an adapter reads with, no pictures yet
         "comp.images.tree",
     ),
