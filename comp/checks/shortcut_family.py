@@ -114,7 +114,8 @@ def _score(facts: pd.DataFrame, labels: NDArray[np.str_], auc: bool = False) -> 
     x, y = facts.to_numpy(dtype=np.float64)[pick], labels[pick]
     names, counts = np.unique(y, return_counts=True)
     kept = np.isin(y, names[counts >= 3])
-    x, y = x[kept], y[kept]
+    # numbers, as scikit-learn takes classes named "0" and "1" for numbers at one place and not at another
+    x, y = x[kept], np.unique(y[kept], return_inverse=True)[1]
     if len(np.unique(y)) < 2 or not x.std(axis=0).any():
         return 0.0, 0.0, ""
     forest = ExtraTreesClassifier(
