@@ -105,7 +105,7 @@ def predict_again(
     allowed = {**competition.facts.check.allow, **(allow or {})}
     require_known(allowed)
     load_models(competition.file("models.py"))
-    folders = _folds_to_ask(one, partial)
+    folders = folds_to_ask(one, partial)
     labels = read_sidecar(folders[0]).labels
     evidence = _rows(one, place, competition, labels, data, template)
     findings = lower(judge_test(evidence), allowed)
@@ -156,11 +156,11 @@ def _rows(
 def _prior(one: runs.Run) -> NDArray[np.float64]:
     """The mean OOF probabilities (C,) of a run, of the folds that are there."""
     whole = one.folder / "oof.npz"
-    files = [whole] if whole.is_file() else [folder / "oof.npz" for folder in _folds_to_ask(one, True)]
+    files = [whole] if whole.is_file() else [folder / "oof.npz" for folder in folds_to_ask(one, True)]
     return np.concatenate([Predictions.load(file).probs for file in files]).mean(axis=0)
 
 
-def _folds_to_ask(one: runs.Run, partial: bool) -> list[Path]:
+def folds_to_ask(one: runs.Run, partial: bool) -> list[Path]:
     """The fold folders of a run, of all its models; those that are missing are named, unless ``partial``."""
     every = _every_fold(one)
     whole = [
@@ -186,13 +186,28 @@ def _every_fold(one: runs.Run) -> list[Path]:
 
 
 def validate(
-    slug: str, csv: str | Path, *, workspace: str | Path | None = None, data: str | Path | None = None
+    slug: str,
+    csv: str | Path,
+    *,
+    workspace: str | Path | None = None,
+    data: str | Path | None = None,
+    run: str | None = None,
 ) -> tuple[list[Problem], int]:
-    """Every way in which a CSV does not answer the competition's template, and its number of rows."""
+    """Every way in which a CSV does not answer the competition's template, and its number of rows.
+
+    With ``run`` the classes are those of its checkpoints, and the raw folder needs no train part.
+    """
     place = Workspace.find(workspace)
     competition = registry.competition(slug, place)
     raw = Path(data).expanduser().absolute() if data else place.raw(slug)
-    manifest = competition.read(raw)
+    if run is None:
+        manifest = competition.read(raw)
+        labels = competition.label_map(manifest, raw)
+    else:
+        from comp.training.checkpoint import read_sidecar
+
+        manifest = competition.read_test(raw)
+        labels = read_sidecar(folds_to_ask(runs.find_run(place, run), True)[0]).labels
     table = read_submission(Path(csv).expanduser())
     template = load_template(competition, raw, manifest)
-    return judge(table, template, competition.label_map(manifest, raw)), len(table)
+    return judge(table, template, labels), len(table)

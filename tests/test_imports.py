@@ -37,6 +37,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "comp.measure_parts",
         "comp.findings_view",
         "comp.kaggle_api",
+        "comp.kernels",
         "comp.report",
     ),
     "steps": (
