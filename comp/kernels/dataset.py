@@ -9,14 +9,15 @@ import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from comp import runs
 from comp.competition import Competition
 from comp.errors import InputError
 from comp.kernels.wheels import fetch_wheels, installed_wheel, is_left_over, own_wheel
-from comp.recipe import as_one, load
+from comp.recipe import Recipe, as_one, load
 from comp.registry import built_in_folder
-from comp.workspace import write_json, write_text
+from comp.workspace import read_json, write_json, write_text
 
 FILES = "files.json"
 CARRIED = ("timm",)  # an older one may lack the run's model; a newer one in the image is left as it is
@@ -54,17 +55,23 @@ class Dataset:
             self.wheel_bytes += path.stat().st_size
 
     def add_run(self, one: runs.Run, folders: Sequence[Path]) -> None:
-        """What a prediction needs of a run: its recipe, free to use what the machine has, and the folds' checkpoints."""
+        """What a prediction needs of a run: its recipe, free to use what the machine has, and the folds' checkpoints.
+
+        No path of this machine goes along.
+        """
         place = f"runs/{one.id}"
         recipe = load(one.folder / "recipe.toml")
-        free = as_one([r.model_copy(update={"device": "auto", "threads": None}) for r in recipe.each])
-        self._add_text(f"{place}/recipe.toml", free.to_toml(f"run {one.id}, for whatever machine predicts"))
-        started = {**one.started, "raw": "", "command": []}  # no path of this machine goes along
-        target = self._target(f"{place}/{runs.STARTED}")
-        write_json(target, started)
-        self._added(target, f"{place}/{runs.STARTED}")
+        text = as_one([_anywhere(r) for r in recipe.each]).to_toml(f"run {one.id}, for any machine")
+        self._add_text(f"{place}/recipe.toml", text)
+        self._add_json(f"{place}/{runs.STARTED}", {**one.started, "raw": "", "command": []})
         for file in _needed(one.folder, folders):
-            self._add(file, f"{place}/{file.relative_to(one.folder).as_posix()}")
+            path = f"{place}/{file.relative_to(one.folder).as_posix()}"
+            if file.name == "model.json":
+                sidecar = read_json(file)
+                sidecar["model"]["weights"] = _name(sidecar["model"].get("weights", "none"))
+                self._add_json(path, sidecar)
+            else:
+                self._add(file, path)
 
     def add_competition(self, competition: Competition) -> bool:
         """The competition's own folder, and that of the one it overlays, unless the wheel has them; whether it was needed."""
@@ -100,6 +107,11 @@ class Dataset:
             shutil.copyfile(source, target)
         self._added(target, path)
 
+    def _add_json(self, path: str, value: Any) -> None:
+        target = self._target(path)
+        write_json(target, value)
+        self._added(target, path)
+
     def _add_text(self, path: str, text: str) -> None:
         target = self._target(path)
         write_text(target, text)
@@ -107,6 +119,16 @@ class Dataset:
 
     def _added(self, target: Path, path: str) -> None:
         self.files.append(Carried(target.name, path, target.stat().st_size))
+
+
+def _anywhere(recipe: Recipe) -> Recipe:
+    """A recipe for whatever device and threads there are, that names what it started from without its folder."""
+    part = recipe.model.model_copy(update={"weights": _name(recipe.model.weights)})
+    return recipe.model_copy(update={"model": part, "device": "auto", "threads": None})
+
+
+def _name(weights: str) -> str:
+    return weights if weights.startswith("run:") else Path(weights).name
 
 
 def _needed(run: Path, folders: Sequence[Path]) -> Iterator[Path]:

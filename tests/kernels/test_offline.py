@@ -15,7 +15,9 @@ from made_kernel import KAGGLE, SLUG, execute, make_machine, mount, train, write
 
 
 @pytest.mark.slow
-def test_the_notebook_answers_hidden_rows_offline(workspace: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_the_notebook_answers_hidden_rows_offline(
+    workspace: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     from sklearn.datasets import load_digits
 
     write_digits(workspace)
