@@ -150,3 +150,10 @@ def execute(machine: Machine, book: Path, inputs: Path, output: Path) -> list[st
     done = machine.run("-c", RUNNER, book, output, COMP_KERNEL_INPUT=str(inputs))
     assert done.returncode == 0, done.stderr[-3000:]
     return list(json.loads(done.stdout.splitlines()[-1]))
+
+
+def fails(machine: Machine, book: Path, inputs: Path, output: Path, **variables: str) -> str:
+    """Runs a notebook that stops with an error; what it said."""
+    done = machine.run("-c", RUNNER, book, output, COMP_KERNEL_INPUT=str(inputs), **variables)
+    assert done.returncode != 0, done.stdout[-3000:]
+    return done.stderr

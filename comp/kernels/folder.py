@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from comp import __version__, registry, runs
+from comp.competition import Competition
 from comp.errors import InputError
 from comp.kernels.dataset import FILES, Dataset
 from comp.kernels.names import DATASET, KERNEL, Names, names_for
-from comp.kernels.notebook import MODULES, notebook
+from comp.kernels.notebook import notebook
 from comp.recipe import load
 from comp.repeat import folds_to_ask
 from comp.workspace import Workspace, make_folder, write_json
@@ -110,9 +111,13 @@ def kernel(
         dataset.add_run(one, folders)
         own = dataset.add_competition(competition)
         dataset.close()
-        settings = {"PARTIAL": partial, "ALLOW": allow or {}, "WHEELS": dataset.wheels, "MODULES": MODULES}
+        settings = {
+            "PARTIAL": (partial, "whether to do with the folds that the dataset has"),
+            "ALLOW": (allow or {}, "checks whose errors become warnings, each with its reason"),
+            "WHEELS": (dataset.wheels, "what the dataset brings, by version"),
+        }
         write_json(dataset.folder / DATASET, names.dataset_metadata())
-        write_json(part / names.code_file, _notebook(names, one, len(folders), settings))
+        write_json(part / names.code_file, _notebook(names, competition, one, len(folders), settings))
         write_json(part / KERNEL, names.kernel_metadata(gpu))
         if target.exists():
             shutil.rmtree(target)
@@ -163,13 +168,26 @@ def _require_replaceable(target: Path) -> None:
         )
 
 
-def _notebook(names: Names, one: runs.Run, folds: int, settings: dict[str, Any]) -> dict[str, Any]:
+def _notebook(
+    names: Names,
+    competition: Competition,
+    one: runs.Run,
+    checkpoints: int,
+    settings: dict[str, tuple[Any, str]],
+) -> dict[str, Any]:
     score = one.record.get("oof", {}).get("score")
     judged = f", OOF {one.record.get('metric')} {score:.4f}" if isinstance(score, float) else ""
     marks = f" ({', '.join(one.marks)}: not a full run)" if one.marks else ""
-    about = f"{one.started.get('model')}, {folds} checkpoints{judged}{marks}"
-    words = {"title": names.title, "run": one.id, "about": about, "version": __version__}
-    given = {"COMPETITION": names.competition, "DATASET": names.name, "SLUG": one.slug, "RUN": one.id}
+    about = f"{one.started.get('model')}, {checkpoints} checkpoints{judged}{marks}"
+    template = competition.facts.template.file
+    words = {"title": competition.facts.title, "run": one.id, "about": about, "version": __version__}
+    given = {
+        "COMPETITION": (names.competition, "attached, by its name on Kaggle"),
+        "DATASET": (names.name, "attached: wheels and checkpoints"),
+        "SLUG": (one.slug, "the competition, as comp calls it"),
+        "RUN": (one.id, "the run that predicts"),
+        "TEMPLATE": (None if template == "made" else template, "the sample submission"),
+    }
     return notebook(words, given | settings)
 
 

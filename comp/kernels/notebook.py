@@ -26,12 +26,20 @@ MODULES = (
 )
 
 
-def notebook(words: dict[str, str], settings: dict[str, Any]) -> dict[str, Any]:
-    """The notebook: ``words`` go into its headings, ``settings`` are the names that its first cell gives values to."""
+def notebook(words: dict[str, str], settings: dict[str, tuple[Any, str]]) -> dict[str, Any]:
+    """The notebook.
+
+    Parameters
+    ----------
+    words : dict
+        What goes into the text: title, run, about, version.
+    settings : dict
+        The names that the first code cell gives values to, each with a remark.
+    """
     text = TEXT.read_text(encoding="utf-8")
-    lines = "\n".join(f"{name} = {value!r}" for name, value in settings.items())
-    for word, value in (words | {"settings": lines}).items():
-        text = text.replace("{" + word + "}", value)
+    lines = [f"{name} = {value!r}  # {remark}" for name, (value, remark) in settings.items()]
+    for word, value in (words | {"settings": "\n".join(lines), "modules": " ".join(MODULES)}).items():
+        text = text.replace(f"<<{word}>>", value)
     parts = re.split(r"^# %%( \[markdown\])?\n", text, flags=re.MULTILINE)[1:]
     cells = [_cell(n, parts[2 * n], parts[2 * n + 1].strip("\n")) for n in range(len(parts) // 2)]
     kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
