@@ -88,7 +88,8 @@ def test_the_notebook_answers_hidden_rows_offline(
 
     said = "\n".join(execute(machine, twice_over(book_of(made), tmp_path), inputs, output))
     assert (output / "submission.csv").read_bytes() == expected.read_bytes()
-    assert len(set(expected.read_text().splitlines()[1:])) == 40
+    answers = [line.split(",")[1] for line in expected.read_text().splitlines()[1:]]
+    assert len(set(answers)) > 5, "the rows are told apart"
     assert machine.asked == []
     assert [path.name for path in output.iterdir()] == ["submission.csv"]
     assert f"from {machine.packages / 'comp'}" in said, "comp was installed from the dataset"
