@@ -21,6 +21,7 @@ from comp.workspace import read_json, write_json, write_text
 
 FILES = "files.json"
 CARRIED = ("timm",)  # an older one may lack the run's model; a newer one in the image is left as it is
+NOT_NEEDED = (runs.STARTED, runs.RECORD, "findings.json", "folds.json")  # of a run's own JSON files
 OF_A_FOLD = ("model.safetensors", "model.json", "control.json", "result.json", "oof.npz")
 
 
@@ -132,7 +133,10 @@ def _name(weights: str) -> str:
 
 
 def _needed(run: Path, folders: Sequence[Path]) -> Iterator[Path]:
-    """The files of a run that a prediction reads: checkpoints, control rows, and the OOF rows that a prior comes from."""
+    """The files of a run that a prediction may read: checkpoints, control rows, the OOF rows that a prior comes from, and
+    what was chosen after training.
+    """
+    yield from (path for path in sorted(run.glob("*.json")) if path.name not in NOT_NEEDED)
     if (run / "oof.npz").is_file():
         yield run / "oof.npz"
     for folder in folders:

@@ -110,15 +110,22 @@ def test_what_it_imports_is_what_the_notebook_looks_for(trained: Path) -> None:
         check=True,
     )
     loaded = {name.split(".")[0] for name in done.stdout.split()}
-    theirs = {"PIL" if name == "pillow" else name for name in requirements()} & loaded
-    assert theirs <= set(MODULES)
-    assert {"albumentations", "tomli_w", "typer"} & loaded == set()
+    assert requirements() & loaded <= set(MODULES)
+    assert set(MODULES) <= loaded, "nothing is looked for that is not needed"
+    assert not {"albumentations", "tomli_w", "typer"} & loaded, (
+        "Kaggle's image may lack these, or have another one"
+    )
 
 
 def requirements() -> set[str]:
     """The modules of the distributions that comp asks for."""
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
-    modules = {"opencv-python-headless": "cv2", "scikit-learn": "sklearn", "tomli-w": "tomli_w"}
+    modules = {
+        "opencv-python-headless": "cv2",
+        "pillow": "PIL",
+        "scikit-learn": "sklearn",
+        "tomli-w": "tomli_w",
+    }
     names = [line.split(">")[0].split("=")[0].split("<")[0] for line in project["dependencies"]]
     return {modules.get(name, name) for name in names}
 
@@ -174,6 +181,14 @@ def test_the_dataset_alone_predicts_what_the_workspace_does(
     assert comp.validate("shapes", path, workspace=elsewhere, data=moved, run=found.run) == ([], 12)
 
 
+def test_what_was_chosen_after_training_goes_along(trained: Path, tmp_path: Path) -> None:
+    (folder,) = (trained / "runs").iterdir()
+    (folder / "chosen.json").write_text('{"views": ["identity"]}')
+    elsewhere = laid_out(kernel("shapes", workspace=trained, **MINE), tmp_path / "elsewhere") / "runs"
+    names = {path.name for path in (elsewhere / folder.name).iterdir()}
+    assert names == {"chosen.json", "recipe.toml", "started.json", "oof.npz", "fold-0", "fold-1"}
+
+
 def test_an_overlay_brings_what_it_lies_over(trained: Path, tmp_path: Path) -> None:
     over = trained / "competitions" / "over"
     over.mkdir()
@@ -227,7 +242,15 @@ def test_a_second_time_replaces_the_first_and_nothing_else(trained: Path) -> Non
     with pytest.raises(InputError, match="new, or an earlier one"):
         kernel("shapes", workspace=trained, out=trained / "data", **MINE)
     assert (trained / "data" / "shapes" / "train.csv").exists()
-    assert not list(trained.glob("*.part"))
+    (trained / "file").write_text("")
+    with pytest.raises(InputError, match="new, or an earlier one"):
+        kernel("shapes", workspace=trained, out=trained / "file", **MINE)
+    with pytest.raises(InputError, match="must be writable"):
+        kernel("shapes", workspace=trained, out=trained / "file" / "k", **MINE)
+    with pytest.raises(InputError, match="must be one"):
+        kernel("shapes", workspace=trained, out=trained / "torn", wheels=["none.whl"], **MINE)
+    assert not (trained / "torn").exists()
+    assert not list(trained.glob(".*.part"))
 
 
 def test_a_name_that_is_missing_is_asked_for(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -278,7 +301,7 @@ def test_runs_that_cannot_predict_are_refused(trained: Path) -> None:
         kernel("shapes", workspace=trained, **MINE)
     (folder / "started.json").write_text(json.dumps(started | {"mode": "ensemble"}))
     (folder / "recipe.toml").unlink()
-    with pytest.raises(InputError, match="predicts with checkpoints"):
+    with pytest.raises(InputError, match="checkpoints"):
         kernel("shapes", workspace=trained, **MINE)
     assert [path.name for path in (trained / "kernels" / "shapes").iterdir()] == [folder.name]
 
