@@ -19,7 +19,6 @@ MODULES = (
     "rich",
     "safetensors",
     "scipy",
-    "sklearn",
     "timm",
     "torch",
     "torchvision",
