@@ -2,7 +2,8 @@
 
 The verbs of the command line as functions: ``comp.run("digits", folds=5)``, ``comp.check("digits")``,
 ``comp.predict("latest")``, ``comp.merge("RUN", "RUN")``, ``comp.lr("digits")``, ``comp.bench("digits")``,
-``comp.validate("digits", "submission.csv")``, ``comp.score("digits", "submission.csv")``.
+``comp.validate("digits", "submission.csv")``, ``comp.score("digits", "submission.csv")``,
+``comp.kernel("digits")``.
 """
 
 from __future__ import annotations
@@ -10,10 +11,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "bench", "check", "lr", "merge", "predict", "run", "score", "validate"]
+__all__ = ["__version__", "bench", "check", "kernel", "lr", "merge", "predict", "run", "score", "validate"]
 
 if TYPE_CHECKING:
     from comp.find_lr import lr
+    from comp.kernels.folder import kernel
     from comp.measure_parts import bench
     from comp.merging import merge
     from comp.pipeline import run
@@ -25,6 +27,7 @@ _HOMES = {
     "run": "comp.pipeline",
     "check": "comp.survey",
     "lr": "comp.find_lr",
+    "kernel": "comp.kernels.folder",
     "bench": "comp.measure_parts",
     "merge": "comp.merging",
     "predict": "comp.repeat",

@@ -17,15 +17,16 @@ if TYPE_CHECKING:
     from comp.manifest import Manifest
 
 REQUIRED = ("read", "sample")
-OPTIONAL = ("source", "classes", "answers", "download", "coarse")
+OPTIONAL = ("read_test", "source", "classes", "answers", "download", "coarse")
 
 
 class Adapter:
     """What an ``adapter.py`` defines, with the competition's options filled in.
 
     ``read(raw)`` gives the file layout and the labels in the order of the source; ``sample(raw, seed)`` writes a
-    small made-up raw folder in exactly the real layout. These may be absent: ``source(raw)``, where the images'
-    bytes come from if not from files; ``classes(raw)``, the class names in index order where the raw folder
+    small made-up raw folder in exactly the real layout. These may be absent: ``read_test(raw)``, the rows to predict
+    of a folder without its train part, where ``read`` needs that; ``source(raw)``, where the images' bytes come from
+    if not from files; ``classes(raw)``, the class names in index order where the raw folder
     states them; ``answers(raw)``, test id → label where the competition publishes them; ``download(raw)``.
     """
 
@@ -49,6 +50,10 @@ class Adapter:
 
     def read(self, raw: Path) -> Manifest:
         return cast("Manifest", self._function("read")(raw))
+
+    def read_test(self, raw: Path) -> Manifest:
+        """The rows to predict, of a folder whose train part may be absent."""
+        return cast("Manifest", self._function("read_test" if self.has("read_test") else "read")(raw))
 
     def sample(self, raw: Path, seed: int) -> None:
         self._function("sample")(raw, seed)

@@ -32,6 +32,7 @@ def resumed_order(
 
     ``plain`` says that nothing else was asked for that a recipe decides; InputError where it was.
     """
+    runs.require_checkpoints(one)
     if not plain:
         value = "--resume came with --recipe, --seed or --quick"
         remedy = "drop them; --set KEY=VALUE goes on from a finished run as a child run"

@@ -87,6 +87,32 @@ class Competition:
             )
         return manifest
 
+    def read_test(self, raw: Path) -> Manifest:
+        """The rows to predict, of a raw folder whose train part may be absent (a competition with a hidden test set).
+
+        Raises
+        ------
+        RawDataError
+            If the folder is missing, holds no test images, or cannot be read without its train part.
+        """
+        from comp.manifest import Manifest
+
+        if self.facts.layout.needs_data and not raw.is_dir():
+            remedy = f"`comp data {self.slug}` says what goes where; or name the folder with --data"
+            raise RawDataError("the rows to predict must be there", f"{raw} is not a folder", remedy)
+        try:
+            found = self.adapter.read_test(raw)
+        except (InputError, OSError) as error:
+            if self.adapter.has("read_test") or not self.missing(raw):
+                raise
+            value = f"{self.file('adapter.py')} has no read_test(raw), and its read says: {error}"
+            remedy = "complete the folder, or define read_test: the test rows of a folder without its train part"
+            raise RawDataError("the rows to predict must be readable alone", value, remedy) from error
+        if not len(found.test):
+            value = f"{raw} has no test images"
+            raise RawDataError("there must be rows to predict", value, f"see `comp data {self.slug}`")
+        return Manifest(found.test, found.notes)
+
     def tidied(self, manifest: Manifest, raw: Path) -> Manifest:
         """The manifest with labels as the label map spells them: stray spaces, a BOM and case do not count."""
         from comp.tidy import tidy_labels

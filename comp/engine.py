@@ -22,7 +22,7 @@ from comp.images.source import ImageSource
 from comp.images.store import decoded_once, missing, side_for
 from comp.inference.predict import KeptFor, predict
 from comp.manifest import Manifest
-from comp.predictions import Predictions, join
+from comp.predictions import Predictions, with_prior
 from comp.recipe import Recipe, member_tables
 from comp.survey import Survey
 from comp.trained import Trained
@@ -261,8 +261,6 @@ def predict_test(trained: Trained, unread: set[str]) -> Predictions:
         )
     rest = [name for name, path in zip(test["id"], test["path"], strict=True) if path in unread]
     if rest:
-        prior = np.tile(trained.oof.probs.mean(axis=0), (len(rest), 1))
-        guessed = Predictions(tuple(rest), found.labels, prior, fingerprint)
-        found = join([found, guessed], list(test["id"]))
+        found = with_prior(found, rest, trained.oof.probs.mean(axis=0), list(test["id"]))
     found.save(trained.folder / "test.npz")
     return found

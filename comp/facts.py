@@ -40,12 +40,18 @@ class Layout(Facts):
 
 
 class TemplateFacts(Facts):
-    """The sample submission: its file in the raw folder (or "made"), its id and target columns, and what the target is."""
+    """The sample submission: its file in the raw folder (or "made"), its id and target columns, and what the target is.
+
+    ``decimals`` are those of written probabilities (``probs``); ``k`` how many classes a row of ``topk`` names, best
+    first, with a space between them.
+    """
 
     file: str = "made"
     id: str = "id"
     target: str | tuple[str, ...] = "label"
     kind: Literal["index", "label", "probs", "topk"] = "label"
+    decimals: int = Field(8, ge=1, le=12)
+    k: int = Field(5, ge=1)
 
     @field_validator("target", mode="before")
     @classmethod

@@ -90,6 +90,8 @@ def _named(place: Workspace, names: Sequence[str]) -> list[runs.Run]:
     if len(found) < 2:
         value = f"got {', '.join(found) or 'none'}"
         raise InputError("a merge takes two runs or more", value, "`comp runs` shows them all")
+    for one in found.values():
+        runs.require_checkpoints(one)
     return list(found.values())
 
 

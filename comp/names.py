@@ -25,6 +25,11 @@ def is_image_name(name: str) -> bool:
     return PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES
 
 
+def without_suffix(name: str) -> str:
+    """A name without its suffix, if that is an image's; folders before it stay."""
+    return name.rpartition(".")[0] if is_image_name(name) else name
+
+
 def is_ignored(path: str) -> bool:
     """Whether a path is an operating system's litter: .DS_Store, Thumbs.db, desktop.ini, __MACOSX, ``._`` twins."""
     parts = path.replace("\\", "/").split("/")

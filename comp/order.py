@@ -122,9 +122,7 @@ def order_like(
     one: runs.Run, place: Workspace, competition: Competition, recipe: Recipe, data: str | Path | None
 ) -> Order:
     """The order of a new run on another's rows and folds, with its marks."""
-    raw = Path(data).expanduser().absolute() if data else Path(str(one.started["raw"]))
-    if not data and not raw.is_dir() and place.raw(one.slug).is_dir():
-        raw = place.raw(one.slug)  # the run began on another machine
+    raw = Path(data).expanduser().absolute() if data else runs.raw_folder(one, place)
     folds, expected = one.folder / "folds.csv", one.started.get("expected")
     return Order(place, competition, raw, recipe, folds, "quick" in one.marks, expected, None, like=one)
 

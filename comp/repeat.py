@@ -2,19 +2,39 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from comp import console, registry, runs, submission
 from comp.checks.evidence import Evidence
 from comp.checks.findings import lower
-from comp.checks.gate import judge_test, require_pass
+from comp.checks.gate import judge_test, require_known, require_pass
+from comp.competition import Competition
 from comp.errors import InputError
+from comp.findings_view import say_findings
+from comp.labels import LabelMap
 from comp.manifest import Manifest
+from comp.predictions import Predictions, with_prior
 from comp.recipe import load
-from comp.submission import Problem
 from comp.survey import look_at_images
 from comp.template import load_template, read_submission
+from comp.validation import Problem
+from comp.validation import validate as judge
 from comp.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """A CSV that was written, its number of rows, and the rows that were answered with the class prior, since their
+    images cannot be decoded.
+    """
+
+    path: Path
+    rows: int
+    unread: list[str]
 
 
 def predict(
@@ -25,6 +45,7 @@ def predict(
     template: str | Path | None = None,
     partial: bool = False,
     out: str | Path | None = None,
+    allow: dict[str, str] | None = None,
 ) -> tuple[Path, int]:
     """Predicts test rows with the checkpoints of a run.
 
@@ -41,6 +62,9 @@ def predict(
     out : path, optional
         By default the run's own submission, or ``<run>-new.csv`` beside it where rows or template are new (``-partial``
         where folds are missing).
+    allow : dict, optional
+        Checks whose errors become warnings, each with its reason. With ``unreadable-image`` rows whose image cannot be
+        decoded are answered with the OOF class prior, and named.
 
     Returns
     -------
@@ -52,6 +76,23 @@ def predict(
     CompError
         Where a checkpoint is missing, or the test rows do not pass the gate.
     """
+    found = predict_again(
+        run, workspace=workspace, data=data, template=template, partial=partial, out=out, allow=allow
+    )
+    return found.path, found.rows
+
+
+def predict_again(
+    run: str,
+    *,
+    workspace: str | Path | None = None,
+    data: str | Path | None = None,
+    template: str | Path | None = None,
+    partial: bool = False,
+    out: str | Path | None = None,
+    allow: dict[str, str] | None = None,
+) -> Predicted:
+    """``predict``, with the rows named that were answered with the class prior."""
     from comp.inference.predict import predict as predict_rows
     from comp.training.checkpoint import read_sidecar
     from comp.training.device import resolve_device
@@ -59,39 +100,67 @@ def predict(
 
     place = Workspace.find(workspace)
     one = runs.find_run(place, run)
+    runs.require_checkpoints(one)
     competition = registry.competition(one.slug, place)
+    allowed = {**competition.facts.check.allow, **(allow or {})}
+    require_known(allowed)
     load_models(competition.file("models.py"))
-    folders = _folds_to_ask(one, partial)
+    folders = folds_to_ask(one, partial)
     labels = read_sidecar(folders[0]).labels
-    raw = Path(data).expanduser().absolute() if data else Path(str(one.started["raw"]))
-    manifest = (
-        competition.tidied(competition.adapter.read(raw), raw)
-        if data
-        else Manifest.read_csv(one.folder / "manifest.csv")
-    )
-    if not len(manifest.test):
-        raise InputError(
-            "there must be rows to predict", f"{raw} has no test images", f"see `comp data {one.slug}`"
-        )
-    asked = load_template(competition, raw, manifest, Path(template).expanduser() if template else None)
-    source = competition.source(raw)
-    images = look_at_images(source, raw, Manifest(manifest.test), None)
-    evidence = Evidence(competition, raw, manifest, labels, asked, len(folders), images)
-    require_pass(lower(judge_test(evidence), competition.facts.check.allow), one.slug)
+    evidence = _rows(one, place, competition, labels, data, template)
+    findings = lower(judge_test(evidence), allowed)
+    say_findings(findings)
+    require_pass(findings, one.slug, "no prediction past an error")
 
+    test = evidence.manifest.test
+    unread = [i for i, path in zip(test["id"], test["path"], strict=True) if evidence.images[path].error]
+    readable = test[~test["id"].isin(unread)]
     recipe = resolve_device(load(one.folder / "recipe.toml"))
     with console.progress():
-        test = manifest.test
         found = predict_rows(
-            folders, source, list(test["id"]), list(test["path"]), recipe, manifest.fingerprint("test")
+            folders,
+            competition.source(evidence.raw),
+            list(readable["id"]),
+            list(readable["path"]),
+            recipe,
+            evidence.manifest.fingerprint("test"),
         )
+    if unread:
+        found = with_prior(found, unread, _prior(one), list(test["id"]))
     new = ("-new" if data or template else "") + ("-partial" if len(folders) < len(_every_fold(one)) else "")
     path = Path(out).expanduser() if out else place.submissions(one.slug) / f"{one.id}{new}.csv"
-    submission.write(found, asked, path)
-    return path, len(found)
+    submission.write(found, evidence.template, path)
+    return Predicted(path, len(evidence.template.ids), unread)
 
 
-def _folds_to_ask(one: runs.Run, partial: bool) -> list[Path]:
+def _rows(
+    one: runs.Run,
+    place: Workspace,
+    competition: Competition,
+    labels: LabelMap,
+    data: str | Path | None,
+    template: str | Path | None,
+) -> Evidence:
+    """The rows to predict and one look at their images: other rows of ``data``, or the run's own, as its folder has them."""
+    if data:
+        raw = Path(data).expanduser().absolute()
+        manifest = competition.read_test(raw)
+    else:
+        raw = runs.raw_folder(one, place)
+        manifest = Manifest(Manifest.read_csv(one.folder / "manifest.csv").test)
+    asked = load_template(competition, raw, manifest, Path(template).expanduser() if template else None)
+    images = look_at_images(competition.source(raw), raw, manifest, None)
+    return Evidence(competition, raw, manifest, labels, asked, int(one.started["folds"]), images)
+
+
+def _prior(one: runs.Run) -> NDArray[np.float64]:
+    """The mean OOF probabilities (C,) of a run, of the folds that are there."""
+    whole = one.folder / "oof.npz"
+    files = [whole] if whole.is_file() else [folder / "oof.npz" for folder in folds_to_ask(one, True)]
+    return np.concatenate([Predictions.load(file).probs for file in files]).mean(axis=0)
+
+
+def folds_to_ask(one: runs.Run, partial: bool) -> list[Path]:
     """The fold folders of a run, of all its models; those that are missing are named, unless ``partial``."""
     every = _every_fold(one)
     whole = [
@@ -117,13 +186,28 @@ def _every_fold(one: runs.Run) -> list[Path]:
 
 
 def validate(
-    slug: str, csv: str | Path, *, workspace: str | Path | None = None, data: str | Path | None = None
+    slug: str,
+    csv: str | Path,
+    *,
+    workspace: str | Path | None = None,
+    data: str | Path | None = None,
+    run: str | None = None,
 ) -> tuple[list[Problem], int]:
-    """Every way in which a CSV does not answer the competition's template, and its number of rows."""
+    """Every way in which a CSV does not answer the competition's template, and its number of rows.
+
+    With ``run`` the classes are those of its checkpoints, and the raw folder needs no train part.
+    """
     place = Workspace.find(workspace)
     competition = registry.competition(slug, place)
     raw = Path(data).expanduser().absolute() if data else place.raw(slug)
-    manifest = competition.read(raw)
+    if run is None:
+        manifest = competition.read(raw)
+        labels = competition.label_map(manifest, raw)
+    else:
+        from comp.training.checkpoint import read_sidecar
+
+        manifest = competition.read_test(raw)
+        labels = read_sidecar(folds_to_ask(runs.find_run(place, run), True)[0]).labels
     table = read_submission(Path(csv).expanduser())
     template = load_template(competition, raw, manifest)
-    return submission.validate(table, template, competition.label_map(manifest, raw)), len(table)
+    return judge(table, template, labels), len(table)

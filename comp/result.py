@@ -83,9 +83,14 @@ def show_result(result: RunResult) -> None:
     marks = f" ({', '.join(result.marks)}: not a full run)" if result.marks else ""
     total = console.duration(sum(result.seconds.values()))
     console.answer(f"OOF {result.metric} {result.score:.4f}{marks} in {total}")
-    if result.unread:
-        shown = ", ".join(result.unread[:10]) + (" …" if len(result.unread) > 10 else "")
-        console.answer(
-            f"{len(result.unread)} test images cannot be decoded and were answered with the class prior: {shown}"
-        )
+    say_unread(result.unread)
     console.answer(f"submission {result.submission}")
+
+
+def say_unread(ids: list[str]) -> None:
+    """Names the test rows that were answered with the class prior."""
+    if ids:
+        shown = ", ".join(ids[:10]) + (" …" if len(ids) > 10 else "")
+        console.answer(
+            f"{len(ids)} test images cannot be decoded and were answered with the class prior: {shown}"
+        )

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 RECORD = "record.json"
 STARTED = "started.json"
+IMPORTED = "import"  # the mode of a run whose predictions come from elsewhere
 
 
 @dataclass(frozen=True)
@@ -141,6 +142,20 @@ def require_same_rows(one: Run, manifest: Manifest) -> None:
         if manifest.fingerprint(split) != one.started.get(f"{split}_sha256"):
             value = f"the {split} rows are no longer those that {one.id} began with"
             raise Refusal("a resumed run needs the same rows", value, "restore the data, or start a new run")
+
+
+def require_checkpoints(one: Run) -> None:
+    """InputError for a run that brought predictions from elsewhere: there is nothing to predict or train on with."""
+    if one.started.get("mode") == IMPORTED:
+        value = f"{one.id} ({one.started.get('model')}) was imported: it has OOF and test predictions alone"
+        remedy = f"`comp ensemble` blends it; its submission is submissions/{one.slug}/{one.id}.csv"
+        raise InputError("this needs checkpoints", value, remedy)
+
+
+def raw_folder(one: Run, workspace: Workspace) -> Path:
+    """The raw folder that a run was made from, or the workspace's where it was made on another machine."""
+    raw, here = Path(str(one.started["raw"])), workspace.raw(one.slug)
+    return here if not raw.is_dir() and here.is_dir() else raw
 
 
 def all_runs(workspace: Workspace, slug: str | None = None) -> list[Run]:

@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from comp import registry, submission
+from comp import registry
 from comp.competition import Competition
 from comp.errors import InputError, InvalidSubmission
 from comp.labels import LabelMap
 from comp.tables import Table
 from comp.template import Template, load_template, read_submission
+from comp.validation import class_columns, validate
 from comp.workspace import Workspace, read_json, write_json
 
 LOOKS = "looks.json"
@@ -85,7 +86,7 @@ def score(
     template = load_template(competition, raw, manifest)
     file = Path(csv).expanduser()
     table = read_submission(file)
-    problems = submission.validate(table, template, labels)
+    problems = validate(table, template, labels)
     if problems:
         raise InvalidSubmission(
             "a submission must answer its template",
@@ -111,13 +112,19 @@ def score(
 
 
 def probabilities(table: Table, template: Template, labels: LabelMap) -> NDArray[np.float64]:
-    """What a valid submission answers, as probabilities (N, C): one where it names a class."""
+    """What a valid submission answers, as probabilities (N, C): one where it names a class, falling ones for several."""
     if template.kind == "probs":
         probs = np.zeros((len(table), len(labels)))
-        for place in template.target_places:
-            probs[:, labels.index(template.table.header[place])] = [float(row[place]) for row in table.rows]
+        for place, index in class_columns(template, labels).items():
+            probs[:, index] = [float(row[place]) for row in table.rows]
         return probs
     cells = [row[template.target_places[0]] for row in table.rows]
+    if template.kind == "topk":  # weights that fall: a metric sees the order alone
+        weights = np.zeros((len(table), len(labels)))
+        for row, cell in enumerate(cells):
+            named = [labels.index(name) for name in cell.split(" ")]
+            weights[row, named] = np.arange(len(named), 0, -1)
+        return np.asarray(weights / weights.sum(axis=1, keepdims=True), dtype=np.float64)
     answers = [int(cell) if template.kind == "index" else labels.index(cell) for cell in cells]
     return np.asarray(np.eye(len(labels))[answers], dtype=np.float64)
 
@@ -145,14 +152,14 @@ def class_scores(truth: NDArray[np.int64], answers: NDArray[np.int64], labels: L
 def _answers(competition: Competition, raw: Path, template: Template) -> list[str]:
     """The label of each row of the template, in its order."""
     known = competition.adapter.answers(raw)
-    missing = [i for i in template.ids if i not in known]
+    missing = [i for i in template.samples if i not in known]
     if missing:
         raise InputError(
             "every test row needs its label",
             f"{len(missing)} have none, first {missing[0]!r}",
             "correct answers() in adapter.py",
         )
-    return [known[i] for i in template.ids]
+    return [known[i] for i in template.samples]
 
 
 def _count_look(place: Workspace, slug: str, file: Path, value: float) -> int:

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import csv
 import io
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from comp.errors import InputError
 
 ENCODINGS = ("utf-8-sig", "utf-8", "cp949")
+_SPECIAL = re.compile(r'[,"\r\n]')
+_CELL = re.compile(r'("(?:[^"]|"")*"|[^,\r\n]*)(,|\r\n|\n|\r|$)')
 
 
 @dataclass(frozen=True)
 class Table:
     """A CSV table: ``header`` and ``rows`` as they stand, every cell a string.
 
-    ``encoding`` is one of utf-8-sig, utf-8, cp949; ``newline`` and ``quote_all`` are those of the file, so that
-    a table can be written back in its own manner.
+    ``encoding`` is one of utf-8-sig, utf-8, cp949. ``newline``, ``quoted`` (for the header and for the rows, the places
+    of the columns whose cells stand in quotes without need) and ``end`` (the line ends after the last row) are those
+    of the file, so that a table can be written back in its own manner.
     """
 
     name: str
@@ -25,8 +30,8 @@ class Table:
     rows: tuple[tuple[str, ...], ...]
     encoding: str = "utf-8"
     newline: str = "\n"
-    quote_all: bool = False
-    final_newline: bool = True
+    quoted: tuple[frozenset[int], frozenset[int]] = (frozenset(), frozenset())
+    end: str = "\n"
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -58,15 +63,25 @@ class Table:
 
     def text(self, rows: list[list[str]]) -> str:
         """The header and other rows as CSV text in this table's manner."""
-        out = io.StringIO()
-        if self.quote_all:
-            writer = csv.writer(out, lineterminator=self.newline, quoting=csv.QUOTE_ALL)
-        else:
-            writer = csv.writer(out, lineterminator=self.newline)
-        writer.writerow(self.header)
-        writer.writerows(rows)
-        text = out.getvalue()
-        return text if self.final_newline else text.removesuffix(self.newline)
+        head, body = self.quoted
+        lines = [self._line(self.header, head), *(self._line(row, body) for row in rows)]
+        return self.newline.join(lines) + self.end
+
+    def _line(self, cells: Sequence[str], quoted: frozenset[int]) -> str:
+        if len(cells) == 1 and not cells[0]:
+            return '""'  # an empty line would be no row
+        return ",".join(
+            _in_quotes(cell) if place in quoted or _needs_quotes(cell) else cell
+            for place, cell in enumerate(cells)
+        )
+
+
+def _needs_quotes(cell: str) -> bool:
+    return _SPECIAL.search(cell) is not None
+
+
+def _in_quotes(cell: str) -> str:
+    return '"' + cell.replace('"', '""') + '"'
 
 
 def read_table(path: Path) -> Table:
@@ -93,7 +108,7 @@ def parse_table(content: bytes, name: str) -> Table:
     text, encoding = _decode_text(content, name)
     if not text.strip():
         raise InputError("a table needs a header", f"{name} is empty", "restore the file")
-    newline = "\r\n" if "\r\n" in text else "\n"
+    newline = _line_end(text)
     try:
         cells = list(csv.reader(io.StringIO(text, newline="")))
     except csv.Error as error:
@@ -104,15 +119,41 @@ def parse_table(content: bytes, name: str) -> Table:
         if len(row) != len(header):
             value = f"{name}, row {number}: {len(row)} cells under {len(header)} columns"
             raise InputError("every row must be as wide as the header", value, "restore the file")
+    end = text[len(text.rstrip("\r\n")) :]
     return Table(
-        name,
-        tuple(header),
-        tuple(tuple(row) for row in rows),
-        encoding,
-        newline,
-        text.startswith('"') and text.split(newline, 1)[0].count('"') >= 2 * len(header),
-        text.endswith("\n"),
+        name, tuple(header), tuple(tuple(row) for row in rows), encoding, newline, _quoted(text, header), end
     )
+
+
+def _line_end(text: str) -> str:
+    """The first line end that is not inside quotes."""
+    for found in re.finditer(r"\r\n|\n|\r", text):
+        if text.count('"', 0, found.start()) % 2 == 0:
+            return found.group()
+    return "\n"
+
+
+def _quoted(text: str, header: Sequence[str]) -> tuple[frozenset[int], frozenset[int]]:
+    """The columns whose cells stand in quotes without need: in the header, and in the rows.
+
+    A column is judged by its first cell that needs no quotes; most are known after one row.
+    """
+    if '"' not in text:
+        return frozenset(), frozenset()
+    head: dict[int, bool] = {}
+    body: dict[int, bool] = {}
+    line, place = 0, 0
+    for found in _CELL.finditer(text):
+        cell, after = found.groups()
+        bare = cell[1:-1] if cell.startswith('"') else cell
+        if not _needs_quotes(bare):
+            (body if line else head).setdefault(place, cell.startswith('"'))
+        place += 1
+        if after != ",":
+            line, place = line + 1, 0
+            if line > 1 and len(body) == len(header):
+                break
+    return frozenset(n for n, yes in head.items() if yes), frozenset(n for n, yes in body.items() if yes)
 
 
 def _decode_text(content: bytes, name: str) -> tuple[str, str]:

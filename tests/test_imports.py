@@ -37,6 +37,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "comp.measure_parts",
         "comp.findings_view",
         "comp.kaggle_api",
+        "comp.kernels",
         "comp.report",
     ),
     "steps": (
@@ -45,6 +46,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "comp.inference",
         "comp.ensembling",
         "comp.submission",
+        "comp.validation",
         "comp.quick",
     ),
     "records": ("comp.runs", "comp.result"),
@@ -67,6 +69,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "comp.predictions",
         "comp.template",
         "comp.tables",
+        "comp.damaged_ids",
         "comp.images.source",  # files and their bytes: what an adapter reads with, no pictures yet
         "comp.images.tree",
     ),

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from comp.errors import InputError
 from comp.labels import LabelMap
-from comp.predictions import Predictions, average, join
+from comp.predictions import Predictions, average, join, with_prior
 
 LABELS = LabelMap(("a", "b", "c"))
 
@@ -121,6 +121,92 @@ def test_saved_predictions_come_back_bit_for_bit(tmp_path: Path) -> None:
     back = Predictions.load(tmp_path / "p.npz")
     assert (back.ids, back.labels, back.fingerprint) == (found.ids, found.labels, "abc")
     assert back.probs.tobytes() == found.probs.tobytes()
+
+
+def test_no_array_from_outside_can_change_the_rows() -> None:
+    own = np.array([[0.2, 0.3, 0.5], [1.0, 0.0, 0.0]])
+    found = Predictions(("x", "y"), LABELS, own)
+    own[:] = own[::-1]
+    assert found.probs[0].tolist() == [0.2, 0.3, 0.5]
+    for part in (found, found.select(["y"]), average([found, found]), join([found], ["x"])):
+        with pytest.raises(ValueError, match="read-only"):
+            part.probs[0] = 0
+
+
+@pytest.mark.parametrize("ids", [("x", ""), ("x", 7), ("x", None), ("x", 1.0)])
+def test_ids_are_texts(ids: tuple[str, ...]) -> None:
+    with pytest.raises(InputError, match="an id is a text"):
+        two(ids)
+
+
+def test_a_sum_off_by_more_than_a_millionth_is_refused() -> None:
+    two(probs=[[0.2, 0.3, 0.5 + 9e-7], [1.0, 0.0, 0.0]])
+    with pytest.raises(InputError, match="sum to one"):
+        two(probs=[[0.2, 0.3, 0.5 + 2e-6], [1.0, 0.0, 0.0]])
+
+
+def test_rows_of_other_data_are_not_mixed() -> None:
+    mine = Predictions(("x", "y"), LABELS, two().probs, "one")
+    same = Predictions(("x", "y"), LABELS, two().probs, "other")
+    for combine in (lambda: average([mine, same]), lambda: join([mine, same.select(["x"])], ["x", "y"])):
+        with pytest.raises(InputError, match="answer the same rows"):
+            combine()
+    assert average([mine, two()]).fingerprint == ""
+    assert average([mine, mine]).fingerprint == "one"
+
+
+def test_no_parts_are_refused() -> None:
+    for combine in (lambda: average([]), lambda: join([], ["x"])):
+        with pytest.raises(InputError, match="there is none"):
+            combine()
+
+
+@given(predictions(), st.integers(0, 99), st.integers(2, 7))
+def test_the_order_of_parts_changes_no_bit_of_their_mean(found: Predictions, seed: int, count: int) -> None:
+    rng = np.random.default_rng(seed)
+    parts = [
+        shuffled(Predictions(found.ids, LABELS, rng.dirichlet(np.ones(3), len(found))), seed + n)
+        for n in range(count)
+    ]
+    mixed = [parts[n] for n in rng.permutation(count)]
+    assert by_id(average(parts)) == by_id(average(mixed))
+
+
+IDS = st.lists(st.text("ab0", max_size=2), max_size=6)
+
+
+@given(IDS, IDS, st.permutations(("a", "b", "c")), st.permutations(("a", "b", "c")))
+def test_whatever_could_misalign_raises(
+    ids: list[str], others: list[str], names: list[str], other_names: list[str]
+) -> None:
+    """Any two files of any ids and label maps: a mean is that of each id, or there is none."""
+    rng = np.random.default_rng(len(ids) + len(others))
+
+    def made(rows: list[str], classes: list[str]) -> Predictions:
+        return Predictions(tuple(rows), LabelMap(classes), rng.dirichlet(np.ones(3), len(rows)))
+
+    sound = all(len(set(rows)) == len(rows) and "" not in rows for rows in (ids, others))
+    alike = sound and set(ids) == set(others) and names == other_names
+    try:
+        one, other = made(ids, names), made(others, other_names)
+        mean = average([one, other])
+    except InputError:
+        assert not alike
+        return
+    assert alike
+    for i in ids:
+        expected = (np.array(by_id(one)[i]) + np.array(by_id(other)[i])) / 2
+        assert np.allclose(by_id(mean)[i], expected)
+
+
+def test_the_prior_answers_the_rows_that_could_not_be_read_and_no_others() -> None:
+    prior = np.array([2.0, 1.0, 1.0])
+    found = with_prior(two(), ["z"], prior, ["z", "y", "x"])
+    assert by_id(found) == {**by_id(two()), "z": (0.5, 0.25, 0.25)}
+    with pytest.raises(InputError, match="first 'q'"):
+        with_prior(two(), ["z"], prior, ["z", "q"])
+    with pytest.raises(InputError, match="'x' comes twice"):
+        with_prior(two(), ["x"], prior, ["x", "y"])
 
 
 @pytest.mark.parametrize("content", [b"", b"not a zip", None])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +19,12 @@ from comp.tables import Table, parse_table
 from comp.template import Template, from_table
 
 LABELS = LabelMap(("cat", "dog", "eel"))
-KINDS = {"index": ("id", "label"), "label": ("id", "label"), "probs": ("id", "eel", "cat", "dog")}
+KINDS = {
+    "index": ("id", "label"),
+    "label": ("id", "label"),
+    "probs": ("id", "eel", "cat", "dog"),
+    "topk": ("id", "label"),
+}
 
 
 def template_of(ids: list[str], kind: str, **manner: object) -> Template:
@@ -72,6 +79,83 @@ def test_other_columns_of_the_template_stay_as_they_are() -> None:
     assert [row[1] for row in parse_table(text.encode(), "it").rows] == [" keep, this ", '"q"']
 
 
+@given(
+    st.integers(0, 9999),
+    st.integers(1, 12),
+    st.integers(2, 40),
+    st.sampled_from([0.01, 0.3, 1.0, 50.0]),
+)
+def test_rounded_rows_sum_to_one_exactly_and_keep_their_order(
+    seed: int, decimals: int, classes: int, spread: float
+) -> None:
+    probs = np.random.default_rng(seed).dirichlet(np.full(classes, spread), 5)
+    for row, cells in zip(probs, submission.decimal_rows(probs, decimals), strict=True):
+        written = [Decimal(cell) for cell in cells]
+        assert sum(written) == 1
+        assert all(len(cell) == decimals + 2 for cell in cells)
+        assert np.abs(np.array(written, dtype=float) - row / row.sum()).max() <= 10.0**-decimals
+        for a in range(classes):
+            assert all(written[a] >= written[b] for b in range(classes) if row[a] > row[b])
+
+
+def test_thirds_are_rounded_to_the_lower_index() -> None:
+    assert submission.decimal_rows(np.full((1, 3), 1 / 3), 2) == [["0.34", "0.33", "0.33"]]
+    assert submission.decimal_rows(np.array([[1.0, 0.0, 0.0]]), 3) == [["1.000", "0.000", "0.000"]]
+
+
+def test_decimals_are_the_templates_own() -> None:
+    template = replace(template_of(["x"], "probs"), decimals=3)
+    found = Predictions(("x",), LABELS, np.array([[0.1, 0.2, 0.7]]))
+    assert submission.compose(found, template) == "id,eel,cat,dog\nx,0.700,0.100,0.200\n"
+
+
+def test_the_likeliest_names_come_first_and_ties_to_the_lower_index() -> None:
+    template = replace(template_of(["y", "x"], "topk"), k=2)
+    found = Predictions(("x", "y"), LABELS, np.array([[0.1, 0.2, 0.7], [0.25, 0.5, 0.25]]))
+    assert submission.compose(found, template) == "id,label\ny,dog cat\nx,eel dog\n"
+    spaced = Predictions(("x", "y"), LabelMap(("a cat", "dog", "eel")), found.probs)
+    with pytest.raises(InputError, match="puts spaces between"):
+        submission.compose(spaced, template)
+
+
+@pytest.mark.parametrize(
+    ("header", "told"),
+    [
+        (("id", "eel", "cat"), "no column for 'dog'"),
+        (("id", "eel", "cat", "dgo"), "did you mean dog"),
+        (("id", "eel", "cat", "dog", "total"), "'total'"),
+    ],
+)
+def test_a_probs_template_has_the_classes_as_columns(header: tuple[str, ...], told: str) -> None:
+    table = Table("s.csv", header, (("x", *["0"] * (len(header) - 1)),))
+    with pytest.raises(InputError) as refused:
+        submission.compose(predictions_of(["x"]), from_table(table, "id", "*", "probs"))
+    assert told in str(refused.value)
+
+
+def test_columns_may_carry_stray_spaces() -> None:
+    table = Table("s.csv", ("id", " eel", "cat ", "dog"), (("x", "", "", ""),))
+    found = Predictions(("x",), LABELS, np.array([[0.1, 0.2, 0.7]]))
+    text = submission.compose(found, from_table(table, "id", "*", "probs"))
+    assert text.splitlines()[1] == "x,0.70000000,0.10000000,0.20000000"
+
+
+@pytest.mark.parametrize(
+    ("ids", "told"), [([], "has none"), (["x", ""], "row 3 has none"), (["x", "x"], "'x' 2 times")]
+)
+def test_a_template_that_cannot_be_answered_is_refused(ids: list[str], told: str) -> None:
+    with pytest.raises(InputError) as refused:
+        submission.compose(predictions_of(["x"]), template_of(ids, "label"))
+    assert told in refused.value.value
+
+
+def test_a_class_that_the_templates_encoding_lacks_is_refused(tmp_path: Path) -> None:
+    found = Predictions(("x",), LabelMap(("chat", "🐍")), np.array([[0.1, 0.9]]))
+    with pytest.raises(InputError, match="keeps its template's encoding"):
+        submission.write(found, template_of(["x"], "label", encoding="cp949"), tmp_path / "s.csv")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_template_row_without_a_prediction_is_refused() -> None:
     with pytest.raises(InputError, match="first 'z'"):
         submission.compose(predictions_of(["x"]), template_of(["x", "z"], "index"))
@@ -79,7 +163,12 @@ def test_a_template_row_without_a_prediction_is_refused() -> None:
 
 def test_the_file_keeps_the_templates_manner(tmp_path: Path) -> None:
     template = template_of(
-        ["사과", "배"], "label", encoding="cp949", newline="\r\n", quote_all=True, final_newline=False
+        ["사과", "배"],
+        "label",
+        encoding="cp949",
+        newline="\r\n",
+        quoted=(frozenset({0, 1}), frozenset({0, 1})),
+        end="",
     )
     submission.write(predictions_of(["배", "사과"]), template, tmp_path / "s.csv")
     content = (tmp_path / "s.csv").read_bytes()
@@ -87,59 +176,9 @@ def test_the_file_keeps_the_templates_manner(tmp_path: Path) -> None:
     assert not content.endswith(b"\n")
 
 
-def test_what_does_not_validate_is_not_left_behind(tmp_path: Path) -> None:
-    doubled = template_of(["x", "y"], "index")
-    doubled = Template(Table("s.csv", doubled.table.header, (("x", "0"), ("y", "0"))), 0, (1,), "label")
-    wrong = Template(doubled.table, 0, (1,), "label")
-    other = LabelMap(("cat", "dog", "eel"))
-    submission.write(Predictions(("x", "y"), other, np.eye(3)[:2]), wrong, tmp_path / "good.csv")
-    unquotable = Template(Table("s.csv", ("id", "label"), (("x", "0"),)), 0, (1,), "other")
+def test_what_does_not_validate_is_not_written_and_leaves_an_older_file_alone(tmp_path: Path) -> None:
+    (tmp_path / "s.csv").write_text("an older one")
+    both = Template(Table("s.csv", ("id", "label"), (("x", "0"),)), 0, (0,), "label")  # the id is also answered
     with pytest.raises(InvalidSubmission):
-        submission.write(predictions_of(["x"]), unquotable_names(unquotable), tmp_path / "bad.csv")
-    assert [p.name for p in tmp_path.iterdir()] == ["good.csv"]
-
-
-def unquotable_names(template: Template) -> Template:
-    """A template whose rows cannot validate: the id column is also answered."""
-    return Template(template.table, 0, (0,), "label")
-
-
-def good(kind: str = "index") -> tuple[Table, Template]:
-    template = template_of(["x", "y", "z"], kind)
-    return parse_table(
-        submission.compose(predictions_of(["x", "y", "z"]), template).encode(), "mine.csv"
-    ), template
-
-
-@pytest.mark.parametrize("kind", sorted(KINDS))
-def test_what_compose_writes_is_valid(kind: str) -> None:
-    table, template = good(kind)
-    assert submission.validate(table, template, LABELS) == []
-
-
-@pytest.mark.parametrize(
-    ("kind", "content", "rule", "rows"),
-    [
-        ("index", "ID,label\nx,0\ny,0\nz,0\n", "header", (1,)),
-        ("index", "id,label\nx,0\nx,0\ny,0\nz,0\n", "doubled-id", (2, 3)),
-        ("index", "id,label\nx,0\nz,0\n", "missing-id", ()),
-        ("index", "id,label\nx,0\ny,0\nz,0\nq,0\n", "extra-id", (5,)),
-        ("index", "id,label\ny,0\nx,0\nz,0\n", "order", (2, 3)),
-        ("index", "id,label\nx,0\ny,3\nz,0\n", "value", (3,)),
-        ("index", "id,label\nx,0\ny,0.0\nz,dog\n", "value", (3, 4)),
-        ("index", "id,label\nx,0\ny,\nz,0\n", "value", (3,)),
-        ("label", "id,label\nx,dog\ny,Dog\nz,cat\n", "value", (3,)),
-        ("probs", "id,eel,cat,dog\nx,1,0,0\ny,a,0,0\nz,nan,1,0\n", "value", (3, 4)),
-        ("probs", "id,eel,cat,dog\nx,1,0,0\ny,0.5,0.4,0\nz,2,-1,0\n", "row-sum", (3, 4)),
-    ],
-)
-def test_each_fault_is_named_with_its_rows(kind: str, content: str, rule: str, rows: tuple[int, ...]) -> None:
-    found = submission.validate(
-        parse_table(content.encode(), "mine.csv"), template_of(["x", "y", "z"], kind), LABELS
-    )
-    assert [(p.rule, p.rows) for p in found] == [(rule, rows)]
-
-
-def test_a_class_name_for_an_index_is_told_its_index() -> None:
-    table = parse_table(b"id,label\nx,dog\ny,0\nz,0\n", "mine.csv")
-    assert "write 1" in submission.validate(table, template_of(["x", "y", "z"], "index"), LABELS)[0].message
+        submission.write(predictions_of(["x"]), both, tmp_path / "s.csv")
+    assert [p.read_text() for p in tmp_path.iterdir()] == ["an older one"]

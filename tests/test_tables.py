@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -25,14 +26,14 @@ def rewritten(content: bytes) -> bytes:
     st.lists(st.tuples(CELLS, CELLS), min_size=1, max_size=6),
     st.sampled_from(["utf-8", "utf-8-sig", "cp949"]),
     st.sampled_from(["\n", "\r\n"]),
-    st.booleans(),
+    st.sampled_from([csv.QUOTE_ALL, csv.QUOTE_MINIMAL]),
     st.booleans(),
 )
 def test_a_table_is_written_back_byte_for_byte(
-    rows: list[tuple[str, str]], encoding: str, newline: str, quoted: bool, final: bool
+    rows: list[tuple[str, str]], encoding: str, newline: str, quoting: Any, final: bool
 ) -> None:
     out = io.StringIO()
-    writer = csv.writer(out, lineterminator=newline, quoting=csv.QUOTE_ALL if quoted else csv.QUOTE_MINIMAL)
+    writer = csv.writer(out, lineterminator=newline, quoting=quoting)
     writer.writerow(["id", "이름"])
     writer.writerows(rows)
     text = out.getvalue() if final else out.getvalue().removesuffix(newline)
@@ -49,8 +50,28 @@ def test_a_table_is_written_back_byte_for_byte(
         b'id,text\n1,"a, b"\n2,"say ""hi"""\n',
         b'id,text\n1,"two\nlines"\n',
         b"id,label\n1,0",
+        b"id,label\n1,0\n\n",
+        b'"id","label"\n"a, b",1\n"c",2\n',
+        b'"id","label"\n1,2\n',
+        b'id,label\n"1","2"\n',
+        b"id,label\r1,0\r",
+        b'id,label\n"a\r\nb",0\n',
+        b'id\n1\n""\n',
     ],
-    ids=["numbers stay text", "unnamed column", "quoted", "line break in a cell", "no final newline"],
+    ids=[
+        "numbers stay text",
+        "unnamed column",
+        "quoted",
+        "line break in a cell",
+        "no final newline",
+        "a blank line at the end",
+        "texts in quotes, numbers not",
+        "a header in quotes",
+        "rows in quotes",
+        "carriage returns alone",
+        "another line end in a cell",
+        "one column",
+    ],
 )
 def test_manners_of_real_tables_survive(content: bytes) -> None:
     assert rewritten(content) == content

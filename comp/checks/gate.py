@@ -86,7 +86,7 @@ def require_known(allow: dict[str, str]) -> None:
             )
 
 
-def require_pass(findings: list[Finding], slug: str) -> None:
+def require_pass(findings: list[Finding], slug: str, rule: str = "no training past an error") -> None:
     """CheckFailed, naming the first error, where there is one."""
     errors = [f for f in findings if f.severity == "error"]
     if errors:
@@ -94,6 +94,4 @@ def require_pass(findings: list[Finding], slug: str) -> None:
         value = f"{first.check}: {first.message}" + (
             f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
         )
-        raise CheckFailed(
-            "no training past an error", value, f"{first.remedy}; `comp check {slug}` shows all"
-        )
+        raise CheckFailed(rule, value, f"{first.remedy}; `comp check {slug}` shows all")

@@ -168,7 +168,7 @@ def template_mismatch(evidence: Evidence) -> list[Finding]:
     beside an id than the competition's own rule gives (``pairs`` and ``order`` in competition.toml, worked out
     here from the raw folder alone).
     """
-    wanted, test = list(evidence.template.ids), list(evidence.manifest.test["id"])
+    wanted, test = list(evidence.template.samples), list(evidence.manifest.test["id"])
     have, asked = set(test), set(wanted)
     found: list[Finding] = []
     doubled = [i for i, n in Counter(wanted).items() if n > 1]

@@ -22,7 +22,7 @@ def check_pairs(evidence: Evidence) -> list[Finding]:
     if expected is None:
         return []
     actual = dict(zip(evidence.manifest.test["id"], evidence.manifest.test["path"], strict=True))
-    wrong = [i for i in evidence.template.ids if i in expected and _nfc(actual[i]) != _nfc(expected[i])]
+    wrong = [i for i in evidence.template.samples if i in expected and _nfc(actual[i]) != _nfc(expected[i])]
     if not wrong:
         return []
     first = wrong[0]
@@ -36,7 +36,7 @@ def check_pairs(evidence: Evidence) -> list[Finding]:
 
 
 def expected_pairs(evidence: Evidence) -> dict[str, str] | None:
-    """Template id → path by the stated rule; None where the competition states no test files."""
+    """Sample id → path by the stated rule; None where the competition states no test files."""
     facts = evidence.competition.facts
     if evidence.template.made:
         return None
@@ -50,10 +50,11 @@ def expected_pairs(evidence: Evidence) -> dict[str, str] | None:
             files.sort(key=lambda f: natural_key(PurePosixPath(f).name))
         elif facts.order == "text":
             files.sort(key=lambda f: PurePosixPath(f).name)
-        return dict(zip(evidence.template.ids, files, strict=False))
+        return dict(zip(evidence.template.samples, files, strict=False))
     by_name = {_nfc(PurePosixPath(f).name): f for f in files}
     by_stem = {_nfc(PurePosixPath(f).stem): f for f in files}
-    pairs = {i: by_name.get(_nfc(i)) or by_stem.get(_nfc(i)) for i in evidence.template.ids}
+    asked = zip(evidence.template.samples, evidence.template.ids, strict=True)
+    pairs = {sample: by_name.get(_nfc(i)) or by_stem.get(_nfc(i)) for sample, i in asked}
     return {i: path for i, path in pairs.items() if path is not None}
 
 

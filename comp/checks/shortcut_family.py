@@ -111,10 +111,10 @@ def _score(facts: pd.DataFrame, labels: NDArray[np.str_], auc: bool = False) -> 
 
     rng = np.random.default_rng(0)
     pick = np.sort(rng.permutation(len(facts))[:MOST_ROWS])
-    x, y = facts.to_numpy(dtype=np.float64)[pick], labels[pick]
-    names, counts = np.unique(y, return_counts=True)
-    kept = np.isin(y, names[counts >= 3])
-    x, y = x[kept], y[kept]
+    # numbers, as scikit-learn takes classes named "0" and "1" for numbers at one place and not at another
+    _, y, counts = np.unique(labels[pick], return_inverse=True, return_counts=True)
+    kept = counts[y] >= 3
+    x, y = facts.to_numpy(dtype=np.float64)[pick][kept], y[kept]
     if len(np.unique(y)) < 2 or not x.std(axis=0).any():
         return 0.0, 0.0, ""
     forest = ExtraTreesClassifier(

@@ -48,6 +48,7 @@ for _verb in (
     combine.merge,
     work.validate,
     kit.score,
+    kit.kernel,
     tune.lr,
     tune.bench,
     look.runs,

@@ -207,18 +207,28 @@ def predict(
         Path | None,
         typer.Option("--out", metavar="CSV", help="Where to write. Default: the run's submission."),
     ] = None,
+    allow: Allow = None,
     workspace: WorkspaceDir = None,
     json: AsJson = False,
 ) -> None:
     """Predict the test rows again with a run's checkpoints, or other rows with --data."""
     from comp import repeat
+    from comp.result import say_unread
 
-    path, rows = repeat.predict(
-        run, workspace=workspace, data=data, template=template, partial=partial, out=out
+    found = repeat.predict_again(
+        run,
+        workspace=workspace,
+        data=data,
+        template=template,
+        partial=partial,
+        out=out,
+        allow=parse_allow(allow),
     )
-    console.answer(f"{rows} rows -> {path}")
+    say_unread(found.unread)
+    console.answer(f"{found.rows} rows -> {found.path}")
     if json:
-        console.document({"run": run, "submission": str(path), "rows": rows})
+        document = {"submission": str(found.path), "rows": found.rows, "unread": found.unread}
+        console.document({"run": run, **document})
 
 
 def validate(

@@ -33,10 +33,12 @@ def fold_batchnorm(net: nn.Module, size: int) -> int:
     size : int
         Side of the pictures that it reads, pixels.
     """
+    one = next(net.parameters(), None)
+    if one is None:  # nothing is learned here, so no convolution either
+        return 0
     modes = {module: module.training for module in net.modules()}
     net.eval()
     try:
-        one = next(net.parameters())
         x = torch.linspace(-1.0, 1.0, 3 * size * size, device=one.device).reshape(1, 3, size, size)
         with torch.no_grad():
             with _watched(net) as pairs:

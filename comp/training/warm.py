@@ -14,7 +14,7 @@ from comp.folds import Folds
 from comp.labels import LabelMap
 from comp.recipe import Recipe
 from comp.recipe_parts import ModelPart
-from comp.runs import Run, find_run
+from comp.runs import Run, find_run, require_checkpoints
 from comp.training.checkpoint import Sidecar, read_sidecar, read_tensors
 from comp.training.weights import StateDict
 from comp.workspace import Workspace
@@ -118,6 +118,7 @@ def warm_start(wanted: Recipe, n: int, models: int, workspace: Workspace, slug: 
         return None
     name, _, which = wanted.model.weights.removeprefix(PREFIX).partition("/")
     one = find_run(workspace, name)
+    require_checkpoints(one)
     if one.slug != slug:
         raise InputError(
             "a warm start stays within a competition",

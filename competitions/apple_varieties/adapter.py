@@ -20,12 +20,26 @@ def read(raw: Path) -> Manifest:
         for name, label in zip(labelled.column("img_id"), labelled.column("a_type"), strict=True)
     ]
     asked = {_stem(name): name for name in _table(tree, "sample_submission.csv").column("img_id")}
-    files = Files(tree, "test")
-    for name in _table(tree, "test.csv").column("img_id"):
-        samples.append(
-            Sample(asked.get(_stem(name), name), files.of(name), "test")
-        )  # the template's spelling of the id
+    names = _table(tree, "test.csv").column("img_id")
+    samples += _test(tree, [(asked.get(_stem(name), name), name) for name in names])
     return Manifest.from_samples(samples, [*tree.notes, *_encodings(labelled)])
+
+
+def read_test(raw: Path) -> Manifest:
+    """The rows to predict where the train part is gone: of test.csv or the template, else of the files there are."""
+    tree = RawTree(raw)
+    tables = [name for name in ("sample_submission.csv", "test.csv") if tree.has(name)]
+    if tables:
+        names = _table(tree, tables[0]).column("img_id")
+    else:
+        names = [PurePosixPath(path).name for path in tree.glob("test/*") if is_image_name(path)]
+    return Manifest.from_samples(_test(tree, [(name, name) for name in names]), tree.notes)
+
+
+def _test(tree: RawTree, pairs: list[tuple[str, str]]) -> list[Sample]:
+    """Rows to predict, of pairs of an id in the template's spelling and the name of its file."""
+    files = Files(tree, "test")
+    return [Sample(sample, files.of(name), "test") for sample, name in pairs]
 
 
 class Files:

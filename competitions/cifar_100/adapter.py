@@ -37,7 +37,7 @@ SIDE = 32
 
 def read(raw: Path) -> Manifest:
     names = classes(raw)
-    train, test = _batch(raw, "train"), _batch(raw, "test")
+    train = _batch(raw, "train")
     fine = train.labels["fine"]
     if fine.max(initial=0) >= len(names):
         raise RawDataError(
@@ -49,12 +49,21 @@ def read(raw: Path) -> Manifest:
         Sample(f"train-{row}", f"train#{row}", "train", names[label])
         for row, label in enumerate(fine.tolist())
     ]
-    samples += [Sample(str(row), f"test#{row}", "test") for row in range(len(test.pixels))]
-    return Manifest.from_samples(samples, [note for batch in (train, test) if (note := batch.note)])
+    test = read_test(raw)
+    samples += [Sample(*row) for row in test.table.itertuples(index=False)]
+    return Manifest.from_samples(samples, [*([train.note] if train.note else []), *test.notes])
+
+
+def read_test(raw: Path) -> Manifest:
+    """The rows to predict, which need no other pickle."""
+    test = _batch(raw, "test")
+    samples = [Sample(str(row), f"test#{row}", "test") for row in range(len(test.pixels))]
+    return Manifest.from_samples(samples, [test.note] if test.note else [])
 
 
 def source(raw: Path) -> ArraySource:
-    return ArraySource({name: _batch(raw, name).pixels for name in ("train", "test")})
+    names = [name for name in ("train", "test") if (raw / FOLDER / name).is_file() or (raw / ARCHIVE).is_file()]
+    return ArraySource({name: _batch(raw, name).pixels for name in names})
 
 
 def classes(raw: Path) -> tuple[str, ...]:

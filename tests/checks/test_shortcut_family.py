@@ -67,6 +67,18 @@ def test_a_fact_that_betrays_a_class_is_a_shortcut(
     assert "balanced accuracy" in found.message
 
 
+def test_classes_may_be_named_by_numbers(gallery: Gallery) -> None:
+    for sample in gallery.samples:
+        if sample.split == "train":
+            cats_are_wider(gallery, sample)
+    one = gallery.evidence()
+    (named,) = metadata_shortcut(one)
+    table = one.manifest.table.copy()
+    table["label"] = table["label"].replace({name: str(n) for n, name in enumerate(CLASSES)})
+    (numbered,) = metadata_shortcut(replace(one, manifest=Manifest(table, one.manifest.notes)))
+    assert numbered.message == named.message
+
+
 def sorted_by_class(raw: Path, train: str, test: str, order: str = "natural") -> Gallery:
     """Rows numbered class by class."""
     one = Gallery(raw, facts=FACTS.model_copy(update={"order": order}))

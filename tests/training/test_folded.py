@@ -99,3 +99,9 @@ def test_a_pair_that_does_not_belong_together_is_left_alone(kind):
     assert fold_batchnorm(net, 16) == 0
     assert torch.equal(net(x), before)
     assert all(torch.equal(v, statistics[k]) for k, v in net.state_dict().items())
+
+
+def test_a_network_without_parameters_is_left_as_it_is():
+    net = nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Flatten())
+    assert fold_batchnorm(net, 16) == 0
+    assert net.training

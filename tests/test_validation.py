@@ -1,0 +1,181 @@
+"""Validation: every fault of a CSV is named with its rows, all at once, and what is right stays silent."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from comp import submission
+from comp.labels import LabelMap
+from comp.predictions import Predictions
+from comp.tables import Table, parse_table
+from comp.template import Template, from_table
+from comp.validation import Problem, validate
+
+LABELS = LabelMap(("cat", "dog", "eel"))
+KINDS = {
+    "index": ("id", "label"),
+    "label": ("id", "label"),
+    "probs": ("id", "eel", "cat", "dog"),
+    "topk": ("id", "label"),
+}
+
+
+def template_of(ids: list[str], kind: str, **manner: object) -> Template:
+    header = KINDS[kind]
+    rows = tuple((i, *["0"] * (len(header) - 1)) for i in ids)
+    table = Table("sample.csv", header, rows, **manner)  # type: ignore[arg-type]
+    return from_table(table, "id", "*" if kind == "probs" else "label", kind)
+
+
+def found(content: str, kind: str = "index", ids: tuple[str, ...] = ("x", "y", "z")) -> list[Problem]:
+    table = parse_table(content.encode(), "mine.csv")
+    return validate(table, replace(template_of(list(ids), kind), k=2), LABELS)
+
+
+IDS = st.lists(st.text("abc019 가", min_size=1, max_size=4), min_size=1, max_size=15, unique=True)
+
+
+@given(IDS, st.integers(0, 999), st.sampled_from(sorted(KINDS)), st.integers(1, 12))
+def test_what_compose_writes_is_valid(ids: list[str], seed: int, kind: str, decimals: int) -> None:
+    probs = np.random.default_rng(seed).dirichlet(np.ones(3), len(ids))
+    template = replace(template_of(ids, kind), decimals=decimals)
+    text = submission.compose(Predictions(tuple(ids), LABELS, probs), template)
+    assert validate(parse_table(text.encode(), "mine.csv"), template, LABELS) == []
+
+
+@given(IDS, st.integers(0, 999))
+def test_rows_in_another_order_are_always_told(ids: list[str], seed: int) -> None:
+    order = [ids[n] for n in np.random.default_rng(seed).permutation(len(ids))]
+    rules = [p.rule for p in found("id,label\n" + "".join(f"{i},0\n" for i in order), ids=tuple(ids))]
+    assert rules == ([] if order == ids else ["order"])
+
+
+@pytest.mark.parametrize(
+    ("kind", "content", "rule", "rows"),
+    [
+        ("index", "ID,label\nx,0\ny,0\nz,0\n", "header", (1,)),
+        ("index", "id,label\nx,0\nx,0\ny,0\nz,0\n", "doubled-id", (2, 3)),
+        ("index", "id,label\nx,0\nz,0\n", "missing-id", ()),
+        ("index", "id,label\nx,0\ny,0\nz,0\nq,0\n", "extra-id", (5,)),
+        ("index", "id,label\ny,0\nx,0\nz,0\n", "order", (2, 3)),
+        ("index", "id,label\nx,0\ny,3\nz,0\n", "value", (3,)),
+        ("index", "id,label\nx,0\ny,0.0\nz,dog\n", "value", (3, 4)),
+        ("index", "id,label\nx,0\ny,\nz,0\n", "value", (3,)),
+        ("label", "id,label\nx,dog\ny,Dog\nz,cat\n", "value", (3,)),
+        ("topk", "id,label\nx,dog cat\ny,dog dog\nz,cat eel dog\n", "value", (3, 4)),
+        ("topk", "id,label\nx,dog\ny,dog  cat\nz,cat ele\n", "value", (3, 4)),
+        ("probs", "id,eel,cat,dog\nx,1,0,0\ny,a,0,0\nz,nan,1,0\n", "value", (3, 4)),
+        ("probs", "id,eel,cat,dog\nx,1,0,0\ny,0.5,0.4,0\nz,2,-1,0\n", "row-sum", (3, 4)),
+        ("probs", "id,eel,cat,dog\nx,1,0,0\ny,0.33333,0.33333,0.33333\nz,0,0,1.000001\n", "row-sum", (3, 4)),
+    ],
+)
+def test_each_fault_is_named_with_its_rows(kind: str, content: str, rule: str, rows: tuple[int, ...]) -> None:
+    assert [(p.rule, p.rows) for p in found(content, kind)] == [(rule, rows)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "cell", "told"),
+    [
+        ("index", "dog", "a class name, write 1"),
+        ("index", "2.0", "write 2"),
+        ("index", " 2", "write 2"),
+        ("index", "02", "write 2"),
+        ("index", "1.5", "no whole number"),
+        ("index", "-1", "out of range"),
+        ("index", "3.0", "out of range"),
+        ("index", "NaN", "empty"),
+        ("index", "dogg", "did you mean 'dog', class 1?"),
+        ("index", "inf", "no whole number"),
+        ("label", " dog", "write 'dog'"),
+        ("label", "DOG", "write 'dog'"),
+        ("label", "1", "an index, write 'dog'"),
+        ("label", "dgo", "did you mean 'dog'?"),
+        ("label", "", "empty"),
+        ("label", "qqqqqq", "unknown"),
+    ],
+)
+def test_a_wrong_answer_is_told_what_to_write(kind: str, cell: str, told: str) -> None:
+    good = "0" if kind == "index" else "cat"
+    (problem,) = found(f"id,label\nx,{good}\ny,{cell}\nz,{good}\n", kind)
+    assert problem.rule == "value"
+    assert problem.rows == (3,)
+    assert told in problem.message
+
+
+@pytest.mark.parametrize(
+    ("wanted", "ours", "told"),
+    [
+        (("007", "010"), ("7", "10"), "leading zeros"),
+        (("1", "2"), ("1.0", "2.0"), ".0 added"),
+        (("a", "b"), ("a ", "b"), "spaces"),
+        (("\uac00", "b"), ("\u1100\u1161", "b"), "Unicode form"),
+        (("a.jpg", "b.jpg"), ("a", "b"), "suffix"),
+        (("a", "b"), ("a.png", "b"), "suffix"),
+        (("Ab", "b"), ("AB", "b"), "case"),
+    ],
+)
+def test_ids_that_a_program_changed_are_told_apart(
+    wanted: tuple[str, ...], ours: tuple[str, ...], told: str
+) -> None:
+    (problem,) = found("id,label\n" + "".join(f"{i},0\n" for i in ours), ids=wanted)
+    assert problem.rule == "damaged-id"
+    assert told in problem.message
+    assert f"{ours[0]!r} for {wanted[0]!r}" in problem.message
+    assert problem.count == sum(a != b for a, b in zip(wanted, ours, strict=True))
+
+
+def test_a_spelling_that_could_be_two_ids_is_no_damage() -> None:
+    rules = [p.rule for p in found("id,label\n7,0\nq,0\n", ids=("07", "007"))]
+    assert rules == ["missing-id", "extra-id"]
+
+
+def test_all_faults_are_told_at_once() -> None:
+    problems = found("label,Id,more\n0,y,1\n5,x,1\n0,x,1\n,q,1\n")
+    assert [p.rule for p in problems] == ["header", "doubled-id", "missing-id", "extra-id", "order", "value"]
+    header = problems[0].message
+    assert "no column 'id', 'Id' looks like it" in header
+    assert "'more' is not asked for" in header
+    assert problems[-1].rows == (3, 5)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("label,id\n0,x\n0,y\n0,z\n", "another order"),
+        ("id,lable\nx,0\ny,0\nz,0\n", "no column 'label', 'lable' looks like it"),
+        ("id;label\nx;0\ny;0\nz;0\n", "not by semicolons"),
+        ("id,label,label\nx,0,0\ny,0,0\nz,0,0\n", "'label' comes 2 times"),
+        ("x,0\ny,0\nz,0\n", "no column 'id'"),
+    ],
+)
+def test_what_is_wrong_with_a_header_is_said(content: str, told: str) -> None:
+    problems = found(content)
+    assert problems[0].rule == "header"
+    assert told in problems[0].message
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "told"),
+    [
+        ("utf-8-sig", "utf-8", "begins with a byte order mark"),
+        ("utf-8", "utf-8-sig", "the template begins with a byte order mark"),
+        ("utf-8", "cp949", "the file is utf-8 text, the template cp949"),
+        ("cp949", "utf-8", "the file is cp949 text, the template utf-8"),
+    ],
+)
+def test_another_encoding_is_told(ours: str, theirs: str, told: str) -> None:
+    template = template_of(["사과"], "index", encoding=theirs)
+    table = parse_table("id,label\n사과,0\n".encode(ours), "mine.csv")
+    (problem,) = validate(table, template, LABELS)
+    assert (problem.rule, problem.rows) == ("encoding", (1,))
+    assert told in problem.message
+
+
+def test_plain_ascii_is_cp949_too() -> None:
+    table = parse_table(b"id,label\nx,0\n", "mine.csv")
+    assert validate(table, template_of(["x"], "index", encoding="cp949"), LABELS) == []
