@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 from comp import console, registry, runs
 from comp.checks.findings import Finding
 from comp.child import BEFORE
+from comp.clock import Clock
 from comp.errors import InputError
 from comp.folds import Folds
 from comp.order import Order, order_like
-from comp.pipeline import Clock, checked, finish_run, marks_of, run_folder
+from comp.pipeline import checked, finish_run, marks_of, run_folder
 from comp.quick import quick_rows
 from comp.recipe import Recipe, as_one, load
 from comp.result import RunResult

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +11,7 @@ from comp import console, registry, runs
 from comp.checks.findings import Finding, counts, lower
 from comp.checks.gate import require_pass
 from comp.child import resumed_order
+from comp.clock import Clock
 from comp.findings_view import say_findings, show_findings
 from comp.order import Order, new_order, require_folds
 from comp.predictions import Predictions
@@ -26,24 +25,6 @@ from comp.workspace import Workspace, make_folder, write_bytes, write_json, writ
 if TYPE_CHECKING:
     from comp.trained import Trained
     from comp.training.fold import Plan
-
-
-@dataclass
-class Clock:
-    """Seconds by step."""
-
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    def total(self) -> float:
-        return sum(self.seconds.values())
-
-    @contextmanager
-    def step(self, name: str) -> Iterator[None]:
-        started = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[name] = round(time.perf_counter() - started, 3)
 
 
 def run(
@@ -158,7 +139,10 @@ def _train_and_predict(order: Order, found: Survey, clock: Clock) -> RunResult:
     if order.resumed is None:
         engine.require_starts(plans, order.only)
     if order.seconds is not None:
-        rows, views = len(plans[0].manifest.test), len(plans[0].recipe.tta)
+        rows, views = (
+            len(plans[0].manifest.test),
+            max(map(len, [plans[0].recipe.views, *plans[0].sets.values()])),
+        )
         deadline = Deadline(order.seconds - clock.total(), rows, views)
         plans = [replace(plan, deadline=deadline) for plan in plans]
     marks = marks_of(order, found)
@@ -183,6 +167,7 @@ def finish_run(
     """Trains what is left of a run, predicts, and writes the submission and the record."""
     from comp import engine
     from comp.trained import confusion_csv, model_folder, require_something
+    from comp.tta import choose_views
 
     plans = [plan.in_folder(model_folder(one.folder, n, len(plans))) for n, plan in enumerate(plans)]
     for plan in plans:
@@ -194,6 +179,7 @@ def finish_run(
         trained = engine.train_models(one.folder, plans, order.only)
         require_something(trained)
         _remember_parts(one, trained)
+        trained, views = choose_views(trained)
         oof = trained.oof
         oof.save(one.folder / "oof.npz")
         write_text(one.folder / "confusion.csv", confusion_csv(plans[0].labels, trained.confusion(oof)))
@@ -214,7 +200,8 @@ def finish_run(
         direction=plans[0].metric.direction,
         score=score,
         beside={name: trained.score(predictions) for name, predictions in beside.items()},
-        selected_on_oof=any(p.recipe.checkpoint == "best" or p.recipe.stop is not None for p in plans),
+        selected_on_oof=any(p.selects for p in plans),
+        views=views,
         per_fold=trained.per_fold(),
         models=trained.by_model() if len(plans) > 1 else [],
         submission=path,

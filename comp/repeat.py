@@ -21,6 +21,7 @@ from comp.predictions import Predictions, with_prior
 from comp.recipe import load
 from comp.survey import look_at_images
 from comp.template import load_template, read_submission
+from comp.tta import with_chosen_views
 from comp.validation import Problem
 from comp.validation import validate as judge
 from comp.workspace import Workspace
@@ -115,7 +116,7 @@ def predict_again(
     test = evidence.manifest.test
     unread = [i for i, path in zip(test["id"], test["path"], strict=True) if evidence.images[path].error]
     readable = test[~test["id"].isin(unread)]
-    recipe = resolve_device(load(one.folder / "recipe.toml"))
+    recipe = with_chosen_views(resolve_device(load(one.folder / "recipe.toml")), one.folder)
     with console.progress():
         found = predict_rows(
             folders,

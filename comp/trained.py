@@ -52,15 +52,16 @@ class Trained:
     @property
     def oof(self) -> Predictions:
         """The OOF rows of the finished folds, in the manifest's order."""
-        return self._joined(lambda one: one.oof)
+        return self.joined(lambda one: one.oof)
 
     def beside(self) -> dict[str, Predictions]:
         """The same rows judged otherwise, by name (see ``FoldResult``), where every fold has it."""
         every = [one for results in self.results for one in results]
         names = [name for name in every[0].beside if all(name in one.beside for one in every)]
-        return {name: self._joined(lambda one, name=name: one.beside[name]) for name in names}  # type: ignore[misc]
+        return {name: self.joined(lambda one, name=name: one.beside[name]) for name in names}  # type: ignore[misc]
 
-    def _joined(self, of: Callable[[FoldResult], Predictions]) -> Predictions:
+    def joined(self, of: Callable[[FoldResult], Predictions]) -> Predictions:
+        """What ``of`` takes from each fold, of all finished folds, in the manifest's order."""
         parts = [self._fold(k, of) for k in self.folds]
         return join(parts, list(self.plans[0].judged_by(self.folds)["id"]))
 
@@ -69,13 +70,13 @@ class Trained:
 
     def score(self, predictions: Predictions) -> float:
         """The metric over these rows, pooled."""
-        return self.plans[0].metric(self._truth(predictions), predictions.probs)
+        return self.plans[0].metric(self.truth(predictions), predictions.probs)
 
     def confusion(self, predictions: Predictions) -> NDArray[np.int64]:
         """These rows by true class and answered class, (C, C)."""
-        return confusion(self._truth(predictions), predictions.probs)
+        return confusion(self.truth(predictions), predictions.probs)
 
-    def _truth(self, predictions: Predictions) -> NDArray[np.int64]:
+    def truth(self, predictions: Predictions) -> NDArray[np.int64]:
         """The class indices (N,) of predicted train rows."""
         plan = self.plans[0]
         return plan.labels.encode(plan.manifest.train.set_index("id").loc[list(predictions.ids)]["label"])

@@ -14,16 +14,17 @@ from torch import nn
 
 from comp.images.fit import Preprocess
 from comp.images.pixels import FittedPixels
-from comp.inference.views import view
+from comp.inference.views import square_of, squares_of, view
 from comp.recipe import Recipe
 from comp.recipe_parts import ModelPart
-from comp.training.batches import batches, each
+from comp.training.batches import batches
 from comp.training.memory import free_memory, is_out_of_memory
 from comp.training.model import normalise
 
 Probs = NDArray[np.float64]
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 BATCH = 64
+FLOOR = 1e-12  # of a probability in a geometric mean
 
 
 def outputs(
@@ -38,19 +39,31 @@ def outputs(
 ) -> dict[str, NDArray[np.float32]]:
     """What the network gives for rows (R,) under each view: float32 (R, D), by view name.
 
-    The network must be in eval mode and on ``device``. Each batch is decoded once for all views.
+    The network must be in eval mode and on ``device``. Each picture is decoded once for all views.
     """
     found: dict[str, list[torch.Tensor]] = {name: [] for name in views}
     preprocess: Preprocess = pixels.preprocess
     half, room = _DTYPES.get(recipe.precision), _Room()
+    squares = squares_of(views, preprocess)
+    sides = [one.size for one in squares.values()]
+
+    def fill(part: NDArray[np.int64], out: NDArray[np.uint8]) -> None:
+        for n, row in enumerate(part):
+            fitted = pixels.squares(int(row), list(squares.values()))
+            np.concatenate([one.reshape(-1, 3) for one in fitted], out=out[n])
+
     with (
         torch.inference_mode(),
         torch.autocast(torch.device(device).type, dtype=half, enabled=half is not None),
     ):
-        for part, images in batches(pool, rows, BATCH, preprocess.size, each(pixels.__getitem__)):
-            x = normalise(images.to(device, non_blocking=True), preprocess)  # (B, 3, S, S)
-            for name in views:
-                found[name].append(_fitting(net, view(name, x), room).float().cpu())
+        for part, flat in batches(pool, rows, BATCH, (sum(side**2 for side in sides), 3), fill):
+            apart = torch.split(flat.to(device, non_blocking=True), [side**2 for side in sides], dim=1)
+            for square, side, images in zip(squares, sides, apart, strict=True):
+                x = normalise(images.reshape(-1, side, side, 3), preprocess)  # (B, 3, T, T)
+                for name in views:
+                    if square_of(name) == square:
+                        seen = view(name, x, preprocess.size)
+                        found[name].append(_fitting(net, seen, room).float().cpu())
             advance(len(part))
     return {
         name: torch.cat(parts).numpy() if parts else np.zeros((0, 0), np.float32)
@@ -112,13 +125,25 @@ def probabilities(
     return {name: softmax(values) for name, values in logits.items()}
 
 
-def softmax(logits: NDArray[np.float32]) -> Probs:
+def softmax(logits: NDArray[np.floating[Any]]) -> Probs:
     """Probabilities of logits (N, C), in float64."""
     shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
     powers = np.exp(shifted)
     return np.asarray(powers / powers.sum(axis=1, keepdims=True), dtype=np.float64)
 
 
-def mean_of_views(by_view: dict[str, Probs]) -> Probs:
-    """The arithmetic mean over views, after softmax."""
-    return np.asarray(np.mean(np.stack(list(by_view.values())), axis=0), dtype=np.float64)
+def mean_of_views(by_view: dict[str, Probs], how: str = "arithmetic") -> Probs:
+    """The mean over views (N, C) of their probabilities, after softmax, whatever their order.
+
+    "geometric" is the mean of log-probabilities, brought back to rows that sum to one. They are taken as at least
+    FLOOR, so that a view that is certain counts for much, and cannot forbid a class that all others see.
+    """
+    seen = np.stack(list(by_view.values()))  # (V, N, C)
+    if how == "geometric":
+        return softmax(_mean_from_small(np.log(np.maximum(seen, FLOOR))))
+    return _mean_from_small(seen)
+
+
+def _mean_from_small(values: Probs) -> Probs:
+    """The mean over the first axis; added from small to large, so that the order of the parts changes no bit."""
+    return np.asarray(np.add.reduce(np.sort(values, axis=0), axis=0) / len(values), dtype=np.float64)

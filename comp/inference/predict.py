@@ -51,7 +51,7 @@ def predict(
     fingerprint: str = "",
     kept: KeptFor | None = None,
 ) -> Predictions:
-    """The mean probabilities of all checkpoints over the views of ``recipe.tta``.
+    """The mean probabilities of all checkpoints over the views of ``recipe.views``.
 
     Each checkpoint reads images through its own preprocessing; those that share a frozen backbone and the
     preprocessing read them once. Every checkpoint's control rows stand shuffled among the rows, and are found
@@ -107,7 +107,7 @@ def _by_backbone(
     net, sidecar = load_checkpoint(folders[0])
     controls = {folder: read_controls(folder, sidecar.labels) for folder in folders}
     among = [row for folder in folders for row in controls[folder]]
-    views = list(dict.fromkeys(["identity", *recipe.tta]))
+    views = list(dict.fromkeys(["identity", *recipe.views]))
     cache = _cache(kept, sidecar, recipe)
     known = {name: cache.load(name) if cache else None for name in views}
     whole = all(features is not None for features in known.values())
@@ -130,7 +130,8 @@ def _by_backbone(
         identity = softmax(_apply(head, seen["identity"]))
         back = {row.id: identity[place[row.id]] for row in controls[folder]}
         _require_controls(folder, controls[folder], back, sidecar, source, recipe)
-        found[folder] = mean_of_views({name: softmax(_apply(head, features[name])) for name in recipe.tta})
+        by_view = {name: softmax(_apply(head, features[name])) for name in recipe.views}
+        found[folder] = mean_of_views(by_view, recipe.tta_mean)
     return found
 
 

@@ -32,7 +32,8 @@ class Plan:
 
     ``weights`` are what every fold starts from; with ``warm`` each has its own. ``deadline`` says when training has
     to stop, if ever. ``decoded`` gives what ``source`` gives, decoded once; ``features`` is
-    where those of frozen backbones are kept.
+    where those of frozen backbones are kept. ``sets`` are the sets of views to choose among, by name, where the recipe
+    leaves the choice open.
     """
 
     slug: str
@@ -49,6 +50,25 @@ class Plan:
     warm: Warm | None = None
     decoded: ImageSource | None = None
     features: Path | None = None
+    sets: dict[str, list[str]] = field(default_factory=dict)
+
+    @property
+    def views(self) -> list[str]:
+        """Every view that held-out rows are seen under: identity, the recipe's, and those to choose among."""
+        wanted = [view for views in (self.recipe.views, *self.sets.values()) for view in views]
+        return list(dict.fromkeys(["identity", *wanted]))
+
+    @property
+    def selects(self) -> bool:
+        """Whether anything of a model is chosen by the rows that it is scored on: epochs or views."""
+        return self.recipe.checkpoint == "best" or self.recipe.stop is not None or self.recipe.chooses_views
+
+    @property
+    def solved_views(self) -> list[str]:
+        """The views whose features a probe's classifier is solved on: the recipe's, or those of every day where a
+        set is still to be chosen.
+        """
+        return ["identity", "hflip"] if self.sets else self.views
 
     @property
     def images(self) -> ImageSource:
@@ -102,7 +122,8 @@ class FoldResult:
     """A finished fold: its score on its held-out rows, from the checkpoint and the views of the submission.
 
     ``beside`` are the same rows judged otherwise: "identity_view" without views, "plain_weights" without the moving
-    average, "last_epoch" by the last epoch's weights without views where the best epoch's were kept.
+    average, "last_epoch" by the last epoch's weights without views where the best epoch's were kept. ``sets`` are the
+    rows under each set of views that may be chosen; until one is, ``oof`` is the identity view.
     ``accumulate`` is the number of parts that memory left a batch.
     """
 
@@ -115,6 +136,7 @@ class FoldResult:
     oof: Predictions
     beside: dict[str, Predictions] = field(default_factory=dict)
     accumulate: int = 1
+    sets: dict[str, Predictions] = field(default_factory=dict)
 
 
 def rows_of_fold(plan: Plan, k: int) -> Part:

@@ -54,7 +54,11 @@ def frozen_features(plan: Plan, k: int = 0) -> FrozenFeatures:
     table = plan.manifest.table[plan.manifest.table["split"] != "test"]
     place = {i: n for n, i in enumerate(table["id"])}
     net = new_net(plan, k).eval()
-    views = _with_identity(plan.recipe.tta) if plan.recipe.mode == "probe" else ["identity"]
+    views = (
+        list(dict.fromkeys([*plan.solved_views, *plan.views]))
+        if plan.recipe.mode == "probe"
+        else ["identity"]
+    )
     kept = None
     if plan.features is not None and plan.warm is None and "content" in table:
         sha = hash_tensors({n: t for n, t in net.state_dict().items() if n.startswith("backbone.")})
@@ -138,7 +142,3 @@ def solve_head(
         scaled = weight / std
         net.head.weight.copy_(scaled.float())
         net.head.bias.copy_((bias - scaled @ mean).float())
-
-
-def _with_identity(views: list[str]) -> list[str]:
-    return views if "identity" in views else ["identity", *views]
