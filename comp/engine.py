@@ -20,9 +20,9 @@ from comp.folds import Folds
 from comp.images.fit import Preprocess
 from comp.images.source import ImageSource
 from comp.images.store import decoded_once, missing, side_for
-from comp.inference.predict import KeptFor, predict
+from comp.inference.predict import KeptFor, predict_each
 from comp.manifest import Manifest
-from comp.predictions import Predictions, with_prior
+from comp.predictions import Predictions, average, with_prior
 from comp.recipe import Recipe, member_tables
 from comp.survey import Survey
 from comp.trained import Trained
@@ -255,7 +255,7 @@ def predict_test(trained: Trained, unread: set[str]) -> Predictions:
     readable = test[[path not in unread for path in test["path"]]]
     fingerprint = plan.manifest.fingerprint("test")
     with console.progress():
-        found = predict(
+        each = predict_each(
             trained.folders,
             plan.images,
             list(readable["id"]),
@@ -264,6 +264,9 @@ def predict_test(trained: Trained, unread: set[str]) -> Predictions:
             fingerprint,
             KeptFor(plan.features, list(readable["content"])) if "content" in readable else None,
         )
+    for folder, alone in each.items():  # `comp pseudo` asks each fold for itself
+        alone.save(folder / "test.npz")
+    found = average(list(each.values()))
     rest = [name for name, path in zip(test["id"], test["path"], strict=True) if path in unread]
     if rest:
         found = with_prior(found, rest, trained.oof.probs.mean(axis=0), list(test["id"]))

@@ -15,6 +15,9 @@ from comp.clock import Clock
 from comp.findings_view import say_findings, show_findings
 from comp.order import Order, new_order, require_folds
 from comp.predictions import Predictions
+from comp.pseudo_labels import rows_for
+from comp.pseudo_rows import FILE as PSEUDO
+from comp.pseudo_rows import PseudoRows
 from comp.quick import quick_rows
 from comp.recipe import Recipe, as_one
 from comp.result import RunResult
@@ -40,6 +43,7 @@ def run(
     resume: str | None = None,
     manifest: str | Path | None = None,
     extra: str | Path | None = None,
+    pseudo: str | Path | None = None,
     rare: str = "error",
     only: Sequence[int] | None = None,
     time_limit: str | None = None,
@@ -68,6 +72,8 @@ def run(
         A hand-made manifest instead of the adapter's.
     extra : path, optional
         A CSV of labelled pictures from elsewhere (path, label) that only ever train.
+    pseudo : path, optional
+        Test rows that ``comp.pseudo`` labelled; each fold trains on those of its own model alone.
     rare : "error" or "pool"
         What becomes of classes with fewer groups than folds: refused, or kept in training only and left out of OOF.
     only : sequence of int, optional
@@ -89,8 +95,9 @@ def run(
         raw = Path(data).expanduser().absolute() if data else place.raw(slug)
         order = new_order(place, competition, raw, recipe, overrides, seed, fold_count(folds), quick)
     else:
-        plain = not (recipe or seed is not None or quick)
+        plain = not (recipe or seed is not None or quick or pseudo)
         order = resumed_order(runs.find_run(place, resume), place, competition, data, overrides, plain)
+    order = replace(order, pseudo=Path(pseudo).expanduser() if pseudo else None)
     order = replace(order, only=only, seconds=parse_seconds(time_limit) if time_limit else None)
     with clock.step("check"):
         found = checked(order, manifest, extra, rare, allow)
@@ -129,10 +136,12 @@ def _train_and_predict(order: Order, found: Survey, clock: Clock) -> RunResult:
     """From checked folds to the record; the heavy imports begin here."""
     from comp import engine
 
+    pseudo = rows_for(order, found)
     with clock.step("model"):
         plans = engine.prepare(
             order.competition, found, order.recipe, order.workspace, quick_rows if order.quick else None
         )
+        plans = [replace(plan, pseudo=pseudo) for plan in plans]
     findings = [*found.findings, *_shown(engine.judge_recipe(plans, order.recipe), found)]
     require_pass(findings, order.competition.slug)
     require_folds(order.only, plans[0].folds.k)
@@ -146,7 +155,7 @@ def _train_and_predict(order: Order, found: Survey, clock: Clock) -> RunResult:
         deadline = Deadline(order.seconds - clock.total(), rows, views)
         plans = [replace(plan, deadline=deadline) for plan in plans]
     marks = marks_of(order, found)
-    one = run_folder(order, found, as_one([plan.recipe for plan in plans]), marks)
+    one = run_folder(order, found, as_one([plan.recipe for plan in plans]), marks, pseudo)
     return finish_run(order, found, clock, one, plans, findings, marks)
 
 
@@ -202,6 +211,7 @@ def finish_run(
         beside={name: trained.score(predictions) for name, predictions in beside.items()},
         selected_on_oof=any(p.selects for p in plans),
         views=views,
+        pseudo=one.started.get("pseudo"),
         per_fold=trained.per_fold(),
         models=trained.by_model() if len(plans) > 1 else [],
         submission=path,
@@ -250,15 +260,20 @@ def _shown(findings: list[Finding], found: Survey) -> list[Finding]:
     return lowered
 
 
-def run_folder(order: Order, found: Survey, recipe: Recipe, marks: list[str]) -> runs.Run:
+def run_folder(
+    order: Order, found: Survey, recipe: Recipe, marks: list[str], pseudo: PseudoRows | None = None
+) -> runs.Run:
     """The folder of the run that goes on, or a new one with what it was given."""
     make_folder(order.workspace.submissions(order.competition.slug))  # better refused now than after training
     if order.resumed:
         runs.require_same_rows(order.resumed, found.evidence.manifest)
         return order.resumed
     facts = runs.facts(order.competition.facts, found.evidence, recipe, marks, order.expected)
-    one = runs.new_run(order.workspace, {**facts, **order.origin})
+    told = {"pseudo": pseudo.as_json()} if pseudo else {}
+    one = runs.new_run(order.workspace, {**facts, **order.origin, **told})
     _write_inputs(one.folder, found, recipe)
+    if pseudo:
+        pseudo.save(one.folder / PSEUDO)
     return one
 
 

@@ -22,7 +22,8 @@ class RunResult:
     ``score`` is the metric over all OOF rows pooled, from the checkpoints and views of the submission; ``beside`` the
     same rows judged otherwise: "identity_view" without views, "plain_weights" without the moving average, and
     "last_epoch" where epochs were chosen on the held-out rows (``selected_on_oof``). ``models`` are the scores of
-    each model alone, where there are several; ``views`` the sets that ``tta = "auto"`` chose among; ``seconds`` is by step; ``marks`` say why a run is no full one; ``unread`` are test rows that were answered with the class prior, since their images cannot be decoded.
+    each model alone, where there are several; ``views`` the sets that ``tta = "auto"`` chose among; ``pseudo``
+    says whose pseudo-labels it trained with, how sure, and how many by fold; ``seconds`` is by step; ``marks`` say why a run is no full one; ``unread`` are test rows that were answered with the class prior, since their images cannot be decoded.
     """
 
     run: str
@@ -41,6 +42,7 @@ class RunResult:
     models: list[dict[str, Any]] = field(default_factory=list)
     selected_on_oof: bool = False
     views: list[dict[str, Any]] = field(default_factory=list)
+    pseudo: dict[str, Any] | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The document of ``comp run --json``."""
@@ -58,6 +60,7 @@ class RunResult:
             "oof": oof,
             **({"models": self.models} if self.models else {}),
             **({"views": self.views} if self.views else {}),
+            **({"pseudo": self.pseudo} if self.pseudo else {}),
             "submission": str(self.submission),
             "report": None,
             "findings": self.findings,

@@ -194,7 +194,8 @@ def runs(
 def _origin(row: dict[str, Any]) -> list[str]:
     """Where a run comes from, in words."""
     merged = [f"merged of {len(row['merged'])}"] if row["merged"] else []
-    return merged + ([f"child of {row['parent']}"] if row["parent"] else [])
+    pseudo = [f"pseudo-labels of {row['pseudo']}"] if row["pseudo"] else []
+    return merged + ([f"child of {row['parent']}"] if row["parent"] else []) + pseudo
 
 
 def doctor(workspace: WorkspaceDir = None, json: AsJson = False) -> None:

@@ -18,6 +18,7 @@ from comp.labels import LabelMap
 from comp.manifest import Manifest
 from comp.metrics import Metric
 from comp.predictions import Predictions
+from comp.pseudo_rows import PseudoRows
 from comp.recipe import Recipe
 from comp.training.deadline import Deadline
 from comp.training.warm import Warm
@@ -33,7 +34,7 @@ class Plan:
     ``weights`` are what every fold starts from; with ``warm`` each has its own. ``deadline`` says when training has
     to stop, if ever. ``decoded`` gives what ``source`` gives, decoded once; ``features`` is
     where those of frozen backbones are kept. ``sets`` are the sets of views to choose among, by name, where the recipe
-    leaves the choice open.
+    leaves the choice open; ``pseudo`` are test rows with labels, for each fold its own.
     """
 
     slug: str
@@ -51,6 +52,7 @@ class Plan:
     decoded: ImageSource | None = None
     features: Path | None = None
     sets: dict[str, list[str]] = field(default_factory=dict)
+    pseudo: PseudoRows | None = None
 
     @property
     def views(self) -> list[str]:
@@ -60,8 +62,11 @@ class Plan:
 
     @property
     def selects(self) -> bool:
-        """Whether anything of a model is chosen by the rows that it is scored on: epochs or views."""
-        return self.recipe.checkpoint == "best" or self.recipe.stop is not None or self.recipe.chooses_views
+        """Whether anything of a model is chosen by the rows that it is scored on: epochs, views, or those of the
+        run that made its pseudo-labels.
+        """
+        own = self.recipe.checkpoint == "best" or self.recipe.stop is not None or self.recipe.chooses_views
+        return own or (self.pseudo is not None and self.pseudo.selected)
 
     @property
     def solved_views(self) -> list[str]:
@@ -84,6 +89,15 @@ class Plan:
         if self.warm is not None:
             return self.warm.fitted(k)
         return fitted_beside(Path(self.recipe.model.weights)) if self.weights is not None else set()
+
+    def pseudo_table(self, labels: dict[str, str]) -> pd.DataFrame:
+        """Test rows with the labels given by their ids, under ids that no other row has."""
+        mark = "pseudo:"
+        while any(i.startswith(mark) for i in self.manifest.table["id"]):
+            mark = f"~{mark}"
+        rows = self.manifest.test.set_index("id", drop=False).loc[list(labels)]
+        named = {"id": [f"{mark}{i}" for i in labels], "label": list(labels.values()), "split": "pseudo"}
+        return rows.assign(**named, group="", parent="").reset_index(drop=True)
 
     def judged_by(self, folds: Sequence[int]) -> pd.DataFrame:
         """The train rows that these folds hold out."""
@@ -142,9 +156,12 @@ class FoldResult:
 def rows_of_fold(plan: Plan, k: int) -> Part:
     """The rows that fold k fits on and those it holds out.
 
-    Rows of fold -1 and extra rows only ever train, and not where the fold holds out a row of their group.
+    Rows of fold -1, extra rows and pseudo-labelled ones only ever train, and not where the fold holds out a row of
+    their group. Of the pseudo-labelled rows there are those alone that fold k's own models labelled.
     """
     table = pd.concat([plan.manifest.train, plan.manifest.extra], ignore_index=True)
+    if plan.pseudo is not None:
+        table = pd.concat([table, plan.pseudo_table(plan.pseudo.of(k))], ignore_index=True)
     n = len(plan.manifest.train)
     fold = np.concatenate([plan.folds.of(plan.manifest.train["id"]), np.full(len(table) - n, -1)])
     targets = plan.labels.encode(table["label"])
