@@ -89,7 +89,7 @@ def view_sheet(
     """
     import torch
 
-    from comp.inference.views import square_of, squares_of, view
+    from comp.inference.views import OWN, WIDE, square_of, squares_of, view
 
     known = views_named(views)
     if views not in VIEW_SETS and known[0] not in (*VIEWS, *ALIASES):
@@ -106,7 +106,8 @@ def view_sheet(
     columns = []
     for name in names:
         seen = view(name, stacks[square_of(name)], shown.preprocess.size).permute(0, 2, 3, 1)
-        columns.append((name, list(seen.round().clamp(0, 255).to(torch.uint8).numpy())))
+        title = name if square_of(name) in (OWN, WIDE) else f"{name} ({squares[square_of(name)].size})"
+        columns.append((title, list(seen.round().clamp(0, 255).to(torch.uint8).numpy())))
     return shown.write(columns, f"views: {views}", out, "views")
 
 

@@ -129,7 +129,7 @@ def _prepare(
     net = new_net(plan, warm.whole[0] if warm else 0)
     for size in {None, *(stage.size for stage in stages_of(recipe))}:
         require_forward(net, recipe.model, len(plan.labels), size)
-    sets = sets_to_try(net, recipe.model, len(plan.labels)) if recipe.chooses_views else {}
+    sets = sets_to_try(net, recipe.model, len(plan.labels), recipe.tta) if recipe.chooses_views else {}
     require_larger(net, recipe.model, len(plan.labels), recipe.views)
     for stage in stages_of(recipe):
         open_layers(net, stage.train)

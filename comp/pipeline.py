@@ -26,7 +26,6 @@ from comp.training.deadline import Deadline, parse_seconds
 from comp.workspace import Workspace, make_folder, write_bytes, write_json, write_text
 
 if TYPE_CHECKING:
-    from comp.trained import Trained
     from comp.training.fold import Plan
 
 
@@ -97,8 +96,12 @@ def run(
     else:
         plain = not (recipe or seed is not None or quick or pseudo)
         order = resumed_order(runs.find_run(place, resume), place, competition, data, overrides, plain)
-    order = replace(order, pseudo=Path(pseudo).expanduser() if pseudo else None)
-    order = replace(order, only=only, seconds=parse_seconds(time_limit) if time_limit else None)
+    order = replace(
+        order,
+        only=only,
+        seconds=parse_seconds(time_limit) if time_limit else None,
+        pseudo=Path(pseudo).expanduser() if pseudo else None,
+    )
     with clock.step("check"):
         found = checked(order, manifest, extra, rare, allow)
     return _train_and_predict(order, found, clock)
@@ -148,10 +151,7 @@ def _train_and_predict(order: Order, found: Survey, clock: Clock) -> RunResult:
     if order.resumed is None:
         engine.require_starts(plans, order.only)
     if order.seconds is not None:
-        rows, views = (
-            len(plans[0].manifest.test),
-            max(map(len, [plans[0].recipe.views, *plans[0].sets.values()])),
-        )
+        rows, views = len(plans[0].manifest.test), plans[0].most_views
         deadline = Deadline(order.seconds - clock.total(), rows, views)
         plans = [replace(plan, deadline=deadline) for plan in plans]
     marks = marks_of(order, found)
@@ -175,7 +175,7 @@ def finish_run(
 ) -> RunResult:
     """Trains what is left of a run, predicts, and writes the submission and the record."""
     from comp import engine
-    from comp.trained import confusion_csv, model_folder, require_something
+    from comp.trained import confusion_csv, model_folder, remember_parts, require_something
     from comp.tta import choose_views
 
     plans = [plan.in_folder(model_folder(one.folder, n, len(plans))) for n, plan in enumerate(plans)]
@@ -187,7 +187,7 @@ def finish_run(
     with clock.step("train"):
         trained = engine.train_models(one.folder, plans, order.only)
         require_something(trained)
-        _remember_parts(one, trained)
+        remember_parts(trained)
         trained, views = choose_views(trained)
         oof = trained.oof
         oof.save(one.folder / "oof.npz")
@@ -223,22 +223,6 @@ def finish_run(
     )
     _record(one, result, findings)
     return result
-
-
-def _remember_parts(one: runs.Run, trained: Trained) -> None:
-    """Writes into the run's recipe in how many parts memory let batches be computed."""
-    recipes = [
-        plan.recipe.model_copy(
-            update={"accumulate": max([plan.recipe.accumulate, *(r.accumulate for r in results)])}
-        )
-        for plan, results in zip(trained.plans, trained.results, strict=True)
-    ]
-    if any(
-        new.accumulate != plan.recipe.accumulate for new, plan in zip(recipes, trained.plans, strict=True)
-    ):
-        path = one.folder / "recipe.toml"
-        header = [line[2:] for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("# ")]
-        write_text(path, as_one(recipes).to_toml("\n".join(header)))
 
 
 def _record(one: runs.Run, result: RunResult, findings: list[Finding]) -> None:

@@ -81,7 +81,7 @@ class Recipe(Part):
     save_minutes: float = Field(5.0, ge=0, description="between saves within an epoch; each epoch saves too")
     tta: list[str] = Field(
         default_factory=lambda: ["identity", "hflip"],
-        description='views or the name of a set, averaged after softmax; "auto" chooses a set on OOF rows',
+        description='views or the name of a set, averaged after softmax; "auto" chooses a set on OOF rows, among those named after it',
     )
     tta_mean: Literal["arithmetic", "geometric"] = Field("arithmetic", description="how views are averaged")
 
@@ -139,7 +139,7 @@ class Recipe(Part):
     @property
     def chooses_views(self) -> bool:
         """Whether the views are chosen on OOF rows, once all folds are trained."""
-        return self.tta == [AUTO]
+        return self.tta[0] == AUTO
 
     @property
     def views(self) -> list[str]:

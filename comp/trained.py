@@ -15,9 +15,11 @@ from numpy.typing import NDArray
 from comp.errors import TrainingFailed
 from comp.labels import LabelMap
 from comp.predictions import Predictions, average, join
+from comp.recipe import as_one
 from comp.scores import confusion
 from comp.training.deadline import OutOfTime
 from comp.training.fold import FoldResult, Plan
+from comp.workspace import write_text
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,21 @@ def confusion_csv(labels: LabelMap, counts: NDArray[np.int64]) -> str:
 def model_folder(run: Path, n: int, models: int) -> Path:
     """Where model n of a run keeps its folds: the run's folder where it is the only one."""
     return run if models == 1 else run / f"model-{n}"
+
+
+def remember_parts(trained: Trained) -> None:
+    """Writes into the run's recipe in how many parts memory let batches be computed."""
+    recipes = [
+        plan.recipe.model_copy(
+            update={"accumulate": max([plan.recipe.accumulate, *(r.accumulate for r in results)])}
+        )
+        for plan, results in zip(trained.plans, trained.results, strict=True)
+    ]
+    pairs = zip(recipes, trained.plans, strict=True)
+    if any(new.accumulate != plan.recipe.accumulate for new, plan in pairs):
+        path = trained.folder / "recipe.toml"
+        header = [line[2:] for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("# ")]
+        write_text(path, as_one(recipes).to_toml("\n".join(header)))
 
 
 def require_something(trained: Trained) -> None:

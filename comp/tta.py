@@ -15,7 +15,7 @@ from comp import console
 from comp.folds import group_names
 from comp.metrics import Metric
 from comp.recipe import Recipe
-from comp.view_sets import VIEW_SETS
+from comp.view_sets import PLAIN, VIEW_SETS
 from comp.workspace import read_json, write_json
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 FILE = "views.json"
 BLOCKS = 50  # parts of the rows, each left out once for the standard error
-PLAIN = "none"  # the set of the identity view alone
 
 Probs = NDArray[np.float64]
 

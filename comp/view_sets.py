@@ -14,6 +14,7 @@ _PLAIN = (*_PLACES, *_SHIFTS, *_CROPS, *LARGE)
 VIEWS = ("identity", "hflip", *_PLAIN, *(f"{name}-hflip" for name in _PLAIN))
 ALIASES = {"vflip": "turn180-hflip"}  # the same picture under its usual name
 AUTO = "auto"
+PLAIN = "none"  # the set of the identity view alone
 
 
 def _both(*names: str) -> list[str]:
@@ -43,25 +44,31 @@ def views_named(tta: str) -> list[str]:
 
 
 def require_views(views: list[str]) -> list[str]:
-    """The views of a recipe by their own names, none twice.
+    """The views of a recipe by their own names, none twice; "auto" stays as it is, with the sets it chooses among.
 
     Raises
     ------
     ValueError
-        For a view that does not exist, none at all, one that comes twice, or "auto" beside others.
+        For a view that does not exist, none at all, one that comes twice, or "auto" beside what is no set.
     """
-    own = [ALIASES.get(name, name) for name in views]
-    if own == [AUTO]:
-        return own
-    if AUTO in own:
-        raise ValueError('"auto" stands alone: it chooses among the sets')
-    unknown = [name for name in own if name not in VIEWS]
-    if unknown:
+    if views[:1] == [AUTO]:
+        own, known = views, f"sets: {', '.join(VIEW_SETS)}"
+        unknown = [name for name in own[1:] if name not in VIEW_SETS]
+    else:
+        own = [ALIASES.get(name, name) for name in views]
+        unknown = [name for name in own if name not in VIEWS]
         known = f"{', '.join([*VIEWS, *ALIASES])}; sets: {', '.join([*VIEW_SETS, AUTO])}"
+    if unknown:
         raise ValueError(f"unknown view {unknown[0]!r}; there is: {known}")
     if not own or len(set(own)) != len(own):
         raise ValueError("name one view or more, each once")
     return own
+
+
+def sets_among(tta: list[str]) -> dict[str, list[str]]:
+    """The sets that "auto" chooses among: those named after it, or all, the identity view alone always."""
+    wanted = tta[1:] or VIEW_SETS
+    return {name: views for name, views in VIEW_SETS.items() if name in wanted or name == PLAIN}
 
 
 def scale_of(view: str) -> float:

@@ -16,7 +16,7 @@ from comp.metrics import METRICS, metric_by_name
 from comp.predictions import Predictions
 from comp.recipe import load
 from comp.tta import BLOCKS, Tried, blocks_of, try_sets
-from comp.view_sets import VIEW_SETS
+from comp.view_sets import VIEW_SETS, sets_among
 from made import run_comp
 
 
@@ -102,10 +102,17 @@ def test_blocks_hold_groups_whole_whatever_the_order(groups: list[str], random: 
     assert sizes.max() - sizes.min() <= 1
 
 
-@pytest.mark.parametrize("override", ['tta=["auto","hflip"]', "tta=automatic"])
-def test_auto_stands_alone(override: str) -> None:
-    with pytest.raises(RecipeError, match="auto"):
+@pytest.mark.parametrize(
+    "override", ['tta=["auto","turn90"]', 'tta=["hflip","auto"]', 'tta=["auto","d4","d4"]', "tta=automatic"]
+)
+def test_auto_chooses_among_sets(override: str) -> None:
+    with pytest.raises(RecipeError, match="tta"):
         load(None, [override])
+    named = load(None, ['tta=["auto", "hflip", "zoom"]'])
+    assert named.chooses_views
+    assert named.views == ["identity"]
+    assert list(sets_among(named.tta)) == ["none", "hflip", "zoom"]
+    assert sets_among(["auto"]) == VIEW_SETS
 
 
 def test_a_run_chooses_once_and_predicts_by_it(workspace: Path) -> None:
@@ -132,6 +139,16 @@ def test_a_run_chooses_once_and_predicts_by_it(workspace: Path) -> None:
     again = comp.run("digits", workspace=workspace, resume=found.run)
     assert again.views == found.views
     assert again.submission.read_bytes() == csv
+
+
+def test_folds_trained_apart_choose_together(workspace: Path, shapes: Path) -> None:
+    whole = comp.run("shapes", 2, workspace=workspace, overrides=['tta=["auto", "d4", "larger"]'])
+    asked = {"workspace": workspace, "overrides": ['tta=["auto", "d4", "larger"]']}
+    parts = [comp.run("shapes", 2, only=[k], **asked) for k in (1, 0)]
+    assert [one["set"] for one in parts[0].views] == ["none", "d4", "larger"]
+    merged = comp.merge(*[one.run for one in parts], workspace=workspace)
+    assert merged.views == whole.views
+    assert merged.submission.read_bytes() == whole.submission.read_bytes()
 
 
 def test_several_models_choose_one_set_for_all(workspace: Path, shapes: Path) -> None:

@@ -60,7 +60,7 @@ def folds_of_kin(evidence: Evidence, folds: Folds) -> dict[str, set[int]]:
     held: dict[int, set[int]] = {}
     for kin, sample, split in zip(component.tolist(), table["id"], table["split"], strict=True):
         if split == "train":
-            held.setdefault(kin, set()).add(folds.by_id[sample])
+            held.setdefault(kin, set()).add(folds.by_id.get(sample, -1))
     pairs = zip(component.tolist(), table["id"], table["split"], strict=True)
     return {sample: held[kin] for kin, sample, split in pairs if split == "test" and kin in held}
 

@@ -15,6 +15,7 @@ from torch import nn
 from comp.images.fit import Preprocess
 from comp.images.pixels import FittedPixels
 from comp.inference.views import square_of, squares_of, view
+from comp.predictions import ROW_SUM_TOLERANCE
 from comp.recipe import Recipe
 from comp.recipe_parts import ModelPart
 from comp.training.batches import batches
@@ -137,8 +138,16 @@ def mean_of_views(by_view: dict[str, Probs], how: str = "arithmetic") -> Probs:
 
     "geometric" is the mean of log-probabilities, brought back to rows that sum to one. They are taken as at least
     FLOOR, so that a view that is certain counts for much, and cannot forbid a class that all others see.
+
+    Raises
+    ------
+    ValueError
+        For anything but probabilities: logits have no mean that means anything, and a geometric one of negative
+        numbers could turn an answer round.
     """
     seen = np.stack(list(by_view.values()))  # (V, N, C)
+    if not ((seen >= 0).all() and np.allclose(seen.sum(axis=2), 1.0, atol=ROW_SUM_TOLERANCE)):
+        raise ValueError("views are averaged as probabilities: rows of 0 to 1 that sum to one")
     if how == "geometric":
         return softmax(_mean_from_small(np.log(np.maximum(seen, FLOOR))))
     return _mean_from_small(seen)

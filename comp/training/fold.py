@@ -61,6 +61,11 @@ class Plan:
         return list(dict.fromkeys(["identity", *wanted]))
 
     @property
+    def most_views(self) -> int:
+        """How many views each test row is predicted by, at most."""
+        return max(map(len, [self.recipe.views, *self.sets.values()]))
+
+    @property
     def selects(self) -> bool:
         """Whether anything of a model is chosen by the rows that it is scored on: epochs, views, or those of the
         run that made its pseudo-labels.

@@ -8,7 +8,7 @@ from comp.errors import WeightsError
 from comp.inference.views import large_size, large_sizes
 from comp.recipe_parts import ModelPart
 from comp.training.model import Net, require_forward
-from comp.view_sets import VIEW_SETS, scale_of
+from comp.view_sets import scale_of, sets_among
 
 
 def require_larger(net: Net, part: ModelPart, classes: int, views: Sequence[str]) -> None:
@@ -23,10 +23,10 @@ def require_larger(net: Net, part: ModelPart, classes: int, views: Sequence[str]
             raise WeightsError(rule, error.value, "take it out of tta") from error
 
 
-def sets_to_try(net: Net, part: ModelPart, classes: int) -> dict[str, list[str]]:
-    """The sets of views, by name, that this network can be fed."""
+def sets_to_try(net: Net, part: ModelPart, classes: int, tta: list[str]) -> dict[str, list[str]]:
+    """The sets of views that ``tta`` lets be chosen among, by name, as far as this network can be fed them."""
     found = {}
-    for name, views in VIEW_SETS.items():
+    for name, views in sets_among(tta).items():
         try:
             require_larger(net, part, classes, views)
         except WeightsError:

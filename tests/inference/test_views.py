@@ -187,6 +187,14 @@ def test_exact_zeros_make_no_nan_of_a_geometric_mean(certain: np.ndarray) -> Non
     assert (mean[most[:, 0] > 0.5, 0] > 0.5).all(), "the majority of certain views wins"
 
 
+@pytest.mark.parametrize("how", ["arithmetic", "geometric"])
+@pytest.mark.parametrize("seen", [[-5.0, -1.0, 0.5], [0.2, 0.2, 0.2], [0.5, 0.5, float("nan")]])
+def test_logits_cannot_be_averaged(how: str, seen: list[float]) -> None:
+    """-5 x -1 = 5: as factors, two views that are against a class would make it the answer."""
+    with pytest.raises(ValueError, match="as probabilities"):
+        mean_of_views({"identity": np.array([seen]), "hflip": np.array([[0.2, 0.3, 0.5]])}, how)
+
+
 def test_views_are_averaged_after_softmax() -> None:
     by_view = {"identity": softmax(np.float32([[9, 0, 0]])), "hflip": softmax(np.float32([[0, 1, 0]]))}
     mean = mean_of_views(by_view)
@@ -201,9 +209,10 @@ def test_a_network_of_one_size_takes_no_larger_pictures() -> None:
     net = build(part, 3)
     with pytest.raises(WeightsError, match="'larger-hflip' needs a network that reads pictures of any size"):
         require_larger(net, part, 3, ["identity", "larger-hflip"])
-    assert set(sets_to_try(net, part, 3)) == set(VIEW_SETS) - {"large", "larger", "scales"}
+    assert set(sets_to_try(net, part, 3, ["auto"])) == set(VIEW_SETS) - {"large", "larger", "scales"}
+    assert list(sets_to_try(net, part, 3, ["auto", "larger", "d4"])) == ["none", "d4"]
     free = ModelPart(name="test_resnet", size=160)
-    assert set(sets_to_try(build(free, 3), free, 3)) == set(VIEW_SETS)
+    assert set(sets_to_try(build(free, 3), free, 3, ["auto"])) == set(VIEW_SETS)
 
 
 def test_sets_name_views_that_exist_each_once() -> None:
