@@ -141,10 +141,10 @@ def rows_for(order: Order, found: Survey) -> PseudoRows | None:
     Raises
     ------
     InputError
-        Where they were made from other rows or other folds.
+        Where they were made from other rows or other folds, or are no longer in the folder of the run that goes on.
     """
-    kept = order.given.folder / FILE if order.given else None
-    path = order.pseudo or (kept if kept is not None and kept.is_file() else None)
+    began = order.given is not None and order.given.started.get("pseudo")  # then its file must be there
+    path = order.given.folder / FILE if order.given and began else order.pseudo
     if path is None:
         return None
     assert found.folds is not None, "the gate lets no run pass without folds"

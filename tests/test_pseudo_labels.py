@@ -202,6 +202,10 @@ def test_a_resumed_run_and_its_children_keep_them(workspace: Path, parent: RunRe
     assert child.pseudo == whole.pseudo
     with pytest.raises(InputError, match="resumed run keeps"):
         comp.run("shapes", workspace=workspace, resume=half.run, pseudo=made.path)
+    (rest.folder / "pseudo.csv").unlink()
+    (rest.folder / "record.json").unlink()
+    with pytest.raises(InputError, match="is not there"):
+        comp.run("shapes", workspace=workspace, resume=rest.run)
 
 
 def test_parts_of_a_run_with_pseudo_labels_merge_with_their_like_alone(

@@ -17,7 +17,7 @@ from comp.predictions import Predictions
 from comp.recipe import load
 from comp.tta import BLOCKS, Tried, blocks_of, try_sets
 from comp.view_sets import VIEW_SETS, sets_among
-from made import run_comp
+from made import probe, run_comp
 
 
 def rows(n: int, seed: int, better: float, classes: int = 4) -> tuple[dict[str, np.ndarray], np.ndarray]:
@@ -139,6 +139,21 @@ def test_a_run_chooses_once_and_predicts_by_it(workspace: Path) -> None:
     again = comp.run("digits", workspace=workspace, resume=found.run)
     assert again.views == found.views
     assert again.submission.read_bytes() == csv
+
+
+def test_probe_solves_once_and_keeps_the_features_of_every_view(
+    workspace: Path, shapes: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = probe(workspace, 'tta=["auto", "turns", "five-crops", "larger"]')
+    found = comp.run("shapes", 2, workspace=workspace, overrides=asked)
+    assert [one["set"] for one in found.views] == ["none", "turns", "five-crops", "larger"]
+    plain = comp.run("shapes", 2, workspace=workspace, overrides=probe(workspace, "tta=hflip"))
+    assert found.beside["identity_view"] == plain.beside["identity_view"], "the same classifier"
+    capsys.readouterr()
+    again = comp.run("shapes", 2, workspace=workspace, overrides=asked)
+    assert "kept from an earlier run" in capsys.readouterr().err
+    assert again.views == found.views
+    assert again.submission.read_bytes() == found.submission.read_bytes()
 
 
 def test_folds_trained_apart_choose_together(workspace: Path, shapes: Path) -> None:

@@ -26,6 +26,7 @@ Probs = NDArray[np.float64]
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 BATCH = 64
 FLOOR = 1e-12  # of a probability in a geometric mean
+_ROWS = 4096  # that a mean holds in memory for all views at once
 
 
 def outputs(
@@ -145,14 +146,19 @@ def mean_of_views(by_view: dict[str, Probs], how: str = "arithmetic") -> Probs:
         For anything but probabilities: logits have no mean that means anything, and a geometric one of negative
         numbers could turn an answer round.
     """
-    seen = np.stack(list(by_view.values()))  # (V, N, C)
+    views = list(by_view.values())
+    mean = np.empty_like(views[0], dtype=np.float64)
+    for start in range(0, len(mean), _ROWS):
+        here = slice(start, start + _ROWS)
+        mean[here] = _mean(np.stack([one[here] for one in views]), how)
+    return mean
+
+
+def _mean(seen: Probs, how: str) -> Probs:
+    """The mean (R, C) of views (V, R, C)."""
     if not ((seen >= 0).all() and np.allclose(seen.sum(axis=2), 1.0, atol=ROW_SUM_TOLERANCE)):
         raise ValueError("views are averaged as probabilities: rows of 0 to 1 that sum to one")
-    if how == "geometric":
-        return softmax(_mean_from_small(np.log(np.maximum(seen, FLOOR))))
-    return _mean_from_small(seen)
-
-
-def _mean_from_small(values: Probs) -> Probs:
-    """The mean over the first axis; added from small to large, so that the order of the parts changes no bit."""
-    return np.asarray(np.add.reduce(np.sort(values, axis=0), axis=0) / len(values), dtype=np.float64)
+    values = np.log(np.maximum(seen, FLOOR)) if how == "geometric" else seen
+    # added from small to large, so that the order of the views changes no bit
+    mean = np.asarray(np.add.reduce(np.sort(values, axis=0), axis=0) / len(seen), dtype=np.float64)
+    return softmax(mean) if how == "geometric" else mean
