@@ -1,9 +1,9 @@
 """From a competition's raw images to a submission you can trust.
 
 The verbs of the command line as functions: ``comp.run("digits", folds=5)``, ``comp.check("digits")``,
-``comp.predict("latest")``, ``comp.merge("RUN", "RUN")``, ``comp.lr("digits")``, ``comp.bench("digits")``,
-``comp.validate("digits", "submission.csv")``, ``comp.score("digits", "submission.csv")``,
-``comp.kernel("digits")``.
+``comp.predict("latest")``, ``comp.pseudo("latest", 0.95)``, ``comp.merge("RUN", "RUN")``,
+``comp.lr("digits")``, ``comp.bench("digits")``, ``comp.validate("digits", "submission.csv")``,
+``comp.score("digits", "submission.csv")``, ``comp.kernel("digits")``.
 """
 
 from __future__ import annotations
@@ -11,7 +11,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "bench", "check", "kernel", "lr", "merge", "predict", "run", "score", "validate"]
+__all__ = [
+    "__version__",
+    "bench",
+    "check",
+    "kernel",
+    "lr",
+    "merge",
+    "predict",
+    "pseudo",
+    "run",
+    "score",
+    "validate",
+]
 
 if TYPE_CHECKING:
     from comp.find_lr import lr
@@ -19,6 +31,7 @@ if TYPE_CHECKING:
     from comp.measure_parts import bench
     from comp.merging import merge
     from comp.pipeline import run
+    from comp.pseudo_labels import pseudo
     from comp.repeat import predict, validate
     from comp.scoring import score
     from comp.survey import check
@@ -31,6 +44,7 @@ _HOMES = {
     "bench": "comp.measure_parts",
     "merge": "comp.merging",
     "predict": "comp.repeat",
+    "pseudo": "comp.pseudo_labels",
     "validate": "comp.repeat",
     "score": "comp.scoring",
 }

@@ -34,7 +34,7 @@ def resumed_order(
     """
     runs.require_checkpoints(one)
     if not plain:
-        value = "--resume came with --recipe, --seed or --quick"
+        value = "--resume came with --recipe, --seed, --quick or --pseudo"
         remedy = "drop them; --set KEY=VALUE goes on from a finished run as a child run"
         raise InputError("a resumed run keeps its own recipe", value, remedy)
     if overrides:

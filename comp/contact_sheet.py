@@ -1,9 +1,10 @@
-"""A contact sheet: what the network will see in training, beside what it sees in validation."""
+"""Contact sheets: what the network will see in training, or under the views of a set, beside what validation sees."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -12,11 +13,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from comp import registry
-from comp.errors import InputError, WeightsError
+from comp.errors import InputError, UnknownName, WeightsError
 from comp.images.fit import Preprocess
 from comp.images.pixels import FittedPixels
+from comp.images.source import ImageSource
 from comp.order import load_recipe, recipe_file
 from comp.recipe import Recipe
+from comp.view_sets import ALIASES, VIEW_SETS, VIEWS, require_views, views_named
 from comp.workspace import Workspace, make_folder, write_bytes
 
 Pixels = NDArray[np.uint8]
@@ -47,6 +50,95 @@ def contact_sheet(
     from comp.training.transforms import TrainTransform
     from comp.training.variants import Variants
 
+    shown = _shown(slug, workspace, data, recipe, overrides, rows)
+    wanted, preprocess, table = shown.recipe, shown.preprocess, shown.table
+    transform = TrainTransform(wanted.transform, preprocess)
+    variants = Variants(transform, wanted.seed, 0)
+    paths, source = list(table["path"]), shown.source
+    plain = FittedPixels(source, paths, preprocess)
+    roomy = FittedPixels(source, paths, preprocess, transform.extent)
+    columns = [("validation", [plain[n] for n in range(len(paths))])]
+    for epoch in range(VARIANTS):
+        seen = [variants.one(roomy[n], int(row), epoch) for n, row in enumerate(table["row"])]
+        columns.append((f"epoch {epoch + 1}", seen))
+    if mixed := _mixed(wanted, preprocess, columns[1][1], list(table["label"])):
+        columns.append(("mixed", mixed))
+    return shown.write(columns, f"transform: {_name(wanted)}", out, "transforms")
+
+
+def view_sheet(
+    slug: str,
+    views: str,
+    *,
+    workspace: str | Path | None = None,
+    data: str | Path | None = None,
+    recipe: str | Path | None = None,
+    overrides: Sequence[str] = (),
+    rows: int = 8,
+    out: str | Path | None = None,
+) -> Path:
+    """Draws pictures of each class under the views of a set, as the network reads them.
+
+    ``views`` is the name of a set or of one view. Returns the PNG that was written, by default
+    ``<workspace>/<slug>-views.png``.
+
+    Raises
+    ------
+    CompError
+        As ``contact_sheet``; for a set that does not exist.
+    """
+    import torch
+
+    from comp.inference.views import OWN, WIDE, square_of, squares_of, view
+
+    known = views_named(views)
+    if views not in VIEW_SETS and known[0] not in (*VIEWS, *ALIASES):
+        raise UnknownName("set of views", views, [*VIEW_SETS, *VIEWS, *ALIASES], "docs/views.md shows them")
+    names = require_views(known)
+    shown = _shown(slug, workspace, data, recipe, overrides, rows)
+    squares = squares_of(names, shown.preprocess)
+    pixels = FittedPixels(shown.source, list(shown.table["path"]), shown.preprocess)
+    fitted = [pixels.squares(n, list(squares.values())) for n in range(len(pixels))]
+    stacks = {
+        square: torch.from_numpy(np.stack(every)).permute(0, 3, 1, 2).float()
+        for square, every in zip(squares, zip(*fitted, strict=True), strict=True)
+    }
+    columns = []
+    for name in names:
+        seen = view(name, stacks[square_of(name)], shown.preprocess.size).permute(0, 2, 3, 1)
+        title = name if square_of(name) in (OWN, WIDE) else f"{name} ({squares[square_of(name)].size})"
+        columns.append((title, list(seen.round().clamp(0, 255).to(torch.uint8).numpy())))
+    return shown.write(columns, f"views: {views}", out, "views")
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """The pictures of a sheet: of which rows, and how a recipe's network reads them."""
+
+    slug: str
+    place: Workspace
+    recipe: Recipe
+    preprocess: Preprocess
+    table: pd.DataFrame
+    source: ImageSource
+
+    def write(
+        self, columns: list[tuple[str, list[Pixels]]], title: str, out: str | Path | None, kind: str
+    ) -> Path:
+        target = Path(out).expanduser() if out else self.place.root / f"{self.slug}-{kind}.png"
+        make_folder(target.parent)
+        write_bytes(target, _png(columns, list(self.table["label"]), title))
+        return target
+
+
+def _shown(
+    slug: str,
+    workspace: str | Path | None,
+    data: str | Path | None,
+    recipe: str | Path | None,
+    overrides: Sequence[str],
+    rows: int,
+) -> _Shown:
     if not 1 <= rows <= 200:
         raise InputError("--rows is 1 to 200", str(rows), "for example --rows 8")
     place = Workspace.find(workspace)
@@ -55,24 +147,8 @@ def contact_sheet(
     path = recipe_file(competition, recipe)
     wanted = load_recipe(competition, path, bool(recipe), overrides, None, False).each[0]
     competition.require_layout(raw)
-    manifest = competition.read(raw)
-    preprocess = _preprocess(wanted, place)
-    transform = TrainTransform(wanted.transform, preprocess)
-    variants = Variants(transform, wanted.seed, 0)
-    table = _picked(manifest.train, rows)
-    paths, source = list(table["path"]), competition.source(raw)
-    plain = FittedPixels(source, paths, preprocess)
-    roomy = FittedPixels(source, paths, preprocess, transform.extent)
-    columns = [("validation", [plain[n] for n in range(len(paths))])]
-    for epoch in range(VARIANTS):
-        shown = [variants.one(roomy[n], int(row), epoch) for n, row in enumerate(table["row"])]
-        columns.append((f"epoch {epoch + 1}", shown))
-    if mixed := _mixed(wanted, preprocess, columns[1][1], list(table["label"])):
-        columns.append(("mixed", mixed))
-    target = Path(out).expanduser() if out else place.root / f"{slug}-transforms.png"
-    make_folder(target.parent)
-    write_bytes(target, _png(columns, list(table["label"]), str(_name(wanted))))
-    return target
+    table = _picked(competition.read(raw).train, rows)
+    return _Shown(slug, place, wanted, _preprocess(wanted, place), table, competition.source(raw))
 
 
 def _picked(train: pd.DataFrame, rows: int) -> pd.DataFrame:
@@ -117,19 +193,20 @@ def _name(recipe: Recipe) -> str:
     return given if isinstance(given, str) else ", ".join(str(one.get("name")) for one in given)
 
 
-def _png(columns: list[tuple[str, list[Pixels]]], labels: list[str], policy: str) -> bytes:
+def _png(columns: list[tuple[str, list[Pixels]]], labels: list[str], told: str) -> bytes:
     side = columns[0][1][0].shape[0]
-    cell = max(side, SMALLEST)
+    cell = max(side, SMALLEST, 8 * max(len(title) for title, _ in columns))
     left = 12 + 9 * max(len(_latin(label)) for label in labels)
     width = left + len(columns) * (cell + MARGIN)
     sheet = np.full((2 * TITLE + len(labels) * (cell + MARGIN), width, 3), 255, np.uint8)
-    _write(sheet, f"transform: {policy}", 6, 16)
+    _write(sheet, told, 6, 16)
     for c, (title, pictures) in enumerate(columns):
         x = left + c * (cell + MARGIN)
         _write(sheet, title, x, TITLE + 14)
         for r, picture in enumerate(pictures):
             y = 2 * TITLE + r * (cell + MARGIN)
-            large = cv2.resize(picture, (cell, cell), interpolation=cv2.INTER_NEAREST)
+            how = cv2.INTER_NEAREST if picture.shape[0] <= cell else cv2.INTER_AREA
+            large = cv2.resize(picture, (cell, cell), interpolation=how)
             sheet[y : y + cell, x : x + cell] = large
     for r, label in enumerate(labels):
         _write(sheet, _latin(label), 6, 2 * TITLE + r * (cell + MARGIN) + cell // 2)

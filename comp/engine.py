@@ -20,9 +20,9 @@ from comp.folds import Folds
 from comp.images.fit import Preprocess
 from comp.images.source import ImageSource
 from comp.images.store import decoded_once, missing, side_for
-from comp.inference.predict import KeptFor, predict
+from comp.inference.predict import KeptFor, predict_each
 from comp.manifest import Manifest
-from comp.predictions import Predictions, with_prior
+from comp.predictions import Predictions, average, with_prior
 from comp.recipe import Recipe, member_tables
 from comp.survey import Survey
 from comp.trained import Trained
@@ -36,6 +36,7 @@ from comp.training.networks import load_models, require_model
 from comp.training.probe import frozen_features, needs_features
 from comp.training.run_fold import is_finished, read_fold, run_fold
 from comp.training.schedule import make_optimizer, require_optimizer
+from comp.training.sizes import require_larger, sets_to_try
 from comp.training.stages import open_layers, stages_of
 from comp.training.transforms import TrainTransform, check_transform
 from comp.training.warm import Warm, warm_start
@@ -88,7 +89,9 @@ def prepare(
         warm_start(one, n, len(wanted.each), workspace, competition.slug) for n, one in enumerate(wanted.each)
     ]
     pairs = zip(wanted.each, warm, strict=True)
-    return [_prepare(competition, found, one, workspace, reduce, start) for one, start in pairs]
+    plans = [_prepare(competition, found, one, workspace, reduce, start) for one, start in pairs]
+    shared = [name for name in plans[0].sets if all(name in plan.sets for plan in plans)]
+    return [replace(plan, sets={name: plan.sets[name] for name in shared}) for plan in plans]
 
 
 def _prepare(
@@ -126,11 +129,13 @@ def _prepare(
     net = new_net(plan, warm.whole[0] if warm else 0)
     for size in {None, *(stage.size for stage in stages_of(recipe))}:
         require_forward(net, recipe.model, len(plan.labels), size)
+    sets = sets_to_try(net, recipe.model, len(plan.labels), recipe.tta) if recipe.chooses_views else {}
+    require_larger(net, recipe.model, len(plan.labels), recipe.views)
     for stage in stages_of(recipe):
         open_layers(net, stage.train)
         make_optimizer(net, recipe, stage)
     open_layers(net, "all")
-    return replace(plan, recipe=choose(net, recipe, cache_folder()))
+    return replace(plan, recipe=choose(net, recipe, cache_folder()), sets=sets)
 
 
 def _decoded(found: Survey, preprocess: Preprocess, mode: str) -> ImageSource | None:
@@ -250,7 +255,7 @@ def predict_test(trained: Trained, unread: set[str]) -> Predictions:
     readable = test[[path not in unread for path in test["path"]]]
     fingerprint = plan.manifest.fingerprint("test")
     with console.progress():
-        found = predict(
+        each = predict_each(
             trained.folders,
             plan.images,
             list(readable["id"]),
@@ -259,6 +264,9 @@ def predict_test(trained: Trained, unread: set[str]) -> Predictions:
             fingerprint,
             KeptFor(plan.features, list(readable["content"])) if "content" in readable else None,
         )
+    for folder, alone in each.items():  # `comp pseudo` asks each fold for itself
+        alone.save(folder / "test.npz")
+    found = average(list(each.values()))
     rest = [name for name, path in zip(test["id"], test["path"], strict=True) if path in unread]
     if rest:
         found = with_prior(found, rest, trained.oof.probs.mean(axis=0), list(test["id"]))

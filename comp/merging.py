@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any
 from comp import console, registry, runs
 from comp.checks.findings import Finding
 from comp.child import BEFORE
+from comp.clock import Clock
 from comp.errors import InputError
 from comp.folds import Folds
 from comp.order import Order, order_like
-from comp.pipeline import Clock, checked, finish_run, marks_of, run_folder
+from comp.pipeline import checked, finish_run, marks_of, run_folder
+from comp.pseudo_labels import rows_for
 from comp.quick import quick_rows
 from comp.recipe import Recipe, as_one, load
 from comp.result import RunResult
@@ -76,7 +78,7 @@ def merge(
         plans = _plans(order, found)
     with clock.step("copy"):
         marks = marks_of(order, found)
-        one = run_folder(order, found, recipe, marks)
+        one = run_folder(order, found, recipe, marks, rows_for(order, found))
         for relative, source in folders.items():
             console.say(f"  {relative} of {source.id}")
             _copy(source.folder / relative, one.folder / relative)
@@ -103,6 +105,7 @@ def require_alike(parts: Sequence[runs.Run]) -> None:
         "marks": "marks",
         "train rows": "train_sha256",
         "test rows": "test_sha256",
+        "pseudo-labels": "pseudo",
     }
     for one in others:
         differing = [

@@ -22,8 +22,8 @@ class Order:
     """What was asked for: where, of what, by which recipe, what score its header expects, whether an unfinished run
     goes on, which folds only, and how many seconds it may take.
 
-    ``like`` is another run whose rows and folds a new one takes, and ``origin`` what its record says of where it
-    comes from.
+    ``like`` is another run whose rows and folds a new one takes, ``pseudo`` a file of ``comp pseudo`` to train with,
+    and ``origin`` what its record says of where it comes from.
     """
 
     workspace: Workspace
@@ -37,6 +37,7 @@ class Order:
     only: Sequence[int] | None = None
     seconds: float | None = None
     like: runs.Run | None = None
+    pseudo: Path | None = None
     origin: dict[str, Any] = field(default_factory=dict)
 
     @property

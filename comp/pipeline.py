@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,9 +11,13 @@ from comp import console, registry, runs
 from comp.checks.findings import Finding, counts, lower
 from comp.checks.gate import require_pass
 from comp.child import resumed_order
+from comp.clock import Clock
 from comp.findings_view import say_findings, show_findings
 from comp.order import Order, new_order, require_folds
 from comp.predictions import Predictions
+from comp.pseudo_labels import rows_for
+from comp.pseudo_rows import FILE as PSEUDO
+from comp.pseudo_rows import PseudoRows
 from comp.quick import quick_rows
 from comp.recipe import Recipe, as_one
 from comp.result import RunResult
@@ -24,26 +26,7 @@ from comp.training.deadline import Deadline, parse_seconds
 from comp.workspace import Workspace, make_folder, write_bytes, write_json, write_text
 
 if TYPE_CHECKING:
-    from comp.trained import Trained
     from comp.training.fold import Plan
-
-
-@dataclass
-class Clock:
-    """Seconds by step."""
-
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    def total(self) -> float:
-        return sum(self.seconds.values())
-
-    @contextmanager
-    def step(self, name: str) -> Iterator[None]:
-        started = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[name] = round(time.perf_counter() - started, 3)
 
 
 def run(
@@ -59,6 +42,7 @@ def run(
     resume: str | None = None,
     manifest: str | Path | None = None,
     extra: str | Path | None = None,
+    pseudo: str | Path | None = None,
     rare: str = "error",
     only: Sequence[int] | None = None,
     time_limit: str | None = None,
@@ -87,6 +71,8 @@ def run(
         A hand-made manifest instead of the adapter's.
     extra : path, optional
         A CSV of labelled pictures from elsewhere (path, label) that only ever train.
+    pseudo : path, optional
+        Test rows that ``comp.pseudo`` labelled; each fold trains on those of its own model alone.
     rare : "error" or "pool"
         What becomes of classes with fewer groups than folds: refused, or kept in training only and left out of OOF.
     only : sequence of int, optional
@@ -108,9 +94,14 @@ def run(
         raw = Path(data).expanduser().absolute() if data else place.raw(slug)
         order = new_order(place, competition, raw, recipe, overrides, seed, fold_count(folds), quick)
     else:
-        plain = not (recipe or seed is not None or quick)
+        plain = not (recipe or seed is not None or quick or pseudo)
         order = resumed_order(runs.find_run(place, resume), place, competition, data, overrides, plain)
-    order = replace(order, only=only, seconds=parse_seconds(time_limit) if time_limit else None)
+    order = replace(
+        order,
+        only=only,
+        seconds=parse_seconds(time_limit) if time_limit else None,
+        pseudo=Path(pseudo).expanduser() if pseudo else None,
+    )
     with clock.step("check"):
         found = checked(order, manifest, extra, rare, allow)
     return _train_and_predict(order, found, clock)
@@ -148,21 +139,23 @@ def _train_and_predict(order: Order, found: Survey, clock: Clock) -> RunResult:
     """From checked folds to the record; the heavy imports begin here."""
     from comp import engine
 
+    pseudo = rows_for(order, found)
     with clock.step("model"):
         plans = engine.prepare(
             order.competition, found, order.recipe, order.workspace, quick_rows if order.quick else None
         )
+        plans = [replace(plan, pseudo=pseudo) for plan in plans]
     findings = [*found.findings, *_shown(engine.judge_recipe(plans, order.recipe), found)]
     require_pass(findings, order.competition.slug)
     require_folds(order.only, plans[0].folds.k)
     if order.resumed is None:
         engine.require_starts(plans, order.only)
     if order.seconds is not None:
-        rows, views = len(plans[0].manifest.test), len(plans[0].recipe.tta)
+        rows, views = len(plans[0].manifest.test), plans[0].most_views
         deadline = Deadline(order.seconds - clock.total(), rows, views)
         plans = [replace(plan, deadline=deadline) for plan in plans]
     marks = marks_of(order, found)
-    one = run_folder(order, found, as_one([plan.recipe for plan in plans]), marks)
+    one = run_folder(order, found, as_one([plan.recipe for plan in plans]), marks, pseudo)
     return finish_run(order, found, clock, one, plans, findings, marks)
 
 
@@ -182,7 +175,8 @@ def finish_run(
 ) -> RunResult:
     """Trains what is left of a run, predicts, and writes the submission and the record."""
     from comp import engine
-    from comp.trained import confusion_csv, model_folder, require_something
+    from comp.trained import confusion_csv, model_folder, remember_parts, require_something
+    from comp.tta import choose_views
 
     plans = [plan.in_folder(model_folder(one.folder, n, len(plans))) for n, plan in enumerate(plans)]
     for plan in plans:
@@ -193,7 +187,8 @@ def finish_run(
     with clock.step("train"):
         trained = engine.train_models(one.folder, plans, order.only)
         require_something(trained)
-        _remember_parts(one, trained)
+        remember_parts(trained)
+        trained, views = choose_views(trained)
         oof = trained.oof
         oof.save(one.folder / "oof.npz")
         write_text(one.folder / "confusion.csv", confusion_csv(plans[0].labels, trained.confusion(oof)))
@@ -214,7 +209,9 @@ def finish_run(
         direction=plans[0].metric.direction,
         score=score,
         beside={name: trained.score(predictions) for name, predictions in beside.items()},
-        selected_on_oof=any(p.recipe.checkpoint == "best" or p.recipe.stop is not None for p in plans),
+        selected_on_oof=any(p.selects for p in plans),
+        views=views,
+        pseudo=one.started.get("pseudo"),
         per_fold=trained.per_fold(),
         models=trained.by_model() if len(plans) > 1 else [],
         submission=path,
@@ -226,22 +223,6 @@ def finish_run(
     )
     _record(one, result, findings)
     return result
-
-
-def _remember_parts(one: runs.Run, trained: Trained) -> None:
-    """Writes into the run's recipe in how many parts memory let batches be computed."""
-    recipes = [
-        plan.recipe.model_copy(
-            update={"accumulate": max([plan.recipe.accumulate, *(r.accumulate for r in results)])}
-        )
-        for plan, results in zip(trained.plans, trained.results, strict=True)
-    ]
-    if any(
-        new.accumulate != plan.recipe.accumulate for new, plan in zip(recipes, trained.plans, strict=True)
-    ):
-        path = one.folder / "recipe.toml"
-        header = [line[2:] for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("# ")]
-        write_text(path, as_one(recipes).to_toml("\n".join(header)))
 
 
 def _record(one: runs.Run, result: RunResult, findings: list[Finding]) -> None:
@@ -263,15 +244,20 @@ def _shown(findings: list[Finding], found: Survey) -> list[Finding]:
     return lowered
 
 
-def run_folder(order: Order, found: Survey, recipe: Recipe, marks: list[str]) -> runs.Run:
+def run_folder(
+    order: Order, found: Survey, recipe: Recipe, marks: list[str], pseudo: PseudoRows | None = None
+) -> runs.Run:
     """The folder of the run that goes on, or a new one with what it was given."""
     make_folder(order.workspace.submissions(order.competition.slug))  # better refused now than after training
     if order.resumed:
         runs.require_same_rows(order.resumed, found.evidence.manifest)
         return order.resumed
     facts = runs.facts(order.competition.facts, found.evidence, recipe, marks, order.expected)
-    one = runs.new_run(order.workspace, {**facts, **order.origin})
+    told = {"pseudo": pseudo.as_json()} if pseudo else {}
+    one = runs.new_run(order.workspace, {**facts, **order.origin, **told})
     _write_inputs(one.folder, found, recipe)
+    if pseudo:
+        pseudo.save(one.folder / PSEUDO)
     return one
 
 

@@ -24,28 +24,19 @@ from comp.recipe_parts import (
     StagePart,
     StopPart,
 )
+from comp.view_sets import AUTO, require_views, views_named
 
-_PLACES = ("turn90", "turn180", "turn270", "zoom-in", "zoom-out")
-_SHIFTS = ("shift-up", "shift-down", "shift-left", "shift-right")
-_MIRRORED = tuple(f"{name}-hflip" for name in (*_PLACES, *_SHIFTS))
-VIEWS = ("identity", "hflip", *_PLACES, *_SHIFTS, *_MIRRORED)  # what inference/views.py can do
-
-
-def _both(*names: str) -> list[str]:
-    return ["identity", "hflip", *(view for name in names for view in (name, f"{name}-hflip"))]
-
-
-VIEW_SETS = {
-    "none": ["identity"],
-    "hflip": _both(),
-    "turns": ["identity", "turn90", "turn180", "turn270"],
-    "d4": _both("turn90", "turn180", "turn270"),
-    "zoom": _both("zoom-in", "zoom-out"),
-    "shift": _both(*_SHIFTS),
-    "zoom-shift": _both("zoom-in", "zoom-out", *_SHIFTS),
-}
 NAMED = ("model", "optimizer", "schedule", "loss", "balance")  # tables that a bare name stands for
-COMMON = ("fold_seed", "device", "threads", "deterministic", "tta", "channels_last", "save_minutes")
+COMMON = (
+    "fold_seed",
+    "device",
+    "threads",
+    "deterministic",
+    "tta",
+    "tta_mean",
+    "channels_last",
+    "save_minutes",
+)
 
 
 class Recipe(Part):
@@ -89,8 +80,10 @@ class Recipe(Part):
     threads: int | None = Field(None, ge=1, description="of the CPU; all cores by default")
     save_minutes: float = Field(5.0, ge=0, description="between saves within an epoch; each epoch saves too")
     tta: list[str] = Field(
-        default_factory=lambda: ["identity", "hflip"], description="views, averaged after softmax"
+        default_factory=lambda: ["identity", "hflip"],
+        description='views or the name of a set, averaged after softmax; "auto" chooses a set on OOF rows, among those named after it',
     )
+    tta_mean: Literal["arithmetic", "geometric"] = Field("arithmetic", description="how views are averaged")
 
     members: tuple[Recipe, ...] = Field(
         (), description="the recipes of several [[model]] tables, whose predictions are averaged"
@@ -111,20 +104,13 @@ class Recipe(Part):
                 sum(s.get("epochs", 1) if isinstance(s, dict) else 0 for s in table["stages"]) or 1
             )
         if isinstance(table.get("tta"), str):
-            table["tta"] = VIEW_SETS.get(table["tta"], [table["tta"]])
+            table["tta"] = views_named(table["tta"])
         return table
 
     @field_validator("tta")
     @classmethod
     def _known_views(cls, views: list[str]) -> list[str]:
-        unknown = [v for v in views if v not in VIEWS]
-        if unknown:
-            raise ValueError(
-                f"unknown view {unknown[0]!r}; there is: {', '.join(VIEWS)}; sets: {', '.join(VIEW_SETS)}"
-            )
-        if not views or len(set(views)) != len(views):
-            raise ValueError("name one view or more, each once")
-        return views
+        return require_views(views)
 
     @model_validator(mode="after")
     def _scratch_has_no_weights(self) -> Recipe:
@@ -149,6 +135,20 @@ class Recipe(Part):
         if self.mode == "probe" and self.balance.name in ("sampler", "copies"):
             raise ValueError('mode = "probe" solves over each row once; balance it with "weights"')
         return self
+
+    @property
+    def chooses_views(self) -> bool:
+        """Whether the views are chosen on OOF rows, once all folds are trained."""
+        return self.tta[0] == AUTO
+
+    @property
+    def views(self) -> list[str]:
+        """The views that rows are predicted by; identity alone while they are still to be chosen."""
+        return ["identity"] if self.chooses_views else self.tta
+
+    def with_views(self, views: Sequence[str]) -> Recipe:
+        """The recipe with these views instead."""
+        return self.model_copy(update={"tta": list(views)})
 
     @property
     def each(self) -> tuple[Recipe, ...]:

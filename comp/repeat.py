@@ -21,6 +21,7 @@ from comp.predictions import Predictions, with_prior
 from comp.recipe import load
 from comp.survey import look_at_images
 from comp.template import load_template, read_submission
+from comp.tta import with_chosen_views
 from comp.validation import Problem
 from comp.validation import validate as judge
 from comp.workspace import Workspace
@@ -115,7 +116,7 @@ def predict_again(
     test = evidence.manifest.test
     unread = [i for i, path in zip(test["id"], test["path"], strict=True) if evidence.images[path].error]
     readable = test[~test["id"].isin(unread)]
-    recipe = resolve_device(load(one.folder / "recipe.toml"))
+    recipe = with_chosen_views(resolve_device(load(one.folder / "recipe.toml")), one.folder)
     with console.progress():
         found = predict_rows(
             folders,
@@ -157,7 +158,8 @@ def _prior(one: runs.Run) -> NDArray[np.float64]:
     """The mean OOF probabilities (C,) of a run, of the folds that are there."""
     whole = one.folder / "oof.npz"
     files = [whole] if whole.is_file() else [folder / "oof.npz" for folder in folds_to_ask(one, True)]
-    return np.concatenate([Predictions.load(file).probs for file in files]).mean(axis=0)
+    probs = np.concatenate([Predictions.load(file).probs for file in files])
+    return np.asarray(probs.mean(axis=0), dtype=np.float64)
 
 
 def folds_to_ask(one: runs.Run, partial: bool) -> list[Path]:

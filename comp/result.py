@@ -20,9 +20,11 @@ class RunResult:
     """What a finished run came to.
 
     ``score`` is the metric over all OOF rows pooled, from the checkpoints and views of the submission; ``beside`` the
-    same rows judged otherwise: "identity_view" without views, "plain_weights" without the moving average, and
+    same rows judged otherwise: "identity_view" without views, "plain_weights" without the moving average (by the
+    identity view where views were chosen), and
     "last_epoch" where epochs were chosen on the held-out rows (``selected_on_oof``). ``models`` are the scores of
-    each model alone, where there are several; ``seconds`` is by step; ``marks`` say why a run is no full one; ``unread`` are test rows that were answered with the class prior, since their images cannot be decoded.
+    each model alone, where there are several; ``views`` the sets that ``tta = "auto"`` chose among; ``pseudo``
+    says whose pseudo-labels it trained with, how sure, and how many by fold; ``seconds`` is by step; ``marks`` say why a run is no full one; ``unread`` are test rows that were answered with the class prior, since their images cannot be decoded.
     """
 
     run: str
@@ -40,6 +42,8 @@ class RunResult:
     marks: list[str] = field(default_factory=list)
     models: list[dict[str, Any]] = field(default_factory=list)
     selected_on_oof: bool = False
+    views: list[dict[str, Any]] = field(default_factory=list)
+    pseudo: dict[str, Any] | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The document of ``comp run --json``."""
@@ -56,6 +60,8 @@ class RunResult:
             "direction": self.direction,
             "oof": oof,
             **({"models": self.models} if self.models else {}),
+            **({"views": self.views} if self.views else {}),
+            **({"pseudo": self.pseudo} if self.pseudo else {}),
             "submission": str(self.submission),
             "report": None,
             "findings": self.findings,
@@ -76,10 +82,20 @@ def show_result(result: RunResult) -> None:
     rows += [(f"OOF, {NAMES[name]}", score) for name, score in result.beside.items()]
     rows += [(f"OOF of {one['model']} alone", one["score"]) for one in result.models]
     console.table("", (f"run {result.run}", result.metric), rows)
-    if result.selected_on_oof:
+    if "last_epoch" in result.beside:
         console.say(
             "  epochs were chosen by the held-out rows that they are scored on: the last epoch's is fair"
         )
+    elif result.selected_on_oof and not result.views:
+        console.say(
+            "  its pseudo-labels come from a run that chose by its held-out rows, which are these too"
+        )
+    elif result.views:
+        console.say(
+            "  views were chosen by the rows that they are scored on: the identity view's score is fair"
+        )
+    if result.pseudo:
+        console.say(f"  trained with pseudo-labels of {result.pseudo['run']} as well")
     marks = f" ({', '.join(result.marks)}: not a full run)" if result.marks else ""
     total = console.duration(sum(result.seconds.values()))
     console.answer(f"OOF {result.metric} {result.score:.4f}{marks} in {total}")

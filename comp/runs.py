@@ -64,6 +64,7 @@ class Run:
             "folds": self.started.get("folds"),
             "parent": self.started.get("parent"),
             "merged": self.started.get("merged", []),
+            "pseudo": self.started.get("pseudo", {}).get("run"),
             "metric": self.record.get("metric", self.started.get("metric")),
             "oof": self.record.get("oof", {}).get("score"),
             "submission": self.record.get("submission"),

@@ -202,7 +202,7 @@ def look(
     images = look_at_images(source, raw, manifest, kept)
     memory = Memory(kept.with_suffix(".json"))
     evidence = Evidence(competition, raw, manifest, labels, template, k, images, memory=memory)
-    return replace(evidence, manifest=grouped(evidence))
+    return replace(evidence, manifest=grouped(evidence), declared=manifest)
 
 
 def look_at_images(source: ImageSource, raw: Path, manifest: Manifest, kept: Path | None) -> Fingerprints:

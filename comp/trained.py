@@ -15,9 +15,11 @@ from numpy.typing import NDArray
 from comp.errors import TrainingFailed
 from comp.labels import LabelMap
 from comp.predictions import Predictions, average, join
+from comp.recipe import as_one
 from comp.scores import confusion
 from comp.training.deadline import OutOfTime
 from comp.training.fold import FoldResult, Plan
+from comp.workspace import write_text
 
 
 @dataclass(frozen=True)
@@ -52,15 +54,16 @@ class Trained:
     @property
     def oof(self) -> Predictions:
         """The OOF rows of the finished folds, in the manifest's order."""
-        return self._joined(lambda one: one.oof)
+        return self.joined(lambda one: one.oof)
 
     def beside(self) -> dict[str, Predictions]:
         """The same rows judged otherwise, by name (see ``FoldResult``), where every fold has it."""
         every = [one for results in self.results for one in results]
         names = [name for name in every[0].beside if all(name in one.beside for one in every)]
-        return {name: self._joined(lambda one, name=name: one.beside[name]) for name in names}  # type: ignore[misc]
+        return {name: self.joined(lambda one, name=name: one.beside[name]) for name in names}  # type: ignore[misc]
 
-    def _joined(self, of: Callable[[FoldResult], Predictions]) -> Predictions:
+    def joined(self, of: Callable[[FoldResult], Predictions]) -> Predictions:
+        """What ``of`` takes from each fold, of all finished folds, in the manifest's order."""
         parts = [self._fold(k, of) for k in self.folds]
         return join(parts, list(self.plans[0].judged_by(self.folds)["id"]))
 
@@ -69,13 +72,13 @@ class Trained:
 
     def score(self, predictions: Predictions) -> float:
         """The metric over these rows, pooled."""
-        return self.plans[0].metric(self._truth(predictions), predictions.probs)
+        return self.plans[0].metric(self.truth(predictions), predictions.probs)
 
     def confusion(self, predictions: Predictions) -> NDArray[np.int64]:
         """These rows by true class and answered class, (C, C)."""
-        return confusion(self._truth(predictions), predictions.probs)
+        return confusion(self.truth(predictions), predictions.probs)
 
-    def _truth(self, predictions: Predictions) -> NDArray[np.int64]:
+    def truth(self, predictions: Predictions) -> NDArray[np.int64]:
         """The class indices (N,) of predicted train rows."""
         plan = self.plans[0]
         return plan.labels.encode(plan.manifest.train.set_index("id").loc[list(predictions.ids)]["label"])
@@ -107,6 +110,21 @@ def confusion_csv(labels: LabelMap, counts: NDArray[np.int64]) -> str:
 def model_folder(run: Path, n: int, models: int) -> Path:
     """Where model n of a run keeps its folds: the run's folder where it is the only one."""
     return run if models == 1 else run / f"model-{n}"
+
+
+def remember_parts(trained: Trained) -> None:
+    """Writes into the run's recipe in how many parts memory let batches be computed."""
+    recipes = [
+        plan.recipe.model_copy(
+            update={"accumulate": max([plan.recipe.accumulate, *(r.accumulate for r in results)])}
+        )
+        for plan, results in zip(trained.plans, trained.results, strict=True)
+    ]
+    pairs = zip(recipes, trained.plans, strict=True)
+    if any(new.accumulate != plan.recipe.accumulate for new, plan in pairs):
+        path = trained.folder / "recipe.toml"
+        header = [line[2:] for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("# ")]
+        write_text(path, as_one(recipes).to_toml("\n".join(header)))
 
 
 def require_something(trained: Trained) -> None:

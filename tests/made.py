@@ -10,7 +10,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -18,6 +18,17 @@ import numpy as np
 import comp
 from comp import console
 from comp.cli.main import main
+from comp.folds import Folds
+from comp.images.fit import Preprocess
+from comp.images.source import ArraySource
+from comp.labels import LabelMap
+from comp.manifest import Manifest
+from comp.metrics import metric_by_name
+from comp.recipe import Recipe
+from comp.recipe_parts import BalancePart
+
+if TYPE_CHECKING:
+    from comp.training.fold import Plan
 
 REPOSITORY = Path(comp.__file__).resolve().parent.parent
 SHAPES = ("circle", "cross", "square")
@@ -178,3 +189,38 @@ def write_train_table(raw: Path, rows: list[list[str]]) -> None:
     (raw / "train.csv").write_text(
         "\n".join(["id,label,group,parent", *(",".join(row) for row in rows)]) + "\n"
     )
+
+
+def planned(
+    manifest: Manifest | None = None, folds: Folds | None = None, pictures: object = None, **balance: object
+) -> Plan:
+    """A plan of the classes a, b, c; ``pictures`` uint8 (N, H, W, 3) are what the paths ``all#n`` name."""
+    from comp.training.fold import Plan
+
+    array = np.zeros((1, 32, 32, 3), np.uint8) if pictures is None else np.asarray(pictures)
+    return Plan(
+        slug="made",
+        recipe=Recipe(balance=BalancePart(**balance)),
+        preprocess=Preprocess(32, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+        weights=None,
+        manifest=manifest or Manifest.from_samples([]),
+        labels=LabelMap(["a", "b", "c"]),
+        folds=folds or Folds((), np.array([], np.int64), 2, 0, ""),
+        metric=metric_by_name("accuracy"),
+        source=ArraySource({"all": array}),
+        folder=Path(),
+    )
+
+
+def probe(place: Path, *further: str) -> list[str]:
+    """What makes a run a probe on a tiny backbone whose weights lie in ``place``."""
+    import timm
+    import torch
+    from safetensors.torch import save_file
+
+    torch.manual_seed(0)
+    weights = place / "w.safetensors"
+    if not weights.exists():
+        save_file(timm.create_model("test_resnet").state_dict(), weights)
+    half = "[0.5,0.5,0.5]"
+    return ["mode=probe", f"model.weights={weights}", f"model.mean={half}", f"model.std={half}", *further]

@@ -32,12 +32,30 @@ def test_a_sheet_shows_validation_variants_and_mixing(tmp_path: Path) -> None:
     assert all(np.ptp(cell) > 50 for cell in cells), "and show something"
 
 
+@pytest.mark.parametrize(("name", "columns"), [("ten-crops", 10), ("scales", 6), ("vflip", 1)])
+def test_a_sheet_shows_the_views_of_a_set(tmp_path: Path, name: str, columns: int) -> None:
+    ran = run_comp(tmp_path, "show", "digits", "--views", name, "--rows", "3", "--json")
+    assert ran.code == 0, ran.err
+    sheet = cv2.imread(ran.json["views"])
+    cell = (sheet.shape[0] - 2 * TITLE) // 3 - MARGIN
+    left = sheet.shape[1] - columns * (cell + MARGIN)
+    assert 0 < left < cell
+    cells = [
+        sheet[2 * TITLE : 2 * TITLE + cell, left + n * (cell + MARGIN) :][:, :cell] for n in range(columns)
+    ]
+    assert len({cell.tobytes() for cell in cells}) == columns
+    assert all(np.ptp(cell) > 50 for cell in cells)
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
         ("show", "digits", "--transforms", "--rows", "0"),
         ("show", "digits", "--transforms", "--set", "transform=heavyy"),
         ("show", "digits", "--set", "transform=heavy"),
+        ("show", "digits", "--views", "d5"),
+        ("show", "digits", "--views", "auto"),
+        ("show", "digits", "--views", "d4", "--transforms"),
         ("lr", "digits", "--from", "1", "--to", "0.1"),
         ("lr", "digits", "--steps", "3"),
         ("lr", "digits", "--set", "mode=probe"),

@@ -11,6 +11,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from comp.checks.evidence import Evidence
+from comp.folds import Folds
 from comp.images.name_patterns import name_parents, parent_name
 from comp.manifest import Manifest
 from comp.names import is_array_row, nfc
@@ -46,6 +47,22 @@ def grouped(evidence: Evidence) -> Manifest:
             own or parents.get(sample, "") for own, sample in zip(known, ids, strict=True)
         ]
     return Manifest(table, evidence.manifest.notes)
+
+
+def folds_of_kin(evidence: Evidence, folds: Folds) -> dict[str, set[int]]:
+    """The folds that hold out kin of each test row, by its id; rows without kin are left out.
+
+    Kin are as in ``grouped``, with the test rows among them: a declared group or parent, one picture (exactly or
+    nearly), a file name, and all that these tie together.
+    """
+    table = (evidence.declared or evidence.manifest).table
+    component = _components(len(table), _edges(evidence, table))
+    held: dict[int, set[int]] = {}
+    for kin, sample, split in zip(component.tolist(), table["id"], table["split"], strict=True):
+        if split == "train":
+            held.setdefault(kin, set()).add(folds.by_id.get(sample, -1))
+    pairs = zip(component.tolist(), table["id"], table["split"], strict=True)
+    return {sample: held[kin] for kin, sample, split in pairs if split == "test" and kin in held}
 
 
 def parents_by_name(rows: pd.DataFrame) -> dict[str, str]:

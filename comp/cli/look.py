@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -54,32 +55,43 @@ def show(
     transforms: Annotated[
         bool, typer.Option("--transforms", help="Draw a contact sheet of what the network sees in training.")
     ] = False,
+    views: Annotated[
+        str | None,
+        typer.Option("--views", metavar="SET", help="Draw what it sees under a set of views, such as d4."),
+    ] = None,
     recipe: RecipeFile = None,
     set_: SetOption = None,
     rows: Annotated[
-        int, typer.Option("--rows", metavar="N", help="With --transforms: how many pictures.")
+        int, typer.Option("--rows", metavar="N", help="Of a contact sheet: how many pictures.")
     ] = 8,
     out: Annotated[
         Path | None,
-        typer.Option("--out", metavar="PNG", help="Where it goes. Default: SLUG-transforms.png."),
+        typer.Option(
+            "--out", metavar="PNG", help="Where it goes. Default: SLUG-transforms.png or -views.png."
+        ),
     ] = None,
     data: DataDir = None,
     workspace: WorkspaceDir = None,
     json: AsJson = False,
 ) -> None:
-    """A competition's facts: layout, label map, metric, template; --transforms a contact sheet."""
-    if transforms:
-        from comp.contact_sheet import contact_sheet
+    """A competition's facts: layout, label map, metric, template; --transforms or --views a contact sheet."""
+    if transforms and views is not None:
+        raise InputError("a contact sheet shows one thing", "--transforms and --views", "drop one")
+    if transforms or views is not None:
+        from comp.contact_sheet import contact_sheet, view_sheet
 
-        sheet = contact_sheet(
+        draw = contact_sheet if views is None else partial(view_sheet, views=views)
+        sheet = draw(
             slug, workspace=workspace, data=data, recipe=recipe, overrides=set_ or [], rows=rows, out=out
         )
         console.answer(f"contact sheet {sheet}")
         if json:
-            console.document({"slug": slug, "transforms": str(sheet)})
+            console.document({"slug": slug, "transforms" if transforms else "views": str(sheet)})
         return
     if recipe or set_ or out:
-        raise InputError("--recipe, --set and --out belong to --transforms", "it is missing", "add it")
+        raise InputError(
+            "--recipe, --set and --out belong to --transforms or --views", "both are missing", "add one"
+        )
     place = Workspace.find(workspace)
     competition = registry.competition(slug, place)
     raw = (data or place.raw(slug)).expanduser()
@@ -194,7 +206,8 @@ def runs(
 def _origin(row: dict[str, Any]) -> list[str]:
     """Where a run comes from, in words."""
     merged = [f"merged of {len(row['merged'])}"] if row["merged"] else []
-    return merged + ([f"child of {row['parent']}"] if row["parent"] else [])
+    pseudo = [f"pseudo-labels of {row['pseudo']}"] if row["pseudo"] else []
+    return merged + ([f"child of {row['parent']}"] if row["parent"] else []) + pseudo
 
 
 def doctor(workspace: WorkspaceDir = None, json: AsJson = False) -> None:

@@ -9,7 +9,7 @@ import traceback
 import typer
 
 from comp import __version__, console
-from comp.cli import combine, kit, look, tune, work
+from comp.cli import combine, kit, look, pseudo, tune, work
 from comp.errors import CompError
 
 app = typer.Typer(
@@ -46,6 +46,7 @@ for _verb in (
     work.run,
     work.predict,
     combine.merge,
+    pseudo.pseudo,
     work.validate,
     kit.score,
     kit.kernel,

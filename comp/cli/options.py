@@ -42,6 +42,12 @@ ExtraFile = Annotated[
         "--extra", metavar="CSV", help="Labelled pictures from elsewhere (path,label) that only train."
     ),
 ]
+PseudoFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--pseudo", metavar="CSV", help="Test rows that `comp pseudo` labelled, each fold's for that fold."
+    ),
+]
 Allow = Annotated[
     list[str] | None,
     typer.Option(

@@ -52,9 +52,7 @@ class FittedPixels:
         kept = self._kept.get(row)
         if kept is not None:
             return kept
-        content = self.source.load(self.paths[row])
-        decoded = decode(content, self.paths[row]) if isinstance(content, bytes) else content
-        pixels = shrunk(decoded, self._side)
+        content, pixels = self._decoded(row)
         if self.extent != "whole":
             pixels = fit(pixels, self.preprocess, room=self.extent == "room")
         if pixels is content:  # it lies in memory, or in the store, as it is: no second copy
@@ -64,3 +62,14 @@ class FittedPixels:
                 self._kept[row] = np.ascontiguousarray(pixels)
                 self._left -= pixels.nbytes
         return pixels
+
+    def squares(self, row: int, wanted: Sequence[Preprocess]) -> list[Pixels]:
+        """A picture fitted to several squares, decoded once; none of them is kept."""
+        _, pixels = self._decoded(row)
+        return [fit(pixels, one) for one in wanted]
+
+    def _decoded(self, row: int) -> tuple[bytes | Pixels, Pixels]:
+        """What the source gives, and the picture (H, W, 3) of it before it is fitted."""
+        content = self.source.load(self.paths[row])
+        decoded = decode(content, self.paths[row]) if isinstance(content, bytes) else content
+        return content, shrunk(decoded, self._side)

@@ -14,16 +14,19 @@ from torch import nn
 
 from comp.images.fit import Preprocess
 from comp.images.pixels import FittedPixels
-from comp.inference.views import view
+from comp.inference.views import square_of, squares_of, view
+from comp.predictions import ROW_SUM_TOLERANCE
 from comp.recipe import Recipe
 from comp.recipe_parts import ModelPart
-from comp.training.batches import batches, each
+from comp.training.batches import batches
 from comp.training.memory import free_memory, is_out_of_memory
 from comp.training.model import normalise
 
 Probs = NDArray[np.float64]
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 BATCH = 64
+FLOOR = 1e-12  # of a probability in a geometric mean
+_ROWS = 4096  # that a mean holds in memory for all views at once
 
 
 def outputs(
@@ -38,19 +41,31 @@ def outputs(
 ) -> dict[str, NDArray[np.float32]]:
     """What the network gives for rows (R,) under each view: float32 (R, D), by view name.
 
-    The network must be in eval mode and on ``device``. Each batch is decoded once for all views.
+    The network must be in eval mode and on ``device``. Each picture is decoded once for all views.
     """
     found: dict[str, list[torch.Tensor]] = {name: [] for name in views}
     preprocess: Preprocess = pixels.preprocess
     half, room = _DTYPES.get(recipe.precision), _Room()
+    squares = squares_of(views, preprocess)
+    sides = [one.size for one in squares.values()]
+
+    def fill(part: NDArray[np.int64], out: NDArray[np.uint8]) -> None:
+        for n, row in enumerate(part):
+            fitted = pixels.squares(int(row), list(squares.values()))
+            np.concatenate([one.reshape(-1, 3) for one in fitted], out=out[n])
+
     with (
         torch.inference_mode(),
         torch.autocast(torch.device(device).type, dtype=half, enabled=half is not None),
     ):
-        for part, images in batches(pool, rows, BATCH, preprocess.size, each(pixels.__getitem__)):
-            x = normalise(images.to(device, non_blocking=True), preprocess)  # (B, 3, S, S)
-            for name in views:
-                found[name].append(_fitting(net, view(name, x), room).float().cpu())
+        for part, flat in batches(pool, rows, BATCH, (sum(side**2 for side in sides), 3), fill):
+            apart = torch.split(flat.to(device, non_blocking=True), [side**2 for side in sides], dim=1)
+            for square, side, images in zip(squares, sides, apart, strict=True):
+                x = normalise(images.reshape(-1, side, side, 3), preprocess)  # (B, 3, T, T)
+                for name in views:
+                    if square_of(name) == square:
+                        seen = view(name, x, preprocess.size)
+                        found[name].append(_fitting(net, seen, room).float().cpu())
             advance(len(part))
     return {
         name: torch.cat(parts).numpy() if parts else np.zeros((0, 0), np.float32)
@@ -112,13 +127,38 @@ def probabilities(
     return {name: softmax(values) for name, values in logits.items()}
 
 
-def softmax(logits: NDArray[np.float32]) -> Probs:
+def softmax(logits: NDArray[np.floating[Any]]) -> Probs:
     """Probabilities of logits (N, C), in float64."""
     shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
     powers = np.exp(shifted)
     return np.asarray(powers / powers.sum(axis=1, keepdims=True), dtype=np.float64)
 
 
-def mean_of_views(by_view: dict[str, Probs]) -> Probs:
-    """The arithmetic mean over views, after softmax."""
-    return np.asarray(np.mean(np.stack(list(by_view.values())), axis=0), dtype=np.float64)
+def mean_of_views(by_view: dict[str, Probs], how: str = "arithmetic") -> Probs:
+    """The mean over views (N, C) of their probabilities, after softmax, whatever their order.
+
+    "geometric" is the mean of log-probabilities, brought back to rows that sum to one. They are taken as at least
+    FLOOR, so that a view that is certain counts for much, and cannot forbid a class that all others see.
+
+    Raises
+    ------
+    ValueError
+        For anything but probabilities: logits have no mean that means anything, and a geometric one of negative
+        numbers could turn an answer round.
+    """
+    views = list(by_view.values())
+    mean = np.empty_like(views[0], dtype=np.float64)
+    for start in range(0, len(mean), _ROWS):
+        here = slice(start, start + _ROWS)
+        mean[here] = _mean(np.stack([one[here] for one in views]), how)
+    return mean
+
+
+def _mean(seen: Probs, how: str) -> Probs:
+    """The mean (R, C) of views (V, R, C)."""
+    if not ((seen >= 0).all() and np.allclose(seen.sum(axis=2), 1.0, atol=ROW_SUM_TOLERANCE)):
+        raise ValueError("views are averaged as probabilities: rows of 0 to 1 that sum to one")
+    values = np.log(np.maximum(seen, FLOOR)) if how == "geometric" else seen
+    # added from small to large, so that the order of the views changes no bit
+    mean = np.asarray(np.add.reduce(np.sort(values, axis=0), axis=0) / len(seen), dtype=np.float64)
+    return softmax(mean) if how == "geometric" else mean

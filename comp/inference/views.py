@@ -1,15 +1,25 @@
-"""Views for test-time augmentation, computed on the device from one decoded batch."""
+"""Views for test-time augmentation, computed on the device from one decoded batch.
+
+A picture is decoded once and fitted to the squares that its views need: "own" is what validation sees, "wide" the
+whole picture at 8/7 of the side, from which crops are cut, "large" and "larger" what validation sees at 9/8 and 5/4 of
+the side (predicting at a larger size than was trained on: FixRes, Touvron et al. 2019).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from comp.images.fit import Preprocess
+from comp.view_sets import LARGE, VIEWS, scale_of
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 ZOOM = 8 / 7  # a centre crop of 7/8 of each side, as models with crop_pct 0.875 know pictures
 SHIFT = 1 / 16  # of the side
+OWN, WIDE = "own", "wide"
 
 
 def _zoom_in(x: Tensor) -> Tensor:
@@ -46,6 +56,26 @@ def _shift(down: int, across: int) -> Callable[[Tensor], Tensor]:
     return shifted
 
 
+def _crop(down: float, across: float) -> Callable[[Tensor, int], Tensor]:
+    """A square of the network's side from the wide one; ``down`` and ``across`` are 0 at the upper left, 1 at the
+    lower right.
+    """
+
+    def cropped(x: Tensor, size: int) -> Tensor:
+        spare = x.shape[2] - size
+        top, left = round(spare * down), round(spare * across)
+        return x[:, :, top : top + size, left : left + size]
+
+    return cropped
+
+
+_CROPS = {
+    "crop-top-left": _crop(0, 0),
+    "crop-top-right": _crop(0, 1),
+    "crop-bottom-left": _crop(1, 0),
+    "crop-bottom-right": _crop(1, 1),
+    "crop-centre": _crop(0.5, 0.5),
+}
 _PLAIN: dict[str, Callable[[Tensor], Tensor]] = {
     "identity": lambda x: x,
     "turn90": lambda x: x.rot90(1, (2, 3)),
@@ -58,13 +88,57 @@ _PLAIN: dict[str, Callable[[Tensor], Tensor]] = {
     "shift-left": _shift(0, -1),
     "shift-right": _shift(0, 1),
 }
-_MIRRORED: dict[str, Callable[[Tensor], Tensor]] = {
-    "hflip" if name == "identity" else f"{name}-hflip": (lambda x, plain=plain: plain(x.flip(-1)))  # type: ignore[misc]
-    for name, plain in _PLAIN.items()
-}
-VIEW_FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {**_PLAIN, **_MIRRORED}
 
 
-def view(name: str, images: Tensor) -> Tensor:
-    """One view of a batch: (B, 3, H, W) to (B, 3, H, W)."""
-    return VIEW_FUNCTIONS[name](images)
+def square_of(view: str) -> str:
+    """The name of the square that a view is computed from."""
+    plain = view.removesuffix("-hflip")
+    return WIDE if plain in _CROPS else plain if plain in LARGE else OWN
+
+
+def squares_of(views: Sequence[str], preprocess: Preprocess) -> dict[str, Preprocess]:
+    """The squares that some views need, each as the preprocessing that fits a picture to it."""
+    names = dict.fromkeys(square_of(view) for view in views)
+    return {name: _fitted(name, preprocess) for name in names}
+
+
+def large_size(size: int, scale: float) -> int:
+    """The pixels that a network of ``size`` reads at ``scale``: a multiple of 16 from 128 on, of 4 below."""
+    step = 16 if size >= 128 else 4
+    return int(size * scale / step + 0.5) * step if scale != 1.0 else size
+
+
+def large_sizes(views: Sequence[str], size: int) -> list[int]:
+    """The sizes beside its own that some views make a network of ``size`` read."""
+    return sorted({large_size(size, scale_of(view)) for view in views} - {size})
+
+
+def view(name: str, square: Tensor, size: int) -> Tensor:
+    """One view of a batch, from the square that it needs.
+
+    Parameters
+    ----------
+    name : str
+        One of VIEWS.
+    square : Tensor (B, 3, T, T)
+        What ``square_of(name)`` names; T is ``size`` for most.
+    size : int
+        S, what the network reads.
+
+    Returns
+    -------
+    Tensor (B, 3, S, S); (B, 3, T, T) for the larger views
+    """
+    if name not in VIEWS:
+        raise ValueError(f"no view is called {name!r}")
+    plain = name.removesuffix("-hflip") if name != "hflip" else "identity"
+    x = square if plain == name else square.flip(-1)
+    if plain in _CROPS:
+        return _CROPS[plain](x, size)
+    return x if plain in LARGE else _PLAIN[plain](x)
+
+
+def _fitted(square: str, preprocess: Preprocess) -> Preprocess:
+    if square == WIDE:
+        return replace(preprocess, size=round(preprocess.size * ZOOM), crop_pct=1.0)
+    return replace(preprocess, size=large_size(preprocess.size, LARGE.get(square, 1.0)))

@@ -31,12 +31,12 @@ def batches(
     pool: ThreadPoolExecutor,
     rows: Rows,
     batch: int,
-    size: int,
+    shape: tuple[int, ...],
     fill: Callable[[Rows, Pixels], None],
     drop_last: bool = False,
     pinned: bool = False,
 ) -> Iterator[tuple[Rows, Tensor]]:
-    """Yields (rows (B,), pixels uint8 (B, S, S, 3)) in the order of ``rows``, whatever the threads do.
+    """Yields (rows (B,), pixels uint8 (B, *shape)) in the order of ``rows``, whatever the threads do.
 
     Parameters
     ----------
@@ -45,10 +45,10 @@ def batches(
         Row numbers to load.
     batch : int
         B; the last batch may be smaller.
-    size : int
-        S, pixels.
+    shape : tuple of int
+        Of a row's pixels, (S, S, 3) for a square.
     fill : callable
-        Writes the pixels of row numbers (R,) into uint8 (R, S, S, 3); called from several threads.
+        Writes the pixels of row numbers (R,) into uint8 (R, *shape); called from several threads.
     drop_last : bool
         Leave a last batch of one row out (BatchNorm cannot train on it).
     pinned : bool
@@ -56,7 +56,7 @@ def batches(
     """
     waiting: deque[tuple[Rows, Tensor, list[Future[None]]]] = deque()
     for part in in_batches(rows, batch, drop_last):
-        buffer = torch.empty((len(part), size, size, 3), dtype=torch.uint8, pin_memory=pinned)
+        buffer = torch.empty((len(part), *shape), dtype=torch.uint8, pin_memory=pinned)
         waiting.append((part, buffer, _begun(pool, buffer.numpy(), part, fill)))
         if len(waiting) > AHEAD:
             yield _ready(waiting)

@@ -70,7 +70,8 @@ class Bench:
         fresh = FittedPixels(plan.source, list(self.part.table["path"]), plan.preprocess, extent, budget=0)
         for epoch, order in self._orders():
             load = each(lambda row, epoch=epoch: self.variants.one(fresh[row], row, epoch))  # type: ignore[misc]
-            for rows, _ in batches(self._pool, order, plan.recipe.batch, plan.preprocess.size, load):
+            shape = (plan.preprocess.size, plan.preprocess.size, 3)
+            for rows, _ in batches(self._pool, order, plan.recipe.batch, shape, load):
                 yield len(rows)
 
     def fed(self) -> Iterator[int]:

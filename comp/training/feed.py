@@ -62,7 +62,8 @@ class Feed:
             self._variants.fill(self._pictures, part, epoch, out)
 
         pinned = self._device.type == "cuda"
-        yield from batches(self._pool, rows, batch, self._variants.size, fill, drop_last=True, pinned=pinned)
+        shape = (self._variants.size, self._variants.size, 3)
+        yield from batches(self._pool, rows, batch, shape, fill, drop_last=True, pinned=pinned)
 
     def _stacked(self, count: int) -> Tensor:
         whole = np.zeros((count, self._side, self._side, 4), np.uint8)

@@ -18,6 +18,7 @@ from comp.labels import LabelMap
 from comp.manifest import Manifest
 from comp.metrics import Metric
 from comp.predictions import Predictions
+from comp.pseudo_rows import PseudoRows
 from comp.recipe import Recipe
 from comp.training.deadline import Deadline
 from comp.training.warm import Warm
@@ -32,7 +33,8 @@ class Plan:
 
     ``weights`` are what every fold starts from; with ``warm`` each has its own. ``deadline`` says when training has
     to stop, if ever. ``decoded`` gives what ``source`` gives, decoded once; ``features`` is
-    where those of frozen backbones are kept.
+    where those of frozen backbones are kept. ``sets`` are the sets of views to choose among, by name, where the recipe
+    leaves the choice open; ``pseudo`` are test rows with labels, for each fold its own.
     """
 
     slug: str
@@ -49,6 +51,34 @@ class Plan:
     warm: Warm | None = None
     decoded: ImageSource | None = None
     features: Path | None = None
+    sets: dict[str, list[str]] = field(default_factory=dict)
+    pseudo: PseudoRows | None = None
+
+    @property
+    def views(self) -> list[str]:
+        """Every view that held-out rows are seen under: identity, the recipe's, and those to choose among."""
+        wanted = [view for views in (self.recipe.views, *self.sets.values()) for view in views]
+        return list(dict.fromkeys(["identity", *wanted]))
+
+    @property
+    def most_views(self) -> int:
+        """How many views each test row is predicted by, at most."""
+        return max(map(len, [self.recipe.views, *self.sets.values()]))
+
+    @property
+    def selects(self) -> bool:
+        """Whether anything of a model is chosen by the rows that it is scored on: epochs, views, or those of the
+        run that made its pseudo-labels.
+        """
+        own = self.recipe.checkpoint == "best" or self.recipe.stop is not None or self.recipe.chooses_views
+        return own or (self.pseudo is not None and self.pseudo.selected)
+
+    @property
+    def solved_views(self) -> list[str]:
+        """The views whose features a probe's classifier is solved on: the recipe's, or those of every day where a
+        set is still to be chosen.
+        """
+        return ["identity", "hflip"] if self.sets else self.views
 
     @property
     def images(self) -> ImageSource:
@@ -64,6 +94,15 @@ class Plan:
         if self.warm is not None:
             return self.warm.fitted(k)
         return fitted_beside(Path(self.recipe.model.weights)) if self.weights is not None else set()
+
+    def pseudo_table(self, labels: dict[str, str]) -> pd.DataFrame:
+        """Test rows with the labels given by their ids, under ids that no other row has."""
+        mark = "pseudo:"
+        while any(i.startswith(mark) for i in self.manifest.table["id"]):
+            mark = f"~{mark}"
+        rows = self.manifest.test.set_index("id", drop=False).loc[list(labels)]
+        named = {"id": [f"{mark}{i}" for i in labels], "label": list(labels.values()), "split": "pseudo"}
+        return rows.assign(**named, group="", parent="").reset_index(drop=True)
 
     def judged_by(self, folds: Sequence[int]) -> pd.DataFrame:
         """The train rows that these folds hold out."""
@@ -102,7 +141,8 @@ class FoldResult:
     """A finished fold: its score on its held-out rows, from the checkpoint and the views of the submission.
 
     ``beside`` are the same rows judged otherwise: "identity_view" without views, "plain_weights" without the moving
-    average, "last_epoch" by the last epoch's weights without views where the best epoch's were kept.
+    average, "last_epoch" by the last epoch's weights without views where the best epoch's were kept. ``sets`` are the
+    rows under each set of views that may be chosen; until one is, ``oof`` is the identity view.
     ``accumulate`` is the number of parts that memory left a batch.
     """
 
@@ -115,14 +155,18 @@ class FoldResult:
     oof: Predictions
     beside: dict[str, Predictions] = field(default_factory=dict)
     accumulate: int = 1
+    sets: dict[str, Predictions] = field(default_factory=dict)
 
 
 def rows_of_fold(plan: Plan, k: int) -> Part:
     """The rows that fold k fits on and those it holds out.
 
-    Rows of fold -1 and extra rows only ever train, and not where the fold holds out a row of their group.
+    Rows of fold -1, extra rows and pseudo-labelled ones only ever train, and not where the fold holds out a row of
+    their group. Of the pseudo-labelled rows there are those alone that fold k's own models labelled.
     """
     table = pd.concat([plan.manifest.train, plan.manifest.extra], ignore_index=True)
+    if plan.pseudo is not None:
+        table = pd.concat([table, plan.pseudo_table(plan.pseudo.of(k))], ignore_index=True)
     n = len(plan.manifest.train)
     fold = np.concatenate([plan.folds.of(plan.manifest.train["id"]), np.full(len(table) - n, -1)])
     targets = plan.labels.encode(table["label"])

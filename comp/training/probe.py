@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -27,7 +28,7 @@ Features = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class FrozenFeatures:
-    """Backbone outputs of the train and extra rows: ``by_view[name]`` is float32 (N, D), ``place`` its row of an id."""
+    """Backbone outputs of all rows that train: ``by_view[name]`` is float32 (N, D), ``place`` its row of an id."""
 
     by_view: dict[str, Features]
     place: dict[str, int]
@@ -51,10 +52,22 @@ def frozen_features(plan: Plan, k: int = 0) -> FrozenFeatures:
 
     They are computed once for a backbone, preprocessing and set of pictures, and kept in the workspace.
     """
-    table = plan.manifest.table[plan.manifest.table["split"] != "test"]
-    place = {i: n for n, i in enumerate(table["id"])}
+    tables = [plan.manifest.table[plan.manifest.table["split"] != "test"]]
+    if plan.pseudo is not None:
+        tables.append(plan.pseudo_table(dict.fromkeys(plan.pseudo.ids, "")))
+    place = {i: n for n, i in enumerate(i for table in tables for i in table["id"])}
     net = new_net(plan, k).eval()
-    views = _with_identity(plan.recipe.tta) if plan.recipe.mode == "probe" else ["identity"]
+    views = (
+        list(dict.fromkeys([*plan.solved_views, *plan.views]))
+        if plan.recipe.mode == "probe"
+        else ["identity"]
+    )
+    parts = [_of_rows(plan, net, table, views) for table in tables]
+    return FrozenFeatures({name: np.concatenate([part[name] for part in parts]) for name in views}, place)
+
+
+def _of_rows(plan: Plan, net: Net, table: pd.DataFrame, views: list[str]) -> dict[str, Features]:
+    """The features of some rows by view, kept ones where there are some."""
     kept = None
     if plan.features is not None and plan.warm is None and "content" in table:
         sha = hash_tensors({n: t for n, t in net.state_dict().items() if n.startswith("backbone.")})
@@ -71,7 +84,7 @@ def frozen_features(plan: Plan, k: int = 0) -> FrozenFeatures:
         found.update(fresh)
     else:
         console.say(f"  features of {len(table):,} rows: kept from an earlier run")
-    return FrozenFeatures({name: found[name] for name in views}, place)
+    return found
 
 
 def _computed(
@@ -138,7 +151,3 @@ def solve_head(
         scaled = weight / std
         net.head.weight.copy_(scaled.float())
         net.head.bias.copy_((bias - scaled @ mean).float())
-
-
-def _with_identity(views: list[str]) -> list[str]:
-    return views if "identity" in views else ["identity", *views]

@@ -51,7 +51,7 @@ def run_fold(plan: Plan, k: int, features: FrozenFeatures | None = None) -> Fold
         assert features is not None, "probe needs the frozen features"
         net = with_solved_head(plan, k, part, features).eval()
         held_out = list(part.table["id"].iloc[part.held_out])
-        judged = {"kept": _apply_head(net, features, plan.recipe.tta, held_out)}
+        judged = {"kept": _apply_head(net, features, plan.views, held_out)}
         speed, accumulate = 0.0, 1
     else:
         net = new_net(plan, k) if features is None else with_solved_head(plan, k, part, features)
@@ -99,6 +99,7 @@ def read_fold(folder: Path, k: int) -> FoldResult:
         Predictions.load(folder / "oof.npz"),
         {name: Predictions.load(folder / f"oof-{name}.npz") for name in table.get("beside", [])},
         int(table.get("accumulate", 1)),
+        {name: Predictions.load(folder / f"oof-views-{name}.npz") for name in table.get("sets", [])},
     )
 
 
@@ -110,23 +111,25 @@ def _finish(
     targets = part.targets[part.held_out]
 
     def predictions(weights: str, views: list[str]) -> Predictions:
-        probs = mean_of_views({name: judged[weights][name] for name in views})
+        probs = mean_of_views({name: judged[weights][name] for name in views}, plan.recipe.tta_mean)
         return Predictions(ids, plan.labels, probs, plan.folds.fingerprint)
 
-    oof = predictions("kept", plan.recipe.tta)
+    oof = predictions("kept", plan.recipe.views)
     beside = {"identity_view": predictions("kept", ["identity"])}
     if "plain" in judged:
-        beside["plain_weights"] = predictions("plain", plan.recipe.tta)
+        beside["plain_weights"] = predictions("plain", plan.recipe.views)
     if plan.recipe.checkpoint == "best" or plan.recipe.stop is not None:
         beside["last_epoch"] = predictions("last" if "last" in judged else "kept", ["identity"])
     oof.save(folder / "oof.npz")
     for name, other in beside.items():
         other.save(folder / f"oof-{name}.npz")
+    for name, views in plan.sets.items():
+        predictions("kept", views).save(folder / f"oof-views-{name}.npz")
     paths = list(part.table["path"].iloc[part.held_out])
     keep_controls(folder, plan.source, ids, paths, judged["kept"]["identity"], plan.labels)
     score, identity = (plan.metric(targets, one.probs) for one in (oof, beside["identity_view"]))
     told = {"fold": k, "score": score, "identity_score": identity, "rows": len(ids), "beside": list(beside)}
-    write_json(folder / "result.json", {**told, **facts})
+    write_json(folder / "result.json", {**told, "sets": list(plan.sets), **facts})
     release_memory()
     for left in (STATE, BEST):  # the fold is finished: nothing is left to go on from
         (folder / left).unlink(missing_ok=True)
@@ -140,7 +143,7 @@ def _judge(
     judged = {}
     for name in sorted(weights, key="kept".__eq__):  # the kept ones last, so that they stay
         net.load_state_dict(weights[name])
-        views = ["identity"] if name == "last" else plan.recipe.tta
+        views = {"kept": plan.views, "plain": plan.recipe.views}.get(name, ["identity"])
         judged[name] = _predict_held_out(plan, net.eval(), part, views)
     return net, judged
 
@@ -148,7 +151,7 @@ def _judge(
 def with_solved_head(plan: Plan, k: int, part: Part, features: FrozenFeatures) -> Net:
     """Fold k's network with the best linear classifier on its frozen features."""
     net = new_net(plan, k)
-    views = features.by_view
+    views = [name for name in plan.solved_views if name in features.by_view]
     ids = list(part.table["id"].iloc[part.fitted])
     stacked = np.concatenate([features.of(name, ids) for name in views])
     targets = np.tile(part.targets[part.fitted], len(views))

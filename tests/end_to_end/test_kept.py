@@ -15,7 +15,7 @@ import comp
 from comp.inference import predict
 from comp.inference.feature_cache import FeatureCache
 from comp.training.loop import resized
-from made import SHAPES, draw, run_comp, save_picture, write_shapes
+from made import SHAPES, draw, probe, run_comp, save_picture, write_shapes
 
 
 @pytest.fixture
@@ -24,15 +24,6 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("COMP_CACHE", str(tmp_path / "cache"))
     write_shapes(tmp_path)
     return tmp_path
-
-
-def probe(place: Path, *further: str) -> list[str]:
-    torch.manual_seed(0)
-    weights = place / "w.safetensors"
-    if not weights.exists():
-        save_file(timm.create_model("test_resnet").state_dict(), weights)
-    half = "[0.5,0.5,0.5]"
-    return ["mode=probe", f"model.weights={weights}", f"model.mean={half}", f"model.std={half}", *further]
 
 
 def csv_of(run: comp.pipeline.RunResult) -> bytes:

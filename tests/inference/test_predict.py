@@ -1,4 +1,4 @@
-"""The test path: the views, their mean after softmax, and control rows that must come back as they were judged."""
+"""The test path: softmax, and control rows that must come back as they were judged."""
 
 from __future__ import annotations
 
@@ -13,9 +13,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comp.inference.forward import mean_of_views, softmax
-from comp.inference.views import VIEW_FUNCTIONS, view
-from comp.recipe import VIEW_SETS, VIEWS
+from comp.inference.forward import softmax
 from made import Outcome, run_comp, write_shapes
 
 
@@ -25,41 +23,6 @@ def test_softmax_is_torchs_and_survives_large_logits(n: int, classes: int, seed:
     probs = softmax(logits)
     assert np.allclose(probs, torch.from_numpy(logits).double().softmax(1).numpy())
     assert np.allclose(probs.sum(1), 1)
-
-
-def test_views_are_averaged_after_softmax() -> None:
-    by_view = {"identity": softmax(np.float32([[9, 0, 0]])), "hflip": softmax(np.float32([[0, 1, 0]]))}
-    mean = mean_of_views(by_view)
-    assert np.allclose(mean, (by_view["identity"] + by_view["hflip"]) / 2)
-    assert not np.allclose(mean, softmax(np.float32([[4.5, 0.5, 0]])))
-
-
-def test_every_view_of_a_recipe_exists_and_keeps_the_shape() -> None:
-    assert set(VIEWS) == set(VIEW_FUNCTIONS)
-    assert {name for names in VIEW_SETS.values() for name in names} <= set(VIEWS)
-    images = torch.randn(2, 3, 5, 5)
-    assert all(view(name, images).shape == images.shape for name in VIEWS)
-    assert torch.equal(view("identity", images), images)
-    assert torch.equal(view("hflip", images)[..., 0], images[..., -1])
-    assert all(set(names) <= set(VIEWS) and len(set(names)) == len(names) for names in VIEW_SETS.values())
-
-
-def test_views_move_pictures_as_they_say() -> None:
-    image = torch.zeros(1, 3, 32, 32)
-    image[:, :, 8, 12] = 1
-    assert view("shift-down", image)[0, 0, 10, 12] == 1
-    assert view("shift-up", image)[0, 0, 6, 12] == 1
-    assert view("shift-left", image)[0, 0, 8, 10] == 1
-    assert view("shift-right", image)[0, 0, 8, 14] == 1
-    assert view("shift-right-hflip", image)[0, 0, 8, 31 - 12 + 2] == 1
-    assert torch.equal(view("turn90", view("turn270", image)), image)
-    assert torch.equal(view("turn180", image), image.flip(2, 3))
-    square = torch.zeros(1, 3, 64, 64)
-    square[:, :, 16:48, 16:48] = 1
-    assert view("zoom-in", square).sum() > 1.2 * square.sum()
-    assert view("zoom-out", square).sum() < 0.85 * square.sum()
-    flat = torch.full((1, 3, 64, 64), 0.7)
-    assert all(torch.allclose(view(name, flat), flat, atol=1e-5) for name in VIEWS), "no edges are made up"
 
 
 @pytest.fixture

@@ -15,39 +15,13 @@ from hypothesis import strategies as st
 
 import comp
 from comp.errors import RecipeError
-from comp.folds import Folds, make_folds
-from comp.images.fit import Preprocess
-from comp.images.source import ArraySource
-from comp.labels import LabelMap
+from comp.folds import make_folds
 from comp.manifest import Manifest, Sample
-from comp.metrics import metric_by_name
 from comp.recipe import Recipe, load
 from comp.recipe_parts import BalancePart
 from comp.training.balance import TrainPixels, epoch_order, with_copies, write_copies
 from comp.training.fold import Part, Plan, rows_of_fold
-from made import TINY_RECIPE, draw
-
-PREPROCESS = Preprocess(32, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
-NO_ROWS = Manifest.from_samples([])
-
-
-def planned(
-    manifest: Manifest = NO_ROWS, folds: Folds | None = None, pictures: object = None, **balance: object
-) -> Plan:
-    """A plan of the classes a, b, c; ``pictures`` uint8 (N, H, W, 3) are what the paths ``all#n`` name."""
-    array = np.zeros((1, 32, 32, 3), np.uint8) if pictures is None else np.asarray(pictures)
-    return Plan(
-        slug="made",
-        recipe=Recipe(balance=BalancePart(**balance)),
-        preprocess=PREPROCESS,
-        weights=None,
-        manifest=manifest,
-        labels=LabelMap(["a", "b", "c"]),
-        folds=folds or Folds((), np.array([], np.int64), 2, 0, ""),
-        metric=metric_by_name("accuracy"),
-        source=ArraySource({"all": array}),
-        folder=Path(),
-    )
+from made import TINY_RECIPE, draw, planned
 
 
 @st.composite

@@ -34,7 +34,7 @@ def test_rows_come_in_order_each_with_its_own_picture(
     with loaders(threads) as pool:
         found = [
             (part.copy(), images.clone())
-            for part, images in batches(pool, rows, batch, SIZE, each(load), drop_last=drop)
+            for part, images in batches(pool, rows, batch, (SIZE, SIZE, 3), each(load), drop_last=drop)
         ]
     told = np.concatenate([part for part, _ in found]) if found else rows[:0]
     lone = drop and n > batch and n % batch == 1
@@ -56,7 +56,9 @@ def test_a_faulty_picture_is_raised_to_the_reader_and_the_threads_end() -> None:
 
     def read_all() -> None:
         with loaders(3) as pool:
-            seen.extend(len(part) for part, _ in batches(pool, np.arange(100), 10, SIZE, each(load)))
+            seen.extend(
+                len(part) for part, _ in batches(pool, np.arange(100), 10, (SIZE, SIZE, 3), each(load))
+            )
 
     with pytest.raises(OSError, match="row 37"):
         read_all()
@@ -74,7 +76,7 @@ def test_an_interrupted_reader_does_not_wait_for_what_is_not_begun() -> None:
 
     def interrupted() -> None:
         with loaders(1) as pool:
-            next(batches(pool, np.arange(400), 40, SIZE, each(load)))
+            next(batches(pool, np.arange(400), 40, (SIZE, SIZE, 3), each(load)))
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

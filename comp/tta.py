@@ -1,0 +1,144 @@
+"""``tta = "auto"``: a set of views is used only where it improves the OOF score by more than its standard error."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from comp import console
+from comp.folds import group_names
+from comp.metrics import Metric
+from comp.recipe import Recipe
+from comp.view_sets import PLAIN, VIEW_SETS
+from comp.workspace import read_json, write_json
+
+if TYPE_CHECKING:
+    from comp.trained import Trained
+
+FILE = "views.json"
+BLOCKS = 50  # parts of the rows, each left out once for the standard error
+
+Probs = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A set of views on the OOF rows: its score, what it gains over the identity view (above zero is better,
+    whatever the metric's direction), and the standard error of that gain.
+    """
+
+    set: str
+    views: int
+    score: float
+    gain: float
+    standard_error: float
+    chosen: bool = False
+
+    @property
+    def is_better(self) -> bool:
+        """Whether it gains more than its standard error; never so with a NaN."""
+        return self.gain > 0 and self.gain > self.standard_error
+
+
+def choose_views(trained: Trained) -> tuple[Trained, list[dict[str, Any]]]:
+    """The folds judged and to be predicted by the best set of views, and the table of all sets.
+
+    The same folds give the same choice, in whatever order they were trained. The choice is kept in the run's folder.
+    """
+    every = [one for results in trained.results for one in results]
+    names = [name for name in trained.plans[0].sets if all(name in one.sets for one in every)]
+    if PLAIN not in names:
+        return trained, []
+    oof = {name: trained.joined(lambda one, name=name: one.sets[name]) for name in names}  # type: ignore[misc]
+    ids = list(oof[PLAIN].ids)
+    targets = trained.truth(oof[PLAIN])
+    table = trained.plans[0].manifest.train
+    kin = dict(zip(table["id"], group_names(table), strict=True))
+    probs = {name: oof[name].select(ids).probs for name in names}
+    tried = try_sets(probs, targets, [kin[i] for i in ids], trained.plans[0].metric)
+    chosen = next(one.set for one in tried if one.chosen)
+    listed = [asdict(one) for one in tried]
+    write_json(trained.folder / FILE, {"chosen": chosen, "views": VIEW_SETS[chosen], "sets": listed})
+    _say(tried)
+    plans = [replace(plan, recipe=plan.recipe.with_views(VIEW_SETS[chosen])) for plan in trained.plans]
+    results = [[replace(one, oof=one.sets[chosen]) for one in results] for results in trained.results]
+    return replace(trained, plans=plans, results=results), listed
+
+
+def try_sets(
+    probs: dict[str, Probs], targets: NDArray[np.int64], groups: Sequence[str], metric: Metric
+) -> list[Tried]:
+    """Each set against the identity view; one is chosen.
+
+    The best score wins among those that gain more than their standard error, of equal ones that with fewer views; the
+    identity view where none does. The standard error is of the difference on the same rows, by a jackknife that
+    leaves out one of 50 parts of the rows at a time (Efron & Tibshirani 1993, ch. 11), so that it holds for any
+    metric; rows of one group are left out together.
+
+    Parameters
+    ----------
+    probs : dict of float64 arrays (N, C)
+        By name of the set; "none" among them.
+    targets : int64 array (N,)
+    groups : sequence of str, (N,)
+    metric : Metric
+    """
+    blocks = blocks_of(groups)
+    sign = 1.0 if metric.direction == "max" else -1.0
+    count = int(blocks.max()) + 1
+    left = {
+        name: np.array([metric(targets[blocks != b], one[blocks != b]) for b in range(count)])
+        for name, one in probs.items()
+    }
+    scores = {name: metric(targets, one) for name, one in probs.items()}
+    tried = []
+    for name in probs:
+        apart = left[name] - left[PLAIN]
+        error = float(np.sqrt((count - 1) / count * ((apart - apart.mean()) ** 2).sum()))
+        gain = sign * (scores[name] - scores[PLAIN])
+        error = error if count > 1 else float("inf")
+        tried.append(Tried(name, len(VIEW_SETS[name]), scores[name], gain, error))
+    better = [one for one in tried if one.is_better]
+    best = min(better, key=lambda one: (-one.gain, one.views, one.set), default=None)
+    chosen = best.set if best else PLAIN
+    return [replace(one, chosen=one.set == chosen) for one in tried]
+
+
+def blocks_of(groups: Sequence[str], most: int = BLOCKS) -> NDArray[np.int64]:
+    """Each row's part (N,), 0 … ``most`` - 1: groups whole, dealt in the order of their SHA-256, whatever that of rows."""
+    names = sorted(
+        set(groups), key=lambda name: hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()
+    )
+    place = {name: n % most for n, name in enumerate(names)}
+    return np.array([place[name] for name in groups], dtype=np.int64)
+
+
+def with_chosen_views(recipe: Recipe, run: Path) -> Recipe:
+    """A run's recipe with the views that it chose; identity alone where it has not yet chosen any."""
+    if not recipe.chooses_views:
+        return recipe
+    if not (run / FILE).is_file():
+        console.say(f"  {run.name} has not chosen its views: predicting by the identity view")
+        return recipe.with_views(recipe.views)
+    return recipe.with_views([str(view) for view in read_json(run / FILE)["views"]])
+
+
+def _say(tried: Sequence[Tried]) -> None:
+    rows = [
+        (
+            one.set,
+            one.views,
+            one.score,
+            f"{one.gain:+.4f}",
+            f"{one.standard_error:.4f}",
+            "chosen" if one.chosen else "",
+        )
+        for one in tried
+    ]
+    console.table("", ("views", "number", "OOF", "gain", "standard error", ""), rows)
