@@ -147,7 +147,9 @@ def _joined(one: Template, other: Template) -> list[tuple[str, ...]]:
     if missing or extra:
         told = [f"{len(missing)} ids of {one.table.name} alone, first {missing[0]!r}"] if missing else []
         told += [f"{len(extra)} of {other.table.name} alone, first {extra[0]!r}"] if extra else []
-        raise InputError("two submissions answer the same ids", "; ".join(told), "compare those of one template")
+        raise InputError(
+            "two submissions answer the same ids", "; ".join(told), "compare those of one template"
+        )
     places = [other.target_places[theirs.index(name)] for name in ours]
     return [tuple(answers[i][place] for place in places) for i in ids]
 
@@ -192,7 +194,9 @@ def _numbers(rows: Sequence[tuple[str, ...]], file: str) -> NDArray[np.float64]:
     try:
         found = np.array(rows, dtype=np.float64)
     except ValueError as error:
-        raise InputError("probabilities must be numbers", f"{file}: {error}", "`comp validate` says all") from error
+        raise InputError(
+            "probabilities must be numbers", f"{file}: {error}", "`comp validate` says all"
+        ) from error
     if not np.isfinite(found).all():
         row = int(np.argmin(np.isfinite(found).all(axis=1))) + 2
         value = f"{file}, row {row} has a NaN or infinity"

@@ -157,7 +157,8 @@ def _prior(one: runs.Run) -> NDArray[np.float64]:
     """The mean OOF probabilities (C,) of a run, of the folds that are there."""
     whole = one.folder / "oof.npz"
     files = [whole] if whole.is_file() else [folder / "oof.npz" for folder in _folds_to_ask(one, True)]
-    return np.concatenate([Predictions.load(file).probs for file in files]).mean(axis=0)
+    every = np.concatenate([Predictions.load(file).probs for file in files])
+    return np.asarray(every.mean(axis=0), dtype=np.float64)
 
 
 def _folds_to_ask(one: runs.Run, partial: bool) -> list[Path]:

@@ -55,7 +55,9 @@ class Template:
         if not ids:
             raise InputError("a template asks for rows", f"{name} has none", remedy)
         if "" in ids:
-            raise InputError("a template's rows have ids", f"{name}, row {ids.index('') + 2} has none", remedy)
+            raise InputError(
+                "a template's rows have ids", f"{name}, row {ids.index('') + 2} has none", remedy
+            )
         twice, times = Counter(ids).most_common(1)[0]
         if times > 1:
             raise InputError("a template asks for an id once", f"{name} has {twice!r} {times} times", remedy)
@@ -84,9 +86,7 @@ def load_template(
 def _by_facts(table: Table, facts: TemplateFacts, samples: Sequence[str]) -> Template:
     found = from_table(table, facts.id, facts.target, facts.kind)
     asked = tuple(paired(found.ids, samples, table.name))
-    return replace(
-        found, decimals=facts.decimals, k=facts.k, asked=() if asked == found.ids else asked
-    )
+    return replace(found, decimals=facts.decimals, k=facts.k, asked=() if asked == found.ids else asked)
 
 
 def paired(ids: Sequence[str], samples: Sequence[str], name: str) -> list[str]:

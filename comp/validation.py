@@ -154,7 +154,9 @@ def _id_problems(ids: list[str], template: Template) -> list[Problem]:
             if rule == "missing-id":
                 at = wanted.index(names[0]) + 2
                 where = f", first in the template's row {at}"
-            problems.append(Problem(rule, f"{len(names)} {words}: {shown}{where}", len(names), tuple(rows[:SHOWN])))
+            problems.append(
+                Problem(rule, f"{len(names)} {words}: {shown}{where}", len(names), tuple(rows[:SHOWN]))
+            )
     return problems + _order_problems(mended, wanted)
 
 
@@ -268,7 +270,9 @@ def _probability_problems(table: Table, template: Template) -> list[Problem]:
     if no_numbers:
         first, cell = no_numbers[0]
         what = "empty" if cell.strip().lower() in NOTHING else "no number"
-        message = f"{len(no_numbers)} rows have a cell that is no number, first row {first}: {cell!r} is {what}"
+        message = (
+            f"{len(no_numbers)} rows have a cell that is no number, first row {first}: {cell!r} is {what}"
+        )
         rows = tuple(n for n, _ in no_numbers[:SHOWN])
         found.append(Problem("value", message, len(no_numbers), rows))
     bad = sorted({*outside, *(n for n, _ in off)})
@@ -277,7 +281,9 @@ def _probability_problems(table: Table, template: Template) -> list[Problem]:
         why = f"sums to {sums[bad[0]]:.8g}" if bad[0] in sums else "has a value outside 0 … 1"
         message = f"{len(bad)} rows are not probabilities that sum to one ± 1e-6, first row {bad[0]} {why}"
         if outside:
-            message += f"; {len(outside)} have values outside 0 … 1, first row {outside[0]}: logits need a softmax"
+            message += (
+                f"; {len(outside)} have values outside 0 … 1, first row {outside[0]}: logits need a softmax"
+            )
         found.append(Problem("row-sum", message, len(bad), tuple(bad[:SHOWN])))
     return found
 

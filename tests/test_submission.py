@@ -178,7 +178,9 @@ def test_the_file_keeps_the_templates_manner(tmp_path: Path) -> None:
 
 def test_what_does_not_validate_is_not_written_and_leaves_an_older_file_alone(tmp_path: Path) -> None:
     (tmp_path / "s.csv").write_text("an older one")
-    both = Template(Table("s.csv", ("id", "label"), (("x", "0"),)), 0, (0,), "label")  # the id is also answered
+    both = Template(
+        Table("s.csv", ("id", "label"), (("x", "0"),)), 0, (0,), "label"
+    )  # the id is also answered
     with pytest.raises(InvalidSubmission):
         submission.write(predictions_of(["x"]), both, tmp_path / "s.csv")
     assert [p.read_text() for p in tmp_path.iterdir()] == ["an older one"]

@@ -23,7 +23,9 @@ def spelled(name: str, way: int) -> str:
 
 
 @given(NAMES, st.integers(0, 3), st.integers(0, 3), st.integers(0, 999))
-def test_each_id_finds_its_own_sample_in_any_order(names: list[str], ours: int, theirs: int, seed: int) -> None:
+def test_each_id_finds_its_own_sample_in_any_order(
+    names: list[str], ours: int, theirs: int, seed: int
+) -> None:
     assume(not any(name.endswith(".") for name in names))  # "a." and "a" with a suffix are two names still
     rng = np.random.default_rng(seed)
     samples = [spelled(name, ours) for name in names]

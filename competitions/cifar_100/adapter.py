@@ -62,7 +62,9 @@ def read_test(raw: Path) -> Manifest:
 
 
 def source(raw: Path) -> ArraySource:
-    names = [name for name in ("train", "test") if (raw / FOLDER / name).is_file() or (raw / ARCHIVE).is_file()]
+    names = [
+        name for name in ("train", "test") if (raw / FOLDER / name).is_file() or (raw / ARCHIVE).is_file()
+    ]
     return ArraySource({name: _batch(raw, name).pixels for name in names})
 
 

@@ -41,7 +41,8 @@ def grade(sample: bytes, given: bytes, kind: str, encoding: str) -> dict[str, li
     ends = [text[len(text.rstrip("\r\n")) :] for text in texts]
     assert ends[0] == ends[1], "the same end"
     assert ("\r\n" in texts[0]) == ("\r\n" in texts[1])
-    assert [c.count(b'"') for c in (sample.split(b"\n")[0], given.split(b"\n")[0])][0] == given.split(b"\n")[0].count(b'"')
+    heads = [content.split(b"\n")[0] for content in (sample, given)]
+    assert heads[0].count(b'"') == heads[1].count(b'"')
     return {row[0]: row[1:] for row in answered[1:]}
 
 
@@ -67,7 +68,10 @@ def write(raw: Path, name: Callable[[int], str], kind: str, suffix: bool, crlf: 
     end = "\r\n" if crlf else "\n"
     header = ["id", "square", "circle", "cross"] if kind == "probs" else ["id", "label"]
     filler = ["0.2", "0.3", "0.5"] if kind == "probs" else ["0" if kind == "index" else "circle"]
-    rows = [[f'"{name(n)}{".png" if suffix else ""}"' if crlf else name(n) + (".png" if suffix else ""), *filler] for n in order]
+    rows = [
+        [f'"{name(n)}{".png" if suffix else ""}"' if crlf else name(n) + (".png" if suffix else ""), *filler]
+        for n in order
+    ]
     content = end.join(",".join(row) for row in [header, *rows]) + end
     (raw / "sample_submission.csv").write_bytes(content.encode(encoding))
     return content.encode(encoding)
@@ -112,9 +116,17 @@ def test_the_template_decides_spelling_and_order_and_never_an_answer(trained: Pa
     for number, spelled in enumerate((plain, lambda name: f"{name}.png")):
         rows = [line.split(",")[0] for line in first[1:]]
         rows = rows[::-1] if number else sorted(rows)
-        (workspace / "other.csv").write_text("id,label\n" + "".join(f"{spelled(name)},circle\n" for name in rows))
+        (workspace / "other.csv").write_text(
+            "id,label\n" + "".join(f"{spelled(name)},circle\n" for name in rows)
+        )
         done = run_comp(
-            workspace, "predict", "latest", "--template", workspace / "other.csv", "--out", workspace / "o.csv"
+            workspace,
+            "predict",
+            "latest",
+            "--template",
+            workspace / "other.csv",
+            "--out",
+            workspace / "o.csv",
         )
         assert done.code == 0, done.err
         found = (workspace / "o.csv").read_text().splitlines()
