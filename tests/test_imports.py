@@ -31,6 +31,8 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "comp.order",
         "comp.child",
         "comp.merging",
+        "comp.importing",
+        "comp.comparing",
         "comp.own_table",
         "comp.contact_sheet",
         "comp.find_lr",
@@ -67,6 +69,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "comp.scores",
         "comp.predictions",
         "comp.template",
+        "comp.foreign",
         "comp.tables",
         "comp.damaged_ids",
         "comp.images.source",  # files and their bytes: what an adapter reads with, no pictures yet
