@@ -2,7 +2,8 @@
 
 The verbs of the command line as functions: ``comp.run("digits", folds=5)``, ``comp.check("digits")``,
 ``comp.predict("latest")``, ``comp.merge("RUN", "RUN")``, ``comp.lr("digits")``, ``comp.bench("digits")``,
-``comp.validate("digits", "submission.csv")``, ``comp.score("digits", "submission.csv")``.
+``comp.validate("digits", "submission.csv")``, ``comp.score("digits", "submission.csv")``,
+``comp.compare("one.csv", "other.csv")``, ``comp.import_("digits", "oof.csv", "test.csv")``.
 """
 
 from __future__ import annotations
@@ -10,10 +11,24 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "bench", "check", "lr", "merge", "predict", "run", "score", "validate"]
+__all__ = [
+    "__version__",
+    "bench",
+    "check",
+    "compare",
+    "import_",
+    "lr",
+    "merge",
+    "predict",
+    "run",
+    "score",
+    "validate",
+]
 
 if TYPE_CHECKING:
+    from comp.comparing import compare
     from comp.find_lr import lr
+    from comp.importing import import_
     from comp.measure_parts import bench
     from comp.merging import merge
     from comp.pipeline import run
@@ -28,6 +43,8 @@ _HOMES = {
     "bench": "comp.measure_parts",
     "merge": "comp.merging",
     "predict": "comp.repeat",
+    "compare": "comp.comparing",
+    "import_": "comp.importing",
     "validate": "comp.repeat",
     "score": "comp.scoring",
 }

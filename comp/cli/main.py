@@ -9,7 +9,7 @@ import traceback
 import typer
 
 from comp import __version__, console
-from comp.cli import combine, kit, look, tune, work
+from comp.cli import answers, combine, kit, look, tune, work
 from comp.errors import CompError
 
 app = typer.Typer(
@@ -46,7 +46,9 @@ for _verb in (
     work.run,
     work.predict,
     combine.merge,
+    answers.import_,
     work.validate,
+    answers.compare,
     kit.score,
     tune.lr,
     tune.bench,
