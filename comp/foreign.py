@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from comp.errors import InputError, UnknownName, near_names
+from comp.folds import numbered
 from comp.labels import LabelMap
 from comp.names import nfc
 from comp.predictions import ROW_SUM_TOLERANCE, Predictions
@@ -84,6 +85,7 @@ def _folds(table: Table, place: int) -> tuple[int, ...]:
                 "a fold is a whole number", f"{table.name}, row {number}: {row[place]!r}", "correct it"
             )
         found.append(int(text))
+    numbered(found, f"{table.name}, {table.header[place]!r}")
     return tuple(found)
 
 
@@ -103,7 +105,7 @@ def predictions_of(
     """
     ids = joined_ids(rows, samples)
     order = _columns(rows, labels)
-    probs = _numbers(rows)[:, order]
+    probs = np.ascontiguousarray(_numbers(rows)[:, order])  # sums to the same bits in any order of columns
     probs = _probabilities(rows, probs, normalise)
     return Predictions(tuple(ids), labels, probs, fingerprint).select(samples)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import shutil
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from comp import console, registry, runs
 from comp.checks.findings import Finding, counts, lower
 from comp.checks.gate import require_pass
-from comp.checks.run_family import collapsed_predictions, prior_shift, too_good
+from comp.checks.run_family import assumed_folds, collapsed_predictions, prior_shift, too_good
 from comp.competition import Competition
 from comp.errors import InputError
 from comp.findings_view import say_findings, show_findings
@@ -83,7 +84,18 @@ def import_(
     findings = [*found.findings, *_judged(found, found.folds, ours, competition, named)]
     label = name or files["oof"].stem
     one = _new_run(place, found, competition, label, files, named, normalise)
-    return _finished(place, one, found, found.folds, ours, findings)
+    try:
+        return _finished(place, one, found, found.folds, ours, findings)
+    except BaseException:  # Ctrl-C too: an import is quick, and half of one is of no use
+        _remove(place, one)
+        raise
+
+
+def _remove(place: Workspace, one: runs.Run) -> None:
+    """Takes away what there is of a run that did not come to its record."""
+    shutil.rmtree(one.folder, ignore_errors=True)
+    for suffix in (".csv", ".json"):
+        (place.submissions(one.slug) / f"{one.id}{suffix}").unlink(missing_ok=True)
 
 
 def _survey(
@@ -99,13 +111,14 @@ def _survey(
     if fold_column is None:
         return survey(competition, place, raw, folds=fold_count(folds), allow=allow)
     rows = read_rows(_a_csv(oof), competition.facts.template.id, fold_column)
-    ids = joined_ids(rows, list(competition.read(raw).train["id"]))
+    samples = list(competition.read(raw).train["id"])
+    fold = dict(zip(joined_ids(rows, samples), rows.folds or (), strict=True))
     with TemporaryDirectory() as folder:
         file = Path(folder) / "folds.csv"
         with file.open("w", encoding="utf-8", newline="") as out:
             writer = csv.writer(out)
             writer.writerow(["id", "fold"])
-            writer.writerows(zip(ids, rows.folds or (), strict=True))
+            writer.writerows((i, fold[i]) for i in samples)
         return survey(competition, place, raw, folds=file, allow=allow)
 
 
@@ -162,15 +175,8 @@ def _judged(
         *collapsed_predictions(ours["test"], priors),
         *too_good(score, competition.metric, len(truth), None),
         *prior_shift(ours["test"], priors),
+        *assumed_folds(named, folds.k, len(truth)),
     ]
-    if not named:
-        message = (
-            f"nothing says which folds the OOF rows come from: the workspace's {folds.k} are taken for them"
-        )
-        remedy = (
-            "a blend is judged by folds, and a wrong guess flatters it: --fold-column COL, or --folds FILE"
-        )
-        judged.append(Finding("assumed-folds", "warning", len(truth), message, (), remedy))
     lowered = lower(judged, found.allowed)
     say_findings(lowered)
     return lowered
