@@ -187,13 +187,31 @@ def _every_fold(one: runs.Run) -> list[Path]:
 
 
 def validate(
-    slug: str, csv: str | Path, *, workspace: str | Path | None = None, data: str | Path | None = None
+    slug: str,
+    csv: str | Path,
+    *,
+    workspace: str | Path | None = None,
+    data: str | Path | None = None,
+    template: str | Path | None = None,
 ) -> tuple[list[Problem], int]:
-    """Every way in which a CSV does not answer the competition's template, and its number of rows."""
+    """Every way in which a CSV does not answer the competition's template (or ``template``), and its number of rows.
+
+    The train part of the raw folder may be absent, where the class names are known without it.
+    """
     place = Workspace.find(workspace)
     competition = registry.competition(slug, place)
     raw = Path(data).expanduser().absolute() if data else place.raw(slug)
-    manifest = competition.read(raw)
     table = read_submission(Path(csv).expanduser())
-    template = load_template(competition, raw, manifest)
-    return judge(table, template, competition.label_map(manifest, raw)), len(table)
+    manifest = _asked_rows(competition, raw)
+    asked = load_template(competition, raw, manifest, Path(template).expanduser() if template else None)
+    return judge(table, asked, competition.label_map(manifest, raw)), len(table)
+
+
+def _asked_rows(competition: Competition, raw: Path) -> Manifest:
+    """The rows of a raw folder; the test rows alone where there are no others."""
+    try:
+        return competition.read(raw)
+    except InputError:
+        if not raw.is_dir() or not competition.missing(raw) or not competition.classes(raw):
+            raise
+        return competition.read_test(raw)
