@@ -3,7 +3,8 @@
 The verbs of the command line as functions: ``comp.run("digits", folds=5)``, ``comp.check("digits")``,
 ``comp.predict("latest")``, ``comp.pseudo("latest", 0.95)``, ``comp.merge("RUN", "RUN")``,
 ``comp.lr("digits")``, ``comp.bench("digits")``, ``comp.validate("digits", "submission.csv")``,
-``comp.score("digits", "submission.csv")``, ``comp.kernel("digits")``.
+``comp.score("digits", "submission.csv")``, ``comp.kernel("digits")``,
+``comp.compare("one.csv", "other.csv")``, ``comp.import_("digits", "oof.csv", "test.csv")``.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ __all__ = [
     "__version__",
     "bench",
     "check",
+    "compare",
+    "import_",
     "kernel",
     "lr",
     "merge",
@@ -26,7 +29,9 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from comp.comparing import compare
     from comp.find_lr import lr
+    from comp.importing import import_
     from comp.kernels.folder import kernel
     from comp.measure_parts import bench
     from comp.merging import merge
@@ -45,6 +50,8 @@ _HOMES = {
     "merge": "comp.merging",
     "predict": "comp.repeat",
     "pseudo": "comp.pseudo_labels",
+    "compare": "comp.comparing",
+    "import_": "comp.importing",
     "validate": "comp.repeat",
     "score": "comp.scoring",
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -88,12 +89,18 @@ class Folds:
         ids, fold = _read_id_fold(path)
         if len(set(ids)) != len(ids):
             raise InputError("an id has one fold", f"{path} names an id twice", "drop the doubled rows")
-        used = sorted(set(fold.tolist()))
-        if len(used) < 2 or used != list(range(used[0], used[0] + len(used))) or used[0] not in (0, 1):
-            raise InputError(
-                "folds are numbered 0…K-1 or 1…K, two or more", f"{path} has {used[:8]}", "number them so"
-            )
+        used = numbered(fold.tolist(), str(path))
         return cls(ids, fold - used[0], len(used), -1, manifest.fingerprint("train"))
+
+
+def numbered(folds: Iterable[int], name: str) -> list[int]:
+    """The numbers that folds made elsewhere have; InputError, with the table's ``name``, unless 0…K-1 or 1…K."""
+    used = sorted(set(folds))
+    if len(used) < 2 or used != list(range(used[0], used[0] + len(used))) or used[0] not in (0, 1):
+        raise InputError(
+            "folds are numbered 0…K-1 or 1…K, two or more", f"{name} has {used[:8]}", "number them so"
+        )
+    return used
 
 
 def make_folds(manifest: Manifest, k: int, fold_seed: int = 0, pool_rare: bool = False) -> Folds:

@@ -201,7 +201,7 @@ def finish_run(
         *_shown(engine.judge_run(plans[0], test, score, None if order.quick else order.expected), found),
     ]
     with clock.step("submit"):
-        path = _write_submission(order, found, one, test)
+        path = write_submission(order.workspace, found, one, test)
     result = RunResult(
         run=one.id,
         slug=order.competition.slug,
@@ -272,11 +272,11 @@ def _write_inputs(folder: Path, found: Survey, recipe: Recipe) -> None:
     write_text(folder / "recipe.toml", recipe.to_toml(header))
 
 
-def _write_submission(order: Order, found: Survey, one: runs.Run, test: Predictions) -> Path:
+def write_submission(place: Workspace, found: Survey, one: runs.Run, test: Predictions) -> Path:
     """The CSV, validated, under submissions/ and in the run folder, and rows.csv for people to look at."""
     from comp import submission
 
-    path = order.workspace.submissions(order.competition.slug) / f"{one.id}.csv"
+    path = place.submissions(one.slug) / f"{one.id}.csv"
     submission.write(test, found.evidence.template, path)
     write_bytes(one.folder / "submission.csv", path.read_bytes())
     write_text(one.folder / "rows.csv", submission.row_table(test, found.evidence.manifest))

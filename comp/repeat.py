@@ -158,8 +158,8 @@ def _prior(one: runs.Run) -> NDArray[np.float64]:
     """The mean OOF probabilities (C,) of a run, of the folds that are there."""
     whole = one.folder / "oof.npz"
     files = [whole] if whole.is_file() else [folder / "oof.npz" for folder in folds_to_ask(one, True)]
-    probs = np.concatenate([Predictions.load(file).probs for file in files])
-    return np.asarray(probs.mean(axis=0), dtype=np.float64)
+    every = np.concatenate([Predictions.load(file).probs for file in files])
+    return np.asarray(every.mean(axis=0), dtype=np.float64)
 
 
 def folds_to_ask(one: runs.Run, partial: bool) -> list[Path]:
@@ -194,22 +194,34 @@ def validate(
     workspace: str | Path | None = None,
     data: str | Path | None = None,
     run: str | None = None,
+    template: str | Path | None = None,
 ) -> tuple[list[Problem], int]:
-    """Every way in which a CSV does not answer the competition's template, and its number of rows.
+    """Every way in which a CSV does not answer the competition's template (or ``template``), and its number of rows.
 
-    With ``run`` the classes are those of its checkpoints, and the raw folder needs no train part.
+    The train part of the raw folder may be absent, where the class names are known without it; with ``run`` they are
+    those of its checkpoints.
     """
     place = Workspace.find(workspace)
     competition = registry.competition(slug, place)
     raw = Path(data).expanduser().absolute() if data else place.raw(slug)
+    table = read_submission(Path(csv).expanduser())
     if run is None:
-        manifest = competition.read(raw)
+        manifest = _asked_rows(competition, raw)
         labels = competition.label_map(manifest, raw)
     else:
         from comp.training.checkpoint import read_sidecar
 
         manifest = competition.read_test(raw)
         labels = read_sidecar(folds_to_ask(runs.find_run(place, run), True)[0]).labels
-    table = read_submission(Path(csv).expanduser())
-    template = load_template(competition, raw, manifest)
-    return judge(table, template, labels), len(table)
+    asked = load_template(competition, raw, manifest, Path(template).expanduser() if template else None)
+    return judge(table, asked, labels), len(table)
+
+
+def _asked_rows(competition: Competition, raw: Path) -> Manifest:
+    """The rows of a raw folder; the test rows alone where there are no others."""
+    try:
+        return competition.read(raw)
+    except InputError:
+        if not raw.is_dir() or not competition.missing(raw) or not competition.classes(raw):
+            raise
+        return competition.read_test(raw)

@@ -101,25 +101,30 @@ def facts(
     """What is written down when a run starts: enough to know it, find its data and resume it."""
     import torch
 
+    told = common_facts(competition, evidence, marks)
+    return {
+        **told,
+        "mode": recipe.mode,
+        "model": ", ".join(one.model.name for one in recipe.each),
+        "expected": expected,
+        "recipe_sha256": recipe_sha256(recipe),
+        "versions": {**told["versions"], "torch": str(torch.__version__)},
+    }
+
+
+def common_facts(competition: CompetitionFacts, evidence: Evidence, marks: list[str]) -> dict[str, Any]:
+    """What is written down of every run, whether or not it trains."""
     return {
         "slug": competition.slug,
         "started": _now(),
         "command": sys.argv[1:],
         "raw": str(evidence.raw),
         "folds": evidence.k,
-        "mode": recipe.mode,
-        "model": ", ".join(one.model.name for one in recipe.each),
         "metric": competition.metric,
         "marks": marks,
-        "expected": expected,
-        "recipe_sha256": recipe_sha256(recipe),
         "train_sha256": evidence.manifest.fingerprint("train"),
         "test_sha256": evidence.manifest.fingerprint("test"),
-        "versions": {
-            "comp": __version__,
-            "torch": str(torch.__version__),
-            "python": platform.python_version(),
-        },
+        "versions": {"comp": __version__, "python": platform.python_version()},
         "machine": f"{platform.system()} {platform.machine()}",
     }
 

@@ -34,6 +34,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "comp.order",
         "comp.child",
         "comp.merging",
+        "comp.importing",
         "comp.comparing",
         "comp.own_table",
         "comp.contact_sheet",
@@ -74,6 +75,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "comp.predictions",
         "comp.pseudo_rows",
         "comp.template",
+        "comp.foreign",
         "comp.tables",
         "comp.damaged_ids",
         "comp.images.source",  # files and their bytes: what an adapter reads with, no pictures yet

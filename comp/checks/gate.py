@@ -48,6 +48,7 @@ RUN_CHECKS = (
     "collapsed-predictions",
     "too-good",
     "prior-shift",
+    "assumed-folds",
 )
 
 

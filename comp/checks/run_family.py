@@ -81,3 +81,12 @@ def expected_score(recipe: Path) -> float | None:
         return None
     found = re.search(r"[Ee]xpected[^\d]*([01]\.\d+)", " ".join(head))
     return float(found.group(1)) if found else None
+
+
+def assumed_folds(named: bool, k: int, rows: int) -> list[Finding]:
+    """OOF predictions made elsewhere, of folds that nobody named: a blend of them may be flattered."""
+    if named:
+        return []
+    message = f"nothing says which folds the OOF rows come from: the workspace's {k} are taken for them"
+    remedy = "a blend is judged by folds, and a wrong guess flatters it: --fold-column COL, or --folds FILE"
+    return [Finding("assumed-folds", "warning", rows, message, (), remedy)]

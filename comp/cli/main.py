@@ -9,7 +9,7 @@ import traceback
 import typer
 
 from comp import __version__, console
-from comp.cli import combine, kit, look, pseudo, tune, work
+from comp.cli import answers, combine, kit, look, pseudo, tune, work
 from comp.errors import CompError
 
 app = typer.Typer(
@@ -47,7 +47,9 @@ for _verb in (
     work.predict,
     combine.merge,
     pseudo.pseudo,
+    answers.import_,
     work.validate,
+    answers.compare,
     kit.score,
     kit.kernel,
     tune.lr,

@@ -32,6 +32,10 @@ RecipeFile = Annotated[
     Path | None,
     typer.Option("--recipe", metavar="FILE", help="A recipe. Default: the competition's baseline.toml."),
 ]
+TemplateFile = Annotated[
+    Path | None,
+    typer.Option("--template", metavar="FILE", help="Another template than the raw folder's."),
+]
 ManifestFile = Annotated[
     Path | None,
     typer.Option("--manifest", metavar="FILE", help="A manifest to use instead of the adapter's."),

@@ -20,6 +20,7 @@ from comp.cli.options import (
     RecipeFile,
     SetOption,
     Slug,
+    TemplateFile,
     WorkspaceDir,
     parse_allow,
     parse_only,
@@ -201,10 +202,7 @@ def run(
 def predict(
     run: Annotated[str, typer.Argument(metavar="RUN", help="A run id, a prefix of one, or latest.")],
     data: DataDir = None,
-    template: Annotated[
-        Path | None,
-        typer.Option("--template", metavar="FILE", help="Another template than the raw folder's."),
-    ] = None,
+    template: TemplateFile = None,
     partial: Annotated[bool, typer.Option("--partial", help="Predict with the folds there are.")] = False,
     out: Annotated[
         Path | None,
@@ -238,13 +236,14 @@ def validate(
     slug: Slug,
     csv: Annotated[Path, typer.Argument(metavar="CSV", help="The submission to look at.")],
     data: DataDir = None,
+    template: TemplateFile = None,
     workspace: WorkspaceDir = None,
     json: AsJson = False,
 ) -> None:
     """Compare a submission with its template; exit code 1 if it does not answer it."""
     from comp import repeat
 
-    problems, rows = repeat.validate(slug, csv, workspace=workspace, data=data)
+    problems, rows = repeat.validate(slug, csv, workspace=workspace, data=data, template=template)
     for problem in problems:
         console.answer(f"{problem.rule}: {problem.message}")
     if not problems:

@@ -14,7 +14,7 @@ from comp.checks.evidence import Evidence
 from comp.checks.findings import Finding
 from comp.checks.gate import DATA_CHECKS, FOLD_CHECKS, RUN_CHECKS, judge_data, judge_folds, require_pass
 from comp.checks.recipe_family import FITTED, preprocessing_override, weights_leak
-from comp.checks.run_family import collapsed_predictions, prior_shift, too_good
+from comp.checks.run_family import assumed_folds, collapsed_predictions, prior_shift, too_good
 from comp.errors import CheckFailed
 from comp.folds import make_folds
 from comp.inference.control import TOLERANCE, ControlRow, refuse, worst_difference
@@ -64,6 +64,7 @@ CATALOGUE = {
         "collapsed-predictions": "warning",
         "too-good": "warning",
         "prior-shift": "warning",
+        "assumed-folds": "warning",
     },
 }
 SEVERITY = {name: severity for family in CATALOGUE.values() for name, severity in family.items()}
@@ -307,6 +308,7 @@ RUN_FAULTS: dict[str, tuple[Callable[[Path, bool], list[Finding]], set[str]]] = 
     ),
     "too-good": (lambda _, fault: too_good(0.999 if fault else 0.93, METRICS["accuracy"], 1000, None), set()),
     "prior-shift": (lambda _, fault: prior_shift(answers(np.arange(60) % (2 if fault else 3)), EVEN), set()),
+    "assumed-folds": (lambda _, fault: assumed_folds(not fault, 5, 60), set()),
 }
 
 
@@ -327,7 +329,7 @@ def clean(tmp_path_factory: pytest.TempPathFactory) -> Evidence:
 
 def test_the_catalogue_is_complete() -> None:
     assert set(SEVERITY) == {*DATA_CHECKS, *FOLD_CHECKS, *RUN_CHECKS}
-    assert len(SEVERITY) == sum(len(family) for family in CATALOGUE.values()) == 30
+    assert len(SEVERITY) == sum(len(family) for family in CATALOGUE.values()) == 31
 
 
 def test_every_check_has_a_planted_fault_and_a_clean_test() -> None:

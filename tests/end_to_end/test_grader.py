@@ -41,9 +41,8 @@ def grade(sample: bytes, given: bytes, kind: str, encoding: str) -> dict[str, li
     ends = [text[len(text.rstrip("\r\n")) :] for text in texts]
     assert ends[0] == ends[1], "the same end"
     assert ("\r\n" in texts[0]) == ("\r\n" in texts[1])
-    assert [c.count(b'"') for c in (sample.split(b"\n")[0], given.split(b"\n")[0])][0] == given.split(b"\n")[
-        0
-    ].count(b'"')
+    heads = [content.split(b"\n")[0] for content in (sample, given)]
+    assert heads[0].count(b'"') == heads[1].count(b'"')
     return {row[0]: row[1:] for row in answered[1:]}
 
 
