@@ -32,6 +32,12 @@ def show_kernel(found: KernelFolder) -> None:
     console.answer("next, in this order:")
     for command in found.next:
         console.answer(f"  {command}")
+    console.answer(
+        "wait until the dataset is ready before the push, and submit the version that the push names"
+    )
+    console.answer(
+        f"a dataset that is there already: kaggle datasets version -p {shown}/dataset -m TEXT, instead of create"
+    )
 
 
 def told(size: int) -> str:
