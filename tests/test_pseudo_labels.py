@@ -134,10 +134,10 @@ def test_what_is_written_is_read_back(case: tuple[Manifest, Folds, list[tuple[in
             PseudoRows.load(path)
 
 
-def say(run: RunResult, sure: dict[int, dict[str, str]]) -> None:
+def say(run: RunResult, sure: dict[int, dict[str, str]], model: str = ".") -> None:
     """Puts other test predictions into the folds of a run: these rows for certain, all others hardly."""
     for k, answers in sure.items():
-        path = run.folder / f"fold-{k}" / "test.npz"
+        path = run.folder / model / f"fold-{k}" / "test.npz"
         found = Predictions.load(path)
         probs = np.full(found.probs.shape, 1 / 3)
         for i, label in answers.items():
@@ -150,10 +150,10 @@ def contents(run: RunResult, ids: list[str]) -> dict[str, str]:
     return {i: content for i, content in zip(table["id"], table["content"], strict=True) if i in ids}
 
 
-def fitted_tests(run: RunResult, k: int) -> set[str]:
+def fitted_tests(run: RunResult, k: int, model: str = ".") -> set[str]:
     """The test rows whose picture fold k was fitted on, as its folder tells it."""
     table = Manifest.read_csv(run.folder / "manifest.csv")
-    told = set((run.folder / f"fold-{k}" / "fitted.txt").read_text().split())
+    told = set((run.folder / model / f"fold-{k}" / "fitted.txt").read_text().split())
     return {i for i, content in contents(run, list(table.test["id"])).items() if content in told}
 
 
@@ -279,6 +279,22 @@ def test_kin_goes_through_groups_parents_and_other_test_rows(workspace: Path, sh
     assert told["t5"] == {found.folds.by_id["a0"]}
     assert told["t6"] == {found.folds.by_id["a9"]}
     assert set(told) == {"t1", "t2", "t5", "t6"}
+
+
+def test_the_models_of_a_fold_answer_together(workspace: Path, shapes: Path) -> None:
+    recipe = workspace / "two.toml"
+    one = '[[model]]\nname = "test_resnet"\nsize = 32\n'
+    recipe.write_text(
+        f'mode = "scratch"\nepochs = 1\nbatch = 8\nprecision = "fp32"\nchannels_last = true\n{one}{one}'
+    )
+    parent = comp.run("shapes", 2, workspace=workspace, recipe=recipe)
+    say(parent, {0: {"t0": "circle", "t1": "cross"}, 1: {"t3": "square"}}, "model-0")
+    say(parent, {0: {"t0": "circle", "t1": "square"}, 1: {"t3": "square", "t0": "cross"}}, "model-1")
+    made = comp.pseudo(parent.run, 0.9, workspace=workspace)
+    assert [made.pseudo.of(k) for k in range(2)] == [{"t0": "circle"}, {"t3": "square"}]
+    found = comp.run("shapes", 2, workspace=workspace, recipe=recipe, pseudo=made.path)
+    for model in ("model-0", "model-1"):
+        assert [fitted_tests(found, k, model) for k in range(2)] == [{"t0"}, {"t3"}]
 
 
 def test_what_was_chosen_on_oof_rows_stays_told(workspace: Path, shapes: Path) -> None:
