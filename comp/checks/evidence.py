@@ -37,9 +37,7 @@ class Evidence:
     images: Fingerprints
     folds: Folds | None = None
     memory: Memory = field(default_factory=Memory)
-    declared: Manifest | None = (
-        None  # the manifest with the groups that were declared, before what images show
-    )
+    declared: Manifest | None = None  # the manifest before kin were grouped by what images show
 
     @cached_property
     def readable(self) -> list[str]:
