@@ -1,7 +1,7 @@
 """From a competition's raw images to a submission you can trust.
 
 The verbs of the command line as functions: ``comp.run("digits", folds=5)``, ``comp.check("digits")``,
-``comp.predict("latest")``, ``comp.merge("RUN", "RUN")``, ``comp.lr("digits")``, ``comp.bench("digits")``,
+``comp.predict("latest")``, ``comp.merge("RUN", "RUN")``, ``comp.ensemble("RUN", "RUN")``, ``comp.lr("digits")``, ``comp.bench("digits")``,
 ``comp.validate("digits", "submission.csv")``, ``comp.score("digits", "submission.csv")``.
 """
 
@@ -10,9 +10,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "bench", "check", "lr", "merge", "predict", "run", "score", "validate"]
+__all__ = ["__version__", "bench", "check", "ensemble", "lr", "merge", "predict", "run", "score", "validate"]
 
 if TYPE_CHECKING:
+    from comp.blending import ensemble
     from comp.find_lr import lr
     from comp.measure_parts import bench
     from comp.merging import merge
@@ -27,6 +28,7 @@ _HOMES = {
     "lr": "comp.find_lr",
     "bench": "comp.measure_parts",
     "merge": "comp.merging",
+    "ensemble": "comp.blending",
     "predict": "comp.repeat",
     "validate": "comp.repeat",
     "score": "comp.scoring",

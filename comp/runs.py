@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 RECORD = "record.json"
 STARTED = "started.json"
 IMPORTED = "import"  # the mode of a run whose predictions come from elsewhere
+ENSEMBLE = "ensemble"  # the mode of a blend of runs
 
 
 @dataclass(frozen=True)
@@ -100,25 +101,32 @@ def facts(
     """What is written down when a run starts: enough to know it, find its data and resume it."""
     import torch
 
+    told = facts_of_rows(competition, evidence.raw, evidence.k, evidence.manifest, marks)
+    return {
+        **told,
+        "mode": recipe.mode,
+        "model": ", ".join(one.model.name for one in recipe.each),
+        "expected": expected,
+        "recipe_sha256": recipe_sha256(recipe),
+        "versions": {**told["versions"], "torch": str(torch.__version__)},
+    }
+
+
+def facts_of_rows(
+    competition: CompetitionFacts, raw: Path, k: int, manifest: Manifest, marks: list[str]
+) -> dict[str, Any]:
+    """What is written down of every run, whether or not it trains."""
     return {
         "slug": competition.slug,
         "started": _now(),
         "command": sys.argv[1:],
-        "raw": str(evidence.raw),
-        "folds": evidence.k,
-        "mode": recipe.mode,
-        "model": ", ".join(one.model.name for one in recipe.each),
+        "raw": str(raw),
+        "folds": k,
         "metric": competition.metric,
         "marks": marks,
-        "expected": expected,
-        "recipe_sha256": recipe_sha256(recipe),
-        "train_sha256": evidence.manifest.fingerprint("train"),
-        "test_sha256": evidence.manifest.fingerprint("test"),
-        "versions": {
-            "comp": __version__,
-            "torch": str(torch.__version__),
-            "python": platform.python_version(),
-        },
+        "train_sha256": manifest.fingerprint("train"),
+        "test_sha256": manifest.fingerprint("test"),
+        "versions": {"comp": __version__, "python": platform.python_version()},
         "machine": f"{platform.system()} {platform.machine()}",
     }
 
@@ -145,7 +153,11 @@ def require_same_rows(one: Run, manifest: Manifest) -> None:
 
 
 def require_checkpoints(one: Run) -> None:
-    """InputError for a run that brought predictions from elsewhere: there is nothing to predict or train on with."""
+    """InputError for a run that has predictions alone: there is nothing to predict or train on with."""
+    if one.started.get("mode") == ENSEMBLE:
+        value = f"{one.id} is a blend of {', '.join(one.started.get('parts', []))}"
+        remedy = f"do it with a part; the blend's submission is submissions/{one.slug}/{one.id}.csv"
+        raise InputError("this needs checkpoints", value, remedy)
     if one.started.get("mode") == IMPORTED:
         value = f"{one.id} ({one.started.get('model')}) was imported: it has OOF and test predictions alone"
         remedy = f"`comp ensemble` blends it; its submission is submissions/{one.slug}/{one.id}.csv"

@@ -46,6 +46,7 @@ for _verb in (
     work.run,
     work.predict,
     combine.merge,
+    combine.ensemble,
     work.validate,
     kit.score,
     tune.lr,
