@@ -4,6 +4,15 @@ from __future__ import annotations
 
 from comp import console
 from comp.blending import EnsembleResult
+from comp.result import RunResult, calibration_line, show_result
+
+
+def show(result: RunResult) -> None:
+    """A run as people read it, whether it was trained or blended."""
+    if isinstance(result, EnsembleResult):
+        show_ensemble(result)
+    else:
+        show_result(result)
 
 
 def show_ensemble(result: EnsembleResult) -> None:
@@ -20,8 +29,8 @@ def show_ensemble(result: EnsembleResult) -> None:
         for one in blend["parts"]
     ]
     console.table("", ("part", f"OOF {result.metric}", "weight", "blend without it", "it adds"), parts)
-    for line in lines(result):
-        console.answer(line)
+    for text in lines(result):
+        console.answer(text)
     marks = f" ({', '.join(result.marks)}: not a full run)" if result.marks else ""
     console.answer(f"run {result.run}: nested OOF {result.metric} {result.score:.4f}{marks}")
     console.answer(f"submission {result.submission}")
@@ -33,11 +42,7 @@ def lines(result: EnsembleResult) -> list[str]:
     told = [_gain_line(blend)] if len(blend["parts"]) > 1 else []
     calibration = blend["calibration"]
     used = "applied" if calibration["applied"] else "not applied: the metric does not ask for it"
-    told.append(
-        f"temperature {calibration['temperature']:.3f} ({used}): calibration error "
-        f"{calibration['error_before']:.4f} -> {calibration['error_after']:.4f}, log loss "
-        f"{calibration['log_loss_before']:.4f} -> {calibration['log_loss_after']:.4f}"
-    )
+    told.append(calibration_line(calibration, used))
     decision = blend["decision"]
     if decision:
         used = "applied" if decision["applied"] else "not applied: argmax stays"

@@ -29,7 +29,7 @@ from comp.folds import Folds, group_names
 from comp.manifest import Manifest
 from comp.metrics import Metric
 from comp.predictions import Predictions
-from comp.result import RunResult
+from comp.result import RunResult, confusion_csv
 from comp.scores import confusion
 from comp.template import load_template
 from comp.workspace import Workspace, make_folder, write_bytes, write_json, write_text
@@ -123,8 +123,6 @@ def _written(
     data: str | Path | None,
 ) -> EnsembleResult:
     """The run's folder and the submission; the record last."""
-    from comp.trained import confusion_csv
-
     labels, metric = rows.aligned.labels, competition.metric
     asked = list(manifest.test["id"])
     prints = manifest.fingerprint("test")
@@ -152,7 +150,7 @@ def _written(
     write_bytes(one.folder / "submission.csv", path.read_bytes())
     write_text(one.folder / "rows.csv", submission.row_table(test, manifest))
     write_text(one.folder / "confusion.csv", confusion_csv(labels, confusion(rows.truth, outcome.oof)))
-    findings = _judged(test, rows, outcome)
+    findings = _judged(test, rows)
     result = EnsembleResult(
         run=one.id,
         slug=competition.slug,
@@ -180,7 +178,7 @@ def per_fold(rows: Judged, outcome: Outcome, metric: Metric) -> list[float]:
     return [metric(rows.truth[rows.fold == k], outcome.oof[rows.fold == k]) for k in folds]
 
 
-def _judged(test: Predictions, rows: Judged, outcome: Outcome) -> list[Finding]:
+def _judged(test: Predictions, rows: Judged) -> list[Finding]:
     """What is found about the blend's answers, said as it comes."""
     priors = np.bincount(rows.truth, minlength=len(test.labels)) / len(rows.truth)
     found = [*collapsed_predictions(test, priors), *prior_shift(test, priors)]

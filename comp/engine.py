@@ -20,9 +20,9 @@ from comp.folds import Folds
 from comp.images.fit import Preprocess
 from comp.images.source import ImageSource
 from comp.images.store import decoded_once, missing, side_for
-from comp.inference.predict import KeptFor, predict
+from comp.inference.predict import KeptFor, predict_each
 from comp.manifest import Manifest
-from comp.predictions import Predictions, with_prior
+from comp.predictions import Predictions, average, with_prior
 from comp.recipe import Recipe, member_tables
 from comp.survey import Survey
 from comp.trained import Trained
@@ -250,7 +250,7 @@ def predict_test(trained: Trained, unread: set[str]) -> Predictions:
     readable = test[[path not in unread for path in test["path"]]]
     fingerprint = plan.manifest.fingerprint("test")
     with console.progress():
-        found = predict(
+        each = predict_each(
             trained.folders,
             plan.images,
             list(readable["id"]),
@@ -259,8 +259,22 @@ def predict_test(trained: Trained, unread: set[str]) -> Predictions:
             fingerprint,
             KeptFor(plan.features, list(readable["content"])) if "content" in readable else None,
         )
+    found = average(list(each.values()))
     rest = [name for name, path in zip(test["id"], test["path"], strict=True) if path in unread]
     if rest:
         found = with_prior(found, rest, trained.oof.probs.mean(axis=0), list(test["id"]))
     found.save(trained.folder / "test.npz")
+    if len(trained.plans) > 1:
+        _keep_each_model(trained, each, rest)
     return found
+
+
+def _keep_each_model(trained: Trained, each: dict[Path, Predictions], unread: list[str]) -> None:
+    """Writes the OOF and test predictions of each model that has all its folds, so that `comp ensemble` can weigh it."""
+    ids = list(trained.plans[0].manifest.test["id"])
+    for plan, results in zip(trained.plans, trained.results, strict=True):
+        alone = Trained(trained.folder, [plan], [results])
+        if alone.is_whole:
+            test = average([each[folder] for folder in alone.folders])
+            alone.oof.save(plan.folder / "oof.npz")
+            with_prior(test, unread, alone.oof.probs.mean(axis=0), ids).save(plan.folder / "test.npz")

@@ -216,6 +216,7 @@ def finish_run(
         beside={name: trained.score(predictions) for name, predictions in beside.items()},
         selected_on_oof=any(p.recipe.checkpoint == "best" or p.recipe.stop is not None for p in plans),
         per_fold=trained.per_fold(),
+        calibration=trained.calibration(oof),
         models=trained.by_model() if len(plans) > 1 else [],
         submission=path,
         findings=counts(findings),

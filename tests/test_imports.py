@@ -33,6 +33,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "comp.merging",
         "comp.blending",
         "comp.blend_view",
+        "comp.several",
         "comp.own_table",
         "comp.contact_sheet",
         "comp.find_lr",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from comp.scores import log_loss
+
 Probs = NDArray[np.float64]
 
 TINY = 1e-12
@@ -53,3 +55,21 @@ def calibration_error(probs: Probs, truth: NDArray[np.int64]) -> float:
     bins = np.minimum((confidence * BINS).astype(np.int64), BINS - 1)
     apart = np.bincount(bins, weights=hits - confidence, minlength=BINS)
     return float(np.abs(apart).sum() / len(truth))
+
+
+def told(probs: Probs, truth: NDArray[np.int64], fold: NDArray[np.int64]) -> dict[str, float]:
+    """What a temperature would do to OOF rows (N, C): calibration error and log loss before and after, each fold scaled
+    by the temperature of the others; ``temperature`` is that of all rows.
+    """
+    after = probs.copy()
+    for k in np.unique(fold):
+        here = fold == k
+        if not here.all():
+            after[here] = scaled(probs[here], temperature_of(probs[~here], truth[~here]))
+    return {
+        "temperature": temperature_of(probs, truth),
+        "error_before": calibration_error(probs, truth),
+        "error_after": calibration_error(after, truth),
+        "log_loss_before": log_loss(truth, probs),
+        "log_loss_after": log_loss(truth, after),
+    }

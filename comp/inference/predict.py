@@ -42,7 +42,7 @@ class KeptFor:
     contents: Sequence[str]
 
 
-def predict(
+def predict_each(
     checkpoints: Sequence[Path],
     source: ImageSource,
     ids: Sequence[str],
@@ -50,8 +50,8 @@ def predict(
     recipe: Recipe,
     fingerprint: str = "",
     kept: KeptFor | None = None,
-) -> Predictions:
-    """The mean probabilities of all checkpoints over the views of ``recipe.tta``.
+) -> dict[Path, Predictions]:
+    """The probabilities of each checkpoint over the views of ``recipe.tta``, by its folder.
 
     Each checkpoint reads images through its own preprocessing; those that share a frozen backbone and the
     preprocessing read them once. Every checkpoint's control rows stand shuffled among the rows, and are found
@@ -91,7 +91,21 @@ def predict(
             cached = kept if len(folders) > 1 else None
             for folder, probs in _by_backbone(folders, source, ids, paths, recipe, bar, cached).items():
                 parts[folder] = Predictions(tuple(ids), labels, probs, fingerprint)
-    return average([parts[folder] for folder in checkpoints])
+    return {folder: parts[folder] for folder in checkpoints}
+
+
+def predict(
+    checkpoints: Sequence[Path],
+    source: ImageSource,
+    ids: Sequence[str],
+    paths: Sequence[str],
+    recipe: Recipe,
+    fingerprint: str = "",
+    kept: KeptFor | None = None,
+) -> Predictions:
+    """The mean of what ``predict_each`` gives."""
+    each = predict_each(checkpoints, source, ids, paths, recipe, fingerprint, kept)
+    return average(list(each.values()))
 
 
 def _by_backbone(

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comp.ensembling.calibration import RANGE, calibration_error, scaled, temperature_of
+from comp.ensembling.calibration import RANGE, calibration_error, scaled, temperature_of, told
 from comp.scores import log_loss
 
 
@@ -45,3 +45,16 @@ def test_the_calibration_error_by_hand() -> None:
     truth = np.array([0, 1, 0, 0])
     assert calibration_error(probs, truth) == pytest.approx((abs(0.5 - 0.9) * 2 + abs(1.0 - 0.6) * 2) / 4)
     assert calibration_error(np.eye(2), np.array([0, 1])) == 0.0
+
+
+def test_what_is_told_of_a_fold_was_fitted_on_the_others() -> None:
+    probs, truth = drawn(400, 3)
+    wrong, fold = scaled(probs, 0.3), np.arange(400) % 2
+    found = told(wrong, truth, fold)
+    assert found["temperature"] == temperature_of(wrong, truth)
+    by_hand = np.empty_like(wrong)
+    for k in (0, 1):
+        by_hand[fold == k] = scaled(wrong[fold == k], temperature_of(wrong[fold != k], truth[fold != k]))
+    assert found["log_loss_after"] == pytest.approx(log_loss(truth, by_hand))
+    assert found["log_loss_after"] < found["log_loss_before"]
+    assert found["error_after"] < found["error_before"]
