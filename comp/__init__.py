@@ -2,6 +2,7 @@
 
 The verbs of the command line as functions: ``comp.run("digits", folds=5)``, ``comp.check("digits")``,
 ``comp.predict("latest")``, ``comp.pseudo("latest", 0.95)``, ``comp.merge("RUN", "RUN")``,
+``comp.ensemble("RUN", "RUN")``,
 ``comp.lr("digits")``, ``comp.bench("digits")``, ``comp.validate("digits", "submission.csv")``,
 ``comp.score("digits", "submission.csv")``, ``comp.kernel("digits")``,
 ``comp.compare("one.csv", "other.csv")``, ``comp.import_("digits", "oof.csv", "test.csv")``.
@@ -17,6 +18,7 @@ __all__ = [
     "bench",
     "check",
     "compare",
+    "ensemble",
     "import_",
     "kernel",
     "lr",
@@ -29,6 +31,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from comp.blending import ensemble
     from comp.comparing import compare
     from comp.find_lr import lr
     from comp.importing import import_
@@ -48,6 +51,7 @@ _HOMES = {
     "kernel": "comp.kernels.folder",
     "bench": "comp.measure_parts",
     "merge": "comp.merging",
+    "ensemble": "comp.blending",
     "predict": "comp.repeat",
     "pseudo": "comp.pseudo_labels",
     "compare": "comp.comparing",

@@ -271,4 +271,17 @@ def predict_test(trained: Trained, unread: set[str]) -> Predictions:
     if rest:
         found = with_prior(found, rest, trained.oof.probs.mean(axis=0), list(test["id"]))
     found.save(trained.folder / "test.npz")
+    if len(trained.plans) > 1:
+        _keep_each_model(trained, each, rest)
     return found
+
+
+def _keep_each_model(trained: Trained, each: dict[Path, Predictions], unread: list[str]) -> None:
+    """Writes the OOF and test predictions of each model that has all its folds, so that `comp ensemble` can weigh it."""
+    ids = list(trained.plans[0].manifest.test["id"])
+    for plan, results in zip(trained.plans, trained.results, strict=True):
+        alone = Trained(trained.folder, [plan], [results])
+        if alone.is_whole:
+            test = average([each[folder] for folder in alone.folders])
+            alone.oof.save(plan.folder / "oof.npz")
+            with_prior(test, unread, alone.oof.probs.mean(axis=0), ids).save(plan.folder / "test.npz")

@@ -204,7 +204,9 @@ def _new_run(
     }
     marks = ["sample"] if found.is_sample else []
     started = {
-        **runs.common_facts(competition.facts, found.evidence, marks),
+        **runs.facts_of_rows(
+            competition.facts, found.evidence.raw, found.evidence.k, found.evidence.manifest, marks
+        ),
         "mode": runs.IMPORTED,
         "model": name,
         "expected": None,
@@ -225,7 +227,7 @@ def _finished(
 ) -> RunResult:
     """Writes the run's folder and the submission; the record last."""
     from comp.pipeline import write_submission
-    from comp.trained import confusion_csv
+    from comp.result import confusion_csv
 
     competition, manifest = found.evidence.competition, found.evidence.manifest
     oof, truth, metric = ours["oof"], _truth(found), competition.metric

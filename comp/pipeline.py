@@ -175,7 +175,8 @@ def finish_run(
 ) -> RunResult:
     """Trains what is left of a run, predicts, and writes the submission and the record."""
     from comp import engine
-    from comp.trained import confusion_csv, model_folder, remember_parts, require_something
+    from comp.result import confusion_csv
+    from comp.trained import model_folder, remember_parts, require_something
     from comp.tta import choose_views
 
     plans = [plan.in_folder(model_folder(one.folder, n, len(plans))) for n, plan in enumerate(plans)]
@@ -213,6 +214,7 @@ def finish_run(
         views=views,
         pseudo=one.started.get("pseudo"),
         per_fold=trained.per_fold(),
+        calibration=trained.calibration(oof),
         models=trained.by_model() if len(plans) > 1 else [],
         submission=path,
         findings=counts(findings),

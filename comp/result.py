@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import csv
+import io
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from comp import console
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from comp.labels import LabelMap
 
 NAMES = {
     "identity_view": "identity view",
@@ -24,7 +33,8 @@ class RunResult:
     identity view where views were chosen), and
     "last_epoch" where epochs were chosen on the held-out rows (``selected_on_oof``). ``models`` are the scores of
     each model alone, where there are several; ``views`` the sets that ``tta = "auto"`` chose among; ``pseudo``
-    says whose pseudo-labels it trained with, how sure, and how many by fold; ``seconds`` is by step; ``marks`` say why a run is no full one; ``unread`` are test rows that were answered with the class prior, since their images cannot be decoded.
+    says whose pseudo-labels it trained with, how sure, and how many by fold; ``calibration`` is what a
+    temperature would do; ``seconds`` is by step; ``marks`` say why a run is no full one; ``unread`` are test rows that were answered with the class prior, since their images cannot be decoded.
     """
 
     run: str
@@ -44,6 +54,7 @@ class RunResult:
     selected_on_oof: bool = False
     views: list[dict[str, Any]] = field(default_factory=list)
     pseudo: dict[str, Any] | None = None
+    calibration: dict[str, float] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         """The document of ``comp run --json``."""
@@ -62,6 +73,7 @@ class RunResult:
             **({"models": self.models} if self.models else {}),
             **({"views": self.views} if self.views else {}),
             **({"pseudo": self.pseudo} if self.pseudo else {}),
+            **({"calibration": self.calibration} if self.calibration else {}),
             "submission": str(self.submission),
             "report": None,
             "findings": self.findings,
@@ -99,8 +111,30 @@ def show_result(result: RunResult) -> None:
     marks = f" ({', '.join(result.marks)}: not a full run)" if result.marks else ""
     total = console.duration(sum(result.seconds.values()))
     console.answer(f"OOF {result.metric} {result.score:.4f}{marks} in {total}")
+    if result.calibration:
+        console.answer(
+            calibration_line(result.calibration, f"`comp ensemble {result.run} --calibrate on` applies it")
+        )
     say_unread(result.unread)
     console.answer(f"submission {result.submission}")
+
+
+def confusion_csv(labels: LabelMap, counts: NDArray[np.int64]) -> str:
+    """Counts (C, C) as CSV: a line for each true class, a column for each answer."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["truth", *labels.names])
+    writer.writerows([name, *row] for name, row in zip(labels.names, counts.tolist(), strict=True))
+    return out.getvalue()
+
+
+def calibration_line(calibration: Mapping[str, float], used: str) -> str:
+    """What a temperature does to OOF rows, as a sentence; ``used`` says whether it is applied."""
+    return (
+        f"temperature {calibration['temperature']:.3f} ({used}): calibration error "
+        f"{calibration['error_before']:.4f} -> {calibration['error_after']:.4f}, log loss "
+        f"{calibration['log_loss_before']:.4f} -> {calibration['log_loss_after']:.4f}"
+    )
 
 
 def say_unread(ids: list[str]) -> None:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 RECORD = "record.json"
 STARTED = "started.json"
 IMPORTED = "import"  # the mode of a run whose predictions come from elsewhere
+ENSEMBLE = "ensemble"  # the mode of a blend of runs
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ def facts(
     """What is written down when a run starts: enough to know it, find its data and resume it."""
     import torch
 
-    told = common_facts(competition, evidence, marks)
+    told = facts_of_rows(competition, evidence.raw, evidence.k, evidence.manifest, marks)
     return {
         **told,
         "mode": recipe.mode,
@@ -112,18 +113,20 @@ def facts(
     }
 
 
-def common_facts(competition: CompetitionFacts, evidence: Evidence, marks: list[str]) -> dict[str, Any]:
+def facts_of_rows(
+    competition: CompetitionFacts, raw: Path, k: int, manifest: Manifest, marks: list[str]
+) -> dict[str, Any]:
     """What is written down of every run, whether or not it trains."""
     return {
         "slug": competition.slug,
         "started": _now(),
         "command": sys.argv[1:],
-        "raw": str(evidence.raw),
-        "folds": evidence.k,
+        "raw": str(raw),
+        "folds": k,
         "metric": competition.metric,
         "marks": marks,
-        "train_sha256": evidence.manifest.fingerprint("train"),
-        "test_sha256": evidence.manifest.fingerprint("test"),
+        "train_sha256": manifest.fingerprint("train"),
+        "test_sha256": manifest.fingerprint("test"),
         "versions": {"comp": __version__, "python": platform.python_version()},
         "machine": f"{platform.system()} {platform.machine()}",
     }
@@ -151,7 +154,11 @@ def require_same_rows(one: Run, manifest: Manifest) -> None:
 
 
 def require_checkpoints(one: Run) -> None:
-    """InputError for a run that brought predictions from elsewhere: there is nothing to predict or train on with."""
+    """InputError for a run that has predictions alone: there is nothing to predict or train on with."""
+    if one.started.get("mode") == ENSEMBLE:
+        value = f"{one.id} is a blend of {', '.join(one.started.get('parts', []))}"
+        remedy = f"do it with a part; the blend's submission is submissions/{one.slug}/{one.id}.csv"
+        raise InputError("this needs checkpoints", value, remedy)
     if one.started.get("mode") == IMPORTED:
         value = f"{one.id} ({one.started.get('model')}) was imported: it has OOF and test predictions alone"
         remedy = f"`comp ensemble` blends it; its submission is submissions/{one.slug}/{one.id}.csv"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from comp.ensembling.calibration import told
 from comp.errors import TrainingFailed
-from comp.labels import LabelMap
 from comp.predictions import Predictions, average, join
 from comp.recipe import as_one
 from comp.scores import confusion
@@ -83,6 +81,11 @@ class Trained:
         plan = self.plans[0]
         return plan.labels.encode(plan.manifest.train.set_index("id").loc[list(predictions.ids)]["label"])
 
+    def calibration(self, predictions: Predictions) -> dict[str, float]:
+        """What a temperature would do to these rows: calibration error and log loss, before and after."""
+        fold = self.plans[0].folds.by_id
+        return told(predictions.probs, self.truth(predictions), np.array([fold[i] for i in predictions.ids]))
+
     def per_fold(self) -> list[float]:
         """The metric of each finished fold."""
         return [self.score(self._fold(k, lambda one: one.oof)) for k in self.folds]
@@ -96,15 +99,6 @@ class Trained:
                 score = self.score(alone.oof)
                 found.append({"model": plan.recipe.model.name, "score": score, "per_fold": alone.per_fold()})
         return found
-
-
-def confusion_csv(labels: LabelMap, counts: NDArray[np.int64]) -> str:
-    """Counts (C, C) as CSV: a line for each true class, a column for each answer."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["truth", *labels.names])
-    writer.writerows([name, *row] for name, row in zip(labels.names, counts.tolist(), strict=True))
-    return out.getvalue()
 
 
 def model_folder(run: Path, n: int, models: int) -> Path:

@@ -48,6 +48,7 @@ for _verb in (
     combine.merge,
     pseudo.pseudo,
     answers.import_,
+    combine.ensemble,
     work.validate,
     answers.compare,
     kit.score,

@@ -97,3 +97,19 @@ def parse_only(text: str | None) -> list[int] | None:
     if not all(part.isdecimal() for part in parts):
         raise InputError("--only takes fold numbers", repr(text), "for example --only 0,2")
     return sorted({int(part) for part in parts})
+
+
+def parse_priors(text: str | None) -> dict[str, float] | str | None:
+    """``uniform``, or ``CLASS=SHARE,CLASS=SHARE`` as a table."""
+    if text is None or "=" not in text:
+        return text
+    table: dict[str, float] = {}
+    for part in text.split(","):
+        name, _, share = part.rpartition("=")
+        try:
+            table[name.strip()] = float(share)
+        except ValueError as error:
+            raise InputError(
+                "--priors takes CLASS=SHARE", repr(part), "for example --priors cat=0.3,dog=0.7"
+            ) from error
+    return table

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -28,6 +29,7 @@ from comp.cli.options import (
 from comp.errors import InputError
 
 if TYPE_CHECKING:
+    from comp.result import RunResult
     from comp.survey import Survey
 
 
@@ -164,6 +166,14 @@ def run(
             help="Stop in time, with everything saved and a CSV of the finished folds.",
         ),
     ] = None,
+    ensemble: Annotated[
+        str | None,
+        typer.Option(
+            "--ensemble",
+            metavar="METHOD",
+            help="Blend the recipe's models, or the seeds of --set seed=0,1,2, by a method of `comp ensemble`.",
+        ),
+    ] = None,
     manifest: ManifestFile = None,
     extra: ExtraFile = None,
     pseudo: PseudoFile = None,
@@ -173,28 +183,32 @@ def run(
     json: AsJson = False,
 ) -> None:
     """Check, make folds, train, predict and write the submission: the whole chain."""
+    from comp.blend_view import show
     from comp.pipeline import run as run_pipeline
-    from comp.result import show_result
+    from comp.several import run_each
 
-    result = run_pipeline(
-        slug,
-        folds,
-        workspace=workspace,
-        data=data,
-        recipe=recipe,
-        overrides=set_ or [],
-        seed=seed,
-        quick=quick,
-        resume=resume,
-        manifest=manifest,
-        extra=extra,
-        pseudo=pseudo,
-        rare=rare,
-        only=parse_only(only),
-        time_limit=time_limit,
-        allow=parse_allow(allow),
-    )
-    show_result(result)
+    def go(overrides: Sequence[str]) -> RunResult:
+        return run_pipeline(
+            slug,
+            folds,
+            workspace=workspace,
+            data=data,
+            recipe=recipe,
+            overrides=overrides,
+            seed=seed,
+            quick=quick,
+            resume=resume,
+            manifest=manifest,
+            extra=extra,
+            pseudo=pseudo,
+            rare=rare,
+            only=parse_only(only),
+            time_limit=time_limit,
+            allow=parse_allow(allow),
+        )
+
+    result = run_each(go, set_ or [], ensemble, seed, workspace, data)
+    show(result)
     if json:
         console.document(result.as_json())
 

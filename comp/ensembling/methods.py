@@ -1,0 +1,215 @@
+"""Ways to blend: each is learned on OOF rows with their truth, and then answers any rows of the same parts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from comp.ensembling.calibration import scaled, temperature_of
+from comp.ensembling.stack import Aligned, Judged, Probs
+from comp.ensembling.stacking import stacked, train
+from comp.errors import UnknownName
+from comp.labels import LabelMap
+from comp.metrics import Metric
+from comp.scores import log_loss
+
+TINY = 1e-12  # below it a probability counts as this: one part's zero shall not silence all others
+EXPONENTS = (1.0, 0.5, 2.0, 0.25, 4.0)  # nearest to the mean first: of equals the nearest wins
+ROUNDS, CLOSE = 500, 1e-10
+BAGS, STEPS = 10, 20
+
+Apply = Callable[[Probs], Probs]
+
+
+@dataclass(frozen=True, eq=False)
+class Blend:
+    """A learned way to make one answer of several: ``weights`` (P,) by part where they say it, ``facts`` for the record."""
+
+    method: str
+    names: tuple[str, ...]
+    labels: LabelMap
+    weights: NDArray[np.float64] | None
+    apply: Apply
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def __call__(self, aligned: Aligned) -> Probs:
+        """Probabilities (N, C) of these rows; InputError for other parts than those it was learned with."""
+        aligned.require_like(self.names, self.labels)
+        return normalised(self.apply(aligned.probs))
+
+    def by_part(self) -> dict[str, float] | None:
+        """The weight of each part, by name."""
+        if self.weights is None:
+            return None
+        return dict(zip(self.names, (float(w) for w in self.weights), strict=True))
+
+
+def learn(method: str, rows: Judged, metric: Metric) -> Blend:
+    """Learns a method on OOF rows; UnknownName for a method that does not exist."""
+    if method not in METHODS:
+        raise UnknownName("method", method, [*METHODS, "auto"])
+    return METHODS[method](rows, metric)
+
+
+def normalised(probs: Probs) -> Probs:
+    """Rows (N, C) divided by their sums; a row without any mass becomes even."""
+    total = probs.sum(axis=1, keepdims=True)
+    even = np.full_like(probs, 1.0 / probs.shape[1])
+    return np.asarray(np.divide(probs, total, out=even, where=total > 0))
+
+
+def power_mean(probs: Probs, exponent: float) -> Probs:
+    """The power mean over parts of (P, N, C), normalised; exponent 1 is the mean, towards 0 the geometric mean."""
+    return normalised(np.mean(np.maximum(probs, TINY) ** exponent, axis=0) ** (1.0 / exponent))
+
+
+def geometric_mean(probs: Probs) -> Probs:
+    """The geometric mean over parts of probabilities (P, N, C), normalised."""
+    logs = np.log(np.maximum(probs, TINY)).mean(axis=0)
+    return normalised(np.exp(logs - logs.max(axis=1, keepdims=True)))
+
+
+def _even(rows: Judged) -> NDArray[np.float64]:
+    count = len(rows.aligned.names)
+    return np.full(count, 1.0 / count)
+
+
+def _blend(
+    method: str, rows: Judged, weights: NDArray[np.float64] | None, apply: Apply, **facts: Any
+) -> Blend:
+    return Blend(method, rows.aligned.names, rows.aligned.labels, weights, apply, facts)
+
+
+def _linear(method: str, rows: Judged, weights: NDArray[np.float64], **facts: Any) -> Blend:
+    return _blend(method, rows, weights, lambda probs: np.tensordot(weights, probs, axes=1), **facts)
+
+
+def _mean(rows: Judged) -> Blend:
+    return _linear("mean", rows, _even(rows))
+
+
+def _geometric(rows: Judged) -> Blend:
+    return _blend("geometric", rows, _even(rows), geometric_mean)
+
+
+def _power(rows: Judged) -> Blend:
+    """The exponent with the smallest log loss."""
+    probs, truth = rows.aligned.probs, rows.truth
+    losses = [round(log_loss(truth, power_mean(probs, e)), 12) for e in EXPONENTS]
+    exponent = EXPONENTS[int(np.argmin(losses))]
+    return _blend("power", rows, _even(rows), lambda p: power_mean(p, exponent), exponent=exponent)
+
+
+def _rank(rows: Judged) -> Blend:
+    """Each part's probability of a class becomes its rank among those it gave the OOF rows, from 0 to 1; ranks are
+    averaged. A row's answer depends on no other row that is answered with it.
+    """
+    known = np.sort(rows.aligned.probs, axis=1)  # (P, n, C)
+
+    def apply(probs: Probs) -> Probs:
+        ranks = np.empty_like(probs)
+        for part, c in np.ndindex(probs.shape[0], probs.shape[2]):
+            column = known[part, :, c]
+            below = np.searchsorted(column, probs[part, :, c], side="left")
+            upto = np.searchsorted(column, probs[part, :, c], side="right")
+            ranks[part, :, c] = (below + upto + 1) / (2 * len(column) + 2)  # equals share the middle
+        return normalised(ranks.mean(axis=0))
+
+    return _blend("rank", rows, _even(rows), apply)
+
+
+def _weighted(rows: Judged) -> Blend:
+    """Weights of a mixture with the smallest log loss, by expectation maximisation (Dempster et al. 1977): it is
+    convex, so that there is one answer, and weights stay between 0 and 1.
+
+    Each part is first brought to its own temperature: else a part would be preferred for being sure, not for being right.
+    """
+    own = [temperature_of(probs, rows.truth) for probs in rows.aligned.probs]
+
+    def even(probs: Probs) -> Probs:
+        return np.stack([scaled(part, t) for part, t in zip(probs, own, strict=True)])
+
+    likely = np.maximum(even(rows.aligned.probs)[:, np.arange(len(rows)), rows.truth], TINY)  # (P, N)
+    weights = _even(rows)
+    for _ in range(ROUNDS):
+        shares = weights[:, None] * likely
+        found = (shares / shares.sum(axis=0)).mean(axis=1)
+        moved = float(np.abs(found - weights).max())
+        weights = found
+        if moved < CLOSE:
+            break
+    temperatures = dict(zip(rows.aligned.names, own, strict=True))
+    return _blend(
+        "weighted",
+        rows,
+        weights,
+        lambda probs: np.tensordot(weights, even(probs), axes=1),
+        temperatures=temperatures,
+    )
+
+
+def _greedy(rows: Judged, metric: Metric) -> Blend:
+    """Selection with replacement of the part that helps the metric most, in several bags (Caruana et al. 2004).
+
+    Bags are drawn over groups of rows rather than over models, since there are often few models. Equal scores are
+    told apart by log loss. Each bag keeps the selection that was best on the way; counts over all bags are the weights.
+    """
+    names = sorted(set(rows.group))
+    place = {name: n for n, name in enumerate(names)}
+    of_row = np.array([place[name] for name in rows.group])
+    counts = np.zeros(len(rows.aligned.names))
+    rng = np.random.default_rng(0)
+    for _ in range(BAGS):
+        times = np.bincount(rng.integers(0, len(names), len(names)), minlength=len(names))[of_row]
+        bag = np.repeat(np.arange(len(rows)), times)
+        chosen = _selected(rows.aligned.probs[:, bag], rows.truth[bag], metric)
+        counts += chosen / chosen.sum()
+    return _linear("greedy", rows, counts / counts.sum(), bags=BAGS)
+
+
+def _selected(probs: Probs, truth: NDArray[np.int64], metric: Metric) -> NDArray[np.float64]:
+    """How often each part (P,) was selected."""
+    sign = 1.0 if metric.direction == "max" else -1.0
+    total = np.zeros_like(probs[0])
+    counts = np.zeros(len(probs))
+    best: tuple[float, float] | None = None
+    kept = counts
+    for step in range(1, STEPS + 1):
+        keys = []
+        for part in probs:
+            tried = (total + part) / step
+            keys.append((sign * metric(truth, tried), -log_loss(truth, tried)))
+        place = max(range(len(keys)), key=lambda n: keys[n])
+        total, counts = total + probs[place], counts.copy()
+        counts[place] += 1
+        if best is None or keys[place] > best:
+            best, kept = keys[place], counts
+    return kept
+
+
+def _stacking(rows: Judged) -> Blend:
+    weight, bias = train(rows.aligned.probs, rows.truth)
+    shares = np.abs(weight).sum(axis=(1, 2))
+    return _blend(
+        "stacking",
+        rows,
+        shares / shares.sum(),
+        lambda probs: stacked(probs, weight, bias),
+        shrinks_to="geometric",
+    )
+
+
+# By simplicity: of methods that no one can tell apart, the first is taken.
+METHODS: dict[str, Callable[[Judged, Metric], Blend]] = {
+    "mean": lambda rows, metric: _mean(rows),
+    "geometric": lambda rows, metric: _geometric(rows),
+    "rank": lambda rows, metric: _rank(rows),
+    "power": lambda rows, metric: _power(rows),
+    "weighted": lambda rows, metric: _weighted(rows),
+    "greedy": _greedy,
+    "stacking": lambda rows, metric: _stacking(rows),
+}

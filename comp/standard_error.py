@@ -1,0 +1,83 @@
+"""What one set of predictions gains over another on the same rows, and the standard error of that gain."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from comp.metrics import Metric
+
+BLOCKS = 100  # parts of the rows, each left out once
+
+
+@dataclass(frozen=True)
+class Gain:
+    """A difference of two scores of the same rows, above zero where the first is better, whatever the metric's
+    direction, and its standard error.
+    """
+
+    value: float
+    error: float
+
+    @property
+    def is_beyond(self) -> bool:
+        """Whether it exceeds its standard error; never so with a NaN."""
+        return self.value > 0 and self.value > self.error
+
+    @property
+    def is_within(self) -> bool:
+        """Whether nothing speaks against no gain: it is no larger than its standard error."""
+        return not self.is_beyond
+
+
+@dataclass(frozen=True, eq=False)
+class Scored:
+    """A score over all rows (N), and ``left`` (B,) the scores without each block of them."""
+
+    score: float
+    left: NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Judge:
+    """A metric over rows whose truth (N,) and groups (N,) are known.
+
+    The standard error of a gain is that of a jackknife which leaves out one of up to 100 blocks of rows at a time
+    (Efron & Tibshirani 1993, ch. 11), in both sets of predictions alike: it is paired, it holds for any metric, and
+    rows of one group, which are not independent, are left out together.
+    """
+
+    metric: Metric
+    truth: NDArray[np.int64]
+    groups: Sequence[str]
+
+    @cached_property
+    def blocks(self) -> NDArray[np.int64]:
+        """The block of each row (N,), 0 … B-1: groups whole, dealt by their SHA-256, whatever the order of rows."""
+        names = sorted(set(self.groups), key=_digest)
+        place = {name: n % BLOCKS for n, name in enumerate(names)}
+        return np.array([place[name] for name in self.groups], dtype=np.int64)
+
+    def score(self, probs: NDArray[np.float64]) -> Scored:
+        """The score of probabilities (N, C), and those without each block."""
+        count = int(self.blocks.max()) + 1 if len(self.blocks) else 0
+        left = [
+            self.metric(self.truth[kept], probs[kept]) for kept in (self.blocks != b for b in range(count))
+        ]
+        return Scored(self.metric(self.truth, probs), np.array(left, dtype=np.float64))
+
+    def gain(self, one: Scored, over: Scored) -> Gain:
+        """What ``one`` gains over the other; its error is infinite where there is one block alone."""
+        sign = 1.0 if self.metric.direction == "max" else -1.0
+        apart, count = one.left - over.left, len(one.left)
+        error = float(np.sqrt((count - 1) / count * ((apart - apart.mean()) ** 2).sum()))
+        return Gain(sign * (one.score - over.score), error if count > 1 else float("inf"))
+
+
+def _digest(name: str) -> bytes:
+    return hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()

@@ -1,0 +1,60 @@
+"""Temperatures and calibration errors against what is known of made predictions."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from comp.ensembling.calibration import RANGE, calibration_error, scaled, temperature_of, told
+from comp.scores import log_loss
+
+
+def drawn(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities (N, 4), and labels drawn by them: calibrated by making."""
+    rng = np.random.default_rng(seed)
+    probs = rng.dirichlet(np.ones(4), count)
+    return probs, (probs.cumsum(axis=1) < rng.random((count, 1))).sum(axis=1)
+
+
+@pytest.mark.parametrize("sharper", [0.5, 1.0, 3.0])
+def test_the_temperature_undoes_what_was_done(sharper: float) -> None:
+    probs, truth = drawn(20_000, 1)
+    wrong = scaled(probs, 1 / sharper)
+    found = temperature_of(wrong, truth)
+    assert found == pytest.approx(sharper, rel=0.05)
+    assert calibration_error(scaled(wrong, found), truth) < 0.015
+    if sharper != 1.0:
+        assert calibration_error(wrong, truth) > 0.05
+
+
+@given(st.integers(0, 999), st.floats(0.3, 5.0))
+def test_no_other_temperature_has_a_smaller_log_loss_and_no_answer_changes(seed: int, sharper: float) -> None:
+    probs, truth = drawn(60, seed)
+    wrong = scaled(probs, 1 / sharper)
+    found = temperature_of(wrong, truth)
+    best = log_loss(truth, scaled(wrong, found))
+    for other in np.geomspace(*RANGE, 40):
+        assert log_loss(truth, scaled(wrong, other)) >= best - 1e-6
+    assert (scaled(wrong, found).argmax(axis=1) == wrong.argmax(axis=1)).all()
+
+
+def test_the_calibration_error_by_hand() -> None:
+    probs = np.array([[0.9, 0.1], [0.9, 0.1], [0.6, 0.4], [0.6, 0.4]])
+    truth = np.array([0, 1, 0, 0])
+    assert calibration_error(probs, truth) == pytest.approx((abs(0.5 - 0.9) * 2 + abs(1.0 - 0.6) * 2) / 4)
+    assert calibration_error(np.eye(2), np.array([0, 1])) == 0.0
+
+
+def test_what_is_told_of_a_fold_was_fitted_on_the_others() -> None:
+    probs, truth = drawn(400, 3)
+    wrong, fold = scaled(probs, 0.3), np.arange(400) % 2
+    found = told(wrong, truth, fold)
+    assert found["temperature"] == temperature_of(wrong, truth)
+    by_hand = np.empty_like(wrong)
+    for k in (0, 1):
+        by_hand[fold == k] = scaled(wrong[fold == k], temperature_of(wrong[fold != k], truth[fold != k]))
+    assert found["log_loss_after"] == pytest.approx(log_loss(truth, by_hand))
+    assert found["log_loss_after"] < found["log_loss_before"]
+    assert found["error_after"] < found["error_before"]

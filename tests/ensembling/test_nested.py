@@ -1,0 +1,160 @@
+"""Scores are of rows that nothing was learned on: a method that learns noise is not rewarded."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from comp.ensembling.nested import AUTO, Procedure, additions, affordable, choose, judge_of, learn_all, nested
+from comp.ensembling.outcome import Options, as_json, weigh
+from comp.errors import InputError, UnknownName
+from comp.metrics import metric_by_name
+from comp.predictions import Predictions
+from made_blends import LABELS, guesses, in_folds, rows_of, truth_of
+
+ACCURACY, LOSS, F1 = (metric_by_name(name) for name in ("accuracy", "log_loss", "macro_f1"))
+TRUTH = truth_of(240)
+ALIKE = rows_of({name: guesses(TRUTH, 1.5, n) for n, name in enumerate("abc")}, TRUTH)
+
+
+def test_an_answer_never_depends_on_its_own_label() -> None:
+    """Turn the labels of one fold round: its own answers stay, bit for bit; those of other folds may not."""
+    for method in ("weighted", "greedy", "stacking", AUTO):
+        procedure = Procedure(method, ACCURACY, calibrate=True, decide=True)
+        straight = nested(procedure, ALIKE)
+        here = ALIKE.fold == 2
+        turned = {
+            i: (c + 1) % 3 if yes else c for (i, c), yes in zip(sorted(TRUTH.items()), here, strict=True)
+        }
+        parts = {
+            name: Predictions(ALIKE.aligned.ids, LABELS, ALIKE.aligned.probs[n])
+            for n, name in enumerate("abc")
+        }
+        other = nested(procedure, rows_of(parts, turned))
+        assert (straight[here] == other[here]).all(), method
+        assert (straight[~here] != other[~here]).any(), method
+
+
+def test_what_is_fitted_on_noise_scores_as_noise() -> None:
+    """Forty parts without any skill: in the rows that it was fitted on stacking looks good, in nested ones it is chance."""
+    truth = truth_of(90)
+    noise = rows_of({f"p{n:02}": guesses(truth, 0.0, n) for n in range(40)}, truth)
+    fitted = ACCURACY(noise.truth, learn_all(Procedure("stacking", ACCURACY), noise)(noise.aligned))
+    honest = ACCURACY(noise.truth, nested(Procedure("stacking", ACCURACY), noise))
+    assert fitted > 0.7
+    assert honest < 0.5
+
+
+def test_parts_of_one_skill_are_simply_averaged_and_beat_each() -> None:
+    outcome = weigh(ALIKE, ACCURACY, Options())
+    assert outcome.method in ("mean", "geometric")
+    assert [one.method for one in outcome.tried] == list(affordable(ALIKE))
+    assert outcome.gain.is_beyond
+    assert all(added.gain is not None and added.gain.value > -0.02 for added in outcome.added)
+
+
+def test_the_best_method_is_taken_where_it_is_surely_better() -> None:
+    parts = {f"n{n}": guesses(TRUTH, 0.0, n) for n in range(6)} | {"good": guesses(TRUTH, 2.0, 9)}
+    outcome = weigh(rows_of(parts, TRUTH), ACCURACY, Options())
+    assert outcome.method not in ("mean", "geometric", "rank", "power")
+    by_part = {one.part: one for one in outcome.added}
+    assert by_part["good"].gain is not None
+    assert by_part["good"].gain.is_beyond
+    assert not outcome.gain.is_beyond, "nothing is gained over the one good part, and that is said"
+
+
+def test_one_standard_error_decides_for_the_simpler() -> None:
+    judge = judge_of(ALIKE, ACCURACY)
+    worse = ALIKE.aligned.probs.mean(axis=0).copy()
+    better = worse.copy()
+    wrong = np.flatnonzero(worse.argmax(axis=1) != ALIKE.truth)
+    better[wrong[:1]] = np.eye(3)[ALIKE.truth[wrong[:1]]]
+    assert choose({"simple": worse, "elaborate": better}, judge) == "simple", "one row is no evidence"
+    better[wrong[:20]] = np.eye(3)[ALIKE.truth[wrong[:20]]]
+    assert choose({"simple": worse, "elaborate": better}, judge) == "elaborate"
+    assert choose({"elaborate": better, "simple": worse}, judge) == "elaborate"
+
+
+def test_what_a_part_adds_is_the_score_with_it_less_that_without() -> None:
+    procedure = Procedure("mean", ACCURACY)
+    judge = judge_of(ALIKE, ACCURACY)
+    whole = judge.score(nested(procedure, ALIKE))
+    (added, *_) = additions(procedure, ALIKE, whole, judge)
+    others = ALIKE.aligned.probs[1:].mean(axis=0)
+    assert added.without == pytest.approx(ACCURACY(ALIKE.truth, others))
+    assert added.gain is not None
+    assert added.gain.value == pytest.approx(whole.score - ACCURACY(ALIKE.truth, others))
+    assert added.gain.error > 0
+
+
+def test_log_loss_is_calibrated_and_accuracy_only_told() -> None:
+    sharp = rows_of({name: guesses(TRUTH, 1.0, n, sharpness=6.0) for n, name in enumerate("ab")}, TRUTH)
+    loss = weigh(sharp, LOSS, Options("mean"))
+    assert loss.calibration.applied
+    assert loss.calibration.temperature > 2
+    assert loss.calibration.log_loss_after < loss.calibration.log_loss_before
+    assert loss.score == pytest.approx(loss.calibration.log_loss_after)
+    told = weigh(sharp, ACCURACY, Options("mean"))
+    assert not told.calibration.applied
+    assert told.calibration.temperature == pytest.approx(loss.calibration.temperature)
+    assert weigh(sharp, ACCURACY, Options("mean", calibrate="on")).learned.temperature is not None
+    assert weigh(sharp, LOSS, Options("mean", calibrate="off")).learned.temperature is None
+
+
+def test_a_decision_rule_is_used_where_it_gains() -> None:
+    rare = truth_of(400, shares=(0.9, 0.06, 0.04))
+    timid = {}
+    for n, name in enumerate("ab"):
+        found = guesses(rare, 1.5, n)
+        biased = found.probs * np.array([25.0, 1.0, 1.0])
+        timid[name] = Predictions(found.ids, LABELS, biased / biased.sum(axis=1, keepdims=True))
+    rows = rows_of(timid, rare)
+    outcome = weigh(rows, F1, Options("mean"))
+    assert outcome.decision is not None
+    assert outcome.decision.applied
+    assert outcome.decision.multipliers["circle"] < 1 < outcome.decision.multipliers["square"]
+    assert outcome.score == pytest.approx(outcome.decision.score_after)
+    assert weigh(rows, F1, Options("mean", decide="off")).decision is None
+    fair = weigh(ALIKE, F1, Options("mean"))
+    assert fair.decision is not None
+    assert not fair.decision.applied, "argmax stays where nothing is gained"
+    assert fair.learned.multipliers is None
+    assert weigh(ALIKE, ACCURACY, Options("mean")).decision is None
+
+
+def test_priors_move_answers_towards_the_classes_that_are_said_to_be_frequent() -> None:
+    plain = weigh(ALIKE, ACCURACY, Options("mean"))
+    moved = weigh(ALIKE, ACCURACY, Options("mean", priors={"cross": 0.9}))
+    assert (moved.oof.argmax(axis=1) == 1).sum() > (plain.oof.argmax(axis=1) == 1).sum()
+    with pytest.raises(UnknownName):
+        weigh(ALIKE, ACCURACY, Options("mean", priors={"cat": 0.9}))
+    with pytest.raises(InputError, match="leave something"):
+        weigh(ALIKE, ACCURACY, Options("mean", priors={"cross": 1.0}))
+    with pytest.raises(InputError, match="above 0"):
+        weigh(ALIKE, ACCURACY, Options("mean", priors={"cross": -1.0}))
+    with pytest.raises(InputError, match="uniform"):
+        weigh(ALIKE, ACCURACY, Options("mean", priors="even"))
+
+
+def test_one_part_is_calibrated_alone() -> None:
+    one = rows_of({"a": guesses(TRUTH, 1.0, 1, sharpness=5.0)}, TRUTH)
+    outcome = weigh(one, LOSS, Options())
+    assert outcome.method == "mean"
+    assert outcome.gain.is_beyond
+    told = as_json(outcome, "auto")
+    assert told["parts"][0]["without"] is None
+    assert told["calibration"]["applied"] is True
+
+
+def test_two_folds_are_enough() -> None:
+    truth = truth_of(40)
+    rows = rows_of({name: guesses(truth, 1.0, n) for n, name in enumerate("ab")}, truth, k=2)
+    assert weigh(rows, ACCURACY, Options()).oof.shape == (40, 3)
+    assert set(in_folds(list(truth), 2).values()) == {0, 1}
+
+
+def test_options_are_known() -> None:
+    with pytest.raises(UnknownName):
+        Options("mode")
+    with pytest.raises(InputError, match="calibrate is one of"):
+        Options(calibrate="yes")

@@ -1,0 +1,98 @@
+"""Made-up predictions for the tests of blends: parts that are right to a known degree."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from comp.ensembling.stack import Judged, judged
+from comp.folds import Folds
+from comp.labels import LabelMap
+from comp.manifest import Manifest, Sample
+from comp.predictions import Predictions
+from comp.workspace import write_json, write_text
+
+LABELS = LabelMap(("circle", "cross", "square"))
+
+
+def truth_of(count: int, seed: int = 0, shares: Sequence[float] = (1 / 3, 1 / 3, 1 / 3)) -> dict[str, int]:
+    """Class indices by id of so many rows."""
+    drawn = np.random.default_rng(seed).choice(3, count, p=list(shares))
+    return {f"r{n:03}": int(c) for n, c in enumerate(drawn)}
+
+
+def guesses(truth: dict[str, int], skill: float, seed: int, sharpness: float = 1.0) -> Predictions:
+    """Predictions whose logits are ``skill`` for the true class plus noise, times ``sharpness``."""
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(size=(len(truth), 3)) + skill * np.eye(3)[list(truth.values())]
+    odds = np.exp(sharpness * logits)
+    return Predictions(tuple(truth), LABELS, odds / odds.sum(axis=1, keepdims=True))
+
+
+def in_folds(ids: Sequence[str], k: int = 4) -> dict[str, int]:
+    """Folds by id, in turn."""
+    return {name: n % k for n, name in enumerate(sorted(ids))}
+
+
+def rows_of(parts: dict[str, Predictions], truth: dict[str, int], k: int = 4) -> Judged:
+    """The judged rows of parts, each row a group of its own."""
+    return judged(parts, truth, in_folds(list(truth), k), {name: name for name in truth})
+
+
+def shuffled(found: Predictions, seed: int) -> Predictions:
+    """The same predictions with their rows in another order."""
+    order = np.random.default_rng(seed).permutation(len(found))
+    return Predictions(
+        tuple(found.ids[n] for n in order), found.labels, found.probs[order], found.fingerprint
+    )
+
+
+def by_id(ids: Sequence[str], probs: np.ndarray) -> dict[str, tuple[float, ...]]:
+    """The answers by id."""
+    return {name: tuple(row) for name, row in zip(ids, probs.tolist(), strict=True)}
+
+
+def write_run(
+    workspace: Path,
+    name: str,
+    skill: float,
+    *,
+    seed: int = 0,
+    k: int = 3,
+    fold_seed: int = 0,
+    groups: dict[str, str] | None = None,
+    folds: dict[str, int] | None = None,
+    count: int = 90,
+    tests: int = 12,
+    sharpness: float = 1.0,
+    mode: str = "probe",
+) -> Path:
+    """A finished run of the made-up competition ``shapes`` with nothing but what a part of a blend needs."""
+    truth, unseen = truth_of(count, 7), truth_of(tests, 8)
+    groups = groups or {}
+    samples = [
+        Sample(i, f"train/{i}.png", "train", LABELS.names[c], groups.get(i, "")) for i, c in truth.items()
+    ]
+    samples += [Sample(f"t{n}", f"test/t{n}.png", "test") for n in range(tests)]
+    manifest = Manifest.from_samples(samples)
+    dealt = folds or {i: (n + fold_seed * (n // k)) % k for n, i in enumerate(truth)}
+    folder = workspace / "runs" / name
+    made = Folds(
+        tuple(dealt),
+        np.array(list(dealt.values()), dtype=np.int64),
+        max(dealt.values()) + 1,
+        fold_seed,
+        manifest.fingerprint("train"),
+    )
+    oof = guesses(truth, skill, seed, sharpness)
+    answers = guesses({f"t{n}": c for n, c in enumerate(unseen.values())}, skill, seed + 1, sharpness)
+    Predictions(oof.ids, LABELS, oof.probs, made.fingerprint).save(folder / "oof.npz")
+    Predictions(answers.ids, LABELS, answers.probs, manifest.fingerprint("test")).save(folder / "test.npz")
+    write_text(folder / "manifest.csv", manifest.to_csv())
+    made.save(folder / "folds.csv")
+    started = {"slug": "shapes", "raw": str(workspace / "data" / "shapes"), "folds": made.k, "marks": []}
+    write_json(folder / "started.json", {**started, "mode": mode, "model": name, "metric": "accuracy"})
+    write_json(folder / "record.json", {"run": name, "metric": "accuracy", "oof": {"score": 0.5}})
+    return folder
