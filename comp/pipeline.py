@@ -20,7 +20,7 @@ from comp.pseudo_rows import FILE as PSEUDO
 from comp.pseudo_rows import PseudoRows
 from comp.quick import quick_rows
 from comp.recipe import Recipe, as_one
-from comp.result import RunResult
+from comp.result import RunResult, confusion_csv
 from comp.survey import Survey, fold_count, survey
 from comp.training.deadline import Deadline, parse_seconds
 from comp.workspace import Workspace, make_folder, write_bytes, write_json, write_text
@@ -175,7 +175,6 @@ def finish_run(
 ) -> RunResult:
     """Trains what is left of a run, predicts, and writes the submission and the record."""
     from comp import engine
-    from comp.result import confusion_csv
     from comp.trained import model_folder, remember_parts, require_something
     from comp.tta import choose_views
 
