@@ -70,8 +70,8 @@ def run_each(
     Options(method or "mean")  # better refused now than after training
     others = [text for text in overrides if not (seeds and _key(text) == SEED)]
     found = []
-    asked: list[int | None] = [*seeds] or [None]
-    for each in asked:
+    wanted: list[int | None] = [*seeds] or [None]
+    for each in wanted:
         one = go([*others, *([] if each is None else [f"{SEED}={each}"])])
         if "partial" in one.marks:
             remedy = f"comp run {one.slug} --resume {one.run}; then comp ensemble {one.run} and the others"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from comp import console
 from comp.folds import group_names
 from comp.metrics import Metric
 from comp.recipe import Recipe
+from comp.standard_error import Judge
 from comp.view_sets import PLAIN, VIEW_SETS
 from comp.workspace import read_json, write_json
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from comp.trained import Trained
 
 FILE = "views.json"
-BLOCKS = 50  # parts of the rows, each left out once for the standard error
 
 Probs = NDArray[np.float64]
 
@@ -78,8 +77,7 @@ def try_sets(
 
     The best score wins among those that gain more than their standard error, of equal ones that with fewer views; the
     identity view where none does. The standard error is of the difference on the same rows, by a jackknife that
-    leaves out one of 50 parts of the rows at a time (Efron & Tibshirani 1993, ch. 11), so that it holds for any
-    metric; rows of one group are left out together.
+    leaves out a part of the rows at a time (see ``Judge``).
 
     Parameters
     ----------
@@ -89,34 +87,16 @@ def try_sets(
     groups : sequence of str, (N,)
     metric : Metric
     """
-    blocks = blocks_of(groups)
-    sign = 1.0 if metric.direction == "max" else -1.0
-    count = int(blocks.max()) + 1
-    left = {
-        name: np.array([metric(targets[blocks != b], one[blocks != b]) for b in range(count)])
-        for name, one in probs.items()
-    }
-    scores = {name: metric(targets, one) for name, one in probs.items()}
+    judge = Judge(metric, targets, groups)
+    scored = {name: judge.score(one) for name, one in probs.items()}
     tried = []
-    for name in probs:
-        apart = left[name] - left[PLAIN]
-        error = float(np.sqrt((count - 1) / count * ((apart - apart.mean()) ** 2).sum()))
-        gain = sign * (scores[name] - scores[PLAIN])
-        error = error if count > 1 else float("inf")
-        tried.append(Tried(name, len(VIEW_SETS[name]), scores[name], gain, error))
+    for name, one in scored.items():
+        gain = judge.gain(one, scored[PLAIN])
+        tried.append(Tried(name, len(VIEW_SETS[name]), one.score, gain.value, gain.error))
     better = [one for one in tried if one.is_better]
     best = min(better, key=lambda one: (-one.gain, one.views, one.set), default=None)
     chosen = best.set if best else PLAIN
     return [replace(one, chosen=one.set == chosen) for one in tried]
-
-
-def blocks_of(groups: Sequence[str], most: int = BLOCKS) -> NDArray[np.int64]:
-    """Each row's part (N,), 0 … ``most`` - 1: groups whole, dealt in the order of their SHA-256, whatever that of rows."""
-    names = sorted(
-        set(groups), key=lambda name: hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()
-    )
-    place = {name: n % most for n, name in enumerate(names)}
-    return np.array([place[name] for name in groups], dtype=np.int64)
 
 
 def with_chosen_views(recipe: Recipe, run: Path) -> Recipe:

@@ -95,7 +95,7 @@ def test_a_blend_may_be_a_part_but_has_no_checkpoints(place: Path) -> None:
 
 
 @given(st.integers(0, 999), st.permutations(["a-run", "b-run", "c-run"]))
-@settings(max_examples=8)
+@settings(max_examples=5)
 def test_no_order_of_rows_or_runs_changes_an_answer(
     tmp_path_factory: pytest.TempPathFactory, seed: int, order: list[str]
 ) -> None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from comp.metrics import metric_by_name
-from comp.standard_error import Gain, Judge
+from comp.standard_error import BLOCKS, Gain, Judge
 
 ACCURACY = metric_by_name("accuracy")
 
@@ -70,3 +70,19 @@ def test_nothing_is_beyond_its_error_without_evidence() -> None:
     found = one.gain(one.score(answers(np.ones(4, bool))), one.score(answers(np.zeros(4, bool))))
     assert found.error == float("inf")
     assert not found.is_beyond
+
+
+def blocks_of(groups: list[str]) -> np.ndarray:
+    return Judge(ACCURACY, np.zeros(len(groups), np.int64), groups).blocks
+
+
+@given(st.lists(st.text(max_size=3), min_size=1, max_size=80), st.randoms(use_true_random=False))
+def test_blocks_hold_groups_whole_whatever_the_order(groups: list[str], random: object) -> None:
+    found = dict(zip(groups, blocks_of(groups).tolist(), strict=True))
+    assert [found[g] for g in groups] == blocks_of(groups).tolist()
+    mixed = groups.copy()
+    random.shuffle(mixed)  # type: ignore[attr-defined]
+    assert dict(zip(mixed, blocks_of(mixed).tolist(), strict=True)) == found
+    sizes = np.bincount(list(found.values()))
+    assert len(sizes) == min(BLOCKS, len(found))
+    assert sizes.max() - sizes.min() <= 1

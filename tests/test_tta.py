@@ -7,15 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 import comp
 from comp.errors import RecipeError
 from comp.metrics import METRICS, metric_by_name
 from comp.predictions import Predictions
 from comp.recipe import load
-from comp.tta import BLOCKS, Tried, blocks_of, try_sets
+from comp.tta import Tried, try_sets
 from comp.view_sets import VIEW_SETS, sets_among
 from made import probe, run_comp
 
@@ -88,18 +86,6 @@ def test_rows_of_one_group_count_once() -> None:
     many = try_sets(ten, np.repeat(targets, 10), groups, METRICS["log_loss"])
     assert many[1].standard_error == pytest.approx(one[1].standard_error, rel=1e-9)
     assert try_sets(probs, targets, ["all"] * 60, METRICS["log_loss"])[1].standard_error == float("inf")
-
-
-@given(st.lists(st.text(max_size=3), min_size=1, max_size=80), st.randoms(use_true_random=False))
-def test_blocks_hold_groups_whole_whatever_the_order(groups: list[str], random: object) -> None:
-    found = dict(zip(groups, blocks_of(groups).tolist(), strict=True))
-    assert [found[g] for g in groups] == blocks_of(groups).tolist()
-    mixed = groups.copy()
-    random.shuffle(mixed)  # type: ignore[attr-defined]
-    assert dict(zip(mixed, blocks_of(mixed).tolist(), strict=True)) == found
-    sizes = np.bincount(list(found.values()))
-    assert len(sizes) == min(BLOCKS, len(found))
-    assert sizes.max() - sizes.min() <= 1
 
 
 @pytest.mark.parametrize(

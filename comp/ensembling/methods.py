@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from comp.ensembling.calibration import scaled, temperature_of
+from comp.ensembling.mixture import mixture
 from comp.ensembling.stack import Aligned, Judged, Probs
 from comp.ensembling.stacking import stacked, train
 from comp.errors import UnknownName
@@ -19,7 +19,6 @@ from comp.scores import log_loss
 
 TINY = 1e-12  # below it a probability counts as this: one part's zero shall not silence all others
 EXPONENTS = (1.0, 0.5, 2.0, 0.25, 4.0)  # nearest to the mean first: of equals the nearest wins
-ROUNDS, CLOSE = 500, 1e-10
 BAGS, STEPS = 10, 20
 
 Apply = Callable[[Probs], Probs]
@@ -123,33 +122,7 @@ def _rank(rows: Judged) -> Blend:
 
 
 def _weighted(rows: Judged) -> Blend:
-    """Weights of a mixture with the smallest log loss, by expectation maximisation (Dempster et al. 1977): it is
-    convex, so that there is one answer, and weights stay between 0 and 1.
-
-    Each part is first brought to its own temperature: else a part would be preferred for being sure, not for being right.
-    """
-    own = [temperature_of(probs, rows.truth) for probs in rows.aligned.probs]
-
-    def even(probs: Probs) -> Probs:
-        return np.stack([scaled(part, t) for part, t in zip(probs, own, strict=True)])
-
-    likely = np.maximum(even(rows.aligned.probs)[:, np.arange(len(rows)), rows.truth], TINY)  # (P, N)
-    weights = _even(rows)
-    for _ in range(ROUNDS):
-        shares = weights[:, None] * likely
-        found = (shares / shares.sum(axis=0)).mean(axis=1)
-        moved = float(np.abs(found - weights).max())
-        weights = found
-        if moved < CLOSE:
-            break
-    temperatures = dict(zip(rows.aligned.names, own, strict=True))
-    return _blend(
-        "weighted",
-        rows,
-        weights,
-        lambda probs: np.tensordot(weights, even(probs), axes=1),
-        temperatures=temperatures,
-    )
+    return _linear("weighted", rows, mixture(rows.aligned.probs, rows.truth))
 
 
 def _greedy(rows: Judged, metric: Metric) -> Blend:

@@ -40,7 +40,7 @@ def test_parts_that_agree_change_no_answer(method: str) -> None:
     answers = learn(method, same, ACCURACY)(same.aligned)
     alike = (answers.argmax(axis=1) == same.aligned.probs[0].argmax(axis=1)).mean()
     assert alike > (0.9 if method == "rank" else 0.97)  # ranks know how often a class is answered
-    if method not in ("rank", "stacking", "weighted"):
+    if method not in ("rank", "stacking"):
         assert np.allclose(answers, same.aligned.probs[0], atol=1e-9)
 
 
@@ -65,13 +65,16 @@ def test_weights_go_where_the_skill_is(method: str) -> None:
     assert sum(weights.values()) == pytest.approx(1.0)
 
 
-def test_mixture_weights_have_the_smallest_log_loss() -> None:
-    learned = learn("weighted", ROWS, LOSS)
-    own = [scaled(probs, temperature_of(probs, ROWS.truth)) for probs in ROWS.aligned.probs]
-    best = log_loss(ROWS.truth, learned(ROWS.aligned))
+def test_mixture_weights_have_the_smallest_log_loss_at_their_best_temperature() -> None:
+    def loss(weights: np.ndarray) -> float:
+        mixed = np.tensordot(weights, ROWS.aligned.probs, axes=1)
+        return log_loss(ROWS.truth, scaled(mixed, temperature_of(mixed, ROWS.truth)))
+
+    learned = learn("weighted", ROWS, LOSS).weights
+    assert learned is not None
     rng = np.random.default_rng(0)
     for weights in [*np.eye(3), *rng.dirichlet(np.ones(3), 50)]:
-        assert log_loss(ROWS.truth, np.tensordot(weights, np.stack(own), axes=1)) >= best - 1e-6
+        assert loss(weights) >= loss(learned) - 2e-3
 
 
 def test_a_part_is_not_preferred_for_being_sure() -> None:
