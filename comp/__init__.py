@@ -2,7 +2,8 @@
 
 The verbs of the command line as functions: ``comp.run("digits", folds=5)``, ``comp.check("digits")``,
 ``comp.predict("latest")``, ``comp.merge("RUN", "RUN")``, ``comp.lr("digits")``, ``comp.bench("digits")``,
-``comp.validate("digits", "submission.csv")``, ``comp.score("digits", "submission.csv")``.
+``comp.validate("digits", "submission.csv")``, ``comp.score("digits", "submission.csv")``,
+``comp.submit("digits")``.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "bench", "check", "lr", "merge", "predict", "run", "score", "validate"]
+__all__ = ["__version__", "bench", "check", "lr", "merge", "predict", "run", "score", "submit", "validate"]
 
 if TYPE_CHECKING:
     from comp.find_lr import lr
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from comp.pipeline import run
     from comp.repeat import predict, validate
     from comp.scoring import score
+    from comp.submitting import submit
     from comp.survey import check
 
 _HOMES = {
@@ -30,6 +32,7 @@ _HOMES = {
     "predict": "comp.repeat",
     "validate": "comp.repeat",
     "score": "comp.scoring",
+    "submit": "comp.submitting",
 }
 
 

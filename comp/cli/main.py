@@ -9,7 +9,7 @@ import traceback
 import typer
 
 from comp import __version__, console
-from comp.cli import combine, kit, look, tune, work
+from comp.cli import combine, kit, look, submitting, tune, work
 from comp.errors import CompError
 
 app = typer.Typer(
@@ -48,6 +48,8 @@ for _verb in (
     combine.merge,
     work.validate,
     kit.score,
+    submitting.submit,
+    submitting.leaderboard,
     tune.lr,
     tune.bench,
     look.runs,
