@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-USER = "tester"
-KEY = "fake-key-0f1e2d3c4b5a69788796a5b4c3d2e1f0"
-TOKEN = "fake-token-KGAT_9a8b7c6d5e4f"
-SERVICE = "competitions.CompetitionApiService/"
+from kaggle_worker import worker
+from made import KAGGLE_KEY, KAGGLE_USER, SIGNED, Outcome, clean_environment
+
+GONE = "\0"
 
 
 @dataclass
@@ -74,12 +74,26 @@ class LoopbackKaggle(ThreadingHTTPServer):
             "https_proxy": "http://127.0.0.1:9",
             "no_proxy": "",
             "HOME": str(home),
-            "KAGGLE_USERNAME": USER,
-            "KAGGLE_KEY": KEY,
+            "KAGGLE_USERNAME": KAGGLE_USER,
+            "KAGGLE_KEY": KAGGLE_KEY,
             "COMP_KAGGLE_PAUSE": "0.01",
             "COMP_KAGGLE_POLL": "0.01",
             "COMP_KAGGLE_TIMEOUT": "10",
         }
+
+    def start(self, workspace: Path, *arguments: object, **changed: str) -> int:
+        """A ``comp`` command in a process of its own, with the real client and this server; its process id.
+
+        Variables are changed, or taken away with GONE.
+        """
+        here = {**clean_environment(), **self.environment(workspace / "home"), **changed}
+        return worker().start(
+            list(map(str, arguments)), workspace, {n: v for n, v in here.items() if v != GONE}
+        )
+
+    def comp(self, workspace: Path, *arguments: object, **changed: str) -> Outcome:
+        """The same, with what it ended with."""
+        return worker().end(self.start(workspace, *arguments, **changed), workspace)
 
     def count(self, method: str) -> int:
         """How often a method was called."""
@@ -163,7 +177,7 @@ class Handler(BaseHTTPRequestHandler):
         self.name = request["fileName"]
         self.server.sizes[token] = request.get("contentLength", 0)
         self.server.files[f"name-of-{token}"] = request["fileName"].encode()
-        address = f"http://localhost/upload/{token}?signature=fake-signed-7777"
+        address = f"http://localhost/upload/{token}?signature={SIGNED}"
         self._send(200, {"token": token, "createUrl": address})
 
     def _CreateSubmission(self, request: dict[str, Any]) -> None:  # noqa: N802
@@ -210,7 +224,7 @@ class Handler(BaseHTTPRequestHandler):
         self._redirect(self.server.bundle[0])
 
     def _redirect(self, name: str) -> None:
-        self._send(302, {}, {"Location": f"http://localhost/files/{name}?signature=fake-signed-7777"})
+        self._send(302, {}, {"Location": f"http://localhost/files/{name}?signature={SIGNED}"})
 
     def _fault(self, method: str) -> bool:
         """Whether something went wrong just now, as was asked for."""
