@@ -55,6 +55,7 @@ class LoopbackKaggle(ThreadingHTTPServer):
         self.found: list[dict[str, Any]] = []
         self.files: dict[str, bytes] = {}
         self.bundle: tuple[str, bytes] = ("all.zip", b"")
+        self.served: dict[str, tuple[str, bytes]] = {}  # a file that comes under another name and packed
         self.sizes: dict[str, int] = {}
         self.ranges: list[str] = []
         self.released = threading.Event()  # ends silences
@@ -140,7 +141,8 @@ class Handler(BaseHTTPRequestHandler):
         wanted = self.headers.get("Range", "")
         self.server.calls.append(("file", {"name": name}))
         self.server.ranges.append(wanted)
-        content = self.server.bundle[1] if name == self.server.bundle[0] else self.server.files.get(name)
+        packed = dict([self.server.bundle, *self.server.served.values()])
+        content = packed.get(name, self.server.files.get(name))
         faults = self.server.faults.get("file")
         fault = faults.pop(0) if faults else Fault()
         if fault.status or content is None:
@@ -218,7 +220,8 @@ class Handler(BaseHTTPRequestHandler):
         self._send(200, {"files": rows[start : start + 2], **more})
 
     def _DownloadDataFile(self, request: dict[str, Any]) -> None:  # noqa: N802
-        self._redirect(request["fileName"])
+        name = request["fileName"]
+        self._redirect(self.server.served.get(name, (name, b""))[0])
 
     def _DownloadDataFiles(self, request: dict[str, Any]) -> None:  # noqa: N802
         self._redirect(self.server.bundle[0])

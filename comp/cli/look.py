@@ -137,6 +137,10 @@ def _download(competition: Competition, raw: Path) -> None:
         console.answer(f"{competition.slug} needs no download")
     elif competition.adapter.has("download"):
         competition.adapter.download(raw)
+    elif competition.facts.kaggle:
+        from comp.kaggle_data import download
+
+        download(competition.facts.kaggle, raw)
     else:
         where = competition.facts.url or "the competition's page"
         value = f"{competition.slug} has no public home that may be downloaded from without an account"
@@ -153,7 +157,7 @@ def _tell_where(competition: Competition, raw: str) -> None:
         console.answer(f"get it from {competition.facts.url} and put it into {raw}")
     else:
         console.answer(f"put it into {raw} as named above, or name its folder with --data DIR")
-    if competition.adapter.has("download"):
+    if competition.adapter.has("download") or competition.facts.kaggle:
         console.answer(f"or let `comp data {competition.slug} --download` do both")
     console.answer(
         f"to try without it: `comp data {competition.slug} --sample --data sample/{competition.slug}`"
