@@ -47,6 +47,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "comp.entering",
         "comp.submitted_view",
         "comp.standing",
+        "comp.standing_view",
         "comp.report",
     ),
     "steps": (

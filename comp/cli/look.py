@@ -1,4 +1,4 @@
-"""Verbs that look: list, show, data, runs, doctor."""
+"""Verbs that look: list, show, data, doctor."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from comp.workspace import Workspace
 
 
 def list_(workspace: WorkspaceDir = None, json: AsJson = False) -> None:
-    """Competitions, whether their data is there, and their best OOF score."""
+    """Competitions, whether their data is there, and their best scores: OOF, and on the leaderboard."""
+    from comp import ledger
     from comp import runs as records
 
     place = Workspace.find(workspace)
@@ -23,7 +24,9 @@ def list_(workspace: WorkspaceDir = None, json: AsJson = False) -> None:
     rows: list[dict[str, Any]] = []
     for slug, competition in registry.competitions(place).items():
         scores = [float(run.record["oof"]["score"]) for run in finished if run.slug == slug]
-        best = (min if competition.facts.metric == "log_loss" else max)(scores) if scores else None
+        better = min if competition.facts.metric == "log_loss" else max
+        best = better(scores) if scores else None
+        public = [e.public for e in ledger.entries(place, slug) if e.public is not None]
         there = competition.has_data(place.raw(slug))
         rows.append(
             {
@@ -32,6 +35,7 @@ def list_(workspace: WorkspaceDir = None, json: AsJson = False) -> None:
                 "metric": competition.facts.metric,
                 "data": there,
                 "best_oof": best,
+                "best_public": better(public) if public else None,
             }
         )
     shown = [
@@ -41,10 +45,11 @@ def list_(workspace: WorkspaceDir = None, json: AsJson = False) -> None:
             "yes" if r["data"] else "no",
             r["metric"],
             "–" if r["best_oof"] is None else r["best_oof"],
+            "–" if r["best_public"] is None else r["best_public"],
         )
         for r in rows
     ]
-    console.table("", ("competition", "title", "data", "metric", "best OOF"), shown)
+    console.table("", ("competition", "title", "data", "metric", "best OOF", "leaderboard"), shown)
     if json:
         console.document(rows)
 
@@ -162,43 +167,6 @@ def _tell_where(competition: Competition, raw: str) -> None:
     console.answer(
         f"to try without it: `comp data {competition.slug} --sample --data sample/{competition.slug}`"
     )
-
-
-def runs(
-    slug: Annotated[str | None, typer.Argument(metavar="[SLUG]", help="Of one competition only.")] = None,
-    workspace: WorkspaceDir = None,
-    json: AsJson = False,
-) -> None:
-    """Runs, newest first, with their OOF scores and submissions."""
-    from comp import runs as records
-
-    place = Workspace.find(workspace)
-    if slug is not None:
-        registry.competition(slug, place)
-    found = [run.summary() for run in records.all_runs(place, slug)]
-    header = ("run", "competition", "state", "model", "folds", "metric", "OOF", "submission")
-    rows = [
-        (
-            r["run"],
-            r["slug"],
-            " ".join([r["state"], *r["marks"], *_origin(r)]),
-            f"{r['mode']} {r['model']}",
-            r["folds"],
-            r["metric"],
-            "–" if r["oof"] is None else r["oof"],
-            place.shown(Path(r["submission"])) if r["submission"] else "",
-        )
-        for r in found
-    ]
-    console.table("", header, rows)
-    if json:
-        console.document(found)
-
-
-def _origin(row: dict[str, Any]) -> list[str]:
-    """Where a run comes from, in words."""
-    merged = [f"merged of {len(row['merged'])}"] if row["merged"] else []
-    return merged + ([f"child of {row['parent']}"] if row["parent"] else [])
 
 
 def doctor(workspace: WorkspaceDir = None, json: AsJson = False) -> None:

@@ -52,7 +52,7 @@ for _verb in (
     submitting.leaderboard,
     tune.lr,
     tune.bench,
-    look.runs,
+    submitting.runs,
     look.doctor,
 ):
     app.command(_verb.__name__.rstrip("_"), no_args_is_help=False)(_verb)

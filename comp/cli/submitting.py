@@ -1,15 +1,63 @@
-"""Verbs that go to a competition's site and come back: submit, leaderboard."""
+"""Verbs on runs, submissions and what a competition's site says of them: runs, submit, leaderboard."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from comp import console
+from comp import console, registry
 from comp.cli.options import Allow, AsJson, DataDir, Slug, WorkspaceDir, parse_allow
 from comp.errors import InputError
+from comp.workspace import Workspace
+
+
+def runs(
+    slug: Annotated[str | None, typer.Argument(metavar="[SLUG]", help="Of one competition only.")] = None,
+    final: Annotated[bool, typer.Option("--final", help="With SLUG: the two submissions to select.")] = False,
+    workspace: WorkspaceDir = None,
+    json: AsJson = False,
+) -> None:
+    """Runs, newest first, with their OOF scores and submissions; of one competition also beside the leaderboard."""
+    from comp import runs as records
+
+    place = Workspace.find(workspace)
+    if slug is not None:
+        competition = registry.competition(slug, place)
+    elif final:
+        raise InputError("--final takes a competition", "none was named", "comp runs SLUG --final")
+    found = [run.summary() for run in records.all_runs(place, slug)]
+    header = ("run", "competition", "state", "model", "folds", "metric", "OOF", "submission")
+    rows = [
+        (
+            r["run"],
+            r["slug"],
+            " ".join([r["state"], *r["marks"], *_origin(r)]),
+            f"{r['mode']} {r['model']}",
+            r["folds"],
+            r["metric"],
+            "–" if r["oof"] is None else r["oof"],
+            place.shown(Path(r["submission"])) if r["submission"] else "",
+        )
+        for r in found
+    ]
+    console.table("", header, rows)
+    board: dict[str, Any] = {}
+    if slug is not None:
+        from comp.standing_view import show as show_standing
+
+        board = show_standing(place, competition, final)
+        for row in found:
+            row["submissions"] = [one for one in board["submissions"] if one["run"] == row["run"]]
+    if json:
+        console.document({"slug": slug, "runs": found, **board} if final else found)
+
+
+def _origin(row: dict[str, Any]) -> list[str]:
+    """Where a run comes from, in words."""
+    merged = [f"merged of {len(row['merged'])}"] if row["merged"] else []
+    return merged + ([f"child of {row['parent']}"] if row["parent"] else [])
 
 
 def submit(
