@@ -31,6 +31,11 @@ class Credential:
     passed_over: tuple[str, ...] = ()
 
     @property
+    def fits_a_header(self) -> bool:
+        """Whether the secret is of letters that HTTP may carry; what is not would be repeated in errors of libraries."""
+        return self.secret.isascii() and self.secret.isprintable() and " " not in self.secret
+
+    @property
     def described(self) -> str:
         """The credential in words, without what is secret."""
         names = {"token": "the API token", "key": f"the key of {self.username!r}", "oauth": "the OAuth login"}
@@ -129,7 +134,8 @@ def _secrets() -> set[str]:
     found |= {os.environ.get("KAGGLE_KEY", ""), str(_json(config_folder() / "kaggle.json").get("key") or "")}
     login = _json(_home() / ".kaggle" / "credentials.json")
     found |= {str(login.get(name) or "") for name in ("access_token", "refresh_token")}
-    return {one for one in found if len(one) >= 4}
+    pieces = {piece for one in found for piece in one.split()}  # libraries show line ends as they like
+    return {one for one in found | pieces if len(one) >= 4}
 
 
 def _home_files() -> list[Path]:

@@ -48,6 +48,9 @@ class Kaggle:
                 f"make a token at {SETTINGS} and put it into ~/.kaggle/access_token (or KAGGLE_API_TOKEN)"
             )
             raise KaggleError("Kaggle needs a credential", value, remedy)
+        if not credential.fits_a_header:
+            remedy = f"it has a space or a sign that no header may hold: copy it anew from {SETTINGS}"
+            raise KaggleError("a credential must fit into a request", credential.described, remedy)
         return cls(credential, patience)
 
     def competition(self, slug: str) -> State:

@@ -81,7 +81,7 @@ def ask(
                 return call()
         except (Exception, SystemExit) as error:
             problem = translated(error, what, credential, patience)
-            most = patience.attempts if status_of(problem) else SILENT
+            most = patience.attempts if status_of(problem) else min(SILENT, patience.attempts)
             if isinstance(error, CompError) or attempt >= most or not may_repeat(problem):
                 raise problem from error
             pause = _pause(error, attempt, patience)
@@ -127,9 +127,6 @@ def translated(error: BaseException, what: str, credential: Credential, patience
         value = f"{what}: no answer within {patience.timeout:g} s"
         return KaggleError(_SILENT, value, "try again later; COMP_KAGGLE_TIMEOUT waits longer")
     reason = scrub(str(error))[:SHOWN] or type(error).__name__
-    if isinstance(error, requests.exceptions.InvalidHeader):
-        remedy = f"it has a sign that no header may have: copy it anew from {SETTINGS}"
-        return KaggleError("the credential must fit a header", credential.described, remedy)
     if isinstance(error, requests.ConnectionError | requests.exceptions.ChunkedEncodingError):
         if "timed out" in reason:
             value = f"{what}: no answer within {patience.timeout:g} s"

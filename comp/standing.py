@@ -215,8 +215,7 @@ def with_news(place: Workspace, competition: Competition) -> tuple[int | None, s
     slug = competition.slug
     names = [e.kaggle for e in ledger.entries(place, slug) if e.kaggle]
     name = names[-1] if names else competition.facts.kaggle
-    credential = find_credential()
-    if not name or credential is None or (not names and not runs.all_runs(place, slug)):
+    if not name or find_credential() is None or (not names and not runs.all_runs(place, slug)):
         return None, ""
     from comp.kaggle_api import Kaggle
     from comp.kaggle_wire import Patience
@@ -224,7 +223,7 @@ def with_news(place: Workspace, competition: Competition) -> tuple[int | None, s
 
     usual = Patience()
     try:
-        api = Kaggle(credential, replace(usual, timeout=min(usual.timeout, 10.0), attempts=1, poll=0.0))
+        api = Kaggle.open(replace(usual, timeout=min(usual.timeout, 10.0), attempts=1, poll=0.0))
         limits = api.limits(name)
         with ledger.alone(place, slug):
             reconcile(api, place, slug, name, api.submissions(name))

@@ -165,6 +165,9 @@ class Handler(BaseHTTPRequestHandler):
     def _GetCompetition(self, request: dict[str, Any]) -> None:  # noqa: N802 - the wire's names
         self._send(200, {"ref": request["competitionName"], **self.server.competition})
 
+    def _IntrospectToken(self, request: dict[str, Any]) -> None:  # noqa: N802
+        self._send(200, {"active": True, "username": KAGGLE_USER})
+
     def _GetSubmissionLimits(self, request: dict[str, Any]) -> None:  # noqa: N802
         self._send(200, self.server.limits)
 
