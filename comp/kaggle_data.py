@@ -15,7 +15,7 @@ from comp.download import ATTEMPTS, MEGA, require_room
 from comp.errors import CompError, DownloadError, InputError, KaggleError
 from comp.kaggle_api import Kaggle
 from comp.kaggle_types import DataFile
-from comp.kaggle_wire import by_status, reason_of, translated
+from comp.kaggle_wire import translated
 from comp.workspace import atomic, make_folder, unwritable
 
 BLOCK = 1 << 14  # bytes; what came of a block that broke off is lost
@@ -84,7 +84,7 @@ def _fetch_one(api: Kaggle, name: str, raw: Path, one: DataFile) -> None:
     path = raw / one.name
     make_folder(path.parent)
     part = path.with_name(path.name + ".part")
-    served = _complete(api, name, one.name, part, path.name)
+    served = _complete(api, name, one.name, part, path.name, one.size)
     if served == f"{path.name}.zip":
         _unwrap(part, path, one)
     else:
@@ -148,13 +148,16 @@ def _require_size(file: Path, one: DataFile, size: int) -> None:
         )
 
 
-def _complete(api: Kaggle, name: str, file: str | None, part: Path, title: str) -> str:
-    """Asks again, from where it broke off, until a file is whole; the name under which it was served."""
+def _complete(api: Kaggle, name: str, file: str | None, part: Path, title: str, size: int = 0) -> str:
+    """Asks again, from where it broke off, until a file is whole; the name under which it was served.
+
+    ``size`` is that of the file, where it is known and comes under its own name.
+    """
     barren = 0
     while True:
         before = part.stat().st_size if part.is_file() else 0
         try:
-            whole, served = _attempt(api, name, file, part, title, before)
+            whole, served = _attempt(api, name, file, part, title, size)
             if whole:
                 return served
             problem: CompError = KaggleError("", f"{title}: the connection broke off")
@@ -173,10 +176,11 @@ def _complete(api: Kaggle, name: str, file: str | None, part: Path, title: str) 
         time.sleep(min(30.0, api.patience.pause * 2**barren / 2))
 
 
-def _attempt(api: Kaggle, name: str, file: str | None, part: Path, title: str, have: int) -> tuple[bool, str]:
-    """One request, from byte ``have``; whether the file is then whole, and the name it was served under."""
+def _attempt(api: Kaggle, name: str, file: str | None, part: Path, title: str, size: int) -> tuple[bool, str]:
+    """One request, from where it broke off; whether the file is then whole, and the name it was served under."""
     import requests
 
+    have = part.stat().st_size if part.is_file() else 0
     try:
         answer = api.data(name, file, have)
     except requests.HTTPError as error:
@@ -188,15 +192,13 @@ def _attempt(api: Kaggle, name: str, file: str | None, part: Path, title: str, h
         part.unlink()
         return False, ""
     with answer:
-        if answer.status_code >= 400:
-            status, reason = reason_of(answer)
-            raise by_status(status, reason, title, api.credential)
-        _store(answer, part, title, have)
-    return True, _served(answer)
+        told = _store(answer, part, title, have)
+    served = _served(answer)
+    return told or served != title or part.stat().st_size >= size, served
 
 
-def _store(answer: Any, part: Path, title: str, have: int) -> None:
-    """Writes what comes, behind what is there if the server goes on from there."""
+def _store(answer: Any, part: Path, title: str, have: int) -> bool:
+    """Writes what comes, behind what is there if the server goes on from there; whether it told the length."""
     goes_on = answer.status_code == 206 and answer.headers.get("Content-Range", "").startswith(
         f"bytes {have}-"
     )
@@ -217,6 +219,7 @@ def _store(answer: Any, part: Path, title: str, have: int) -> None:
                 done += len(block)
     if total and done != total:
         raise ConnectionError(f"{title}: {done:,} of {total:,} bytes came")
+    return total > 0
 
 
 def _opened(part: Path, mode: str) -> Any:

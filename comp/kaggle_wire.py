@@ -110,15 +110,20 @@ def _pause(error: BaseException, attempt: int, patience: Patience) -> float:
     response = getattr(error, "response", None)
     text = response.headers.get("Retry-After", "") if response is not None else ""
     asked = float(text) if text.isdecimal() and len(text) < 4 else 0.0
-    return max(own, asked) if asked <= LONGEST_PAUSE and patience.pause >= 1 else own
+    return max(own, asked) if asked <= LONGEST_PAUSE else own
 
 
 def translated(error: BaseException, what: str, credential: Credential, patience: Patience) -> CompError:
     """Any error of the client as one of ours, without anything secret."""
-    import requests
-
     if isinstance(error, CompError):
         return error
+    if isinstance(error, ImportError):
+        value = scrub(str(error))
+        return KaggleError(
+            "the kaggle package must be installed", value, "pip install imgcomp; `comp doctor`"
+        )
+    import requests
+
     response = getattr(error, "response", None)
     if isinstance(error, requests.HTTPError) and response is not None:
         status, reason = reason_of(response)

@@ -17,15 +17,13 @@ LOOKS = 3  # at the list, for a submission that may just have been made
 
 
 def alike(entry: Entry, listed: Sequence[Submission]) -> list[Submission]:
-    """Those that Kaggle lists with the file name and the message of an entry, oldest number first."""
+    """Those that Kaggle lists with the file name and the message of an entry, as far as it names them, oldest first."""
     name = file_name(entry)
     return sorted(
         (
             one
             for one in listed
-            if one.file in ("", name)
-            and one.message.strip() in ("", entry.message.strip())
-            and (one.file or one.message)
+            if one.file in ("", name) and " ".join(one.message.split()) in ("", entry.message)
         ),
         key=lambda one: one.ref,
     )
@@ -108,15 +106,17 @@ def await_score(api: Kaggle, place: Workspace, slug: str, entry: Entry) -> Entry
         If Kaggle stops answering; the submission stands all the same.
     """
     ends = time.monotonic() + api.patience.wait
-    with console.waiting(f"submission {entry.ref}") as told:
-        while True:
-            entry = settle(place, slug, entry, _now(api, entry))
-            if not entry.pending:
-                return entry
-            told(f"{entry.status}, asked every {api.patience.poll:g} s")
-            if time.monotonic() + api.patience.poll > ends:
-                return entry
-            time.sleep(api.patience.poll)
+    try:
+        with console.waiting(f"submission {entry.ref}") as told:
+            while True:
+                entry = settle(place, slug, entry, _now(api, entry))
+                if not entry.pending or time.monotonic() + api.patience.poll > ends:
+                    return entry
+                told(f"{entry.status}, asked every {api.patience.poll:g} s")
+                time.sleep(api.patience.poll)
+    except (CompError, KeyboardInterrupt):
+        console.say(f"submission {entry.ref} is made; `comp runs {slug}` asks what it scored")
+        raise
 
 
 def _now(api: Kaggle, entry: Entry) -> Submission:

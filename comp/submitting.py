@@ -237,7 +237,8 @@ def _after_no_number(api: Kaggle, path: Path, entry: Entry, problem: CompError, 
     state = ledger.REFUSED if isinstance(problem, KaggleRefusal) else ledger.BROKEN
     ledger.put(path, replace(entry, state=state, error=problem.value))
     if status_of(problem) in (400, 403):
-        remedy = f"{entry.file} is kept; {SITE}/{entry.kaggle} says what is allowed"
+        page = "accept its rules at {}/rules" if status_of(problem) == 403 else "{} says what is allowed"
+        remedy = f"{page.format(f'{SITE}/{entry.kaggle}')}; {entry.file} is kept"
         raise KaggleRefusal("Kaggle must take a submission", problem.value, remedy, status=status_of(problem))
     problem.remedy = f"{problem.remedy}. {kept[:1].upper()}{kept[1:]}"
     raise problem

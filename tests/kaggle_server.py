@@ -57,6 +57,7 @@ class LoopbackKaggle(ThreadingHTTPServer):
         self.bundle: tuple[str, bytes] = ("all.zip", b"")
         self.served: dict[str, tuple[str, bytes]] = {}  # a file that comes under another name and packed
         self.sizes: dict[str, int] = {}
+        self.says_lengths = True  # of data files
         self.ranges: list[str] = []
         self.released = threading.Event()  # ends silences
         self.reached = threading.Event()  # set when a silence begins
@@ -155,7 +156,11 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(206 if start else 200)
         if start:
             self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
-        self.send_header("Content-Length", str(len(content) - start))
+        if self.server.says_lengths:
+            self.send_header("Content-Length", str(len(content) - start))
+        else:
+            self.send_header("Connection", "close")
+            self.close_connection = True
         self.end_headers()
         body = content[start:]
         self.wfile.write(body[: len(body) // 2] if fault.kind == "cut" else body)

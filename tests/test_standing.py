@@ -115,4 +115,10 @@ def test_the_best_and_the_strong_one_that_errs_most_differently_are_suggested(su
     for run in (first, best.run):  # two that were submitted go before one that was not
         enter(place, run, oof, oof)
     assert {one.run for one in final_two(place, shapes)} == {first, best.run}
-    assert run_comp(submittable, "runs", "--final").code == 2
+    assert (
+        run_comp(submittable, "runs", "--final", "--json").json["slug"] == "shapes"
+    )  # the only one with runs
+
+
+def test_final_without_runs_is_refused(workspace: Path) -> None:
+    assert run_comp(workspace, "runs", "--final").code == 2

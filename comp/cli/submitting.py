@@ -15,7 +15,9 @@ from comp.workspace import Workspace
 
 def runs(
     slug: Annotated[str | None, typer.Argument(metavar="[SLUG]", help="Of one competition only.")] = None,
-    final: Annotated[bool, typer.Option("--final", help="With SLUG: the two submissions to select.")] = False,
+    final: Annotated[
+        bool, typer.Option("--final", help="Of one competition: the two submissions to select.")
+    ] = False,
     workspace: WorkspaceDir = None,
     json: AsJson = False,
 ) -> None:
@@ -23,10 +25,10 @@ def runs(
     from comp import runs as records
 
     place = Workspace.find(workspace)
+    if slug is None and final:
+        slug = _only_one(sorted({run.slug for run in records.all_runs(place)}))
     if slug is not None:
         competition = registry.competition(slug, place)
-    elif final:
-        raise InputError("--final takes a competition", "none was named", "comp runs SLUG --final")
     found = [run.summary() for run in records.all_runs(place, slug)]
     header = ("run", "competition", "state", "model", "folds", "metric", "OOF", "submission")
     rows = [
@@ -52,6 +54,14 @@ def runs(
             row["submissions"] = [one for one in board["submissions"] if one["run"] == row["run"]]
     if json:
         console.document({"slug": slug, "runs": found, **board} if final else found)
+
+
+def _only_one(slugs: list[str]) -> str:
+    """The competition that is meant where only one has runs."""
+    if len(slugs) != 1:
+        value = f"there are runs of {', '.join(slugs)}" if slugs else "there are no runs"
+        raise InputError("--final is of one competition", value, "comp runs SLUG --final")
+    return slugs[0]
 
 
 def _origin(row: dict[str, Any]) -> list[str]:

@@ -64,6 +64,17 @@ def test_a_file_that_breaks_off_twice_is_gone_on_with(
     assert "broke off" in done.err
 
 
+def test_an_answer_without_a_length_that_ends_early_is_gone_on_with(
+    workspace: Path, raw: Path, kaggle: LoopbackKaggle
+) -> None:
+    kaggle.files = {"train.csv": BIG}
+    kaggle.faults["file"] = [Fault(kind="cut"), Fault(kind="cut")]
+    kaggle.says_lengths = False
+    done = kaggle.comp(workspace, "data", "shapes", "--download")
+    assert (raw / "train.csv").read_bytes() == BIG, done.err
+    assert kaggle.ranges[1:] == [f"bytes={len(BIG) // 2}-", f"bytes={len(BIG) // 4 * 3}-"]
+
+
 def test_a_broken_download_goes_on_in_the_next_call(
     workspace: Path, raw: Path, kaggle: LoopbackKaggle
 ) -> None:
