@@ -7,7 +7,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from comp import ledger, runs, to_submit
+from comp import ledger, to_submit
 from comp.admission import explained
 from comp.competition import Competition
 from comp.errors import CompError, InputError
@@ -100,12 +100,7 @@ def _entry(
             value = f"no submission of {slug} is without a score"
             raise InputError("a score belongs to a submission", value, "name it with --run RUN or --file CSV")
         return max(open_, key=lambda pair: pair[0].at)
-    if run is not None:
-        one: runs.Run | None = runs.find_run(place, run)
-        assert one is not None
-        path, one = to_submit.choose(place, slug, one.id, file, yes=True)
-    else:
-        path, one = to_submit.choose(place, slug, None, file, yes=True)
+    path, one = to_submit.choose(place, slug, run, file, yes=True)
     content = to_submit.read_submission_bytes(path)
     sha256 = hashlib.sha256(content).hexdigest()
     page = ledger.page_of(place, slug, one.id if one else "", path, sha256)

@@ -75,7 +75,8 @@ def choose(
         content = read_submission_bytes(path)
         return path, _run_of(place, slug, content)
     if run is not None:
-        one = runs.find_run(place, run)
+        newest = runs.all_runs(place, slug)[:1] if run == "latest" else []
+        one = newest[0] if newest else runs.find_run(place, run)
         if one.slug != slug:
             value = f"{one.id} is a run of {one.slug}"
             raise InputError(

@@ -18,7 +18,7 @@ from comp import registry
 from comp.survey import write_sample
 from comp.workspace import Workspace
 from kaggle_server import LoopbackKaggle, serve
-from made import KAGGLE_KEY, KAGGLE_USER, SECRETS, run_comp, write_shapes
+from made import KAGGLE_KEY, KAGGLE_USER, files_with_secrets, run_comp, write_shapes
 
 # a credential that every test could let slip, and no way to where it would be used
 os.environ["KAGGLE_USERNAME"], os.environ["KAGGLE_KEY"] = KAGGLE_USER, KAGGLE_KEY
@@ -54,13 +54,6 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if found:
         print("\na credential was written:", *found, sep="\n  ")
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
-
-
-def files_with_secrets(folder: Path) -> list[Path]:
-    """The files under a folder that hold a credential; those of ``.kaggle`` folders are its home."""
-    wanted = [secret.encode() for secret in SECRETS]
-    files = (p for p in folder.rglob("*") if p.is_file() and not p.is_symlink() and ".kaggle" not in p.parts)
-    return [path for path in files if any(secret in path.read_bytes() for secret in wanted)]
 
 
 @pytest.fixture

@@ -113,6 +113,13 @@ class Outcome:
         return json.loads(self.out)
 
 
+def files_with_secrets(folder: Path) -> list[Path]:
+    """The files under a folder that hold a credential; those of ``.kaggle`` folders are its home."""
+    wanted = [secret.encode() for secret in SECRETS]
+    files = (p for p in folder.rglob("*") if p.is_file() and not p.is_symlink() and ".kaggle" not in p.parts)
+    return [path for path in files if any(secret in path.read_bytes() for secret in wanted)]
+
+
 def run_comp(workspace: Path, *arguments: object) -> Outcome:
     """A ``comp`` command in this process, in a workspace."""
     out, err = io.StringIO(), io.StringIO()

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from conftest import files_with_secrets
 from kaggle_server import Fault, LoopbackKaggle
-from made import KAGGLE_KEY, KAGGLE_TOKEN, SECRETS, SIGNED, Outcome
+from made import KAGGLE_KEY, KAGGLE_TOKEN, SECRETS, SIGNED, Outcome, files_with_secrets
 
 
 def test_the_look_finds_what_was_written(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -194,6 +195,20 @@ def test_two_at_a_time_are_refused(submittable: Path, kaggle: LoopbackKaggle) ->
     assert done.code == 1
     assert "under way" in done.err
     assert kaggle.calls == []
+
+
+@pytest.mark.parametrize(
+    ("said", "yes"), [("y\n", True), ("Yes\n", True), ("n\n", False), ("\n", False), ("", False)]
+)
+def test_a_person_is_asked_at_a_terminal(monkeypatch: pytest.MonkeyPatch, said: str, yes: bool) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setattr("sys.stdin", Terminal(said))
+    monkeypatch.setattr("sys.stderr", shown := Terminal())
+    assert console.confirm("really?") is yes
+    assert "really? [y/N]" in shown.getvalue()
 
 
 def test_nobody_is_asked_where_there_is_no_terminal() -> None:

@@ -159,14 +159,18 @@ def test_an_upload_that_fails_is_an_error_and_can_be_tried_again(
 
 
 def test_a_connection_cut_in_the_middle_of_an_upload(submittable: Path, kaggle: LoopbackKaggle) -> None:
+    """A file of more than any socket holds, cut after ten bytes: told, kept, sent once, and sent whole by the next call."""
     csv = submittable / "large.csv"
-    (own,) = (submittable / "submissions" / "shapes").glob("*.csv")
-    csv.write_bytes(own.read_bytes())
+    csv.write_text("id,label\n" + "".join(f"{n:0>120},circle\n" for n in range(40_000)))
+    (submittable / "data" / "shapes" / "sample_submission.csv").write_bytes(csv.read_bytes())
     kaggle.faults["blob"] = [Fault(kind="cut")]
     done = kaggle.comp(submittable, "submit", "shapes", "--file", csv, "-m", "x")
     assert done.code == 2
     assert "the connection was cut" in done.err
-    assert kaggle.count("blob") == 1
+    assert "nothing was submitted" in done.err
+    assert (kaggle.count("blob"), kaggle.count("CreateSubmission")) == (1, 0)
+    assert kaggle.comp(submittable, "submit", "shapes", "--file", csv, "-m", "x").code == 0
+    assert kaggle.blobs["blob2"] == csv.read_bytes()
 
 
 @pytest.mark.parametrize("method", ["GetCompetition", "blob"])
