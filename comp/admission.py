@@ -27,7 +27,7 @@ def require_open(api: Kaggle, name: str) -> Limits | None:
     page = f"{SITE}/{name}"
     if state.notebooks_only:
         value = f"{name!r} takes notebooks only, no files"
-        remedy = f"write a notebook that makes the file there, and submit it at {page}"
+        remedy = f"`comp kernel` writes a notebook that makes the file there; submit it at {page}"
         raise KaggleRefusal("a competition must take files", value, remedy)
     if state.closed:
         raise KaggleRefusal("a competition must be open", f"{name!r} takes no submissions any more", page)
