@@ -83,7 +83,14 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "comp.images.source",  # files and their bytes: what an adapter reads with, no pictures yet
         "comp.images.tree",
     ),
-    "files": ("comp.credentials", "comp.download", "comp.archives", "comp.pickles", "comp.names", "comp.workspace"),
+    "files": (
+        "comp.credentials",
+        "comp.download",
+        "comp.archives",
+        "comp.pickles",
+        "comp.names",
+        "comp.workspace",
+    ),
     "speech": ("comp.console",),
     "errors": ("comp.errors", "comp"),
 }
