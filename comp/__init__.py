@@ -5,7 +5,8 @@ The verbs of the command line as functions: ``comp.run("digits", folds=5)``, ``c
 ``comp.ensemble("RUN", "RUN")``,
 ``comp.lr("digits")``, ``comp.bench("digits")``, ``comp.validate("digits", "submission.csv")``,
 ``comp.score("digits", "submission.csv")``, ``comp.kernel("digits")``,
-``comp.compare("one.csv", "other.csv")``, ``comp.import_("digits", "oof.csv", "test.csv")``.
+``comp.compare("one.csv", "other.csv")``, ``comp.import_("digits", "oof.csv", "test.csv")``,
+``comp.submit("digits")``.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ __all__ = [
     "pseudo",
     "run",
     "score",
+    "submit",
     "validate",
 ]
 
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
     from comp.pseudo_labels import pseudo
     from comp.repeat import predict, validate
     from comp.scoring import score
+    from comp.submitting import submit
     from comp.survey import check
 
 _HOMES = {
@@ -58,6 +61,7 @@ _HOMES = {
     "import_": "comp.importing",
     "validate": "comp.repeat",
     "score": "comp.scoring",
+    "submit": "comp.submitting",
 }
 
 

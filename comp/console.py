@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -169,6 +169,37 @@ def task(title: str, total: int) -> Iterator[Task]:
             yield one
         finally:
             one.close()
+
+
+@contextmanager
+def waiting(title: str) -> Iterator[Callable[[str], None]]:
+    """A live line on something that others do; elsewhere a line whenever it changes, or now and then."""
+    from rich.console import Console
+
+    said, when = "", 0.0
+    live = (
+        Console(file=sys.stderr).status(title) if is_terminal() and not settings.quiet and not _live else None
+    )
+
+    def tell(news: str) -> None:
+        nonlocal said, when
+        if live is not None:
+            live.update(f"{title}: {duration(time.monotonic() - started)}, {news}")
+        elif news != said or time.monotonic() - when >= QUIET_SECONDS:
+            said, when = news, time.monotonic()
+            say(f"  {title}: {news}")
+
+    started = time.monotonic()
+    with live or nullcontext():
+        yield tell
+
+
+def confirm(question: str) -> bool | None:
+    """Whether a person says yes (stderr, stdin); None where there is nobody to ask."""
+    if not (sys.stdin and sys.stdin.isatty() and is_terminal()):
+        return None
+    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 def duration(seconds: float) -> str:

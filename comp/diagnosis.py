@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from comp import __version__, registry
+from comp.credentials import SETTINGS, Credential, find_credential, readable_by_others
 from comp.workspace import Workspace
 
 PACKAGES = (
@@ -19,6 +20,7 @@ PACKAGES = (
     "timm",
     "accelerate",
     "albumentations",
+    "kaggle",
     "opencv-python-headless",
     "pandas",
     "scikit-learn",
@@ -37,7 +39,7 @@ class Diagnosis:
 
 
 def diagnose(workspace: Workspace) -> Diagnosis:
-    """Looks at versions, imports, devices, disk, weights and data; changes nothing."""
+    """Looks at versions, imports, devices, disk, weights, data and credentials; changes nothing."""
     problems: list[str] = []
     versions = {name: _version(name) for name in PACKAGES}
     problems += [
@@ -52,6 +54,9 @@ def diagnose(workspace: Workspace) -> Diagnosis:
         problems.append(f"{workspace.root} is not writable")
     weights = [str(folder) for folder in workspace.weight_folders() if folder.is_dir()]
     data = [slug for slug, c in registry.competitions(workspace).items() if c.has_data(workspace.raw(slug))]
+    credential = find_credential()
+    loose = [str(path) for path in readable_by_others()]
+    problems += [f"{path} can be read by other users of this machine: chmod 600 {path}" for path in loose]
     facts: dict[str, Any] = {
         "comp": __version__,
         "python": platform.python_version(),
@@ -63,6 +68,12 @@ def diagnose(workspace: Workspace) -> Diagnosis:
         "free_gb": round(free / 1e9, 1),
         "weight_folders": weights,
         "competitions_with_data": data,
+        "kaggle": {
+            "credential": credential.kind if credential else None,
+            "source": credential.source if credential else None,
+            "passed_over": list(credential.passed_over) if credential else [],
+            "readable_by_others": loose,
+        },
     }
     lines = [
         f"comp {__version__}, Python {facts['python']}, {facts['system']}, {facts['cores']} cores",
@@ -71,8 +82,17 @@ def diagnose(workspace: Workspace) -> Diagnosis:
         f"workspace: {workspace.root}, {free / 1e9:.1f} GB free",
         "weights: " + (", ".join(weights) or "from timm's hub when they are first needed"),
         "data: " + (", ".join(data) or "none yet"),
+        "kaggle: " + _told(credential),
     ]
     return Diagnosis(facts, lines, problems)
+
+
+def _told(credential: Credential | None) -> str:
+    """Which credential would be used, and what it goes before; never the secret itself."""
+    if credential is None:
+        return f"no credential; only `comp submit` and downloads from Kaggle need one ({SETTINGS})"
+    over = f"; it goes before {', '.join(credential.passed_over)}" if credential.passed_over else ""
+    return f"{credential.described} would be used{over}"
 
 
 def _version(name: str) -> str | None:

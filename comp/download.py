@@ -124,7 +124,7 @@ def _attempt(address: str, part: Path, have: int) -> bool:
         start = have if continues else 0
         length = answer.headers.get("Content-Length")
         total = start + int(length) if length and length.isdigit() else 0
-        _require_room(part, total - start)
+        require_room(part, total - start)
         done = start
         with console.task(part.name.removesuffix(".part") + ", MB", math.ceil(total / MEGA)) as bar:
             bar.advance(start // MEGA)
@@ -146,7 +146,8 @@ def _blocks(answer: http.client.HTTPResponse) -> Iterator[bytes]:
         yield block
 
 
-def _require_room(part: Path, wanted: int) -> None:
+def require_room(part: Path, wanted: int) -> None:
+    """InputError where the folder of ``part`` has no room for so many bytes."""
     free = shutil.disk_usage(part.parent).free
     if wanted > free:
         value = f"{part.parent} has {free / MEGA:,.0f} MB free, the rest of the file needs {wanted / MEGA:,.0f} MB"

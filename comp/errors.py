@@ -7,10 +7,12 @@ CompError                      rule, value, remedy
 │   ├── RawDataError           the raw folder is missing, empty, or of another competition
 │   ├── WeightsError           weights that cannot be found, read, or do not fit
 │   ├── DownloadError          a download that cannot be had whole
+│   ├── KaggleError            Kaggle cannot be reached, does not know us, or answers nonsense
 │   └── ImageError             an image that cannot be decoded
 └── Refusal             (1)    the input was understood, and the answer is no
     ├── CheckFailed            the gate found errors
     ├── InvalidSubmission      a submission that does not answer its template
+    ├── KaggleRefusal          Kaggle's own no: rules, limits, closed, a submission that it cannot score
     └── TrainingFailed         a loss that is not a number, a fold that cannot be fitted
 """
 
@@ -91,6 +93,22 @@ class DownloadError(InputError):
     """A download that cannot be reached, or does not come whole and as published."""
 
 
+class KaggleError(InputError):
+    """Kaggle cannot be reached, does not accept the credential, or answers what cannot be read.
+
+    ``status`` is the HTTP status, 0 where there was no answer; ``unsure`` says that the request may have been
+    carried out all the same.
+    """
+
+    def __init__(self, rule: str, value: str = "", remedy: str = "", *, status: int = 0) -> None:
+        super().__init__(rule, value, remedy)
+        self.status = status
+
+    @property
+    def unsure(self) -> bool:
+        return self.status == 0 or self.status >= 500
+
+
 class ImageError(InputError):
     """An image that cannot be decoded in full."""
 
@@ -107,6 +125,17 @@ class CheckFailed(Refusal):
 
 class InvalidSubmission(Refusal):
     """A submission that does not answer its template."""
+
+
+class KaggleRefusal(Refusal):
+    """Kaggle said no: rules not accepted, a limit, a closed competition, a submission that it cannot score.
+
+    ``status`` is the HTTP status, 0 where the answer came otherwise.
+    """
+
+    def __init__(self, rule: str, value: str = "", remedy: str = "", *, status: int = 0) -> None:
+        super().__init__(rule, value, remedy)
+        self.status = status
 
 
 class TrainingFailed(Refusal):

@@ -79,6 +79,9 @@ class CompetitionFacts(Facts):
     classes: tuple[str, ...] | Literal["discover"] = "discover"
     score_scale: float = 1.0
     kaggle: str = ""
+    public_share: float | None = Field(
+        None, gt=0, le=1, description="part of the test rows that the public leaderboard is of"
+    )
     pairs: Literal["filename", "position"] = "filename"
     order: Literal["natural", "text", "array", "table"] = "natural"
     layout: Layout = Layout()

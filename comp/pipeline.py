@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from comp import console, registry, runs
+from comp import console, ledger, registry, runs
 from comp.checks.findings import Finding, counts, lower
 from comp.checks.gate import require_pass
 from comp.child import resumed_order
@@ -229,9 +229,7 @@ def finish_run(
 def _record(one: runs.Run, result: RunResult, findings: list[Finding]) -> None:
     """Writes what the run came to; the record last, and only for a run with all its folds."""
     write_json(one.folder / "findings.json", [f.as_json() for f in findings])
-    write_json(
-        result.submission.with_suffix(".json"), {**result.as_json(), "message": None, "submitted": None}
-    )
+    ledger.keep_entries(result.submission.with_suffix(".json"), result.as_json())
     if "partial" in result.marks:
         console.say(f"  some folds are left: `comp run {result.slug} --resume {one.id}` trains them")
     else:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,14 @@ os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
 from comp import registry
 from comp.survey import write_sample
 from comp.workspace import Workspace
-from made import write_shapes
+from kaggle_server import LoopbackKaggle, serve
+from made import KAGGLE_KEY, KAGGLE_USER, files_with_secrets, run_comp, write_shapes
+
+# a credential that every test could let slip, and no way to where it would be used
+os.environ["KAGGLE_USERNAME"], os.environ["KAGGLE_KEY"] = KAGGLE_USER, KAGGLE_KEY
+os.environ["KAGGLE_API_ENVIRONMENT"] = "LOCALHOST"
+os.environ["https_proxy"] = "http://127.0.0.1:9"
+os.environ.pop("KAGGLE_API_TOKEN", None)
 
 settings.register_profile(
     "comp",
@@ -34,6 +43,17 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.
     monkeypatch.setenv("COMP_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
     for name in ("COMP_WORKSPACE", "COMP_WEIGHTS"):
         monkeypatch.delenv(name, raising=False)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Nothing that the whole suite wrote may hold a credential: looks through every file of its scratch folders."""
+    factory = getattr(session.config, "_tmp_path_factory", None)
+    if factory is None or getattr(factory, "_basetemp", None) is None:
+        return
+    found = files_with_secrets(factory.getbasetemp())
+    if found:
+        print("\na credential was written:", *found, sep="\n  ")
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 @pytest.fixture
@@ -55,3 +75,33 @@ def art_raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
     art = registry.competition("art-classification", Workspace(root))
     write_sample(art, root / "raw")
     return root / "raw"
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace with ``shapes``, on Kaggle as ``three-shapes``, and one finished run; not to be written to."""
+    place = tmp_path_factory.mktemp("finished")
+    write_shapes(place)
+    facts = place / "competitions" / "shapes" / "competition.toml"
+    facts.write_text('kaggle = "three-shapes"\n' + facts.read_text())
+    assert run_comp(place, "run", "shapes", "--folds", 2).code == 0
+    return place
+
+
+@pytest.fixture
+def submittable(finished: Path, workspace: Path) -> Path:
+    """A copy of ``finished`` that may be written to."""
+    shutil.copytree(finished, workspace, dirs_exist_ok=True)
+    return workspace
+
+
+@pytest.fixture
+def kaggle() -> Iterator[LoopbackKaggle]:
+    """A made-up Kaggle on this machine."""
+    server = LoopbackKaggle()
+    thread = serve(server)
+    yield server
+    server.released.set()
+    server.shutdown()
+    thread.join()
+    server.server_close()

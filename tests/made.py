@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import io
 import json
@@ -93,18 +94,41 @@ lr = 3e-3
 """
 
 
+# in the environment of every test; nothing that comp says or writes may hold them, nor the key as HTTP sends it
+KAGGLE_USER = "tester"
+KAGGLE_KEY = "fake-key-0f1e2d3c4b5a69788796a5b4c3d2e1f0"
+KAGGLE_TOKEN = "fake-token-KGAT_9a8b7c6d5e4f"
+SIGNED = "fake-signed-7777"  # in the addresses that the loopback Kaggle gives out
+SECRETS = (
+    KAGGLE_KEY,
+    KAGGLE_TOKEN,
+    SIGNED,
+    base64.b64encode(f"{KAGGLE_USER}:{KAGGLE_KEY}".encode()).decode(),
+)
+
+
 @dataclass(frozen=True)
 class Outcome:
-    """What a command ended with."""
+    """What a command ended with; none may say a secret."""
 
     code: int
     out: str
     err: str
 
+    def __post_init__(self) -> None:
+        assert not any(secret in self.out + self.err for secret in SECRETS), "a credential was said"
+
     @property
     def json(self) -> Any:
         """The one JSON document that stdout holds; fails if there is anything beside it."""
         return json.loads(self.out)
+
+
+def files_with_secrets(folder: Path) -> list[Path]:
+    """The files under a folder that hold a credential; those of ``.kaggle`` folders are its home."""
+    wanted = [secret.encode() for secret in SECRETS]
+    files = (p for p in folder.rglob("*") if p.is_file() and not p.is_symlink() and ".kaggle" not in p.parts)
+    return [path for path in files if any(secret in path.read_bytes() for secret in wanted)]
 
 
 def run_comp(workspace: Path, *arguments: object) -> Outcome:

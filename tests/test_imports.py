@@ -46,6 +46,17 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "comp.findings_view",
         "comp.kaggle_api",
         "comp.kernels",
+        "comp.kaggle_types",
+        "comp.kaggle_wire",
+        "comp.kaggle_data",
+        "comp.admission",
+        "comp.to_submit",
+        "comp.reconciling",
+        "comp.submitting",
+        "comp.entering",
+        "comp.submitted_view",
+        "comp.standing",
+        "comp.standing_view",
         "comp.report",
     ),
     "steps": (
@@ -57,7 +68,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "comp.validation",
         "comp.quick",
     ),
-    "records": ("comp.runs", "comp.result"),
+    "records": ("comp.runs", "comp.result", "comp.ledger"),
     "images": ("comp.images",),
     "domain": (
         "comp.competition",
@@ -85,7 +96,14 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "comp.images.source",  # files and their bytes: what an adapter reads with, no pictures yet
         "comp.images.tree",
     ),
-    "files": ("comp.download", "comp.archives", "comp.pickles", "comp.names", "comp.workspace"),
+    "files": (
+        "comp.credentials",
+        "comp.download",
+        "comp.archives",
+        "comp.pickles",
+        "comp.names",
+        "comp.workspace",
+    ),
     "speech": ("comp.console",),
     "errors": ("comp.errors", "comp"),
 }

@@ -1,4 +1,4 @@
-"""Verbs that look: list, show, data, runs, doctor."""
+"""Verbs that look: list, show, data, doctor."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from comp.workspace import Workspace
 
 
 def list_(workspace: WorkspaceDir = None, json: AsJson = False) -> None:
-    """Competitions, whether their data is there, and their best OOF score."""
+    """Competitions, whether their data is there, and their best scores: OOF, and on the leaderboard."""
+    from comp import ledger
     from comp import runs as records
 
     place = Workspace.find(workspace)
@@ -24,7 +25,9 @@ def list_(workspace: WorkspaceDir = None, json: AsJson = False) -> None:
     rows: list[dict[str, Any]] = []
     for slug, competition in registry.competitions(place).items():
         scores = [float(run.record["oof"]["score"]) for run in finished if run.slug == slug]
-        best = (min if competition.facts.metric == "log_loss" else max)(scores) if scores else None
+        better = min if competition.facts.metric == "log_loss" else max
+        best = better(scores) if scores else None
+        public = [e.public for e in ledger.entries(place, slug) if e.public is not None]
         there = competition.has_data(place.raw(slug))
         rows.append(
             {
@@ -33,6 +36,7 @@ def list_(workspace: WorkspaceDir = None, json: AsJson = False) -> None:
                 "metric": competition.facts.metric,
                 "data": there,
                 "best_oof": best,
+                "best_public": better(public) if public else None,
             }
         )
     shown = [
@@ -42,10 +46,11 @@ def list_(workspace: WorkspaceDir = None, json: AsJson = False) -> None:
             "yes" if r["data"] else "no",
             r["metric"],
             "–" if r["best_oof"] is None else r["best_oof"],
+            "–" if r["best_public"] is None else r["best_public"],
         )
         for r in rows
     ]
-    console.table("", ("competition", "title", "data", "metric", "best OOF"), shown)
+    console.table("", ("competition", "title", "data", "metric", "best OOF", "leaderboard"), shown)
     if json:
         console.document(rows)
 
@@ -149,6 +154,10 @@ def _download(competition: Competition, raw: Path) -> None:
         console.answer(f"{competition.slug} needs no download")
     elif competition.adapter.has("download"):
         competition.adapter.download(raw)
+    elif competition.facts.kaggle:
+        from comp.kaggle_data import download
+
+        download(competition.facts.kaggle, raw)
     else:
         where = competition.facts.url or "the competition's page"
         value = f"{competition.slug} has no public home that may be downloaded from without an account"
@@ -165,49 +174,11 @@ def _tell_where(competition: Competition, raw: str) -> None:
         console.answer(f"get it from {competition.facts.url} and put it into {raw}")
     else:
         console.answer(f"put it into {raw} as named above, or name its folder with --data DIR")
-    if competition.adapter.has("download"):
+    if competition.adapter.has("download") or competition.facts.kaggle:
         console.answer(f"or let `comp data {competition.slug} --download` do both")
     console.answer(
         f"to try without it: `comp data {competition.slug} --sample --data sample/{competition.slug}`"
     )
-
-
-def runs(
-    slug: Annotated[str | None, typer.Argument(metavar="[SLUG]", help="Of one competition only.")] = None,
-    workspace: WorkspaceDir = None,
-    json: AsJson = False,
-) -> None:
-    """Runs, newest first, with their OOF scores and submissions."""
-    from comp import runs as records
-
-    place = Workspace.find(workspace)
-    if slug is not None:
-        registry.competition(slug, place)
-    found = [run.summary() for run in records.all_runs(place, slug)]
-    header = ("run", "competition", "state", "model", "folds", "metric", "OOF", "submission")
-    rows = [
-        (
-            r["run"],
-            r["slug"],
-            " ".join([r["state"], *r["marks"], *_origin(r)]),
-            f"{r['mode']} {r['model']}",
-            r["folds"],
-            r["metric"],
-            "–" if r["oof"] is None else r["oof"],
-            place.shown(Path(r["submission"])) if r["submission"] else "",
-        )
-        for r in found
-    ]
-    console.table("", header, rows)
-    if json:
-        console.document(found)
-
-
-def _origin(row: dict[str, Any]) -> list[str]:
-    """Where a run comes from, in words."""
-    merged = [f"merged of {len(row['merged'])}"] if row["merged"] else []
-    pseudo = [f"pseudo-labels of {row['pseudo']}"] if row["pseudo"] else []
-    return merged + ([f"child of {row['parent']}"] if row["parent"] else []) + pseudo
 
 
 def doctor(workspace: WorkspaceDir = None, json: AsJson = False) -> None:

@@ -9,7 +9,7 @@ import traceback
 import typer
 
 from comp import __version__, console
-from comp.cli import answers, combine, kit, look, pseudo, tune, work
+from comp.cli import answers, combine, kit, look, pseudo, submitting, tune, work
 from comp.errors import CompError
 
 app = typer.Typer(
@@ -53,9 +53,11 @@ for _verb in (
     answers.compare,
     kit.score,
     kit.kernel,
+    submitting.submit,
+    submitting.leaderboard,
     tune.lr,
     tune.bench,
-    look.runs,
+    submitting.runs,
     look.doctor,
 ):
     app.command(_verb.__name__.rstrip("_"), no_args_is_help=False)(_verb)

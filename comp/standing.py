@@ -1,0 +1,232 @@
+"""OOF scores beside the leaderboard's: do they tell the same, is a difference more than chance, which two to select."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from comp import ledger, runs
+from comp.competition import Competition
+from comp.errors import CompError
+from comp.ledger import Entry
+from comp.manifest import Manifest
+from comp.metrics import Metric
+from comp.predictions import Predictions
+from comp.runs import Run
+from comp.workspace import Workspace
+
+PUBLIC_SHARE = 0.3  # of the test rows, where competition.toml does not say
+DRAWS = 200
+FEWEST = 3  # submissions for a correlation
+
+Probs = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """An entry beside its run: OOF on the site's scale, ``difference`` of the public score from it, and the standard
+    error of a score on as many rows as the public part has (None where it cannot be known).
+    """
+
+    entry: Entry
+    oof: float | None
+    difference: float | None
+    standard_error: float | None
+
+    @property
+    def beyond(self) -> bool:
+        """Whether the difference is more than two standard errors."""
+        return (
+            self.difference is not None
+            and self.standard_error is not None
+            and abs(self.difference) > 2 * self.standard_error
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        """The entry and what it was judged to be."""
+        e = self.entry
+        kept = ("file", "at", "message", "state", "status", "error", "public", "private")
+        return {
+            **{name: getattr(e, name) for name in kept},
+            "run": e.run or None,
+            "ref": e.ref or None,
+            "oof": self.oof,
+            "difference": self.difference,
+            "standard_error": self.standard_error,
+            "beyond_two_standard_errors": self.beyond,
+        }
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Every submission of a competition, and Pearson's correlation of OOF with the public and the private scores
+    (None below three submissions, or where one of both is constant).
+    """
+
+    judged: list[Judged]
+    public: float | None
+    private: float | None
+
+
+@dataclass(frozen=True)
+class Final:
+    """A run to select: its fair OOF score, why, and the correlation of its OOF errors with the first one's."""
+
+    run: str
+    score: float
+    why: str
+    submitted: bool
+    correlation: float | None = None
+
+
+def standing(place: Workspace, competition: Competition) -> Standing:
+    """What the ledger says of a competition, beside the OOF scores of its runs."""
+    scale, slug = competition.facts.score_scale, competition.slug
+    by_id = {run.id: run for run in runs.all_runs(place, slug)}
+    errors: dict[tuple[str, int], float | None] = {}
+    judged = []
+    for entry in ledger.entries(place, slug):
+        oof = None if entry.oof is None else entry.oof * scale
+        if oof is None or entry.public is None:
+            judged.append(Judged(entry, oof, None, None))
+            continue
+        rows = max(1, round(entry.rows * (competition.facts.public_share or PUBLIC_SHARE)))
+        key = (entry.run, rows)
+        if key not in errors:
+            errors[key] = _standard_error(by_id.get(entry.run), competition, rows)
+        error = errors[key]
+        judged.append(Judged(entry, oof, entry.public - oof, None if error is None else error * scale))
+    return Standing(judged, _correlation(judged, "public"), _correlation(judged, "private"))
+
+
+def final_two(place: Workspace, competition: Competition) -> list[Final]:
+    """Two runs to select: the one of the best OOF score, and of the strong others the one that errs most differently.
+
+    Submitted runs go before others, where there are two of them. Strong is within two standard errors of the best;
+    where none is, it is the second best.
+    """
+    slug, metric = competition.slug, competition.metric
+    sent = {e.run for e in ledger.entries(place, slug) if e.counts and e.status != "ERROR"}
+    full = [run for run in runs.all_runs(place, slug) if run.record and not run.marks]
+    if len([run for run in full if run.id in sent]) > 1:
+        full = [run for run in full if run.id in sent]
+    ranked = sorted(full, key=_fair, reverse=metric.direction == "max")
+    if not ranked:
+        return []
+    best = ranked[0]
+    chosen = [Final(best.id, _fair(best), "the best OOF score", best.id in sent)]
+    if len(ranked) == 1:
+        return chosen
+    oof, truth = _oof(best)
+    error = bootstrap(metric, truth, oof.probs, len(truth)) if oof else 0.0
+    strong = [run for run in ranked[1:] if abs(_fair(run) - _fair(best)) <= 2 * error]
+    alike = {run.id: _errors_alike(best, run) for run in strong}
+    known = [run for run in strong if alike[run.id] is not None]
+    if known:
+        other = min(known, key=lambda run: alike[run.id] or 0.0)
+        why = "strong, and errs most differently"
+    else:
+        other, why = ranked[1], "the second best; none within two standard errors errs otherwise"
+    return [*chosen, Final(other.id, _fair(other), why, other.id in sent, alike.get(other.id))]
+
+
+def bootstrap(metric: Metric, truth: NDArray[np.int64], probs: Probs, rows: int, seed: int = 0) -> float:
+    """The standard error of a metric on ``rows`` rows like these: the spread over samples drawn with replacement.
+
+    ``truth`` (N,) are class indices, ``probs`` (N, C).
+    """
+    rng = np.random.default_rng(seed)
+    drawn = (rng.integers(0, len(truth), rows) for _ in range(DRAWS))
+    scores = [score for at in drawn if np.isfinite(score := metric(truth[at], probs[at]))]
+    return float(np.std(scores, ddof=1)) if len(scores) > 1 else float("inf")
+
+
+def _standard_error(run: Run | None, competition: Competition, rows: int) -> float | None:
+    """Of a score on so many rows, by a run's OOF rows; None where they cannot be read or judged."""
+    oof, truth = _oof(run) if run else (None, np.empty(0, dtype=np.int64))
+    if oof is None:
+        return None
+    try:
+        error = bootstrap(competition.metric, truth, oof.probs, rows)
+    except (CompError, ValueError, ZeroDivisionError):  # a metric that needs more than a sample has
+        return None
+    return (
+        max(error, 1 / rows) if np.isfinite(error) else None
+    )  # no less than one row, where OOF has no errors
+
+
+def _oof(run: Run) -> tuple[Predictions | None, NDArray[np.int64]]:
+    """A run's OOF predictions and the class indices of their rows."""
+    try:
+        found = Predictions.load(run.folder / "oof.npz")
+        train = Manifest.read_csv(run.folder / "manifest.csv").train
+        labels = dict(zip(train["id"], train["label"], strict=True))
+        return found, found.labels.encode([labels[i] for i in found.ids])
+    except (CompError, KeyError):
+        return None, np.empty(0, dtype=np.int64)
+
+
+def _fair(run: Run) -> float:
+    """The OOF score that nothing was chosen by: nested for a blend, the last epoch's where epochs were chosen."""
+    oof = run.record["oof"]
+    fair = oof.get("last_epoch") if oof.get("selected_on_oof") else None
+    return float(oof["score"] if fair is None else fair)
+
+
+def _errors_alike(one: Run, other: Run) -> float | None:
+    """Pearson's correlation of two runs' OOF errors (probs less truth), over the rows that both have."""
+    (a, truth), (b, _) = _oof(one), _oof(other)
+    if a is None or b is None or a.labels.names != b.labels.names:
+        return None
+    index = {sample: n for n, sample in enumerate(b.ids)}
+    both = [n for n, sample in enumerate(a.ids) if sample in index]
+    if not both:
+        return None
+    wanted = np.eye(len(a.labels))[truth[both]]
+    theirs = b.probs[[index[a.ids[n]] for n in both]]
+    return _pearson((a.probs[both] - wanted).ravel(), (theirs - wanted).ravel())
+
+
+def _correlation(judged: Sequence[Judged], part: str) -> float | None:
+    latest = {j.entry.sha256: j for j in judged if j.oof is not None and getattr(j.entry, part) is not None}
+    if len(latest) < FEWEST:
+        return None
+    pairs = [(float(j.oof or 0.0), float(getattr(j.entry, part))) for j in latest.values()]
+    return _pearson(np.array([p[0] for p in pairs]), np.array([p[1] for p in pairs]))
+
+
+def _pearson(one: NDArray[np.float64], other: NDArray[np.float64]) -> float | None:
+    if one.std() == 0 or other.std() == 0:
+        return None
+    return float(np.corrcoef(one, other)[0, 1])
+
+
+def with_news(place: Workspace, competition: Competition) -> tuple[int | None, str]:
+    """Asks Kaggle, once and briefly, what became of submissions; how many are left today, and why it could not be asked.
+
+    Nothing is asked where nothing was submitted there, or there is no credential.
+    """
+    from comp.credentials import find_credential
+
+    slug = competition.slug
+    names = [e.kaggle for e in ledger.entries(place, slug) if e.kaggle]
+    name = names[-1] if names else competition.facts.kaggle
+    if not name or find_credential() is None or (not names and not runs.all_runs(place, slug)):
+        return None, ""
+    from comp.kaggle_api import Kaggle
+    from comp.kaggle_wire import Patience
+    from comp.reconciling import reconcile
+
+    usual = Patience()
+    try:
+        api = Kaggle.open(replace(usual, timeout=min(usual.timeout, 10.0), attempts=1, poll=0.0))
+        limits = api.limits(name)
+        with ledger.alone(place, slug):
+            reconcile(api, place, slug, name, api.submissions(name))
+    except CompError as problem:
+        return None, problem.value or problem.rule
+    return (limits.left if limits.known else None), ""

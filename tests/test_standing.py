@@ -1,0 +1,124 @@
+"""OOF beside the leaderboard: correlation from three on, a warning only beyond two standard errors, two to select."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from comp import ledger, registry
+from comp.labels import LabelMap
+from comp.ledger import Entry
+from comp.metrics import metric_by_name
+from comp.predictions import Predictions
+from comp.runs import all_runs
+from comp.standing import bootstrap, final_two, standing
+from comp.workspace import Workspace
+from made import run_comp
+
+
+def enter(
+    place: Workspace, run: str, oof: float, public: float, private: float | None = None, rows: int = 1000
+) -> None:
+    """An entry with scores, as a scored submission leaves it."""
+    entry = Entry(
+        run=run,
+        sha256=f"{oof}{public}",
+        rows=rows,
+        state=ledger.SUBMITTED,
+        status="COMPLETE",
+        oof=oof,
+        public=public,
+        private=private,
+    )
+    ledger.put(ledger.page_of(place, "shapes", run, Path(), ""), entry)
+
+
+def test_the_bootstrap_is_the_binomial_error_of_an_accuracy() -> None:
+    truth = np.zeros(2000, dtype=np.int64)
+    probs = np.tile([0.9, 0.1], (2000, 1))
+    probs[:400] = [0.1, 0.9]
+    error = bootstrap(metric_by_name("accuracy"), truth, probs, 100)
+    assert error == pytest.approx((0.8 * 0.2 / 100) ** 0.5, rel=0.15)
+
+
+def test_a_correlation_needs_three_and_parts_stand_apart(submittable: Path) -> None:
+    place = Workspace(submittable)
+    shapes = registry.competition("shapes", place)
+    (run,) = all_runs(place)
+    for oof, public, private in ((0.5, 0.4, 0.6), (0.6, 0.5, 0.5)):
+        enter(place, run.id, oof, public, private)
+    assert standing(place, shapes).public is None
+    enter(place, run.id, 0.7, 0.6, 0.4)
+    found = standing(place, shapes)
+    assert found.public == pytest.approx(1.0)
+    assert found.private == pytest.approx(-1.0)
+    said = run_comp(submittable, "runs", "shapes")
+    assert "correlation of OOF and public scores: 1.000" in said.out
+    assert "correlation of OOF and private scores: -1.000" in said.out
+
+
+def test_a_warning_comes_only_beyond_two_standard_errors_of_the_public_part(submittable: Path) -> None:
+    place = Workspace(submittable)
+    facts = submittable / "competitions" / "shapes" / "competition.toml"
+    facts.write_text("score_scale = 100\npublic_share = 0.5\n" + facts.read_text())
+    shapes = registry.competition("shapes", place)
+    (run,) = all_runs(place)
+    oof = float(run.record["oof"]["score"])
+    expected = (oof * (1 - oof) / 200) ** 0.5 * 100
+    enter(place, run.id, oof, oof * 100 - 1.6 * expected, rows=400)
+    enter(place, run.id, oof, oof * 100 - 2.5 * expected, rows=400)
+    near, far = standing(place, shapes).judged
+    assert near.standard_error == pytest.approx(expected, rel=0.2)
+    assert (near.beyond, far.beyond) == (False, True)
+    said = run_comp(submittable, "runs", "shapes")
+    assert said.out.count("warning:") == 1
+    assert "50% of the rows" in said.out
+
+
+def another(place: Workspace, name: str, score: float, noise: float, like: float = 0.0) -> None:
+    """A copy of the one run under another name, with OOF probabilities moved by noise and a stated score."""
+    (run,) = [r for r in all_runs(place) if r.id == base(place)]
+    folder = place.runs / name
+    shutil.copytree(run.folder, folder)
+    record = json.loads((folder / "record.json").read_text())
+    record["oof"]["score"] = score
+    (folder / "record.json").write_text(json.dumps({**record, "run": name}))
+    own = Predictions.load(folder / "oof.npz")
+    moved = own.probs + np.random.default_rng(int(noise * 100)).random(own.probs.shape) * noise
+    moved /= moved.sum(axis=1, keepdims=True)
+    Predictions(own.ids, LabelMap(own.labels.names), moved, own.fingerprint).save(folder / "oof.npz")
+
+
+def base(place: Workspace) -> str:
+    return min(r.id for r in all_runs(place))
+
+
+def test_the_best_and_the_strong_one_that_errs_most_differently_are_suggested(submittable: Path) -> None:
+    place = Workspace(submittable)
+    shapes = registry.competition("shapes", place)
+    first = base(place)
+    assert [one.run for one in final_two(place, shapes)] == [first]
+    oof = float(all_runs(place)[0].record["oof"]["score"])
+    another(place, "29990101-000000-aaaa", oof + 0.05, 0.01)
+    another(place, "29990101-000000-bbbb", oof, 3.0)
+    best, other = final_two(place, shapes)
+    assert best.run == "29990101-000000-aaaa"
+    assert other.run == "29990101-000000-bbbb"
+    assert other.correlation is not None
+    told = run_comp(submittable, "runs", "shapes", "--final", "--json")
+    assert [one["run"] for one in told.json["final"]] == [best.run, other.run]
+    assert "not submitted yet" in told.err
+    for run in (first, best.run):  # two that were submitted go before one that was not
+        enter(place, run, oof, oof)
+    assert {one.run for one in final_two(place, shapes)} == {first, best.run}
+    assert (
+        run_comp(submittable, "runs", "--final", "--json").json["slug"] == "shapes"
+    )  # the only one with runs
+
+
+def test_final_without_runs_is_refused(workspace: Path) -> None:
+    assert run_comp(workspace, "runs", "--final").code == 2
