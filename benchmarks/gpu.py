@@ -231,7 +231,7 @@ def large_pictures(size: Size, workers: int, cache: Path) -> dict[str, Any]:
 
             with loaders(workers) as pool:
                 while True:
-                    for rows, _ in batches(pool, order, size.loaded, size.side, fill):
+                    for rows, _ in batches(pool, order, size.loaded, (size.side, size.side, 3), fill):
                         yield len(rows)
 
         def later(train: bool) -> Iterator[int]:

@@ -108,7 +108,7 @@ def comp_side(
             made = (
                 fed.epoch(order, BATCH, 0)
                 if fed
-                else batches(pool, order, BATCH, variants.size, fill, drop_last=True)
+                else batches(pool, order, BATCH, (variants.size, variants.size, 3), fill, drop_last=True)
             )
             for rows, images in made:
                 if floats:
