@@ -112,7 +112,7 @@ def submit(
         If Kaggle cannot be reached, says no, or cannot score it.
     """
     place, competition = to_submit.found(slug, workspace)
-    path, one = to_submit.choose(place, slug, run, file, yes)
+    path, one = to_submit.choose(place, slug, run, file, yes or dry_run)
     ready = to_submit.make_ready(place, competition, path, one, data, allow or {})
     marks = [] if one is None else to_submit.marks_of(one)
     if one is not None and marks and not dry_run:
