@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from comp import console
 from comp.errors import CompError, KaggleError, KaggleRefusal, near_names
 from comp.kaggle_api import SITE, Kaggle
 from comp.kaggle_types import Limits, State
@@ -30,7 +31,12 @@ def require_open(api: Kaggle, name: str) -> Limits | None:
         remedy = f"`comp kernel` writes a notebook that makes the file there; submit it at {page}"
         raise KaggleRefusal("a competition must take files", value, remedy)
     if state.closed:
-        raise KaggleRefusal("a competition must be open", f"{name!r} takes no submissions any more", page)
+        value = f"{name!r} takes no submissions any more"
+        raise KaggleRefusal("a competition must be open", value, f"see {page}; the file is kept")
+    if state.late:
+        console.say(
+            f"the deadline of {name!r} was {state.deadline:%Y-%m-%d}: what is submitted now does not count"
+        )
     try:
         limits = api.limits(name)
     except CompError as problem:

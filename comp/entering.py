@@ -31,7 +31,7 @@ def enter(
 ) -> Submitted:
     """Writes a site's scores, on its own scale, beside what was submitted: the public part's, the private part's.
 
-    Without ``run`` and ``file`` it is the newest submission that has no score yet.
+    Without ``run`` and ``file`` it is the newest submission that has no such score yet.
 
     Raises
     ------
@@ -42,7 +42,7 @@ def enter(
     for score in (public, private):
         if score is not None:
             _require_possible(competition, score)
-    entry, page = _entry(place, competition, run, file)
+    entry, page = _entry(place, competition, run, file, "private" if public is None else "public")
     changed = replace(
         entry,
         state=ledger.SUBMITTED,
@@ -50,7 +50,7 @@ def enter(
         public=entry.public if public is None else public,
         private=entry.private if private is None else private,
     )
-    return Submitted(slug, ledger.put(page, changed), page, competition.facts.score_scale)
+    return Submitted(slug, ledger.put(page, changed), place.root, page, competition.facts.score_scale)
 
 
 def first_rows(slug: str, rows: int, kaggle: str, workspace: str | Path | None) -> list[Standing]:
@@ -88,16 +88,22 @@ def _require_possible(competition: Competition, score: float) -> None:
 
 
 def _entry(
-    place: Workspace, competition: Competition, run: str | None, file: str | Path | None
+    place: Workspace, competition: Competition, run: str | None, file: str | Path | None, part: str
 ) -> tuple[Entry, Path]:
-    """The entry that a score belongs to, and its file in the ledger; a new one for what was submitted without ``comp``."""
+    """The entry that a score belongs to, and its file in the ledger; a new one for what was submitted without ``comp``.
+
+    ``part`` is "public" or "private": the score that the newest submission must lack, where none is named.
+    """
     slug = competition.slug
     if run is None and file is None:
         open_ = [
-            (e, p.path) for p in ledger.pages(place, slug) for e in p.entries if e.counts and e.public is None
+            (e, p.path)
+            for p in ledger.pages(place, slug)
+            for e in p.entries
+            if e.counts and e.status != "ERROR" and getattr(e, part) is None
         ]
         if not open_:
-            value = f"no submission of {slug} is without a score"
+            value = f"no submission of {slug} is without a {part} score"
             raise InputError("a score belongs to a submission", value, "name it with --run RUN or --file CSV")
         return max(open_, key=lambda pair: pair[0].at)
     path, one = to_submit.choose(place, slug, run, file, yes=True)

@@ -12,8 +12,8 @@ from comp import archives, console
 from comp.admission import require_entered
 from comp.credentials import scrub
 from comp.download import ATTEMPTS, MEGA, require_room
-from comp.errors import CompError, DownloadError, InputError, KaggleError
-from comp.kaggle_api import Kaggle
+from comp.errors import CompError, DownloadError, InputError, KaggleError, KaggleRefusal
+from comp.kaggle_api import SITE, Kaggle
 from comp.kaggle_types import DataFile
 from comp.kaggle_wire import translated
 from comp.workspace import atomic, make_folder, unwritable
@@ -36,6 +36,16 @@ def download(name: str, raw: Path) -> None:
     """
     api = Kaggle.open()
     require_entered(api, name)
+    try:
+        _download(api, name, raw)
+    except KaggleRefusal as problem:
+        if problem.status not in (400, 403):
+            raise
+        remedy = f"accept the rules at {SITE}/{name}/rules, then the same command"
+        raise KaggleRefusal(problem.rule, problem.value, remedy, status=problem.status) from problem
+
+
+def _download(api: Kaggle, name: str, raw: Path) -> None:
     listed = api.files(name)
     if not listed:
         raise DownloadError("a competition's data has files", f"{name} lists none", "see its page")

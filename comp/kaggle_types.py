@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 
 @dataclass(frozen=True)
@@ -18,6 +18,14 @@ class State:
     rank: int
     teams: int
     deadline: datetime | None
+
+    @property
+    def late(self) -> bool:
+        """Whether its deadline, in UTC where it names no zone, has passed."""
+        ends = self.deadline
+        if ends is not None and ends.tzinfo is None:
+            ends = ends.replace(tzinfo=UTC)
+        return ends is not None and ends < datetime.now(UTC)
 
 
 @dataclass(frozen=True)

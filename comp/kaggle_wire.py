@@ -85,7 +85,7 @@ def ask(
             if isinstance(error, CompError) or attempt >= most or not may_repeat(problem):
                 raise problem from error
             pause = _pause(error, attempt, patience)
-        console.say(f"  {what}: {problem.value.split(': ')[0]}; again in {pause:.3g} s")
+        console.say(f"  {problem.value}; again in {pause:.3g} s")
         time.sleep(pause)
     raise AssertionError("the last attempt returns or raises")
 

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import shlex
+
 from comp import console
 from comp.submitting import Submitted
+from comp.workspace import Workspace
 
 
 def show(found: Submitted) -> None:
     """The score, the OOF score on the same scale, the rank, and what is left today; or where to upload by hand."""
     entry = found.entry
     if found.dry_run:
-        console.answer(f"dry run: {entry.file}, {entry.rows} rows, is ready; nothing was uploaded")
+        console.answer(f"dry run: {_shown(found)}, {entry.rows} rows, is ready; nothing was uploaded")
         _left(found)
         return
     if not entry.kaggle and entry.public is None and entry.private is None:
-        console.answer(f"upload by hand: {entry.file}")
+        console.answer(f"upload by hand: {_shown(found)}")
         console.answer(f"at: {found.page or 'the page of the competition (competition.toml has no url)'}")
         console.answer(f"then enter what it says: comp submit {found.slug}{_named(found)} --scored X")
         return
@@ -38,4 +41,8 @@ def _left(found: Submitted) -> None:
 
 
 def _named(found: Submitted) -> str:
-    return f" --run {found.entry.run}" if found.entry.run else f" --file {found.entry.file}"
+    return f" --run {found.entry.run}" if found.entry.run else f" --file {shlex.quote(_shown(found))}"
+
+
+def _shown(found: Submitted) -> str:
+    return Workspace(found.root).shown(found.file)

@@ -20,15 +20,24 @@ from comp.workspace import Workspace
 
 @dataclass(frozen=True)
 class Submitted:
-    """What a submission came to; ``left`` is how many Kaggle still allows today, None where it does not say."""
+    """What a submission came to; ``left`` is how many Kaggle still allows today, None where it does not say.
+
+    ``root`` is the workspace, from which the entry's file is named.
+    """
 
     slug: str
     entry: Entry
+    root: Path
     ledger: Path | None
     scale: float
     left: int | None = None
     dry_run: bool = False
     page: str = ""
+
+    @property
+    def file(self) -> Path:
+        """The submission, whatever the current folder."""
+        return Path(os.path.normpath(self.root / self.entry.file))
 
     def as_json(self) -> dict[str, Any]:
         """The document of ``comp submit --json``."""
@@ -37,7 +46,7 @@ class Submitted:
             "slug": self.slug,
             "kaggle": e.kaggle or None,
             "run": e.run or None,
-            "file": e.file,
+            "file": str(self.file),
             "sha256": e.sha256,
             "rows": e.rows,
             "message": e.message,
@@ -103,7 +112,7 @@ def submit(
         If Kaggle cannot be reached, says no, or cannot score it.
     """
     place, competition = to_submit.found(slug, workspace)
-    path, one = to_submit.choose(place, slug, run, file, yes)
+    path, one = to_submit.choose(place, slug, run, file, yes or dry_run)
     ready = to_submit.make_ready(place, competition, path, one, data, allow or {})
     marks = [] if one is None else to_submit.marks_of(one)
     if one is not None and marks and not dry_run:
@@ -121,12 +130,12 @@ def submit(
         metric=competition.facts.metric,
     )
     page = ledger.page_of(place, slug, entry.run, ready.file, entry.sha256)
-    scale = competition.facts.score_scale
+    asked = Submitted(slug, entry, place.root, page, competition.facts.score_scale)
     console.say(f"{place.shown(ready.file)}: valid, {ready.rows} rows")
     if not name:
-        return _by_hand(place, Submitted(slug, entry, page, scale, page=competition.facts.url), dry_run)
+        return _by_hand(place, replace(asked, page=competition.facts.url), dry_run)
     with ledger.alone(place, slug):
-        return _to_kaggle(place, slug, ready, Submitted(slug, entry, page, scale), wait, dry_run, again)
+        return _to_kaggle(place, slug, ready, asked, wait, dry_run, again)
 
 
 def _message(ready: Ready) -> str:
@@ -187,6 +196,8 @@ def _page_of(place: Workspace, slug: str, entry: Entry) -> Path:
 def _require_again(entry: Entry, dry_run: bool) -> None:
     """A file that the site has already goes there a second time only if somebody says so."""
     score = "" if entry.public is None else f", scored {entry.public:g}"
+    if entry.status == "ERROR":
+        score = f", which Kaggle could not score ({entry.error or 'it gives no reason'})"
     question = f"this very file was submitted at {entry.at} as {entry.ref}{score}: submit it again?"
     if dry_run:
         console.say(question)

@@ -117,6 +117,12 @@ def submit(
     if scored is not None or final is not None:
         from comp.entering import enter
 
+        if dry_run or again:
+            raise InputError(
+                "a score is entered, nothing is uploaded",
+                f"{'--dry-run' if dry_run else '--again'} beside {'--final' if scored is None else '--scored'}",
+                "drop one of them",
+            )
         found = enter(slug, scored, final, run=run, file=file, workspace=workspace)
     else:
         found = send(

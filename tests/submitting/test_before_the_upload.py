@@ -110,6 +110,8 @@ def test_the_newest_full_run_is_named_and_confirmed(submittable: Path, kaggle: L
     assert refused.code == 1
     assert own_csv(submittable).stem in refused.err
     assert "--yes" in refused.err
+    dry = kaggle.comp(submittable, "submit", "shapes", "--dry-run", "--json")
+    assert (dry.code, dry.json["run"]) == (0, own_csv(submittable).stem)
     assert kaggle.comp(submittable, "submit", "shapes", "--yes").code == 0
 
 

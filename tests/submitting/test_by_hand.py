@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import pytest
@@ -31,7 +32,11 @@ def test_the_path_and_the_page_are_told_then_the_score_is_entered(elsewhere: Pat
     entered = run_comp(elsewhere, "submit", "shapes", "--scored", 82.86, "--json")
     assert entered.code == 0, entered.err
     assert (entered.json["public"], entered.json["private"], entered.json["run"]) == (82.86, None, csv.stem)
-    final = run_comp(elsewhere, "submit", "shapes", "--run", csv.stem, "--final", 80.5)
+    again = run_comp(elsewhere, "submit", "shapes", "--scored", 82.86)
+    assert again.code == 2
+    assert "without a public score" in again.err
+    final = run_comp(elsewhere, "submit", "shapes", "--final", 80.5)
+    assert final.code == 0, final.err
     assert "private score 80.5" in final.out
     (entry,) = ledger.entries(Workspace(elsewhere), "shapes")
     assert (entry.public, entry.private) == (82.86, 80.5)
@@ -40,6 +45,36 @@ def test_the_path_and_the_page_are_told_then_the_score_is_entered(elsewhere: Pat
     assert row["submissions"][0]["oof"] == pytest.approx(row["oof"] * 100)
     (listed,) = [r for r in run_comp(elsewhere, "list", "--json").json if r["slug"] == "shapes"]
     assert listed["best_public"] == 82.86
+
+
+def test_the_file_is_named_as_the_current_folder_sees_it(
+    elsewhere: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (csv,) = (elsewhere / "submissions" / "shapes").glob("*.csv")
+    other = elsewhere / "by a friend.csv"
+    other.write_text(csv.read_text().replace("circle", "square"))
+    folder = tmp_path / "another"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    told = run_comp(elsewhere, "submit", "shapes", "--file", other, "--json")
+    assert told.code == 0, told.err
+    assert Path(told.json["file"]) == other
+    lines = told.err.splitlines()
+    (named,) = [line.partition(": ")[2] for line in lines if "upload by hand: " in line]
+    assert Path(named).resolve() == other.resolve()
+    (command,) = [line.partition(": ")[2] for line in lines if "--scored X" in line]
+    words = shlex.split(command.replace("--scored X", "--scored 50"))
+    assert run_comp(elsewhere, *words[1:]).code == 0
+    (entry,) = ledger.entries(Workspace(elsewhere), "shapes")
+    assert entry.public == 50.0
+
+
+@pytest.mark.parametrize("option", ["--dry-run", "--again"])
+def test_a_score_is_not_entered_beside_an_option_of_uploads(elsewhere: Path, option: str) -> None:
+    done = run_comp(elsewhere, "submit", "shapes", "--run", "latest", "--scored", 80, option)
+    assert done.code == 2
+    assert option in done.err
+    assert ledger.entries(Workspace(elsewhere), "shapes") == []
 
 
 def test_a_score_may_be_entered_for_what_was_uploaded_without_comp(elsewhere: Path) -> None:

@@ -155,3 +155,13 @@ def test_rules_that_were_not_accepted_are_named_with_their_page(
     assert done.code == 1
     assert "https://www.kaggle.com/competitions/three-shapes/rules" in done.err
     assert kaggle.count("ListDataFiles") == 0
+
+
+@pytest.mark.parametrize("method", ["ListDataFiles", "DownloadDataFile"])
+def test_a_bare_403_names_the_page_of_the_rules(
+    workspace: Path, raw: Path, kaggle: LoopbackKaggle, method: str
+) -> None:
+    kaggle.faults[method] = [Fault(403, "")]
+    done = kaggle.comp(workspace, "data", "shapes", "--download")
+    assert done.code == 1
+    assert "https://www.kaggle.com/competitions/three-shapes/rules" in done.err

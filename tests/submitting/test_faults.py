@@ -51,6 +51,9 @@ def test_what_kaggle_cannot_score_is_told_in_its_words(submittable: Path, kaggle
     assert done.code == 1
     assert "Submission must have 12 rows" in done.err
     assert written(submittable)[0]["status"] == "ERROR"
+    again = kaggle.comp(submittable, *SUBMIT)
+    assert again.code == 1
+    assert "could not score (Submission must have 12 rows): submit it again" in again.err
 
 
 @pytest.mark.parametrize("nested", [True, False], ids=["nested", "flat"])
@@ -91,6 +94,15 @@ def test_what_kaggle_would_refuse_is_said_before_the_upload(
     assert said in done.err
     assert not kaggle.count("StartSubmissionUpload")
     assert not written(submittable)
+
+
+def test_a_deadline_that_has_passed_is_said(submittable: Path, kaggle: LoopbackKaggle) -> None:
+    kaggle.competition["deadline"] = "2020-01-02T23:59:00Z"
+    late = kaggle.comp(submittable, *SUBMIT, "--dry-run")
+    assert late.code == 0
+    assert "was 2020-01-02: what is submitted now does not count" in late.err
+    kaggle.competition["deadline"] = "2999-01-02T23:59:00Z"
+    assert "deadline" not in kaggle.comp(submittable, *SUBMIT, "--dry-run").err
 
 
 def test_403_names_the_rules_and_near_names(submittable: Path, kaggle: LoopbackKaggle) -> None:
@@ -180,6 +192,8 @@ def test_a_server_that_never_answers_is_left(submittable: Path, kaggle: Loopback
     assert done.code == 2
     assert "no answer within 0.3 s" in done.err
     assert not kaggle.submissions
+    repeated = "competition 'three-shapes': no answer within 0.3 s; again in 0.01 s"
+    assert (repeated in done.err) is (method == "GetCompetition")
 
 
 def test_a_submission_whose_answer_is_lost_is_found_in_the_list(
