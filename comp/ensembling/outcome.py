@@ -112,8 +112,7 @@ def weigh(rows: Judged, metric: Metric, options: Options) -> Outcome:
     """
     judge = judge_of(rows, metric)
     known = affordable(rows)
-    wanted = options.calibrate == "on" or (options.calibrate == "auto" and metric.name in PROPER)
-    start = Procedure(options.method, metric, known, calibrate=wanted)
+    start = Procedure(options.method, metric, known, calibrate=_calibrates(rows, metric, options))
     singles = _alone(start, rows, judge)
     best = best_of(singles, metric)
     asked = known[0] if options.method == AUTO and len(known) == 1 else options.method
@@ -150,6 +149,18 @@ def _factors(rows: Judged, options: Options) -> tuple[float, ...] | None:
     if options.priors is None:
         return None
     return tuple(float(f) for f in prior_factors(options.priors, rows.truth, rows.aligned.labels))
+
+
+def _calibrates(rows: Judged, metric: Metric, options: Options) -> bool:
+    """Whether a temperature is used: with "auto" where the metric rewards it, and the mean of the parts is better with
+    one that was learned on other folds. That is settled first, as methods are chosen with it or without.
+    """
+    if options.calibrate != "auto" or metric.name not in PROPER:
+        return options.calibrate == "on"
+    with_it, without = (
+        metric(rows.truth, nested(Procedure("mean", metric, calibrate=c), rows)) for c in (True, False)
+    )
+    return metric.better(with_it, without)
 
 
 def _alone(start: Procedure, rows: Judged, judge: Judge) -> dict[str, Scored]:

@@ -101,6 +101,19 @@ def test_log_loss_is_calibrated_and_accuracy_only_told() -> None:
     assert weigh(sharp, LOSS, Options("mean", calibrate="off")).learned.temperature is None
 
 
+def test_a_temperature_that_does_not_gain_is_left_alone() -> None:
+    exact = {
+        name: guesses(TRUTH, 1.0, n) for n, name in enumerate("a")
+    }  # its probabilities are the frequencies
+    rows = rows_of(exact, TRUTH)
+    found = weigh(rows, LOSS, Options())
+    assert found.calibration.log_loss_after >= found.calibration.log_loss_before
+    assert not found.calibration.applied
+    assert found.learned.temperature is None
+    assert found.score == LOSS(rows.truth, rows.aligned.probs[0])
+    assert weigh(rows, LOSS, Options(calibrate="on")).calibration.applied
+
+
 def test_the_method_that_answers_is_chosen_as_it_is_in_each_fold() -> None:
     """Ranks are far from probabilities, and far better ones once their temperature is right: what chose them in the folds
     must choose them for the test rows.
