@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from comp import console
 from comp.blending import EnsembleResult
+from comp.ensembling.outcome import PROPER
 from comp.result import RunResult, calibration_line, show_result
 
 
@@ -41,7 +42,7 @@ def lines(result: EnsembleResult) -> list[str]:
     blend = result.blend
     told = [_gain_line(blend)] if len(blend["parts"]) > 1 else []
     calibration = blend["calibration"]
-    used = "applied" if calibration["applied"] else "not applied: the metric does not ask for it"
+    used = "applied" if calibration["applied"] else _unapplied(result)
     told.append(calibration_line(calibration, used))
     decision = blend["decision"]
     if decision:
@@ -53,6 +54,13 @@ def lines(result: EnsembleResult) -> list[str]:
     if blend["priors"]:
         told.append("priors were given: the OOF score is of rows whose class shares are the training rows'")
     return told
+
+
+def _unapplied(result: EnsembleResult) -> str:
+    """Why no temperature was applied."""
+    if result.metric in PROPER:
+        return "not applied: the mean of the parts does not gain by one"
+    return "not applied: the metric does not ask for it"
 
 
 def _gain_line(blend: dict[str, object]) -> str:

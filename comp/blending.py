@@ -69,7 +69,7 @@ def ensemble(
         "mean", "geometric", "rank", "power", "weighted", "greedy", "stacking"; "auto" takes the simplest that the
         best does not beat by more than one standard error.
     calibrate : "auto", "on" or "off"
-        Temperature scaling; "auto" where the metric is log loss. It is told in any case.
+        Temperature scaling; "auto" where the metric is log loss and gains. It is told in any case.
     decide : "auto", "on" or "off"
         Multipliers of the classes; "auto" for F1 and its kin where they gain more than one standard error.
     priors : "uniform" or mapping of class to share, optional

@@ -50,7 +50,7 @@ def ensemble(
         typer.Option(
             "--calibrate",
             metavar="auto|on|off",
-            help="Scale the temperature. auto: where the metric is log loss.",
+            help="Scale the temperature. auto: where the metric is log loss and gains.",
         ),
     ] = "auto",
     decide: Annotated[

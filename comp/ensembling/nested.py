@@ -58,8 +58,7 @@ def learn_all(procedure: Procedure, rows: Judged) -> Learned:
     """Learns a procedure on rows; "auto" chooses its method by scores nested within these rows."""
     method = procedure.method
     if method == AUTO:
-        tried = {name: nested(replace(procedure, method=name), rows) for name in procedure.methods}
-        method = choose(tried, judge_of(rows, procedure.metric))
+        method = choose(tried(procedure, procedure.methods, rows), judge_of(rows, procedure.metric))
     blend = learn(method, rows, procedure.metric)
     probs = blend(rows.aligned)
     temperature = temperature_of(probs, rows.truth) if procedure.calibrate else None
@@ -68,6 +67,15 @@ def learn_all(procedure: Procedure, rows: Judged) -> Learned:
     probs = probs if factors is None else multiplied(probs, factors)
     multipliers = multipliers_of(probs, rows.truth, procedure.metric) if procedure.decide else None
     return Learned(blend, temperature, multipliers, factors)
+
+
+def tried(procedure: Procedure, methods: Sequence[str], rows: Judged) -> dict[str, Probs]:
+    """The nested answers by which a method is chosen: with the procedure's temperature, before factors and multipliers.
+
+    Folds and the whole choose alike, or the score would be that of another method than the one that answers the test rows.
+    """
+    plain = Procedure("", procedure.metric, calibrate=procedure.calibrate)
+    return {name: nested(replace(plain, method=name), rows) for name in methods}
 
 
 def nested(procedure: Procedure, rows: Judged) -> Probs:
@@ -102,12 +110,12 @@ def judge_of(rows: Judged, metric: Metric) -> Judge:
     return Judge(metric, rows.truth, rows.group)
 
 
-def choose(tried: Mapping[str, Probs], judge: Judge) -> str:
+def choose(answers: Mapping[str, Probs], judge: Judge) -> str:
     """The simplest method that the best does not beat by more than one standard error (Breiman et al. 1984).
 
-    ``tried`` are nested answers by method, from simple to elaborate.
+    ``answers`` are nested, by method, from simple to elaborate.
     """
-    scored = {name: judge.score(probs) for name, probs in tried.items()}
+    scored = {name: judge.score(probs) for name, probs in answers.items()}
     best = best_of(scored, judge.metric)
     return next(
         name for name, one in scored.items() if name == best or judge.gain(scored[best], one).is_within

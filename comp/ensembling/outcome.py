@@ -23,12 +23,13 @@ from comp.ensembling.nested import (
     judge_of,
     learn_all,
     nested,
+    tried,
 )
 from comp.ensembling.stack import Judged, Probs
 from comp.errors import InputError, UnknownName
 from comp.metrics import Metric
 from comp.scores import log_loss
-from comp.standard_error import Gain, Judge
+from comp.standard_error import Gain, Judge, Scored
 
 SWITCHES = ("auto", "on", "off")
 PROPER = ("log_loss",)  # metrics that reward calibrated probabilities
@@ -110,23 +111,24 @@ def weigh(rows: Judged, metric: Metric, options: Options) -> Outcome:
     With "auto" the score is that of the whole procedure: in each fold the method, too, is chosen without its rows.
     """
     judge = judge_of(rows, metric)
-    singles = {name: judge.score(rows.aligned.probs[place]) for place, name in enumerate(rows.aligned.names)}
-    best = best_of(singles, metric)
     known = affordable(rows)
+    start = Procedure(options.method, metric, known, calibrate=_calibrates(rows, metric, options))
+    singles = _alone(start, rows, judge)
+    best = best_of(singles, metric)
     asked = known[0] if options.method == AUTO and len(known) == 1 else options.method
     shown = known if asked == AUTO else tuple(dict.fromkeys(["mean", asked]))
-    answers = {name: nested(Procedure(name, metric), rows) for name in shown}
+    answers = tried(start, shown, rows)
     method = choose(answers, judge) if asked == AUTO else asked
-    scored = {name: judge.score(probs) for name, probs in answers.items()}
-    tried = [
-        Tried(name, one.score, judge.gain(one, singles[best]), name == method) for name, one in scored.items()
+    table = [
+        Tried(name, one.score, judge.gain(one, singles[best]), name == method)
+        for name, one in ((name, judge.score(probs)) for name, probs in answers.items())
     ]
-    fixed = Procedure(method, metric, known, factors=_factors(rows, options))
-    calibration, fixed, plain = _calibrated(fixed, rows, answers[method], options)
+    unmoved = replace(start, method=method)
+    fixed = replace(unmoved, factors=_factors(rows, options))
+    plain = answers[method] if fixed == unmoved else nested(fixed, rows)
     decision, fixed = _decided(fixed, rows, plain, judge, options)
     procedure = replace(fixed, method=asked)
-    bare = procedure == Procedure(method, metric, known)
-    oof = answers[method] if bare else nested(procedure, rows)
+    oof = answers[method] if procedure == unmoved else nested(procedure, rows)
     whole = judge.score(oof)
     plain_parts = replace(fixed, decide=False)
     return Outcome(
@@ -134,9 +136,9 @@ def weigh(rows: Judged, metric: Metric, options: Options) -> Outcome:
         score=whole.score,
         gain=judge.gain(whole, singles[best]),
         best_part=best,
-        tried=tried,
+        tried=table,
         added=additions(plain_parts, rows, judge.score(plain), judge),
-        calibration=calibration,
+        calibration=_calibration(unmoved, rows, answers[method]),
         decision=decision,
         oof=oof,
         learned=learn_all(fixed, rows),
@@ -149,27 +151,43 @@ def _factors(rows: Judged, options: Options) -> tuple[float, ...] | None:
     return tuple(float(f) for f in prior_factors(options.priors, rows.truth, rows.aligned.labels))
 
 
-def _calibrated(
-    fixed: Procedure, rows: Judged, before: Probs, options: Options
-) -> tuple[Calibration, Procedure, Probs]:
-    """What a temperature does, the procedure with it where it is used, and that procedure's nested answers."""
-    wanted = options.calibrate == "on" or (options.calibrate == "auto" and fixed.metric.name in PROPER)
-    warm = replace(fixed, calibrate=True, factors=None)
-    after, truth = nested(warm, rows), rows.truth
-    temperature = learn_all(warm, rows).temperature
+def _calibrates(rows: Judged, metric: Metric, options: Options) -> bool:
+    """Whether a temperature is used: with "auto" where the metric rewards it, and the mean of the parts is better with
+    one that was learned on other folds. That is settled first, as methods are chosen with it or without.
+    """
+    if options.calibrate != "auto" or metric.name not in PROPER:
+        return options.calibrate == "on"
+    with_it, without = (
+        metric(rows.truth, nested(Procedure("mean", metric, calibrate=c), rows)) for c in (True, False)
+    )
+    return metric.better(with_it, without)
+
+
+def _alone(start: Procedure, rows: Judged, judge: Judge) -> dict[str, Scored]:
+    """The score of each part alone, at its own temperature where the blend has one, so that a blend is not praised for
+    that; a part that is calibrated alone gains nothing else, and is compared as it is.
+    """
+    if not start.calibrate or len(rows.aligned.names) == 1:
+        return {name: judge.score(rows.aligned.probs[n]) for n, name in enumerate(rows.aligned.names)}
+    single = replace(start, method="mean")
+    return {name: judge.score(nested(single, rows.parts([name]))) for name in rows.aligned.names}
+
+
+def _calibration(used: Procedure, rows: Judged, answers: Probs) -> Calibration:
+    """What a temperature does; ``answers`` are those of the procedure that is used, with it or without."""
+    warm = replace(used, calibrate=True)
+    other = nested(replace(used, calibrate=not used.calibrate), rows)
+    before, after = (other, answers) if used.calibrate else (answers, other)
+    temperature, truth = learn_all(warm, rows).temperature, rows.truth
     assert temperature is not None, "it was asked for"
-    told = Calibration(
+    return Calibration(
         temperature,
         calibration_error(before, truth),
         calibration_error(after, truth),
         log_loss(truth, before),
         log_loss(truth, after),
-        wanted,
+        used.calibrate,
     )
-    used = replace(fixed, calibrate=wanted)
-    if fixed.factors is not None:
-        return told, used, nested(used, rows)
-    return told, used, after if wanted else before
 
 
 def _decided(

@@ -40,7 +40,10 @@ LOOK_EVERY = 50  # steps between looks at a GPU's losses: each look waits for it
 
 def new_net(plan: Plan, k: int) -> Net:
     """Fold k's network before its first step: the same for the same seed, whatever was drawn before."""
-    torch.manual_seed(derive(plan.recipe.seed, "init", k))
+    start = (
+        0 if plan.recipe.mode == "probe" else k
+    )  # a frozen backbone's features are made once for all folds
+    torch.manual_seed(derive(plan.recipe.seed, "init", start))
     net = build(plan.recipe.model, len(plan.labels))
     init_head(net, derive(plan.recipe.seed, "head", k))
     weights = plan.weights_of(k)

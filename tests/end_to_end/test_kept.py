@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import timm
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 import comp
 from comp.inference import predict
@@ -40,6 +40,18 @@ def test_kept_features_give_the_same_bytes(place: Path, capsys: pytest.CaptureFi
     for k in range(2):
         a, b = ((run.folder / f"fold-{k}" / "oof.npz").read_bytes() for run in (first, again))
         assert a == b
+
+
+def test_a_random_frozen_backbone_is_one_for_all_folds(place: Path) -> None:
+    half = "[0.5,0.5,0.5]"
+    own = ["mode=probe", "model.weights=none", f"model.mean={half}", f"model.std={half}"]
+    run = comp.run(
+        "shapes", 2, workspace=place, overrides=own
+    )  # its control rows stand for what it is judged by
+    one, other = (load_file(run.folder / f"fold-{k}" / "model.safetensors") for k in range(2))
+    backbone = [name for name in one if name.startswith("backbone.")]
+    assert backbone
+    assert all(torch.equal(one[name], other[name]) for name in backbone)
 
 
 @pytest.mark.parametrize("change", ["model.size=48", "model.mean=[0.4,0.5,0.5]", "weights", "a picture"])

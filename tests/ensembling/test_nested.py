@@ -101,6 +101,55 @@ def test_log_loss_is_calibrated_and_accuracy_only_told() -> None:
     assert weigh(sharp, LOSS, Options("mean", calibrate="off")).learned.temperature is None
 
 
+def test_a_temperature_that_does_not_gain_is_left_alone() -> None:
+    exact = {
+        name: guesses(TRUTH, 1.0, n) for n, name in enumerate("a")
+    }  # its probabilities are the frequencies
+    rows = rows_of(exact, TRUTH)
+    found = weigh(rows, LOSS, Options())
+    assert found.calibration.log_loss_after >= found.calibration.log_loss_before
+    assert not found.calibration.applied
+    assert found.learned.temperature is None
+    assert found.score == LOSS(rows.truth, rows.aligned.probs[0])
+    assert weigh(rows, LOSS, Options(calibrate="on")).calibration.applied
+
+
+def test_the_method_that_answers_is_chosen_as_it_is_in_each_fold() -> None:
+    """Ranks are far from probabilities, and far better ones once their temperature is right: what chose them in the folds
+    must choose them for the test rows.
+    """
+    own = {
+        "a": guesses(TRUTH, 1.2, 1),
+        "b": guesses(TRUTH, 1.0, 2),
+        "c": guesses(TRUTH, 0.8, 3, sharpness=9.0),
+    }
+    rows = rows_of(own, TRUTH)
+    found = weigh(rows, LOSS, Options())
+    alone = {one.method: one.score for one in found.tried}
+    assert alone == {
+        name: LOSS(rows.truth, nested(Procedure(name, LOSS, calibrate=True), rows)) for name in alone
+    }
+    assert found.method == choose(
+        {name: nested(Procedure(name, LOSS, calibrate=True), rows) for name in alone}, judge_of(rows, LOSS)
+    )
+    raw = {name: nested(Procedure(name, LOSS), rows) for name in alone}
+    assert found.method != choose(raw, judge_of(rows, LOSS)), "the case tells the two ways apart"
+
+
+def test_a_blend_is_not_praised_for_its_temperature() -> None:
+    alike = {name: guesses(TRUTH, 1.0, 1, sharpness=6.0) for name in "ab"}
+    found = weigh(rows_of(alike, TRUTH), LOSS, Options("mean"))
+    assert found.calibration.log_loss_after < found.calibration.log_loss_before - 0.1
+    assert found.gain.value == pytest.approx(0, abs=1e-9), "two copies of a part are worth one"
+
+
+def test_priors_do_not_choose_the_method() -> None:
+    """OOF rows have the training rows' shares, and would choose what undoes others."""
+    plain, moved = (weigh(ALIKE, ACCURACY, Options(priors=p)) for p in (None, {"cross": 0.9}))
+    assert plain.method == moved.method
+    assert [one.score for one in plain.tried] == [one.score for one in moved.tried]
+
+
 def test_a_decision_rule_is_used_where_it_gains() -> None:
     rare = truth_of(400, shares=(0.9, 0.06, 0.04))
     timid = {}
