@@ -59,7 +59,7 @@ def lines(result: EnsembleResult) -> list[str]:
 def _unapplied(result: EnsembleResult) -> str:
     """Why no temperature was applied."""
     if result.metric in PROPER:
-        return "not applied: the mean of the parts does not gain by one"
+        return "not applied: nothing is gained by one"
     return "not applied: the metric does not ask for it"
 
 

@@ -152,15 +152,14 @@ def _factors(rows: Judged, options: Options) -> tuple[float, ...] | None:
 
 
 def _calibrates(rows: Judged, metric: Metric, options: Options) -> bool:
-    """Whether a temperature is used: with "auto" where the metric rewards it, and the mean of the parts is better with
-    one that was learned on other folds. That is settled first, as methods are chosen with it or without.
+    """Whether a temperature is used: with "auto" where the metric rewards it, and the blend is better with one that was
+    learned on other folds. Of several methods that is settled by the mean first, as they are chosen with it or without.
     """
     if options.calibrate != "auto" or metric.name not in PROPER:
         return options.calibrate == "on"
-    with_it, without = (
-        metric(rows.truth, nested(Procedure("mean", metric, calibrate=c), rows)) for c in (True, False)
-    )
-    return metric.better(with_it, without)
+    plain = Procedure("mean" if options.method == AUTO else options.method, metric)
+    with_it, without = (nested(replace(plain, calibrate=c), rows) for c in (True, False))
+    return metric.better(metric(rows.truth, with_it), metric(rows.truth, without))
 
 
 def _alone(start: Procedure, rows: Judged, judge: Judge) -> dict[str, Scored]:

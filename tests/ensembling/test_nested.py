@@ -112,6 +112,14 @@ def test_a_temperature_that_does_not_gain_is_left_alone() -> None:
     assert found.learned.temperature is None
     assert found.score == LOSS(rows.truth, rows.aligned.probs[0])
     assert weigh(rows, LOSS, Options(calibrate="on")).calibration.applied
+    unlike = rows_of({"a": exact["a"], "b": guesses(TRUTH, 1.0, 5, sharpness=40.0)}, TRUTH)
+    for method in ("mean", "geometric", "rank"):
+        own = weigh(
+            unlike, LOSS, Options(method)
+        )  # each method by itself: ranks need one where a mean may not
+        raw = weigh(unlike, LOSS, Options(method, calibrate="off"))
+        gained = raw.calibration.log_loss_after < raw.calibration.log_loss_before
+        assert own.calibration.applied is gained, method
 
 
 def test_the_method_that_answers_is_chosen_as_it_is_in_each_fold() -> None:
