@@ -17,13 +17,16 @@ LOOKS = 3  # at the list, for a submission that may just have been made
 
 
 def alike(entry: Entry, listed: Sequence[Submission]) -> list[Submission]:
-    """Those that Kaggle lists with the file name and the message of an entry, as far as it names them, oldest first."""
+    """Those that Kaggle lists with the file name and the message of an entry, as far as it names them, oldest first.
+
+    A message may be listed cut off: to upload twice costs more than to look at the wrong one of two that are alike.
+    """
     name = file_name(entry)
     return sorted(
         (
             one
             for one in listed
-            if one.file in ("", name) and " ".join(one.message.split()) in ("", entry.message)
+            if one.file in ("", name) and entry.message.startswith(" ".join(one.message.split()))
         ),
         key=lambda one: one.ref,
     )

@@ -7,11 +7,15 @@ import json
 import os
 import signal
 import socket
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from comp.kaggle_types import Submission
+from comp.ledger import Entry
+from comp.reconciling import alike
 from kaggle_server import GONE, Fault, LoopbackKaggle, wait_until
 from kaggle_worker import worker
 from made import KAGGLE_KEY, KAGGLE_TOKEN, KAGGLE_USER
@@ -204,6 +208,23 @@ def test_a_submission_whose_answer_is_lost_is_found_in_the_list(
     assert done.code == 0, done.err
     assert "it was submitted as 4000" in done.err
     assert (kaggle.count("blob"), len(kaggle.submissions)) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("listed", "found"),
+    [
+        ("five  folds, seed 1", True),
+        ("five folds", True),
+        ("", True),
+        ("five folds, seed 10", False),
+        ("x", False),
+    ],
+)
+def test_a_message_that_is_listed_cut_off_is_known_again(listed: str, found: bool) -> None:
+    entry = Entry(file="submissions/shapes/a.csv", message="five folds, seed 1")
+    one = Submission(7, "PENDING", None, None, "", "a.csv", listed, "", None)
+    assert alike(entry, [one]) == ([one] if found else [])
+    assert alike(entry, [replace(one, file="b.csv")]) == []
 
 
 def test_a_submission_that_was_never_made_is_uploaded_by_the_next_call(
