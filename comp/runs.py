@@ -7,6 +7,7 @@ import os
 import platform
 import secrets
 import sys
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,6 +27,7 @@ RECORD = "record.json"
 STARTED = "started.json"
 IMPORTED = "import"  # the mode of a run whose predictions come from elsewhere
 ENSEMBLE = "ensemble"  # the mode of a blend of runs
+_HEX = 0xFFFF  # the last number of a run id
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,12 @@ def new_run(workspace: Workspace, started: dict[str, Any]) -> Run:
     """
     make_folder(workspace.runs)
     while True:
-        folder = workspace.runs / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+        second = f"{datetime.now(UTC):%Y%m%d-%H%M%S}"
+        least = _after(workspace, second)
+        if least > _HEX:
+            time.sleep(0.05)  # this second is full
+            continue
+        folder = workspace.runs / f"{second}-{least + secrets.randbelow((_HEX - least) // 2 + 1):04x}"
         try:
             os.mkdir(folder)
             break
@@ -90,6 +97,16 @@ def new_run(workspace: Workspace, started: dict[str, Any]) -> Run:
             continue
     write_json(folder / STARTED, started)
     return Run(folder, started, {})
+
+
+def _after(workspace: Workspace, second: str) -> int:
+    """The least number that sorts behind the runs of this second: the newest run is the last by name."""
+    taken = [path.name.rpartition("-")[2] for path in workspace.runs.glob(f"{second}-????")]
+    return max((int(name, 16) + 1 for name in taken if _is_hex(name)), default=0)
+
+
+def _is_hex(name: str) -> bool:
+    return set(name) <= set("0123456789abcdef")
 
 
 def facts(

@@ -125,9 +125,10 @@ class Outcome:
 
 
 def files_with_secrets(folder: Path) -> list[Path]:
-    """The files under a folder that hold a credential; those of ``.kaggle`` folders are its home."""
+    """The files under a folder that hold a credential; ``.kaggle`` folders and ``kaggle.json`` are where it is kept."""
     wanted = [secret.encode() for secret in SECRETS]
-    files = (p for p in folder.rglob("*") if p.is_file() and not p.is_symlink() and ".kaggle" not in p.parts)
+    kept = {".kaggle", "kaggle.json"}
+    files = (p for p in folder.rglob("*") if p.is_file() and not p.is_symlink() and not kept & {*p.parts})
     return [path for path in files if any(secret in path.read_bytes() for secret in wanted)]
 
 

@@ -52,3 +52,10 @@ def test_a_new_run_is_unfinished_and_named_by_its_time(tmp_path: Path) -> None:
     assert runs.find_run(Workspace(tmp_path), one.id).state == "unfinished"
     runs.finish(one, {"oof": {"score": 1.0}})
     assert runs.find_run(Workspace(tmp_path), one.id).state == "done"
+
+
+def test_runs_of_one_second_are_newest_last(tmp_path: Path) -> None:
+    made = [runs.new_run(Workspace(tmp_path), {"slug": "shapes"}).id for _ in range(60)]
+    assert made == sorted(set(made))
+    assert [one.id for one in runs.all_runs(Workspace(tmp_path))] == made[::-1]
+    assert runs.find_run(Workspace(tmp_path), "latest").id == made[-1]
