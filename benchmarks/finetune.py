@@ -20,13 +20,24 @@ from typing import Any
 from probe import comp_run, fastai
 
 
+def timm_net(weights: Path, classes: int) -> tuple[Any, list[Any], list[Any]]:
+    """MobileNetV2 with a new classifier, its other parameters, and the classifier's."""
+    import timm
+    from safetensors.torch import load_file
+
+    net = timm.create_model("mobilenetv2_100", pad_type="same", bn_eps=1e-3, num_classes=classes)
+    tensors = {k: v.float() for k, v in load_file(weights).items() if not k.startswith("classifier")}
+    net.load_state_dict(tensors, strict=False)
+    head = list(net.get_classifier().parameters())
+    body = [p for name, p in net.named_parameters() if not name.startswith("classifier")]
+    return net, body, head
+
+
 def timm_loop(data: Path, weights: Path, work: Path, run: str, fold: int, epochs: int) -> dict[str, float]:
     """A plain loop: seconds and accuracy on the held-out rows."""
     import pandas as pd
-    import timm
     import torch
     from PIL import Image
-    from safetensors.torch import load_file
     from torchvision import transforms as T
 
     torch.manual_seed(0)
@@ -57,11 +68,7 @@ def timm_loop(data: Path, weights: Path, work: Path, run: str, fold: int, epochs
         Rows(table[~held], train), 32, shuffle=True, num_workers=2, drop_last=True
     )
     judge = torch.utils.data.DataLoader(Rows(table[held], valid), 32, num_workers=2)
-    net = timm.create_model("mobilenetv2_100", pad_type="same", bn_eps=1e-3, num_classes=len(names))
-    tensors = {k: v.float() for k, v in load_file(weights).items() if not k.startswith("classifier")}
-    net.load_state_dict(tensors, strict=False)
-    head = list(net.get_classifier().parameters())
-    body = [p for name, p in net.named_parameters() if not name.startswith("classifier")]
+    net, body, head = timm_net(weights, len(names))
     optimizer = torch.optim.AdamW([{"params": body, "lr": 3e-4}, {"params": head, "lr": 3e-3}])
     cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, [3e-4, 3e-3], total_steps=epochs * len(loader))
     loss_of = torch.nn.CrossEntropyLoss(label_smoothing=0.1)

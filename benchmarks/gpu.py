@@ -107,6 +107,13 @@ class Trainer:
         self.state.optimizer.step()
         self.state.optimizer.zero_grad(set_to_none=True)
 
+    def repeated(self, images: torch.Tensor) -> Iterator[int]:
+        """Steps on one batch (B, S, S, 3) that is on the device already."""
+        images = images.to(self.device)
+        while True:
+            self.step(images)
+            yield len(images)
+
 
 def rate(work: Iterator[int], seconds: float) -> float:
     for _ in range(3):
@@ -154,15 +161,8 @@ def small_pictures(size: Size, workers: int, cache: Path) -> dict[str, Any]:
     )
     variants = Variants(TrainTransform(PAD_CROP_FLIP, trainer.preprocess), 0, 0)
     order = np.random.default_rng(1).permutation(len(array))
-    compose = A.Compose(
-        [
-            A.Pad(4, border_mode=4),
-            A.RandomCrop(32, 32),
-            A.HorizontalFlip(p=0.5),
-            A.Normalize(MEAN, STD),
-            A.ToTensorV2(),
-        ]
-    )
+    moves = [A.Pad(4, border_mode=4), A.RandomCrop(32, 32), A.HorizontalFlip(p=0.5)]
+    compose = A.Compose([*moves, A.Normalize(MEAN, STD), A.ToTensorV2()])
 
     def ours() -> Iterator[int]:
         with loaders(workers) as pool:
@@ -179,13 +179,8 @@ def small_pictures(size: Size, workers: int, cache: Path) -> dict[str, Any]:
             )
             yield len(x)
 
-    def synthetic() -> Iterator[int]:
-        images = torch.from_numpy(array[: size.batch32]).to(trainer.device)
-        while True:
-            trainer.step(images)
-            yield len(images)
-
-    rates = race({"comp": ours, "DataLoader": theirs, "synthetic": synthetic}, size)
+    batch = torch.from_numpy(array[: size.batch32])
+    rates = race({"comp": ours, "DataLoader": theirs, "synthetic": lambda: trainer.repeated(batch)}, size)
     return {
         "what": f"{size.small}, 32 px, batch {size.batch32}, {trainer.recipe.precision}",
         "images/s": rates,
@@ -204,6 +199,20 @@ def photographs(folder: Path, count: int) -> list[str]:
     return [f"{n:05}.jpg" for n in range(count)]
 
 
+def peer(folder: Path, side: int) -> Callable[[str], torch.Tensor]:
+    """What OpenCV and albumentations make of a file."""
+    crop = A.RandomResizedCrop((side, side), scale=(0.5, 1.0))
+    compose = A.Compose([crop, A.HorizontalFlip(p=0.5), A.Normalize(MEAN, STD), A.ToTensorV2()])
+
+    def decoded(name: str) -> torch.Tensor:
+        cv2.setNumThreads(0)
+        picture = cv2.cvtColor(cv2.imread(str(folder / name)), cv2.COLOR_BGR2RGB)
+        made: torch.Tensor = compose(image=picture)["image"]
+        return made
+
+    return decoded
+
+
 def large_pictures(size: Size, workers: int, cache: Path) -> dict[str, Any]:
     """ResNet-50 at 224 on one batch and fed by comp, and the pipelines alone."""
     trainer = Trainer(size.large, size.side, size.batch224, cache)
@@ -216,14 +225,6 @@ def large_pictures(size: Size, workers: int, cache: Path) -> dict[str, Any]:
         known = FittedPixels(RawTree(folder), names, trainer.preprocess, "whole")
         for row in range(len(names)):
             known[row]
-        crop = A.RandomResizedCrop((size.side, size.side), scale=(0.5, 1.0))
-        compose = A.Compose([crop, A.HorizontalFlip(p=0.5), A.Normalize(MEAN, STD), A.ToTensorV2()])
-
-        def decoded(name: str) -> torch.Tensor:
-            cv2.setNumThreads(0)
-            picture = cv2.cvtColor(cv2.imread(str(folder / name)), cv2.COLOR_BGR2RGB)
-            made: torch.Tensor = compose(image=picture)["image"]
-            return made
 
         def first_pass() -> Iterator[int]:
             def fill(rows: Any, out: Any) -> None:
@@ -244,20 +245,13 @@ def large_pictures(size: Size, workers: int, cache: Path) -> dict[str, Any]:
                         yield len(rows)
 
         def theirs() -> Iterator[int]:
-            yield from (len(x) for x in from_loader(names, decoded, size.loaded, workers))
+            yield from (len(x) for x in from_loader(names, peer(folder, size.side), size.loaded, workers))
 
-        def synthetic() -> Iterator[int]:
-            images = torch.zeros((size.batch224, size.side, size.side, 3), dtype=torch.uint8).to(
-                trainer.device
-            )
-            while True:
-                trainer.step(images)
-                yield len(images)
-
+        batch = torch.zeros((size.batch224, size.side, size.side, 3), dtype=torch.uint8)
         inputs = race(
             {"DataLoader": theirs, "comp, first pass": first_pass, "comp, later": lambda: later(False)}, size
         )
-        steps = race({"comp": lambda: later(True), "synthetic": synthetic}, size)
+        steps = race({"comp": lambda: later(True), "synthetic": lambda: trainer.repeated(batch)}, size)
     return {
         "what": f"{size.large}, {size.side} px, batch {size.batch224}, {trainer.recipe.precision}",
         "inputs, images/s": inputs,

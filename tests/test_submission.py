@@ -17,22 +17,7 @@ from comp.labels import LabelMap
 from comp.predictions import Predictions
 from comp.tables import Table, parse_table
 from comp.template import Template, from_table
-
-LABELS = LabelMap(("cat", "dog", "eel"))
-KINDS = {
-    "index": ("id", "label"),
-    "label": ("id", "label"),
-    "probs": ("id", "eel", "cat", "dog"),
-    "topk": ("id", "label"),
-}
-
-
-def template_of(ids: list[str], kind: str, **manner: object) -> Template:
-    header = KINDS[kind]
-    rows = tuple((i, *["0"] * (len(header) - 1)) for i in ids)
-    return from_table(
-        Table("sample.csv", header, rows, **manner), "id", "*" if kind == "probs" else "label", kind
-    )  # type: ignore[arg-type]
+from made_templates import KINDS, LABELS, template_of
 
 
 def predictions_of(ids: list[str], seed: int = 0) -> Predictions:

@@ -10,26 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from comp import submission
-from comp.labels import LabelMap
 from comp.predictions import Predictions
-from comp.tables import Table, parse_table
-from comp.template import Template, from_table
+from comp.tables import parse_table
 from comp.validation import Problem, validate
-
-LABELS = LabelMap(("cat", "dog", "eel"))
-KINDS = {
-    "index": ("id", "label"),
-    "label": ("id", "label"),
-    "probs": ("id", "eel", "cat", "dog"),
-    "topk": ("id", "label"),
-}
-
-
-def template_of(ids: list[str], kind: str, **manner: object) -> Template:
-    header = KINDS[kind]
-    rows = tuple((i, *["0"] * (len(header) - 1)) for i in ids)
-    table = Table("sample.csv", header, rows, **manner)  # type: ignore[arg-type]
-    return from_table(table, "id", "*" if kind == "probs" else "label", kind)
+from made_templates import KINDS, LABELS, template_of
 
 
 def found(content: str, kind: str = "index", ids: tuple[str, ...] = ("x", "y", "z")) -> list[Problem]:

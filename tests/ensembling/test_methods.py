@@ -31,7 +31,12 @@ def test_answers_are_probabilities(method: str, seed: int) -> None:
     parts = {
         name: Predictions(tuple("wxyz"), LABELS, drawn[n]) for n, name in enumerate(("good", "noise", "poor"))
     }
-    Predictions(tuple("wxyz"), LABELS, learned(align(parts)))
+    answers = learned(align(parts))
+    assert answers.shape == (4, 3)
+    assert np.isfinite(answers).all()
+    assert (answers >= 0).all()
+    assert np.allclose(answers.sum(axis=1), 1, atol=1e-9)
+    Predictions(tuple("wxyz"), LABELS, answers)  # and what refuses other things takes them
 
 
 @pytest.mark.parametrize("method", METHODS)
