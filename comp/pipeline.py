@@ -180,10 +180,7 @@ def finish_run(
 
     plans = [plan.in_folder(model_folder(one.folder, n, len(plans))) for n, plan in enumerate(plans)]
     for plan in plans:
-        recipe = plan.recipe
-        console.say(
-            f"run {one.id}: {recipe.mode} {recipe.model.name}, {plan.folds.k} folds, on {recipe.device} in {recipe.precision}"
-        )
+        console.say(f"run {one.id}: {plan.summary}")
     with clock.step("train"):
         trained = engine.train_models(one.folder, plans, order.only)
         require_something(trained)
@@ -212,6 +209,7 @@ def finish_run(
         selected_on_oof=any(p.selects for p in plans),
         views=views,
         pseudo=one.started.get("pseudo"),
+        folds=trained.folds,
         per_fold=trained.per_fold(),
         calibration=trained.calibration(oof),
         models=trained.by_model() if len(plans) > 1 else [],

@@ -34,7 +34,7 @@ class RunResult:
     "last_epoch" where epochs were chosen on the held-out rows (``selected_on_oof``). ``models`` are the scores of
     each model alone, where there are several; ``views`` the sets that ``tta = "auto"`` chose among; ``pseudo``
     says whose pseudo-labels it trained with, how sure, and how many by fold; ``calibration`` is what a
-    temperature would do; ``seconds`` is by step; ``marks`` say why a run is no full one; ``unread`` are test rows that were answered with the class prior, since their images cannot be decoded.
+    temperature would do; ``folds`` are those of ``per_fold``, all of them where it is empty; ``seconds`` is by step; ``marks`` say why a run is no full one; ``unread`` are test rows that were answered with the class prior, since their images cannot be decoded.
     """
 
     run: str
@@ -55,6 +55,7 @@ class RunResult:
     views: list[dict[str, Any]] = field(default_factory=list)
     pseudo: dict[str, Any] | None = None
     calibration: dict[str, float] = field(default_factory=dict)
+    folds: list[int] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:
         """The document of ``comp run --json``."""
@@ -87,7 +88,10 @@ def show_result(result: RunResult) -> None:
     """The table of folds with mean ± sd, the OOF score, and where the submission lies."""
     from statistics import mean, stdev
 
-    rows: list[tuple[object, ...]] = [(f"fold {k}", score) for k, score in enumerate(result.per_fold)]
+    rows: list[tuple[object, ...]] = [
+        (f"fold {k}", score)
+        for k, score in zip(result.folds or range(len(result.per_fold)), result.per_fold, strict=True)
+    ]
     spread = stdev(result.per_fold) if len(result.per_fold) > 1 else 0.0
     rows.append(("mean ± sd", f"{mean(result.per_fold):.4f} ± {spread:.4f}"))
     rows.append(("OOF, all rows", result.score))

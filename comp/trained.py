@@ -82,7 +82,12 @@ class Trained:
         return plan.labels.encode(plan.manifest.train.set_index("id").loc[list(predictions.ids)]["label"])
 
     def calibration(self, predictions: Predictions) -> dict[str, float]:
-        """What a temperature would do to these rows: calibration error and log loss, before and after."""
+        """What a temperature would do to these rows: calibration error and log loss, before and after.
+
+        Of one fold alone it is not known: a fold's temperature is fitted on the others.
+        """
+        if len(self.folds) < 2:
+            return {}
         fold = self.plans[0].folds.by_id
         return told(predictions.probs, self.truth(predictions), np.array([fold[i] for i in predictions.ids]))
 

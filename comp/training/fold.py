@@ -55,6 +55,12 @@ class Plan:
     pseudo: PseudoRows | None = None
 
     @property
+    def summary(self) -> str:
+        """What will be trained, in a line."""
+        recipe = self.recipe
+        return f"{recipe.mode} {recipe.model.name}, {self.folds.k} folds, on {recipe.device} in {recipe.precision}"
+
+    @property
     def views(self) -> list[str]:
         """Every view that held-out rows are seen under: identity, the recipe's, and those to choose among."""
         wanted = [view for views in (self.recipe.views, *self.sets.values()) for view in views]

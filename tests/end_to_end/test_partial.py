@@ -10,6 +10,7 @@ import pytest
 
 import comp
 from comp.errors import InputError
+from comp.result import show_result
 from comp.training.deadline import OutOfTime
 
 TINY: dict[str, Any] = {"folds": 3, "overrides": ["epochs=1", "batch=128"], "quick": True}
@@ -54,3 +55,16 @@ def test_a_time_limit_that_is_over_saves_and_says_so(tmp_path: Path) -> None:
 def test_folds_that_do_not_exist(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="--only"):
         comp.run("digits", workspace=tmp_path, only=[3], **TINY)
+
+
+def test_the_table_names_the_fold_that_was_trained(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = comp.run("digits", workspace=tmp_path, only=[2], **TINY)
+    capsys.readouterr()
+    show_result(found)
+    told = capsys.readouterr()
+    table = told.out + told.err
+    assert "fold 2" in table
+    assert "fold 0" not in table
+    assert "temperature" not in table, "it would be fitted on other folds"
