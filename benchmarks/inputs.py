@@ -39,6 +39,10 @@ from comp.training.variants import Variants
 
 BATCH, WORKERS = 64, 2
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+WINDOWS = [
+    {"name": "RandomResizedCrop", "scale": [0.5, 1.0]},
+    {"name": "HorizontalFlip"},
+]  # as the peers' below
 Work = Callable[[], Iterator[int]]
 
 
@@ -140,7 +144,7 @@ def photos(folder: Path, size: int, seconds: float, rounds: int) -> dict[str, An
     names = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*.jpg"))
     paths = [str(folder / name) for name in names]
     preprocess = Preprocess(size, MEAN, STD, crop_pct=0.875)
-    variants = Variants(TrainTransform("crops", preprocess), 0, 0)
+    variants = Variants(TrainTransform(WINDOWS, preprocess), 0, 0)
     order = np.random.default_rng(0).permutation(len(names))
     source = RawTree(folder)
     import hashlib

@@ -60,7 +60,9 @@ class PixelStore:
     def __init__(self, folder: Path) -> None:
         table = json.loads((folder / "index.json").read_text(encoding="utf-8"))
         self._place: dict[str, tuple[int, int, int]] = {key: tuple(place) for key, place in table.items()}
-        self._flat = np.memmap(folder / "pixels.u8", dtype=np.uint8, mode="r")
+        self._flat = np.asarray(
+            np.memmap(folder / "pixels.u8", dtype=np.uint8, mode="r")
+        )  # plain: slices sooner
         if len(self._flat) != sum(3 * height * width for _, height, width in self._place.values()):
             raise ValueError(f"{folder} is torn")
 
@@ -73,7 +75,7 @@ class PixelStore:
         if place is None:
             return None
         offset, height, width = place
-        return np.asarray(self._flat[offset : offset + 3 * height * width]).reshape(height, width, 3)
+        return self._flat[offset : offset + 3 * height * width].reshape(height, width, 3)
 
 
 @dataclass(frozen=True)

@@ -103,6 +103,13 @@ class TrainPixels:
         self._fitted = FittedPixels(plan.images, list(part.table["path"]), plan.preprocess, extent)
         self._change = TrainTransform(plan.recipe.balance.transform, plan.preprocess)
 
+    def shapes(self, rows: NDArray[np.int64]) -> NDArray[np.int64] | None:
+        """Heights and widths (R, 2) of these rows' pictures, where none has to be made for it."""
+        part = self._part
+        if part.origin is None or part.copy_seed is None:
+            return self._fitted.shapes(rows)
+        return None if part.copy_seed[rows].any() else self._fitted.shapes(part.origin[rows])
+
     def __getitem__(self, row: int) -> NDArray[np.uint8]:
         part = self._part
         if part.origin is None or part.copy_seed is None:

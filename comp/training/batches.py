@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 
 import numpy as np
 import torch
@@ -14,6 +15,9 @@ from torch import Tensor
 
 Pixels = NDArray[np.uint8]
 Rows = NDArray[np.int64]
+Fill = Callable[
+    [slice, Pixels], None
+]  # writes the pixels of a batch's places start … stop into (stop - start, *shape)
 AHEAD = 3
 
 
@@ -54,10 +58,22 @@ def batches(
     pinned : bool
         In memory that a GPU copies from while it computes.
     """
+
+    def own(part: Rows, places: slice, out: Pixels) -> None:
+        fill(part[places], out)
+
+    work = ((part, partial(own, part)) for part in in_batches(rows, batch, drop_last))
+    return filled(pool, work, shape, pinned)
+
+
+def filled(
+    pool: ThreadPoolExecutor, work: Iterable[tuple[Rows, Fill]], shape: tuple[int, ...], pinned: bool = False
+) -> Iterator[tuple[Rows, Tensor]]:
+    """``batches`` whose rows each have a ``Fill`` of their own; ``work`` is taken as far ahead as batches are made."""
     waiting: deque[tuple[Rows, Tensor, list[Future[None]]]] = deque()
-    for part in in_batches(rows, batch, drop_last):
+    for part, fill in work:
         buffer = torch.empty((len(part), *shape), dtype=torch.uint8, pin_memory=pinned)
-        waiting.append((part, buffer, _begun(pool, buffer.numpy(), part, fill)))
+        waiting.append((part, buffer, _begun(pool, buffer.numpy(), fill)))
         if len(waiting) > AHEAD:
             yield _ready(waiting)
     while waiting:
@@ -82,14 +98,10 @@ def each(load: Callable[[int], Pixels]) -> Callable[[Rows, Pixels], None]:
     return fill
 
 
-def _begun(
-    pool: ThreadPoolExecutor, buffer: Pixels, part: Rows, fill: Callable[[Rows, Pixels], None]
-) -> list[Future[None]]:
-    step = max(1, len(part) // 4)
-    return [
-        pool.submit(fill, part[start : start + step], buffer[start : start + step])
-        for start in range(0, len(part), step)
-    ]
+def _begun(pool: ThreadPoolExecutor, buffer: Pixels, fill: Fill) -> list[Future[None]]:
+    step = max(1, len(buffer) // 4)
+    places = [slice(start, min(start + step, len(buffer))) for start in range(0, len(buffer), step)]
+    return [pool.submit(fill, own, buffer[own]) for own in places]
 
 
 def _ready(waiting: deque[tuple[Rows, Tensor, list[Future[None]]]]) -> tuple[Rows, Tensor]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,14 +12,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from comp.training.batches import batches, in_batches
-from comp.training.lattice import flat_places, is_black
+from comp.training.batches import Fill, filled, in_batches
+from comp.training.lattice import Windows, flat_places, is_black
 from comp.training.variants import Pictures, Variants
 
 Rows = NDArray[np.int64]
 SMALL = 64  # pixels: up to here a whole set is kept where the network is
 BUDGET = 2 << 30  # bytes of it
 _DRAWN = 4096  # rows whose variants are drawn at once
+_DRAWN_AHEAD = 1024  # the same where threads make them, which begin when the first are drawn
 
 
 class Feed:
@@ -57,13 +59,34 @@ class Feed:
             for start in range(0, len(parts), _DRAWN // batch + 1):
                 yield from self._gathered(parts[start : start + _DRAWN // batch + 1], epoch)
             return
-
-        def fill(part: Rows, out: NDArray[np.uint8]) -> None:
-            self._variants.fill(self._pictures, part, epoch, out)
-
-        pinned = self._device.type == "cuda"
         shape = (self._variants.size, self._variants.size, 3)
-        yield from batches(self._pool, rows, batch, shape, fill, drop_last=True, pinned=pinned)
+        yield from filled(
+            self._pool, self._work(rows, batch, epoch), shape, pinned=self._device.type == "cuda"
+        )
+
+    def _work(self, rows: Rows, batch: int, epoch: int) -> Iterator[tuple[Rows, Fill]]:
+        """Batches, and what fills each. Where the pictures' shapes are known, many batches' windows are drawn here at
+        once: drawing costs as much for few rows as for many, and in the threads it would keep the others waiting.
+        """
+        parts = in_batches(rows, batch, drop_last=True)
+        together = max(1, _DRAWN_AHEAD // batch)
+        for start in range(0, len(parts), together):
+            every, place = np.concatenate(parts[start : start + together]), 0
+            shapes = self._pictures.shapes(every)
+            windows = None if shapes is None else self._variants.windows(every, epoch, shapes)
+            for part in parts[start : start + together]:
+                yield part, partial(self._fill, part, epoch, windows, place)
+                place += len(part)
+
+    def _fill(
+        self, part: Rows, epoch: int, windows: Windows | None, first: int, own: slice, out: NDArray[np.uint8]
+    ) -> None:
+        rows = part[own]
+        if windows is None:
+            self._variants.fill(self._pictures, rows, epoch, out)
+            return
+        loaded = [self._pictures[row] for row in rows.tolist()]
+        self._variants.show(loaded, rows, epoch, windows, first + own.start, out)
 
     def _stacked(self, count: int) -> Tensor:
         whole = np.zeros((count, self._side, self._side, 4), np.uint8)

@@ -17,7 +17,11 @@ Pixels = NDArray[np.uint8]
 Draws = NDArray[np.float64]
 _TRIES = 10  # of albumentations' RandomResizedCrop to find a window that fits
 _CROP_DRAWS = 2 * _TRIES + 2
+_NO_FLIP = 2
+_FLIPS = np.array([[0, 0, 0], [0, _NO_FLIP, 1], [0, 0, -1]])  # cv2.flip's, by the steps down and across
 _GOLDEN, _MIX1, _MIX2 = (np.uint64(v) for v in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
+
+Quick = tuple[int, int, int, int, int, int]
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,18 @@ class Windows:
     def steps(self) -> NDArray[np.int64]:
         """(R, 2): 1 or -1 where ``first`` and ``second`` count up or down by one, else 0."""
         return np.stack([_steps(self.first), _steps(self.second)], 1)
+
+    @cached_property
+    def quick(self) -> list[Quick | None]:
+        """Of each row its crop, its code and cv2.flip's number for its mirror image (2: none); None where it shows
+        something else than a whole crop.
+        """
+        if self.crop is None or self.codes is None or self.first.shape[1] != self.side:
+            return [None] * len(self.first)
+        plain = self.steps.all(1) & ~self.turned
+        flips = _FLIPS[self.steps[:, 0], self.steps[:, 1]]
+        rows = np.column_stack([self.crop, self.codes, flips]).tolist()
+        return [tuple(row) if whole else None for row, whole in zip(rows, plain.tolist(), strict=True)]
 
 
 Op = tuple[int, Callable[[Windows, Draws], Windows]]  # numbers in 0 … 1 that it draws a row, and what it does
@@ -113,22 +129,19 @@ class Lattice:
 
 def shown(picture: Pixels, windows: Windows, n: int, out: Pixels | None = None) -> Pixels:
     """What row ``n`` of a batch shows of its picture (H, W, 3); a view or a new array, or ``out`` where that saved a copy."""
+    if out is not None and (quick := windows.quick[n]) is not None:
+        return _at_once(picture, quick, out)
     down, across = windows.steps[n].tolist()
     turned = bool(windows.turned[n])
     ys, xs = windows.first, windows.second
     if turned:
         down, across, ys, xs = across, down, xs, ys
     y, x = ys[n], xs[n]
-    if windows.crop is not None and windows.codes is not None:
-        side = windows.side
-        whole = bool(down and across and len(y) == len(x) == side)
-        if whole and not turned and out is not None and out.shape[0] == side:
-            picture = _cropped(picture, windows, n, out if down == across == 1 else None)
-            return picture if down == across == 1 else _mirrored(picture, down, across, out)
-        picture = _cropped(picture, windows, n, None)
+    if windows.crop is not None:
+        picture = _cropped(picture, windows, n)
     if down and across:
         part = picture[min(y[0], y[-1]) : max(y[0], y[-1]) + 1, min(x[0], x[-1]) : max(x[0], x[-1]) + 1]
-        part = _mirrored(part, down, across, None)
+        part = _mirrored(part, down, across)
     else:
         part = picture[np.maximum(y, 0)[:, None], np.maximum(x, 0)[None, :]]
         part[y < 0], part[:, x < 0] = 0, 0
@@ -159,7 +172,17 @@ def _steps(values: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.where(values.min(1) < 0, 0, found)
 
 
-def _cropped(picture: Pixels, windows: Windows, n: int, out: Pixels | None) -> Pixels:
+def _at_once(picture: Pixels, quick: Quick, out: Pixels) -> Pixels:
+    top, left, height, width, code, flip = quick
+    window, size = picture[top : top + height, left : left + width], out.shape[1::-1]
+    if flip == _NO_FLIP:
+        cv2.resize(window, size, dst=out, interpolation=code)
+    else:
+        cv2.flip(cv2.resize(window, size, interpolation=code), flip, dst=out)
+    return out
+
+
+def _cropped(picture: Pixels, windows: Windows, n: int) -> Pixels:
     """A row's window at the side that everything after it works at."""
     assert windows.crop is not None
     assert windows.codes is not None
@@ -167,13 +190,12 @@ def _cropped(picture: Pixels, windows: Windows, n: int, out: Pixels | None) -> P
     window, side = picture[top : top + height, left : left + width], windows.side
     if height == width == side:  # as albumentations, which then does not resize either
         return window
-    return cv2.resize(window, (side, side), dst=out, interpolation=int(windows.codes[n]))  # type: ignore[return-value]
+    return np.asarray(cv2.resize(window, (side, side), interpolation=int(windows.codes[n])), dtype=np.uint8)
 
 
-def _mirrored(part: Pixels, down: int, across: int, out: Pixels | None) -> Pixels:
-    if down == across == 1:
-        return part
-    return cv2.flip(part, {(1, -1): 1, (-1, 1): 0, (-1, -1): -1}[down, across], dst=out)  # type: ignore[return-value]
+def _mirrored(part: Pixels, down: int, across: int) -> Pixels:
+    flip = int(_FLIPS[down, across])
+    return part if flip == _NO_FLIP else np.asarray(cv2.flip(part, flip), dtype=np.uint8)
 
 
 def _op(transform: Any, size: int) -> Op | None:

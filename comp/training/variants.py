@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -20,6 +21,10 @@ class Pictures(Protocol):
     """Pictures by row, uint8: of the extent that the policy wants; (L, L, 3) of one side L, unless it wants all of them."""
 
     def __getitem__(self, row: int) -> Pixels: ...
+
+    def shapes(self, rows: Rows) -> NDArray[np.int64] | None:
+        """Heights and widths (R, 2) of the pictures of ``rows``; None where finding them out would mean decoding."""
+        ...
 
 
 class Variants:
@@ -47,23 +52,34 @@ class Variants:
 
     def fill(self, pictures: Pictures, rows: Rows, epoch: int, out: Pixels) -> None:
         """Writes the variants of rows (R,) in an epoch into ``out`` (R, S, S, 3)."""
-        loaded = [pictures[int(row)] for row in rows]
-        shapes = np.array([picture.shape[:2] for picture in loaded], dtype=np.int64).reshape(-1, 2)
-        windows = self.windows(rows, epoch, shapes) if loaded else None
-        for n, (row, picture) in enumerate(zip(rows, loaded, strict=True)):
-            assert windows is not None
-            part = shown(picture, windows, n, out[n] if self.only_moves else None)
+        if not len(rows):
+            return
+        loaded = [pictures[row] for row in rows.tolist()]
+        shapes = np.array([picture.shape[:2] for picture in loaded], dtype=np.int64)
+        self.show(loaded, rows, epoch, self.windows(rows, epoch, shapes), 0, out)
+
+    def show(
+        self, loaded: Sequence[Pixels], rows: Rows, epoch: int, windows: Windows, first: int, out: Pixels
+    ) -> None:
+        """Writes what R loaded pictures of ``rows`` show in an epoch into ``out`` (R, S, S, 3), through the windows
+        from the ``first`` on.
+        """
+        for n, (row, picture) in enumerate(zip(rows.tolist(), loaded, strict=True)):
+            own = out[n]
+            part = shown(picture, windows, first + n, own if self.only_moves else None)
             if not self.only_moves:
-                part = self.rest.changed(part, variant_seed(self._seed, self._k, epoch, int(row)))
-            if part.shape[:2] != (self.size, self.size):
+                part = self.rest.changed(part, variant_seed(self._seed, self._k, epoch, row))
+            if part.shape != own.shape:
                 part = fit(part, self.transform.preprocess)
-            if not np.may_share_memory(part, out):
-                out[n] = part
+            if part is not own:
+                own[:] = part
 
     def one(self, picture: Pixels, row: int, epoch: int) -> Pixels:
         """The variant (S, S, 3) of one row's picture in an epoch."""
         out: Pixels = np.empty((1, self.size, self.size, 3), np.uint8)
-        self.fill({row: picture}, np.array([row]), epoch, out)
+        shape = np.array([picture.shape[:2]], dtype=np.int64)
+        windows = self.windows(np.array([row]), epoch, shape)
+        self.show([picture], np.array([row]), epoch, windows, 0, out)
         return np.asarray(out[0], dtype=np.uint8)
 
 

@@ -37,6 +37,18 @@ def test_each_picture_is_loaded_once_within_the_budget_and_again_past_it() -> No
     assert source.loads == paths + paths[4:]  # type: ignore[attr-defined]
 
 
+def test_shapes_are_known_of_what_is_at_hand() -> None:
+    tall = np.zeros((2, 30, 24, 3), np.uint8)
+    pixels = FittedPixels(ArraySource({"a": ARRAY, "t": tall}), ["a#0", "t#1", "a#2"], PREPROCESS, "whole")
+    rows = np.array([1, 0, 1])
+    assert pixels.shapes(rows) is None
+    assert [pixels[n].shape for n in (0, 1)] == [(24, 24, 3), (30, 24, 3)]
+    found = pixels.shapes(rows)
+    assert found is not None
+    assert found.tolist() == [[30, 24], [24, 24], [30, 24]]
+    assert pixels.shapes(np.array([0, 2])) is None
+
+
 def test_threads_see_the_same_pixels() -> None:
     paths = [f"a#{n % 10}" for n in range(200)]
     pixels = FittedPixels(ArraySource({"a": ARRAY}), paths, PREPROCESS)

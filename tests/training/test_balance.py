@@ -149,6 +149,10 @@ def test_a_copy_shows_its_parent_changed_whatever_the_threads() -> None:
     with ThreadPoolExecutor(4) as pool:
         for row, found in zip(order, pool.map(shared.__getitem__, order), strict=True):
             assert (found == expected[row]).all()
+    found = shared.shapes(np.arange(9))
+    assert found is not None
+    assert found.tolist() == [list(picture.shape[:2]) for picture in expected[:9]]
+    assert shared.shapes(np.arange(10)) is None, "a copy's shape is known when it is made"
 
 
 def test_kept_copies_are_the_ones_that_train(tmp_path: Path) -> None:

@@ -37,8 +37,8 @@ POLICIES: dict[str, list[Any]] = {
 }
 
 
-def squares(count: int) -> np.ndarray:
-    return np.full((count, 2), SIDE)
+def squares(count: int, side: int = SIDE) -> np.ndarray:
+    return np.full((count, 2), side)
 
 
 def by_albumentations(policy: list[Any], count: int) -> dict[bytes, int]:
@@ -96,6 +96,21 @@ def test_resized_crops_are_drawn_and_resized_as_theirs(area: str | None, shape: 
         assert (shown(picture, windows, n) == expected).all()
 
 
+@pytest.mark.parametrize(
+    "also", [[], [A.HorizontalFlip(), A.VerticalFlip()], [A.RandomRotate90(), A.HorizontalFlip()]]
+)
+def test_into_a_batch_comes_what_is_shown(also: list[Any]) -> None:
+    lattice = Lattice([A.RandomResizedCrop((20, 20), scale=(0.3, 1.0)), *also], 20, room=False)
+    picture = np.random.default_rng(1).integers(0, 256, (20, 31, 3), np.uint8)
+    windows = lattice.windows(3, np.arange(200), np.tile((20, 31), (200, 1)))
+    assert any(windows.quick)
+    for n in range(200):
+        out = np.zeros((20, 20, 3), np.uint8)
+        found = shown(picture, windows, n, out)
+        assert (found == shown(picture, windows, n)).all()
+        assert (found is out) == (windows.quick[n] is not None)
+
+
 @given(st.integers(0, 2**31), st.lists(st.integers(0, 10**6), min_size=1, max_size=20), st.integers(1, 30))
 def test_a_rows_numbers_are_its_own(seed: int, rows: list[int], count: int) -> None:
     together = uniforms(seed, np.array(rows), count)
@@ -132,6 +147,14 @@ class Stack:
     def __getitem__(self, row: int) -> np.ndarray:
         return self.pixels[row]
 
+    def shapes(self, rows: np.ndarray) -> np.ndarray | None:
+        return squares(len(rows), self.pixels.shape[1])
+
+
+class Unknown(Stack):
+    def shapes(self, rows: np.ndarray) -> None:
+        return None
+
 
 LISTED = [
     {"name": "Pad", "padding": 4, "border_mode": 4},
@@ -144,22 +167,28 @@ DARK = [{**LISTED[0], "border_mode": 0}, *LISTED[1:]]
 
 @pytest.mark.parametrize("transform", ["none", "light", "no-colour", "crops", "standard", LISTED, DARK])
 @pytest.mark.parametrize("threads", [1, 4])
-def test_every_way_of_feeding_gives_the_same_pixels(transform: Any, threads: int) -> None:
+def test_every_way_of_feeding_gives_the_same_pixels(
+    transform: Any, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("comp.training.feed._DRAWN_AHEAD", 16)
     preprocess = Preprocess(16, (0.5,) * 3, (0.5,) * 3, crop_pct=0.8)
     made = TrainTransform(transform, preprocess)
-    pictures = Stack(30, 20 if made.extent == "room" else 16)
+    side = 20 if made.extent == "room" else 16
+    pictures, unknown = Stack(30, side), Unknown(30, side)
     variants = Variants(made, seed=3, k=1)
     order = np.random.default_rng(0).permutation(30)
     with loaders(threads) as pool:
         feed = Feed(pictures, 30, variants, pool, "cpu")
         assert (feed._stack is not None) == (transform in ("none", "light", LISTED, DARK))
         batches = list(feed.epoch(order, 8, 2))
-        feed._stack = None
-        others = list(feed.epoch(order, 8, 2))
+        ways = []
+        for same_pictures in (pictures, unknown):
+            feed = Feed(same_pictures, 30, variants, pool, "cpu")
+            feed._stack = None
+            ways.append(list(feed.epoch(order, 8, 2)))
     assert [len(rows) for rows, _ in batches] == [8, 8, 8, 6]
-    for (rows, images), (same, other) in zip(batches, others, strict=True):
-        assert (rows == same).all()
-        assert torch.equal(images, other)
+    for (rows, images), *others in zip(batches, *ways, strict=True):
+        assert all((rows == same).all() and torch.equal(images, other) for same, other in others)
         for row, image in zip(rows, images, strict=True):
             assert (variants.one(pictures[row], int(row), 2) == image.numpy()).all()
 
