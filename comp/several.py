@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import sys
+import tomllib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from comp import console
+from comp import console, runs
 from comp.blending import ensemble
 from comp.ensembling.outcome import Options
 from comp.errors import InputError
 from comp.result import RunResult
+from comp.workspace import Workspace
 
 SEED = "seed"
+Go = Callable[[Sequence[str], str | None], RunResult]
 
 
 def seeds_of(overrides: Sequence[str]) -> list[int]:
@@ -36,13 +40,31 @@ def seeds_of(overrides: Sequence[str]) -> list[int]:
     return found
 
 
+def require_whole(overrides: Sequence[str], method: str | None, only: str | None, limit: str | None) -> None:
+    """Refuses, before anything is trained, what would leave a blend without its folds.
+
+    Raises
+    ------
+    InputError
+        If a blend is asked for together with ``--only``, or several seeds with ``--time-limit``.
+    """
+    seeds = seeds_of(overrides)
+    if only is not None and (seeds or method is not None):
+        remedy = "train and merge the folds, then `comp ensemble` the runs"
+        raise InputError("a blend is of finished runs", f"--only {only} leaves folds out", remedy)
+    if limit is not None and seeds:
+        remedy = "give each seed a command of its own, then `comp ensemble` the runs"
+        raise InputError("a time limit is one run's", f"--time-limit {limit} and {len(seeds)} seeds", remedy)
+
+
 def run_each(
-    go: Callable[[Sequence[str]], RunResult],
+    go: Go,
     overrides: Sequence[str],
     method: str | None,
     seed: int | None = None,
     workspace: str | Path | None = None,
     data: str | Path | None = None,
+    resume: str | None = None,
 ) -> RunResult:
     """A run, or where ``overrides`` name several seeds or a ``method`` is asked for, the blend of what is run.
 
@@ -52,7 +74,7 @@ def run_each(
     Parameters
     ----------
     go : callable
-        ``go(overrides)`` runs once.
+        ``go(overrides, resume)`` runs once.
     overrides : sequence of str
         As for ``comp.run``; ``seed=0,1,2`` among them means a run each.
     method : str, optional
@@ -61,18 +83,31 @@ def run_each(
         The one that ``go`` was given beside the overrides: refused beside several.
     workspace, data : path, optional
         As for ``comp.ensemble``.
+    resume : str, optional
+        As for ``comp.run``. With several seeds and a run of this very command, the command goes on: what is finished is
+        kept, the seed that was under way is resumed, the others are run.
     """
     seeds = seeds_of(overrides)
     if seeds and seed is not None:
         raise InputError("seeds are named once", f"--seed {seed} and --set seed=…", "drop --seed")
     if not seeds and method is None:
-        return go(overrides)
+        return go(overrides, resume)
     Options(method or "mean")  # better refused now than after training
     others = [text for text in overrides if not (seeds and _key(text) == SEED)]
+    earlier = _earlier(Workspace.find(workspace), resume) if seeds and resume is not None else {}
     found = []
     wanted: list[int | None] = [*seeds] or [None]
     for each in wanted:
-        one = go([*others, *([] if each is None else [f"{SEED}={each}"])])
+        before = earlier.get(each)
+        if before is not None and before.record:
+            console.say(f"  seed {each}, run {before.id}: kept")
+            found.append(before.id)
+            continue
+        if before is not None:
+            one = go([], before.id)
+        else:
+            own = [*others, *([] if each is None else [f"{SEED}={each}"])]
+            one = go(own, None if earlier else resume)
         if "partial" in one.marks:
             remedy = f"comp run {one.slug} --resume {one.run}; then comp ensemble {one.run} and the others"
             raise InputError("a blend is of finished runs", f"{one.run} lacks folds", remedy)
@@ -80,6 +115,31 @@ def run_each(
         console.say(f"  {named}run {one.run}: OOF {one.metric} {one.score:.4f}")
         found.append(one.run)
     return ensemble(*found, method=method or "mean", workspace=workspace, data=data)
+
+
+def _earlier(place: Workspace, resume: str) -> dict[int | None, runs.Run]:
+    """By seed, the newest runs that this very command began before; none where ``resume`` is of another command."""
+    named = runs.find_run(place, resume)
+    if _plain(named.started.get("command", [])) != _plain(sys.argv[1:]):
+        return {}
+    found: dict[int | None, runs.Run] = {}
+    for one in [named, *runs.all_runs(place, named.slug)]:
+        same = one.started.get("train_sha256") == named.started.get("train_sha256")
+        if same and _plain(one.started.get("command", [])) == _plain(sys.argv[1:]):
+            recipe = one.folder / "recipe.toml"
+            if recipe.is_file():  # it is written before the first fold begins
+                found.setdefault(tomllib.loads(recipe.read_text(encoding="utf-8")).get(SEED), one)
+    return found
+
+
+def _plain(command: Sequence[str]) -> list[str]:
+    """A command line without what does not change its runs: --resume RUN, --json."""
+    kept: list[str] = []
+    for n, word in enumerate(command):
+        after = n > 0 and command[n - 1] == "--resume"
+        if not after and word not in ("--resume", "--json") and not word.startswith("--resume="):
+            kept.append(word)
+    return kept
 
 
 def _key(override: str) -> str:

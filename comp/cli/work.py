@@ -185,29 +185,33 @@ def run(
     """Check, make folds, train, predict and write the submission: the whole chain."""
     from comp.blend_view import show
     from comp.pipeline import run as run_pipeline
-    from comp.several import run_each
+    from comp.several import require_whole, run_each, seeds_of
 
-    def go(overrides: Sequence[str]) -> RunResult:
+    overrides = set_ or []
+    require_whole(overrides, ensemble, only, time_limit)
+
+    def go(overrides: Sequence[str], resume: str | None) -> RunResult:
+        goes_on = resume is not None and not overrides and bool(seeds_of(set_ or []))  # by its own recipe
         return run_pipeline(
             slug,
             folds,
             workspace=workspace,
             data=data,
-            recipe=recipe,
+            recipe=None if goes_on else recipe,
             overrides=overrides,
             seed=seed,
-            quick=quick,
+            quick=quick and not goes_on,
             resume=resume,
             manifest=manifest,
             extra=extra,
-            pseudo=pseudo,
+            pseudo=None if goes_on else pseudo,
             rare=rare,
             only=parse_only(only),
             time_limit=time_limit,
             allow=parse_allow(allow),
         )
 
-    result = run_each(go, set_ or [], ensemble, seed, workspace, data)
+    result = run_each(go, overrides, ensemble, seed, workspace, data, resume)
     show(result)
     if json:
         console.document(result.as_json())

@@ -131,8 +131,7 @@ def shown(picture: Pixels, windows: Windows, n: int, out: Pixels | None = None) 
     """What row ``n`` of a batch shows of its picture (H, W, 3); a view or a new array, or ``out`` where that saved a copy."""
     if out is not None and (quick := windows.quick[n]) is not None:
         return _at_once(picture, quick, out)
-    down, across = windows.steps[n].tolist()
-    turned = bool(windows.turned[n])
+    (down, across), turned = windows.steps[n].tolist(), bool(windows.turned[n])
     ys, xs = windows.first, windows.second
     if turned:
         down, across, ys, xs = across, down, xs, ys
