@@ -60,6 +60,10 @@ def explained(api: Kaggle, name: str, problem: CompError) -> CompError:
     if not isinstance(problem, KaggleError | KaggleRefusal) or status not in (400, 403, 404):
         return problem
     near = [other for other in near_names(name, api.like(name)) if other != name]
-    hint = f"did you mean --kaggle {' or '.join(near)}? " if near else ""
+    hint = (
+        f"did you mean {' or '.join(near)} (`kaggle` in competition.toml, `comp submit --kaggle`)? "
+        if near
+        else ""
+    )
     rules = f"if the name is right, accept the rules at {SITE}/{name}/rules"
     return type(problem)(problem.rule, problem.value, hint + rules, status=status)

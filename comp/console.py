@@ -50,12 +50,24 @@ def say(text: str) -> None:
 
 def answer(text: str) -> None:
     """A line of a command's answer: stdout, or stderr beside a JSON document."""
-    print(text, file=sys.stderr if settings.json else sys.stdout, flush=True)
+    _put(text, sys.stderr if settings.json else sys.stdout)
 
 
 def document(value: Any) -> None:
     """The one JSON document of a ``--json`` command (stdout)."""
-    print(json.dumps(value, indent=1, ensure_ascii=False, default=str, allow_nan=False), flush=True)
+    _put(json.dumps(value, indent=1, ensure_ascii=False, default=str, allow_nan=False), sys.stdout)
+
+
+def _put(text: str, stream: Any) -> None:
+    try:
+        print(text, file=stream, flush=True)
+    except BrokenPipeError:
+        raise _gone() from None
+
+
+def _gone() -> BrokenPipeError:
+    """The reader went away (comp runs | head), which is no failure. Without its number, by which click and rich would exit with 1."""
+    return BrokenPipeError()
 
 
 def table(
@@ -80,7 +92,12 @@ def table(
     for number, row in enumerate(rows):
         drawn.add_row(*(Text(_cell(cell)) for cell in row), style=styles[number] if styles else None)
     width = None if stream.isatty() else 120
-    Console(file=stream, width=width, highlight=False).print(drawn)
+
+    class Plain(Console):
+        def on_broken_pipe(self) -> None:
+            raise _gone()
+
+    Plain(file=stream, width=width, highlight=False).print(drawn)
 
 
 def error(problem: CompError) -> None:

@@ -11,7 +11,7 @@ import typer
 from comp import console, registry
 from comp.cli.options import AsJson, DataDir, RecipeFile, SetOption, Slug, WorkspaceDir
 from comp.competition import Competition
-from comp.errors import InputError
+from comp.errors import CompError, InputError
 from comp.workspace import Workspace
 
 
@@ -27,7 +27,11 @@ def list_(workspace: WorkspaceDir = None, json: AsJson = False) -> None:
         scores = [float(run.record["oof"]["score"]) for run in finished if run.slug == slug]
         better = min if competition.facts.metric == "log_loss" else max
         best = better(scores) if scores else None
-        public = [e.public for e in ledger.entries(place, slug) if e.public is not None]
+        try:
+            public = [e.public for e in ledger.entries(place, slug) if e.public is not None]
+        except CompError as damaged:  # of one competition: no reason to hide the others
+            console.say(f"  warning: {slug}: {damaged}")
+            public = []
         there = competition.has_data(place.raw(slug))
         rows.append(
             {

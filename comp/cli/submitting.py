@@ -12,6 +12,8 @@ from comp.cli.options import Allow, AsJson, DataDir, Slug, WorkspaceDir, parse_a
 from comp.errors import InputError
 from comp.workspace import Workspace
 
+YES = "yes"
+
 
 def runs(
     slug: Annotated[str | None, typer.Argument(metavar="[SLUG]", help="Of one competition only.")] = None,
@@ -30,7 +32,7 @@ def runs(
     if slug is not None:
         competition = registry.competition(slug, place)
     found = [run.summary() for run in records.all_runs(place, slug)]
-    header = ("run", "competition", "state", "model", "folds", "metric", "OOF", "submission")
+    header = ("run", "competition", "state", "model", "folds", "metric", "OOF", "CSV")
     rows = [
         (
             r["run"],
@@ -40,11 +42,13 @@ def runs(
             r["folds"],
             r["metric"],
             "–" if r["oof"] is None else r["oof"],
-            place.shown(Path(r["submission"])) if r["submission"] else "",
+            _csv(place, r),
         )
         for r in found
     ]
     console.table("", header, rows)
+    if any(row[-1] == YES for row in rows):
+        console.answer(f"CSV: {place.shown(place.submissions('COMPETITION'))}/RUN.csv")
     board: dict[str, Any] = {}
     if slug is not None:
         from comp.standing_view import show as show_standing
@@ -54,6 +58,15 @@ def runs(
             row["submissions"] = [one for one in board["submissions"] if one["run"] == row["run"]]
     if json:
         console.document({"slug": slug, "runs": found, **board} if final else found)
+
+
+def _csv(place: Workspace, run: dict[str, Any]) -> str:
+    """Whether a run has a submission; where, if not in its place: a path as long as most would fold the whole table."""
+    if not run["submission"]:
+        return ""
+    path = Path(run["submission"])
+    usual = place.submissions(run["slug"]) / f"{run['run']}.csv"
+    return YES if path.name == usual.name and path.parent.name == run["slug"] else place.shown(path)
 
 
 def _only_one(slugs: list[str]) -> str:

@@ -39,6 +39,35 @@ def test_list_names_each_competition_and_whether_its_data_is_there(workspace: Pa
     assert "shapes" in text.out
 
 
+def test_a_damaged_ledger_hides_no_other_competition(workspace: Path, shapes: Path) -> None:
+    page = workspace / "submissions" / "shapes" / "x.json"
+    page.parent.mkdir(parents=True)
+    page.write_text('{"submissions": [1')
+    listed = run_comp(workspace, "list")
+    assert listed.code == 0
+    assert "art-classification" in listed.out
+    assert "warning: shapes: " in listed.err
+    assert str(page) in listed.err
+
+
+@pytest.mark.parametrize("command", [("list",), ("runs",), ("runs", "--json"), ("show", "digits", "--json")])
+def test_a_reader_that_goes_away_is_no_error(workspace: Path, command: tuple[str, ...]) -> None:
+    import subprocess
+    import sys
+
+    one = subprocess.Popen(
+        [sys.executable, "-m", "comp.cli.main", *command, "--workspace", str(workspace)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert one.stdout is not None
+    assert one.stderr is not None
+    one.stdout.close()
+    assert (one.stderr.read() if command[-1] != "--json" else b"") == b""
+    one.stderr.close()
+    assert one.wait() == 0
+
+
 def test_show_tells_the_facts(workspace: Path, shapes: Path) -> None:
     shown = run_comp(workspace, "show", "shapes", "--json").json
     assert shown["classes"] == ["circle", "cross", "square"]
