@@ -7,6 +7,7 @@ and lines that are a command's answer, which go to stdout unless stdout is to ho
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -45,7 +46,7 @@ def say(text: str) -> None:
     if _live:  # above the bars, not through them
         _live[-1].console.print(text, markup=False, highlight=False)
     else:
-        print(text, file=sys.stderr, flush=True)
+        _put(text, sys.stderr)
 
 
 def answer(text: str) -> None:
@@ -59,15 +60,11 @@ def document(value: Any) -> None:
 
 
 def _put(text: str, stream: Any) -> None:
+    """Prints a text. Where the reader went away (comp runs | head) the command goes on, to end with its own exit code."""
     try:
         print(text, file=stream, flush=True)
     except BrokenPipeError:
-        raise _gone() from None
-
-
-def _gone() -> BrokenPipeError:
-    """The reader went away (comp runs | head), which is no failure. Without its number, by which click and rich would exit with 1."""
-    return BrokenPipeError()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def table(
@@ -92,12 +89,10 @@ def table(
     for number, row in enumerate(rows):
         drawn.add_row(*(Text(_cell(cell)) for cell in row), style=styles[number] if styles else None)
     width = None if stream.isatty() else 120
-
-    class Plain(Console):
-        def on_broken_pipe(self) -> None:
-            raise _gone()
-
-    Plain(file=stream, width=width, highlight=False).print(drawn)
+    told = Console(file=stream, width=width, highlight=False)
+    with told.capture() as drawing:
+        told.print(drawn, end="")
+    _put(drawing.get(), stream)
 
 
 def error(problem: CompError) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-import tomllib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -40,16 +38,19 @@ def seeds_of(overrides: Sequence[str]) -> list[int]:
     return found
 
 
-def require_whole(overrides: Sequence[str], method: str | None, only: str | None, limit: str | None) -> None:
+def require_whole(
+    overrides: Sequence[str], method: str | None, only: str | None, limit: str | None, resume: str | None
+) -> None:
     """Refuses, before anything is trained, what would leave a blend without its folds.
 
     Raises
     ------
     InputError
-        If a blend is asked for together with ``--only``, or several seeds with ``--time-limit``.
+        If a blend is asked for together with ``--only`` (unless a run that goes on may have the others), or several seeds
+        with ``--time-limit``.
     """
     seeds = seeds_of(overrides)
-    if only is not None and (seeds or method is not None):
+    if only is not None and (seeds or (method is not None and resume is None)):
         remedy = "train and merge the folds, then `comp ensemble` the runs"
         raise InputError("a blend is of finished runs", f"--only {only} leaves folds out", remedy)
     if limit is not None and seeds:
@@ -84,8 +85,7 @@ def run_each(
     workspace, data : path, optional
         As for ``comp.ensemble``.
     resume : str, optional
-        As for ``comp.run``. With several seeds and a run of this very command, the command goes on: what is finished is
-        kept, the seed that was under way is resumed, the others are run.
+        As for ``comp.run``.
     """
     seeds = seeds_of(overrides)
     if seeds and seed is not None:
@@ -94,20 +94,12 @@ def run_each(
         return go(overrides, resume)
     Options(method or "mean")  # better refused now than after training
     others = [text for text in overrides if not (seeds and _key(text) == SEED)]
-    earlier = _earlier(Workspace.find(workspace), resume) if seeds and resume is not None else {}
+    if resume is not None:  # once: "latest" would be another run after each
+        resume = runs.find_run(Workspace.find(workspace), resume).id
     found = []
     wanted: list[int | None] = [*seeds] or [None]
     for each in wanted:
-        before = earlier.get(each)
-        if before is not None and before.record:
-            console.say(f"  seed {each}, run {before.id}: kept")
-            found.append(before.id)
-            continue
-        if before is not None:
-            one = go([], before.id)
-        else:
-            own = [*others, *([] if each is None else [f"{SEED}={each}"])]
-            one = go(own, None if earlier else resume)
+        one = go([*others, *([] if each is None else [f"{SEED}={each}"])], resume)
         if "partial" in one.marks:
             remedy = f"comp run {one.slug} --resume {one.run}; then comp ensemble {one.run} and the others"
             raise InputError("a blend is of finished runs", f"{one.run} lacks folds", remedy)
@@ -115,31 +107,6 @@ def run_each(
         console.say(f"  {named}run {one.run}: OOF {one.metric} {one.score:.4f}")
         found.append(one.run)
     return ensemble(*found, method=method or "mean", workspace=workspace, data=data)
-
-
-def _earlier(place: Workspace, resume: str) -> dict[int | None, runs.Run]:
-    """By seed, the newest runs that this very command began before; none where ``resume`` is of another command."""
-    named = runs.find_run(place, resume)
-    if _plain(named.started.get("command", [])) != _plain(sys.argv[1:]):
-        return {}
-    found: dict[int | None, runs.Run] = {}
-    for one in [named, *runs.all_runs(place, named.slug)]:
-        same = one.started.get("train_sha256") == named.started.get("train_sha256")
-        if same and _plain(one.started.get("command", [])) == _plain(sys.argv[1:]):
-            recipe = one.folder / "recipe.toml"
-            if recipe.is_file():  # it is written before the first fold begins
-                found.setdefault(tomllib.loads(recipe.read_text(encoding="utf-8")).get(SEED), one)
-    return found
-
-
-def _plain(command: Sequence[str]) -> list[str]:
-    """A command line without what does not change its runs: --resume RUN, --json."""
-    kept: list[str] = []
-    for n, word in enumerate(command):
-        after = n > 0 and command[n - 1] == "--resume"
-        if not after and word not in ("--resume", "--json") and not word.startswith("--resume="):
-            kept.append(word)
-    return kept
 
 
 def _key(override: str) -> str:

@@ -78,7 +78,6 @@ def _run(arguments: list[str]) -> int:
     command = typer.main.get_command(app)
     try:
         code = command.main(args=arguments, prog_name="comp", standalone_mode=False)
-        sys.stdout.flush()  # here, where it can be told that the reader went away
         if code == 130:  # typer turns Ctrl-C into this code without a word
             return _interrupted()
         return int(code) if isinstance(code, int) else 0

@@ -185,26 +185,25 @@ def run(
     """Check, make folds, train, predict and write the submission: the whole chain."""
     from comp.blend_view import show
     from comp.pipeline import run as run_pipeline
-    from comp.several import require_whole, run_each, seeds_of
+    from comp.several import require_whole, run_each
 
     overrides = set_ or []
-    require_whole(overrides, ensemble, only, time_limit)
+    require_whole(overrides, ensemble, only, time_limit, resume)
 
     def go(overrides: Sequence[str], resume: str | None) -> RunResult:
-        goes_on = resume is not None and not overrides and bool(seeds_of(set_ or []))  # by its own recipe
         return run_pipeline(
             slug,
             folds,
             workspace=workspace,
             data=data,
-            recipe=None if goes_on else recipe,
+            recipe=recipe,
             overrides=overrides,
             seed=seed,
-            quick=quick and not goes_on,
+            quick=quick,
             resume=resume,
             manifest=manifest,
             extra=extra,
-            pseudo=None if goes_on else pseudo,
+            pseudo=pseudo,
             rare=rare,
             only=parse_only(only),
             time_limit=time_limit,

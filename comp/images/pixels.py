@@ -43,6 +43,7 @@ class FittedPixels:
         self._side = side_for(preprocess)
         self._left = budget
         self._kept: dict[int, Pixels] = {}
+        self._shapes = np.zeros((len(self.paths), 2), np.int64)
         self._lock = Lock()
 
     def __len__(self) -> int:
@@ -55,10 +56,8 @@ class FittedPixels:
         content, pixels = self._decoded(row)
         if self.extent != "whole":
             pixels = fit(pixels, self.preprocess, room=self.extent == "room")
-        if (
-            pixels is content and not pixels.flags.owndata
-        ):  # a view of memory, or of the store: it costs nothing
-            self._kept[row] = pixels
+        self._shapes[row] = pixels.shape[:2]
+        if pixels is content:  # it lies in memory, or in the store, as it is: no second copy
             return pixels
         with self._lock:
             if self._left >= pixels.nbytes and row not in self._kept:
@@ -67,11 +66,9 @@ class FittedPixels:
         return pixels
 
     def shapes(self, rows: NDArray[np.int64]) -> NDArray[np.int64] | None:
-        """Heights and widths (R, 2) of these rows' pictures; None where one of them is not at hand."""
-        kept = [self._kept.get(row) for row in rows.tolist()]
-        if any(pixels is None for pixels in kept):
-            return None
-        return np.array([pixels.shape[:2] for pixels in kept if pixels is not None], dtype=np.int64)
+        """Heights and widths (R, 2) of these rows' pictures; None where one of them was not seen yet."""
+        found = self._shapes[rows]
+        return found if found.all() else None
 
     def squares(self, row: int, wanted: Sequence[Preprocess]) -> list[Pixels]:
         """A picture fitted to several squares, decoded once; none of them is kept."""

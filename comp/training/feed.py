@@ -74,6 +74,8 @@ class Feed:
             every, place = np.concatenate(parts[start : start + together]), 0
             shapes = self._pictures.shapes(every)
             windows = None if shapes is None else self._variants.windows(every, epoch, shapes)
+            if windows is not None and self._variants.only_moves:
+                _ = windows.quick  # here, not by the first thread that asks for it while the others wait
             for part in parts[start : start + together]:
                 yield part, partial(self._fill, part, epoch, windows, place)
                 place += len(part)

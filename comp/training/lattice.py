@@ -11,15 +11,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from comp.training.seeds import Draws, uniforms
 from comp.training.transforms import A
 
 Pixels = NDArray[np.uint8]
-Draws = NDArray[np.float64]
 _TRIES = 10  # of albumentations' RandomResizedCrop to find a window that fits
 _CROP_DRAWS = 2 * _TRIES + 2
 _NO_FLIP = 2
 _FLIPS = np.array([[0, 0, 0], [0, _NO_FLIP, 1], [0, 0, -1]])  # cv2.flip's, by the steps down and across
-_GOLDEN, _MIX1, _MIX2 = (np.uint64(v) for v in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
 
 Quick = tuple[int, int, int, int, int, int]
 
@@ -63,23 +62,6 @@ Shapes = NDArray[np.int64]  # (R, 2): height and width
 Crop = Callable[[Shapes, Draws], tuple[NDArray[np.int64], NDArray[np.int64]]]  # windows (R, 4), codes (R,)
 
 
-def uniforms(seed: int, rows: NDArray[np.int64], count: int) -> Draws:
-    """Numbers in [0, 1), (R, ``count``), that follow from seed, row and place alone (SplitMix64, Steele et al. 2014):
-    the same whatever other rows are in the batch.
-    """
-    with np.errstate(over="ignore"):
-        start = _scrambled(np.uint64(seed) * _GOLDEN + rows.astype(np.uint64))  # (R,)
-        places = (np.arange(1, count + 1, dtype=np.uint64) * _GOLDEN)[None, :]
-        bits = _scrambled(start[:, None] + places)
-    return (bits >> np.uint64(11)).astype(np.float64) / 2.0**53
-
-
-def _scrambled(z: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    z = (z ^ (z >> np.uint64(30))) * _MIX1
-    z = (z ^ (z >> np.uint64(27))) * _MIX2
-    return np.asarray(z ^ (z >> np.uint64(31)), dtype=np.uint64)
-
-
 class Lattice:
     """The front part of a list of albumentations that only moves pixels, drawn and carried out for whole batches.
 
@@ -99,7 +81,6 @@ class Lattice:
     def __init__(self, transforms: Sequence[Any], size: int, room: bool) -> None:
         self.size = size
         self._ops: list[Op] = [_random_crop(size)] if room else []
-        self.taken = 0
         self._crop = None if room or not transforms else _resized_crop(transforms[0], size)
         self.taken = int(self._crop is not None)
         for n, transform in enumerate(transforms[self.taken :], self.taken):
@@ -109,6 +90,11 @@ class Lattice:
             self._ops.append(op)
             self.taken = n + 1
         self._count = sum(count for count, _ in self._ops) + (_CROP_DRAWS if self._crop else 0)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether pictures are shown as they come: of any shape, where a crop of another size follows."""
+        return self._crop is None and not self._ops
 
     def windows(self, seed: int, rows: NDArray[np.int64], shapes: Shapes) -> Windows:
         """What these rows (R,) show of pictures of these heights and widths (R, 2) in the variant of ``seed``."""

@@ -66,7 +66,9 @@ class Variants:
         """
         for n, (row, picture) in enumerate(zip(rows.tolist(), loaded, strict=True)):
             own = out[n]
-            part = shown(picture, windows, first + n, own if self.only_moves else None)
+            part = picture
+            if not self.lattice.is_empty:
+                part = shown(picture, windows, first + n, own if self.only_moves else None)
             if not self.only_moves:
                 part = self.rest.changed(part, variant_seed(self._seed, self._k, epoch, row))
             if part.shape != own.shape:

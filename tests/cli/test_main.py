@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -50,22 +53,42 @@ def test_a_damaged_ledger_hides_no_other_competition(workspace: Path, shapes: Pa
     assert str(page) in listed.err
 
 
-@pytest.mark.parametrize("command", [("list",), ("runs",), ("runs", "--json"), ("show", "digits", "--json")])
-def test_a_reader_that_goes_away_is_no_error(workspace: Path, command: tuple[str, ...]) -> None:
-    import subprocess
-    import sys
+@pytest.mark.parametrize("to_stderr", [True, False])
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [
+        (("list",), 0),
+        (("runs", "--json"), 0),
+        (("data", "art-classification"), 1),
+        (("validate", "shapes", "wrong.csv"), 1),
+        (("runs", "nosuch", "--json"), 2),
+    ],
+)
+def test_a_reader_that_goes_away_changes_no_exit_code(
+    workspace: Path, shapes: Path, command: tuple[str, ...], code: int, to_stderr: bool
+) -> None:
+    (workspace / "wrong.csv").write_text("id,label\n1,cross\n")
+    kinds = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE if to_stderr else subprocess.DEVNULL}
+    one = subprocess.Popen([sys.executable, "-m", "comp.cli.main", *command], cwd=workspace, **kinds)  # type: ignore[call-overload]
+    one.stdout.close()
+    said = one.stderr.read() if to_stderr else b""
+    if to_stderr:
+        one.stderr.close()
+    assert one.wait() == code
+    assert b"Traceback" not in said
+    assert b"BrokenPipe" not in said
 
-    one = subprocess.Popen(
-        [sys.executable, "-m", "comp.cli.main", *command, "--workspace", str(workspace)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
+
+def test_what_only_stderr_lost_is_still_on_stdout(workspace: Path) -> None:
+    command = [sys.executable, "-m", "comp.cli.main", "list", "--json"]
+    one = subprocess.Popen(command, cwd=workspace, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert one.stdout is not None
     assert one.stderr is not None
-    one.stdout.close()
-    assert (one.stderr.read() if command[-1] != "--json" else b"") == b""
     one.stderr.close()
+    listed = json.loads(one.stdout.read())
+    one.stdout.close()
     assert one.wait() == 0
+    assert "digits" in [row["slug"] for row in listed]
 
 
 def test_show_tells_the_facts(workspace: Path, shapes: Path) -> None:

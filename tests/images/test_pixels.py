@@ -5,6 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import pytest
 
 from comp.images.fit import Preprocess
 from comp.images.pixels import FittedPixels
@@ -37,9 +38,10 @@ def test_each_picture_is_loaded_once_within_the_budget_and_again_past_it() -> No
     assert source.loads == paths + paths[4:]  # type: ignore[attr-defined]
 
 
-def test_shapes_are_known_of_what_is_at_hand() -> None:
-    tall = np.zeros((2, 30, 24, 3), np.uint8)
-    pixels = FittedPixels(ArraySource({"a": ARRAY, "t": tall}), ["a#0", "t#1", "a#2"], PREPROCESS, "whole")
+@pytest.mark.parametrize("budget", [0, 1 << 20])
+def test_shapes_are_known_of_what_was_seen(budget: int) -> None:
+    source = ArraySource({"a": ARRAY, "t": np.zeros((2, 30, 24, 3), np.uint8)})
+    pixels = FittedPixels(source, ["a#0", "t#1", "a#2"], PREPROCESS, "whole", budget)
     rows = np.array([1, 0, 1])
     assert pixels.shapes(rows) is None
     assert [pixels[n].shape for n in (0, 1)] == [(24, 24, 3), (30, 24, 3)]

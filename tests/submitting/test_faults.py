@@ -114,7 +114,11 @@ def test_403_names_the_rules_and_near_names(submittable: Path, kaggle: LoopbackK
     kaggle.found = [{"ref": "https://www.kaggle.com/competitions/three-shape"}]
     done = kaggle.comp(submittable, *SUBMIT)
     assert done.code == 1
-    for said in ("Permission denied", "competitions/three-shapes/rules", "did you mean three-shape (`kaggle` in competition.toml"):
+    for said in (
+        "Permission denied",
+        "competitions/three-shapes/rules",
+        "did you mean three-shape (`kaggle` in competition.toml",
+    ):
         assert said in done.err
 
 

@@ -15,7 +15,8 @@ from scipy import stats
 from comp.images.fit import Preprocess
 from comp.training.batches import loaders
 from comp.training.feed import Feed
-from comp.training.lattice import Lattice, flat_places, is_black, shown, uniforms
+from comp.training.lattice import Lattice, flat_places, is_black, shown
+from comp.training.seeds import uniforms
 from comp.training.transforms import A, TrainTransform
 from comp.training.variants import Variants
 
@@ -138,6 +139,8 @@ def test_what_does_more_than_move_pixels_is_left_to_albumentations() -> None:
         A.Affine(),
     ):
         assert Lattice([one], SIDE, room=False).taken == 0
+    sized = [A.RandomResizedCrop((SIDE + 2, SIDE + 2)), A.HorizontalFlip()]
+    assert Lattice(sized, SIDE, room=False).is_empty
 
 
 class Stack:
@@ -191,6 +194,34 @@ def test_every_way_of_feeding_gives_the_same_pixels(
         assert all((rows == same).all() and torch.equal(images, other) for same, other in others)
         for row, image in zip(rows, images, strict=True):
             assert (variants.one(pictures[row], int(row), 2) == image.numpy()).all()
+
+
+class Mixed(dict[int, np.ndarray]):
+    """Pictures of many shapes; ``seen`` says whether their shapes are known."""
+
+    seen = True
+
+    def shapes(self, rows: np.ndarray) -> np.ndarray | None:
+        return np.array([self[row].shape[:2] for row in rows.tolist()]) if self.seen else None
+
+
+@pytest.mark.parametrize("size", [16, 24], ids=["to what the network reads", "to a size of its own"])
+def test_pictures_of_many_shapes_do_not_depend_on_what_they_are_drawn_with(size: int) -> None:
+    listed = [
+        {"name": "RandomResizedCrop", "size": [size, size], "scale": [0.3, 1.0]},
+        {"name": "RandomCrop", "height": 16, "width": 16},
+        {"name": "HorizontalFlip"},
+    ]
+    variants = Variants(TrainTransform(listed, Preprocess(16, (0.5,) * 3, (0.5,) * 3)), seed=3, k=1)
+    rng = np.random.default_rng(4)
+    pictures = Mixed({n: rng.integers(0, 256, (30 + n, 60 - 2 * n, 3), np.uint8) for n in range(20)})
+    order = rng.permutation(20)
+    for pictures.seen in (True, False):
+        with loaders(2) as pool:
+            made = list(Feed(pictures, 20, variants, pool, "cpu").epoch(order, 8, 2))
+        for rows, images in made:
+            for row, image in zip(rows.tolist(), images, strict=True):
+                assert (variants.one(pictures[row], row, 2) == image.numpy()).all()
 
 
 def test_epochs_rows_and_folds_differ() -> None:
