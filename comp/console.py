@@ -6,7 +6,6 @@ and lines that are a command's answer, which go to stdout unless stdout is to ho
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
@@ -15,6 +14,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
+from comp.documents import json_text
 from comp.errors import CompError
 
 QUIET_SECONDS = 15.0  # between lines of progress when the output is no terminal
@@ -56,7 +56,7 @@ def answer(text: str) -> None:
 
 def document(value: Any) -> None:
     """The one JSON document of a ``--json`` command (stdout)."""
-    _put(json.dumps(value, indent=1, ensure_ascii=False, default=str, allow_nan=False), sys.stdout)
+    _put(json_text(value), sys.stdout)
 
 
 def _put(text: str, stream: Any) -> None:

@@ -26,6 +26,7 @@ from comp.predictions import Predictions, average, with_prior
 from comp.recipe import Recipe, member_tables
 from comp.survey import Survey
 from comp.trained import Trained
+from comp.training.checkpoint import load_checkpoint
 from comp.training.deadline import OutOfTime
 from comp.training.device import resolve_device
 from comp.training.fold import FoldResult, Plan
@@ -210,6 +211,8 @@ def train_folds(plan: Plan, only: Sequence[int] | None = None) -> tuple[list[Fol
     results = {k: read_fold(plan.fold_folder(k), k) for k in sorted(finished)}
     failures: list[Exception] = []
     for one in results.values():
+        if todo:  # its checkpoint is needed after the others have trained: better missed now
+            load_checkpoint(plan.fold_folder(one.fold))
         console.say(f"  fold {one.fold}: {plan.metric.name} {one.score:.4f}, finished before")
     with console.progress():
         shared = needs_features(plan) and plan.warm is None
@@ -255,15 +258,18 @@ def predict_test(trained: Trained, unread: set[str]) -> Predictions:
     readable = test[[path not in unread for path in test["path"]]]
     fingerprint = plan.manifest.fingerprint("test")
     with console.progress():
-        each = predict_each(
-            trained.folders,
-            plan.images,
-            list(readable["id"]),
-            list(readable["path"]),
-            plan.recipe,
-            fingerprint,
-            KeptFor(plan.features, list(readable["content"])) if "content" in readable else None,
-        )
+        each: dict[Path, Predictions] = {}
+        for images, folders in trained.by_source:
+            each |= predict_each(
+                folders,
+                images,
+                list(readable["id"]),
+                list(readable["path"]),
+                plan.recipe,
+                fingerprint,
+                KeptFor(plan.features, list(readable["content"])) if "content" in readable else None,
+            )
+        each = {folder: each[folder] for folder in trained.folders}
     for folder, alone in each.items():  # `comp pseudo` asks each fold for itself
         alone.save(folder / "test.npz")
     found = average(list(each.values()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tomllib
 from collections.abc import Sequence
 from typing import Any
@@ -62,3 +63,13 @@ def _toml_value(text: str) -> Any:
     except (tomllib.TOMLDecodeError, KeyError):
         return text
     return value if isinstance(value, (bool, int, float, str, list, dict)) else text
+
+
+def not_finite(value: Any, path: str = "") -> list[str]:
+    """The mistakes of numbers in a table that are none: a bare ``nan`` is TOML's, also where a text was meant."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return [f"{path}: must be a number, not {value}; a text has quotes"]
+    entries = (
+        value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    )
+    return [told for key, one in entries for told in not_finite(one, f"{path}.{key}".lstrip("."))]

@@ -12,12 +12,13 @@ from comp.checks.findings import Finding, counts, lower
 from comp.checks.gate import require_pass
 from comp.child import resumed_order
 from comp.clock import Clock
+from comp.errors import Refusal
 from comp.findings_view import say_findings, show_findings
 from comp.order import Order, new_order, require_folds
 from comp.predictions import Predictions
 from comp.pseudo_labels import rows_for
 from comp.pseudo_rows import FILE as PSEUDO
-from comp.pseudo_rows import PseudoRows
+from comp.pseudo_rows import PseudoRows, folds_sha256
 from comp.quick import quick_rows
 from comp.recipe import Recipe, as_one
 from comp.result import RunResult, confusion_csv
@@ -248,14 +249,25 @@ def run_folder(
     make_folder(order.workspace.submissions(order.competition.slug))  # better refused now than after training
     if order.resumed:
         runs.require_same_rows(order.resumed, found.evidence.manifest)
+        _require_same_folds(order.resumed, found)
         return order.resumed
     facts = runs.facts(order.competition.facts, found.evidence, recipe, marks, order.expected)
     told = {"pseudo": pseudo.as_json()} if pseudo else {}
+    assert found.folds is not None, "the gate lets no run pass without folds"
+    facts["folds_sha256"] = folds_sha256(found.folds)
     one = runs.new_run(order.workspace, {**facts, **order.origin, **told})
     _write_inputs(one.folder, found, recipe)
     if pseudo:
         pseudo.save(one.folder / PSEUDO)
     return one
+
+
+def _require_same_folds(one: runs.Run, found: Survey) -> None:
+    """Refuses to go on with other folds: what a fold has trained on would be scored as held out."""
+    assert found.folds is not None, "the gate lets no run pass without folds"
+    if one.started.get("folds_sha256", known := folds_sha256(found.folds)) != known:
+        value = f"{one.folder / 'folds.csv'} is no longer what the run began with"
+        raise Refusal("a resumed run keeps its own folds", value, "restore it, or start a new run")
 
 
 def _write_inputs(folder: Path, found: Survey, recipe: Recipe) -> None:

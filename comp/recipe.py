@@ -11,7 +11,7 @@ from pydantic import Field, field_validator, model_validator
 
 from comp.errors import InputError, RecipeError
 from comp.facts import overlaid, validate
-from comp.overrides import lay
+from comp.overrides import lay, not_finite
 from comp.recipe_parts import (
     BalancePart,
     LossPart,
@@ -34,7 +34,6 @@ COMMON = (
     "deterministic",
     "tta",
     "tta_mean",
-    "channels_last",
     "save_minutes",
 )
 
@@ -221,6 +220,7 @@ def from_table(table: dict[str, Any], name: str, also: Callable[[dict[str, Any]]
     """The recipe that a table says, ``name`` in errors; RecipeError and ``also`` as in ``load``."""
     further = also(table)
     recipe, mistakes = _read(table)
+    further += [] if mistakes else not_finite(table)
     if recipe is None or further:
         raise _told(name, [*mistakes, *further])
     return recipe

@@ -86,14 +86,14 @@ class RunResult:
 
 def show_result(result: RunResult) -> None:
     """The table of folds with mean ± sd, the OOF score, and where the submission lies."""
-    from statistics import mean, stdev
+    import numpy as np
 
     rows: list[tuple[object, ...]] = [
         (f"fold {k}", score)
         for k, score in zip(result.folds or range(len(result.per_fold)), result.per_fold, strict=True)
     ]
-    spread = stdev(result.per_fold) if len(result.per_fold) > 1 else 0.0
-    rows.append(("mean ± sd", f"{mean(result.per_fold):.4f} ± {spread:.4f}"))
+    spread = float(np.std(result.per_fold, ddof=1)) if len(result.per_fold) > 1 else 0.0
+    rows.append(("mean ± sd", f"{float(np.mean(result.per_fold)):.4f} ± {spread:.4f}"))
     rows.append(("OOF, all rows", result.score))
     rows += [(f"OOF, {NAMES[name]}", score) for name, score in result.beside.items()]
     rows += [(f"OOF of {one['model']} alone", one["score"]) for one in result.models]

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from comp.ensembling.calibration import told
 from comp.errors import TrainingFailed
+from comp.images.source import ImageSource
 from comp.predictions import Predictions, average, join
 from comp.recipe import as_one
 from comp.scores import confusion
@@ -43,6 +44,19 @@ class Trained:
         """The folders of all finished folds."""
         pairs = zip(self.plans, self.results, strict=True)
         return [plan.fold_folder(one.fold) for plan, results in pairs for one in results]
+
+    @property
+    def by_source(self) -> list[tuple[ImageSource, list[Path]]]:
+        """The same by where their models read pictures: one of many pixels reads the files, others the store."""
+        found: list[tuple[ImageSource, list[Path]]] = []
+        for plan, results in zip(self.plans, self.results, strict=True):
+            own = [plan.fold_folder(one.fold) for one in results]
+            same = next((folders for images, folders in found if images is plan.images), None)
+            if same is None:
+                found.append((plan.images, own))
+            else:
+                same += own
+        return [(images, folders) for images, folders in found if folders]
 
     @property
     def is_whole(self) -> bool:

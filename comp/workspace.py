@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from comp.documents import json_text
 from comp.errors import InputError
 
 
@@ -141,7 +142,7 @@ def cache_folder() -> Path:
 
 def write_json(path: Path, value: Any) -> None:
     """Writes an indented JSON document, all or nothing."""
-    write_text(path, json.dumps(value, indent=1, ensure_ascii=False, default=str) + "\n")
+    write_text(path, json_text(value) + "\n")
 
 
 def read_json(path: Path) -> Any:

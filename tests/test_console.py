@@ -41,9 +41,9 @@ def test_beside_json_tables_and_answers_go_to_stderr(capsys: pytest.CaptureFixtu
     assert all(text in captured.err for text in ("name", "0.5000", "an answer", "a word"))
 
 
-def test_a_document_with_nan_is_refused_rather_than_written_as_no_json() -> None:
-    with pytest.raises(ValueError, match="JSON"):
-        console.document({"score": float("nan")})
+def test_what_is_no_number_is_null_in_a_document(capsys: pytest.CaptureFixture[str]) -> None:
+    console.document({"score": float("nan")})
+    assert json.loads(capsys.readouterr().out) == {"score": None}
 
 
 def test_a_table_shows_every_cell_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:

@@ -105,7 +105,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "comp.workspace",
     ),
     "speech": ("comp.console",),
-    "errors": ("comp.errors", "comp"),
+    "errors": ("comp.errors", "comp.documents", "comp"),
 }
 ORDER = list(LAYERS)
 

@@ -55,6 +55,12 @@ def test_what_does_not_hold_is_refused_by_name(override: str) -> None:
     assert error.value.value.startswith(override.partition("=")[0].split(".")[0])
 
 
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf", "[1.0, nan]"])
+def test_a_number_that_is_none_is_refused_where_any_value_may_stand(value: str) -> None:
+    with pytest.raises(RecipeError, match=r"model\.kwargs\.width.*must be a number"):
+        load(None, ["mode=scratch", f"model.kwargs.width={value}"])
+
+
 def test_scratch_with_a_weights_path_is_a_contradiction() -> None:
     with pytest.raises(RecipeError, match="starts from nothing"):
         load(None, ["mode=scratch", "model.weights=/w.pth"])

@@ -71,3 +71,9 @@ def test_json_comes_back_or_says_what_is_wrong(tmp_path: Path) -> None:
         read_json(tmp_path / "b.json")
     with pytest.raises(InputError, match="missing"):
         read_json(tmp_path / "c.json")
+
+
+def test_what_is_no_number_is_null_in_json(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"scores": [0.5, float("nan")], "most": (float("inf"),)})
+    assert read_json(tmp_path / "a.json") == {"scores": [0.5, None], "most": [None]}
+    assert "NaN" not in (tmp_path / "a.json").read_text()

@@ -24,7 +24,8 @@ def list_(workspace: WorkspaceDir = None, json: AsJson = False) -> None:
     finished = [run for run in records.all_runs(place) if run.record and not run.marks]
     rows: list[dict[str, Any]] = []
     for slug, competition in registry.competitions(place).items():
-        scores = [float(run.record["oof"]["score"]) for run in finished if run.slug == slug]
+        scores = [run.record["oof"]["score"] for run in finished if run.slug == slug]
+        scores = [float(score) for score in scores if score is not None]
         better = min if competition.facts.metric == "log_loss" else max
         best = better(scores) if scores else None
         try:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 Pixels = NDArray[np.uint8]
 
+LONG = 16  # times the shorter side: of longer pictures "crop" resizes the middle alone
 _INTERPOLATION = {
     "nearest": cv2.INTER_NEAREST,
     "bilinear": cv2.INTER_LINEAR,
@@ -73,6 +74,11 @@ def fit(pixels: Pixels, preprocess: Preprocess, room: bool = False) -> Pixels:
         )
         return _pad(small, size, preprocess.mean)
     side = round(size / preprocess.crop_pct)
+    if max(height, width) > LONG * min(
+        height, width
+    ):  # all but its middle would be enlarged for nothing, by gigabytes
+        pixels = _middle(pixels, LONG * min(height, width))
+        height, width = pixels.shape[:2]
     scale = side / min(height, width)
     large = _resize(
         pixels, max(side, round(height * scale)), max(side, round(width * scale)), preprocess.interpolation
@@ -91,6 +97,11 @@ def _resize(pixels: Pixels, height: int, width: int, interpolation: str) -> Pixe
 def _centre(pixels: Pixels, side: int) -> Pixels:
     top, left = (pixels.shape[0] - side) // 2, (pixels.shape[1] - side) // 2
     return pixels[top : top + side, left : left + side]
+
+
+def _middle(pixels: Pixels, longest: int) -> Pixels:
+    top, left = (max(0, (n - longest) // 2) for n in pixels.shape[:2])
+    return pixels[top : top + longest, left : left + longest]
 
 
 def _pad(pixels: Pixels, size: int, mean: tuple[float, float, float]) -> Pixels:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import shutil
 from collections.abc import Callable, Collection, Iterable
@@ -16,7 +17,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from comp.errors import ImageError
+from comp.errors import ImageError, InputError
 from comp.images.decode import decode
 from comp.images.fit import Preprocess
 from comp.images.source import ImageSource
@@ -63,7 +64,9 @@ class PixelStore:
         self._flat = np.asarray(
             np.memmap(folder / "pixels.u8", dtype=np.uint8, mode="r")
         )  # plain: slices sooner
-        if len(self._flat) != sum(3 * height * width for _, height, width in self._place.values()):
+        ends = [offset + 3 * height * width for offset, height, width in self._place.values()]
+        starts = [offset for offset, _, _ in self._place.values()]
+        if sorted([*starts, len(self._flat)]) != sorted([0, *ends]):  # one after another, all of it
             raise ValueError(f"{folder} is torn")
 
     def __len__(self) -> int:
@@ -101,6 +104,7 @@ class StoreWriter:
 
     def __init__(self, expected: int) -> None:
         root = self._root = _root()
+        _sweep(root)
         self._expected = expected
         self._part = root / f".part-{os.getpid()}-{id(self):x}"
         self._left = _budget(root)
@@ -206,7 +210,7 @@ def _opened(folder: Path) -> PixelStore | None:
         store = PixelStore(folder)
         os.utime(folder)  # when it was last used decides what is evicted
         return store
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, AttributeError):
         return None
 
 
@@ -235,13 +239,30 @@ def _fill(source: ImageSource, contents: dict[str, str], advance: Callable[[int]
 
 def _budget(root: Path) -> int:
     """Bytes that a store may take: what COMP_CACHE_GB allows, as far as the disk has them."""
+    told = os.environ.get("COMP_CACHE_GB") or str(DEFAULT_GB)
     try:
-        allowed = float(os.environ.get("COMP_CACHE_GB") or DEFAULT_GB)
+        allowed = float(told)
     except ValueError:
-        allowed = DEFAULT_GB
+        allowed = math.nan
+    if not math.isfinite(allowed):
+        raise InputError(
+            "COMP_CACHE_GB is a number of gigabytes", repr(told), "for example COMP_CACHE_GB=20, or 0"
+        )
     there = next((parent for parent in (root, *root.parents) if parent.exists()), Path("/"))
     free = shutil.disk_usage(there).free + _size(root) - SPARE
     return max(0, min(int(allowed * 1e9), free))
+
+
+def _sweep(root: Path) -> None:
+    """Removes what writers left that were killed: nothing else would, and the disk is theirs until then."""
+    for part in root.glob(".part-*") if os.name != "nt" else ():
+        owner = part.name.split("-")[1]
+        try:
+            os.kill(int(owner), 0)
+        except ProcessLookupError:
+            shutil.rmtree(part, ignore_errors=True)
+        except (ValueError, OSError):
+            continue
 
 
 def _evict(root: Path) -> None:

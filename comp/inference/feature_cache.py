@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ from comp.errors import InputError
 from comp.workspace import atomic, make_folder
 
 Features = NDArray[np.float32]
+_DIGEST = 32  # bytes behind the array: SHA-256 of all before them, since wrong features would go unnoticed
 MOST = 8 << 30  # bytes of all features of a workspace; those not used for longest go first
 
 
@@ -50,10 +52,13 @@ class FeatureCache:
     def load(self, view: str) -> Features | None:
         """The features (N, D) of a view; None where they are not kept, or torn."""
         try:
-            found = np.load(self.file(view), allow_pickle=False)
+            content = self.file(view).read_bytes()
             os.utime(self.file(view))
-        except (OSError, ValueError, EOFError):
+        except OSError:
             return None
+        if hashlib.sha256(content[:-_DIGEST]).digest() != content[-_DIGEST:]:
+            return None
+        found = np.load(io.BytesIO(content[:-_DIGEST]), allow_pickle=False)
         fits = found.ndim == 2 and len(found) == len(self.contents) and found.dtype == np.float32
         return found if fits else None
 
@@ -61,8 +66,11 @@ class FeatureCache:
         """Keeps the features (N, D) of a view; a place that cannot be written costs time, not the run."""
         try:
             make_folder(self.folder)
-            with atomic(self.file(view)) as part, part.open("wb") as out:
-                np.save(out, features)
+            written = io.BytesIO()
+            np.save(written, features)
+            content = written.getvalue()
+            with atomic(self.file(view)) as part:
+                part.write_bytes(content + hashlib.sha256(content).digest())
             self._evict()
         except (InputError, OSError):
             return

@@ -47,7 +47,9 @@ class Feed:
         self._side = 0
         if variants.only_moves and variants.size <= SMALL and count:
             self._side = pictures[0].shape[0]
-            if not variants.transform.crops and 4 * count * self._side**2 <= BUDGET:
+            shown = variants.windows(np.zeros(1, np.int64), 0, np.full((1, 2), self._side)).first.shape[1]
+            fits = shown == variants.size and 4 * count * self._side**2 <= BUDGET
+            if fits and not variants.transform.crops:
                 self._stack = self._stacked(count)
 
     def epoch(self, rows: Rows, batch: int, epoch: int) -> Iterator[tuple[Rows, Tensor]]:

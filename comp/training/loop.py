@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -105,6 +106,7 @@ def train(plan: Plan, k: int, part: Part, net: Net, folder: Path, ended: Callabl
             loss = float(state.loss_sum) / state.seen
             with judged(state):
                 valid = _evaluate(plan, state.net, pool, pixels, part, state.device)
+                _require_finite(state, k, valid[0])
                 state.history.append(Epoch(state.epoch + 1, loss, *valid, lr, speed))
                 if recipe.checkpoint == "best" and best_epoch(state.history, plan.metric) == state.epoch:
                     save_best(folder, state.raw.state_dict())
@@ -238,6 +240,15 @@ def _require_numbers(
     )
     value = f"fold {k}, epoch {state.epoch + 1}, batch {batch + 1}: the loss is not a number (learning rate {state.lr:.2g})"
     remedy = f"--set optimizer.lr a third of it, --set optimizer.clip=1.0, or --set precision=fp32; its rows are in {folder / 'diverged.json'}"
+    raise TrainingFailed("the loss must be a number", value, remedy)
+
+
+def _require_finite(state: State, k: int, valid_loss: float) -> None:
+    """Stops where an epoch's last step ruined the network, of which no loss of a batch could tell, before it is saved."""
+    if math.isfinite(valid_loss) and all(bool(torch.isfinite(p).all()) for p in state.raw.parameters()):
+        return
+    value = f"fold {k}: after the last step of epoch {state.epoch + 1} the valid loss is {valid_loss:g} (learning rate {state.lr:.2g})"
+    remedy = "--set optimizer.lr a third of it, --set optimizer.clip=1.0, or --set precision=fp32"
     raise TrainingFailed("the loss must be a number", value, remedy)
 
 

@@ -47,7 +47,7 @@ def choose(net: Net, recipe: Recipe, cache: Path) -> Recipe:
         return _filled(recipe, wanted[0])
     key = _key(net, recipe)
     known = _read(cache / FILE)
-    if key not in known:
+    if not any(_name(choice) in known.get(key, {}) for choice in wanted):
         with console.progress(), console.task("measuring precision and layout", len(wanted)) as bar:
             times: dict[str, float] = {}
             for choice in wanted:
@@ -167,7 +167,12 @@ def _read(path: Path) -> dict[str, dict[str, float]]:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    entries = found.items() if isinstance(found, dict) else ()
+    return {key: times for key, times in entries if isinstance(times, dict) and _are_times(times)}
+
+
+def _are_times(times: dict[str, Any]) -> bool:
+    return all(isinstance(t, float | int) and not isinstance(t, bool) and t > 0 for t in times.values())
 
 
 def _write(path: Path, known: dict[str, dict[str, float]]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -16,6 +17,7 @@ from torch.nn import Linear
 
 from comp import console
 from comp.checks.recipe_family import FITTED
+from comp.errors import InputError
 from comp.images.pixels import FittedPixels
 from comp.inference.control import keep_controls
 from comp.inference.forward import Probs, mean_of_views, probabilities, softmax
@@ -89,10 +91,16 @@ def is_finished(folder: Path) -> bool:
 def read_fold(folder: Path, k: int) -> FoldResult:
     """A finished fold, as its folder tells it."""
     table = read_json(folder / "result.json")
+    left = {"score", "identity_score", "rows", "seconds", "images_per_second"} - set(table)
+    if left:
+        value = f"{folder / 'result.json'} lacks {', '.join(sorted(left))}"
+        raise InputError(
+            "a finished fold's result must be whole", value, "remove it: its fold is trained again"
+        )
     return FoldResult(
         k,
-        float(table["score"]),
-        float(table["identity_score"]),
+        _number(table["score"]),
+        _number(table["identity_score"]),
         int(table["rows"]),
         float(table["seconds"]),
         float(table["images_per_second"]),
@@ -101,6 +109,11 @@ def read_fold(folder: Path, k: int) -> FoldResult:
         int(table.get("accumulate", 1)),
         {name: Predictions.load(folder / f"oof-views-{name}.npz") for name in table.get("sets", [])},
     )
+
+
+def _number(kept: float | None) -> float:
+    """A kept score; null is one that is undefined, as ROC AUC of a single class."""
+    return math.nan if kept is None else float(kept)
 
 
 def _finish(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import time
 from dataclasses import astuple, dataclass, field
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
+from comp.errors import InputError
 from comp.recipe import Recipe
 from comp.training.averaging import Average
 from comp.training.device import accelerator as make_accelerator
@@ -119,6 +121,7 @@ class State:
         scaler = getattr(self.accelerator, "scaler", None)
         assert self.schedule is not None
         table = {
+            "fold": folder.name,
             "net": self.raw.state_dict(),
             "average": self.average.tensors if self.average else {},
             "average_steps": self.average.steps if self.average else 0,
@@ -135,14 +138,17 @@ class State:
             "history": [list(astuple(epoch)) for epoch in self.history],
         }
         with atomic(folder / FILE) as part:
-            torch.save(table, part)
+            try:
+                torch.save(table, part)
+            except RuntimeError as error:  # how torch says that the disk did not take all of it
+                raise OSError(errno.ENOSPC, "No space left on device") from error
         self.saved_at = time.monotonic()
 
     def restore(self, folder: Path) -> bool:
         """Goes back to what state.pt holds; False where there is none."""
         if not (folder / FILE).is_file():
             return False
-        table = torch.load(folder / FILE, map_location=self.device, weights_only=True)
+        table = _read(folder / FILE, self.device)
         self.history = [Epoch(int(epoch), *rest) for epoch, *rest in table["history"]]
         self.epoch, self.batch, self.seen = table["epoch"], table["batch"], table["seen"]
         self.accumulate, self.loss_sum = table["accumulate"], table["loss_sum"]
@@ -163,3 +169,18 @@ class State:
 
     def minutes_since_save(self) -> float:
         return (time.monotonic() - self.saved_at) / 60
+
+
+def _read(path: Path, device: Any) -> dict[str, Any]:
+    """What a state.pt holds; InputError where it is damaged, or of another fold."""
+    try:
+        table: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+        fold = table.get("fold", path.parent.name)
+    except Exception as error:  # torch, pickle and zip have many errors for bytes that are no state
+        value = f"{path}: {type(error).__name__}"
+        raise InputError(
+            "a saved state must be whole", value, "remove it: its fold begins anew, others are kept"
+        ) from error
+    if fold != path.parent.name:
+        raise InputError("a saved state is its fold's own", f"{path} is of {fold}", "remove it")
+    return table

@@ -164,7 +164,34 @@ def check_transform(transform: str | list[Any], size: int = 224) -> list[Any]:
         if transform not in POLICIES:
             raise UnknownName("transform policy", transform, POLICIES, "or list albumentations by name")
         return POLICIES[transform](size)
-    return [_by_name(one, size) if isinstance(one, dict) else copy.deepcopy(one) for one in transform]
+    made = [_by_name(one, size) if isinstance(one, dict) else copy.deepcopy(one) for one in transform]
+    if any(isinstance(one, dict) for one in transform):  # as a recipe says it, from its beginning
+        picture = np.random.default_rng(0).integers(0, 256, (size, size, 3), np.uint8)
+        for one in made:
+            picture = _tried(one, picture)
+    return made
+
+
+def _tried(transform: Any, picture: Pixels) -> Pixels:
+    """What a transform makes of a picture; RecipeError where that is none: after hours of training it would be dear to learn."""
+    name = type(transform).__name__
+    surely = copy.deepcopy(transform)
+    surely.p = 1.0
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            made = A.Compose([surely], seed=0)(image=picture)["image"]
+    except Exception as error:
+        reason = f"{picture.shape[0]} x {picture.shape[1]} pixels: {' '.join(str(error).split())[:200]}"
+        remedy = "correct its arguments, or leave it out"
+        raise RecipeError(f"transform {name} must work on the pictures", reason, remedy) from error
+    if not isinstance(made, np.ndarray) or made.dtype != np.uint8 or made.shape[2:] != (3,):
+        kind = f"{getattr(made, 'dtype', type(made).__name__)} of shape {tuple(getattr(made, 'shape', ()))}"
+        remedy = (
+            "leave it out: normalising and tensors are made after the policy, by the model's own mean and std"
+        )
+        raise RecipeError(f"transform {name} must give uint8 pictures of three colours", kind, remedy)
+    return made
 
 
 def _by_name(table: dict[str, Any], size: int) -> Any:

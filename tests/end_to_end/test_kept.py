@@ -126,6 +126,11 @@ def test_a_torn_feature_file_is_made_again(tmp_path: Path) -> None:
     found = cache.load("identity")
     assert found is not None
     assert (found == features).all()
+    file = cache.file("identity")
+    content = bytearray(file.read_bytes())
+    content[-40] ^= 1
+    file.write_bytes(content)
+    assert cache.load("identity") is None, "a changed number is no feature"
     assert FeatureCache(tmp_path, {"a": 1}, ["y", "x"]).load("identity") is None
     assert FeatureCache(tmp_path, {"a": 2}, ["x", "y"]).load("identity") is None
     file = cache.file("identity")

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import comp
-from comp.errors import InputError
+from comp.errors import InputError, Refusal, TrainingFailed
 from comp.result import show_result
 from comp.training.deadline import OutOfTime
 
@@ -32,6 +33,47 @@ def test_some_folds_then_the_rest_end_like_all_at_once(tmp_path: Path) -> None:
     full = comp.run("digits", workspace=whole, **TINY)
     assert last.submission.read_bytes() == full.submission.read_bytes()
     assert last.per_fold == full.per_fold
+
+
+def test_changed_folds_a_damaged_state_and_a_damaged_fold_are_named_before_anything_trains(
+    tmp_path: Path,
+) -> None:
+    run = comp.run("digits", workspace=tmp_path, only=[2], **TINY).folder
+    folds, result, weights = (
+        run / "folds.csv",
+        run / "fold-2" / "result.json",
+        run / "fold-2" / "model.safetensors",
+    )
+    kept = {path: path.read_bytes() for path in (folds, result, weights)}
+    lines = kept[folds].decode().splitlines()
+    moved = [line[:-1] + {"0": "1", "1": "0", "2": "2"}.get(line[-1], line[-1]) for line in lines]
+    folds.write_text("\n".join(moved) + "\n")
+    with pytest.raises(Refusal, match="keeps its own folds"):
+        comp.run("digits", workspace=tmp_path, resume="latest")
+    folds.write_bytes(kept[folds])
+    result.write_text("{}")
+    with pytest.raises(InputError, match="result must be whole"):
+        comp.run("digits", workspace=tmp_path, resume="latest")
+    result.write_bytes(kept[result])
+    weights.write_bytes(b"junk")
+    with pytest.raises(InputError):
+        comp.run("digits", workspace=tmp_path, resume="latest")
+    weights.write_bytes(kept[weights])
+    assert not (run / "fold-0").exists(), "nothing was trained"
+    for junk in (b"", b"junk"):
+        (run / "fold-0").mkdir(exist_ok=True)
+        (run / "fold-0" / "state.pt").write_bytes(junk)
+        with pytest.raises(InputError, match="saved state must be whole"):
+            comp.run("digits", workspace=tmp_path, resume="latest")
+    torch.save({"fold": "fold-1"}, run / "fold-0" / "state.pt")
+    with pytest.raises(InputError, match="its fold's own"):
+        comp.run("digits", workspace=tmp_path, resume="latest")
+
+
+def test_weights_that_are_no_numbers_fail_the_fold(tmp_path: Path) -> None:
+    one_step = {**TINY, "overrides": ["epochs=1", "batch=128", "optimizer.lr=1e30"]}
+    with pytest.raises(TrainingFailed, match="after the last step of epoch 1"):
+        comp.run("digits", workspace=tmp_path, **one_step)
 
 
 def test_predict_asks_every_fold_unless_told_otherwise(tmp_path: Path) -> None:

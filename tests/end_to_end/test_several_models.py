@@ -32,6 +32,7 @@ std = [0.4, 0.4, 0.4]
 name = "resnet9"
 kwargs = { width = 4 }
 size = 16
+channels_last = false
 optimizer = { lr = 0.01 }
 regularize = { ema = 0.9 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -45,6 +46,20 @@ def test_crop_keeps_the_centre_and_cuts_the_longer_sides() -> None:
     pixels = np.zeros((32, 96, 3), np.uint8)
     pixels[:, 32:64] = 255
     assert (fit(pixels, HALF) == 255).all()
+
+
+@pytest.mark.parametrize("shape", [(1, 4000), (4000, 1), (3, 900)])
+def test_of_a_very_long_picture_the_middle_is_seen_at_little_cost(shape: tuple[int, int]) -> None:
+    picture = np.zeros((*shape, 3), np.uint8)
+    picture[shape[0] // 4 : -(shape[0] // 4) or None, shape[1] // 4 : -(shape[1] // 4) or None] = 200
+    tracemalloc.start()
+    try:
+        found = fit(picture, Preprocess(224, (0.5,) * 3, (0.5,) * 3))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert (found == 200).all()
+    assert peak < 30e6
 
 
 def test_crop_pct_cuts_a_margin_that_room_leaves() -> None:

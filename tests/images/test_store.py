@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
+from comp.errors import InputError
 from comp.images import store as module
 from comp.images.decode import load_pixels
 from comp.images.fingerprints import scan
@@ -183,3 +186,31 @@ def test_too_many_pictures_are_given_up_early(monkeypatch: pytest.MonkeyPatch) -
         writer.put(f"{n}", np.zeros((20, 20, 3), np.uint8))
         assert writer.is_full == (n >= 4), "a thousand of them are 1.2 MB"
     assert not writer.finish({f"{n}" for n in range(6)})
+
+
+@pytest.mark.parametrize("index", ["[]", "{", '{"a": [1000000000, 2, 2]}', "{}"])
+def test_a_damaged_index_is_made_anew(raw: Path, index: str) -> None:
+    contents = contents_of(raw)
+    decoded_once(RawTree(raw), contents)
+    (root() / store_name(contents.values()) / "index.json").write_text(index)
+    source = decoded_once(RawTree(raw), contents)
+    assert isinstance(source, DecodedSource)
+    assert (np.asarray(source.load(NAMES[0])) == load_pixels(RawTree(raw), NAMES[0])).all()
+
+
+@pytest.mark.parametrize("told", ["inf", "nan", "1e400", "0,5", "many"])
+def test_a_budget_is_a_number(raw: Path, monkeypatch: pytest.MonkeyPatch, told: str) -> None:
+    monkeypatch.setenv("COMP_CACHE_GB", told)
+    with pytest.raises(InputError, match="number of gigabytes"):
+        decoded_once(RawTree(raw), contents_of(raw))
+
+
+def test_what_a_killed_writer_left_goes(raw: Path) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    parts = [root() / f".part-{pid}-1" for pid in (gone.pid, os.getpid())]
+    for part in parts:
+        part.mkdir(parents=True)
+        (part / "pixels.u8").write_bytes(b"x")
+    decoded_once(RawTree(raw), contents_of(raw))
+    assert [part.exists() for part in parts] == [False, True]

@@ -168,7 +168,12 @@ LISTED = [
 DARK = [{**LISTED[0], "border_mode": 0}, *LISTED[1:]]
 
 
-@pytest.mark.parametrize("transform", ["none", "light", "no-colour", "crops", "standard", LISTED, DARK])
+PADDED = [LISTED[0], LISTED[2]]  # larger than the network reads: shrunk to it
+
+
+@pytest.mark.parametrize(
+    "transform", ["none", "light", "no-colour", "crops", "standard", LISTED, DARK, PADDED]
+)
 @pytest.mark.parametrize("threads", [1, 4])
 def test_every_way_of_feeding_gives_the_same_pixels(
     transform: Any, threads: int, monkeypatch: pytest.MonkeyPatch

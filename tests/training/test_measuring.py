@@ -51,3 +51,7 @@ def test_a_cache_that_cannot_be_written_or_read_does_not_matter(tmp_path: Path) 
     assert choose(build(recipe.model, 3), recipe, tmp_path / "file").channels_last is not None
     (tmp_path / FILE).write_text("not json")
     assert choose(build(recipe.model, 3), recipe, tmp_path).channels_last is not None
+    (key,) = json.loads((tmp_path / FILE).read_text())
+    for damaged in ({}, None, {"fp32": "x"}, {"fp32": -1.0}, {"strange": 1.0}):
+        (tmp_path / FILE).write_text(json.dumps({key: damaged}))
+        assert choose(build(recipe.model, 3), recipe, tmp_path).channels_last is not None

@@ -82,8 +82,13 @@ def test_a_transform_that_changes_the_size_is_fitted_again() -> None:
         ([{"p": 0.5}], UnknownName, "unknown transform"),
         ([{"name": "HorizontalFlip", "q": 0.5}], RecipeError, "HorizontalFlip must take its arguments"),
         ([{"name": "HorizontalFlip", "p": 1.5}], RecipeError, "HorizontalFlip must take its arguments"),
+        ([{"name": "Normalize", "p": 0.1}], RecipeError, "Normalize must give uint8"),
+        ([{"name": "ToFloat"}], RecipeError, "ToFloat must give uint8"),
+        ([{"name": "ToTensorV2"}], RecipeError, "ToTensorV2 must give uint8"),
+        ([{"name": "ToGray", "num_output_channels": 1}], RecipeError, "ToGray must give uint8"),
+        ([{"name": "RandomCrop", "height": 900, "width": 900}], RecipeError, "RandomCrop must work"),
     ],
-    ids=["policy", "name", "no name", "argument", "value"],
+    ids=lambda value: None if isinstance(value, type) else str(value)[:40],
 )
 def test_mistakes_show_before_training(transform: Any, kind: type[Exception], told: str) -> None:
     with pytest.raises(kind) as error:
