@@ -50,6 +50,7 @@ class Preprocess:
 def fit(pixels: Pixels, preprocess: Preprocess, room: bool = False) -> Pixels:
     """Fits a picture to the square of its network.
 
+    Of a picture more than 16 times as long as broad "crop" sees the middle, 16 times as long, in training too.
     Shrinking averages over areas (OpenCV's INTER_AREA), so that nothing aliases; growing interpolates as named.
 
     Parameters
@@ -74,10 +75,9 @@ def fit(pixels: Pixels, preprocess: Preprocess, room: bool = False) -> Pixels:
         )
         return _pad(small, size, preprocess.mean)
     side = round(size / preprocess.crop_pct)
-    if max(height, width) > LONG * min(
-        height, width
-    ):  # all but its middle would be enlarged for nothing, by gigabytes
-        pixels = _middle(pixels, LONG * min(height, width))
+    longest = LONG * min(height, width)
+    if max(height, width) > longest:  # the rest would be enlarged, by gigabytes, only to be cut away
+        pixels = _centre(pixels, longest)
         height, width = pixels.shape[:2]
     scale = side / min(height, width)
     large = _resize(
@@ -95,13 +95,8 @@ def _resize(pixels: Pixels, height: int, width: int, interpolation: str) -> Pixe
 
 
 def _centre(pixels: Pixels, side: int) -> Pixels:
-    top, left = (pixels.shape[0] - side) // 2, (pixels.shape[1] - side) // 2
+    top, left = (max(0, (n - side) // 2) for n in pixels.shape[:2])
     return pixels[top : top + side, left : left + side]
-
-
-def _middle(pixels: Pixels, longest: int) -> Pixels:
-    top, left = (max(0, (n - longest) // 2) for n in pixels.shape[:2])
-    return pixels[top : top + longest, left : left + longest]
 
 
 def _pad(pixels: Pixels, size: int, mean: tuple[float, float, float]) -> Pixels:

@@ -52,7 +52,7 @@ class FeatureCache:
     def load(self, view: str) -> Features | None:
         """The features (N, D) of a view; None where they are not kept, or torn."""
         try:
-            content = self.file(view).read_bytes()
+            content = memoryview(self.file(view).read_bytes())
             os.utime(self.file(view))
         except OSError:
             return None

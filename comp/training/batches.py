@@ -15,9 +15,8 @@ from torch import Tensor
 
 Pixels = NDArray[np.uint8]
 Rows = NDArray[np.int64]
-Fill = Callable[
-    [slice, Pixels], None
-]  # writes the pixels of a batch's places start … stop into (stop - start, *shape)
+# writes the pixels of a batch's places start … stop into (stop - start, *shape)
+Fill = Callable[[slice, Pixels], None]
 AHEAD = 3
 
 
