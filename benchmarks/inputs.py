@@ -5,8 +5,8 @@
 
 FOLDER holds pictures at any depth; --cifar takes CIFAR-100's layout. Every side crops a random window of half to all
 of the picture, resizes it to S x S, mirrors half of them, and delivers batches of 64, as uint8 and as normalised
-float32. comp's side is what a run does: FittedPixels, Variants and Feed; on its first pass it decodes, later it has
-decoded pictures. The peers decode each time, as they do. Sides take turns, medians of rounds are told.
+float32. comp's side is what a run does: FittedPixels, Variants and Feed; on its first pass it decodes, later it reads the
+store that the check left. The peers decode each time, as they do. Sides take turns, medians of rounds are told.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def torchvision_side(paths: list[str], size: int, floats: bool) -> Iterator[int]
 def comp_side(
     pixels: FittedPixels, variants: Variants, order: np.ndarray, floats: bool, feed: bool
 ) -> Iterator[int]:
-    """With ``feed`` as later epochs, else as a first one: ``pixels`` without memory."""
+    """With ``feed`` as a run's epochs, else as if nothing were known of any picture before it is decoded."""
 
     def fill(rows: np.ndarray, out: np.ndarray) -> None:
         variants.fill(pixels, rows, 0, out)
@@ -152,17 +152,13 @@ def photos(folder: Path, size: int, seconds: float, rounds: int) -> dict[str, An
     contents = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names}
     fresh = FittedPixels(source, names, preprocess, "whole", budget=0)
     stored = FittedPixels(decoded_once(source, contents), names, preprocess, "whole", budget=0)
-    warm = FittedPixels(decoded_once(source, contents), names, preprocess, "whole")
-    for row in range(len(names)):
-        warm[row]
     found: dict[str, Any] = {"pictures": len(names), "size": size}
     for kind, floats in (("uint8", False), ("normalised", True)):
         sides: dict[str, Work] = {
             "albumentations": lambda floats=floats: albumentations_side(paths, size, floats),
             "torchvision": lambda floats=floats: torchvision_side(paths, size, floats),
             "comp, first pass": lambda floats=floats: comp_side(fresh, variants, order, floats, False),
-            "comp, from the store": lambda floats=floats: comp_side(stored, variants, order, floats, False),
-            "comp, later epochs": lambda floats=floats: comp_side(warm, variants, order, floats, True),
+            "comp, from the store": lambda floats=floats: comp_side(stored, variants, order, floats, True),
         }
         rates = race(sides, seconds, rounds)
         ratios = {

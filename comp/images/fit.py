@@ -47,6 +47,11 @@ class Preprocess:
         return cls(**{**table, "mean": mean, "std": std})
 
 
+def room_side(preprocess: Preprocess) -> int:
+    """The side in pixels of what ``fit`` makes with ``room``."""
+    return round(preprocess.size / preprocess.crop_pct) if preprocess.fit == "crop" else preprocess.size
+
+
 def fit(pixels: Pixels, preprocess: Preprocess, room: bool = False) -> Pixels:
     """Fits a picture to the square of its network.
 
@@ -62,7 +67,7 @@ def fit(pixels: Pixels, preprocess: Preprocess, room: bool = False) -> Pixels:
 
     Returns
     -------
-    uint8 array (S, S, 3); with ``room``, both sides are S / crop_pct
+    uint8 array (S, S, 3); with ``room``, both sides are ``room_side``
     """
     height, width = pixels.shape[:2]
     size = preprocess.size
@@ -74,7 +79,7 @@ def fit(pixels: Pixels, preprocess: Preprocess, room: bool = False) -> Pixels:
             pixels, max(1, round(height * scale)), max(1, round(width * scale)), preprocess.interpolation
         )
         return _pad(small, size, preprocess.mean)
-    side = round(size / preprocess.crop_pct)
+    side = room_side(preprocess)
     longest = LONG * min(height, width)
     if max(height, width) > longest:  # the rest would be enlarged, by gigabytes, only to be cut away
         pixels = _centre(pixels, longest)

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from comp.images.decode import decode
-from comp.images.fit import Preprocess, fit
+from comp.images.fit import Preprocess, fit, room_side
 from comp.images.source import ImageSource
-from comp.images.store import shrunk, side_for
+from comp.images.store import DecodedSource, shrunk, side_for
 
 Pixels = NDArray[np.uint8]
 Extent = Literal["square", "room", "whole"]
@@ -43,7 +43,8 @@ class FittedPixels:
         self._side = side_for(preprocess)
         self._left = budget
         self._kept: dict[int, Pixels] = {}
-        self._shapes = np.zeros((len(self.paths), 2), np.int64)
+        side = {"whole": 0, "square": preprocess.size, "room": room_side(preprocess)}[extent]
+        self._shapes = np.full((len(self.paths), 2), side, np.int64)  # 0 where it is not known yet
         self._lock = Lock()
 
     def __len__(self) -> int:
@@ -66,7 +67,14 @@ class FittedPixels:
         return pixels
 
     def shapes(self, rows: NDArray[np.int64]) -> NDArray[np.int64] | None:
-        """Heights and widths (R, 2) of these rows' pictures; None where one of them was not seen yet."""
+        """Heights and widths (R, 2) of these rows' pictures; None where one of them was not seen yet, and does not lie
+        in a store either.
+        """
+        if isinstance(self.source, DecodedSource):
+            for row in rows[~self._shapes[rows].all(1)].tolist():
+                stored = self.source.stored(self.paths[row])
+                if stored is not None:
+                    self._shapes[row] = shrunk(stored, self._side).shape[:2]
         found = self._shapes[rows]
         return found if found.all() else None
 

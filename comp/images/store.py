@@ -89,8 +89,12 @@ class DecodedSource:
     contents: dict[str, str]
 
     def load(self, path: str) -> bytes | Pixels:
-        pixels = self.store.get(self.contents.get(path, ""))
+        pixels = self.stored(path)
         return self.own.load(path) if pixels is None else pixels
+
+    def stored(self, path: str) -> Pixels | None:
+        """The pixels (H, W, 3) of a path that the store has."""
+        return self.store.get(self.contents.get(path, ""))
 
 
 class StoreWriter:

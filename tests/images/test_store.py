@@ -85,6 +85,20 @@ def test_a_network_reads_the_same_pixels_with_it_and_without(raw: Path, size: in
         assert (plain[n] == stored[n]).all()
 
 
+@pytest.mark.parametrize("size", [16, 224, 600])
+@pytest.mark.parametrize("kind", ["crop", "squash", "pad"])
+@pytest.mark.parametrize("extent", ["square", "room", "whole"])
+def test_shapes_are_known_before_pictures_are_read(raw: Path, size: int, kind: str, extent: Extent) -> None:
+    preprocess = Preprocess(size, (0.5,) * 3, (0.5,) * 3, fit=kind, crop_pct=0.9)
+    stored = FittedPixels(decoded_once(RawTree(raw), contents_of(raw)), NAMES, preprocess, extent)
+    rows = np.array([3, 0, 1, 4])
+    found = stored.shapes(rows)
+    assert found is not None
+    assert found.tolist() == [list(stored[n].shape[:2]) for n in rows.tolist()]
+    unseen = FittedPixels(RawTree(raw), NAMES, preprocess, extent).shapes(rows)
+    assert unseen is None if extent == "whole" else (unseen == found).all()
+
+
 def test_the_second_time_nothing_is_decoded(raw: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     contents = contents_of(raw)
     seen: list[int] = []
