@@ -1,4 +1,4 @@
-"""What a CUDA GPU makes of comp: 32-pixel training, ResNet-50 at 224, and input pipelines, in under nine minutes.
+"""What a CUDA GPU makes of comp: 32-pixel training, ResNet-50 at 224, input pipelines, in under nine minutes.
 
     python benchmarks/gpu.py --out gpu.json        one GPU, 16 cores
     python benchmarks/gpu.py --tiny                a minute on a CPU, to see that it runs; its numbers mean nothing
@@ -19,12 +19,14 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import torch
+from inputs import COLOURS, MOVES
 
 from comp.images.fit import Preprocess
 from comp.images.pixels import FittedPixels
@@ -41,11 +43,6 @@ from comp.training.variants import Variants
 
 MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
 RESNET50_FLOP = 3 * 2 * 4.09e9  # a picture and training step at 224 pixels
-PAD_CROP_FLIP = [
-    {"name": "Pad", "padding": 4, "border_mode": 4},
-    {"name": "RandomCrop", "height": 32, "width": 32},
-    {"name": "HorizontalFlip", "p": 0.5},
-]
 
 
 @dataclass(frozen=True)
@@ -152,17 +149,16 @@ def from_loader(
         yield from loader
 
 
-def small_pictures(size: Size, workers: int, cache: Path) -> dict[str, Any]:
+def small_pictures(policy: list[Any], size: Size, workers: int, cache: Path) -> dict[str, Any]:
     """32 pixels from scratch: fed by comp, by a DataLoader with albumentations, and by one batch again and again."""
     array = np.random.default_rng(0).integers(0, 256, (size.pictures, 32, 32, 3), np.uint8)
     trainer = Trainer(size.small, 32, size.batch32, cache)
     pixels = FittedPixels(
         ArraySource({"a": array}), [f"a#{n}" for n in range(len(array))], trainer.preprocess
     )
-    variants = Variants(TrainTransform(PAD_CROP_FLIP, trainer.preprocess), 0, 0)
+    variants = Variants(TrainTransform(policy, trainer.preprocess), 0, 0)
     order = np.random.default_rng(1).permutation(len(array))
-    moves = [A.Pad(4, border_mode=4), A.RandomCrop(32, 32), A.HorizontalFlip(p=0.5)]
-    compose = A.Compose([*moves, A.Normalize(MEAN, STD), A.ToTensorV2()])
+    compose = A.Compose([*variants.transform.listed, A.Normalize(MEAN, STD), A.ToTensorV2()])
 
     def ours() -> Iterator[int]:
         with loaders(workers) as pool:
@@ -270,10 +266,9 @@ def main() -> None:
     args = parser.parse_args()
     size = TINY if args.tiny else FULL
     workers = max(1, min(16, os.cpu_count() or 1))
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
     found: dict[str, Any] = {
         "machine": {
-            "gpu": gpu,
+            "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU",
             "cores": workers,
             "torch": torch.__version__,
             "python": platform.python_version(),
@@ -281,11 +276,16 @@ def main() -> None:
     }
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as cache:
-        for name, part in (("32 pixels", small_pictures), ("224 pixels", large_pictures)):
+        parts: dict[str, Callable[..., dict[str, Any]]] = {
+            "32 pixels": partial(small_pictures, MOVES),
+            "32 pixels, turned, coloured, cut out": partial(small_pictures, COLOURS),
+            "224 pixels": large_pictures,
+        }
+        for name, part in parts.items():
             found[name] = part(size, workers, Path(cache))
             print(json.dumps({name: found[name]}), flush=True)
     found["seconds"] = round(time.perf_counter() - started)
-    for name in ("32 pixels", "224 pixels"):
+    for name in parts:
         print(f"\n{name}: {found[name]['what']}")
         for key, value in found[name].items():
             if isinstance(value, dict):

@@ -1,12 +1,13 @@
 """Input pipelines against each other: files or decoded pictures to augmented batches, pictures a second.
 
     python benchmarks/inputs.py --data FOLDER [--size 224] [--seconds 6] [--rounds 3] [--out FILE.json]
-    python benchmarks/inputs.py --cifar FOLDER [--rounds 3]
+    python benchmarks/inputs.py --cifar FOLDER [--colours] [--rounds 3]
 
-FOLDER holds pictures at any depth; --cifar takes CIFAR-100's layout. Every side crops a random window of half to all
-of the picture, resizes it to S x S, mirrors half of them, and delivers batches of 64, as uint8 and as normalised
-float32. comp's side is what a run does: FittedPixels, Variants and Feed; on its first pass it decodes, later it reads the
-store that the check left. The peers decode each time, as they do. Sides take turns, medians of rounds are told.
+FOLDER holds pictures at any depth: every side crops a random window of half to all of the picture, resizes it to S x S
+and mirrors half of them. --cifar takes CIFAR-100's layout: padded, cropped and mirrored, with --colours turned,
+recoloured and cut out as well. Batches of 64 are delivered as uint8 and as normalised float32. comp's side is what a
+run does: FittedPixels, Variants and Feed; on its first pass it decodes, later it reads the store that the check left.
+The peers decode each time, as they do. Sides take turns, medians of rounds are told.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from comp.training.batches import batches, loaders
 from comp.training.feed import Feed
 from comp.training.memory import keep_memory
 from comp.training.model import normalise
-from comp.training.transforms import TrainTransform
+from comp.training.transforms import TrainTransform, check_transform
 from comp.training.variants import Variants
 
 BATCH, WORKERS = 64, 2
@@ -43,6 +44,17 @@ WINDOWS = [
     {"name": "RandomResizedCrop", "scale": [0.5, 1.0]},
     {"name": "HorizontalFlip"},
 ]  # as the peers' below
+MOVES = [
+    {"name": "Pad", "padding": 4, "border_mode": 4},
+    {"name": "RandomCrop", "height": 32, "width": 32},
+    {"name": "HorizontalFlip", "p": 0.5},
+]
+COLOURS = [
+    *MOVES,
+    {"name": "Affine", "rotate": [-15, 15], "border_mode": 4, "p": 0.5},
+    {"name": "ColorJitter", "hue": 0.05, "p": 0.8},
+    {"name": "CoarseDropout", "num_holes_range": [1, 1], "p": 0.5},
+]
 Work = Callable[[], Iterator[int]]
 
 
@@ -171,7 +183,7 @@ def photos(folder: Path, size: int, seconds: float, rounds: int) -> dict[str, An
     return found
 
 
-def cifar(folder: Path, seconds: float, rounds: int) -> dict[str, Any]:
+def cifar(folder: Path, listed: list[dict[str, Any]], seconds: float, rounds: int) -> dict[str, Any]:
     import albumentations as A
 
     from comp.pickles import load as unpickle
@@ -181,18 +193,14 @@ def cifar(folder: Path, seconds: float, rounds: int) -> dict[str, Any]:
     flat = next(v for k, v in table.items() if k in ("data", b"data"))
     pictures = np.ascontiguousarray(np.asarray(flat).reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
     preprocess = Preprocess(32, MEAN, STD)
-    listed = [
-        {"name": "Pad", "padding": 4, "border_mode": 4},
-        {"name": "RandomCrop", "height": 32, "width": 32},
-        {"name": "HorizontalFlip", "p": 0.5},
-    ]
     variants = Variants(TrainTransform(listed, preprocess), 0, 0)
     order = np.random.default_rng(0).permutation(len(pictures))
     pixels = FittedPixels(ArraySource({"a": pictures}), [f"a#{n}" for n in range(len(pictures))], preprocess)
     found: dict[str, Any] = {"pictures": len(pictures), "size": 32}
     for kind, floats in (("uint8", False), ("normalised", True)):
-        steps = [A.Pad(4, border_mode=4), A.RandomCrop(32, 32), A.HorizontalFlip(p=0.5)]
-        compose = A.Compose([*steps, *([A.Normalize(MEAN, STD)] if floats else []), A.ToTensorV2()])
+        compose = A.Compose(
+            [*check_transform(listed, 32), *([A.Normalize(MEAN, STD)] if floats else []), A.ToTensorV2()]
+        )
 
         def load(picture: np.ndarray, compose: Any = compose) -> torch.Tensor:
             made: torch.Tensor = compose(image=picture)["image"]
@@ -221,6 +229,7 @@ def main() -> None:
     )
     parser.add_argument("--data", type=Path)
     parser.add_argument("--cifar", type=Path)
+    parser.add_argument("--colours", action="store_true", help="turned, recoloured and cut out besides")
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--seconds", type=float, default=6.0)
     parser.add_argument("--rounds", type=int, default=3)
@@ -232,7 +241,7 @@ def main() -> None:
     if args.data:
         found["photos"] = photos(args.data, args.size, args.seconds, args.rounds)
     if args.cifar:
-        found["cifar"] = cifar(args.cifar, args.seconds, args.rounds)
+        found["cifar"] = cifar(args.cifar, COLOURS if args.colours else MOVES, args.seconds, args.rounds)
     print(json.dumps(found, indent=1))
     if args.out:
         args.out.write_text(json.dumps(found, indent=1) + "\n")

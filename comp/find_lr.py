@@ -18,12 +18,15 @@ from comp.workspace import Workspace, make_folder, write_bytes, write_text
 
 @dataclass(frozen=True)
 class LrResult:
-    """What a range test suggests for ``optimizer.lr``, and where its plot and its table lie."""
+    """What a range test suggests for ``optimizer.lr``, and where its plot and its table lie; ``edge`` says at which end of
+    the rates, "lowest" or "highest", the loss was lowest, if it was at one.
+    """
 
     slug: str
     suggestion: float
     steepest: float
     lowest_over_ten: float
+    edge: str | None
     steps: int
     plot: Path
     table: Path
@@ -35,6 +38,7 @@ class LrResult:
             "suggestion": self.suggestion,
             "steepest": self.steepest,
             "lowest_over_ten": self.lowest_over_ten,
+            "edge": self.edge,
             "steps": self.steps,
             "plot": str(self.plot),
             "table": str(self.table),
@@ -92,4 +96,4 @@ def lr(
     write_bytes(plot, lr_plot(test.rates, test.losses, test.smooth, marks, title))
     table = plot.with_suffix(".csv")
     write_text(table, test.to_csv())
-    return LrResult(slug, test.suggestion, test.steepest, test.safe, len(test.rates), plot, table)
+    return LrResult(slug, test.suggestion, test.steepest, test.safe, test.edge, len(test.rates), plot, table)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -23,7 +23,7 @@ class Folds:
     """The fold of every train sample.
 
     ``fold`` is int64 (N,), 0 … K-1, beside ``ids`` (N,); -1 marks a row that only ever trains.
-    ``fingerprint`` is the manifest's SHA-256 of the train rows they were made for.
+    ``fingerprint`` is the manifest's SHA-256 of the train rows they were made for, ``path`` the file they were read from.
     """
 
     ids: tuple[str, ...]
@@ -31,6 +31,7 @@ class Folds:
     k: int
     fold_seed: int
     fingerprint: str
+    path: Path | None = field(default=None, compare=False)
 
     @cached_property
     def by_id(self) -> dict[str, int]:
@@ -65,7 +66,7 @@ class Folds:
         """Reads folds that ``save`` wrote."""
         facts = read_json(path.with_suffix(".json"))
         ids, fold = _read_id_fold(path)
-        return cls(ids, fold, int(facts["k"]), int(facts["fold_seed"]), str(facts["train_sha256"]))
+        return cls(ids, fold, int(facts["k"]), int(facts["fold_seed"]), str(facts["train_sha256"]), path)
 
     @staticmethod
     def is_saved(path: Path) -> bool:

@@ -12,7 +12,6 @@ from comp.checks.findings import Finding, counts, lower
 from comp.checks.gate import require_pass
 from comp.child import resumed_order
 from comp.clock import Clock
-from comp.errors import Refusal
 from comp.findings_view import say_findings, show_findings
 from comp.order import Order, new_order, require_folds
 from comp.predictions import Predictions
@@ -249,25 +248,27 @@ def run_folder(
     make_folder(order.workspace.submissions(order.competition.slug))  # better refused now than after training
     if order.resumed:
         runs.require_same_rows(order.resumed, found.evidence.manifest)
-        _require_same_folds(order.resumed, found)
+        models = order.competition.file("models.py")
+        runs.require_kept(order.resumed, _kept(order, found, recipe), models)
         return order.resumed
     facts = runs.facts(order.competition.facts, found.evidence, recipe, marks, order.expected)
     told = {"pseudo": pseudo.as_json()} if pseudo else {}
-    assert found.folds is not None, "the gate lets no run pass without folds"
-    facts["folds_sha256"] = folds_sha256(found.folds)
-    one = runs.new_run(order.workspace, {**facts, **order.origin, **told})
+    kept = _kept(order, found, recipe)
+    one = runs.new_run(order.workspace, {**facts, **kept, **order.origin, **told})
     _write_inputs(one.folder, found, recipe)
     if pseudo:
         pseudo.save(one.folder / PSEUDO)
     return one
 
 
-def _require_same_folds(one: runs.Run, found: Survey) -> None:
-    """Refuses to go on with other folds: what a fold has trained on would be scored as held out."""
+def _kept(order: Order, found: Survey, recipe: Recipe) -> dict[str, str | None]:
+    """What has to be the same when a run goes on: its folds, and its competition's models.py where a network is of it."""
+    from comp.training.networks import models_sha256
+
     assert found.folds is not None, "the gate lets no run pass without folds"
-    if one.started.get("folds_sha256", known := folds_sha256(found.folds)) != known:
-        value = f"{one.folder / 'folds.csv'} is no longer what the run began with"
-        raise Refusal("a resumed run keeps its own folds", value, "restore it, or start a new run")
+    names = [one.model.name for one in recipe.each]
+    models = models_sha256(order.competition.file("models.py"), names)
+    return {"folds_sha256": folds_sha256(found.folds), "models_sha256": models}
 
 
 def _write_inputs(folder: Path, found: Survey, recipe: Recipe) -> None:

@@ -170,6 +170,18 @@ def require_same_rows(one: Run, manifest: Manifest) -> None:
             raise Refusal("a resumed run needs the same rows", value, "restore the data, or start a new run")
 
 
+def require_kept(one: Run, now: dict[str, str | None], models: Path) -> None:
+    """Refuses to go on with other folds, where what a fold has trained on would be scored as held out, and with another
+    models.py, whose networks would be scored as one.
+    """
+    for key, file in (("folds_sha256", one.folder / "folds.csv"), ("models_sha256", models)):
+        if one.started.get(key, now[key]) != now[key]:
+            value = f"{file} is no longer what the run began with"
+            raise Refusal(
+                "a resumed run keeps its folds and networks", value, "restore it, or start a new run"
+            )
+
+
 def require_checkpoints(one: Run) -> None:
     """InputError for a run that has predictions alone: there is nothing to predict or train on with."""
     if one.started.get("mode") == ENSEMBLE:

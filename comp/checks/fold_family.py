@@ -64,10 +64,14 @@ def stale_folds(evidence: Evidence) -> list[Finding]:
         return []
     gone = sorted(set(evidence.folds.ids) - set(evidence.manifest.train["id"]))
     come = sorted(set(evidence.manifest.train["id"]) - set(evidence.folds.ids))
-    message = f"the folds were made for other train rows: {len(come)} came, {len(gone)} went, or labels, groups or contents changed"
-    remedy = (
-        f"remove folds/{evidence.competition.slug}/ to make them again (earlier runs then no longer compare)"
-    )
+    kept, path = f"folds/{evidence.competition.slug}", evidence.folds.path
+    changed = f"{len(come)} came, {len(gone)} went, or labels, groups or contents changed"
+    message = f"the folds were made for other train rows: {changed}{f' ({path})' if path else ''}"
+    remedy = f"remove {kept}/ to make them again (earlier runs then no longer compare)"
+    if path is not None and not path.parent.as_posix().endswith(
+        kept
+    ):  # a run's own, say: there is nothing to remove
+        remedy = "restore the rows that they were made for, or start a new run with --folds K"
     rows = [*come, *gone] or list(
         evidence.manifest.train["id"]
     )  # the folds know one fingerprint for all rows

@@ -47,6 +47,9 @@ def lr(
     console.answer(
         f"steepest fall at {found.steepest:.1e}, a tenth of the lowest {found.lowest_over_ten:.1e}"
     )
+    if found.edge is not None:
+        beyond = f"--from {low / 100:.0e}" if found.edge == "lowest" else f"--to {high * 10:.0e}"
+        console.answer(f"the loss is lowest at the {found.edge} rates tried: look beyond them with {beyond}")
     console.answer(f"try --set optimizer.lr={found.suggestion:.1e}")
     console.answer(f"plot {found.plot}")
     if json:

@@ -14,11 +14,10 @@ from torch import Tensor
 
 from comp.training.batches import Fill, filled, in_batches
 from comp.training.lattice import Windows, flat_places, is_black
-from comp.training.variants import Pictures, Variants
+from comp.training.variants import SMALL, Pictures, Variants
 
 Rows = NDArray[np.int64]
-SMALL = 64  # pixels: up to here a whole set is kept where the network is
-BUDGET = 2 << 30  # bytes of it
+BUDGET = 2 << 30  # bytes of small pictures that are kept where the network is
 _DRAWN = 4096  # rows whose variants are drawn at once
 _DRAWN_AHEAD = 1024  # the same where threads make them, which begin when the first are drawn
 
@@ -26,8 +25,9 @@ _DRAWN_AHEAD = 1024  # the same where threads make them, which begin when the fi
 class Feed:
     """Batches of an epoch's variants, uint8 (B, S, S, 3).
 
-    Small pictures whose policy only moves pixels lie together on the network's device and are gathered there, a
-    batch in one go; all others are made by threads while steps run. The pixels are the same either way.
+    Small pictures whose policy only moves pixels lie together on the network's device and are gathered there, a batch in
+    one go; on a GPU also those that it turns, recolours or cuts out, as far as batches can be (``Batched``). All others
+    are made by threads while steps run. Moved pixels are the same either way, others differ by a level here and there.
 
     Parameters
     ----------
@@ -45,11 +45,11 @@ class Feed:
         self._device = torch.device(device)
         self._stack: Tensor | None = None  # (N, L * L) int32: red, green, blue and an empty byte a pixel
         self._side = 0
-        if variants.only_moves and variants.size <= SMALL and count:
-            self._side = pictures[0].shape[0]
-            shown = variants.windows(np.zeros(1, np.int64), 0, np.full((1, 2), self._side)).first.shape[1]
-            fits = shown == variants.size and 4 * count * self._side**2 <= BUDGET
+        gathers = variants.after is None or self._device.type == "cuda"
+        if variants.in_batches and gathers and variants.size <= SMALL and count:
+            fits = variants.moved_side == variants.size and 4 * count * variants.side**2 <= BUDGET
             if fits and not variants.transform.crops:
+                self._side = variants.side
                 self._stack = self._stacked(count)
 
     def epoch(self, rows: Rows, batch: int, epoch: int) -> Iterator[tuple[Rows, Tensor]]:
@@ -76,7 +76,7 @@ class Feed:
             every, place = np.concatenate(parts[start : start + together]), 0
             shapes = self._pictures.shapes(every)
             windows = None if shapes is None else self._variants.windows(every, epoch, shapes)
-            if windows is not None and self._variants.only_moves:
+            if windows is not None and self._variants.in_batches:
                 _ = windows.quick  # here, not by the first thread that asks for it while the others wait
             for part in parts[start : start + together]:
                 yield part, partial(self._fill, part, epoch, windows, place)
@@ -108,7 +108,7 @@ class Feed:
         assert self._stack is not None
         rows = np.concatenate(parts)
         windows = self._variants.windows(rows, epoch, np.full((len(rows), 2), self._side))
-        black = is_black(windows)
+        black, after = is_black(windows), self._variants.after
         down, across = (torch.from_numpy(a).to(self._device) for a in flat_places(windows, self._side))
         down += torch.from_numpy(rows).to(self._device)[:, None] * self._side**2
         flat, size, place = self._stack.view(-1), windows.first.shape[1], 0
@@ -118,5 +118,8 @@ class Feed:
             words = flat.index_select(0, index.view(-1)).view(index.shape)
             if black is not None:
                 words = words.masked_fill(torch.from_numpy(black[own]).to(self._device), 0)
-            yield part, words.view(torch.uint8).view(len(part), size, size, 4)[..., :3]
+            made = words.view(torch.uint8).view(len(part), size, size, 4)[..., :3]
+            if after is not None and windows.after is not None:
+                made = after.batch(made, windows.after[own])
+            yield part, made
             place += len(part)

@@ -29,7 +29,8 @@ class Windows:
 
     ``crop`` (R, 4) are top, left, height and width of a window that is first resized to (``side``, ``side``) with the
     interpolation ``codes`` (R,) of OpenCV. Then pixel (i, j) of row r shows pixel (``first[r, i]``, ``second[r, j]``),
-    both (R, S), or with ``turned[r]`` the pixel (``second[r, j]``, ``first[r, i]``); -1 is a black border.
+    both (R, S), or with ``turned[r]`` the pixel (``second[r, j]``, ``first[r, i]``); -1 is a black border. ``after``
+    (R, P) are the parameters of what follows (``Batched``).
     """
 
     first: NDArray[np.int64]
@@ -38,6 +39,7 @@ class Windows:
     crop: NDArray[np.int64] | None = None
     codes: NDArray[np.int64] | None = None
     side: int = 0
+    after: NDArray[np.float32] | None = None
 
     @cached_property
     def steps(self) -> NDArray[np.int64]:

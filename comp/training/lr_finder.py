@@ -61,6 +61,14 @@ class RangeTest:
         return float(self.rates[self.smooth.argmin()] / 10)
 
     @property
+    def edge(self) -> str | None:
+        """Which end of the rates the loss is lowest at, "lowest" or "highest": what was looked for may lie beyond it."""
+        place = int(self.smooth.argmin())
+        if place <= SKIPPED:
+            return "lowest"
+        return "highest" if place == len(self.smooth) - 1 else None
+
+    @property
     def suggestion(self) -> float:
         return min(self.steepest, self.safe)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,11 @@ def load_models(path: Path) -> None:
         value = f"{taken[0]!r} in {path} is already a model of comp or timm"
         raise InputError("a model's name must be its own", value, "rename it")
     _OWN.update(models)
+
+
+def models_sha256(path: Path, names: Iterable[str]) -> str | None:
+    """SHA-256 of the models.py that was loaded, where one of these models is from it; None where none is."""
+    return hashlib.sha256(path.read_bytes()).hexdigest() if set(names) & set(_OWN) else None
 
 
 def require_model(name: str) -> None:

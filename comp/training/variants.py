@@ -1,20 +1,25 @@
-"""What each epoch shows of each row, for whole batches at once where the policy only moves pixels."""
+"""What each epoch shows of each row, for whole batches at once as far as the policy can be carried out so."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import replace
+from threading import Lock
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from comp.images.fit import fit
+from comp.images.fit import fit, room_side
+from comp.training.batched import Batched
 from comp.training.lattice import Lattice, Windows, shown
 from comp.training.seeds import derive
 from comp.training.transforms import TrainTransform
 
 Pixels = NDArray[np.uint8]
 Rows = NDArray[np.int64]
+SMALL = 64  # pixels: up to here colours and affine maps too are made for whole batches
 
 
 class Pictures(Protocol):
@@ -30,8 +35,9 @@ class Pictures(Protocol):
 class Variants:
     """The variants of a fold's rows: each follows from run seed, fold, epoch and row alone.
 
-    What the policy begins with and only moves pixels is drawn for a whole batch (``Lattice``); what follows runs
-    through albumentations, a picture at a time, seeded by its row. Safe for several threads.
+    What the policy begins with and only moves pixels is drawn for a whole batch (``Lattice``), and of pictures up to 64
+    pixels what follows it (``Batched``); what neither can do runs through albumentations, a picture at a time, seeded by
+    its row. Which of them does what depends on the policy and the size alone. Safe for several threads.
     """
 
     def __init__(self, transform: TrainTransform, seed: int, k: int) -> None:
@@ -39,16 +45,33 @@ class Variants:
         self.size = transform.preprocess.size
         self._seed, self._k = seed, k
         listed, preprocess = transform.listed, transform.preprocess
-        roomy = preprocess.fit == "crop" and round(self.size / preprocess.crop_pct) > self.size
-        self.lattice = Lattice(
-            listed, self.size, roomy and transform.extent == "room" and not transform.crops
-        )
-        self.rest = TrainTransform(listed[self.lattice.taken :], preprocess)
-        self.only_moves = self.lattice.taken == len(listed)
+        # the side of pictures before the policy, unless it crops from whole ones
+        self.side = room_side(preprocess) if transform.extent == "room" else self.size
+        self.lattice = Lattice(listed, self.size, self.side > self.size and not transform.crops)
+        rest = listed[self.lattice.taken :]
+        self.after: Batched | None = None
+        if rest and self.size <= SMALL and self.moved_side == self.size:
+            after = Batched(rest, self.size)
+            self.after = after if after.taken == len(rest) else None
+        self.rest = TrainTransform(rest if self.after is None else [], preprocess)
+        # OpenCV takes a microsecond for a step of a small picture: threads would mostly wait for each other's lock
+        self._one_at_a_time = Lock() if self.after is not None else nullcontext()
+        self.in_batches = not self.rest.listed  # nothing is left for albumentations
+
+    @property
+    def moved_side(self) -> int:
+        """The side of pictures after the policy's moves, pixels."""
+        shapes = np.full((1, 2), self.side)
+        return int(self.lattice.windows(0, np.zeros(1, np.int64), shapes).first.shape[1])
 
     def windows(self, rows: Rows, epoch: int, shapes: NDArray[np.int64]) -> Windows:
-        """What the rows (R,) show of pictures of these heights and widths (R, 2), before the rest of the policy."""
-        return self.lattice.windows(derive(self._seed, "transform", self._k, epoch), rows, shapes)
+        """What the rows (R,) show of pictures of these heights and widths (R, 2), and what ``after`` does to it; all but
+        the rest of the policy.
+        """
+        found = self.lattice.windows(derive(self._seed, "transform", self._k, epoch), rows, shapes)
+        if self.after is None:
+            return found
+        return replace(found, after=self.after.drawn(derive(self._seed, "after", self._k, epoch), rows))
 
     def fill(self, pictures: Pictures, rows: Rows, epoch: int, out: Pixels) -> None:
         """Writes the variants of rows (R,) in an epoch into ``out`` (R, S, S, 3)."""
@@ -64,12 +87,20 @@ class Variants:
         """Writes what R loaded pictures of ``rows`` show in an epoch into ``out`` (R, S, S, 3), through the windows
         from the ``first`` on.
         """
+        with self._one_at_a_time:
+            self._show(loaded, rows, epoch, windows, first, out)
+
+    def _show(
+        self, loaded: Sequence[Pixels], rows: Rows, epoch: int, windows: Windows, first: int, out: Pixels
+    ) -> None:
         for n, (row, picture) in enumerate(zip(rows.tolist(), loaded, strict=True)):
             own = out[n]
             part = picture
             if not self.lattice.is_empty:
-                part = shown(picture, windows, first + n, own if self.only_moves else None)
-            if not self.only_moves:
+                part = shown(picture, windows, first + n, own if self.in_batches else None)
+            if self.after is not None and windows.after is not None:
+                part = self.after.one(part, windows.after[first + n])
+            elif not self.in_batches:
                 part = self.rest.changed(part, variant_seed(self._seed, self._k, epoch, row))
             if part.shape != own.shape:
                 part = fit(part, self.transform.preprocess)

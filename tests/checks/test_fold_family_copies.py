@@ -82,6 +82,10 @@ def test_folds_are_stale_once_anything_of_their_rows_changed(gallery: Gallery, c
     (found,) = stale_folds(replace(gallery.evidence(), folds=before))
     assert found.severity == "error"
     assert "folds/gallery" in found.remedy
+    own = replace(before, path=Path("runs/one/folds.csv"))
+    (of_a_run,) = stale_folds(replace(gallery.evidence(), folds=own))
+    assert "runs/one/folds.csv" in of_a_run.message
+    assert "remove" not in of_a_run.remedy
     if change == "row":
         assert found.examples == ("a99",)
 

@@ -48,7 +48,7 @@ def test_changed_folds_a_damaged_state_and_a_damaged_fold_are_named_before_anyth
     lines = kept[folds].decode().splitlines()
     moved = [line[:-1] + {"0": "1", "1": "0", "2": "2"}.get(line[-1], line[-1]) for line in lines]
     folds.write_text("\n".join(moved) + "\n")
-    with pytest.raises(Refusal, match="keeps its own folds"):
+    with pytest.raises(Refusal, match="keeps its folds and networks"):
         comp.run("digits", workspace=tmp_path, resume="latest")
     folds.write_bytes(kept[folds])
     result.write_text("{}")
@@ -110,3 +110,43 @@ def test_the_table_names_the_fold_that_was_trained(
     assert "fold 2" in table
     assert "fold 0" not in table
     assert "temperature" not in table, "it would be fitted on other folds"
+
+
+OWN_NET = """
+from torch import nn
+
+class Own(nn.Module):
+    num_features = 4
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3, padding=1)
+    def forward(self, x):
+        return self.conv(x).mean((2, 3))
+
+MODELS = {"own_net": Own}
+"""
+
+
+def test_a_run_does_not_go_on_with_another_network_of_models_py(tmp_path: Path) -> None:
+    own = tmp_path / "competitions" / "mine"
+    own.mkdir(parents=True)
+    (own / "competition.toml").write_text('extends = "digits"\nslug = "mine"\n')
+    (own / "models.py").write_text(OWN_NET)
+    tiny = {**TINY, "overrides": [*TINY["overrides"], "model.name=own_net"]}
+    first = comp.run("mine", workspace=tmp_path, only=[2], **tiny)
+    (own / "models.py").write_text(OWN_NET.replace("padding=1", "padding=0"))
+    with pytest.raises(Refusal, match=r"models\.py is no longer what the run began with"):
+        comp.run("mine", workspace=tmp_path, resume="latest", only=[1])
+    assert not (first.folder / "fold-1").exists()
+    (own / "models.py").write_text(OWN_NET)
+    assert len(comp.run("mine", workspace=tmp_path, resume="latest").per_fold) == 3
+
+
+def test_a_models_py_that_a_run_does_not_use_may_change(tmp_path: Path) -> None:
+    own = tmp_path / "competitions" / "mine"
+    own.mkdir(parents=True)
+    (own / "competition.toml").write_text('extends = "digits"\nslug = "mine"\n')
+    (own / "models.py").write_text(OWN_NET)
+    comp.run("mine", workspace=tmp_path, only=[2], **TINY)
+    (own / "models.py").write_text(OWN_NET + "\n# changed\n")
+    assert len(comp.run("mine", workspace=tmp_path, resume="latest").per_fold) == 3

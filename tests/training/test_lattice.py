@@ -169,10 +169,14 @@ DARK = [{**LISTED[0], "border_mode": 0}, *LISTED[1:]]
 
 
 PADDED = [LISTED[0], LISTED[2]]  # larger than the network reads: shrunk to it
+COLOURED = [*LISTED, {"name": "ColorJitter", "p": 0.8}, {"name": "CoarseDropout"}]
+PADDED_GREY = [*PADDED, {"name": "ToGray"}]
+CROPPED = [{"name": "RandomResizedCrop"}, {"name": "ColorJitter"}]
 
 
 @pytest.mark.parametrize(
-    "transform", ["none", "light", "no-colour", "crops", "standard", LISTED, DARK, PADDED]
+    "transform",
+    ["none", "light", "no-colour", "crops", "standard", LISTED, DARK, PADDED, COLOURED, PADDED_GREY, CROPPED],
 )
 @pytest.mark.parametrize("threads", [1, 4])
 def test_every_way_of_feeding_gives_the_same_pixels(
@@ -187,7 +191,8 @@ def test_every_way_of_feeding_gives_the_same_pixels(
     order = np.random.default_rng(0).permutation(30)
     with loaders(threads) as pool:
         feed = Feed(pictures, 30, variants, pool, "cpu")
-        assert (feed._stack is not None) == (transform in ("none", "light", LISTED, DARK))
+        gathered = ("none", "light", LISTED, DARK)
+        assert (feed._stack is not None) == (transform in gathered)
         batches = list(feed.epoch(order, 8, 2))
         ways = []
         for same_pictures in (pictures, unknown):

@@ -1,0 +1,295 @@
+"""Batched affine maps, colours and cut-outs are albumentations' own: the same pixels for the same parameters, the same draws."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from comp.images.fit import Preprocess
+from comp.images.pixels import FittedPixels
+from comp.images.source import ArraySource
+from comp.training.affine import inverted
+from comp.training.batched import Batched, Op, op_of
+from comp.training.batches import loaders
+from comp.training.feed import Feed
+from comp.training.seeds import uniforms
+from comp.training.transforms import A, TrainTransform
+from comp.training.variants import SMALL, Variants
+
+SIDE = 24
+_RNG = np.random.default_rng(0)
+SMOOTH = cv2.resize(_RNG.integers(0, 256, (5, 5, 3), np.uint8), (SIDE, SIDE), interpolation=cv2.INTER_CUBIC)
+PICTURES = {
+    "noise": _RNG.integers(0, 256, (SIDE, SIDE, 3), np.uint8),
+    "smooth": SMOOTH,
+    "grey": np.repeat(SMOOTH[:, :, :1], 3, 2),
+    "black": np.zeros((SIDE, SIDE, 3), np.uint8),
+}
+WIDE = {"brightness": (0.2, 1.9), "contrast": (0.2, 1.9), "saturation": (0.0, 2.0), "hue": (-0.5, 0.5)}
+AFFINE = {"scale": (0.7, 1.3), "translate_percent": (-0.2, 0.2), "rotate": (-40, 40), "shear": (-15, 15)}
+HOLES: dict[str, dict[str, Any]] = {
+    "shares": {"num_holes_range": (1, 3), "hole_height_range": (0.1, 0.4), "hole_width_range": (0.2, 0.3)},
+    "pixels": {"num_holes_range": (2, 2), "hole_height_range": (1, 9), "hole_width_range": (3, 40)},
+    "colour": {"fill": (255, 7, 0)},
+}
+
+
+def op(transform: Any) -> Op:
+    found = op_of(transform, SIDE)
+    assert found is not None
+    return found
+
+
+def by_opencv(transform: Any, picture: np.ndarray, parameters: Any) -> np.ndarray:
+    before = picture.copy()
+    made = op(transform).one(picture, np.asarray(parameters, np.float32).ravel().tolist())
+    assert (picture == before).all()
+    return made.astype(int)
+
+
+def by_torch(transform: Any, picture: np.ndarray, parameters: Any) -> np.ndarray:
+    x = torch.from_numpy(picture).permute(2, 0, 1)[None].float()
+    given = torch.tensor(np.asarray(parameters, np.float32)).reshape(1, -1)
+    return op(transform).batch(x, given)[0].permute(1, 2, 0).numpy().astype(int)
+
+
+WAYS = [by_opencv, by_torch]
+Way = Callable[[Any, np.ndarray, Any], np.ndarray]
+
+
+def off_by(own: np.ndarray, theirs: np.ndarray) -> np.ndarray:
+    return np.abs(own - theirs.astype(int))
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("picture", PICTURES)
+@pytest.mark.parametrize("alone", [*WIDE, "all"])
+def test_colours_are_theirs(picture: str, alone: str, way: Way) -> None:
+    ranges = {
+        name: WIDE[name] if alone in (name, "all") else ((0, 0) if name == "hue" else (1, 1)) for name in WIDE
+    }
+    transform = A.ColorJitter(**ranges, p=1)
+    transform.set_random_seed(1)
+    off = []
+    for _ in range(60):
+        drawn = transform.get_params()
+        own = way(transform, PICTURES[picture], [*(drawn[name] for name in WIDE), *drawn["order"]])
+        off.append(off_by(own, transform.apply(PICTURES[picture], **drawn)))
+    # OpenCV itself rounds hues up or down by its vector width; a level lost on the way can be a step of hue, two degrees
+    assert np.max(off) <= (1 if alone != "all" else 20)
+    assert np.mean(off) < (
+        0.01 if way is by_opencv else 0.5
+    )  # parameters are floats, albumentations' are doubles
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("border", [cv2.BORDER_CONSTANT, cv2.BORDER_REPLICATE, cv2.BORDER_REFLECT_101])
+@pytest.mark.parametrize("picture", ["noise", "smooth"])
+def test_affine_maps_are_theirs(border: int, picture: str, way: Way) -> None:
+    transform = A.Affine(**AFFINE, border_mode=border, p=1)
+    transform.set_random_seed(1)
+    middle, off = np.full(2, (SIDE - 1) / 2), []
+    for _ in range(60):
+        matrix = transform.get_params_dependent_on_data({"shape": (SIDE, SIDE, 3)}, {})["matrix"]
+        expected = transform.apply(PICTURES[picture], matrix=matrix, output_shape=(SIDE, SIDE))
+        m = matrix[:2, :2]
+        shift = matrix[:2, 2] - middle + m @ middle
+        off.append(
+            off_by(way(transform, PICTURES[picture], inverted(m.reshape(1, 4), shift[None])[0]), expected)
+        )
+    assert np.max(off) <= (
+        1 if way is by_opencv else 10
+    )  # OpenCV 4 rounds places to a 32nd of a pixel, OpenCV 5 does not
+    assert np.mean(off) < 0.5
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("kind", HOLES)
+def test_cut_outs_are_theirs(kind: str, way: Way) -> None:
+    transform = A.CoarseDropout(**HOLES[kind], p=1)
+    transform.set_random_seed(3)
+    for _ in range(30):
+        drawn = transform.get_params_dependent_on_data({"shape": (SIDE, SIDE, 3)}, {})
+        holes = np.zeros((transform.num_holes_range[1], 4))
+        holes[: len(drawn["holes"])] = drawn["holes"][:, [1, 0, 3, 2]]
+        assert (way(transform, PICTURES["noise"], holes) == transform.apply(PICTURES["noise"], **drawn)).all()
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("transform", [A.ToGray(p=1), A.HorizontalFlip(p=1), A.VerticalFlip(p=1)])
+def test_grey_and_mirrored_are_theirs_and_others_stay(transform: Any, way: Way) -> None:
+    assert (way(transform, PICTURES["noise"], [1]) == transform.apply(PICTURES["noise"])).all()
+    assert (way(transform, PICTURES["noise"], [0]) == PICTURES["noise"]).all()
+
+
+def matrices(transform: Any, count: int) -> np.ndarray:
+    found = []
+    for _ in range(count):
+        m = transform.get_params_dependent_on_data({"shape": (SIDE, SIDE, 3)}, {})["matrix"]
+        middle = np.full(2, (SIDE - 1) / 2)
+        shift = m[:2, 2] - middle + m[:2, :2] @ middle
+        found.append(inverted(m[:2, :2].reshape(1, 4), shift[None])[0])
+    return np.array(found)
+
+
+@pytest.mark.parametrize(
+    "also",
+    [
+        {},
+        {"keep_ratio": True},
+        {"translate_percent": None, "translate_px": {"x": (-3, 4), "y": (0, 2)}},
+        {"shear": {"x": (-20, 5), "y": (0, 0)}, "rotate": (100, 190)},
+    ],
+)
+def test_affine_maps_are_drawn_as_theirs(also: dict[str, Any]) -> None:
+    transform = A.Affine(**{**AFFINE, **also}, p=1)
+    transform.set_random_seed(0)
+    own = op(transform).drawn(uniforms(4, np.arange(3000), 8))
+    for mine, other in zip(own.T, matrices(transform, 3000).T, strict=True):
+        assert stats.ks_2samp(mine, other).pvalue > 1e-4
+
+
+def test_colours_are_drawn_as_theirs() -> None:
+    transform = A.ColorJitter(**WIDE, p=1)
+    transform.set_random_seed(0)
+    own = op(transform).drawn(uniforms(4, np.arange(3000), 6))
+    theirs = [transform.get_params() for _ in range(3000)]
+    for n, name in enumerate(WIDE):
+        assert stats.ks_2samp(own[:, n], [drawn[name] for drawn in theirs]).pvalue > 1e-4
+    digits = np.array([1000, 100, 10, 1])
+    orders = own[:, 4:] @ digits, np.array([drawn["order"] for drawn in theirs]) @ digits
+    kinds = sorted(set(orders[0]) | set(orders[1]))
+    assert len(kinds) == 24
+    table = np.array([[(found == kind).sum() for kind in kinds] for found in orders])
+    assert stats.chi2_contingency(table).pvalue > 1e-4
+
+
+@pytest.mark.parametrize("kind", HOLES)
+def test_cut_outs_are_drawn_as_theirs(kind: str) -> None:
+    transform = A.CoarseDropout(**HOLES[kind], p=1)
+    transform.set_random_seed(0)
+    most = transform.num_holes_range[1]
+    own = op(transform).drawn(uniforms(4, np.arange(3000), 2 + 4 * most)).reshape(3000, most, 4)
+    theirs = np.zeros((3000, most, 4))
+    for n in range(3000):
+        holes = transform.get_params_dependent_on_data({"shape": (SIDE, SIDE, 3)}, {})["holes"]
+        theirs[n, : len(holes)] = holes[:, [1, 0, 3, 2]]
+    real = [(found[..., 2] > found[..., 0]).sum(1) for found in (own, theirs)]
+    assert stats.ks_2samp(*real).pvalue > 1e-4
+    measures: list[Callable[[np.ndarray], np.ndarray]] = [
+        lambda h: h[..., 2] - h[..., 0],
+        lambda h: h[..., 3] - h[..., 1],
+        lambda h: h[..., 0],
+        lambda h: h[..., 1],
+    ]
+    for measure in measures:
+        assert stats.ks_2samp(measure(own)[:, 0], measure(theirs)[:, 0]).pvalue > 1e-4
+
+
+@pytest.mark.parametrize(
+    "policy", ["standard", [{"name": "Affine", "rotate": (-90, 90), "p": 0.4}, {"name": "ToGray", "p": 0.3}]]
+)
+def test_whole_policies_show_the_same_pictures_as_often(policy: Any) -> None:
+    preprocess = Preprocess(16, (0.5,) * 3, (0.5,) * 3, crop_pct=0.8)
+    transform = TrainTransform(policy, preprocess)
+    variants = Variants(transform, 0, 0)
+    assert variants.after is not None
+    side, count = variants.side, 1500
+    picture = np.ascontiguousarray(PICTURES["smooth"][:side, :side])
+    rows = np.arange(count)
+    own = np.empty((count, 16, 16, 3), np.uint8)
+    variants.show([picture] * count, rows, 0, variants.windows(rows, 0, np.full((count, 2), side)), 0, own)
+    named = TrainTransform([A.RandomCrop(16, 16), *transform.listed] if side > 16 else policy, preprocess)
+    theirs = np.stack([named.changed(picture, seed) for seed in range(count)])
+    found = [
+        np.concatenate([p.mean((1, 2)), p.std((1, 2)), p[:, 0, 3], p[:, 8, 8]], 1) for p in (own, theirs)
+    ]
+    for mine, other in zip(found[0].T, found[1].T, strict=True):
+        assert stats.ks_2samp(mine, other).pvalue > 1e-4
+
+
+EVERYTHING = [
+    A.Affine(**AFFINE, p=0.6),
+    A.HorizontalFlip(p=0.5),
+    A.ColorJitter(p=0.8),
+    A.ToGray(p=0.2),
+    A.CoarseDropout(p=0.5),
+    A.VerticalFlip(p=0.5),
+]
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 2**31), st.lists(st.integers(0, 10**6), min_size=1, max_size=12), st.data())
+def test_a_picture_does_not_depend_on_those_beside_it(
+    seed: int, rows: list[int], data: st.DataObject
+) -> None:
+    batched = Batched(EVERYTHING, SIDE)
+    assert batched.taken == len(EVERYTHING)
+    every = np.array(rows)
+    pictures = torch.from_numpy(
+        np.random.default_rng(seed).integers(0, 256, (len(rows), SIDE, SIDE, 3), np.uint8)
+    )
+    together = batched.batch(pictures, batched.drawn(seed, every))
+    assert together.dtype == torch.uint8
+    n = data.draw(st.integers(0, len(rows) - 1))
+    own = batched.drawn(seed, every[n : n + 1])
+    assert torch.equal(batched.batch(pictures[n : n + 1], own)[0], together[n])
+    by_itself = batched.one(pictures[n].numpy(), own[0]).astype(int)
+    assert np.mean(np.abs(by_itself - together[n].numpy())) < 1
+
+
+def test_what_it_cannot_is_left_to_albumentations() -> None:
+    for one in (
+        A.GaussianBlur(),
+        A.ToGray(method="max"),
+        A.Affine(fill=9),
+        A.Affine(border_mode=cv2.BORDER_WRAP),
+        A.Affine(interpolation=cv2.INTER_CUBIC),
+        A.Affine(fit_output=True),
+        A.Affine(balanced_scale=True),
+        A.CoarseDropout(fill="random"),
+    ):
+        assert Batched([A.HorizontalFlip(), one, A.HorizontalFlip()], SIDE).taken == 1
+    assert Batched([A.Affine()], 1).taken == 0
+
+
+@pytest.mark.parametrize("size", [SMALL, SMALL + 1])
+@pytest.mark.parametrize("last", ["HorizontalFlip", "GaussianBlur"])
+def test_size_and_policy_alone_say_who_does_it(size: int, last: str) -> None:
+    listed = [{"name": "ColorJitter"}, {"name": last}]
+    variants = Variants(TrainTransform(listed, Preprocess(size, (0.5,) * 3, (0.5,) * 3)), 0, 0)
+    batched = size <= SMALL and last == "HorizontalFlip"
+    assert (variants.after is not None) == variants.in_batches == batched
+    assert len(variants.rest.listed) == (0 if batched else 2)
+
+
+@pytest.mark.parametrize(
+    "policy", ["standard", [{"name": "Affine", "rotate": (-90, 90)}, {"name": "ToGray"}]]
+)
+def test_a_gpus_way_through_a_feed_shows_what_threads_show(policy: Any) -> None:
+    preprocess = Preprocess(16, (0.5,) * 3, (0.5,) * 3, crop_pct=0.8)
+    variants = Variants(TrainTransform(policy, preprocess), 3, 1)
+    stack = np.stack([np.roll(SMOOTH[: variants.side, : variants.side], n, 1) for n in range(30)])
+    source = ArraySource({"a": stack})
+    pixels = FittedPixels(source, [f"a#{n}" for n in range(30)], preprocess, variants.transform.extent)
+    order = np.random.default_rng(0).permutation(30)
+    with loaders(2) as pool:
+        by_threads = Feed(pixels, 30, variants, pool, "cpu")
+        gathered = Feed(pixels, 30, variants, pool, "cpu")
+        assert gathered._stack is None  # on a CPU; here as if it were a GPU
+        gathered._side = variants.side
+        gathered._stack = gathered._stacked(30)
+        pairs = list(zip(by_threads.epoch(order, 8, 2), gathered.epoch(order, 8, 2), strict=True))
+    assert sum(len(rows) for (rows, _), _ in pairs) == 30
+    for (rows, one), (same, other) in pairs:
+        assert (rows == same).all()
+        assert one.shape == other.shape
+        assert (one.int() - other.int()).abs().float().mean() < 0.5
