@@ -143,4 +143,8 @@ def _told(error: Any) -> str:
     path = ".".join(str(part) for part in error["loc"])
     if error["type"] == "extra_forbidden":
         return f"{path}: no such key"
-    return f"{path}: {error['msg'][:1].lower()}{error['msg'][1:]}, found {error['input']!r}"
+    text = error["msg"].removeprefix("Value error, ")
+    text = text[:1].lower() + text[1:]
+    if not path:  # keys that do not fit together: the input is the whole table
+        return text
+    return f"{path}: {text}, found {error['input']!r}"

@@ -76,6 +76,7 @@ def merge(
         runs.require_same_rows(first, found.evidence.manifest)
     with clock.step("model"):
         plans = _plans(order, found)
+        require_sound(folders)
     with clock.step("copy"):
         marks = marks_of(order, found)
         one = run_folder(order, found, recipe, marks, rows_for(order, found))
@@ -106,6 +107,7 @@ def require_alike(parts: Sequence[runs.Run]) -> None:
         "train rows": "train_sha256",
         "test rows": "test_sha256",
         "pseudo-labels": "pseudo",
+        "networks of models.py": "models_sha256",
     }
     for one in others:
         differing = [
@@ -188,6 +190,18 @@ def whose_folds(parts: Sequence[runs.Run], models: int) -> dict[Path, runs.Run]:
         value = f"{', '.join(one.id for one in parts)} have none"
         raise InputError("a merge needs finished folds", value, f"comp run SLUG --resume {parts[0].id}")
     return found
+
+
+def require_sound(folders: dict[Path, runs.Run]) -> None:
+    """InputError, before anything is copied, for a finished fold whose result, predictions or checkpoint are damaged."""
+    from comp.training.checkpoint import load_checkpoint
+    from comp.training.run_fold import read_fold
+
+    for relative, one in folders.items():
+        folder = one.folder / relative
+        if _is_finished(folder):
+            read_fold(folder, int(relative.name.removeprefix("fold-")))
+            load_checkpoint(folder)
 
 
 def _fold_folders(one: runs.Run, models: int) -> Iterator[Path]:

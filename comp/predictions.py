@@ -113,7 +113,10 @@ class Predictions:
                 probs = stored["probs"].astype(np.float64)
             ids, classes, fingerprint = meta["ids"], meta["classes"], str(meta["fingerprint"])
         except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, BadZipFile) as error:
-            raise InputError("predictions must be readable", f"{path}: {error}", "predict again") from error
+            reason = (
+                "no arrays of ours" if "pickle" in str(error) else error
+            )  # numpy's text tells to allow pickles
+            raise InputError("predictions must be readable", f"{path}: {reason}", "predict again") from error
         return cls(tuple(ids), LabelMap(classes), probs, fingerprint)
 
 

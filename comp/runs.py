@@ -231,6 +231,9 @@ def find_run(workspace: Workspace, name: str) -> Run:
     if len(fitting) > 1:
         value = f"{name!r} fits {', '.join(run.id for run in fitting[:4])}"
         raise InputError("a prefix must fit one run", value, "write more of the id")
+    if not fitting[0].slug:
+        value = f"{fitting[0].folder / STARTED} names no competition"
+        raise InputError("a run's folder must be whole", value, "restore the file, or remove the folder")
     return fitting[0]
 
 

@@ -224,6 +224,18 @@ def test_what_is_no_merge(workspace: Path, trained: dict[str, RunResult]) -> Non
     assert len(list((workspace / "runs").iterdir())) == 2, "no run folder was made"
 
 
+@pytest.mark.parametrize("file", ["result.json", "oof.npz", "model.safetensors"])
+def test_a_damaged_fold_is_named_before_anything_is_copied(
+    workspace: Path, trained: dict[str, RunResult], file: str
+) -> None:
+    damaged = workspace / "runs" / trained["one"].run / "fold-1" / file
+    damaged.write_bytes(b"{}")
+    refused = run_comp(workspace, "merge", trained["zero"].run, trained["one"].run)
+    assert refused.code == 2
+    assert "fold-1" in refused.err
+    assert len(list((workspace / "runs").iterdir())) == 2, "no run folder was made"
+
+
 def test_findings_about_the_weights_are_kept(workspace: Path, trained: dict[str, RunResult]) -> None:
     one = workspace / "runs" / trained["one"].run
     leak = {

@@ -214,5 +214,6 @@ def test_a_torn_file_is_a_clear_error(tmp_path: Path, content: bytes | None) -> 
     path = tmp_path / "p.npz"
     two().save(path)
     path.write_bytes(path.read_bytes()[:-30] if content is None else content)
-    with pytest.raises(InputError, match="predictions must be readable"):
+    with pytest.raises(InputError, match="predictions must be readable") as refused:
         Predictions.load(path)
+    assert "allow_pickle" not in str(refused.value)

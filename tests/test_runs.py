@@ -41,6 +41,12 @@ def test_a_run_is_found_by_id_by_prefix_and_as_latest(tmp_path: Path) -> None:
         runs.find_run(place, "20260101-000000-aaab")
 
 
+def test_a_run_that_names_no_competition_is_damaged(tmp_path: Path) -> None:
+    write_json(tmp_path / "runs" / "20260101-000000-aaaa" / "started.json", {})
+    with pytest.raises(InputError, match=r"started\.json names no competition"):
+        runs.find_run(Workspace(tmp_path), "latest")
+
+
 def test_latest_of_no_runs_is_a_clear_error(tmp_path: Path) -> None:
     with pytest.raises(UnknownName, match="unknown run"):
         runs.find_run(Workspace(tmp_path), "latest")

@@ -47,9 +47,12 @@ def lr(
     console.answer(
         f"steepest fall at {found.steepest:.1e}, a tenth of the lowest {found.lowest_over_ten:.1e}"
     )
-    if found.edge is not None:
-        beyond = f"--from {low / 100:.0e}" if found.edge == "lowest" else f"--to {high * 10:.0e}"
-        console.answer(f"the loss is lowest at the {found.edge} rates tried: look beyond them with {beyond}")
+    if found.edge == "lowest":
+        console.answer(
+            "the loss never fell below where it began: try other rates (--from, --to) or more --steps"
+        )
+    elif found.edge == "highest":
+        console.answer(f"the loss still fell at the highest rate: look further with --to {high * 10:.0e}")
     console.answer(f"try --set optimizer.lr={found.suggestion:.1e}")
     console.answer(f"plot {found.plot}")
     if json:

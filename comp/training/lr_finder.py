@@ -62,7 +62,9 @@ class RangeTest:
 
     @property
     def edge(self) -> str | None:
-        """Which end of the rates the loss is lowest at, "lowest" or "highest": what was looked for may lie beyond it."""
+        """At which end of the rates, "lowest" or "highest", the loss is lowest, if it is at one: what was looked for is not
+        among them.
+        """
         place = int(self.smooth.argmin())
         if place <= SKIPPED:
             return "lowest"

@@ -46,6 +46,10 @@ def read_weights(path: Path) -> StateDict:
         loaded: Any = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if (
+            "weights_only" in reason
+        ):  # torch's own text tells to switch it off, which runs whatever the file holds
+            reason = "it holds objects beside tensors, or is damaged"
         raise WeightsError(
             "model.weights must be a file of tensors", f"{path}: {reason[:200]}", "save it as .safetensors"
         ) from error
