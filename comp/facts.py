@@ -143,7 +143,7 @@ def _told(error: Any) -> str:
     path = ".".join(str(part) for part in error["loc"])
     if error["type"] == "extra_forbidden":
         return f"{path}: no such key"
-    text = error["msg"].removeprefix("Value error, ")
+    text = str(error["msg"]).removeprefix("Value error, ")
     text = text[:1].lower() + text[1:]
     if not path:  # keys that do not fit together: the input is the whole table
         return text

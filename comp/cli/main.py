@@ -10,7 +10,7 @@ import typer
 
 from comp import __version__, console
 from comp.cli import answers, combine, kit, look, pseudo, submitting, tune, work
-from comp.errors import CompError
+from comp.errors import CompError, InputError
 
 app = typer.Typer(
     name="comp",
@@ -82,12 +82,11 @@ def _run(arguments: list[str]) -> int:
             return _interrupted()
         return int(code) if isinstance(code, int) else 0
     except CompError as problem:
-        console.error(problem)
-        if console.settings.json:
-            console.document({"error": problem.as_json()})
-        return problem.exit_code
+        return _told(problem)
     except KeyboardInterrupt:
         return _interrupted()
+    except SystemExit:  # so click leaves where the reader of its help went away
+        return 0
     except BrokenPipeError:
         os.dup2(
             os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
@@ -97,9 +96,18 @@ def _run(arguments: list[str]) -> int:
         return _foreign(error)
 
 
+def _told(problem: CompError) -> int:
+    console.error(problem)
+    if console.settings.json:
+        console.document({"error": problem.as_json()})
+    return problem.exit_code
+
+
 def _foreign(error: Exception) -> int:
     """Errors of the command-line parser (2), an abort at a question (130), and bugs of ours (3)."""
     kind = type(error).__name__
+    if kind == "RuntimeError" and "home directory" in str(error):  # pathlib's, of an argument or a variable with ~
+        return _told(InputError("~ stands for a home folder", str(error), "write the folder out"))
     if kind == "Abort":
         return _interrupted()
     if hasattr(error, "show") and hasattr(

@@ -57,6 +57,7 @@ def test_a_damaged_ledger_hides_no_other_competition(workspace: Path, shapes: Pa
 @pytest.mark.parametrize(
     ("command", "code"),
     [
+        (("--help",), 0),
         (("list",), 0),
         (("runs", "--json"), 0),
         (("data", "art-classification"), 1),
@@ -135,6 +136,11 @@ def test_a_bug_of_ours_is_3_with_a_traceback_and_still_one_document(
     assert outcome.json["error"]["exit_code"] == 3
     assert "Traceback" in outcome.err
     assert "planted" in outcome.err
+
+
+def test_a_home_that_nobody_has_is_a_wrong_input(workspace: Path) -> None:
+    outcome = run_comp(workspace, "check", "digits", "--data", "~nobody-of-this-name/x", "--json")
+    assert (outcome.code, outcome.json["error"]["rule"]) == (2, "~ stands for a home folder")
 
 
 def test_an_interrupt_is_130_in_any_command(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
