@@ -17,9 +17,9 @@ from comp.checks.run_family import collapsed_predictions, prior_shift, too_good
 from comp.competition import Competition
 from comp.errors import InputError, TrainingFailed
 from comp.folds import Folds
-from comp.images.fit import Preprocess
+from comp.images.fit import Preprocess, side_for
 from comp.images.source import ImageSource
-from comp.images.store import decoded_once, missing, side_for
+from comp.images.store import decoded_once, missing
 from comp.inference.predict import KeptFor, predict_each
 from comp.manifest import Manifest
 from comp.predictions import Predictions, average, with_prior

@@ -106,7 +106,9 @@ def _told(problem: CompError) -> int:
 def _foreign(error: Exception) -> int:
     """Errors of the command-line parser (2), an abort at a question (130), and bugs of ours (3)."""
     kind = type(error).__name__
-    if kind == "RuntimeError" and "home directory" in str(error):  # pathlib's, of an argument or a variable with ~
+    if kind == "RuntimeError" and "home directory" in str(
+        error
+    ):  # pathlib's, of an argument or a variable with ~
         return _told(InputError("~ stands for a home folder", str(error), "write the folder out"))
     if kind == "Abort":
         return _interrupted()

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 Pixels = NDArray[np.uint8]
 
+SIDE = 768  # pixels; a picture whose shorter side is longer is read at this one
 LONG = 16  # times the shorter side: of longer pictures "crop" resizes the middle alone
 _INTERPOLATION = {
     "nearest": cv2.INTER_NEAREST,
@@ -50,6 +51,26 @@ class Preprocess:
 def room_side(preprocess: Preprocess) -> int:
     """The side in pixels of what ``fit`` makes with ``room``."""
     return round(preprocess.size / preprocess.crop_pct) if preprocess.fit == "crop" else preprocess.size
+
+
+def side_for(preprocess: Preprocess) -> int | None:
+    """The shorter side that pictures are shrunk to before they are fitted: SIDE where that is at least twice what the
+    network reads, else None, and pictures are fitted from all their pixels.
+
+    It holds whether or not there is a store, so that a store changes no pixel.
+    """
+    reads = round(preprocess.size / preprocess.crop_pct)
+    return SIDE if 2 * reads <= SIDE else None
+
+
+def shrunk(pixels: Pixels, side: int | None) -> Pixels:
+    """A picture (H, W, 3) with its shorter side at most ``side``, averaged over areas; as it is where it is smaller."""
+    height, width = pixels.shape[:2]
+    if side is None or min(height, width) <= side:
+        return pixels
+    scale = side / min(height, width)
+    size = (max(side, round(width * scale)), max(side, round(height * scale)))
+    return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
 
 def fit(pixels: Pixels, preprocess: Preprocess, room: bool = False) -> Pixels:

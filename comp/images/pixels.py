@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from comp.images.decode import decode
-from comp.images.fit import Preprocess, fit, room_side
+from comp.images.fit import Preprocess, fit, room_side, shrunk, side_for
 from comp.images.source import ImageSource
-from comp.images.store import DecodedSource, shrunk, side_for
+from comp.images.store import DecodedSource
 
 Pixels = NDArray[np.uint8]
 Extent = Literal["square", "room", "whole"]
@@ -72,9 +72,7 @@ class FittedPixels:
         """
         if isinstance(self.source, DecodedSource):
             for row in rows[~self._shapes[rows].all(1)].tolist():
-                stored = self.source.stored(self.paths[row])
-                if stored is not None:
-                    self._shapes[row] = shrunk(stored, self._side).shape[:2]
+                self._shapes[row] = self.source.shape(self.paths[row]) or 0
         found = self._shapes[rows]
         return found if found.all() else None
 

@@ -7,64 +7,47 @@ import json
 import math
 import os
 import shutil
+import zlib
 from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from comp.errors import ImageError, InputError
 from comp.images.decode import decode
-from comp.images.fit import Preprocess
+from comp.images.fit import SIDE, shrunk
 from comp.images.source import ImageSource
 from comp.workspace import cache_folder
 
 Pixels = NDArray[np.uint8]
-VERSION = 1
-SIDE = 768  # pixels; a picture whose shorter side is longer is kept at this one
+VERSION = 2
 DEFAULT_GB = 20.0  # of all stores together; COMP_CACHE_GB sets it, 0 keeps none
 _SAMPLE = 256  # pictures after which it is guessed whether all will fit
 SPARE = 2 << 30  # bytes of the disk that are left free
-
-
-def side_for(preprocess: Preprocess) -> int | None:
-    """The shorter side that pictures are shrunk to before they are fitted: SIDE where that is at least twice what the
-    network reads, else None, and pictures are fitted from all their pixels.
-
-    It holds whether or not there is a store, so that a store changes no pixel.
-    """
-    reads = round(preprocess.size / preprocess.crop_pct)
-    return SIDE if 2 * reads <= SIDE else None
-
-
-def shrunk(pixels: Pixels, side: int | None) -> Pixels:
-    """A picture (H, W, 3) with its shorter side at most ``side``, averaged over areas; as it is where it is smaller."""
-    height, width = pixels.shape[:2]
-    if side is None or min(height, width) <= side:
-        return pixels
-    scale = side / min(height, width)
-    size = (max(side, round(width * scale)), max(side, round(height * scale)))
-    return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
 
 class PixelStore:
     """Decoded pictures by the SHA-256 of their files; read-only, safe for threads and processes.
 
     A store is a folder with ``pixels.u8``, the pictures' RGB bytes one after another, and ``index.json``, which has
-    [offset, height, width] of each.
+    [offset, height, width, CRC-32] of each. Each picture is summed up when it is first read: one that has changed is
+    not given, and the store is made anew the next time.
     """
 
     def __init__(self, folder: Path) -> None:
         table = json.loads((folder / "index.json").read_text(encoding="utf-8"))
-        self._place: dict[str, tuple[int, int, int]] = {key: tuple(place) for key, place in table.items()}
+        self._place: dict[str, tuple[int, int, int, int]] = {
+            key: tuple(place) for key, place in table.items()
+        }
+        self._index, self._sound = folder / "index.json", set[str]()
         mapped = np.memmap(folder / "pixels.u8", dtype=np.uint8, mode="r")
         self._flat = np.asarray(mapped)  # a plain array is sliced six times as fast
-        ends = [offset + 3 * height * width for offset, height, width in self._place.values()]
-        starts = [offset for offset, _, _ in self._place.values()]
+        ends = [offset + 3 * height * width for offset, height, width, _ in self._place.values()]
+        starts = [offset for offset, *_ in self._place.values()]
         if sorted([*starts, len(self._flat)]) != sorted([0, *ends]):  # one after another, all of it
             raise ValueError(f"{folder} is torn")
 
@@ -72,12 +55,24 @@ class PixelStore:
         return len(self._place)
 
     def get(self, content: str) -> Pixels | None:
-        """The picture (H, W, 3) of a file, a view of the mapped file; None where it is not here."""
+        """The picture (H, W, 3) of a file, a view of the mapped file; None where it is not here, or not as it was."""
         place = self._place.get(content)
         if place is None:
             return None
-        offset, height, width = place
-        return self._flat[offset : offset + 3 * height * width].reshape(height, width, 3)
+        offset, height, width, told = place
+        flat = self._flat[offset : offset + 3 * height * width]
+        if content not in self._sound:
+            if zlib.crc32(flat.data) != told:
+                self._place.pop(content, None)
+                self._index.unlink(missing_ok=True)
+                return None
+            self._sound.add(content)
+        return flat.reshape(height, width, 3)
+
+    def shape(self, content: str) -> tuple[int, int] | None:
+        """Height and width of the picture of a file, without reading it; None where it is not here."""
+        place = self._place.get(content)
+        return None if place is None else place[1:3]
 
 
 @dataclass(frozen=True)
@@ -89,12 +84,12 @@ class DecodedSource:
     contents: dict[str, str]
 
     def load(self, path: str) -> bytes | Pixels:
-        pixels = self.stored(path)
+        pixels = self.store.get(self.contents.get(path, ""))
         return self.own.load(path) if pixels is None else pixels
 
-    def stored(self, path: str) -> Pixels | None:
-        """The pixels (H, W, 3) of a path that the store has."""
-        return self.store.get(self.contents.get(path, ""))
+    def shape(self, path: str) -> tuple[int, int] | None:
+        """Height and width of the pixels of a path that the store has."""
+        return self.store.shape(self.contents.get(path, ""))
 
 
 class StoreWriter:
@@ -111,7 +106,7 @@ class StoreWriter:
         self._expected = expected
         self._part = root / f".part-{os.getpid()}-{id(self):x}"
         self._left = _budget(root)
-        self._place: dict[str, tuple[int, int, int]] = {}
+        self._place: dict[str, tuple[int, int, int, int]] = {}
         self._end = 0
         self._file: int | None = None
         self._lock = Lock()
@@ -124,6 +119,7 @@ class StoreWriter:
     def put(self, content: str, pixels: Pixels) -> None:
         """Takes the decoded picture of a file in."""
         pixels = np.ascontiguousarray(shrunk(pixels, SIDE))
+        told = zlib.crc32(pixels.data)
         with self._lock:
             if content in self._place or self._left < pixels.nbytes:
                 self._left = self._left if content in self._place else -1  # one is missing: no store
@@ -133,7 +129,7 @@ class StoreWriter:
                 return
             offset, self._end = self._end, self._end + pixels.nbytes
             self._left -= pixels.nbytes
-            self._place[content] = (offset, pixels.shape[0], pixels.shape[1])
+            self._place[content] = (offset, pixels.shape[0], pixels.shape[1], told)
             try:
                 if self._file is None:
                     self._part.mkdir(parents=True, exist_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -16,18 +17,15 @@ from comp.errors import InputError
 from comp.images import store as module
 from comp.images.decode import load_pixels
 from comp.images.fingerprints import scan
-from comp.images.fit import Preprocess
+from comp.images.fit import SIDE, Preprocess, shrunk, side_for
 from comp.images.pixels import Extent, FittedPixels
 from comp.images.source import ArraySource, RawTree
 from comp.images.store import (
-    SIDE,
     DecodedSource,
     PixelStore,
     StoreWriter,
     decoded_once,
     missing,
-    shrunk,
-    side_for,
     store_name,
 )
 from comp.workspace import cache_folder
@@ -158,6 +156,26 @@ def test_a_torn_store_is_made_again(raw: Path) -> None:
     assert (np.asarray(source.load(NAMES[0])) == load_pixels(RawTree(raw), NAMES[0])).all()
 
 
+def test_a_picture_that_changed_in_place_is_decoded_again_and_the_store_is_made_anew(raw: Path) -> None:
+    contents = contents_of(raw)
+    decoded_once(RawTree(raw), contents)
+    file = root() / store_name(contents.values()) / "pixels.u8"
+    offset = json.loads((file.parent / "index.json").read_text())[contents[NAMES[1]]][0]
+    content = bytearray(file.read_bytes())
+    content[offset + 7] ^= 1
+    file.write_bytes(content)
+    source = decoded_once(RawTree(raw), contents)
+    assert isinstance(source, DecodedSource)
+    pixels = FittedPixels(source, NAMES, Preprocess(16, (0.5,) * 3, (0.5,) * 3), "whole")
+    assert pixels.shapes(np.arange(2)) is not None
+    for n in (0, 1):
+        assert (pixels[n] == load_pixels(RawTree(raw), NAMES[n])).all()
+    assert missing(contents.values())
+    again = decoded_once(RawTree(raw), contents)
+    assert isinstance(again, DecodedSource)
+    assert again.store.get(contents[NAMES[1]]) is not None
+
+
 def test_two_at_once_end_with_one_whole_store(raw: Path) -> None:
     contents = contents_of(raw)
     both = threading.Barrier(2)
@@ -202,7 +220,7 @@ def test_too_many_pictures_are_given_up_early(monkeypatch: pytest.MonkeyPatch) -
     assert not writer.finish({f"{n}" for n in range(6)})
 
 
-@pytest.mark.parametrize("index", ["[]", "{", '{"a": [1000000000, 2, 2]}', "{}"])
+@pytest.mark.parametrize("index", ["[]", "{", '{"a": [1000000000, 2, 2, 0]}', '{"a": [0, 2, 2]}', "{}"])
 def test_a_damaged_index_is_made_anew(raw: Path, index: str) -> None:
     contents = contents_of(raw)
     decoded_once(RawTree(raw), contents)
