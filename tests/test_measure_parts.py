@@ -21,9 +21,19 @@ def test_it_measures_every_part_and_leaves_no_run(tmp_path: Path) -> None:
     assert not (tmp_path / "runs").exists()
 
 
-@pytest.mark.parametrize(("fed", "limit"), [(99.0, "step"), (97.0, "step"), (90.0, "feed")])
-def test_the_limit_is_what_the_other_waits_for(fed: float, limit: str) -> None:
-    result = BenchResult("digits", "n", 8, 2, "cpu", "fp32", True, 1, 1e4, 1e3, 1e3, 100.0, fed)
+@pytest.mark.parametrize(
+    ("device", "feed", "fed", "limit"),
+    [
+        ("cuda", 1e3, 99.0, "step"),
+        ("cuda", 1e3, 97.0, "step"),
+        ("cuda", 1e3, 90.0, "feed"),
+        ("cpu", 1e3, 90.0, "step"),
+        ("cpu", 60.0, 40.0, "feed"),
+        ("cpu", 99.0, 98.0, "step"),
+    ],
+)
+def test_the_limit_is_what_the_other_waits_for(device: str, feed: float, fed: float, limit: str) -> None:
+    result = BenchResult("digits", "n", 8, 2, device, "fp32", True, 1, 1e4, 1e3, feed, 100.0, fed)
     assert result.limit == limit
 
 
