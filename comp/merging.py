@@ -17,7 +17,7 @@ from comp.clock import Clock
 from comp.errors import InputError
 from comp.folds import Folds
 from comp.order import Order, order_like
-from comp.pipeline import checked, finish_run, marks_of, run_folder
+from comp.pipeline import checked, finish_run, kept_of, marks_of, run_folder
 from comp.pseudo_labels import rows_for
 from comp.quick import quick_rows
 from comp.recipe import Recipe, as_one, load
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from comp.training.fold import Plan
 
 HOW = ("device", "threads", "channels_last", "precision", "accumulate")  # how a machine computes, not what
+MODELS = "models_sha256"
 JUDGED_BEFORE = ("weights-leak", "preprocessing-override")
 
 
@@ -79,6 +80,8 @@ def merge(
         require_sound(folders)
     with clock.step("copy"):
         marks = marks_of(order, found)
+        for part in chosen:
+            runs.require_kept(part, kept_of(order, found, recipe), competition.file("models.py"))
         one = run_folder(order, found, recipe, marks, rows_for(order, found))
         for relative, source in folders.items():
             console.say(f"  {relative} of {source.id}")
@@ -107,12 +110,15 @@ def require_alike(parts: Sequence[runs.Run]) -> None:
         "train rows": "train_sha256",
         "test rows": "test_sha256",
         "pseudo-labels": "pseudo",
-        "networks of models.py": "models_sha256",
     }
     for one in others:
         differing = [
             f"the {name}" for name, key in facts.items() if one.started.get(key) != first.started.get(key)
         ]
+        if (
+            len({part.started[MODELS] for part in (first, one) if MODELS in part.started}) > 1
+        ):  # older runs do not tell
+            differing.append("the networks of models.py")
         differing = differing or _other_recipe(first, one) or _other_folds(first, one)
         if differing:
             value = f"{first.id} and {one.id} differ in {'; '.join(differing)}"

@@ -249,11 +249,11 @@ def run_folder(
     if order.resumed:
         runs.require_same_rows(order.resumed, found.evidence.manifest)
         models = order.competition.file("models.py")
-        runs.require_kept(order.resumed, _kept(order, found, recipe), models)
+        runs.require_kept(order.resumed, kept_of(order, found, recipe), models)
         return order.resumed
     facts = runs.facts(order.competition.facts, found.evidence, recipe, marks, order.expected)
     told = {"pseudo": pseudo.as_json()} if pseudo else {}
-    kept = _kept(order, found, recipe)
+    kept = kept_of(order, found, recipe)
     one = runs.new_run(order.workspace, {**facts, **kept, **order.origin, **told})
     _write_inputs(one.folder, found, recipe)
     if pseudo:
@@ -261,7 +261,7 @@ def run_folder(
     return one
 
 
-def _kept(order: Order, found: Survey, recipe: Recipe) -> dict[str, str | None]:
+def kept_of(order: Order, found: Survey, recipe: Recipe) -> dict[str, str | None]:
     """What has to be the same when a run goes on: its folds, and its competition's models.py where a network is of it."""
     from comp.training.networks import models_sha256
 

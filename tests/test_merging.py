@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import comp
+from comp import runs
 from comp.errors import InputError, Refusal
+from comp.merging import require_alike
 from comp.predictions import Predictions
 from comp.recipe import load
 from comp.result import RunResult
-from comp.workspace import read_json, write_json
+from comp.workspace import Workspace, read_json, write_json
 from made import draw, run_comp, save_picture, write_shapes
 
 TWO = ["epochs=2"]
@@ -234,6 +237,19 @@ def test_a_damaged_fold_is_named_before_anything_is_copied(
     assert refused.code == 2
     assert "fold-1" in refused.err
     assert len(list((workspace / "runs").iterdir())) == 2, "no run folder was made"
+
+
+def test_networks_of_models_py_are_compared_where_both_runs_tell_of_them(
+    workspace: Path, trained: dict[str, RunResult]
+) -> None:
+    found = runs.all_runs(Workspace(workspace))
+    with_other = [
+        replace(one, started={**one.started, "models_sha256": f"{n}"}) for n, one in enumerate(found)
+    ]
+    with pytest.raises(InputError, match=r"networks of models\.py"):
+        require_alike(with_other)
+    older = replace(found[0], started={k: v for k, v in found[0].started.items() if k != "models_sha256"})
+    require_alike([older, with_other[1]])
 
 
 def test_findings_about_the_weights_are_kept(workspace: Path, trained: dict[str, RunResult]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+from contextlib import suppress
 
 import typer
 
@@ -85,15 +86,30 @@ def _run(arguments: list[str]) -> int:
         return _told(problem)
     except KeyboardInterrupt:
         return _interrupted()
-    except SystemExit:  # so click leaves where the reader of its help went away
-        return 0
+    except SystemExit as left:
+        return _left(left, arguments)
     except BrokenPipeError:
-        os.dup2(
-            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
-        )  # the reader went away (comp runs | head)
-        return 0
+        return _unread()
     except Exception as error:
         return _foreign(error)
+
+
+def _left(left: SystemExit, arguments: list[str]) -> int:
+    """The code of a SystemExit: 0 where the reader of a help text went away, which click makes one of; else it comes
+    from a competition's own code, and is said.
+    """
+    if isinstance(left.__context__, BrokenPipeError) and "--help" in arguments:
+        return 0
+    if isinstance(left.__context__, OSError):
+        return _unread()
+    return _told(InputError("an adapter or model raises errors, and does not exit", str(left), "correct it"))
+
+
+def _unread() -> int:
+    """The reader went away in the middle (comp runs | head): nothing more is written, and it is no success."""
+    with suppress(OSError):  # a stdout without a file descriptor is not the pipe
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 1
 
 
 def _told(problem: CompError) -> int:

@@ -49,7 +49,7 @@ def lr(
     )
     if found.edge == "lowest":
         console.answer(
-            "the loss never fell below where it began: try other rates (--from, --to) or more --steps"
+            "the loss was lowest within the first steps: try other rates (--from, --to) or more --steps"
         )
     elif found.edge == "highest":
         console.answer(f"the loss still fell at the highest rate: look further with --to {high * 10:.0e}")

@@ -54,8 +54,8 @@ def places(transform: Any, size: int, u: Draws) -> NDArray[np.float64]:
 
 
 def inverted(m: NDArray[np.float64], shift: NDArray[Any]) -> NDArray[np.float64]:
-    """Where pixels come from (R, 6), for maps (R, 4) and shifts (R, 2) that say where they go; a map onto a line shows the
-    middle, as OpenCV's does.
+    """Where pixels come from (R, 6), for maps (R, 4) and shifts (R, 2) that say where they go; a map onto a point or a
+    line, which has no way back, shows the middle.
     """
     a, b, c, d = m.T
     area = a * d - b * c
@@ -91,11 +91,10 @@ def of_one(transform: Any, size: int) -> Callable[[Pixels, list[float]], Pixels]
 def of_batch(transform: Any, size: int) -> Callable[[Tensor, Tensor], Tensor]:
     """Pictures (B, 3, S, S) of their six numbers each (B, 6)."""
     border = _BORDERS[transform.border_mode]
-    axes = torch.arange(size, dtype=torch.float32) - (size - 1) / 2
 
     def shown(x: Tensor, given: Tensor) -> Tensor:
         a, b, c, d, right, down = given.to(x.device, non_blocking=True).reshape(-1, 6, 1, 1).unbind(1)
-        lines = axes.to(x.device)
+        lines = torch.arange(size, dtype=torch.float32, device=x.device) - (size - 1) / 2
         across, along = lines[None, None, :], lines[None, :, None]
         # by hand: a matrix product would lose places to TF32 on a GPU
         grid = torch.stack([a * across + b * along + right, c * across + d * along + down], -1)

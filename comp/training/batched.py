@@ -104,7 +104,7 @@ def op_of(transform: Any, size: int) -> Op | None:
         drawn = partial(affine.places, transform, size)
         ways = affine.of_one(transform, size), affine.of_batch(transform, size)
         return Op(affine.COUNT, affine.WIDTH, drawn, *ways)
-    if kind is A.CoarseDropout and not isinstance(transform.fill, str):
+    if kind is A.CoarseDropout and not isinstance(transform.fill, str) and _fit(transform, size):
         return _cut_outs(transform, size)
     return None
 
@@ -125,7 +125,6 @@ def _cut_outs(transform: Any, size: int) -> Op:
     """CoarseDropout: rectangles of one colour."""
     most = int(transform.num_holes_range[1])
     fill = np.broadcast_to(np.asarray(transform.fill, np.uint8).ravel(), 3)
-    colour = torch.from_numpy(fill.astype(np.float32)).view(1, 3, 1, 1)
 
     def one(picture: Pixels, edges: list[float]) -> Pixels:
         made = picture.copy()
@@ -139,10 +138,18 @@ def _cut_outs(transform: Any, size: int) -> Op:
         places = torch.arange(size, device=x.device)
         edges = given.reshape(-1, most, 4, 1).to(x.device, non_blocking=True)
         inside = (places >= edges[:, :, :2]) & (places < edges[:, :, 2:])  # (B, most, 2, S)
-        cut = (inside[:, :, 0, :, None] & inside[:, :, 1, None, :]).any(1)  # (B, S, S)
-        return torch.where(cut[:, None], colour.to(x.device), x)
+        cut = (inside[:, :, 0, :, None] & inside[:, :, 1, None, :]).any(1, keepdim=True)  # (B, 1, S, S)
+        return torch.cat([x[:, n : n + 1].masked_fill(cut, float(fill[n])) for n in range(3)], 1)
 
     return Op(2 + 4 * most, 4 * most, partial(_holes, transform, size), one, batch)
+
+
+def _fit(transform: Any, size: int) -> bool:
+    """Whether holes of all lengths lie in a picture: where not, albumentations raises, and is to say so."""
+    high, wide = transform.hole_height_range, transform.hole_width_range
+    if high[1] >= 1:
+        return all(int(side[0]) <= int(min(side[1], size)) for side in (high, wide))
+    return bool(wide[1] <= 1)
 
 
 def _holes(transform: Any, size: int, u: Draws) -> NDArray[np.float64]:

@@ -21,6 +21,7 @@ COUNT, WIDTH = (
 )  # numbers that a jitter is drawn from, and that it is: four factors, then the four steps in order
 _ORDERS = np.array(list(permutations(range(4))))
 _BRIGHTNESS, _CONTRAST, _SATURATION, _HUE, _NOTHING = range(5)
+_STILL = 1000.0  # no step of hue
 _LEVELS = np.arange(256, dtype=np.float32)
 _TURNS = np.repeat(np.arange(256, dtype=np.uint8)[None, None, :, None], 180, 0).repeat(
     3, 3
@@ -34,10 +35,18 @@ def jitters(transform: Any, u: Draws) -> NDArray[np.float64]:
     """Of draws (R, 6) the factors of brightness, contrast, saturation and hue, and the order of the four (R, 8)."""
     ranges = (transform.brightness, transform.contrast, transform.saturation, transform.hue)
     factors = np.stack([between(r, u[:, n]) for n, r in enumerate(ranges, 1)], 1)
+    factors[:, _HUE] = hue_steps(factors[:, _HUE])
     orders = np.where(
         u[:, :1] < float(transform.p), _ORDERS[(u[:, 5] * len(_ORDERS)).astype(np.int64)], _NOTHING
     )
     return np.concatenate([factors, orders], 1)
+
+
+def hue_steps(shares: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Shares of the circle of hues as the whole steps of two degrees that OpenCV's 8 bits have; ``_STILL`` for exactly 0,
+    which leaves pixels alone.
+    """
+    return np.where(shares == 0, _STILL, np.floor(180 * shares))
 
 
 def jittered(picture: Pixels, given: list[float]) -> Pixels:
@@ -54,7 +63,7 @@ def jittered(picture: Pixels, given: list[float]) -> Pixels:
             made = _by_table(made, _LEVELS * np.float32(factor) + np.float32(mean * (1 - factor)))
         elif step == _SATURATION and factor != 1:
             made = np.asarray(cv2.addWeighted(made, factor, grey_of_one(made), 1 - factor, 0), dtype=np.uint8)
-        elif step == _HUE and factor != 0:
+        elif step == _HUE and factor != _STILL:
             made = _turned(made, factor)
     return made
 
@@ -69,10 +78,10 @@ def _by_table(picture: Pixels, table: NDArray[np.float32]) -> Pixels:
     return np.asarray(cv2.LUT(picture, table.clip(0, 255).astype(np.uint8)), dtype=np.uint8)
 
 
-def _turned(picture: Pixels, share: float) -> Pixels:
-    """A picture with its hue turned by a share of the circle."""
+def _turned(picture: Pixels, steps: float) -> Pixels:
+    """A picture with its hue turned by steps of two degrees."""
     wheel = cv2.cvtColor(picture, cv2.COLOR_RGB2HSV)
-    made = cv2.LUT(wheel, _TURNS[int(np.floor(180 * share)) % 180])
+    made = cv2.LUT(wheel, _TURNS[int(steps) % 180])
     return np.asarray(cv2.cvtColor(made, cv2.COLOR_HSV2RGB), dtype=np.uint8)
 
 
@@ -92,9 +101,9 @@ def batch_jittered(x: Tensor, given: Tensor) -> Tensor:
     for n in range(4):
         step = given[:, 4 + n]
         x = _coloured(x, given[:, :4], step)
-        hued = ((step == _HUE) & (given[:, _HUE] != 0)).nonzero()[:, 0]
+        hued = ((step == _HUE) & (given[:, _HUE] != _STILL)).nonzero()[:, 0]
         if len(hued):
-            rows = hued.to(x.device)
+            rows = hued.to(x.device, non_blocking=True)
             x[rows] = _hued(x[rows], each(given[hued, _HUE], x))
     return x
 
@@ -114,10 +123,8 @@ def _coloured(x: Tensor, factors: Tensor, step: Tensor) -> Tensor:
     return made.clamp_(0, 255).floor_()
 
 
-def _hued(x: Tensor, turn: Tensor) -> Tensor:
-    """Pictures (B, 3, H, W) with their hue turned by a share (B, 1, 1, 1) of the circle, in OpenCV's HSV of 8 bits (H in
-    steps of two degrees).
-    """
+def _hued(x: Tensor, steps: Tensor) -> Tensor:
+    """Pictures (B, 3, H, W) with their hue turned by steps (B, 1, 1, 1) of two degrees, in OpenCV's HSV of 8 bits."""
     red, green, blue = (x[:, n : n + 1] for n in range(3))
     value, least = x.amax(1, keepdim=True), x.amin(1, keepdim=True)
     spread = value - least
@@ -128,9 +135,10 @@ def _hued(x: Tensor, turn: Tensor) -> Tensor:
     )
     # by way of rounded quotients, as OpenCV's tables have them: float holds these numbers without loss
     hue = ((place * (122880 / spread.clamp(min=1)).round_() + 2048) / 4096).floor_()
-    hue = (hue + 180 + 180 * turn).remainder_(180).floor_() / 30  # 0 … 6
+    hue = (hue + 180 + steps).remainder_(180) / 30  # 0 … 6
     saturation = ((spread * (1044480 / value.clamp(min=1)).round_() + 2048) / 4096).floor_() / 255
-    sector = torch.tensor([5.0, 3.0, 1.0], device=x.device).view(1, 3, 1, 1)
-    part = (sector + hue).remainder_(6)
+    part = torch.cat([sector + hue for sector in (5, 3, 1)], 1).remainder_(
+        6
+    )  # no constant waits for a copy to a GPU
     part = torch.minimum(part, 4 - part).clamp_(0, 1)
     return (value * (1 - saturation * part)).floor_()

@@ -37,7 +37,7 @@ class Variants:
 
     What the policy begins with and only moves pixels is drawn for a whole batch (``Lattice``), and of pictures up to 64
     pixels what follows it (``Batched``); what neither can do runs through albumentations, a picture at a time, seeded by
-    its row. Which of them does what depends on the policy and the size alone. Safe for several threads.
+    its row. Which of these three does what depends on the policy and the size alone. Safe for several threads.
     """
 
     def __init__(self, transform: TrainTransform, seed: int, k: int) -> None:
@@ -54,8 +54,10 @@ class Variants:
             after = Batched(rest, self.size)
             self.after = after if after.taken == len(rest) else None
         self.rest = TrainTransform(rest if self.after is None else [], preprocess)
-        # OpenCV takes a microsecond for a step of a small picture: threads would mostly wait for each other's lock
-        self._one_at_a_time = Lock() if self.after is not None else nullcontext()
+        # OpenCV takes a microsecond for a step of a small picture: threads would mostly wait for Python's lock. A crop of a
+        # whole picture takes longer, and threads share that
+        alone = self.after is not None and not transform.crops
+        self._turn = Lock() if alone else nullcontext()
         self.in_batches = not self.rest.listed  # nothing is left for albumentations
 
     @property
@@ -87,7 +89,7 @@ class Variants:
         """Writes what R loaded pictures of ``rows`` show in an epoch into ``out`` (R, S, S, 3), through the windows
         from the ``first`` on.
         """
-        with self._one_at_a_time:
+        with self._turn:
             self._show(loaded, rows, epoch, windows, first, out)
 
     def _show(

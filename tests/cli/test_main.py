@@ -143,6 +143,22 @@ def test_a_home_that_nobody_has_is_a_wrong_input(workspace: Path) -> None:
     assert (outcome.code, outcome.json["error"]["rule"]) == (2, "~ stands for a home folder")
 
 
+@pytest.mark.parametrize(
+    ("problem", "code"), [(SystemExit("not what I expected"), 2), (BrokenPipeError(), 1)]
+)
+def test_what_leaves_in_the_middle_is_no_success(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch, problem: BaseException, code: int
+) -> None:
+    def leaves(*args: Any) -> Any:
+        raise problem
+
+    monkeypatch.setattr(registry, "competitions", leaves)
+    outcome = run_comp(workspace, "list")
+    assert outcome.code == code
+    assert str(problem) in outcome.err
+    assert "bug" not in outcome.err
+
+
 def test_an_interrupt_is_130_in_any_command(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*args: Any) -> Any:
         raise KeyboardInterrupt

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -138,7 +139,14 @@ def test_a_run_does_not_go_on_with_another_network_of_models_py(tmp_path: Path) 
     with pytest.raises(Refusal, match=r"models\.py is no longer what the run began with"):
         comp.run("mine", workspace=tmp_path, resume="latest", only=[1])
     assert not (first.folder / "fold-1").exists()
+    second = tmp_path / "runs" / "20260101-000000-0000"
+    shutil.copytree(first.folder, second)
+    (second / "fold-2").rename(second / "fold-1")
+    with pytest.raises(Refusal, match=r"models\.py is no longer what the run began with"):
+        comp.merge(first.run, second.name, workspace=tmp_path)
+    assert len(list((tmp_path / "runs").iterdir())) == 2, "no run folder was made"
     (own / "models.py").write_text(OWN_NET)
+    shutil.rmtree(second)
     assert len(comp.run("mine", workspace=tmp_path, resume="latest").per_fold) == 3
 
 

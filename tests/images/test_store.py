@@ -176,6 +176,21 @@ def test_a_picture_that_changed_in_place_is_decoded_again_and_the_store_is_made_
     assert again.store.get(contents[NAMES[1]]) is not None
 
 
+def test_a_damaged_picture_of_a_store_that_is_not_ours_is_decoded(
+    raw: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(self: Path, missing_ok: bool = False) -> None:
+        raise PermissionError(13, "Permission denied", str(self))
+
+    contents = contents_of(raw)
+    decoded_once(RawTree(raw), contents)
+    file = root() / store_name(contents.values()) / "pixels.u8"
+    file.write_bytes(bytes(byte ^ 1 for byte in file.read_bytes()))
+    source = decoded_once(RawTree(raw), contents)
+    monkeypatch.setattr(Path, "unlink", refused)
+    assert source.load(NAMES[1]) == (raw / NAMES[1]).read_bytes(), "the file, to be decoded"
+
+
 def test_two_at_once_end_with_one_whole_store(raw: Path) -> None:
     contents = contents_of(raw)
     both = threading.Barrier(2)

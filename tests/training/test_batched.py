@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import cv2
@@ -19,6 +20,7 @@ from comp.images.source import ArraySource
 from comp.training.affine import inverted
 from comp.training.batched import Batched, Op, op_of
 from comp.training.batches import loaders
+from comp.training.colours import hue_steps
 from comp.training.feed import Feed
 from comp.training.seeds import uniforms
 from comp.training.transforms import A, TrainTransform
@@ -81,7 +83,12 @@ def test_colours_are_theirs(picture: str, alone: str, way: Way) -> None:
     off = []
     for _ in range(60):
         drawn = transform.get_params()
-        own = way(transform, PICTURES[picture], [*(drawn[name] for name in WIDE), *drawn["order"]])
+        given = [
+            *(drawn[name] for name in list(WIDE)[:3]),
+            hue_steps(np.array(drawn["hue"])),
+            *drawn["order"],
+        ]
+        own = way(transform, PICTURES[picture], given)
         off.append(off_by(own, transform.apply(PICTURES[picture], **drawn)))
     # OpenCV itself rounds hues up or down by its vector width; a level lost on the way can be a step of hue, two degrees
     assert np.max(off) <= (1 if alone != "all" else 20)
@@ -145,6 +152,7 @@ def matrices(transform: Any, count: int) -> np.ndarray:
     [
         {},
         {"keep_ratio": True},
+        {"scale": {"x": (0.5, 0.6), "y": (1.2, 2.0)}},
         {"translate_percent": None, "translate_px": {"x": (-3, 4), "y": (0, 2)}},
         {"shear": {"x": (-20, 5), "y": (0, 0)}, "rotate": (100, 190)},
     ],
@@ -163,7 +171,9 @@ def test_colours_are_drawn_as_theirs() -> None:
     own = op(transform).drawn(uniforms(4, np.arange(3000), 6))
     theirs = [transform.get_params() for _ in range(3000)]
     for n, name in enumerate(WIDE):
-        assert stats.ks_2samp(own[:, n], [drawn[name] for drawn in theirs]).pvalue > 1e-4
+        told = np.array([drawn[name] for drawn in theirs])
+        told = hue_steps(told) if name == "hue" else told
+        assert stats.ks_2samp(own[:, n], told).pvalue > 1e-4
     digits = np.array([1000, 100, 10, 1])
     orders = own[:, 4:] @ digits, np.array([drawn["order"] for drawn in theirs]) @ digits
     kinds = sorted(set(orders[0]) | set(orders[1]))
@@ -256,6 +266,8 @@ def test_what_it_cannot_is_left_to_albumentations() -> None:
         A.Affine(fit_output=True),
         A.Affine(balanced_scale=True),
         A.CoarseDropout(fill="random"),
+        A.CoarseDropout(hole_height_range=(30, 40), hole_width_range=(1, 2)),
+        A.CoarseDropout(hole_height_range=(0.1, 0.2), hole_width_range=(2, 4)),
     ):
         assert Batched([A.HorizontalFlip(), one, A.HorizontalFlip()], SIDE).taken == 1
     assert Batched([A.Affine()], 1).taken == 0
@@ -293,3 +305,41 @@ def test_a_gpus_way_through_a_feed_shows_what_threads_show(policy: Any) -> None:
         assert (rows == same).all()
         assert one.shape == other.shape
         assert (one.int() - other.int()).abs().float().mean() < 0.5
+
+
+@pytest.mark.parametrize("hue", [-0.3, -0.1, -0.05, 0.1, 0.25])
+@pytest.mark.parametrize("way", WAYS)
+def test_a_hue_that_is_always_the_same_is_theirs(way: Way, hue: float) -> None:
+    transform = A.ColorJitter((1, 1), (1, 1), (1, 1), (hue, hue), p=1)
+    own = way(transform, PICTURES["noise"], op(transform).drawn(uniforms(1, np.arange(1), 6))[0])
+    theirs = transform.apply(PICTURES["noise"], 1, 1, 1, hue, [0, 1, 2, 3])
+    assert np.max(off_by(own, theirs)) <= 1
+
+
+@pytest.mark.parametrize("p", [0.0, 0.3, 1.0])
+def test_a_chance_is_kept(p: float) -> None:
+    for transform in (A.CoarseDropout(p=p), A.ColorJitter(p=p), A.Affine(rotate=(5, 9), p=p), A.ToGray(p=p)):
+        batched = Batched([transform], SIDE)
+        parameters = batched.drawn(0, np.arange(1000))
+        changed = [(batched.one(PICTURES["noise"], one) != PICTURES["noise"]).any() for one in parameters]
+        assert stats.binomtest(int(np.sum(changed)), 1000, p).pvalue > 1e-4
+
+
+def test_epoch_fold_and_seed_change_what_follows_the_moves() -> None:
+    transform = TrainTransform("standard", Preprocess(16, (0.5,) * 3, (0.5,) * 3, crop_pct=0.8))
+    rows, shapes = np.arange(5), np.full((5, 2), 20)
+    drawn = [
+        Variants(transform, seed, k).windows(rows, epoch, shapes).after
+        for seed, k, epoch in ((0, 0, 0), (0, 0, 1), (0, 1, 0), (1, 0, 0))
+    ]
+    assert all(one is not None for one in drawn)
+    assert len({one.tobytes() for one in drawn if one is not None}) == 4
+
+
+def test_threads_take_turns_where_steps_are_short_and_share_crops() -> None:
+    preprocess = Preprocess(32, (0.5,) * 3, (0.5,) * 3)
+    colours = [{"name": "ColorJitter"}]
+    short = Variants(TrainTransform(colours, preprocess), 0, 0)
+    crops = Variants(TrainTransform([{"name": "RandomResizedCrop"}, *colours], preprocess), 0, 0)
+    assert not isinstance(short._turn, nullcontext)
+    assert isinstance(crops._turn, nullcontext)

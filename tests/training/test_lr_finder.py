@@ -26,6 +26,13 @@ def test_the_steepest_fall_and_a_tenth_of_the_lowest_are_found() -> None:
     assert test.edge is None
 
 
+@pytest.mark.parametrize(("place", "edge"), [(4, "lowest"), (20, None), (120, "highest")])
+def test_the_place_of_the_lowest_loss_says_the_edge(place: int, edge: str | None) -> None:
+    losses = np.full(121, 5.0)
+    losses[place] = 4.4
+    assert of(losses).edge == edge
+
+
 @pytest.mark.parametrize(("slope", "edge"), [(1.0, "lowest"), (-1.0, "highest")])
 def test_a_lowest_loss_at_an_end_is_told(slope: float, edge: str) -> None:
     assert of(5 + slope * (LOG + 3)).edge == edge
