@@ -90,7 +90,10 @@ def prepare(
         warm_start(one, n, len(wanted.each), workspace, competition.slug) for n, one in enumerate(wanted.each)
     ]
     pairs = zip(wanted.each, warm, strict=True)
-    plans = [_prepare(competition, found, one, workspace, reduce, start) for one, start in pairs]
+    threads_open = wanted.threads is None and len(warm) == 1  # one number for all models
+    plans = [
+        _prepare(competition, found, one, workspace, reduce, start, threads_open) for one, start in pairs
+    ]
     shared = [name for name in plans[0].sets if all(name in plan.sets for plan in plans)]
     return [replace(plan, sets={name: plan.sets[name] for name in shared}) for plan in plans]
 
@@ -102,6 +105,7 @@ def _prepare(
     workspace: Workspace,
     reduce: Callable[[Manifest, Folds], Manifest] | None,
     warm: Warm | None,
+    threads_open: bool,
 ) -> Plan:
     """Resolves a model's recipe on this machine, and builds the model once."""
     assert found.folds is not None, "the gate lets no run pass without folds"
@@ -136,7 +140,7 @@ def _prepare(
         open_layers(net, stage.train)
         make_optimizer(net, recipe, stage)
     open_layers(net, "all")
-    return replace(plan, recipe=choose(net, recipe, cache_folder()), sets=sets)
+    return replace(plan, recipe=choose(net, recipe, cache_folder(), threads_open), sets=sets)
 
 
 def _decoded(found: Survey, preprocess: Preprocess, mode: str) -> ImageSource | None:

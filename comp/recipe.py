@@ -76,7 +76,11 @@ class Recipe(Part):
     channels_last: bool | None = Field(None, description="memory layout; by measuring where unset")
     deterministic: bool = Field(False, description="the same bits twice on CUDA too, slower")
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    threads: int | None = Field(None, ge=1, description="of the CPU; all cores by default")
+    threads: int | None = Field(
+        None,
+        ge=1,
+        description="of the CPU; where unset all cores, or fewer where short steps are measured to be faster on them",
+    )
     save_minutes: float = Field(5.0, ge=0, description="between saves within an epoch; each epoch saves too")
     tta: list[str] = Field(
         default_factory=lambda: ["identity", "hflip"],

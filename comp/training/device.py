@@ -17,7 +17,7 @@ _MIXED = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 
 
 def resolve_device(recipe: Recipe) -> Recipe:
-    """The recipe with device and threads filled in for this machine; precision and layout are measured later.
+    """The recipe with device and threads (all cores) filled in for this machine; what is measured is so later.
 
     Raises
     ------

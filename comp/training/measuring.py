@@ -1,9 +1,10 @@
-"""Precision and memory layout by measuring a few steps of this model on this device."""
+"""Precision, memory layout and threads by measuring a few steps of this model on this device."""
 
 from __future__ import annotations
 
 import copy
 import json
+import re
 import time
 from contextlib import nullcontext
 from hashlib import sha256
@@ -17,16 +18,19 @@ from comp.recipe import Recipe
 from comp.training.folded import fold_batchnorm
 from comp.training.memory import free_memory, is_out_of_memory
 from comp.training.model import Net, freeze_batchnorm
+from comp.training.one_thread import on_threads
 
 Precision = Literal["fp32", "bf16", "fp16"]
 Choice = tuple[Precision, bool]
+_THREADS = re.compile(r"[1-9]\d* threads?")
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 SECONDS = 1.5  # a candidate, after one step to warm up
 WORTH = 1.15  # times faster: half precision costs accuracy, so it has to bring something
+QUICK = 0.1  # seconds; of a shorter step on all threads it is tried whether fewer are faster
 FILE = "step-times.json"
 
 
-def choose(net: Net, recipe: Recipe, cache: Path) -> Recipe:
+def choose(net: Net, recipe: Recipe, cache: Path, threads_open: bool = False) -> Recipe:
     """The recipe with ``precision`` and ``channels_last`` filled in where they were left open.
 
     Steps of the recipe's batch (forward only in probe) are timed on made pixels, in fp32 and in the half precision
@@ -41,29 +45,64 @@ def choose(net: Net, recipe: Recipe, cache: Path) -> Recipe:
         With device and threads resolved.
     cache : Path
         The folder of the kept measurements.
+    threads_open : bool
+        Train on fewer threads where that is faster: in short steps they mostly wait for each other.
     """
     wanted = _candidates(recipe)
-    if len(wanted) == 1:
-        return _filled(recipe, wanted[0])
+    best, seconds = wanted[0], 0.0
+    if len(wanted) > 1:
+        times = _measured(net, recipe, cache, wanted)
+        best = fastest([(choice, times[_name(choice)]) for choice in wanted if _name(choice) in times])
+        seconds = times[_name(best)]
+        _say(recipe, _name(best), times)
+    recipe = _filled(recipe, best)
+    trains = recipe.device == "cpu" and recipe.mode != "probe"
+    return _on_fewer(net, recipe, cache) if threads_open and trains and seconds < QUICK else recipe
+
+
+def _measured(net: Net, recipe: Recipe, cache: Path, wanted: list[Choice]) -> dict[str, float]:
+    """Seconds a step of each choice by its name: as remembered, else measured now."""
     key = _key(net, recipe)
     known = _read(cache / FILE)
     if not any(_name(choice) in known.get(key, {}) for choice in wanted):
         with console.progress(), console.task("measuring precision and layout", len(wanted)) as bar:
             times: dict[str, float] = {}
             for choice in wanted:
-                times[_name(choice)] = _step_seconds(net, recipe, choice)
+                times[_name(choice)] = _step_seconds(net, recipe, choice, recipe.threads)
                 bar.advance()
         free_memory()
         known[key] = times
         _write(cache / FILE, known)
-    times = known[key]
-    best = fastest([(choice, times[_name(choice)]) for choice in wanted if _name(choice) in times])
-    console.say(
-        f"  {_name(best)}: {times[_name(best)] * 1000:.0f} ms a step of {_batch(recipe)}, measured ("
-        + ", ".join(f"{name} {seconds * 1000:.0f}" for name, seconds in times.items())
-        + ")"
-    )
-    return _filled(recipe, best)
+    return known[key]
+
+
+def _on_fewer(net: Net, recipe: Recipe, cache: Path) -> Recipe:
+    """The recipe on half its threads, a quarter … as far as steps become faster, and by ``WORTH`` in the end."""
+    whole = recipe.threads or 1
+    choice: Choice = (recipe.precision, bool(recipe.channels_last))  # type: ignore[assignment]
+    key = _key(net, recipe)
+    known = _read(cache / FILE)
+    times = {int(name.split()[0]): s for name, s in known.get(key, {}).items() if _THREADS.fullmatch(name)}
+    if whole not in times:
+        with console.progress(), console.task("measuring threads", whole.bit_length()) as bar:
+            count, times = whole, {whole: _step_seconds(net, recipe, choice, whole)}
+            while count > 1 and times[whole] < QUICK and times[count] == min(times.values()):
+                bar.advance()
+                count //= 2
+                times[count] = _step_seconds(net, recipe, choice, count)
+        free_memory()
+        known[key] = {_threads(count): seconds for count, seconds in times.items()}
+        _write(cache / FILE, known)
+    best = min(times, key=lambda count: (times[count], count))
+    if times[whole] < times[best] * WORTH:
+        return recipe
+    _say(recipe, _threads(best), {_threads(count): seconds for count, seconds in times.items()})
+    return recipe.model_copy(update={"threads": best})
+
+
+def _say(recipe: Recipe, best: str, times: dict[str, float]) -> None:
+    told = ", ".join(f"{name} {seconds * 1000:.0f}" for name, seconds in times.items())
+    console.say(f"  {best}: {times[best] * 1000:.0f} ms a step of {_batch(recipe)}, measured ({told})")
 
 
 def fastest(timed: list[tuple[Choice, float]]) -> Choice:
@@ -99,13 +138,17 @@ def _filled(recipe: Recipe, choice: Choice) -> Recipe:
     return recipe.model_copy(update={"precision": choice[0], "channels_last": choice[1]})
 
 
-def _step_seconds(net: Net, recipe: Recipe, choice: Choice) -> float:
+def _step_seconds(net: Net, recipe: Recipe, choice: Choice, threads: int | None) -> float:
     """Seconds a step, the median of those that ``SECONDS`` hold; infinite where it does not fit into memory."""
     precision, layout = choice
     device, batch = torch.device(recipe.device), _batch(recipe)
     trains = recipe.mode != "probe"
     try:
-        with torch.random.fork_rng(enabled=True), torch.inference_mode(not trains):
+        with (
+            torch.random.fork_rng(enabled=True),
+            torch.inference_mode(not trains),
+            on_threads(threads or torch.get_num_threads()),
+        ):
             made = _copy(net, recipe, device, layout)
             x = torch.zeros((batch, recipe.model.size or 224, recipe.model.size or 224, 3), device=device)
             x = x.permute(0, 3, 1, 2)  # as ``normalise`` gives it
@@ -152,6 +195,10 @@ def _batch(recipe: Recipe) -> int:
 
 def _name(choice: Choice) -> str:
     return choice[0] + (" channels last" if choice[1] else "")
+
+
+def _threads(count: int) -> str:
+    return f"{count} thread" + ("s" if count > 1 else "")
 
 
 def _key(net: Net, recipe: Recipe) -> str:

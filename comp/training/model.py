@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from comp.images.fit import Preprocess
 from comp.recipe_parts import HeadPart, ModelPart
 from comp.training.memory import is_out_of_memory
 from comp.training.networks import config_of, create, is_own, require_model, small_stem
+from comp.training.one_thread import one_thread
 from comp.training.weights import StateDict, find_default, read_weights, sidecar_preprocess
 
 
@@ -258,14 +260,27 @@ def freeze_batchnorm(net: nn.Module) -> None:
 def normalise(pixels: Tensor, preprocess: Preprocess) -> Tensor:
     """uint8 (B, H, W, 3) to float32 (B, 3, H, W), channels last in memory, on the device of ``pixels``."""
     batch, height, width, _ = pixels.shape
-    std = torch.tensor(preprocess.std, device=pixels.device)
-    # a line at a time: three numbers at a time would keep the vector units waiting; and two passes, each as wide as
-    # the batch: waking other threads for a picture costs more than its pixels while loaders hold the cores
-    scale = (1.0 / (std * 255.0)).repeat(width)  # (W * 3,)
-    shift = (-torch.tensor(preprocess.mean, device=pixels.device) / std).repeat(width)
-    made = pixels.reshape(batch, height, width * 3).float()
-    torch.addcmul(shift, made, scale, out=made)
+    scale, shift = _line(preprocess.mean, preprocess.std, width, pixels.device)
+    # two passes, each as wide as the batch: waking other threads for a picture costs more than its pixels while
+    # loaders hold the cores
+    with one_thread(pixels.numel(), pixels.device):
+        made = pixels.reshape(batch, height, width * 3).float()
+        torch.addcmul(shift, made, scale, out=made)
     return made.view(batch, height, width, 3).permute(0, 3, 1, 2)
+
+
+@lru_cache(maxsize=16)
+@torch.inference_mode(False)
+def _line(
+    mean: tuple[float, ...], std: tuple[float, ...], width: int, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """What values 0 … 255 are multiplied by, and what is added, for a line of pixels, both (W * 3,): three numbers at a
+    time would keep the vector units waiting.
+    """
+    wide = torch.tensor(std, device=device)
+    scale = 1.0 / (wide * 255.0)
+    shift = -torch.tensor(mean, device=device) / wide
+    return scale.repeat(width), shift.repeat(width)
 
 
 def _three(values: Any) -> tuple[float, float, float]:

@@ -49,7 +49,10 @@ epochs = 2
 def ran(tmp_path_factory: pytest.TempPathFactory) -> comp.pipeline.RunResult:
     workspace = tmp_path_factory.mktemp("ws")
     (workspace / "three.toml").write_text(RECIPE)
-    return comp.run("digits", 2, workspace=workspace, recipe=workspace / "three.toml", quick=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("comp.training.device.usable_cores", lambda: 2)
+        patch.setattr("comp.training.measuring._step_seconds", lambda *given: 0.01 * given[-1])
+        return comp.run("digits", 2, workspace=workspace, recipe=workspace / "three.toml", quick=True)
 
 
 def test_one_oof_a_model_and_their_mean(ran: comp.pipeline.RunResult) -> None:
@@ -61,6 +64,9 @@ def test_one_oof_a_model_and_their_mean(ran: comp.pipeline.RunResult) -> None:
     whole = Predictions.load(ran.folder / "oof.npz")
     for part in parts:
         assert np.allclose(whole.select(part.ids).probs, part.probs)
+    assert [one.threads for one in load(ran.folder / "recipe.toml").each] == [2, 2, 2], (
+        "one is faster, but not asked"
+    )
     sizes = [load(ran.folder / "recipe.toml").each[n].model.size for n in range(3)]
     assert sizes == [32, 16, 24]
     assert [one.epochs for one in load(ran.folder / "recipe.toml").each] == [

@@ -1,11 +1,13 @@
-"""Precision and layout: measured once, remembered, and half precision only where it pays."""
+"""Precision, layout and threads: measured once, remembered, and half precision only where it pays."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
 from comp.recipe import load
 from comp.training import measuring
@@ -55,3 +57,59 @@ def test_a_cache_that_cannot_be_written_or_read_does_not_matter(tmp_path: Path) 
     for damaged in ({}, None, {"fp32": "x"}, {"fp32": -1.0}, {"strange": 1.0}):
         (tmp_path / FILE).write_text(json.dumps({key: damaged}))
         assert choose(build(recipe.model, 3), recipe, tmp_path).channels_last is not None
+
+
+PINNED = [*ASKED[:-1], "precision=fp32", "channels_last=false", "threads=8"]
+
+
+def timed(monkeypatch: pytest.MonkeyPatch, seconds: dict[int, float]) -> list[int]:
+    """Steps take ``seconds`` by threads from now on; the list that comes back says what was measured."""
+    asked: list[int] = []
+
+    def step_seconds(net: Any, recipe: Any, choice: Any, threads: int) -> float:
+        asked.append(threads)
+        return seconds[threads]
+
+    monkeypatch.setattr(measuring, "_step_seconds", step_seconds)
+    return asked
+
+
+@pytest.mark.parametrize(
+    ("seconds", "measured", "best"),
+    [
+        ({8: 0.04, 4: 0.03, 2: 0.02, 1: 0.03}, [8, 4, 2, 1], 2),
+        ({8: 0.04, 4: 0.03, 2: 0.02, 1: 0.01}, [8, 4, 2, 1], 1),
+        ({8: 0.04, 4: 0.05}, [8, 4], 8),
+        ({8: 0.04, 4: 0.039, 2: 0.041}, [8, 4, 2], 8),  # not worth it
+        ({8: 0.5}, [8], 8),  # a long step: never asked
+    ],
+)
+def test_short_steps_run_on_fewer_threads_where_that_is_faster(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    seconds: dict[int, float],
+    measured: list[int],
+    best: int,
+) -> None:
+    recipe = resolve_device(load(None, PINNED))
+    net = build(recipe.model, 3)
+    asked = timed(monkeypatch, seconds)
+    for _ in range(2):  # the second time from what is remembered
+        assert choose(net, recipe, tmp_path, threads_open=True).threads == best
+    assert asked == measured
+    assert choose(net, recipe, tmp_path).threads == 8, "asked for: kept"
+
+
+def test_threads_are_measured_on_as_many_and_left_as_they_were(tmp_path: Path) -> None:
+    recipe = resolve_device(load(None, [*PINNED[:-1], "threads=2"]))
+    before = torch.get_num_threads()
+    assert choose(build(recipe.model, 3), recipe, tmp_path, threads_open=True).threads in (1, 2)
+    assert torch.get_num_threads() == before
+    (times,) = json.loads((tmp_path / FILE).read_text()).values()
+    assert list(times) == ["2 threads", "1 thread"]
+
+
+def test_a_probe_keeps_all_threads(tmp_path: Path) -> None:
+    recipe = resolve_device(load(None, [*PINNED[:-1], "mode=probe", "model.weights=none", "threads=2"]))
+    assert choose(build(recipe.model, 3), recipe, tmp_path, threads_open=True).threads == 2
+    assert not (tmp_path / FILE).exists()

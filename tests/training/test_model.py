@@ -28,6 +28,19 @@ def test_normalise_is_the_textbook_formula() -> None:
     found = normalise(torch.from_numpy(pixels), preprocess)
     assert found.shape == (3, 3, 16, 16)
     assert np.allclose(found.permute(0, 2, 3, 1).numpy(), expected, atol=1e-5)
+    with torch.inference_mode():
+        assert torch.equal(normalise(torch.from_numpy(pixels), preprocess), found)
+    strided = torch.from_numpy(np.concatenate([pixels, pixels[..., :1]], 3))[..., :3]
+    assert torch.equal(normalise(strided, preprocess), found)
+
+
+def test_what_was_normalised_in_inference_mode_first_can_be_trained_on() -> None:
+    preprocess = Preprocess(8, (0.41, 0.5, 0.6), (0.2, 0.3, 0.4))  # of its own: nothing is remembered
+    with torch.inference_mode():
+        normalise(torch.zeros(1, 8, 8, 3, dtype=torch.uint8), preprocess)
+    weight = torch.ones(3, 1, 1, requires_grad=True)
+    (normalise(torch.zeros(1, 8, 8, 3, dtype=torch.uint8), preprocess) * weight).sum().backward()
+    assert weight.grad is not None
 
 
 def test_a_head_follows_its_seed_and_nothing_drawn_before() -> None:
