@@ -31,6 +31,7 @@ from comp.images.fit import Preprocess
 from comp.images.pixels import FittedPixels
 from comp.images.source import ArraySource, RawTree
 from comp.images.store import decoded_once
+from comp.names import is_image_name
 from comp.training.batches import batches, loaders
 from comp.training.feed import Feed
 from comp.training.memory import keep_memory
@@ -153,7 +154,9 @@ def race(sides: dict[str, Work], seconds: float, rounds: int) -> dict[str, float
 
 
 def photos(folder: Path, size: int, seconds: float, rounds: int) -> dict[str, Any]:
-    names = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*.jpg"))
+    names = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if is_image_name(p.name))
+    if len(names) < BATCH:
+        raise SystemExit(f"{folder} has {len(names)} pictures; a batch has {BATCH}")
     paths = [str(folder / name) for name in names]
     preprocess = Preprocess(size, MEAN, STD, crop_pct=0.875)
     variants = Variants(TrainTransform(WINDOWS, preprocess), 0, 0)

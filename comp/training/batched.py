@@ -72,9 +72,9 @@ class Batched:
             place += op.count
         return np.concatenate(found, 1)
 
-    def one(self, picture: Pixels, parameters: Parameters) -> Pixels:
-        """A picture uint8 (S, S, 3) as its parameters (P,) change it."""
-        given, place = parameters.tolist(), 0
+    def one(self, picture: Pixels, given: list[float]) -> Pixels:
+        """A picture uint8 (S, S, 3) as its P parameters change it: a new one, or itself as it was."""
+        place = 0
         for op in self._ops:
             picture = op.one(picture, given[place : place + op.width])
             place += op.width

@@ -22,7 +22,6 @@ COUNT, WIDTH = (
 _ORDERS = np.array(list(permutations(range(4))))
 _BRIGHTNESS, _CONTRAST, _SATURATION, _HUE, _NOTHING = range(5)
 _STILL = 1000.0  # no step of hue
-_LEVELS = np.arange(256, dtype=np.float32)
 _TURNS = np.repeat(np.arange(256, dtype=np.uint8)[None, None, :, None], 180, 0).repeat(
     3, 3
 )  # (180, 1, 256, 3)
@@ -57,10 +56,10 @@ def jittered(picture: Pixels, given: list[float]) -> Pixels:
             return picture
         factor = given[int(step)]
         if step == _BRIGHTNESS and factor != 1:
-            made = _by_table(made, _LEVELS * np.float32(factor))
+            made = _scaled(made, factor, 0)
         elif step == _CONTRAST and factor != 1:
             mean = cv2.mean(cv2.cvtColor(made, cv2.COLOR_RGB2GRAY))[0]
-            made = _by_table(made, _LEVELS * np.float32(factor) + np.float32(mean * (1 - factor)))
+            made = _scaled(made, factor, mean * (1 - factor))
         elif step == _SATURATION and factor != 1:
             made = np.asarray(cv2.addWeighted(made, factor, grey_of_one(made), 1 - factor, 0), dtype=np.uint8)
         elif step == _HUE and factor != _STILL:
@@ -74,8 +73,11 @@ def grey_of_one(picture: Pixels) -> Pixels:
     return np.asarray(cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB), dtype=np.uint8)
 
 
-def _by_table(picture: Pixels, table: NDArray[np.float32]) -> Pixels:
-    return np.asarray(cv2.LUT(picture, table.clip(0, 255).astype(np.uint8)), dtype=np.uint8)
+def _scaled(picture: Pixels, factor: float, plus: float) -> Pixels:
+    """Levels times ``factor``, ``plus`` a constant, rounded down as albumentations' tables do: OpenCV rounds to the nearest
+    of what is nearly half a level less.
+    """
+    return np.asarray(cv2.addWeighted(picture, factor, picture, 0, plus - 0.499), dtype=np.uint8)
 
 
 def _turned(picture: Pixels, steps: float) -> Pixels:

@@ -7,19 +7,17 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from comp.training.batches import Fill, filled, in_batches
-from comp.training.lattice import Windows, flat_places, is_black
-from comp.training.one_thread import one_thread
+from comp.training.lattice import Windows
+from comp.training.stack import Places, Stack
 from comp.training.variants import SMALL, Pictures, Variants
 
 Rows = NDArray[np.int64]
-BUDGET = 2 << 30  # bytes of small pictures that are kept where the network is
 _DRAWN = 4096  # rows whose variants are drawn at once
 _DRAWN_AHEAD = 1024  # the same where threads make them, which begin when the first are drawn
 
@@ -27,9 +25,10 @@ _DRAWN_AHEAD = 1024  # the same where threads make them, which begin when the fi
 class Feed:
     """Batches of an epoch's variants, uint8 (B, S, S, 3).
 
-    Small pictures whose policy only moves pixels lie together on the network's device and are gathered there, a batch in
-    one go; on a GPU also those that it turns, recolours or cuts out, as far as batches can be (``Batched``). All others
-    are made by threads while steps run. Moved pixels are the same either way, others differ by a level here and there.
+    Small pictures lie together on the network's device, where the moves of a whole batch are gathered in one go; what
+    their policy turns, recolours or cuts out follows there on a GPU (``Batched.batch``), on a CPU in the threads
+    (``Batched.one``). All others are made by threads while steps run. Moved pixels are the same everywhere, recoloured
+    ones differ by a level here and there.
 
     Parameters
     ----------
@@ -45,28 +44,26 @@ class Feed:
     ) -> None:
         self._pictures, self._variants, self._pool = pictures, variants, pool
         self._device = torch.device(device)
-        self._stack: Tensor | None = None  # (N, L * L) int32: red, green, blue and an empty byte a pixel
-        self._side = 0
-        gathers = variants.after is None or self._device.type == "cuda"
-        if variants.in_batches and gathers and variants.size <= SMALL and count:
-            fits = variants.moved_side == variants.size and 4 * count * variants.side**2 <= BUDGET
-            if fits and not variants.transform.crops:
-                self._side = variants.side
-                self._stack = self._stacked(count)
+        self._on_gpu = self._device.type == "cuda"
+        self._stack: Stack | None = None
+        small = variants.in_batches and variants.size <= SMALL and not variants.transform.crops
+        if small and variants.moved_side == variants.size and Stack.fits(count, variants.side):
+            place = device if self._on_gpu or variants.after is None else "cpu"
+            self._stack = Stack(pictures.__getitem__, count, variants.side, pool, place)
 
     def epoch(self, rows: Rows, batch: int, epoch: int) -> Iterator[tuple[Rows, Tensor]]:
         """(rows (B,), pixels uint8 (B, S, S, 3)) of an epoch in the order of ``rows``; a last batch of one row is
         left out (BatchNorm cannot train on it), unless it is the only one.
         """
-        if self._stack is not None:
-            parts = in_batches(rows, batch, drop_last=True)
-            for start in range(0, len(parts), _DRAWN // batch + 1):
-                yield from self._gathered(parts[start : start + _DRAWN // batch + 1], epoch)
-            return
         shape = (self._variants.size, self._variants.size, 3)
-        yield from filled(
-            self._pool, self._work(rows, batch, epoch), shape, pinned=self._device.type == "cuda"
-        )
+        if self._stack is None:
+            work = self._work(rows, batch, epoch)
+        elif self._variants.after is None or self._on_gpu:
+            yield from self._gathered(self._stack, rows, batch, epoch)
+            return
+        else:
+            work = self._recoloured(self._stack, rows, batch, epoch)
+        yield from filled(self._pool, work, shape, pinned=self._on_gpu)
 
     def _work(self, rows: Rows, batch: int, epoch: int) -> Iterator[tuple[Rows, Fill]]:
         """Batches, and what fills each. Where the pictures' shapes are known, many batches' windows are drawn here at
@@ -94,51 +91,34 @@ class Feed:
         loaded = [self._pictures[row] for row in rows.tolist()]
         self._variants.show(loaded, rows, epoch, windows, first + own.start, out)
 
-    def _stacked(self, count: int) -> Tensor:
-        whole = np.zeros((count, self._side, self._side, 4), np.uint8)
-
-        def load(start: int) -> None:
-            for row in range(start, min(count, start + 256)):
-                whole[row, :, :, :3] = self._pictures[row]
-
-        for _ in self._pool.map(load, range(0, count, 256)):
-            pass
-        return torch.from_numpy(whole).view(torch.int32).reshape(count, -1).to(self._device)
-
-    def _gathered(self, parts: list[Rows], epoch: int) -> Iterator[tuple[Rows, Tensor]]:
-        """Some batches, drawn together: what is drawn costs as much for one batch as for many."""
-        assert self._stack is not None
-        rows = np.concatenate(parts)
-        windows = self._variants.windows(rows, epoch, np.full((len(rows), 2), self._side))
-        black, after = is_black(windows), self._variants.after
-        down, across = (a.astype(np.int32) for a in flat_places(windows, self._side))
-        down += (rows[:, None] * self._side**2).astype(np.int32)  # below 2**31: BUDGET
-        lines, columns = (torch.from_numpy(a).to(self._device) for a in (down, across))
-        place = 0
-        for part in parts:
-            own = slice(place, place + len(part))
-            made = self._taken(lines[own], columns[own], None if black is None else black[own])
-            if after is not None and windows.after is not None:
-                made = after.batch(made, windows.after[own])
+    def _gathered(self, stack: Stack, rows: Rows, batch: int, epoch: int) -> Iterator[tuple[Rows, Tensor]]:
+        """Batches that are made where the network is."""
+        after = self._variants.after
+        for part, places in self._places(stack, rows, batch, epoch, _DRAWN):
+            made = stack.taken(places)
+            if after is not None and places.after is not None:
+                made = after.batch(made, places.after)
             yield part, made
-            place += len(part)
 
-    def _taken(self, lines: Tensor, columns: Tensor, black: NDArray[np.bool_] | None) -> Tensor:
-        """Pixels uint8 (B, S, S, 3) at the places ``lines`` (B, S) + ``columns`` (B, S) of the stack, ``black`` (B, S, S)
-        ones at 0.
-        """
-        assert self._stack is not None
-        count, size = lines.shape
-        with one_thread(count * size * size, self._device):
-            index = lines[:, :, None] + columns[:, None, :]  # (B, S, S)
-            words = self._stack.view(-1).index_select(0, index.view(-1)).view(index.shape)
-            if black is not None:
-                words = words.masked_fill(torch.from_numpy(black).to(self._device), 0)
-        pixels = words.view(torch.uint8).view(count, size, size, 4)
-        if self._device.type != "cpu":
-            return pixels[..., :3]
-        made = torch.empty(
-            (count, size, size, 3), dtype=torch.uint8
-        )  # OpenCV packs them, twenty times as fast as torch
-        cv2.cvtColor(pixels.view(-1, size, 4).numpy(), cv2.COLOR_RGBA2RGB, dst=made.view(-1, size, 3).numpy())
-        return made
+    def _recoloured(self, stack: Stack, rows: Rows, batch: int, epoch: int) -> Iterator[tuple[Rows, Fill]]:
+        """Batches, and what makes each on a CPU."""
+
+        def fill(places: Places, own: slice, out: NDArray[np.uint8]) -> None:
+            self._variants.after_moves(partial(stack.take, places[own]), places[own].after, out)
+
+        for part, places in self._places(stack, rows, batch, epoch, _DRAWN_AHEAD):
+            yield part, partial(fill, places)
+
+    def _places(
+        self, stack: Stack, rows: Rows, batch: int, epoch: int, together: int
+    ) -> Iterator[tuple[Rows, Places]]:
+        """Batches and their places, of about ``together`` rows drawn at once: it costs as much for few as for many."""
+        parts = in_batches(rows, batch, drop_last=True)
+        step = max(1, together // batch)
+        for start in range(0, len(parts), step):
+            every, place = np.concatenate(parts[start : start + step]), 0
+            windows = self._variants.windows(every, epoch, np.full((len(every), 2), stack.side))
+            places = stack.places(every, windows)
+            for part in parts[start : start + step]:
+                yield part, places[place : place + len(part)]
+                place += len(part)

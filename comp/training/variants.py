@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from threading import Lock
@@ -101,13 +101,26 @@ class Variants:
             if not self.lattice.is_empty:
                 part = shown(picture, windows, first + n, own if self.in_batches else None)
             if self.after is not None and windows.after is not None:
-                part = self.after.one(part, windows.after[first + n])
+                part = self.after.one(part, windows.after[first + n].tolist())
             elif not self.in_batches:
                 part = self.rest.changed(part, variant_seed(self._seed, self._k, epoch, row))
             if part.shape != own.shape:
                 part = fit(part, self.transform.preprocess)
             if part is not own:
                 own[:] = part
+
+    def after_moves(
+        self, move: Callable[[Pixels], None], parameters: NDArray[np.float32] | None, out: Pixels
+    ) -> None:
+        """Writes what ``move`` writes into ``out`` (R, S, S, 3), changed by ``after`` and its parameters (R, P)."""
+        assert self.after is not None
+        assert parameters is not None
+        with self._turn:
+            move(out)
+            for own, given in zip(out, parameters.tolist(), strict=True):
+                made = self.after.one(own, given)
+                if made is not own:
+                    own[:] = made
 
     def one(self, picture: Pixels, row: int, epoch: int) -> Pixels:
         """The variant (S, S, 3) of one row's picture in an epoch."""

@@ -191,7 +191,7 @@ def test_every_way_of_feeding_gives_the_same_pixels(
     order = np.random.default_rng(0).permutation(30)
     with loaders(threads) as pool:
         feed = Feed(pictures, 30, variants, pool, "cpu")
-        gathered = ("none", "light", LISTED, DARK)
+        gathered = ("none", "light", "standard", LISTED, DARK, COLOURED)
         assert (feed._stack is not None) == (transform in gathered)
         batches = list(feed.epoch(order, 8, 2))
         ways = []
