@@ -17,6 +17,7 @@ from typing import Any
 from comp.documents import json_text
 from comp.errors import CompError
 
+RELAY_SECONDS = 0.2
 QUIET_SECONDS = 15.0  # between lines of progress when the output is no terminal
 
 
@@ -32,6 +33,16 @@ class Settings:
 
 
 settings = Settings()
+_relay: Callable[..., object] | None = None
+
+
+def relay(send: Callable[..., object]) -> None:
+    """From now on this process shows nothing itself: ``send`` gets "say" and a text, "open" and a task's title and
+    total, "advance" and its title, number and facts, or "close" and its title.
+    """
+    global _relay
+    _relay = send
+    _live.clear()
 
 
 def is_terminal() -> bool:
@@ -43,7 +54,9 @@ def say(text: str) -> None:
     """A line on what is being done (stderr)."""
     if settings.quiet:
         return
-    if _live:  # above the bars, not through them
+    if _relay is not None:
+        _relay("say", text)
+    elif _live:  # above the bars, not through them
         _live[-1].console.print(text, markup=False, highlight=False)
     else:
         _put(text, sys.stderr)
@@ -120,10 +133,18 @@ class Task:
         self.started = self._said = time.monotonic()
         self._live = live
         self._id = live.add_task(title, total=total, facts="") if live else None
+        self._sent = 0
+        if _relay is not None:
+            _relay("open", title, total)
 
     def advance(self, n: int = 1, facts: str = "") -> None:
         self.done += n
-        if self._live:
+        if _relay is not None:
+            if time.monotonic() - self._said >= RELAY_SECONDS:
+                self._said = time.monotonic()
+                _relay("advance", self.title, self.done - self._sent, facts)
+                self._sent = self.done
+        elif self._live:
             self._live.update(self._id, advance=n, **({"facts": facts} if facts else {}))
         elif time.monotonic() - self._said >= QUIET_SECONDS and self.done < self.total:
             self._said = time.monotonic()
@@ -134,14 +155,16 @@ class Task:
             )
 
     def close(self) -> None:
-        if self._live:
+        if _relay is not None:
+            _relay("close", self.title)
+        elif self._live:
             self._live.remove_task(self._id)
 
 
 @contextmanager
 def progress() -> Iterator[None]:
     """Live bars for every ``task`` inside, where there is a terminal."""
-    if _live or settings.quiet or not is_terminal():
+    if _live or _relay is not None or settings.quiet or not is_terminal():
         yield
         return
     from rich.console import Console
@@ -176,11 +199,16 @@ def progress() -> Iterator[None]:
 def task(title: str, total: int) -> Iterator[Task]:
     """A bar with an ETA, or lines now and then."""
     with progress():
-        one = Task(title, total, None if settings.quiet or not _live else _live[-1])
+        one = open_task(title, total)
         try:
             yield one
         finally:
             one.close()
+
+
+def open_task(title: str, total: int) -> Task:
+    """A task of the bars that are shown, if any are; to be closed by who opens it."""
+    return Task(title, total, None if settings.quiet or not _live else _live[-1])
 
 
 @contextmanager

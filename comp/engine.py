@@ -15,7 +15,7 @@ from comp.checks.findings import Finding
 from comp.checks.recipe_family import preprocessing_override, warm_leak, weights_leak
 from comp.checks.run_family import collapsed_predictions, prior_shift, too_good
 from comp.competition import Competition
-from comp.errors import InputError, TrainingFailed
+from comp.errors import InputError
 from comp.folds import Folds
 from comp.images.fit import Preprocess, side_for
 from comp.images.source import ImageSource
@@ -26,7 +26,7 @@ from comp.predictions import Predictions, average, with_prior
 from comp.recipe import Recipe, member_tables
 from comp.survey import Survey
 from comp.trained import Trained
-from comp.training.checkpoint import load_checkpoint
+from comp.training.all_folds import train_folds
 from comp.training.deadline import OutOfTime
 from comp.training.device import resolve_device
 from comp.training.fold import FoldResult, Plan
@@ -34,9 +34,8 @@ from comp.training.loop import new_net
 from comp.training.measuring import choose
 from comp.training.model import differences, overrides, require_forward, resolve
 from comp.training.networks import load_models, require_model
-from comp.training.probe import frozen_features, needs_features
-from comp.training.run_fold import is_finished, read_fold, run_fold
 from comp.training.schedule import make_optimizer, require_optimizer
+from comp.training.side_by_side import require_side_by_side
 from comp.training.sizes import require_larger, sets_to_try
 from comp.training.stages import open_layers, stages_of
 from comp.training.transforms import TrainTransform, check_transform
@@ -90,7 +89,7 @@ def prepare(
         warm_start(one, n, len(wanted.each), workspace, competition.slug) for n, one in enumerate(wanted.each)
     ]
     pairs = zip(wanted.each, warm, strict=True)
-    threads_open = wanted.threads is None and len(warm) == 1  # one number for all models
+    threads_open = wanted.threads is None and len(warm) == 1 and not wanted.jobs  # one number for all models
     plans = [
         _prepare(competition, found, one, workspace, reduce, start, threads_open) for one, start in pairs
     ]
@@ -110,6 +109,7 @@ def _prepare(
     """Resolves a model's recipe on this machine, and builds the model once."""
     assert found.folds is not None, "the gate lets no run pass without folds"
     recipe = resolve_device(wanted)
+    require_side_by_side(recipe)
     part = warm.part(recipe.model) if warm else recipe.model
     part, preprocess, weights = resolve(part, recipe.mode, workspace.weight_folders())
     part = part.model_copy(update={"weights": warm.name}) if warm else part
@@ -140,7 +140,11 @@ def _prepare(
         open_layers(net, stage.train)
         make_optimizer(net, recipe, stage)
     open_layers(net, "all")
-    return replace(plan, recipe=choose(net, recipe, cache_folder(), threads_open), sets=sets)
+    alone = recipe.model_copy(update={"threads": 1}) if (recipe.jobs or 1) > 1 else recipe
+    chosen = choose(net, alone, cache_folder(), threads_open)
+    if alone is not recipe:  # a fold trains on one thread, all else runs on as many as there are
+        chosen = chosen.model_copy(update={"threads": recipe.threads})
+    return replace(plan, recipe=chosen, sets=sets)
 
 
 def _decoded(found: Survey, preprocess: Preprocess, mode: str) -> ImageSource | None:
@@ -203,52 +207,6 @@ def train_models(folder: Path, plans: list[Plan], only: Sequence[int] | None = N
         each.append(results)
         failures += failed
     return Trained(folder, plans, each, failures)
-
-
-def train_folds(plan: Plan, only: Sequence[int] | None = None) -> tuple[list[FoldResult], list[Exception]]:
-    """The folds of a plan, or some of them, finished ones read back; and what went wrong in the others.
-
-    A fold whose training fails does not stop the others; the time limit ends with those that are finished.
-    """
-    finished = {k for k in range(plan.folds.k) if is_finished(plan.fold_folder(k))}
-    todo = [k for k in (range(plan.folds.k) if only is None else only) if k not in finished]
-    results = {k: read_fold(plan.fold_folder(k), k) for k in sorted(finished)}
-    failures: list[Exception] = []
-    for one in results.values():
-        if todo:  # its checkpoint is needed after the others have trained: better missed now
-            load_checkpoint(plan.fold_folder(one.fold))
-        console.say(f"  fold {one.fold}: {plan.metric.name} {one.score:.4f}, finished before")
-    with console.progress():
-        shared = needs_features(plan) and plan.warm is None
-        features = frozen_features(plan) if shared and todo else None
-        with console.task("folds", plan.folds.k) as bar:
-            bar.advance(len(results))
-            for k in todo:
-                try:
-                    if needs_features(plan) and not shared:
-                        features = frozen_features(plan, k)  # each fold has a backbone of its own
-                    one = results[k] = run_fold(_as_fits(plan, results), k, features)
-                except OutOfTime as stop:
-                    console.say(f"  the time limit was reached in {stop.value}")
-                    failures.append(stop)
-                    break
-                except TrainingFailed as failure:
-                    console.say(f"  fold {k} failed: {failure.rule}: {failure.value}")
-                    failures.append(failure)
-                    continue
-                if plan.deadline is not None:
-                    plan.deadline.fold_finished()
-                bar.advance()
-                console.say(
-                    f"  fold {k}: {plan.metric.name} {one.score:.4f} on {one.rows} held-out rows, {console.duration(one.seconds)}"
-                )
-    return [results[k] for k in sorted(results)], failures
-
-
-def _as_fits(plan: Plan, results: dict[int, FoldResult]) -> Plan:
-    """The plan with batches in as many parts as memory left an earlier fold."""
-    parts = max([plan.recipe.accumulate, *(one.accumulate for one in results.values())])
-    return replace(plan, recipe=plan.recipe.model_copy(update={"accumulate": parts}))
 
 
 def predict_test(trained: Trained, unread: set[str]) -> Predictions:

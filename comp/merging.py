@@ -28,7 +28,14 @@ if TYPE_CHECKING:
     from comp.survey import Survey
     from comp.training.fold import Plan
 
-HOW = ("device", "threads", "channels_last", "precision", "accumulate")  # how a machine computes, not what
+HOW = (
+    "device",
+    "threads",
+    "jobs",
+    "channels_last",
+    "precision",
+    "accumulate",
+)  # how a machine computes, not what
 MODELS = "models_sha256"
 JUDGED_BEFORE = ("weights-leak", "preprocessing-override")
 

@@ -31,6 +31,7 @@ COMMON = (
     "fold_seed",
     "device",
     "threads",
+    "jobs",
     "deterministic",
     "tta",
     "tta_mean",
@@ -76,11 +77,8 @@ class Recipe(Part):
     channels_last: bool | None = Field(None, description="memory layout; by measuring where unset")
     deterministic: bool = Field(False, description="the same bits twice on CUDA too, slower")
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    threads: int | None = Field(
-        None,
-        ge=1,
-        description="of the CPU; where unset all cores, or fewer where short steps are measured to be faster on them",
-    )
+    threads: int | None = Field(None, ge=1, description="of the CPU; unset: all, or fewer if measured faster")
+    jobs: int | None = Field(None, ge=1, description="folds that train at once on a CPU, each on one thread")
     save_minutes: float = Field(5.0, ge=0, description="between saves within an epoch; each epoch saves too")
     tta: list[str] = Field(
         default_factory=lambda: ["identity", "hflip"],
@@ -133,6 +131,8 @@ class Recipe(Part):
 
     @model_validator(mode="after")
     def _probe_solves(self) -> Recipe:
+        if self.mode == "probe" and (self.jobs or 1) > 1:
+            raise ValueError('mode = "probe" computes features once for all folds; drop jobs')
         if self.mode == "probe" and self.model.head.hidden is not None:
             raise ValueError('mode = "probe" solves a linear classifier; drop model.head.hidden')
         if self.mode == "probe" and self.balance.name in ("sampler", "copies"):

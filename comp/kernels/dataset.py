@@ -125,7 +125,7 @@ class Dataset:
 def _anywhere(recipe: Recipe) -> Recipe:
     """A recipe for whatever device and threads there are, that names what it started from without its folder."""
     part = recipe.model.model_copy(update={"weights": _name(recipe.model.weights)})
-    return recipe.model_copy(update={"model": part, "device": "auto", "threads": None})
+    return recipe.model_copy(update={"model": part, "device": "auto", "threads": None, "jobs": None})
 
 
 def _name(weights: str) -> str:

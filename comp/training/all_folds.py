@@ -1,0 +1,109 @@
+"""Trains the folds of a plan, one after the other or some at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from comp import console
+from comp.errors import TrainingFailed
+from comp.training.checkpoint import load_checkpoint
+from comp.training.deadline import OutOfTime
+from comp.training.fold import FoldResult, Plan
+from comp.training.probe import frozen_features, needs_features
+from comp.training.run_fold import is_finished, read_fold, run_fold
+from comp.training.side_by_side import side_by_side
+
+Ended = tuple[int, Exception | None]  # a fold, and what was raised in it
+
+
+def train_folds(plan: Plan, only: Sequence[int] | None = None) -> tuple[list[FoldResult], list[Exception]]:
+    """The folds of a plan, or some of them, finished ones read back; and what went wrong in the others.
+
+    A fold whose training fails does not stop the others; the time limit ends with those that are finished.
+    """
+    finished = {k for k in range(plan.folds.k) if is_finished(plan.fold_folder(k))}
+    todo = [k for k in (range(plan.folds.k) if only is None else only) if k not in finished]
+    results = {k: read_fold(plan.fold_folder(k), k) for k in sorted(finished)}
+    failures: list[Exception] = []
+    for one in results.values():
+        if todo:  # its checkpoint is needed after the others have trained: better missed now
+            load_checkpoint(plan.fold_folder(one.fold))
+        console.say(f"  fold {one.fold}: {plan.metric.name} {one.score:.4f}, finished before")
+    at_once = min(plan.recipe.jobs or 1, len(todo))
+    with console.progress():
+        shared = needs_features(plan) and plan.warm is None
+        features = frozen_features(plan) if shared and todo else None
+        with console.task("folds", plan.folds.k) as bar:
+            bar.advance(len(results))
+            ended = (
+                _side_by_side(plan, todo, at_once, results, features)
+                if at_once > 1
+                else _one_by_one(plan, todo, results, features)
+            )
+            for k, failure in ended:
+                if failure is not None:
+                    _say_failure(k, failure)
+                    failures.append(failure)
+                    continue
+                one = results[k]
+                if plan.deadline is not None:
+                    plan.deadline.fold_finished()
+                bar.advance()
+                console.say(
+                    f"  fold {k}: {plan.metric.name} {one.score:.4f} on {one.rows} held-out rows, {console.duration(one.seconds)}"
+                )
+    return [results[k] for k in sorted(results)], failures
+
+
+def _one_by_one(
+    plan: Plan, todo: Sequence[int], results: dict[int, FoldResult], features: Any
+) -> Iterator[Ended]:
+    for k in todo:
+        try:
+            results[k] = run_fold(_as_fits(plan, results), k, _features(plan, k, features))
+        except OutOfTime as stop:
+            yield k, stop
+            return
+        except TrainingFailed as failure:
+            yield k, failure
+            continue
+        yield k, None
+
+
+def _side_by_side(
+    plan: Plan, todo: Sequence[int], at_once: int, results: dict[int, FoldResult], features: Any
+) -> Iterator[Ended]:
+    def work(k: int) -> None:
+        alone = _as_fits(plan, results)
+        alone = replace(alone, recipe=alone.recipe.model_copy(update={"threads": 1}))
+        if alone.deadline is not None:
+            for _ in range(at_once - 1):
+                alone.deadline.fold_finished()  # time for the predictions of those that may finish beside it
+        run_fold(alone, k, _features(alone, k, features))
+
+    for k, failure in side_by_side(work, todo, at_once):
+        if failure is None:
+            results[k] = read_fold(plan.fold_folder(k), k)
+        elif not isinstance(failure, OutOfTime | TrainingFailed):
+            raise failure
+        yield k, failure
+
+
+def _features(plan: Plan, k: int, shared: Any) -> Any:
+    """The frozen features of all folds, or where each has a backbone of its own those of fold k."""
+    return frozen_features(plan, k) if shared is None and needs_features(plan) else shared
+
+
+def _say_failure(k: int, failure: Exception) -> None:
+    if isinstance(failure, OutOfTime):
+        console.say(f"  the time limit was reached in {failure.value}")
+    elif isinstance(failure, TrainingFailed):
+        console.say(f"  fold {k} failed: {failure.rule}: {failure.value}")
+
+
+def _as_fits(plan: Plan, results: dict[int, FoldResult]) -> Plan:
+    """The plan with batches in as many parts as memory left an earlier fold."""
+    parts = max([plan.recipe.accumulate, *(one.accumulate for one in results.values())])
+    return replace(plan, recipe=plan.recipe.model_copy(update={"accumulate": parts}))

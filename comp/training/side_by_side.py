@@ -1,0 +1,160 @@
+"""Folds that are trained at once, each in a process of its own on one thread of a CPU."""
+
+from __future__ import annotations
+
+import ctypes
+import multiprocessing
+import os
+import pickle
+import signal
+import sys
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from multiprocessing.connection import Connection, wait
+from typing import Any
+
+import torch
+
+from comp import console
+from comp.errors import CompError, InputError, TrainingFailed
+from comp.recipe import Recipe
+from comp.training.deadline import OutOfTime
+
+_PR_SET_PDEATHSIG = 1  # of Linux' prctl
+
+
+def require_side_by_side(recipe: Recipe) -> None:
+    """InputError where ``jobs`` cannot be: processes are forked, which neither CUDA nor macOS' libraries outlive."""
+    if recipe.jobs is None or recipe.jobs == 1:
+        return
+    found = None
+    if sys.platform != "linux":
+        found = f"this is {sys.platform}"
+    elif recipe.device != "cpu" or torch.cuda.is_available():
+        found = f"device is {recipe.device}" + (", and there is a GPU" if recipe.device == "cpu" else "")
+    if found:
+        raise InputError("jobs trains folds at once on Linux without a GPU", found, "leave jobs out")
+
+
+def side_by_side(
+    work: Callable[[int], object], todo: Sequence[int], jobs: int
+) -> Iterator[tuple[int, Exception | None]]:
+    """Calls ``work`` for each fold in a process of its own, and yields folds as they end, each with what it raised.
+
+    Once the time limit was reached in one no further one begins. However it ends, no process is left behind.
+
+    Parameters
+    ----------
+    work : callable
+        Fold number to anything; what is to be kept of it, it writes into files. Torch has one thread.
+    todo : sequence of int
+    jobs : int
+        How many at once.
+    """
+    waiting, running = deque(todo), dict[Connection, _Child]()
+    try:
+        while waiting or running:
+            while waiting and len(running) < jobs:
+                child = _Child(work, waiting.popleft())
+                running[child.pipe] = child
+            for pipe in wait(list(running)):
+                child = running[pipe]  # type: ignore[index]
+                if child.hear():
+                    continue
+                del running[child.pipe]
+                failure = child.end()
+                if isinstance(failure, OutOfTime):
+                    waiting.clear()
+                yield child.k, failure
+    finally:
+        for child in running.values():
+            child.kill()
+
+
+class _Child:
+    """A process that works on fold k, and what is shown of it."""
+
+    def __init__(self, work: Callable[[int], object], k: int) -> None:
+        self.k = k
+        self.pipe, theirs = multiprocessing.Pipe(duplex=False)
+        self._tasks: dict[str, console.Task] = {}
+        self._failure: Exception | None = None
+        self._ended = False
+        sys.stdout.flush()
+        sys.stderr.flush()
+        context = multiprocessing.get_context("fork")
+        self._process = context.Process(target=_work, args=(work, k, theirs, os.getpid()), daemon=True)
+        self._process.start()
+        theirs.close()
+
+    def hear(self) -> bool:
+        """Takes one message in; False when there will be no more."""
+        try:
+            kind, *told = self.pipe.recv()
+        except (EOFError, OSError):
+            return False
+        if kind == "say":
+            console.say(*told)
+        elif kind == "open":
+            self._tasks[told[0]] = console.open_task(*told)
+        elif kind == "advance" and told[0] in self._tasks:
+            self._tasks[told[0]].advance(*told[1:])
+        elif kind == "close" and told[0] in self._tasks:
+            self._tasks.pop(told[0]).close()
+        elif kind == "end":
+            self._ended, self._failure = True, told[0]
+        return True
+
+    def end(self) -> Exception | None:
+        """What the process raised; TrainingFailed where it did not live to say it."""
+        self._process.join()
+        self._close()
+        if self._ended:
+            return self._failure
+        code = self._process.exitcode or 0
+        value = f"its process ended with {signal.Signals(-code).name if code < 0 else code}"
+        remedy = "if memory did not suffice for several folds at once: a smaller jobs"
+        return TrainingFailed("a fold's process has to live to its end", value, remedy)
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.join()
+        self._close()
+
+    def _close(self) -> None:
+        self.pipe.close()
+        for task in self._tasks.values():
+            task.close()
+
+
+def _work(work: Callable[[int], object], k: int, pipe: Connection, parent: int) -> None:
+    """In the new process: the work, and the news of it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, which ends this one
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it was gone before
+        os._exit(1)
+    # threads of OpenMP do not outlive a fork: a second one would be waited for without end
+    torch.set_num_threads(1)
+    console.relay(lambda *news: pipe.send(news))
+    failure: Exception | None = None
+    try:
+        work(k)
+    except CompError as error:
+        failure = error
+    except Exception as error:
+        error.add_note(traceback.format_exc())
+        failure = error
+    pipe.send(("end", _sendable(failure)))
+
+
+def _sendable(failure: Exception | None) -> Any:
+    """The error itself, or where it cannot be sent one with its traceback."""
+    try:
+        pickle.loads(pickle.dumps(failure))
+        return failure
+    except Exception:
+        lines = traceback.format_exception(failure) if failure else []
+        return RuntimeError("".join(lines))

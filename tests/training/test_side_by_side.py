@@ -1,0 +1,130 @@
+"""Processes that work on folds at once: what they did, said and raised, and that none is left behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from comp import console
+from comp.errors import InputError, TrainingFailed, UnknownName
+from comp.recipe import load
+from comp.training.deadline import OutOfTime, stopped
+from comp.training.side_by_side import require_side_by_side, side_by_side
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are forked")
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+def wait_for(path: Path) -> str:
+    until = time.monotonic() + 60
+    while not (path.is_file() and path.read_text()):
+        assert time.monotonic() < until, path
+        time.sleep(0.01)
+    return path.read_text()
+
+
+def test_so_many_at_once_on_one_thread_each_and_all_of_them_in_the_end(tmp_path: Path) -> None:
+    def work(k: int) -> None:
+        assert torch.get_num_threads() == 1
+        (tmp_path / f"pid-{k}").write_text(str(os.getpid()))
+        if k < 2:  # each waits for the other: they do run at once
+            wait_for(tmp_path / f"pid-{1 - k}")
+            assert not (tmp_path / "pid-2").exists(), "no third one yet"
+
+    assert sorted(side_by_side(work, [0, 1, 2, 4], 2)) == [(0, None), (1, None), (2, None), (4, None)]
+    pids = {(tmp_path / f"pid-{k}").read_text() for k in (0, 1, 2, 4)}
+    assert len(pids) == 4
+    assert str(os.getpid()) not in pids
+
+
+def test_what_is_said_and_done_is_shown_here(capsys: pytest.CaptureFixture[str]) -> None:
+    def work(k: int) -> None:
+        console.say(f"this is {k}")
+        with console.progress(), console.task("steps", 100) as bar:
+            for _ in range(100):
+                bar.advance(1, "fast")
+
+    with console.progress():
+        assert len(list(side_by_side(work, range(3), 2))) == 3
+    assert sorted(capsys.readouterr().err.splitlines()) == [f"this is {k}" for k in range(3)]
+
+
+def test_errors_come_back_as_they_were(capfd: pytest.CaptureFixture[str]) -> None:
+    def work(k: int) -> None:
+        if k == 0:
+            raise TrainingFailed("a loss is a number", "nan", "less")
+        if k == 1:
+            raise UnknownName("model", "resnte", ["resnet"])  # cannot be unpickled
+        if k == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if k == 3:
+            _ = 1 / 0
+        if k == 4:
+            os._exit(0)
+
+    found = dict(side_by_side(work, range(6), 3))
+    assert isinstance(found[0], TrainingFailed)
+    assert found[0].as_json()["value"] == "nan"
+    assert isinstance(found[1], RuntimeError)
+    assert "did you mean resnet" in str(found[1])
+    assert isinstance(found[2], TrainingFailed)
+    assert "SIGKILL" in found[2].value
+    assert isinstance(found[3], ZeroDivisionError)
+    assert any("1 / 0" in note for note in found[3].__notes__)
+    assert isinstance(found[4], TrainingFailed)
+    assert found[5] is None
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_past_the_time_limit_none_begins_and_others_end(tmp_path: Path) -> None:
+    def work(k: int) -> None:
+        if k == 1:
+            raise stopped("fold 1")
+        wait_for(tmp_path / "go")
+
+    found: dict[int, Exception | None] = {}
+    for k, failure in side_by_side(work, range(5), 2):
+        (tmp_path / "go").write_text("on")
+        found[k] = failure
+    assert sorted(found) == [0, 1]
+    assert found[0] is None
+    assert isinstance(found[1], OutOfTime)
+
+
+def test_none_is_left_behind_by_an_error_here(tmp_path: Path) -> None:
+    def work(k: int) -> None:
+        (tmp_path / f"pid-{k}").write_text(str(os.getpid()))
+        if k:
+            time.sleep(600)
+
+    running = side_by_side(work, range(3), 3)
+    assert next(running) == (0, None)
+    pids = [int(wait_for(tmp_path / f"pid-{k}")) for k in (1, 2)]
+    assert all(is_alive(pid) for pid in pids)
+    running.close()
+    assert not any(is_alive(pid) for pid in pids)
+
+
+@pytest.mark.parametrize(("device", "gpu", "platform"), [("cpu", True, "linux"), ("cpu", False, "darwin")])
+def test_where_folds_cannot_train_at_once_it_is_said(
+    monkeypatch: pytest.MonkeyPatch, device: str, gpu: bool, platform: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    monkeypatch.setattr(sys, "platform", platform)
+    for alone in ([], ["jobs=1"]):
+        require_side_by_side(load(None, [f"device={device}", *alone]))
+    with pytest.raises(InputError, match="without a GPU"):
+        require_side_by_side(load(None, [f"device={device}", "jobs=2"]))
