@@ -26,7 +26,7 @@ from comp.predictions import Predictions, average, with_prior
 from comp.recipe import Recipe, member_tables
 from comp.survey import Survey
 from comp.trained import Trained
-from comp.training.all_folds import train_folds
+from comp.training.all_folds import in_one_job, train_folds
 from comp.training.deadline import OutOfTime
 from comp.training.device import resolve_device
 from comp.training.fold import FoldResult, Plan
@@ -35,7 +35,6 @@ from comp.training.measuring import choose
 from comp.training.model import differences, overrides, require_forward, resolve
 from comp.training.networks import load_models, require_model
 from comp.training.schedule import make_optimizer, require_optimizer
-from comp.training.side_by_side import require_side_by_side
 from comp.training.sizes import require_larger, sets_to_try
 from comp.training.stages import open_layers, stages_of
 from comp.training.transforms import TrainTransform, check_transform
@@ -89,7 +88,9 @@ def prepare(
         warm_start(one, n, len(wanted.each), workspace, competition.slug) for n, one in enumerate(wanted.each)
     ]
     pairs = zip(wanted.each, warm, strict=True)
-    threads_open = wanted.threads is None and len(warm) == 1 and not wanted.jobs  # one number for all models
+    threads_open = (
+        wanted.threads is None and len(warm) == 1 and (wanted.jobs or 1) == 1
+    )  # one number for all models
     plans = [
         _prepare(competition, found, one, workspace, reduce, start, threads_open) for one, start in pairs
     ]
@@ -109,7 +110,6 @@ def _prepare(
     """Resolves a model's recipe on this machine, and builds the model once."""
     assert found.folds is not None, "the gate lets no run pass without folds"
     recipe = resolve_device(wanted)
-    require_side_by_side(recipe)
     part = warm.part(recipe.model) if warm else recipe.model
     part, preprocess, weights = resolve(part, recipe.mode, workspace.weight_folders())
     part = part.model_copy(update={"weights": warm.name}) if warm else part
@@ -140,9 +140,8 @@ def _prepare(
         open_layers(net, stage.train)
         make_optimizer(net, recipe, stage)
     open_layers(net, "all")
-    alone = recipe.model_copy(update={"threads": 1}) if (recipe.jobs or 1) > 1 else recipe
-    chosen = choose(net, alone, cache_folder(), threads_open)
-    if alone is not recipe:  # a fold trains on one thread, all else runs on as many as there are
+    chosen = choose(net, in_one_job(recipe), cache_folder(), threads_open)
+    if (recipe.jobs or 1) > 1:
         chosen = chosen.model_copy(update={"threads": recipe.threads})
     return replace(plan, recipe=chosen, sets=sets)
 

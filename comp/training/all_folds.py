@@ -8,12 +8,13 @@ from typing import Any
 
 from comp import console
 from comp.errors import TrainingFailed
+from comp.recipe import Recipe
 from comp.training.checkpoint import load_checkpoint
 from comp.training.deadline import OutOfTime
 from comp.training.fold import FoldResult, Plan
 from comp.training.probe import frozen_features, needs_features
 from comp.training.run_fold import is_finished, read_fold, run_fold
-from comp.training.side_by_side import side_by_side
+from comp.training.side_by_side import hindrance, side_by_side
 
 Ended = tuple[int, Exception | None]  # a fold, and what was raised in it
 
@@ -32,6 +33,9 @@ def train_folds(plan: Plan, only: Sequence[int] | None = None) -> tuple[list[Fol
             load_checkpoint(plan.fold_folder(one.fold))
         console.say(f"  fold {one.fold}: {plan.metric.name} {one.score:.4f}, finished before")
     at_once = min(plan.recipe.jobs or 1, len(todo))
+    if at_once > 1 and (reason := hindrance(plan.recipe.device)):
+        console.say(f"  folds train one after the other: {reason}")
+        at_once = 1
     with console.progress():
         shared = needs_features(plan) and plan.warm is None
         features = frozen_features(plan) if shared and todo else None
@@ -77,7 +81,6 @@ def _side_by_side(
 ) -> Iterator[Ended]:
     def work(k: int) -> None:
         alone = _as_fits(plan, results)
-        alone = replace(alone, recipe=alone.recipe.model_copy(update={"threads": 1}))
         if alone.deadline is not None:
             for _ in range(at_once - 1):
                 alone.deadline.fold_finished()  # time for the predictions of those that may finish beside it
@@ -104,6 +107,14 @@ def _say_failure(k: int, failure: Exception) -> None:
 
 
 def _as_fits(plan: Plan, results: dict[int, FoldResult]) -> Plan:
-    """The plan with batches in as many parts as memory left an earlier fold."""
+    """The plan of a fold: with batches in as many parts as memory left an earlier one."""
     parts = max([plan.recipe.accumulate, *(one.accumulate for one in results.values())])
-    return replace(plan, recipe=plan.recipe.model_copy(update={"accumulate": parts}))
+    return replace(plan, recipe=in_one_job(plan.recipe).model_copy(update={"accumulate": parts}))
+
+
+def in_one_job(recipe: Recipe) -> Recipe:
+    """The recipe of a fold where several train at once: on one thread, also where it is alone in the end, so that it comes
+    to the same. All else runs on as many as there are.
+    """
+    one = (recipe.jobs or 1) > 1 and recipe.device == "cpu"
+    return recipe.model_copy(update={"threads": 1}) if one else recipe

@@ -18,24 +18,17 @@ from typing import Any
 import torch
 
 from comp import console
-from comp.errors import CompError, InputError, TrainingFailed
-from comp.recipe import Recipe
+from comp.errors import CompError, TrainingFailed
 from comp.training.deadline import OutOfTime
 
 _PR_SET_PDEATHSIG = 1  # of Linux' prctl
 
 
-def require_side_by_side(recipe: Recipe) -> None:
-    """InputError where ``jobs`` cannot be: processes are forked, which neither CUDA nor macOS' libraries outlive."""
-    if recipe.jobs is None or recipe.jobs == 1:
-        return
-    found = None
-    if sys.platform != "linux":
-        found = f"this is {sys.platform}"
-    elif recipe.device != "cpu" or torch.cuda.is_available():
-        found = f"device is {recipe.device}" + (", and there is a GPU" if recipe.device == "cpu" else "")
-    if found:
-        raise InputError("jobs trains folds at once on Linux without a GPU", found, "leave jobs out")
+def hindrance(device: str) -> str | None:
+    """Why folds cannot train at once here, if so: processes are forked, which neither CUDA nor macOS' libraries outlive."""
+    if device != "cpu" or torch.cuda.is_available():
+        return "at once is for a machine without a GPU"
+    return None if sys.platform == "linux" else "at once is for Linux"
 
 
 def side_by_side(

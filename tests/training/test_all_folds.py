@@ -13,6 +13,7 @@ from comp.recipe import load
 from comp.result import RunResult
 from comp.training import all_folds
 from comp.training.deadline import stopped
+from comp.training.fold import Plan
 from made import write_shapes
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are forked")
@@ -37,6 +38,27 @@ def bytes_of(result: RunResult) -> tuple[bytes, bytes]:
 def test_the_same_bytes(alone: RunResult, tmp_path: Path) -> None:
     write_shapes(tmp_path)
     assert bytes_of(run(tmp_path, "jobs=2", "threads=1")) == bytes_of(alone)
+
+
+def test_the_same_bytes_where_it_cannot_be_and_where_one_fold_is_left(
+    alone: RunResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each fold has one thread, though the rest of the run has two."""
+    write_shapes(tmp_path)
+    own, threads = all_folds.run_fold, []
+
+    def seen(plan: Plan, k: int, features: object) -> object:
+        threads.append(plan.recipe.threads)
+        return own(plan, k, features)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(all_folds, "run_fold", seen)
+    monkeypatch.setattr(all_folds, "hindrance", lambda device: "there is a GPU")
+    run(tmp_path, "jobs=2", "threads=2", only=[0, 1])
+    assert "one after the other: there is a GPU" in capsys.readouterr().err
+    last = comp.run("shapes", workspace=tmp_path, resume="latest")
+    assert threads == [1, 1, 1]
+    assert bytes_of(last)[0] == bytes_of(alone)[0]
+    assert load(last.folder / "recipe.toml").threads == 2
 
 
 def test_a_fold_that_fails_does_not_stop_the_others_and_the_run_goes_on(
