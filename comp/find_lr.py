@@ -11,7 +11,7 @@ from comp import console, registry
 from comp.checks.gate import require_pass
 from comp.errors import InputError
 from comp.findings_view import show_findings
-from comp.order import new_order
+from comp.order import first_model, new_order
 from comp.survey import fold_count, survey
 from comp.workspace import Workspace, make_folder, write_bytes, write_text
 
@@ -75,7 +75,7 @@ def lr(
     competition = registry.competition(slug, place)
     raw = Path(data).expanduser().absolute() if data else place.raw(slug)
     order = new_order(place, competition, raw, recipe, overrides, None, fold_count(folds), False)
-    wanted = order.recipe.each[0]
+    wanted = first_model(order.recipe)
     if wanted.mode == "probe":
         raise InputError("a range test needs a learning rate", 'mode = "probe" solves', "--set mode=finetune")
     found = survey(competition, place, raw, folds=order.folds, fold_seed=wanted.fold_seed)

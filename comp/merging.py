@@ -135,11 +135,17 @@ def require_alike(parts: Sequence[runs.Run]) -> None:
 
 
 def _say_where(first: runs.Run, one: runs.Run) -> None:
-    """Says in which versions and on which machine a part was trained, where another was elsewhere."""
+    """Says in which versions, on which machine and how a part was trained, where another was otherwise."""
     for key in ("versions", "machine"):
         a, b = first.started.get(key), one.started.get(key)
         if a != b:
             console.say(f"  {key}: {a} in {first.id}, {b} in {one.id}")
+    ours, theirs = (load(part.folder / "recipe.toml").each for part in (first, one))
+    for key in HOW:
+        a, b = ([getattr(model, key) for model in models] for models in (ours, theirs))
+        if a != b:
+            told = [", ".join(dict.fromkeys(str(value) for value in values)) for values in (a, b)]
+            console.say(f"  {key}: {told[0]} in {first.id}, {told[1]} in {one.id}")
 
 
 def _other_recipe(first: runs.Run, one: runs.Run) -> list[str]:

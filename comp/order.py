@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from comp import runs
+from comp import console, runs
 from comp.checks.run_family import expected_score
 from comp.competition import Competition
 from comp.errors import InputError, Refusal
@@ -69,6 +69,13 @@ def require_folds(only: Sequence[int] | None, k: int) -> None:
         raise InputError(
             "--only names folds 0…K-1", f"{wrong or 'none'} of {k} folds", f"for example --only 0,{k - 1}"
         )
+
+
+def first_model(recipe: Recipe) -> Recipe:
+    """The recipe of the first model, where only one can be measured; that it is the first of several is said."""
+    if recipe.members:
+        console.say(f"  the first of {len(recipe.members)} models: {recipe.each[0].model.name}")
+    return recipe.each[0]
 
 
 def recipe_file(competition: Competition, recipe: str | Path | None) -> Path:

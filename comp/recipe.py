@@ -77,8 +77,8 @@ class Recipe(Part):
     channels_last: bool | None = Field(None, description="memory layout; by measuring where unset")
     deterministic: bool = Field(False, description="the same bits twice on CUDA too, slower")
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    threads: int | None = Field(None, ge=1, description="of the CPU; unset: all, or fewer if measured faster")
-    jobs: int | None = Field(None, ge=1, description="folds that train at once on a CPU, each on one thread")
+    threads: int | None = Field(None, ge=1, le=256, description="of the CPU; unset: all, or fewer if faster")
+    jobs: int | None = Field(None, ge=1, le=64, description="folds at once on a CPU, each on one thread")
     save_minutes: float = Field(5.0, ge=0, description="between saves within an epoch; each epoch saves too")
     tta: list[str] = Field(
         default_factory=lambda: ["identity", "hflip"],

@@ -87,6 +87,21 @@ def test_two_halves_are_the_run_that_was_never_apart(workspace: Path, trained: d
     assert before == after, "the parts are as they were"
 
 
+def test_what_machines_chose_for_themselves_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_shapes(tmp_path)
+    ran = [
+        comp.run("shapes", 3, workspace=tmp_path, only=[k], overrides=["precision=fp32", f"threads={k + 1}"])
+        for k in (0, 1)
+    ]
+    capsys.readouterr()
+    comp.merge(ran[0].run, ran[1].run, workspace=tmp_path)
+    said = capsys.readouterr().err
+    assert f"  threads: 1 in {ran[0].run}, 2 in {ran[1].run}" in said
+    assert "precision" not in said
+
+
 def test_the_verb_speaks_json_and_the_merged_run_is_listed(
     workspace: Path, trained: dict[str, RunResult]
 ) -> None:

@@ -75,7 +75,8 @@ def bench(
         slug, seconds=seconds, workspace=workspace, data=data, recipe=recipe, overrides=set_ or []
     )
     layout = ", channels last" if found.channels_last else ""
-    title = f"{found.model} at {found.size} pixels, batch {found.batch}, {found.device} in {found.precision}{layout}, {found.threads} threads"
+    threads = "1 thread" if found.threads == 1 else f"{found.threads} threads"
+    title = f"{found.model} at {found.size} pixels, batch {found.batch}, {found.device} in {found.precision}{layout}, {threads}"
     rows = [
         ("decode", found.decode, "files to pixels"),
         ("first pass", found.first_pass, "files to varied batches"),
@@ -84,7 +85,9 @@ def bench(
         ("fed step", found.fed_step, f"{found.fed_step / found.step:.0%} of the step alone"),
     ]
     console.table(
-        title, ["part", "images/s", ""], [(name, round(rate, 1), told) for name, rate, told in rows]
+        title,
+        ["part", "images/s", ""],
+        [(name, round(rate) if rate >= 10 else rate, told) for name, rate, told in rows],
     )
     console.answer(f"the limit is the {found.limit}: {_advice(found.limit)}")
     if json:

@@ -155,7 +155,7 @@ def _look(
     raw_bytes = content if isinstance(content, bytes) else np.ascontiguousarray(content).tobytes()
     file_sha = hashlib.sha256(raw_bytes).hexdigest()
     known = by_content.get(file_sha)
-    if known is not None:
+    if known is not None and not known.error:  # an error names its own path
         return known._replace(stamp=stamp), False
     kind, exif = _header(content) if isinstance(content, bytes) else ("array", "")
     try:

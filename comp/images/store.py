@@ -7,10 +7,8 @@ import json
 import math
 import os
 import shutil
-import zlib
 from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -21,60 +19,15 @@ from numpy.typing import NDArray
 from comp.errors import ImageError, InputError
 from comp.images.decode import decode
 from comp.images.fit import SIDE, shrunk
+from comp.images.pixel_store import PixelStore, sum_of
 from comp.images.source import ImageSource
 from comp.workspace import cache_folder
 
 Pixels = NDArray[np.uint8]
-VERSION = 2
+VERSION = 3
 DEFAULT_GB = 20.0  # of all stores together; COMP_CACHE_GB sets it, 0 keeps none
 _SAMPLE = 256  # pictures after which it is guessed whether all will fit
 SPARE = 2 << 30  # bytes of the disk that are left free
-
-
-class PixelStore:
-    """Decoded pictures by the SHA-256 of their files; read-only, safe for threads and processes.
-
-    A store is a folder with ``pixels.u8``, the pictures' RGB bytes one after another, and ``index.json``, which has
-    [offset, height, width, CRC-32] of each. Each picture is summed up when it is first read: one that has changed is
-    not given, and the store is made anew the next time.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        table = json.loads((folder / "index.json").read_text(encoding="utf-8"))
-        self._place: dict[str, tuple[int, int, int, int]] = {
-            key: tuple(place) for key, place in table.items()
-        }
-        self._index, self._sound = folder / "index.json", set[str]()
-        mapped = np.memmap(folder / "pixels.u8", dtype=np.uint8, mode="r")
-        self._flat = np.asarray(mapped)  # a plain array is sliced six times as fast
-        ends = [offset + 3 * height * width for offset, height, width, _ in self._place.values()]
-        starts = [offset for offset, *_ in self._place.values()]
-        if sorted([*starts, len(self._flat)]) != sorted([0, *ends]):  # one after another, all of it
-            raise ValueError(f"{folder} is torn")
-
-    def __len__(self) -> int:
-        return len(self._place)
-
-    def get(self, content: str) -> Pixels | None:
-        """The picture (H, W, 3) of a file, a view of the mapped file; None where it is not here, or not as it was."""
-        place = self._place.get(content)
-        if place is None:
-            return None
-        offset, height, width, told = place
-        flat = self._flat[offset : offset + 3 * height * width]
-        if content not in self._sound:
-            if zlib.crc32(flat.data) != told:
-                self._place.pop(content, None)
-                with suppress(OSError):  # somebody else's store, say: it stays as it is
-                    self._index.unlink(missing_ok=True)
-                return None
-            self._sound.add(content)
-        return flat.reshape(height, width, 3)
-
-    def shape(self, content: str) -> tuple[int, int] | None:
-        """Height and width of the picture of a file, without reading it; None where it is not here."""
-        place = self._place.get(content)
-        return None if place is None else place[1:3]
 
 
 @dataclass(frozen=True)
@@ -121,7 +74,7 @@ class StoreWriter:
     def put(self, content: str, pixels: Pixels) -> None:
         """Takes the decoded picture of a file in."""
         pixels = np.ascontiguousarray(shrunk(pixels, SIDE))
-        told = zlib.crc32(pixels.data)
+        told = sum_of(pixels, *pixels.shape[:2])
         with self._lock:
             if content in self._place or self._left < pixels.nbytes:
                 self._left = self._left if content in self._place else -1  # one is missing: no store
@@ -135,7 +88,9 @@ class StoreWriter:
             try:
                 if self._file is None:
                     self._part.mkdir(parents=True, exist_ok=True)
-                    self._file = os.open(self._part / "pixels.u8", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+                    self._file = os.open(
+                        self._part / "pixels.u8", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666
+                    )
             except OSError:
                 self._left = -1
                 return
@@ -211,7 +166,7 @@ def _opened(folder: Path) -> PixelStore | None:
         store = PixelStore(folder)
         os.utime(folder)  # when it was last used decides what is evicted
         return store
-    except (OSError, ValueError, TypeError, AttributeError):
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
         return None
 
 
@@ -245,7 +200,7 @@ def _budget(root: Path) -> int:
         allowed = float(told)
     except ValueError:
         allowed = math.nan
-    if not math.isfinite(allowed):
+    if not (math.isfinite(allowed) and allowed >= 0):
         raise InputError(
             "COMP_CACHE_GB is a number of gigabytes", repr(told), "for example COMP_CACHE_GB=20, or 0"
         )
@@ -262,7 +217,7 @@ def _sweep(root: Path) -> None:
             os.kill(int(owner), 0)
         except ProcessLookupError:
             shutil.rmtree(part, ignore_errors=True)
-        except (ValueError, OSError):
+        except (ValueError, OSError, OverflowError):
             continue
 
 

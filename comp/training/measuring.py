@@ -8,6 +8,7 @@ import re
 import time
 from contextlib import nullcontext
 from hashlib import sha256
+from math import isfinite
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,7 +23,7 @@ from comp.training.one_thread import on_threads
 
 Precision = Literal["fp32", "bf16", "fp16"]
 Choice = tuple[Precision, bool]
-_THREADS = re.compile(r"[1-9]\d* threads?")
+_KEY = re.compile("[0-9a-f]{64}")
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 SECONDS = 1.5  # a candidate, after one step to warm up
 WORTH = 1.15  # times faster: half precision costs accuracy, so it has to bring something
@@ -82,7 +83,9 @@ def _on_fewer(net: Net, recipe: Recipe, cache: Path) -> Recipe:
     choice: Choice = (recipe.precision, bool(recipe.channels_last))  # type: ignore[assignment]
     key = _key(net, recipe)
     known = _read(cache / FILE)
-    times = {int(name.split()[0]): s for name, s in known.get(key, {}).items() if _THREADS.fullmatch(name)}
+    counts = [whole >> halved for halved in range(whole.bit_length())]
+    kept = known.get(key, {})
+    times = {count: kept[_threads(count)] for count in counts if _threads(count) in kept}
     if whole not in times:
         with console.progress(), console.task("measuring threads", whole.bit_length()) as bar:
             count, times = whole, {whole: _step_seconds(net, recipe, choice, whole)}
@@ -212,14 +215,15 @@ def _key(net: Net, recipe: Recipe) -> str:
 def _read(path: Path) -> dict[str, dict[str, float]]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     entries = found.items() if isinstance(found, dict) else ()
-    return {key: times for key, times in entries if isinstance(times, dict) and _are_times(times)}
+    return {k: t for k, t in entries if _KEY.fullmatch(k) and isinstance(t, dict) and _are_times(t)}
 
 
 def _are_times(times: dict[str, Any]) -> bool:
-    return all(isinstance(t, float | int) and not isinstance(t, bool) and t > 0 for t in times.values())
+    """Whether all are seconds, those that did not fit into memory infinite."""
+    return all(isinstance(t, float) and t > 0 for t in times.values()) and any(map(isfinite, times.values()))
 
 
 def _write(path: Path, known: dict[str, dict[str, float]]) -> None:
@@ -229,5 +233,5 @@ def _write(path: Path, known: dict[str, dict[str, float]]) -> None:
     try:
         make_folder(path.parent)
         write_json(path, known)
-    except InputError:  # a cache that cannot be written costs seconds, not the run
+    except (InputError, OSError):  # a cache that cannot be written costs seconds, not the run
         return

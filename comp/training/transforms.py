@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import re
 import warnings
 from collections.abc import Callable
 from random import Random
@@ -104,6 +105,7 @@ POLICIES: dict[str, Policy] = {
     "no-colour": _no_colour,
     "trivial": _trivial,
 }
+_PYDANTIC = re.compile(r"\d+ validation errors? for InitSchema|\[type=.*|For further information.*")
 SIZED = ("RandomResizedCrop", "RandomSizedCrop")  # of these, "size" is the network's unless a list says it
 
 
@@ -200,14 +202,17 @@ def _by_name(table: dict[str, Any], size: int) -> Any:
     if name in SIZED:
         arguments.setdefault("size", (size, size))
     kinds = {n: k for n, k in vars(A).items() if isinstance(k, type) and issubclass(k, A.BasicTransform)}
-    if not isinstance(name, str) or name not in kinds:
-        raise UnknownName("transform", str(name), kinds, 'transform = [{name = "HorizontalFlip", p = 0.5}]')
+    example = 'transform = [{name = "HorizontalFlip", p = 0.5}]'
+    if not isinstance(name, str):
+        raise RecipeError("a transform has the name of an albumentation", f"{table}", example)
+    if name not in kinds:
+        raise UnknownName("transform", name, kinds, example)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # albumentations only warns of an argument that it does not know
             return kinds[name](**arguments)
     except Exception as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = " ".join(_PYDANTIC.sub("", str(error)).split())[:200]
         raise RecipeError(
             f"transform {name} must take its arguments", reason, "see albumentations 2.0.8"
         ) from error

@@ -192,6 +192,17 @@ def test_errors_are_remembered_until_the_file_is_mended(raw: Path, kept: Path) -
     assert (mended.decoded, mended["3.png"].error) == (1, "")
 
 
+def test_an_error_names_its_own_path_where_another_file_had_the_same_bytes(raw: Path, kept: Path) -> None:
+    whole = (raw / "4.png").read_bytes()
+    (raw / "4.png").write_bytes(b"")
+    assert "4.png" in look_at(raw, kept)["4.png"].error
+    (raw / "4.png").write_bytes(whole)
+    (raw / "3.png").write_bytes(b"")
+    found = look_at(raw, kept)
+    assert found["3.png"].error == "3.png: zero bytes"
+    assert found["4.png"].error == ""
+
+
 def test_a_missing_file_has_an_error_and_is_looked_for_again(raw: Path, kept: Path) -> None:
     away = raw.parent / "away.png"
     (raw / "3.png").rename(away)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -235,7 +236,19 @@ def test_too_many_pictures_are_given_up_early(monkeypatch: pytest.MonkeyPatch) -
     assert not writer.finish({f"{n}" for n in range(6)})
 
 
-@pytest.mark.parametrize("index", ["[]", "{", '{"a": [1000000000, 2, 2, 0]}', '{"a": [0, 2, 2]}', "{}"])
+@pytest.mark.parametrize(
+    "index",
+    [
+        "[]",
+        "{",
+        '{"a": [1000000000, 2, 2, 0]}',
+        '{"a": [0, 2, 2]}',
+        "{}",
+        "[" * 100_000,
+        '{"a": 1}',
+        '{"a": "abcd"}',
+    ],
+)
 def test_a_damaged_index_is_made_anew(raw: Path, index: str) -> None:
     contents = contents_of(raw)
     decoded_once(RawTree(raw), contents)
@@ -245,7 +258,33 @@ def test_a_damaged_index_is_made_anew(raw: Path, index: str) -> None:
     assert (np.asarray(source.load(NAMES[0])) == load_pixels(RawTree(raw), NAMES[0])).all()
 
 
-@pytest.mark.parametrize("told", ["inf", "nan", "1e400", "0,5", "many"])
+@pytest.mark.parametrize(
+    "change", [lambda n: float(n), lambda n: -n, lambda n: str(n), lambda n: n == 1, lambda n: None]
+)
+def test_an_index_of_other_things_than_numbers_is_made_anew(raw: Path, change: Any) -> None:
+    contents = contents_of(raw)
+    decoded_once(RawTree(raw), contents)
+    index = root() / store_name(contents.values()) / "index.json"
+    table = json.loads(index.read_text())
+    index.write_text(json.dumps({key: [o, change(h), change(w), c] for key, (o, h, w, c) in table.items()}))
+    source = decoded_once(RawTree(raw), contents)
+    assert isinstance(source, DecodedSource)
+    assert json.loads(index.read_text()) == table
+
+
+def test_a_picture_of_another_shape_is_decoded_again(raw: Path) -> None:
+    contents = contents_of(raw)
+    decoded_once(RawTree(raw), contents)
+    index = root() / store_name(contents.values()) / "index.json"
+    table = json.loads(index.read_text())
+    offset, height, width, told = table[contents[NAMES[1]]]
+    assert height != width
+    index.write_text(json.dumps({**table, contents[NAMES[1]]: [offset, width, height, told]}))
+    source = decoded_once(RawTree(raw), contents)
+    assert source.load(NAMES[1]) == (raw / NAMES[1]).read_bytes(), "the file, to be decoded"
+
+
+@pytest.mark.parametrize("told", ["inf", "nan", "1e400", "0,5", "many", "-1"])
 def test_a_budget_is_a_number(raw: Path, monkeypatch: pytest.MonkeyPatch, told: str) -> None:
     monkeypatch.setenv("COMP_CACHE_GB", told)
     with pytest.raises(InputError, match="number of gigabytes"):

@@ -54,7 +54,15 @@ def test_a_cache_that_cannot_be_written_or_read_does_not_matter(tmp_path: Path) 
     (tmp_path / FILE).write_text("not json")
     assert choose(build(recipe.model, 3), recipe, tmp_path).channels_last is not None
     (key,) = json.loads((tmp_path / FILE).read_text())
-    for damaged in ({}, None, {"fp32": "x"}, {"fp32": -1.0}, {"strange": 1.0}):
+    for damaged in (
+        {},
+        None,
+        {"fp32": "x"},
+        {"fp32": -1.0},
+        {"strange": 1.0},
+        {"fp32": 10**400},
+        {"fp32": float("inf"), "fp32 channels last": float("inf")},
+    ):
         (tmp_path / FILE).write_text(json.dumps({key: damaged}))
         assert choose(build(recipe.model, 3), recipe, tmp_path).channels_last is not None
 
@@ -116,3 +124,33 @@ def test_a_probe_keeps_all_threads(tmp_path: Path) -> None:
     recipe = resolve_device(load(None, [*PINNED[:-1], "mode=probe", "model.weights=none", "threads=2"]))
     assert choose(build(recipe.model, 3), recipe, tmp_path, threads_open=True).threads == 2
     assert not (tmp_path / FILE).exists()
+
+
+@pytest.mark.parametrize("whole", ["[" * 100_000, '{"\\ud800": {"fp32": 1.0}}', None])
+def test_a_damaged_file_of_times_is_made_anew(tmp_path: Path, whole: str | None) -> None:
+    recipe = resolve_device(load(None, [*ASKED, "precision=fp32"]))
+    (tmp_path / FILE).mkdir() if whole is None else (tmp_path / FILE).write_text(whole)
+    assert choose(build(recipe.model, 3), recipe, tmp_path).channels_last is not None
+    if whole is not None:
+        assert len(json.loads((tmp_path / FILE).read_text())) == 1
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        {"100000 threads": 1e-4},
+        {"64 threads": 1e-4},
+        {"1\u0663 threads": 1e-4},
+        {"9" * 5000 + " threads": 1e-4},
+    ],
+)
+def test_threads_that_were_never_tried_are_not_believed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damaged: dict[str, float]
+) -> None:
+    recipe = resolve_device(load(None, PINNED))
+    net = build(recipe.model, 3)
+    timed(monkeypatch, {8: 0.5})
+    choose(net, recipe, tmp_path, threads_open=True)
+    (key,) = json.loads((tmp_path / FILE).read_text())
+    (tmp_path / FILE).write_text(json.dumps({key: {"8 threads": 0.05, **damaged}}))
+    assert choose(net, recipe, tmp_path, threads_open=True).threads == 8

@@ -79,7 +79,7 @@ def test_a_transform_that_changes_the_size_is_fitted_again() -> None:
     [
         ("lite", UnknownName, "did you mean light"),
         ([{"name": "HorizontalFlp"}], UnknownName, "HorizontalFlip"),
-        ([{"p": 0.5}], UnknownName, "unknown transform"),
+        ([{"p": 0.5}], RecipeError, "has the name"),
         ([{"name": "HorizontalFlip", "q": 0.5}], RecipeError, "HorizontalFlip must take its arguments"),
         ([{"name": "HorizontalFlip", "p": 1.5}], RecipeError, "HorizontalFlip must take its arguments"),
         ([{"name": "Normalize", "p": 0.1}], RecipeError, "Normalize must give uint8"),
