@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 
 class CompError(Exception):
@@ -43,6 +44,11 @@ class CompError(Exception):
         self.value = value
         self.remedy = remedy
 
+    def __reduce__(
+        self,
+    ) -> tuple[Any, ...]:  # whatever a kind's own arguments are, it passes between processes
+        return _made_again, (type(self), self.__dict__)
+
     def __str__(self) -> str:
         return " · ".join(part for part in (self.rule, self.value, self.remedy) if part)
 
@@ -55,6 +61,13 @@ class CompError(Exception):
             "remedy": self.remedy,
             "exit_code": self.exit_code,
         }
+
+
+def _made_again(kind: type[CompError], facts: dict[str, Any]) -> CompError:
+    made = kind.__new__(kind)
+    Exception.__init__(made, facts["rule"])
+    made.__dict__.update(facts)
+    return made
 
 
 class InputError(CompError):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
@@ -46,27 +47,26 @@ def train_folds(plan: Plan, only: Sequence[int] | None = None) -> tuple[list[Fol
                 if at_once > 1
                 else _one_by_one(plan, todo, results, features)
             )
-            for k, failure in ended:
-                if failure is not None:
-                    _say_failure(k, failure)
-                    failures.append(failure)
-                    continue
-                one = results[k]
-                if plan.deadline is not None:
-                    plan.deadline.fold_finished()
-                bar.advance()
-                console.say(
-                    f"  fold {k}: {plan.metric.name} {one.score:.4f} on {one.rows} held-out rows, {console.duration(one.seconds)}"
-                )
+            with closing(ended):
+                for k, failure in ended:
+                    if failure is not None:
+                        _say_failure(k, failure)
+                        failures.append(failure)
+                        continue
+                    if plan.deadline is not None:
+                        plan.deadline.fold_finished()
+                    bar.advance()
+                    _say_result(plan, results[k])
     return [results[k] for k in sorted(results)], failures
 
 
 def _one_by_one(
     plan: Plan, todo: Sequence[int], results: dict[int, FoldResult], features: Any
-) -> Iterator[Ended]:
+) -> Generator[Ended]:
     for k in todo:
+        alone = _as_fits(plan, results)
         try:
-            results[k] = run_fold(_as_fits(plan, results), k, _features(plan, k, features))
+            results[k] = run_fold(alone, k, _features(alone, k, features))
         except OutOfTime as stop:
             yield k, stop
             return
@@ -78,25 +78,30 @@ def _one_by_one(
 
 def _side_by_side(
     plan: Plan, todo: Sequence[int], at_once: int, results: dict[int, FoldResult], features: Any
-) -> Iterator[Ended]:
+) -> Generator[Ended]:
     def work(k: int) -> None:
         alone = _as_fits(plan, results)
-        if alone.deadline is not None:
-            for _ in range(at_once - 1):
-                alone.deadline.fold_finished()  # time for the predictions of those that may finish beside it
         run_fold(alone, k, _features(alone, k, features))
 
-    for k, failure in side_by_side(work, todo, at_once):
-        if failure is None:
-            results[k] = read_fold(plan.fold_folder(k), k)
-        elif not isinstance(failure, OutOfTime | TrainingFailed):
-            raise failure
-        yield k, failure
+    with closing(side_by_side(work, todo, at_once)) as ended:
+        for k, failure in ended:
+            if failure is None:
+                results[k] = read_fold(plan.fold_folder(k), k)
+            elif not isinstance(failure, OutOfTime | TrainingFailed):
+                raise failure
+            yield k, failure
 
 
 def _features(plan: Plan, k: int, shared: Any) -> Any:
     """The frozen features of all folds, or where each has a backbone of its own those of fold k."""
     return frozen_features(plan, k) if shared is None and needs_features(plan) else shared
+
+
+def _say_result(plan: Plan, one: FoldResult) -> None:
+    seconds = console.duration(one.seconds)
+    console.say(
+        f"  fold {one.fold}: {plan.metric.name} {one.score:.4f} on {one.rows} held-out rows, {seconds}"
+    )
 
 
 def _say_failure(k: int, failure: Exception) -> None:

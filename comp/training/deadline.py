@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import re
 import time
 
@@ -30,20 +31,21 @@ class Deadline:
     def __init__(self, seconds: float, rows: int, views: int) -> None:
         self.ends = time.monotonic() + seconds
         self._images = rows * views
-        self._finished = 0
-        self._seconds_per_image = 0.0
+        # folds that are finished, and seconds an image; folds that train at once in processes of their own share them
+        self._told = memoryview(mmap.mmap(-1, 16)).cast("d")
 
     def measured(self, images: int, seconds: float) -> None:
         """Notes how long a forward pass over some images took."""
-        self._seconds_per_image = max(seconds / max(1, images), self._seconds_per_image)
+        self._told[1] = max(seconds / max(1, images), self._told[1])
 
     def fold_finished(self) -> None:
-        self._finished += 1
+        self._told[0] += 1
 
     def passed(self) -> bool:
         """Whether training has to stop now: the time that predictions need is kept back."""
-        reserve = FIXED_SECONDS + MARGIN * self._finished * self._images * self._seconds_per_image
-        return time.monotonic() >= self.ends - (reserve if self._finished else 0.0)
+        finished, seconds_per_image = self._told
+        reserve = FIXED_SECONDS + MARGIN * finished * self._images * seconds_per_image
+        return time.monotonic() >= self.ends - (reserve if finished else 0.0)
 
 
 def parse_seconds(text: str) -> float:

@@ -13,6 +13,7 @@ from comp.errors import InputError
 from comp.recipe import Recipe
 from comp.training.memory import keep_memory
 
+MOST_THREADS = 256  # that a recipe takes
 _MIXED = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 
 
@@ -37,7 +38,7 @@ def resolve_device(recipe: Recipe) -> Recipe:
         )
     if recipe.precision == "fp16" and device == "cpu":
         raise InputError("fp16 needs a GPU", "device is cpu", "--set precision=bf16 or fp32")
-    threads = recipe.threads or usable_cores()
+    threads = recipe.threads or min(usable_cores(), MOST_THREADS)
     return recipe.model_copy(update={"device": device, "threads": threads})
 
 

@@ -72,30 +72,32 @@ def _measured(net: Net, recipe: Recipe, cache: Path, wanted: list[Choice]) -> di
                 times[_name(choice)] = _step_seconds(net, recipe, choice, recipe.threads)
                 bar.advance()
         free_memory()
-        known[key] = times
-        _write(cache / FILE, known)
+        _write(cache / FILE, {**known, key: _finite(times)})
+        return times
     return known[key]
 
 
 def _on_fewer(net: Net, recipe: Recipe, cache: Path) -> Recipe:
-    """The recipe on half its threads, a quarter … as far as steps become faster, and by ``WORTH`` in the end."""
+    """The recipe on half its threads or a quarter, where steps become faster by it, and by ``WORTH`` in the end; no fewer,
+    since as many load pictures.
+    """
     whole = recipe.threads or 1
     choice: Choice = (recipe.precision, bool(recipe.channels_last))  # type: ignore[assignment]
     key = _key(net, recipe)
     known = _read(cache / FILE)
-    counts = [whole >> halved for halved in range(whole.bit_length())]
+    counts = [count for count in (whole, whole // 2, whole // 4) if count]
     kept = known.get(key, {})
     times = {count: kept[_threads(count)] for count in counts if _threads(count) in kept}
     if whole not in times:
-        with console.progress(), console.task("measuring threads", whole.bit_length()) as bar:
-            count, times = whole, {whole: _step_seconds(net, recipe, choice, whole)}
-            while count > 1 and times[whole] < QUICK and times[count] == min(times.values()):
-                bar.advance()
-                count //= 2
+        times = {}
+        with console.progress(), console.task("measuring threads", len(counts)) as bar:
+            for count in counts:
                 times[count] = _step_seconds(net, recipe, choice, count)
+                bar.advance()
+                if times[whole] >= QUICK or times[count] > min(times.values()):
+                    break
         free_memory()
-        known[key] = {_threads(count): seconds for count, seconds in times.items()}
-        _write(cache / FILE, known)
+        _write(cache / FILE, {**known, key: _finite({_threads(n): seconds for n, seconds in times.items()})})
     best = min(times, key=lambda count: (times[count], count))
     if times[whole] < times[best] * WORTH:
         return recipe
@@ -222,8 +224,12 @@ def _read(path: Path) -> dict[str, dict[str, float]]:
 
 
 def _are_times(times: dict[str, Any]) -> bool:
-    """Whether all are seconds, those that did not fit into memory infinite."""
-    return all(isinstance(t, float) and t > 0 for t in times.values()) and any(map(isfinite, times.values()))
+    return all(isinstance(t, float) and t > 0 and isfinite(t) for t in times.values())
+
+
+def _finite(times: dict[str, float]) -> dict[str, float]:
+    """Without what did not fit into memory."""
+    return {name: seconds for name, seconds in times.items() if isfinite(seconds)}
 
 
 def _write(path: Path, known: dict[str, dict[str, float]]) -> None:

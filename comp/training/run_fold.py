@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import Linear
@@ -44,6 +45,7 @@ def run_fold(plan: Plan, k: int, features: FrozenFeatures | None = None) -> Fold
 
     ``result.json`` comes last: a fold that has one is finished, and is read instead of trained again.
     """
+    torch.set_num_threads(plan.recipe.threads or 1)  # from its classifier on, whatever ran before it
     folder = make_folder(plan.fold_folder(k))
     if is_finished(folder):
         return read_fold(folder, k)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import io
 import multiprocessing
 import os
 import pickle
@@ -10,9 +11,10 @@ import signal
 import sys
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
+from threading import Lock
 from typing import Any
 
 import torch
@@ -21,7 +23,9 @@ from comp import console
 from comp.errors import CompError, TrainingFailed
 from comp.training.deadline import OutOfTime
 
+GRACE_SECONDS = 10.0  # for a process to end after its work
 _PR_SET_PDEATHSIG = 1  # of Linux' prctl
+_SMALLER = "if memory did not suffice for several folds at once: a smaller jobs"
 
 
 def hindrance(device: str) -> str | None:
@@ -33,7 +37,7 @@ def hindrance(device: str) -> str | None:
 
 def side_by_side(
     work: Callable[[int], object], todo: Sequence[int], jobs: int
-) -> Iterator[tuple[int, Exception | None]]:
+) -> Generator[tuple[int, Exception | None]]:
     """Calls ``work`` for each fold in a process of its own, and yields folds as they end, each with what it raised.
 
     Once the time limit was reached in one no further one begins. However it ends, no process is left behind.
@@ -50,8 +54,15 @@ def side_by_side(
     try:
         while waiting or running:
             while waiting and len(running) < jobs:
-                child = _Child(work, waiting.popleft())
+                try:
+                    child = _Child(work, waiting[0])
+                except OSError as error:  # no room for another process
+                    if not running:
+                        raise TrainingFailed("a fold needs a process", str(error), _SMALLER) from error
+                    jobs = len(running)
+                    break
                 running[child.pipe] = child
+                waiting.popleft()
             for pipe in wait(list(running)):
                 child = running[pipe]  # type: ignore[index]
                 if child.hear():
@@ -64,6 +75,8 @@ def side_by_side(
     finally:
         for child in running.values():
             child.kill()
+        for child in running.values():
+            child.end()
 
 
 class _Child:
@@ -79,8 +92,13 @@ class _Child:
         sys.stderr.flush()
         context = multiprocessing.get_context("fork")
         self._process = context.Process(target=_work, args=(work, k, theirs, os.getpid()), daemon=True)
-        self._process.start()
-        theirs.close()
+        try:
+            self._process.start()
+        except OSError:
+            self.pipe.close()
+            raise
+        finally:
+            theirs.close()
 
     def hear(self) -> bool:
         """Takes one message in; False when there will be no more."""
@@ -98,28 +116,24 @@ class _Child:
             self._tasks.pop(told[0]).close()
         elif kind == "end":
             self._ended, self._failure = True, told[0]
-        return True
+        return not self._ended
 
     def end(self) -> Exception | None:
         """What the process raised; TrainingFailed where it did not live to say it."""
+        self._process.join(GRACE_SECONDS)
+        self._process.kill()  # threads of the competition's own may keep it
         self._process.join()
-        self._close()
+        self.pipe.close()
+        for task in self._tasks.values():
+            task.close()
         if self._ended:
             return self._failure
         code = self._process.exitcode or 0
         value = f"its process ended with {signal.Signals(-code).name if code < 0 else code}"
-        remedy = "if memory did not suffice for several folds at once: a smaller jobs"
-        return TrainingFailed("a fold's process has to live to its end", value, remedy)
+        return TrainingFailed("a fold's process has to live to its end", value, _SMALLER)
 
     def kill(self) -> None:
         self._process.kill()
-        self._process.join()
-        self._close()
-
-    def _close(self) -> None:
-        self.pipe.close()
-        for task in self._tasks.values():
-            task.close()
 
 
 def _work(work: Callable[[int], object], k: int, pipe: Connection, parent: int) -> None:
@@ -131,7 +145,15 @@ def _work(work: Callable[[int], object], k: int, pipe: Connection, parent: int) 
         os._exit(1)
     # threads of OpenMP do not outlive a fork: a second one would be waited for without end
     torch.set_num_threads(1)
-    console.relay(lambda *news: pipe.send(news))
+    one_at_a_time = Lock()
+
+    def send(*news: Any) -> None:
+        with one_at_a_time:
+            pipe.send(news)
+
+    console.relay(send)
+    # the parent's may be rich's, whose locks another thread may have held when this process was forked
+    sys.stdout = sys.stderr = _Lines(send)
     failure: Exception | None = None
     try:
         work(k)
@@ -140,7 +162,20 @@ def _work(work: Callable[[int], object], k: int, pipe: Connection, parent: int) 
     except Exception as error:
         error.add_note(traceback.format_exc())
         failure = error
-    pipe.send(("end", _sendable(failure)))
+    send("end", _sendable(failure))
+
+
+class _Lines(io.TextIOBase):
+    """What warnings and the competition's own code print, sent line by line."""
+
+    def __init__(self, send: Callable[..., None]) -> None:
+        self._send, self._begun = send, ""
+
+    def write(self, text: str) -> int:
+        *lines, self._begun = (self._begun + text).split("\n")
+        for line in lines:
+            self._send("say", line)
+        return len(text)
 
 
 def _sendable(failure: Exception | None) -> Any:

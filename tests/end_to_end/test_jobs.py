@@ -18,7 +18,7 @@ PROGRAM = (
     "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
     "from comp.cli.main import main; main(sys.argv[1:])"
 )
-SETTINGS = ["epochs=12", "transform=standard", "jobs=2", "precision=fp32", "channels_last=false"]
+SETTINGS = ["epochs=60", "transform=standard", "jobs=2", "precision=fp32", "channels_last=false"]
 
 
 def children_of(pid: int) -> list[int]:
@@ -40,7 +40,7 @@ def stopped(workspace: Path, how: signal.Signals) -> tuple[int, str, list[int]]:
     assert process.stderr is not None
     for line in process.stderr:
         said += line
-        if "fold 1  epoch 3/" in line:
+        if "fold 1  epoch 1/" in line:
             folds = children_of(process.pid)
             process.send_signal(how)
     process.stderr.close()

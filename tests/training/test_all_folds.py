@@ -6,14 +6,17 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 import comp
 from comp.errors import RecipeError, TrainingFailed
 from comp.recipe import load
 from comp.result import RunResult
 from comp.training import all_folds
+from comp.training import run_fold as module
 from comp.training.deadline import stopped
 from comp.training.fold import Plan
+from comp.training.one_thread import on_threads
 from made import write_shapes
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are forked")
@@ -59,6 +62,24 @@ def test_the_same_bytes_where_it_cannot_be_and_where_one_fold_is_left(
     assert threads == [1, 1, 1]
     assert bytes_of(last)[0] == bytes_of(alone)[0]
     assert load(last.folder / "recipe.toml").threads == 2
+
+
+def test_a_fold_has_its_threads_from_the_beginning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its classifier is solved before the network trains, on as many."""
+    write_shapes(tmp_path)
+    own, threads = module.rows_of_fold, []
+
+    def seen(plan: Plan, k: int) -> object:
+        threads.append(torch.get_num_threads())
+        return own(plan, k)
+
+    monkeypatch.setattr(module, "rows_of_fold", seen)
+    with on_threads(3):
+        run(tmp_path, "threads=2", only=[0])
+        torch.set_num_threads(3)
+        monkeypatch.setattr(all_folds, "hindrance", lambda device: "there is a GPU")
+        run(tmp_path, "threads=2", "jobs=2", only=[0, 1])
+    assert threads == [2, 1, 1]
 
 
 def test_a_fold_that_fails_does_not_stop_the_others_and_the_run_goes_on(

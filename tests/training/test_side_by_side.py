@@ -13,7 +13,7 @@ import torch
 
 from comp import console
 from comp.errors import TrainingFailed, UnknownName
-from comp.training.deadline import OutOfTime, stopped
+from comp.training.deadline import Deadline, OutOfTime, stopped
 from comp.training.side_by_side import hindrance, side_by_side
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are forked")
@@ -61,12 +61,62 @@ def test_what_is_said_and_done_is_shown_here(capsys: pytest.CaptureFixture[str])
     assert sorted(capsys.readouterr().err.splitlines()) == [f"this is {k}" for k in range(3)]
 
 
+def test_what_a_fold_prints_goes_through_the_parent(capfd: pytest.CaptureFixture[str]) -> None:
+    """Not through the parent's stderr, whose locks nobody would ever open here."""
+    before = sys.stderr
+
+    def work(k: int) -> None:
+        assert sys.stderr is not before
+        print("one\ntwo", "three", end="")
+        print(file=sys.stderr)
+        sys.stderr.write("look out\n")
+
+    assert list(side_by_side(work, [0], 1)) == [(0, None)]
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert err.splitlines() == ["one", "two three", "look out"]
+
+
+def test_a_deadline_is_one_for_all(tmp_path: Path) -> None:
+    deadline = Deadline(1000.0, rows=10, views=1)
+
+    def work(k: int) -> None:
+        if k == 0:
+            deadline.measured(1, 50.0)  # ten rows take 500 seconds
+        else:
+            assert deadline.passed() == (k == 3)
+
+    deadline.fold_finished()
+    assert not deadline.passed()
+    assert list(side_by_side(work, [0], 2)) == [(0, None)]
+    assert sorted(side_by_side(work, [1, 2], 2)) == [(1, None), (2, None)]
+    deadline.fold_finished()
+    assert deadline.passed(), "of two folds a thousand"
+    assert list(side_by_side(work, [3], 2)) == [(3, None)]
+
+
+def test_where_no_process_can_be_had_the_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    own, left = os.fork, [1]
+
+    def fork() -> int:
+        if not left:
+            raise BlockingIOError("no more")
+        left.pop()
+        return own()
+
+    monkeypatch.setattr(os, "fork", fork)
+    running = side_by_side(lambda k: None, range(2), 2)
+    assert next(running) == (0, None)
+    with pytest.raises(TrainingFailed, match="a fold needs a process"):
+        next(running)
+
+
 def test_errors_come_back_as_they_were(capfd: pytest.CaptureFixture[str]) -> None:
     def work(k: int) -> None:
         if k == 0:
             raise TrainingFailed("a loss is a number", "nan", "less")
         if k == 1:
-            raise UnknownName("model", "resnte", ["resnet"])  # cannot be unpickled
+            raise UnknownName("model", "resnte", ["resnet"])
         if k == 2:
             os.kill(os.getpid(), signal.SIGKILL)
         if k == 3:
@@ -77,7 +127,8 @@ def test_errors_come_back_as_they_were(capfd: pytest.CaptureFixture[str]) -> Non
     found = dict(side_by_side(work, range(6), 3))
     assert isinstance(found[0], TrainingFailed)
     assert found[0].as_json()["value"] == "nan"
-    assert isinstance(found[1], RuntimeError)
+    assert isinstance(found[1], UnknownName)
+    assert (found[1].near, found[1].exit_code) == (["resnet"], 2)
     assert "did you mean resnet" in str(found[1])
     assert isinstance(found[2], TrainingFailed)
     assert "SIGKILL" in found[2].value
