@@ -88,9 +88,8 @@ def prepare(
         warm_start(one, n, len(wanted.each), workspace, competition.slug) for n, one in enumerate(wanted.each)
     ]
     pairs = zip(wanted.each, warm, strict=True)
-    threads_open = (
-        wanted.threads is None and len(warm) == 1 and (wanted.jobs or 1) == 1
-    )  # one number for all models
+    # threads is one number for all models, and one where folds train at once
+    threads_open = wanted.threads is None and len(warm) == 1 and (wanted.jobs or 1) == 1
     plans = [
         _prepare(competition, found, one, workspace, reduce, start, threads_open) for one, start in pairs
     ]

@@ -44,9 +44,8 @@ class CompError(Exception):
         self.value = value
         self.remedy = remedy
 
-    def __reduce__(
-        self,
-    ) -> tuple[Any, ...]:  # whatever a kind's own arguments are, it passes between processes
+    def __reduce__(self) -> tuple[Any, ...]:
+        # whatever arguments a kind takes itself, it passes between processes
         return _made_again, (type(self), self.__dict__)
 
     def __str__(self) -> str:

@@ -18,8 +18,8 @@ class PixelStore:
     """Decoded pictures by the SHA-256 of their files; read-only, safe for threads and processes.
 
     A store is a folder with ``pixels.u8``, the pictures' RGB bytes one after another, and ``index.json``, which has
-    [offset, height, width, CRC-32 of shape and bytes] of each. Each picture is summed up when it is first read: one that has changed is
-    not given, and the store is made anew the next time.
+    [offset, height, width, CRC-32 of shape and bytes] of each. Each picture is summed up when it is first read: one
+    that has changed is not given, and the store is made anew the next time.
     """
 
     def __init__(self, folder: Path) -> None:

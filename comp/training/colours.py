@@ -139,8 +139,7 @@ def _hued(x: Tensor, steps: Tensor) -> Tensor:
     hue = ((place * (122880 / spread.clamp(min=1)).round_() + 2048) / 4096).floor_()
     hue = (hue + 180 + steps).remainder_(180) / 30  # 0 … 6
     saturation = ((spread * (1044480 / value.clamp(min=1)).round_() + 2048) / 4096).floor_() / 255
-    part = torch.cat([sector + hue for sector in (5, 3, 1)], 1).remainder_(
-        6
-    )  # no constant waits for a copy to a GPU
+    # the sectors are numbers, not a tensor, which would have to be copied to a GPU
+    part = torch.cat([sector + hue for sector in (5, 3, 1)], 1).remainder_(6)
     part = torch.minimum(part, 4 - part).clamp_(0, 1)
     return (value * (1 - saturation * part)).floor_()

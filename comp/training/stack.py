@@ -64,7 +64,7 @@ class Stack:
         self._words = whole.view(np.int32).reshape(-1)
         self._there = None if self.device.type == "cpu" else torch.from_numpy(self._words).to(self.device)
         if self._there is not None:
-            self._words = self._words[:0]
+            self._words = np.empty(0, np.int32)  # a view would keep all of them in the machine's memory too
 
     @staticmethod
     def fits(count: int, side: int) -> bool:
