@@ -1,4 +1,4 @@
-"""The house rules on size: a module under 300 lines and a function under 50, or a reason why not."""
+"""The house rules on size: a module of at most 500 lines and a function under 50, or a reason why not."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from made import REPOSITORY
 
-MODULE_LINES, FUNCTION_LINES = 300, 50
+MODULE_LINES, FUNCTION_LINES = 500, 50
 
 # Longer ones, each with the reason why it reads better whole.
 REASONS: dict[str, str] = {}
