@@ -8,6 +8,7 @@ import pandas as pd
 
 from comp.errors import InputError
 from comp.manifest import COLUMNS, Manifest
+from comp.spelling import clean
 from comp.tables import read_table
 
 
@@ -23,10 +24,9 @@ def with_extra(manifest: Manifest, csv: Path) -> Manifest:
         For a missing column, or an id that the manifest has already.
     """
     table = read_table(csv)
-    cells = {name.strip().lower(): table.column(name) for name in table.header}
-    for needed in ("path", "label"):
-        if needed not in cells:
-            table.place(needed)  # tells which columns there are
+    there = {clean(name).lower() for name in table.header}
+    wanted = [name for name in COLUMNS if name in there or name in ("path", "label")]
+    cells = {name: table.column(name) for name in wanted}  # tells which columns there are
     rows = pd.DataFrame({name: cells.get(name, [""] * len(table)) for name in COLUMNS}, dtype="object")
     if "split" in cells:
         rows = rows[rows["split"] == "extra"]
@@ -45,4 +45,6 @@ def with_extra(manifest: Manifest, csv: Path) -> Manifest:
     if not len(rows):
         return manifest
     note = f"{len(rows):,} extra rows of {csv.name}, which only train"
-    return Manifest(pd.concat([manifest.table, rows], ignore_index=True), (*manifest.notes, note))
+    return Manifest(
+        pd.concat([manifest.table, rows], ignore_index=True), (*manifest.notes, note), manifest.remarks
+    )

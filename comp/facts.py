@@ -76,6 +76,10 @@ class CompetitionFacts(Facts):
     metric_input: Literal["probs", "index"] = Field(
         "probs", description="what adapter:function judges: probabilities, or the answered class indices"
     )
+    metric_classes: Literal["present", "all"] = Field(
+        "present",
+        description="a macro average is over the classes that rows have or answers name, or over all of the label map",
+    )
     classes: tuple[str, ...] | Literal["discover"] = "discover"
     score_scale: float = 1.0
     kaggle: str = ""

@@ -70,10 +70,7 @@ def read_rows(path: Path, id_column: str, fold_column: str | None = None) -> For
 
 
 def _id_place(table: Table, id_column: str) -> int:
-    for name in (id_column, *ID_COLUMNS):
-        if name in table.header:
-            return table.header.index(name)
-    return 0
+    return next((table.place(name) for name in (id_column, *ID_COLUMNS) if table.has(name)), 0)
 
 
 def _folds(table: Table, place: int) -> tuple[int, ...]:
@@ -129,9 +126,10 @@ def joined_ids(rows: ForeignRows, samples: Sequence[str]) -> list[str]:
 def _columns(rows: ForeignRows, labels: LabelMap) -> list[int]:
     """For each class the place of its column: by name if every column is a class name, else by index."""
     named = {nfc(name).strip(): index for index, name in enumerate(labels)}
+    numbers = {str(index): index for index in range(len(labels))}
     by_name = {n: named.get(nfc(column).strip()) for n, column in enumerate(rows.columns)}
     by_index = {
-        n: int(column.strip()) if column.strip().isdecimal() and int(column) < len(labels) else None
+        n: numbers.get((column.strip().lstrip("0") or "0") if column.strip() else "")
         for n, column in enumerate(rows.columns)
     }
     known = [sum(index is not None for index in found.values()) for found in (by_name, by_index)]

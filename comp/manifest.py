@@ -15,6 +15,7 @@ from comp.errors import InputError
 from comp.names import is_ignored as is_ignored
 from comp.names import is_image_name as is_image_name
 from comp.names import natural_key as natural_key
+from comp.tables import read_table
 
 COLUMNS = ("id", "path", "split", "label", "group", "parent")
 SPLITS = ("train", "extra", "test")
@@ -31,17 +32,31 @@ class Sample(NamedTuple):
     parent: str = ""
 
 
+class Remark(NamedTuple):
+    """What a check has to say of how the rows were read: labels that were respelled, or left out.
+
+    ``rows`` are sample ids.
+    """
+
+    check: str
+    rows: tuple[str, ...]
+    message: str
+    remedy: str
+
+
 @dataclass(frozen=True)
 class Manifest:
     """The table of samples of a competition.
 
     ``table`` has the columns ``id path split label group parent``, all strings; ``path`` is relative to the
     raw folder, of a file there or in an archive that counts as unpacked, or names a row of an array (``train#17``).
-    ``notes`` are facts of reading that people should see (files ignored, an encoding found).
+    ``notes`` are facts of reading that people should see (files ignored, an encoding found), ``remarks`` those that a
+    check judges.
     """
 
     table: pd.DataFrame
     notes: tuple[str, ...] = field(default=())
+    remarks: tuple[Remark, ...] = field(default=(), compare=False)
 
     @classmethod
     def from_samples(cls, samples: Iterable[Sample], notes: Sequence[str] = ()) -> Manifest:
@@ -52,18 +67,19 @@ class Manifest:
     def read_csv(cls, path: Path) -> Manifest:
         """Reads a manifest that `comp` or a person wrote: columns id, path, split, and label, group, parent if any."""
         try:
-            table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig").astype("object")
-        except (OSError, ValueError) as error:
-            raise InputError(
-                "the manifest must be a CSV file", f"{path}: {error}", "write columns id,path,split,label"
-            ) from error
-        missing = [c for c in ("id", "path", "split", "label") if c not in table]
+            stored = read_table(path)
+        except InputError as error:
+            remedy = "write columns id,path,split,label"
+            raise InputError("the manifest must be a CSV file", f"{path}: {error.value}", remedy) from error
+        missing = [c for c in ("id", "path", "split", "label") if not stored.has(c)]
         if missing:
             raise InputError(
                 "a manifest needs the columns id, path, split, label",
-                f"{path} lacks {', '.join(missing)}; it has {', '.join(map(str, table.columns))}",
+                f"{path} lacks {', '.join(missing)}; it has {', '.join(stored.header)}",
                 "rename its columns",
             )
+        known = [name for name in (*COLUMNS, "content", "action") if stored.has(name)]
+        table = pd.DataFrame({name: stored.column(name) for name in known}, dtype="object")
         for column in COLUMNS:
             if column not in table:
                 table[column] = ""
@@ -72,8 +88,7 @@ class Manifest:
         wrong = sorted(set(table["split"]) - set(SPLITS))
         if wrong:
             raise InputError("split is train, extra or test", f"{path} has {wrong[:3]}", "correct the column")
-        known = [*COLUMNS, *(["content"] if "content" in table else [])]
-        return cls(table[known])
+        return cls(table[[*COLUMNS, *(["content"] if "content" in table else [])]])
 
     def to_csv(self) -> str:
         return str(self.table.to_csv(index=False, lineterminator="\n"))

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from comp import scores
-from comp.errors import InputError, UnknownName
+from comp.errors import InputError, RecipeError, UnknownName
+from comp.spelling import in_order, listed, whole_of
 
 Direction = Literal["max", "min"]
 
@@ -20,12 +22,16 @@ Direction = Literal["max", "min"]
 class Metric:
     """A score of probabilities against labels.
 
-    ``function(labels (N,) int64, probs (N, C) float64) -> float``; ``direction`` says which end is better.
+    ``function(labels (N,) int64, probs (N, C) float64) -> float``; ``direction`` says which end is better. ``answers``
+    is how many answers of a row it looks at, best first, None where it looks at the probabilities themselves; an
+    ``ordered`` one measures distances between classes by their places in the label map.
     """
 
     name: str
     function: Callable[[NDArray[np.int64], NDArray[np.float64]], float]
     direction: Direction = "max"
+    answers: int | None = 1
+    ordered: bool = False
 
     def __call__(self, labels: NDArray[np.int64], probs: NDArray[np.float64]) -> float:
         if len(labels) != len(probs):
@@ -46,9 +52,9 @@ METRICS: dict[str, Metric] = {
     "macro_recall": Metric("macro_recall", scores.macro_recall),
     "macro_f1": Metric("macro_f1", scores.macro_f1),
     "weighted_f1": Metric("weighted_f1", scores.weighted_f1),
-    "log_loss": Metric("log_loss", scores.log_loss, "min"),
-    "roc_auc": Metric("roc_auc", scores.roc_auc),
-    "quadratic_kappa": Metric("quadratic_kappa", scores.quadratic_kappa),
+    "log_loss": Metric("log_loss", scores.log_loss, "min", answers=None),
+    "roc_auc": Metric("roc_auc", scores.roc_auc, answers=None),
+    "quadratic_kappa": Metric("quadratic_kappa", scores.quadratic_kappa, ordered=True),
 }
 ALIASES = {
     "acc": "accuracy",
@@ -60,16 +66,37 @@ ALIASES = {
     "quadratic_weighted_kappa": "quadratic_kappa",
 }
 WITH_K = {"map@": scores.map_at_k, "top": scores.top_k}  # map@5, top5
+MACRO = {
+    "macro_precision": scores.macro_precision,
+    "macro_recall": scores.macro_recall,
+    "macro_f1": scores.macro_f1,
+}
 
 
-def metric_by_name(name: str) -> Metric:
+def metric_by_name(name: str, every_class: bool = False) -> Metric:
     """The metric of that name: one of METRICS, ``map@K`` or ``topK``.
+
+    With ``every_class`` a macro average is over all classes of the label map, not over those that rows have or answers
+    name.
 
     Raises
     ------
     UnknownName
         Naming near misses.
+    RecipeError
+        For ``every_class`` with a metric that is no macro average.
     """
+    found = _by_name(name)
+    if not every_class:
+        return found
+    if found.name not in MACRO:
+        value = f'metric_classes = "all" beside metric = {name!r}'
+        remedy = f"drop metric_classes, or choose one of {', '.join(MACRO)}"
+        raise RecipeError("metric_classes says over which classes a macro average goes", value, remedy)
+    return replace(found, function=partial(MACRO[found.name], every=True))
+
+
+def _by_name(name: str) -> Metric:
     plain = name.strip().lower().replace(" ", "_").replace("-", "_")
     plain = ALIASES.get(plain, plain)
     if plain in METRICS:
@@ -77,7 +104,7 @@ def metric_by_name(name: str) -> Metric:
     for prefix, function in WITH_K.items():
         k = plain.removeprefix(prefix).lstrip("_")
         if plain.startswith(prefix) and k.isdecimal() and int(k) > 0:
-            return Metric(f"{prefix}{int(k)}", partial(function, k=int(k)))
+            return Metric(f"{prefix}{int(k)}", partial(function, k=int(k)), answers=int(k))
     known = [*METRICS, "map@3", "map@5", "top5"]
     raise UnknownName("metric", name, known, "multi-label and regression metrics are out of scope")
 
@@ -102,4 +129,40 @@ def own_metric(
             raise InputError("the competition's metric must give a finite number", value, "correct it")
         return found
 
-    return Metric(name, judged, direction)
+    return Metric(name, judged, direction, answers=1 if judges == "index" else None)
+
+
+@dataclass(frozen=True)
+class Disorder:
+    """Why a metric of order cannot be trusted with a label map; ``grave`` where it would score another thing."""
+
+    message: str
+    grave: bool = True
+
+
+def disorder(metric: Metric, names: Sequence[str], stated: bool) -> Disorder | None:
+    """What is wrong with the order of classes for a metric that measures distances between them; None where nothing is.
+
+    Whole numbers must follow one another by ones. Words must be ``stated`` in their order: sorted as text they mean
+    nothing. Of two classes either order is the same.
+    """
+    if not metric.ordered or len(names) < 3:
+        return None
+    numbers = [whole for name in names if (whole := whole_of(name)) is not None]
+    if len(numbers) < len(names):
+        if stated:
+            return None
+        return Disorder(
+            f"{metric.name} goes by the order of the classes, and nothing states one: {listed(names, 8)}"
+        )
+    steps = {b - a for a, b in pairwise(numbers)}
+    if steps in ({1}, {-1}):
+        return None
+    told = f"{metric.name} counts the steps between classes, and these numbers do not follow by ones: {listed(names, 12)}"
+    rising = all(step > 0 for step in steps) or all(step < 0 for step in steps)
+    return Disorder(told, grave=not (stated and rising))
+
+
+def is_sorted(names: Sequence[str]) -> bool:
+    """Whether names stand as a listing sorts them, so that their order may mean nothing."""
+    return list(names) in (sorted(names), in_order(names))

@@ -147,6 +147,7 @@ def from_table(table: Table, id_column: str, target: str | tuple[str, ...], kind
         raise InputError(
             "id and target must be different columns", value, "correct [template] in competition.toml"
         )
+    table.require_once([id_place, *places])
     return Template(table, id_place, places, kind)
 
 

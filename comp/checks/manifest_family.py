@@ -22,6 +22,16 @@ def duplicate_id(evidence: Evidence) -> list[Finding]:
     return [finding("duplicate-id", "error", rows, message, "make ids unique in the table or the adapter")]
 
 
+def empty_id(evidence: Evidence) -> list[Finding]:
+    """Rows without an id, which nothing could be joined to. Exact; O(N)."""
+    table = evidence.manifest.table
+    paths = [path for i, path in zip(table["id"], table["path"], strict=True) if not i.strip()]
+    if not paths:
+        return []
+    message = f"{len(paths)} rows have no id"
+    return [finding("empty-id", "error", paths, message, "give each row an id in the table or the adapter")]
+
+
 def duplicate_path(evidence: Evidence) -> list[Finding]:
     """Rows that point at one file: by the same path, another spelling of it (``..``, case, Unicode form), a
     symbolic or a hard link. The fault behind 100 % validation accuracy and 25 points. One ``stat`` a row.
@@ -176,6 +186,14 @@ def template_mismatch(evidence: Evidence) -> list[Finding]:
     extra = [i for i in test if i not in asked]
     name = evidence.template.table.name
     remedy = "complete the download; the template and the test files must belong together"
+    if not wanted:
+        nobody = "there are no test rows" if evidence.template.made else f"{name} has no rows"
+        found.append(Finding("template-mismatch", "error", 0, f"nothing is asked for: {nobody}", (), remedy))
+    if any(not i.strip() for i in evidence.template.ids):
+        rows = [f"row {n}" for n, i in enumerate(evidence.template.ids, start=2) if not i.strip()]
+        found.append(
+            finding("template-mismatch", "error", rows, f"{len(rows)} rows of {name} have no id", remedy)
+        )
     if doubled:
         found.append(
             finding(
