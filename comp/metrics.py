@@ -153,7 +153,7 @@ def disorder(metric: Metric, names: Sequence[str], stated: bool) -> Disorder | N
         if stated:
             return None
         return Disorder(
-            f"{metric.name} goes by the order of the classes, and nothing states one: {listed(names, 8)}"
+            f"{metric.name} goes by the order of the classes, and they are neither stated nor whole numbers: {listed(names, 8)}"
         )
     steps = {b - a for a, b in pairwise(numbers)}
     if steps in ({1}, {-1}):

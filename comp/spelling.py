@@ -13,6 +13,7 @@ INVISIBLE = "\ufeff\u200b\u200e\u200f"  # byte order mark, zero-width space, dir
 NOTHING = {"", "nan", "na", "n/a", "null", "none", "<na>"}  # what tables write where there is nothing
 _NUMBER = re.compile(r"[+-]?(?:(\d+)(?:[.,]\d*)?|[.,]\d+)(?:e[+-]?\d{1,3})?", re.IGNORECASE)
 _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(?:,\d{3})+")
+_LONG = 60  # letters of a name in a message
 _APART = re.compile(r"[\s_-]+")
 
 
@@ -70,6 +71,7 @@ def _plain(text: str) -> str:
 
 
 def listed(names: Iterable[str], most: int = 5) -> str:
-    """The first names of several in quotes, for a message."""
+    """The first names of several in quotes, for a message; very long ones are cut."""
     every = list(names)
-    return ", ".join(repr(name) for name in every[:most]) + (" …" if len(every) > most else "")
+    shown = [name if len(name) <= _LONG else f"{name[:_LONG]}…" for name in every[:most]]
+    return ", ".join(map(repr, shown)) + (" …" if len(every) > most else "")

@@ -11,6 +11,7 @@ from comp.spelling import NOTHING, clean, folded, listed, number_of, same_number
 from comp.template import Template
 
 KIND = "correct `kind` in [template]"
+_SINGULAR = {"are": "is", "have": "has", "name": "names"}
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,11 @@ class _Judged:
     labels: LabelMap
     cells: dict[str, list[str]]
 
+    @property
+    def given(self) -> list[str]:
+        """The distinct cells that say something: a class, or no word that tables write for nothing."""
+        return [cell for cell in self.cells if cell in self.labels or clean(cell).lower() not in NOTHING]
+
     def say(
         self, severity: Severity, cells: Sequence[str], what: str, remedy: str, classes: bool = True
     ) -> list[Cells]:
@@ -56,55 +62,56 @@ class _Judged:
         if not cells:
             return []
         ids = tuple(i for cell in cells for i in self.cells[cell])
-        count = f"{len(ids)} answer{'' if len(ids) == 1 else 's'} of {self.template.table.name}"
+        count, verb = f"{len(ids)} answers", what
+        if len(ids) == 1:
+            first, _, rest = what.partition(" ")
+            count, verb = "1 answer", f"{_SINGULAR[first]} {rest}"
         beside = f"; the classes are {listed(self.labels.names, 8)}" if classes else ""
-        return [Cells(severity, ids, f"{count} {what}: {listed(cells)}{beside}", remedy)]
+        message = f"{count} of {self.template.table.name} {verb}: {listed(cells)}{beside}"
+        return [Cells(severity, ids, message, remedy)]
 
 
 def _of_index(one: _Judged) -> list[Cells]:
-    given = [cell for cell in one.cells if clean(cell).lower() not in NOTHING]
-    words = [cell for cell in given if number_of(cell) is None]
-    numbers = [cell for cell in given if cell not in words]
-    beyond = [cell for cell in numbers if (whole := whole_of(cell)) is None or whole >= len(one.labels)]
-    below = [cell for cell in numbers if (whole := whole_of(cell)) is not None and whole < 0]
-    spelled = [
-        cell
-        for cell in numbers
-        if cell not in beyond and cell not in below and not (clean(cell).isascii() and clean(cell).isdigit())
-    ]
-    last = len(one.labels) - 1
+    classes = len(one.labels)
+    kinds: dict[str, list[str]] = {"word": [], "beyond": [], "below": [], "spelled": []}
+    for cell in one.given:
+        whole = whole_of(cell)
+        if number_of(cell) is None:
+            kinds["word"].append(cell)
+        elif whole is None or whole >= classes:
+            kinds["beyond"].append(cell)
+        elif whole < 0:
+            kinds["below"].append(cell)
+        elif not (clean(cell).isascii() and clean(cell).isdigit()):
+            kinds["spelled"].append(cell)
+    stated, span = "where kind = 'index' is stated", f"no class index 0…{classes - 1}"
+    ask = "look whether the site asks for the class index"
+    other = "are spelled otherwise than the whole numbers that are written"
     return [
-        *one.say("error", words, "are words, where kind = 'index' is stated", KIND),
-        *one.say("error", beyond, f"are no class index 0…{last}, where kind = 'index' is stated", KIND),
-        *one.say(
-            "warning", below, f"are no class index 0…{last}", "look whether the site asks for the class index"
-        ),
-        *one.say(
-            "warning",
-            spelled,
-            "are indices in another spelling than the whole numbers that are written",
-            "ask the site",
-        ),
+        *one.say("error", kinds["word"], f"are words, {stated}", KIND),
+        *one.say("error", kinds["beyond"], f"are {span}, {stated}", KIND),
+        *one.say("warning", kinds["below"], f"are {span}", ask),
+        *one.say("warning", kinds["spelled"], other, "look how the site wants numbers written"),
     ]
 
 
 def _of_label(one: _Judged) -> list[Cells]:
-    several = [cell for cell in one.cells if _is_several(cell, one.labels, " ")]
-    rest = [cell for cell in one.cells if cell not in several]
-    found = one.say("error", several, "name several classes, where kind = 'label' is stated", KIND)
+    several = {cell for cell in one.given if _is_several(cell, one.labels, " ")}
+    rest = [cell for cell in one.given if cell not in several]
+    found = one.say("error", sorted(several), "name several classes, where kind = 'label' is stated", KIND)
     return found + _names(one, rest, lambda cell: [cell])
 
 
 def _of_topk(one: _Judged) -> list[Cells]:
     k = one.template.k
-    commas = [cell for cell in one.cells if _is_several(cell, one.labels, ",")]
-    rest = [cell for cell in one.cells if cell not in commas]
+    commas = {cell for cell in one.given if _is_several(cell, one.labels, ",")}
+    rest = [cell for cell in one.given if cell not in commas]
     counts = {cell: len(cell.split()) for cell in rest}
     longer = [cell for cell in rest if counts[cell] > k]
     told = f"have another number of names than k = {k} in [template]"
     fewer = rest if rest and 1 < max(counts.values()) < min(k, len(one.labels)) else []
     return [
-        *one.say("error", commas, "have commas between names, where topk writes spaces", KIND),
+        *one.say("error", sorted(commas), "have commas between names, where topk writes spaces", KIND),
         *one.say("warning", [*longer, *fewer], told, "state `k` in [template] as the site asks", False),
         *_names(one, rest, str.split),
     ]
@@ -123,7 +130,8 @@ def _names(one: _Judged, cells: Sequence[str], words: Callable[[str], list[str]]
     shown = [f"{word!r} for {name!r}" for word, name in pairs.items() if name][:5]
     state = "name the classes as the site does: `classes` in competition.toml; labels are then read as those"
     found = one.say("error", respelled, f"are classes in another spelling ({', '.join(shown)})", state)
-    rest = [cell for cell in unknown if cell not in respelled]
+    close = set(respelled)
+    rest = [cell for cell in unknown if cell not in close]
     if _are_indices([word for cell in rest for word in strange[cell]], one.labels):
         return found + one.say(
             "error", rest, f"are class indices, where kind = {one.template.kind!r} is stated", KIND
@@ -133,8 +141,7 @@ def _names(one: _Judged, cells: Sequence[str], words: Callable[[str], list[str]]
 
 
 def _of_probs(one: _Judged) -> list[Cells]:
-    given = [cell for cell in one.cells if clean(cell).lower() not in NOTHING]
-    numbers = {cell: _float(cell) for cell in given}
+    numbers = {cell: _float(cell) for cell in one.given}
     words = [cell for cell, number in numbers.items() if number is None]
     outside = [cell for cell, number in numbers.items() if number is not None and not 0 <= number <= 1]
     return [

@@ -185,7 +185,7 @@ def test_labels_with_spaces_case_and_bom_are_tidied_and_that_is_said(own: Own, c
     manifest = apple.read(raw)
     assert apple.label_map(manifest, raw).names == ("AR", "HJ", "HR", "SG")
     assert (manifest.train["label"] == "HJ").sum() == 40
-    assert any("3 labels read without stray spaces or case" in note for note in manifest.notes)
+    assert any("3 labels read in another spelling" in note for note in manifest.notes)
     assert any("utf-8-sig" in note for note in manifest.notes)
 
 
