@@ -106,7 +106,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "comp.workspace",
     ),
     "speech": ("comp.console",),
-    "errors": ("comp.errors", "comp.documents", "comp"),
+    "errors": ("comp.errors", "comp.documents", "comp.numerals", "comp"),
 }
 ORDER = list(LAYERS)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import traceback
@@ -11,7 +12,22 @@ import typer
 
 from comp import __version__, console
 from comp.cli import answers, combine, kit, look, pseudo, submitting, tune, work
-from comp.errors import CompError, InputError
+from comp.errors import CompError, InputError, shortened
+
+# What a disk, a limit or a path that was named can say wherever a file is touched: no fault of the program's.
+_OF_THE_SYSTEM = {
+    errno.EACCES,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EIO,
+    errno.ELOOP,
+    errno.EMFILE,
+    errno.ENAMETOOLONG,
+    errno.ENFILE,
+    errno.ENOSPC,
+    errno.EPERM,
+    errno.EROFS,
+}
 
 app = typer.Typer(
     name="comp",
@@ -113,7 +129,8 @@ def _unread() -> int:
 
 
 def _told(problem: CompError) -> int:
-    console.error(problem)
+    with suppress(OSError):  # a full disk takes no message either
+        console.error(problem)
     if console.settings.json:
         console.document({"error": problem.as_json()})
     return problem.exit_code
@@ -128,9 +145,15 @@ def _foreign(error: Exception) -> int:
         return _told(InputError("~ stands for a home folder", str(error), "write the folder out"))
     if kind == "Abort":
         return _interrupted()
+    if isinstance(error, OSError) and error.errno in _OF_THE_SYSTEM:
+        value = f"{error.filename or 'a file'}: {os.strerror(error.errno)}"
+        remedy = "check its name, its permissions and the disk that it is on"
+        return _told(InputError("files must be usable", value, remedy))
     if hasattr(error, "show") and hasattr(
         error, "exit_code"
     ):  # click's usage errors, whichever click typer brings
+        if hasattr(error, "message"):
+            error.message = shortened(str(error.message))
         if console.settings.json:
             console.document(
                 {
