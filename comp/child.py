@@ -12,7 +12,8 @@ from comp.competition import Competition
 from comp.errors import InputError
 from comp.order import Order, model_mistakes, order_like, order_of, require_own
 from comp.overrides import lay
-from comp.recipe import NAMED, Recipe, as_one, from_table, load
+from comp.recipe import NAMED, Recipe, as_one, from_table
+from comp.run_files import recipe_of
 from comp.workspace import Workspace
 
 Mistakes = Callable[[dict[str, Any]], list[str]]
@@ -65,7 +66,7 @@ def child_order(
         value = f"{parent.id} is not done, and came with --set"
         remedy = f"finish it, `comp run {parent.slug} --resume {parent.id}`; then --set makes a child run"
         raise InputError("an unfinished run keeps its own recipe", value, remedy)
-    old = load(parent.folder / "recipe.toml").each
+    old = recipe_of(parent).each
     before = trained_epochs(parent, old)
     total, rest = _split(overrides)
     wanted = _laid(old, parent, rest, model_mistakes(competition)).each

@@ -22,6 +22,7 @@ QUIET_SECONDS = 15.0  # between lines of progress when the output is no terminal
 
 
 _live: list[Any] = []
+_warned: set[str] = set()
 
 
 @dataclass
@@ -60,6 +61,18 @@ def say(text: str) -> None:
         _live[-1].console.print(text, markup=False, highlight=False)
     else:
         _put(text, sys.stderr)
+
+
+def warn_once(text: str) -> None:
+    """A warning (stderr), the first time that it is given by a command; from Python, by the process."""
+    if text not in _warned:
+        _warned.add(text)
+        say(f"  warning: {text}")
+
+
+def forget_warnings() -> None:
+    """A new command begins: every warning is new to its reader."""
+    _warned.clear()
 
 
 def answer(text: str) -> None:

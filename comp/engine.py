@@ -236,6 +236,9 @@ def predict_test(trained: Trained, unread: set[str]) -> Predictions:
     rest = [name for name, path in zip(test["id"], test["path"], strict=True) if path in unread]
     if rest:
         found = with_prior(found, rest, trained.oof.probs.mean(axis=0), list(test["id"]))
+    if len(found) != len(test):
+        value = f"{len(found)} of {len(test)} test rows have an answer"
+        raise InputError("every test row is answered", value, "please report this run")
     found.save(trained.folder / "test.npz")
     if len(trained.plans) > 1:
         _keep_each_model(trained, each, rest)

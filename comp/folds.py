@@ -13,9 +13,24 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from comp.errors import InputError
+from comp.hashes import sha256_of
 from comp.manifest import Manifest
+from comp.shapes import Shape, read_shaped
 from comp.tables import read_table
 from comp.workspace import read_json, write_json, write_text
+
+_RESTORE = (
+    "restore both, or remove both: folds of a workspace are made again, those of a run come with --folds FILE"
+)
+
+
+class _Facts(Shape):
+    """The JSON beside folds that ``save`` wrote; ``sha256`` is that of the CSV, which older ones do not know."""
+
+    k: int
+    fold_seed: int
+    train_sha256: str
+    sha256: str | None = None
 
 
 @dataclass(frozen=True)
@@ -56,26 +71,48 @@ class Folds:
         return str(frame.to_csv(index=False, lineterminator="\n"))
 
     def save(self, path: Path) -> None:
-        """Writes ``path`` (id,fold) and a JSON of the same name that says what the folds were made for."""
+        """Writes ``path`` (id,fold) and a JSON of the same name that says what the folds were made for, and the
+        SHA-256 of the CSV.
+        """
         facts = {"k": self.k, "fold_seed": self.fold_seed, "train_sha256": self.fingerprint}
+        path.with_suffix(".json").unlink(
+            missing_ok=True
+        )  # between the two writes no JSON speaks of another CSV
         write_text(path, self.to_csv())
-        write_json(path.with_suffix(".json"), facts)
+        write_json(path.with_suffix(".json"), {**facts, "sha256": sha256_of(path)})
 
     @classmethod
     def load(cls, path: Path) -> Folds:
-        """Reads folds that ``save`` wrote."""
-        facts = read_json(path.with_suffix(".json"))
+        """Reads folds that ``save`` wrote.
+
+        Raises
+        ------
+        InputError
+            If a file is missing, the CSV was changed since, or there are no folds of rows in it.
+        """
+        facts: _Facts = read_shaped(path.with_suffix(".json"), _Facts, _RESTORE)
         ids, fold = _read_id_fold(path)
-        return cls(ids, fold, int(facts["k"]), int(facts["fold_seed"]), str(facts["train_sha256"]), path)
+        if facts.sha256 is not None and sha256_of(path) != facts.sha256:
+            value = f"{path} was changed since {path.with_suffix('.json').name} was written"
+            raise InputError("folds are as they were made", value, _RESTORE)
+        used = set(fold.tolist())
+        if facts.k < 2 or used - {-1} != set(range(facts.k)) or len(set(ids)) != len(ids):
+            value = f"{path} has rows in {len(used - {-1})} folds, {path.with_suffix('.json').name} says {facts.k}"
+            value = value if len(set(ids)) == len(ids) else f"{path} names an id twice"
+            raise InputError("each fold has rows, and each row one fold", value, _RESTORE)
+        return cls(ids, fold, facts.k, facts.fold_seed, facts.train_sha256, path)
 
     @staticmethod
     def is_saved(path: Path) -> bool:
-        """Whether ``save`` wrote the file: a JSON beside it says which rows the folds were made for."""
+        """Whether ``save`` wrote the file: a JSON beside it says which rows the folds were made for.
+
+        A JSON that is damaged is taken for one of ours, so that it is named instead of passed over.
+        """
         try:
             facts = read_json(path.with_suffix(".json"))
         except InputError:
-            return False
-        return isinstance(facts, dict) and {"k", "fold_seed", "train_sha256"} <= set(facts)
+            return path.with_suffix(".json").is_file()
+        return not isinstance(facts, dict) or bool(facts.keys() & _Facts.model_fields.keys())
 
     @classmethod
     def brought(cls, path: Path, manifest: Manifest) -> Folds:

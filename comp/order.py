@@ -11,9 +11,10 @@ from typing import Any
 from comp import console, runs
 from comp.checks.run_family import expected_score
 from comp.competition import Competition
-from comp.errors import InputError, Refusal
+from comp.errors import InputError
 from comp.quick import quick_recipe
 from comp.recipe import Recipe, load
+from comp.run_files import recipe_of
 from comp.workspace import Workspace
 
 
@@ -117,12 +118,7 @@ def order_of(one: runs.Run, place: Workspace, competition: Competition, data: st
             f"--set epochs=N trains on as a child run; `comp predict {one.id}` predicts again",
         )
     require_own(one, competition)
-    recipe = load(one.folder / "recipe.toml")
-    if runs.recipe_sha256(recipe) != one.started.get("recipe_sha256"):
-        value = f"{one.folder / 'recipe.toml'} is no longer what the run began with"
-        raise Refusal(
-            "a resumed run keeps its own recipe", value, "restore it, or start a new run with --recipe"
-        )
+    recipe = recipe_of(one)
     return replace(order_like(one, place, competition, recipe, data), resumed=one, like=None)
 
 

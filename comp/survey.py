@@ -238,7 +238,7 @@ def _folds(
         workspace.folds(evidence.competition.slug)
         / f"{sample}k{folds}-seed{fold_seed}{'-pool' if pool_rare else ''}.csv"
     )
-    if kept.is_file():
+    if kept.is_file() and Folds.is_saved(kept):
         return Folds.load(kept)
     made = make_folds(evidence.manifest, folds, fold_seed, pool_rare)
     made.save(kept)

@@ -22,7 +22,7 @@ def list_(workspace: WorkspaceDir = None, json: AsJson = False) -> None:
     from comp import runs as records
 
     place = Workspace.find(workspace)
-    finished = [run for run in records.all_runs(place) if run.record and not run.marks]
+    finished = [run for run in records.sound_runs(place) if run.record and not run.marks]
     rows: list[dict[str, Any]] = []
     known = registry.find(place)
     for slug, competition in known.competitions.items():

@@ -88,6 +88,7 @@ def main(arguments: list[str] | None = None) -> None:
     arguments = sys.argv[1:] if arguments is None else arguments
     console.settings.json = "--json" in arguments
     console.settings.quiet = False
+    console.forget_warnings()
     sys.exit(_run(arguments))
 
 

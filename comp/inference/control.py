@@ -6,22 +6,33 @@ import hashlib
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from comp.errors import CheckFailed
+from comp.errors import CheckFailed, InputError
 from comp.images.source import ImageSource
 from comp.labels import LabelMap
-from comp.workspace import read_json, write_bytes, write_json
+from comp.run_files import read_result, require_of_fold
+from comp.runs import RESULT
+from comp.shapes import Shape, read_shaped
+from comp.workspace import write_bytes, write_json
 
 MOST = 16
 TOLERANCE = {"fp32": 1e-3, "bf16": 0.02, "fp16": 0.02}
 _MARK = "\x00control"  # in no path and no id of a real row
 
 Probs = NDArray[np.float64]
+
+
+class _Row(Shape):
+    """A line of ``control.json``: the sample, the file with its image, and its probabilities by class name."""
+
+    id: str
+    file: str
+    probs: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -81,19 +92,43 @@ def keep_controls(
     write_json(folder / "control.json", rows)
 
 
+def control_table(folder: Path) -> list[_Row]:
+    """The control rows of a fold as its ``control.json`` has them.
+
+    Raises
+    ------
+    InputError
+        Where a file of them is missing, damaged, or not what the fold wrote.
+    CheckFailed
+        For no control rows, or fewer than the fold has to have: they would prove nothing.
+    """
+    path = folder / "control.json"
+    require_of_fold(folder, [path.name])
+    rows: list[_Row] = read_shaped(path, list[_Row], "train this fold again")
+    outside = [row.file for row in rows if PurePosixPath(row.file).parts[:-1] != ("control",)]
+    if outside:
+        value = f"{path} names {outside[0]!r}"
+        raise InputError("control rows lie beside their fold", value, "train this fold again")
+    require_of_fold(folder, [row.file for row in rows])
+    held_out = read_result(folder)["rows"] if (folder / RESULT).is_file() else len(rows)
+    if len({row.id for row in rows}) < max(1, min(MOST, held_out)):
+        value = f"control-rows: {path} has {len(rows)}, for {held_out} held-out rows"
+        raise CheckFailed("a run's predictions prove themselves", value, "train this fold again")
+    return rows
+
+
 def read_controls(folder: Path, labels: LabelMap) -> list[ControlRow]:
     """The control rows of a fold; their probabilities were kept by class name and come in the order of ``labels``,
-    so that another label map cannot pass.
+    so that another label map cannot pass. Raises as ``control_table`` does.
     """
-    rows = read_json(folder / "control.json")
     return [
         ControlRow(
             f"{_MARK}{folder}/{n}",
-            f"{_MARK}{folder / row['file']}",
-            str(row["id"]),
-            np.array([row["probs"].get(name, np.nan) for name in labels], dtype=np.float64),
+            f"{_MARK}{folder / row.file}",
+            row.id,
+            np.array([row.probs.get(name, np.nan) for name in labels], dtype=np.float64),
         )
-        for n, row in enumerate(rows)
+        for n, row in enumerate(control_table(folder))
     ]
 
 

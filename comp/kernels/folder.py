@@ -15,8 +15,9 @@ from comp.errors import InputError
 from comp.kernels.dataset import FILES, Dataset
 from comp.kernels.names import DATASET, KERNEL, Names, names_for
 from comp.kernels.notebook import notebook
-from comp.recipe import load
+from comp.leftovers import remove_leftovers
 from comp.repeat import folds_to_ask
+from comp.run_files import recipe_of
 from comp.workspace import Workspace, make_folder, write_json
 
 
@@ -100,10 +101,11 @@ def kernel(
     names = names_for(competition, one.id, kaggle, user)
     target = Path(out).expanduser().absolute() if out else place.root / "kernels" / slug / one.id
     _require_replaceable(target)
-    recipe = load(one.folder / "recipe.toml")
+    recipe = recipe_of(one)
     gpu = any(r.device == "cuda" for r in recipe.each) if gpu is None else gpu
     _require_gpu(one, folders, gpu)
 
+    remove_leftovers(target.parent)
     part = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
         dataset = Dataset(make_folder(part / "dataset"))
@@ -130,7 +132,7 @@ def kernel(
 
 def _run(place: Workspace, slug: str, name: str) -> runs.Run:
     """The run of that name, or the competition's latest; it must be of this competition and have checkpoints."""
-    mine = runs.all_runs(place, slug)
+    mine = runs.sound_runs(place, slug)
     if name == "latest" and not mine:
         remedy = f"comp run {slug} makes one; `comp runs` shows them all"
         raise InputError("a notebook predicts with a run", f"there is none of {slug}", remedy)

@@ -16,6 +16,7 @@ from comp.errors import WeightsError
 from comp.images.fit import Preprocess
 from comp.labels import LabelMap
 from comp.recipe_parts import ModelPart
+from comp.run_files import require_of_fold
 from comp.training.model import Net, build
 from comp.workspace import read_json, write_bytes, write_json
 
@@ -104,13 +105,18 @@ def save_checkpoint(
 
 
 def read_sidecar(folder: Path) -> Sidecar:
-    """The sidecar of a checkpoint; InputError if it is not whole."""
+    """The sidecar of a checkpoint; InputError if it is not whole, or not what the checkpoint's fold wrote."""
+    require_of_fold(folder, ["model.json"])
     try:
-        return Sidecar.from_json(read_json(folder / "model.json"))
-    except (KeyError, TypeError, ValueError) as error:
+        found = Sidecar.from_json(read_json(folder / "model.json"))
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise WeightsError(
             "a checkpoint needs its sidecar", f"{folder / 'model.json'}: {error!r}", "train this fold again"
         ) from error
+    if folder.name.startswith("fold-") and folder.name != f"fold-{found.fold}":
+        value = f"{folder / 'model.json'} is of fold {found.fold}"
+        raise WeightsError("a checkpoint is its fold's own", value, "put back the right one")
+    return found
 
 
 def load_checkpoint(folder: Path) -> tuple[Net, Sidecar]:

@@ -68,7 +68,7 @@ def train(plan: Plan, k: int, part: Part, net: Net, folder: Path, ended: Callabl
     """
     recipe = plan.recipe
     steps = steps_per_epoch(len(part.fitted), recipe.batch)
-    state = State.begin(net, recipe, steps)
+    state = State.begin(net, recipe, steps, plan.key(k))
     if state.restore(folder):
         console.say(f"  fold {k}: goes on at epoch {state.epoch + 1}, batch {state.batch + 1}")
     pixels = FittedPixels(plan.images, list(part.table["path"]), plan.preprocess)
@@ -109,7 +109,7 @@ def train(plan: Plan, k: int, part: Part, net: Net, folder: Path, ended: Callabl
                 _require_finite(state, k, valid[0])
                 state.history.append(Epoch(state.epoch + 1, loss, *valid, lr, speed))
                 if recipe.checkpoint == "best" and best_epoch(state.history, plan.metric) == state.epoch:
-                    save_best(folder, state.raw.state_dict())
+                    state.best = save_best(folder, state.raw.state_dict())
             ended(state.history[-1])
             state.next_epoch()
             state.save(folder)
@@ -128,7 +128,7 @@ def kept(state: State, folder: Path) -> dict[str, dict[str, Tensor]]:
     own = {name: tensor.clone() for name, tensor in state.raw.state_dict().items()}
     with judged(state):
         last = {name: tensor.clone() for name, tensor in state.raw.state_dict().items()}
-    found = {"kept": load_best(folder) if state.recipe.checkpoint == "best" else last}
+    found = {"kept": load_best(folder, state.best) if state.recipe.checkpoint == "best" else last}
     if state.average is not None:
         found["plain"] = own
     if state.recipe.checkpoint == "best":

@@ -13,17 +13,27 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
 from comp.errors import InputError
+from comp.hashes import sha256_of
 from comp.recipe import Recipe
+from comp.shapes import Shape, read_shaped
 from comp.training.averaging import Average
 from comp.training.device import accelerator as make_accelerator
 from comp.training.folded import fold_batchnorm
 from comp.training.model import Net
 from comp.training.schedule import make_optimizer, make_schedule, plateau_factor
 from comp.training.stages import open_layers, stage_at, stages_of
-from comp.workspace import atomic
+from comp.workspace import atomic, write_json
 
 FILE = "state.pt"
+SIDECAR = "state.json"  # the SHA-256 of state.pt
 NEVER = 2**31 - 1
+_REMEDY = "remove it: its fold begins anew, others are kept"
+
+
+class _Sidecar(Shape):
+    """``state.json``: the SHA-256 of the state.pt beside it, newest first."""
+
+    sha256: list[str]
 
 
 @dataclass(frozen=True)
@@ -46,6 +56,8 @@ class State:
     is ``first_bad``, the first batch whose loss was not a number; a batch is computed in ``accumulate`` parts.
     Sample order, transforms, mixing and the seed of an epoch follow from the recipe's seed, early stopping and
     plateaus from the history, so that nothing else has to be kept but torch's generators in the middle of an epoch.
+    ``of`` says what is trained (see ``Plan.key``): a state of anything else is none of this fold. ``best`` is the SHA-256
+    of the best epoch's weights where they are kept, ``saved`` that of the last state.pt.
     """
 
     accelerator: Any
@@ -63,9 +75,12 @@ class State:
     seen: int = 0
     history: list[Epoch] = field(default_factory=list)
     saved_at: float = field(default_factory=time.monotonic)
+    of: str = ""
+    best: str = ""
+    saved: str = ""
 
     @classmethod
-    def begin(cls, net: Net, recipe: Recipe, steps: int) -> State:
+    def begin(cls, net: Net, recipe: Recipe, steps: int, of: str = "") -> State:
         """The state before the first step, on the recipe's device; an epoch has ``steps`` of them."""
         accelerator = make_accelerator(recipe)
         if recipe.channels_last:
@@ -78,7 +93,7 @@ class State:
         average = Average(raw, decay) if decay is not None else None
         zero = torch.zeros((), device=accelerator.device)
         never = torch.full((), NEVER, device=accelerator.device)
-        state = cls(accelerator, prepared, recipe, steps, average, zero, never, recipe.accumulate)
+        state = cls(accelerator, prepared, recipe, steps, average, zero, never, recipe.accumulate, of=of)
         state.enter_stage()
         return state
 
@@ -117,11 +132,13 @@ class State:
             self.enter_stage()
 
     def save(self, folder: Path) -> None:
-        """Writes state.pt, all or nothing."""
+        """Writes state.pt, all or nothing; state.json has its SHA-256, and that of the one before until it is replaced."""
         scaler = getattr(self.accelerator, "scaler", None)
         assert self.schedule is not None
         table = {
             "fold": folder.name,
+            "of": self.of,
+            "best": self.best,
             "net": self.raw.state_dict(),
             "average": self.average.tensors if self.average else {},
             "average_steps": self.average.steps if self.average else 0,
@@ -142,16 +159,34 @@ class State:
                 torch.save(table, part)
             except RuntimeError as error:  # how torch says that the disk did not take all of it
                 raise OSError(errno.ENOSPC, "No space left on device") from error
-        self.saved_at = time.monotonic()
+            written = sha256_of(part)
+            write_json(folder / SIDECAR, {"sha256": [written, *([self.saved] if self.saved else [])]})
+        self.saved, self.saved_at = written, time.monotonic()
 
     def restore(self, folder: Path) -> bool:
-        """Goes back to what state.pt holds; False where there is none."""
+        """Goes back to what state.pt holds; False where there is none.
+
+        Raises
+        ------
+        InputError
+            Where it is damaged or was changed, or is of another fold or of other training.
+        """
         if not (folder / FILE).is_file():
             return False
-        table = _read(folder / FILE, self.device)
+        table = require_state(folder, self.of, self.device)
+        try:
+            self._take(table)
+        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            value = f"{folder / FILE}: {type(error).__name__}: {str(error).splitlines()[0][:200]}"
+            raise InputError("a saved state must be whole", value, _REMEDY) from error
+        self.saved = sha256_of(folder / FILE)
+        return True
+
+    def _take(self, table: dict[str, Any]) -> None:
         self.history = [Epoch(int(epoch), *rest) for epoch, *rest in table["history"]]
         self.epoch, self.batch, self.seen = table["epoch"], table["batch"], table["seen"]
         self.accumulate, self.loss_sum = table["accumulate"], table["loss_sum"]
+        self.best = table.get("best", "")
         self.raw.load_state_dict(table["net"])
         if self.average is not None:
             self.average.tensors, self.average.steps = table["average"], table["average_steps"]
@@ -165,22 +200,32 @@ class State:
         torch.set_rng_state(table["rng"].cpu())
         if torch.cuda.is_available() and table["cuda_rng"]:
             torch.cuda.set_rng_state_all([state.cpu() for state in table["cuda_rng"]])
-        return True
 
     def minutes_since_save(self) -> float:
         return (time.monotonic() - self.saved_at) / 60
 
 
-def _read(path: Path, device: Any) -> dict[str, Any]:
-    """What a state.pt holds; InputError where it is damaged, or of another fold."""
+def require_state(folder: Path, of: str, device: Any = "cpu") -> dict[str, Any]:
+    """What a fold's state.pt holds; InputError where it is damaged or was changed, or is of another fold or of other
+    training than ``of`` (an empty one fits any).
+
+    A state of an older version, that does not say what it is of, is believed.
+    """
+    path = folder / FILE
     try:
         table: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
-        fold = table.get("fold", path.parent.name)
+        fold, said = table.get("fold", folder.name), table.get("of")
     except Exception as error:  # torch, pickle and zip have many errors for bytes that are no state
         value = f"{path}: {type(error).__name__}"
-        raise InputError(
-            "a saved state must be whole", value, "remove it: its fold begins anew, others are kept"
-        ) from error
-    if fold != path.parent.name:
-        raise InputError("a saved state is its fold's own", f"{path} is of {fold}", "remove it")
+        raise InputError("a saved state must be whole", value, _REMEDY) from error
+    if fold != folder.name:
+        raise InputError("a saved state is its fold's own", f"{path} is of {fold}", _REMEDY)
+    if said is None:
+        return table
+    known: _Sidecar = read_shaped(folder / SIDECAR, _Sidecar, _REMEDY)
+    if sha256_of(path) not in known.sha256:  # torch itself looks at no checksum
+        raise InputError("a saved state must be whole", f"{path} was changed since it was written", _REMEDY)
+    if of and said and of != said:
+        value = f"{path} is of another recipe, or of other rows or folds"
+        raise InputError("a saved state is its fold's own", value, _REMEDY)
     return table
