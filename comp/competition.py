@@ -161,8 +161,26 @@ class Competition:
             raise RawDataError(f"the raw folder must be laid out as {self.slug}", value, remedy)
 
     def source(self, raw: Path) -> ImageSource:
-        """Where the images' bytes come from: the adapter's own source, else the files of the raw folder."""
-        return self.adapter.source(raw) if self.adapter.has("source") else RawTree(raw)
+        """Where the images' bytes come from: the adapter's own source, else the files of the raw folder.
+
+        Raises
+        ------
+        InputError
+            If the adapter's ``source`` gives nothing with a ``load``.
+        """
+        if not self.adapter.has("source"):
+            return RawTree(raw)
+        from comp.images.source import AdapterSource
+
+        given, file = self.adapter.source(raw), self.file("adapter.py")
+        if type(given) is RawTree and given.raw == raw:
+            return given
+        if not callable(getattr(given, "load", None)):
+            value = f"{file}: source(raw) gave {type(given).__name__}"
+            raise InputError(
+                "a source has load(path)", value, "return an ArraySource, a RawTree, or your own"
+            )
+        return AdapterSource(given, file)
 
     def label_map(self, manifest: Manifest, raw: Path | None = None) -> LabelMap:
         """The label map of the facts, else of the raw folder, else the one discovered in the training rows."""

@@ -7,7 +7,16 @@ import unicodedata
 from pathlib import PurePosixPath
 
 IGNORED_FILES = {".ds_store", "thumbs.db", "desktop.ini", "__macosx"}
-IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
+_SUFFIXES = (
+    ".jpg .jpeg .jpe .jif .jfif .png .apng .webp .bmp .dib .tif .tiff .gif .avif "
+    ".jp2 .j2k .jpf .jpx .ppm .pgm .pbm .pnm .tga"
+)
+IMAGE_SUFFIXES = frozenset(_SUFFIXES.split())
+FIRST_BYTES = 32
+_STARTS = (
+    rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|GIF8[79]a|RIFF....WEBP|II[*+]\0|MM\0[*+]|....ftypavi[fs]"  # JPEG to AVIF
+    rb"|\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51|BM....\0\0\0\0"  # JPEG 2000, its bare stream, BMP
+)
 
 
 def natural_key(name: str) -> tuple[tuple[int, int | str], ...]:
@@ -23,6 +32,11 @@ def natural_key(name: str) -> tuple[tuple[int, int | str], ...]:
 def is_image_name(name: str) -> bool:
     """Whether a file name has an image's suffix, in either case."""
     return PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES
+
+
+def is_image_start(content: bytes) -> bool:
+    """Whether a file that begins like this is an image of a kind that can be read, whatever it is called."""
+    return re.match(_STARTS, content, re.DOTALL) is not None
 
 
 def without_suffix(name: str) -> str:

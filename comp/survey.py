@@ -200,6 +200,7 @@ def look(
     """Looks at every image (or remembers it), and groups the rows that are kin."""
     kept = fingerprint_file(workspace, competition.slug, raw)
     images = look_at_images(source, raw, manifest, kept)
+    manifest = replace(manifest, notes=(*manifest.notes, *images.notes()))
     memory = Memory(kept.with_suffix(".json"))
     evidence = Evidence(competition, raw, manifest, labels, template, k, images, memory=memory)
     return replace(evidence, manifest=grouped(evidence), declared=manifest)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from comp.errors import InputError
+from comp.limits import read_file
 from comp.spelling import clean
 
 ENCODINGS = ("utf-8-sig", "utf-8", "cp949")
@@ -113,10 +114,10 @@ def read_table(path: Path) -> Table:
     Raises
     ------
     InputError
-        If it is missing, empty, of no known encoding, or has rows of another width than its header.
+        If it is missing, empty, too large, of no known encoding, or has rows of another width than its header.
     """
     try:
-        content = path.read_bytes()
+        content = read_file(path, f"{path}")
     except FileNotFoundError as error:
         raise InputError("the table must exist", f"{path} is not there", "check the path") from error
     except OSError as error:

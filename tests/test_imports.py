@@ -102,6 +102,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "comp.archives",
         "comp.pickles",
         "comp.names",
+        "comp.limits",
         "comp.spelling",
         "comp.workspace",
         "comp.hashes",

@@ -37,6 +37,8 @@ DATA_CHECKS: dict[str, Check] = {
     "class-index": answer_family.class_index,
     "metric-mismatch": answer_family.metric_mismatch,
     "unreadable-image": content_family.unreadable_image,
+    "value-range": content_family.value_range,
+    "several-pages": content_family.several_pages,
     "blank-image": content_family.blank_image,
     "odd-size": content_family.odd_size,
     "exact-duplicate": content_family.exact_duplicate,
@@ -87,6 +89,8 @@ def judge_test(evidence: Evidence) -> list[Finding]:
         "template-cells",
         "class-index",
         "unreadable-image",
+        "value-range",
+        "several-pages",
     )
     table = evidence.manifest.test
     alone = replace(evidence, manifest=replace(evidence.manifest, table=table))

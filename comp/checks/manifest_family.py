@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from pathlib import PurePosixPath
 
 from comp.checks.evidence import Evidence
-from comp.checks.findings import Finding, finding
+from comp.checks.findings import Finding, Severity, finding
 from comp.checks.pairs import check_pairs
 from comp.errors import near_names
 from comp.folds import group_names
 from comp.images.tree import RawTree
-from comp.names import is_image_name, nfc
+from comp.names import nfc
+
+TEXTS = {
+    *(".csv", ".tsv", ".txt", ".md", ".json", ".jsonl", ".xml", ".html", ".htm"),
+    *(".pdf", ".yml", ".yaml", ".toml", ".ini", ".py", ".ipynb", ".log"),
+}
 
 
 def duplicate_id(evidence: Evidence) -> list[Finding]:
@@ -75,27 +81,77 @@ def missing_file(evidence: Evidence) -> list[Finding]:
 
 
 def unlisted_file(evidence: Evidence) -> list[Finding]:
-    """Images in the raw folder that no row names, beside those that the competition leaves out. One listing."""
+    """Files in the folders of the layout that no row names, beside those that the competition leaves out.
+
+    A warning: images without a row, images where the layout has none, and files that are no image as far as can be
+    seen here (HEIC, no suffix and unknown first bytes). Information: texts and tables. One listing, and the first bytes
+    of files whose suffix is no image's.
+    """
     layout = evidence.competition.facts.layout
-    if not (layout.train or layout.test):
-        return []
     tree = RawTree(evidence.raw)
     known = {nfc(path) for path in evidence.manifest.table["path"]}
     known.update(nfc(path) for pattern in layout.ignore for path in tree.glob(pattern))
-    images = [
+    patterns = [pattern for pattern in (layout.train, layout.test) if pattern]
+    listed = {path for pattern in patterns for path in tree.glob(pattern)}
+    folders = tuple(folder for folder in map(_folder_of, patterns) if folder)
+    rest = [
         path
-        for pattern in (layout.train, layout.test)
-        if pattern
-        for path in tree.glob(pattern)
-        if is_image_name(path)
+        for path in tree.files
+        if (path in listed or path.startswith(folders)) and nfc(path) not in known and _counts(path)
     ]
-    rows = [path for path in dict.fromkeys(images) if nfc(path) not in known]
-    if not rows:
-        return []
-    message = f"{len(rows)} images in {evidence.raw} have no row"
+    texts = [path for path in rest if PurePosixPath(path).suffix.lower() in TEXTS]
+    others = [path for path in rest if PurePosixPath(path).suffix.lower() not in TEXTS]
+    is_image = {path: tree.is_image(path) for path in others}
+    images = [path for path in others if is_image[path]]
+    unknown = [path for path in others if not is_image[path]]
+    away = [path for path in images if path not in listed]
+    no_row = [path for path in images if path in listed]
+    layout_is = " and ".join(patterns)
+    kinds: list[tuple[list[str], Severity, str, str]] = [
+        (
+            no_row,
+            "warning",
+            f"{len(no_row)} images in {evidence.raw} have no row",
+            "is the table complete? else take the files away",
+        ),
+        (
+            away,
+            "warning",
+            f"{len(away)} images lie where the layout ({layout_is}) has none, and are not read",
+            "move them, or correct [layout] of competition.toml and the adapter",
+        ),
+        (
+            unknown,
+            "warning",
+            f"{len(unknown)} files are not read, as they are no images that can be decoded here: {_suffixes(unknown)}",
+            "convert them to JPEG or PNG if they are images; else take them away, or name them in [layout] ignore",
+        ),
+        (texts, "info", f"{len(texts)} texts and tables lie among the images: {_suffixes(texts)}", ""),
+    ]
     return [
-        finding("unlisted-file", "warning", rows, message, "is the table complete? else take the files away")
+        finding("unlisted-file", severity, rows, message, remedy)
+        for rows, severity, message, remedy in kinds
+        if rows
     ]
+
+
+def _folder_of(pattern: str) -> str:
+    """The folder that a glob begins with, ``train/`` of ``train/*/*``; nothing where it begins with a wildcard."""
+    parts = pattern.split("/")[:-1]
+    plain = parts[: next((n for n, part in enumerate(parts) if set(part) & set("*?[")), len(parts))]
+    return "".join(f"{part}/" for part in plain)
+
+
+def _counts(path: str) -> bool:
+    """Whether a file is a person's: names that begin with a dot are programs' own."""
+    return not any(part.startswith(".") for part in path.split("/"))
+
+
+def _suffixes(paths: list[str]) -> str:
+    """How many files there are of each suffix, most first: ``12 .heic, 3 without suffix``."""
+    counted = Counter(PurePosixPath(path).suffix.lower() or "without suffix" for path in paths)
+    most = [f"{n} {suffix}" for suffix, n in counted.most_common(5)]
+    return ", ".join(most) + (" …" if len(counted) > len(most) else "")
 
 
 def unknown_label(evidence: Evidence) -> list[Finding]:

@@ -10,9 +10,8 @@ from pathlib import Path
 from comp import archives
 from comp.archives import Index, Member
 from comp.errors import ImageError, RawDataError
-from comp.names import is_array_row, is_ignored, nfc
-
-TABLES = (".csv", ".tsv")
+from comp.limits import TABLES, read_file, require_size
+from comp.names import FIRST_BYTES, is_array_row, is_ignored, is_image_name, is_image_start, nfc
 
 
 class RawTree:
@@ -22,6 +21,8 @@ class RawTree:
     not its members carry that folder. Where the unpacked folder lies beside it, the archive is left alone.
     Operating systems' litter (.DS_Store, Thumbs.db, __MACOSX …) is left out and counted in ``ignored``.
     """
+
+    gives_files = True  # as they lie: a file whose size and times are known need not be read again
 
     def __init__(self, raw: Path) -> None:
         self.raw = raw
@@ -60,6 +61,14 @@ class RawTree:
         parts = pattern.split("/")
         parts[-1] = _lower_suffix(parts[-1])
         return [f for f in self.files if f.count("/") == len(parts) - 1 and _matches(f.split("/"), parts)]
+
+    def images(self, pattern: str) -> list[str]:
+        """Files that match and are images: by their suffix, or without a known one by their first bytes."""
+        return [path for path in self.glob(pattern) if self.is_image(path)]
+
+    def is_image(self, path: str) -> bool:
+        """Whether a file is an image: by its suffix, or without a known one by its first bytes."""
+        return is_image_name(path) or is_image_start(self._first_bytes(path))
 
     def folders(self, pattern: str) -> list[str]:
         """Folders that match, with or without files in them: a class folder without images must not vanish."""
@@ -101,15 +110,16 @@ class RawTree:
         Raises
         ------
         RawDataError
-            If it is not there or cannot be read.
+            If it is not there, cannot be read, or is too large for what its name says it is.
         """
         place = self._place(path)
         if place is None:
             raise RawDataError("a file must be there", f"{self.raw} has no {path}", "complete the download")
         if isinstance(place, Member):
+            require_size(path, place.size)
             return archives.read(place)
         try:
-            return place.read_bytes()
+            return read_file(place, path)
         except OSError as error:
             raise RawDataError(
                 "a file must be readable", f"{place}: {error.strerror}", "check its permissions"
@@ -121,14 +131,28 @@ class RawTree:
         Raises
         ------
         ImageError
-            If it is not there or cannot be read.
+            If it is not there, cannot be read, or is too large.
         """
         try:
             return self.read(path)
         except RawDataError as error:
+            told = error.value if error.value.startswith(path) else f"{path}: {error.value}"
             raise ImageError(
-                "an image must be readable", f"{path}: {error.value}", "restore the file, then `comp check`"
+                "an image must be readable", told, error.remedy or "restore the file, then `comp check`"
             ) from error
+
+    def _first_bytes(self, path: str) -> bytes:
+        """The first bytes of a file; none where it cannot be read, which whoever reads it will say."""
+        place = self._place(path)
+        try:
+            if isinstance(place, Member):
+                return archives.read_start(place, FIRST_BYTES)
+            if place is not None:
+                with place.open("rb") as opened:
+                    return opened.read(FIRST_BYTES)
+        except (RawDataError, OSError):
+            pass
+        return b""
 
     @cached_property
     def _archives(self) -> list[Path]:
