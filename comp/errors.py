@@ -156,7 +156,7 @@ class KaggleRefusal(Refusal):
 
 
 class TrainingFailed(Refusal):
-    """Training cannot go on: a loss that is not a number, a fold that failed."""
+    """Training cannot go on: a loss or an output that is not a number, a fold that failed."""
 
 
 def shortened(text: str, most: int = LONGEST_LINE) -> str:

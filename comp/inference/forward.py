@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from comp.errors import TrainingFailed
 from comp.images.fit import Preprocess
 from comp.images.pixels import FittedPixels
 from comp.inference.views import square_of, squares_of, view
@@ -29,6 +30,10 @@ FLOOR = 1e-12  # of a probability in a geometric mean
 _ROWS = 4096  # that a mean holds in memory for all views at once
 
 
+class NotFinite(TrainingFailed):
+    """A network gave a NaN or an infinity for an image, of which no answer can be made."""
+
+
 def outputs(
     net: nn.Module,
     pool: ThreadPoolExecutor,
@@ -42,6 +47,11 @@ def outputs(
     """What the network gives for rows (R,) under each view: float32 (R, D), by view name.
 
     The network must be in eval mode and on ``device``. Each picture is decoded once for all views.
+
+    Raises
+    ------
+    NotFinite
+        Naming the first image and view for which it gives a NaN or an infinity.
     """
     found: dict[str, list[torch.Tensor]] = {name: [] for name in views}
     preprocess: Preprocess = pixels.preprocess
@@ -65,12 +75,28 @@ def outputs(
                 for name in views:
                     if square_of(name) == square:
                         seen = view(name, x, preprocess.size)
-                        found[name].append(_fitting(net, seen, room).float().cpu())
+                        given = _fitting(net, seen, room).float().cpu()
+                        _require_finite(given, [pixels.paths[row] for row in part], name, recipe.precision)
+                        found[name].append(given)
             advance(len(part))
     return {
         name: torch.cat(parts).numpy() if parts else np.zeros((0, 0), np.float32)
         for name, parts in found.items()
     }
+
+
+def _require_finite(given: torch.Tensor, paths: list[str], view: str, precision: str) -> None:
+    """NotFinite where what a network gave (B, D) for images has a NaN or an infinity."""
+    finite = torch.isfinite(given).flatten(1).all(1)
+    if not bool(finite.all()):
+        value = f"{paths[int(finite.int().argmin())]}, view {view!r}, in {precision}: NaN or infinity"
+        raise NotFinite("a network's outputs must be finite numbers", value, _remedy(precision))
+
+
+def _remedy(precision: str) -> str:
+    if precision != "fp32":
+        return "--set precision=fp32, which holds larger numbers"
+    return "other weights, or a lower optimizer.lr; model.mean and model.std must be those of the weights"
 
 
 def facts_of_features(
@@ -128,7 +154,12 @@ def probabilities(
 
 
 def softmax(logits: NDArray[np.floating[Any]]) -> Probs:
-    """Probabilities of logits (N, C), in float64."""
+    """Probabilities of logits (N, C), in float64; NotFinite for logits that are no finite numbers."""
+    if not np.isfinite(logits).all():
+        row = int(np.isfinite(logits).all(axis=1).argmin())
+        raise NotFinite(
+            "logits must be finite numbers", f"row {row} has a NaN or an infinity", _remedy("fp32")
+        )
     shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
     powers = np.exp(shifted)
     return np.asarray(powers / powers.sum(axis=1, keepdims=True), dtype=np.float64)

@@ -17,17 +17,18 @@ from torch import Tensor
 from comp import console
 from comp.errors import TrainingFailed
 from comp.images.pixels import FittedPixels
-from comp.inference.forward import probabilities
+from comp.inference.forward import NotFinite, probabilities
 from comp.recipe import Recipe
 from comp.training.balance import TrainPixels, epoch_order
 from comp.training.batches import loaders
 from comp.training.deadline import stopped
 from comp.training.feed import Feed
 from comp.training.fold import Part, Plan
+from comp.training.loading import load_into
 from comp.training.losses import loss_of, loss_weights
 from comp.training.memory import free_memory, is_out_of_memory
 from comp.training.mixing import mix
-from comp.training.model import Net, build, freeze_batchnorm, init_head, load_into, normalise
+from comp.training.model import Net, build, freeze_batchnorm, init_head, normalise
 from comp.training.seeds import derive
 from comp.training.selection import best_epoch, is_over, load_best, save_best
 from comp.training.stages import stage_at, stages_of
@@ -49,7 +50,7 @@ def new_net(plan: Plan, k: int) -> Net:
     init_head(net, derive(plan.recipe.seed, "head", k))
     weights = plan.weights_of(k)
     if weights is not None:
-        load_into(net, weights, plan.recipe.model.name)
+        load_into(net, weights, plan.recipe.model)
     return net
 
 
@@ -215,10 +216,13 @@ def steps_per_epoch(rows: int, batch: int) -> int:
 def _evaluate(
     plan: Plan, net: Any, pool: Any, pixels: FittedPixels, part: Part, device: Any
 ) -> tuple[float, float]:
-    """Loss and metric of the identity view on the held-out rows."""
+    """Loss and metric of the identity view on the held-out rows; NaN for a network that gives no numbers."""
     net.eval()
     started = time.perf_counter()
-    probs = probabilities(net, pool, pixels, part.held_out, ["identity"], plan.recipe, device)["identity"]
+    try:
+        probs = probabilities(net, pool, pixels, part.held_out, ["identity"], plan.recipe, device)["identity"]
+    except NotFinite:
+        return math.nan, math.nan
     if plan.deadline is not None:
         plan.deadline.measured(len(part.held_out), time.perf_counter() - started)
     targets = part.targets[part.held_out]

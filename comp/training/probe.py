@@ -141,13 +141,15 @@ def solve_head(
         return loss
 
     solver.step(closure)  # type: ignore[no-untyped-call]
-    if not bool(torch.isfinite(weight).all()):
-        raise TrainingFailed(
-            "the classifier must have a solution",
-            "its weights are not numbers",
-            "are the backbone's weights sound?",
-        )
     with torch.no_grad():
         scaled = weight / std
-        net.head.weight.copy_(scaled.float())
-        net.head.bias.copy_((bias - scaled @ mean).float())
+        shift = bias - scaled @ mean
+    if not all(bool(torch.isfinite(one).all()) for one in (std, x, scaled, shift)):
+        raise TrainingFailed(
+            "the classifier must have a solution",
+            f"on features of {float(np.abs(features).max()):.3g} at most its weights are not numbers",
+            "other weights; model.mean and model.std must be those that they were trained with",
+        )
+    with torch.no_grad():
+        net.head.weight.copy_(scaled)
+        net.head.bias.copy_(shift)

@@ -14,7 +14,8 @@ from safetensors.torch import save_file
 from comp.errors import InputError, UnknownName, WeightsError
 from comp.images.fit import Preprocess
 from comp.recipe_parts import ModelPart
-from comp.training.model import Net, build, init_head, load_into, resolve
+from comp.training.loading import load_into
+from comp.training.model import Net, build, init_head, resolve
 from comp.training.weights import StateDict, find_default, read_weights
 
 TINY = ModelPart(name="test_resnet")
@@ -35,7 +36,7 @@ def fresh(classes: int) -> Net:
 def test_the_classifier_is_replaced_when_the_class_count_differs() -> None:
     net, weights = fresh(7), tiny_weights()
     head = net.head.weight.detach().clone()
-    load_into(net, weights, "test_resnet")
+    load_into(net, weights, TINY)
     assert torch.equal(net.head.weight, head)
     assert net.head.weight.shape[0] == 7
     own = net.backbone.state_dict()
@@ -44,7 +45,7 @@ def test_the_classifier_is_replaced_when_the_class_count_differs() -> None:
 
 def test_the_classifier_is_kept_when_it_fits() -> None:
     net, weights = fresh(7), tiny_weights(classes=7)
-    load_into(net, weights, "test_resnet")
+    load_into(net, weights, TINY)
     assert torch.equal(net.head.weight, weights["fc.weight"])
     assert torch.equal(net.head.bias, weights["fc.bias"])
 
@@ -64,13 +65,13 @@ def broken(kind: str) -> StateDict:
 @pytest.mark.parametrize("kind", ["missing", "unknown", "other shape"])
 def test_keys_that_do_not_fit_are_a_loud_error(kind: str) -> None:
     with pytest.raises(WeightsError, match="must fit test_resnet") as error:
-        load_into(fresh(7), broken(kind), "test_resnet")
+        load_into(fresh(7), broken(kind), TINY)
     assert f"1 {kind}" in error.value.value
 
 
 def test_weights_of_another_model_are_refused() -> None:
     with pytest.raises(WeightsError, match="must fit test_resnet"):
-        load_into(fresh(7), dict(timm.create_model("test_vit").state_dict()), "test_resnet")
+        load_into(fresh(7), dict(timm.create_model("test_vit").state_dict()), TINY)
 
 
 @pytest.mark.parametrize("wrap", [dict, lambda w: {"state_dict": w}, lambda w: {"model": w, "epoch": 3}])
