@@ -42,7 +42,11 @@ def lines(result: EnsembleResult) -> list[str]:
     told = [_gain_line(blend)] if len(blend["parts"]) > 1 else []
     calibration = blend["calibration"]
     if calibration["applied"]:
-        used = "applied" if gains(calibration, result.direction) else "applied, although the metric gains nothing by it"
+        used = (
+            "applied"
+            if gains(calibration, result.direction)
+            else "applied, although the metric gains nothing by it"
+        )
         told.append(calibration_line(calibration, used, result.metric))
     elif gains(calibration, result.direction):
         told.append(calibration_line(calibration, "not applied: `--calibrate on` does", result.metric))

@@ -58,9 +58,7 @@ def calibration_error(probs: Probs, truth: NDArray[np.int64]) -> float:
     return float(np.abs(apart).sum() / len(truth))
 
 
-def told(
-    probs: Probs, truth: NDArray[np.int64], fold: NDArray[np.int64], metric: Metric
-) -> dict[str, float]:
+def told(probs: Probs, truth: NDArray[np.int64], fold: NDArray[np.int64], metric: Metric) -> dict[str, float]:
     """What a temperature would do to OOF rows (N, C): calibration error, log loss and the competition's own metric
     (``score``) before and after, each fold scaled by the temperature of the others; ``temperature`` is that of all rows.
     """

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import os
 import zipfile
@@ -15,18 +14,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from comp.errors import ImageError
 from comp.images.decode import BACKGROUND, Decoded, decode_with_facts
+from comp.images.metadata import NO_HEADER, read_header
 from comp.images.perceptual import FINGERPRINT_BYTES, perceptual
 from comp.images.source import ImageSource, gives_files
 from comp.workspace import atomic
 
 VERSION = 2
 _NO_PIXELS = np.zeros(FINGERPRINT_BYTES, np.uint8)
-_SUBFILE = 254  # TIFF's tag of what a page is; its lowest bit says a reduced version of another
-_EXIF = {271: "make", 272: "model", 274: "orientation", 305: "software"}
 Stamp = tuple[int, int, int]
 NO_STAMP: Stamp = (-1, -1, -1)
 
@@ -36,10 +33,10 @@ class Look(NamedTuple):
 
     ``stamp`` is size, mtime and ctime of its file in bytes and ns; ``file_sha`` and ``pixel_sha`` are SHA-256 of
     the bytes as they lie and of the decoded RGB pixels with their shape (empty where ``error`` says why there are
-    none); ``kind`` is format and mode ("JPEG RGB", "array"); ``exif`` names camera, software and orientation;
-    ``mean`` and ``std`` are of grey levels 0 … 255; ``is_transparent`` says whether it was laid over a grey; ``bits``
-    are those of a value, and ``greatest`` the greatest value where they are more than 8; ``pages`` is the number of
-    images in the file, of which the first is read; ``perceptual`` is uint8 (1156,).
+    none); ``kind`` is format and mode ("JPEG RGB", "array"); ``tags`` are the texts beside the pixels by name (see
+    ``read_header``); ``mean`` and ``std`` are of grey levels 0 … 255; ``is_transparent`` says whether it was laid over
+    a grey; ``bits`` are those of a value, and ``greatest`` the greatest value where they are more than 8; ``pages`` is
+    the number of images in the file, of which the first is read; ``perceptual`` is uint8 (1156,).
     """
 
     stamp: Stamp
@@ -49,7 +46,6 @@ class Look(NamedTuple):
     width: int
     file_bytes: int
     kind: str
-    exif: str
     mean: float
     std: float
     error: str
@@ -57,6 +53,7 @@ class Look(NamedTuple):
     bits: int
     greatest: int
     pages: int
+    tags: dict[str, str]
     perceptual: NDArray[np.uint8]
 
 
@@ -179,11 +176,11 @@ def _look(
     known = by_content.get(file_sha)
     if known is not None and (isinstance(content, bytes) or (known.height, known.width) == content.shape[:2]):
         return known._replace(stamp=stamp), False
-    kind, exif, pages = _header(content) if isinstance(content, bytes) else ("array", "", 1)
+    header = read_header(content) if isinstance(content, bytes) else NO_HEADER._replace(kind="array")
     try:
         found = decode_with_facts(content, path) if isinstance(content, bytes) else Decoded(content)
     except ImageError as error:
-        return _unreadable(stamp, file_sha, len(raw_bytes), error.value, kind), True
+        return _unreadable(stamp, file_sha, len(raw_bytes), error.value, header.kind), True
     pixels = found.pixels
     if isinstance(content, bytes):
         keep(file_sha, pixels)
@@ -197,15 +194,15 @@ def _look(
             height=int(pixels.shape[0]),
             width=int(pixels.shape[1]),
             file_bytes=len(raw_bytes),
-            kind=kind,
-            exif=exif,
+            kind=header.kind,
+            tags=header.tags,
             mean=float(grey.mean()),
             std=float(grey.std()),
             error="",
             is_transparent=found.is_transparent,
             bits=found.bits,
             greatest=found.greatest,
-            pages=pages,
+            pages=header.pages,
             perceptual=perceptual(pixels),
         ),
         True,
@@ -213,33 +210,7 @@ def _look(
 
 
 def _unreadable(stamp: Stamp, file_sha: str, size: int, error: str, kind: str = "") -> Look:
-    return Look(stamp, file_sha, "", 0, 0, size, kind, "", 0.0, 0.0, error, False, 8, 0, 1, _NO_PIXELS)
-
-
-def _header(content: bytes) -> tuple[str, str, int]:
-    """Format and mode, the EXIF facts that could betray a label, and the number of pages or frames."""
-    try:
-        with Image.open(io.BytesIO(content)) as image:
-            tags = image.getexif()
-            facts = [f"{name}={str(tags[tag]).strip()}" for tag, name in _EXIF.items() if tag in tags]
-            return f"{image.format} {image.mode}", " ".join(facts), _pages(image)
-    except Exception:  # whatever is wrong with it, decoding will say
-        return "", "", 1
-
-
-def _pages(image: Image.Image) -> int:
-    """How many images a file shows; previews do not count: those that cameras put behind a JPEG, reduced TIFF pages."""
-    if image.format == "MPO" or not getattr(image, "is_animated", False):
-        return 1
-    try:
-        count = int(getattr(image, "n_frames", 1))
-        if image.format == "TIFF":
-            for page in range(1, count):
-                image.seek(page)
-                count -= int(getattr(image, "tag_v2", {}).get(_SUBFILE, 0)) & 1
-    except Exception:  # damaged behind the first, which decoding judges alone
-        return 2
-    return count
+    return Look(stamp, file_sha, "", 0, 0, size, kind, 0.0, 0.0, error, False, 8, 0, 1, {}, _NO_PIXELS)
 
 
 def _stamp(raw: Path, path: str) -> Stamp:
@@ -261,16 +232,27 @@ def load(kept: Path) -> dict[str, Look]:
         if meta["version"] != VERSION:
             return {}
         return {
-            path: Look._make([tuple(stamp), *facts, row])
-            for (path, stamp, *facts), row in zip(meta["looks"], prints, strict=True)
+            path: Look._make([tuple(stamp), *facts, dict(meta["texts"][n] for n in tags), row])
+            for (path, stamp, *facts, tags), row in zip(meta["looks"], prints, strict=True)
         }
     except (OSError, ValueError, LookupError, TypeError, EOFError, zipfile.BadZipFile):
         return {}
 
 
 def _save(kept: Path, looks: dict[str, Look]) -> None:
-    listed = [[path, list(look.stamp), *look[1:-1]] for path, look in looks.items()]
-    meta = json.dumps({"version": VERSION, "looks": listed}).encode("utf-8", "surrogatepass")
+    texts: dict[tuple[str, str], int] = {}  # most images of a set share most of theirs
+    listed = [
+        [
+            path,
+            list(look.stamp),
+            *look[1:-2],
+            [texts.setdefault(tag, len(texts)) for tag in look.tags.items()],
+        ]
+        for path, look in looks.items()
+    ]
+    meta = json.dumps({"version": VERSION, "texts": list(texts), "looks": listed}).encode(
+        "utf-8", "surrogatepass"
+    )
     prints = (
         np.stack([look.perceptual for look in looks.values()])
         if looks
