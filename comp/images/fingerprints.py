@@ -97,11 +97,11 @@ class Fingerprints:
         return told
 
     def digest(self, paths: Sequence[str]) -> str:
-        """SHA-256 over the contents of some paths, in their order."""
+        """SHA-256 over the contents of some paths, in their order, whatever the paths are called."""
         told = hashlib.sha256()
         for path in paths:
             look = self.looks[path]
-            told.update(f"{path}\x1f{look.pixel_sha or look.error}\x1e".encode("utf-8", "surrogatepass"))
+            told.update(f"{look.pixel_sha or look.error}\x1e".encode("utf-8", "surrogatepass"))
         return told.hexdigest()
 
 

@@ -23,6 +23,8 @@ from comp.images.registration import Agreement, agreement
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
 
+SEARCH: Final = 2  # pairs that another search found are searched for again
+
 _STRUCTURE: Final = 0.80  # agreement that a copy keeps; chance pairs of photos rarely have it
 _PER_SIDE: Final = 1.8  # more is asked of pictures under 32 pixels, by this over their shorter side
 _EVIDENCE: Final = 8.5  # significance asked on a set of unlike pictures
