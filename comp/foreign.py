@@ -15,6 +15,7 @@ from comp.folds import numbered
 from comp.labels import LabelMap
 from comp.names import nfc
 from comp.predictions import ROW_SUM_TOLERANCE, Predictions
+from comp.spelling import listed
 from comp.tables import Table, read_table
 from comp.template import paired
 
@@ -134,6 +135,10 @@ def _columns(rows: ForeignRows, labels: LabelMap) -> list[int]:
     }
     known = [sum(index is not None for index in found.values()) for found in (by_name, by_index)]
     found = by_name if known[0] >= known[1] else by_index
+    both = [n for n, index in by_name.items() if index is not None and by_index[n] not in (None, index)]
+    if found is by_index and both:
+        value = f"{rows.name} has {listed(rows.columns)}: {rows.columns[both[0]]!r} is a class, and another's index"
+        raise InputError("columns are class names or indices", value, "name each column as its class")
     for n, index in found.items():
         if index is None:
             column = rows.columns[n]

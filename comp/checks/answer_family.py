@@ -42,7 +42,7 @@ def template_columns(evidence: Evidence) -> list[Finding]:
     try:
         rehearse(evidence.template, evidence.labels)
     except CompError as error:
-        message = f"{error.value}: {error.rule}; the classes are {listed(evidence.labels.names, 8)}"
+        message = f"{error.rule}: {error.value}; the classes are {listed(evidence.labels.names, 8)}"
         return [finding("template-columns", "error", evidence.labels.names, message, error.remedy)]
     return []
 
