@@ -10,6 +10,7 @@ from typing import Any
 from comp import console, runs
 from comp.competition import Competition
 from comp.errors import InputError
+from comp.numerals import whole_number
 from comp.order import Order, model_mistakes, order_like, order_of, require_own
 from comp.overrides import lay
 from comp.recipe import NAMED, Recipe, as_one, from_table
@@ -99,8 +100,8 @@ def _split(overrides: Sequence[str]) -> tuple[int | None, list[str]]:
             raise InputError("epochs is the total of every model", f"--set {override}", "--set epochs=N")
         if key != "epochs":
             rest.append(override)
-        elif value.isdecimal():
-            total = int(value)
+        elif (number := whole_number(value)) is not None and number > 0:
+            total = number
         else:
             raise InputError("epochs is a whole number", f"--set {override}", "for example --set epochs=20")
     staged = [text for text in rest if text.startswith("stages")]

@@ -18,7 +18,7 @@ from comp.facts import TemplateFacts
 from comp.tables import Table
 from comp.template import Template, from_table, paired, read_submission
 from comp.to_submit import warn_of_another_content
-from comp.workspace import Workspace, read_json, write_text
+from comp.workspace import Workspace, read_json, require_output, write_text
 
 
 @dataclass(frozen=True)
@@ -94,6 +94,7 @@ def compare(
         If the files ask for other columns or other ids, naming them, or hold what is no answer.
     """
     place = Workspace.find(workspace)
+    html = require_output(html)
     paths = [Path(one).expanduser(), Path(other).expanduser()]
     tables = [read_submission(path) for path in paths]
     for path in paths:
@@ -109,7 +110,7 @@ def compare(
     files = (str(paths[0]), str(paths[1]))
     result = _compared(first, joined, files, found)
     if html is not None and competition is not None:
-        _write_page(result, competition, place, data, Path(html).expanduser())
+        _write_page(result, competition, place, data, html)
     return result
 
 

@@ -61,12 +61,12 @@ def write_pages(found: Survey, html: Path | None, fix: Path | None) -> None:
     if html is not None:
         from comp.report.findings_page import render
 
-        write_text(html.expanduser(), render(found))
+        write_text(html, render(found))
         console.answer(f"page {html}")
     if fix is not None:
         from comp.checks.proposal import proposed
 
-        write_text(fix.expanduser(), proposed(found.evidence))
+        write_text(fix, proposed(found.evidence))
         use = f": `comp check {found.evidence.competition.slug} --manifest {fix}` uses it without the rows to drop"
         console.answer(
             f"proposed manifest {fix}{use if found.evidence.competition.slug != 'own-table' else ''}"

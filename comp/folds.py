@@ -12,13 +12,15 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from comp.errors import InputError
+from comp.errors import InputError, shortened
 from comp.hashes import sha256_of
 from comp.manifest import Manifest
+from comp.numerals import whole_number
 from comp.shapes import Shape, read_shaped
 from comp.tables import read_table
 from comp.workspace import read_json, write_json, write_text
 
+MOST_FOLDS = 1_000_000
 _RESTORE = (
     "restore both, or remove both: folds of a workspace are made again, those of a run come with --folds FILE"
 )
@@ -245,8 +247,13 @@ def _hash(seed: int, text: str) -> bytes:
 
 def _read_id_fold(path: Path) -> tuple[tuple[str, ...], NDArray[np.int64]]:
     table = read_table(path)
-    numbers = table.column("fold")
-    wrong = [n for n in numbers if not n.strip().lstrip("-").isdigit()]
+    cells = table.column("fold")
+    numbers = [whole_number(cell) for cell in cells]
+    wrong = [row for row, number in enumerate(numbers) if number is None or abs(number) > MOST_FOLDS]
     if wrong:
-        raise InputError("a fold is a whole number", f"{path} has {wrong[0]!r}", "correct the column")
-    return tuple(table.column("id")), np.array([int(n) for n in numbers], dtype=np.int64)
+        first = cells[wrong[0]]
+        value = f"{path}, row {wrong[0] + 2}: {first!r}" + (
+            f", and {len(wrong) - 1} more" if wrong[1:] else ""
+        )
+        raise InputError("a fold is a whole number", shortened(value), "write 0, 1, 2 … in digits")
+    return tuple(table.column("id")), np.array(numbers, dtype=np.int64)

@@ -14,6 +14,7 @@ from comp.errors import InputError, UnknownName, near_names
 from comp.folds import numbered
 from comp.labels import LabelMap
 from comp.names import nfc
+from comp.numerals import finite_number, whole_number
 from comp.predictions import ROW_SUM_TOLERANCE, Predictions
 from comp.spelling import listed
 from comp.tables import Table, read_table
@@ -77,12 +78,12 @@ def _id_place(table: Table, id_column: str) -> int:
 def _folds(table: Table, place: int) -> tuple[int, ...]:
     found = []
     for number, row in enumerate(table.rows, start=2):
-        text = row[place].strip().removesuffix(".0")
-        if not (text.isascii() and text.isdigit()):
+        fold = whole_number(row[place].strip().removesuffix(".0"))
+        if fold is None or fold < 0:
             raise InputError(
                 "a fold is a whole number", f"{table.name}, row {number}: {row[place]!r}", "correct it"
             )
-        found.append(int(text))
+        found.append(fold)
     numbered(found, f"{table.name}, {table.header[place]!r}")
     return tuple(found)
 
@@ -127,10 +128,9 @@ def joined_ids(rows: ForeignRows, samples: Sequence[str]) -> list[str]:
 def _columns(rows: ForeignRows, labels: LabelMap) -> list[int]:
     """For each class the place of its column: by name if every column is a class name, else by index."""
     named = {nfc(name).strip(): index for index, name in enumerate(labels)}
-    numbers = {str(index): index for index in range(len(labels))}
     by_name = {n: named.get(nfc(column).strip()) for n, column in enumerate(rows.columns)}
     by_index = {
-        n: numbers.get((column.strip().lstrip("0") or "0") if column.strip() else "")
+        n: index if (index := whole_number(column)) is not None and 0 <= index < len(labels) else None
         for n, column in enumerate(rows.columns)
     }
     known = [sum(index is not None for index in found.values()) for found in (by_name, by_index)]
@@ -158,11 +158,7 @@ def _columns(rows: ForeignRows, labels: LabelMap) -> list[int]:
 def _numbers(rows: ForeignRows) -> NDArray[np.float64]:
     for number, cells in enumerate(rows.cells, start=2):
         for column, cell in zip(rows.columns, cells, strict=True):
-            try:
-                fine = np.isfinite(float(cell))
-            except ValueError:
-                fine = False
-            if not fine:
+            if finite_number(cell) is None:
                 value = f"{rows.name}, row {number}, {column!r}: {cell!r}"
                 raise InputError(
                     "probabilities must be numbers", value, "fill no gaps: predict these rows again"

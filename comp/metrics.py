@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from comp import scores
 from comp.errors import InputError, RecipeError, UnknownName
+from comp.numerals import whole_number
 from comp.spelling import in_order, listed, whole_of
 
 Direction = Literal["max", "min"]
@@ -103,8 +104,9 @@ def _by_name(name: str) -> Metric:
         return METRICS[plain]
     for prefix, function in WITH_K.items():
         k = plain.removeprefix(prefix).lstrip("_")
-        if plain.startswith(prefix) and k.isdecimal() and int(k) > 0:
-            return Metric(f"{prefix}{int(k)}", partial(function, k=int(k)), answers=int(k))
+        most = whole_number(k) if plain.startswith(prefix) else None
+        if most is not None and most > 0:
+            return Metric(f"{prefix}{most}", partial(function, k=most), answers=most)
     known = [*METRICS, "map@3", "map@5", "top5"]
     raise UnknownName("metric", name, known, "multi-label and regression metrics are out of scope")
 

@@ -19,14 +19,22 @@ _STARTS = (
 )
 
 
-def natural_key(name: str) -> tuple[tuple[int, int | str], ...]:
+def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
     """Sort key under which ``img2`` comes before ``img10``.
 
-    Numbers compare as numbers and text as NFC text; names that differ only in leading zeros fall back on text.
+    Numbers of any length compare as numbers and text as NFC text; names that differ only in leading zeros fall back on
+    text.
     """
     parts = re.split(r"(\d+)", nfc(name))
-    key: list[tuple[int, int | str]] = [(0, int(p)) if p.isdecimal() else (1, p) for p in parts if p]
-    return (*key, (2, name))
+    key = [_number(part) if part.isdecimal() else (1, 0, part) for part in parts if part]
+    return (*key, (2, 0, name))
+
+
+def _number(digits: str) -> tuple[int, int, str]:
+    """Digits of any script so that more of them are more, and as many compare one by one."""
+    plain = digits if digits.isascii() else "".join(str(unicodedata.decimal(digit)) for digit in digits)
+    plain = plain.lstrip("0")
+    return (0, len(plain), plain)
 
 
 def is_image_name(name: str) -> bool:

@@ -23,7 +23,7 @@ def whole_number(text: str) -> int | None:
     return int(found[1] + found[2])
 
 
-def number(text: str) -> float | None:
+def finite_number(text: str) -> float | None:
     """The finite number that a text is, in ASCII digits with a point and an exponent perhaps, and spaces around; else None."""
     text = text.strip(" \t")
     if len(text) > LONGEST or not _NUMBER.fullmatch(text):

@@ -19,7 +19,7 @@ from comp.pseudo_rows import FILE, PseudoRows, folds_sha256
 from comp.quick import ROWS_PER_CLASS_AND_FOLD
 from comp.run_files import folds_of, recipe_of
 from comp.survey import Survey
-from comp.workspace import Workspace
+from comp.workspace import Workspace, require_output
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,9 @@ def pseudo(
     if not 0 < threshold <= 1:  # a NaN is neither
         raise InputError("--threshold is above 0, at most 1", f"got {threshold:g}", "for example 0.95")
     place = Workspace.find(workspace)
+    out = require_output(out)
+    if out is not None and require_output(out.with_suffix(".json")) == out:
+        raise InputError("pseudo-labels are a CSV with a JSON beside it", str(out), "name a .csv")
     one = runs.find_run(place, run)
     runs.require_checkpoints(one)
     if not one.started.get("folds"):
@@ -96,7 +99,7 @@ def pseudo(
         selected=bool(one.record["oof"].get("selected_on_oof")),
         table=table,
     )
-    path = Path(out).expanduser() if out else one.folder / f"pseudo-{threshold:g}.csv"
+    path = out or one.folder / f"pseudo-{threshold:g}.csv"
     made.save(path)
     return PseudoResult(path, made, len(folds[0]))
 

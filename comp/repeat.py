@@ -32,7 +32,7 @@ from comp.to_submit import warn_of_another_content
 from comp.tta import with_chosen_views
 from comp.validation import Problem
 from comp.validation import validate as judge
-from comp.workspace import Workspace
+from comp.workspace import Workspace, require_output
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def predict(
     Raises
     ------
     CompError
-        Where a checkpoint is missing, or the test rows do not pass the gate.
+        Where a checkpoint is missing, ``out`` is no plain file, or the test rows do not pass the gate.
     """
     found = predict_again(
         run, workspace=workspace, data=data, template=template, partial=partial, out=out, allow=allow
@@ -108,6 +108,7 @@ def predict_again(
     from comp.training.networks import load_models
 
     place = Workspace.find(workspace)
+    out = require_output(out)
     one = runs.find_run(place, run)
     runs.require_checkpoints(one)
     competition = registry.competition(one.slug, place)
@@ -137,7 +138,7 @@ def predict_again(
     if unread:
         found = with_prior(found, unread, _prior(one), list(test["id"]))
     new = ("-new" if data or template else "") + ("-partial" if len(folders) < len(_every_fold(one)) else "")
-    path = Path(out).expanduser() if out else place.submissions(one.slug) / f"{one.id}{new}.csv"
+    path = out or place.submissions(one.slug) / f"{one.id}{new}.csv"
     submission.write(found, evidence.template, path)
     if path == place.submissions(one.slug) / f"{one.id}.csv":
         remember_predicted(one, path)

@@ -11,6 +11,7 @@ from comp.damaged_ids import damaged
 from comp.errors import InputError, near_names
 from comp.labels import LabelMap
 from comp.names import nfc
+from comp.numerals import finite_number, whole_number
 from comp.spelling import NOTHING, clean, listed
 from comp.tables import Table
 from comp.template import Template
@@ -233,8 +234,9 @@ def _fault(cell: str, template: Template, labels: LabelMap) -> str:
 
 
 def _index_fault(cell: str, labels: LabelMap) -> str:
-    if cell.isascii() and cell.isdigit() and (cell == "0" or cell[0] != "0"):
-        return "" if _is_index(cell, labels) else "out of range"
+    index = whole_number(cell)
+    if index is not None and cell == str(index):
+        return "" if 0 <= index < len(labels) else "out of range"
     if cell.strip().lower() in NOTHING:
         return "empty"
     if cell in labels:
@@ -249,11 +251,6 @@ def _index_fault(cell: str, labels: LabelMap) -> str:
     return f"write {int(number)}" if 0 <= number < len(labels) else "out of range"
 
 
-def _is_index(cell: str, labels: LabelMap) -> bool:
-    """Whether a cell is a class index; a number of thousands of digits is none."""
-    return cell.isascii() and cell.isdigit() and len(cell) < 10 and int(cell) < len(labels)
-
-
 def _label_fault(cell: str, labels: LabelMap) -> str:
     if cell in labels:
         return ""
@@ -262,8 +259,9 @@ def _label_fault(cell: str, labels: LabelMap) -> str:
     spelled = [name for name in labels if _loose(name) == _loose(cell)]
     if spelled:
         return f"write {spelled[0]!r}: case, spaces and Unicode form count"
-    if _is_index(cell, labels):
-        return f"an index, write {labels.names[int(cell)]!r}"
+    index = whole_number(cell)
+    if index is not None and 0 <= index < len(labels):
+        return f"an index, write {labels.names[index]!r}"
     near = near_names(cell, labels.names)
     return f"did you mean {near[0]!r}?" if near else "unknown"
 
@@ -274,7 +272,7 @@ def _probability_problems(table: Table, template: Template) -> list[Problem]:
     off: list[tuple[int, float]] = []
     for number, row in enumerate(table.rows, start=2):
         cells = [row[place] for place in template.target_places]
-        values = [_number(cell) for cell in cells]
+        values = [finite_number(cell) for cell in cells]
         if None in values:
             no_numbers.append((number, cells[values.index(None)]))
             continue
@@ -303,12 +301,3 @@ def _probability_problems(table: Table, template: Template) -> list[Problem]:
             )
         found.append(Problem("row-sum", message, len(bad), tuple(bad[:SHOWN])))
     return found
-
-
-def _number(cell: str) -> float | None:
-    """A finite number, or None; what float() takes beyond a grader (``1_0``) is none."""
-    try:
-        value = float(cell)
-    except ValueError:
-        return None
-    return value if np.isfinite(value) and "_" not in cell else None

@@ -20,11 +20,13 @@ _OF_THE_SYSTEM = {
     errno.EDQUOT,
     errno.EFBIG,
     errno.EIO,
+    errno.EISDIR,
     errno.ELOOP,
     errno.EMFILE,
     errno.ENAMETOOLONG,
     errno.ENFILE,
     errno.ENOSPC,
+    errno.ENOTDIR,
     errno.EPERM,
     errno.EROFS,
 }

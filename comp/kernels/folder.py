@@ -18,7 +18,7 @@ from comp.kernels.notebook import notebook
 from comp.leftovers import remove_leftovers
 from comp.repeat import folds_to_ask
 from comp.run_files import recipe_of
-from comp.workspace import Workspace, make_folder, write_json
+from comp.workspace import Workspace, make_folder, unwritable, write_json
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,8 @@ def kernel(
     one = _run(place, slug, run)
     folders = folds_to_ask(one, partial)
     names = names_for(competition, one.id, kaggle, user)
-    target = Path(out).expanduser().absolute() if out else place.root / "kernels" / slug / one.id
+    target = Path(out).expanduser() if out else place.root / "kernels" / slug / one.id
+    target = Path(os.path.realpath(target))  # a link stays one
     _require_replaceable(target)
     recipe = recipe_of(one)
     gpu = any(r.device == "cuda" for r in recipe.each) if gpu is None else gpu
@@ -121,9 +122,12 @@ def kernel(
         write_json(dataset.folder / DATASET, names.dataset_metadata())
         write_json(part / names.code_file, _notebook(names, competition, one, len(folders), settings))
         write_json(part / KERNEL, names.kernel_metadata(gpu))
-        if target.exists():
-            shutil.rmtree(target)
-        os.replace(part, target)
+        try:
+            if target.exists():
+                shutil.rmtree(target)
+            os.replace(part, target)
+        except OSError as error:
+            raise unwritable(target, error) from error
         dataset.folder = target / "dataset"
     finally:
         shutil.rmtree(part, ignore_errors=True)
@@ -161,8 +165,11 @@ def _require_gpu(one: runs.Run, folders: Sequence[Path], gpu: bool) -> None:
 
 def _require_replaceable(target: Path) -> None:
     """InputError if something else than an earlier result of ours is there."""
-    if not target.exists() or (target.is_dir() and not any(target.iterdir())):
-        return
+    try:
+        if not target.exists() or (target.is_dir() and not any(target.iterdir())):
+            return
+    except OSError as error:
+        raise unwritable(target, error) from error
     if not (target / KERNEL).is_file() or not (target / "dataset" / FILES).is_file():
         value = f"{target} is there and holds other things"
         raise InputError(

@@ -13,7 +13,7 @@ from comp.hashes import sha256_of
 from comp.metrics import Metric
 from comp.recipe import Recipe
 from comp.training.state import Epoch
-from comp.workspace import atomic
+from comp.training.tensor_file import save_tensors
 
 FILE = "best.pt"
 
@@ -40,9 +40,7 @@ def is_over(recipe: Recipe, history: Sequence[Epoch], metric: Metric) -> bool:
 
 def save_best(folder: Path, tensors: dict[str, Tensor]) -> str:
     """Keeps the best epoch's weights; the next best replaces them. Returns the SHA-256 of the file."""
-    with atomic(folder / FILE) as part:
-        torch.save(tensors, part)
-        return sha256_of(part)
+    return save_tensors(folder / FILE, tensors)
 
 
 def load_best(folder: Path, sha256: str = "") -> dict[str, Tensor]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import time
 from dataclasses import astuple, dataclass, field
 from pathlib import Path
@@ -22,7 +21,8 @@ from comp.training.folded import fold_batchnorm
 from comp.training.model import Net
 from comp.training.schedule import make_optimizer, make_schedule, plateau_factor
 from comp.training.stages import open_layers, stage_at, stages_of
-from comp.workspace import atomic, write_json
+from comp.training.tensor_file import save_tensors
+from comp.workspace import write_json
 
 FILE = "state.pt"
 SIDECAR = "state.json"  # the SHA-256 of state.pt
@@ -154,14 +154,11 @@ class State:
             "seen": self.seen,
             "history": [list(astuple(epoch)) for epoch in self.history],
         }
-        with atomic(folder / FILE) as part:
-            try:
-                torch.save(table, part)
-            except RuntimeError as error:  # how torch says that the disk did not take all of it
-                raise OSError(errno.ENOSPC, "No space left on device") from error
-            written = sha256_of(part)
-            write_json(folder / SIDECAR, {"sha256": [written, *([self.saved] if self.saved else [])]})
-        self.saved, self.saved_at = written, time.monotonic()
+        earlier = [self.saved] if self.saved else []
+        self.saved = save_tensors(
+            folder / FILE, table, lambda sha256: write_json(folder / SIDECAR, {"sha256": [sha256, *earlier]})
+        )
+        self.saved_at = time.monotonic()
 
     def restore(self, folder: Path) -> bool:
         """Goes back to what state.pt holds; False where there is none.
