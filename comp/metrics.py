@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -12,10 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from comp import scores
-from comp.errors import InputError, RecipeError, UnknownName
+from comp.errors import CompError, InputError, RecipeError, UnknownName, shortened
 from comp.numerals import whole_number
 from comp.spelling import in_order, listed, whole_of
 
+FLOAT_BITS = 1000  # of a whole number that a float64 surely holds
 Direction = Literal["max", "min"]
 
 
@@ -122,14 +124,22 @@ def own_metric(
 
     def judged(labels: NDArray[np.int64], probs: NDArray[np.float64]) -> float:
         try:
-            found = float(function(labels, probs.argmax(axis=1) if judges == "index" else probs))  # type: ignore[arg-type]
+            found = function(labels, probs.argmax(axis=1) if judges == "index" else probs)
+            one = found.item() if hasattr(found, "item") else found  # numpy's and torch's
+        except (CompError, MemoryError):
+            raise
         except Exception as error:
             value = f"adapter:{name} raised {type(error).__name__}: {error}"
             raise InputError("the competition's metric must give a number", value, "correct it") from error
-        if not np.isfinite(found):
-            value = f"adapter:{name} gave {found}"
+        if isinstance(one, bool) or not isinstance(one, int | float):
+            value = f"adapter:{name} gave {type(found).__name__} {shortened(repr(found), 100)}"
+            raise InputError("the competition's metric must give a number", value, "correct it")
+        if isinstance(one, int) and one.bit_length() > FLOAT_BITS:
+            one = math.inf
+        if not abs(one) < math.inf:
+            value = f"adapter:{name} gave {one}"
             raise InputError("the competition's metric must give a finite number", value, "correct it")
-        return found
+        return float(one)
 
     return Metric(name, judged, direction, answers=1 if judges == "index" else None)
 

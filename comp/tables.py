@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from comp.errors import InputError
+from comp.errors import InputError, shortened
 from comp.limits import read_file
 from comp.spelling import clean
 
@@ -114,7 +114,7 @@ def read_table(path: Path) -> Table:
     Raises
     ------
     InputError
-        If it is missing, empty, too large, of no known encoding, or has rows of another width than its header.
+        If it is missing, empty, too large, of no known encoding, has a NUL, or rows of another width than its header.
     """
     try:
         content = read_file(path, f"{path}")
@@ -139,6 +139,8 @@ def parse_table(content: bytes, name: str) -> Table:
         raise InputError("a table must be CSV", f"{name}: {error}", "restore the file") from error
     cells = [row for row in cells if row]
     header, rows = cells[0], cells[1:]
+    if "\0" in text:
+        raise _with_nul(cells, name)
     for number, row in enumerate(rows, start=2):
         if len(row) != len(header):
             value = f"{name}, row {number}: {len(row)} cells under {len(header)} columns"
@@ -147,6 +149,13 @@ def parse_table(content: bytes, name: str) -> Table:
     return Table(
         name, tuple(header), tuple(tuple(row) for row in rows), encoding, newline, _quoted(text, header), end
     )
+
+
+def _with_nul(cells: list[list[str]], name: str) -> InputError:
+    number, row = next((n, row) for n, row in enumerate(cells, start=1) if any("\0" in cell for cell in row))
+    cell = next(cell for cell in row if "\0" in cell)
+    value = f"{name}, row {number}: {shortened(repr(cell), 200)} has a NUL"
+    return InputError("a table is text", value, "restore the file, or save it as UTF-8 CSV")
 
 
 def _line_end(text: str) -> str:
