@@ -55,6 +55,12 @@ def build(part: ModelPart, classes: int) -> Net:
         If the model does not take ``model.kwargs``.
     """
     require_model(part.name)
+    channels = part.kwargs.get("in_chans", 3)
+    if channels != 3 and not is_own(part.name):
+        value = f"model.kwargs.in_chans = {channels!r}"
+        raise WeightsError(
+            "images have three channels", value, "drop it: grey images are read as three equal ones"
+        )
     try:
         backbone, features = create(part.name, **arguments_of(part))
     except (TypeError, AttributeError, ValueError, RuntimeError, AssertionError) as error:

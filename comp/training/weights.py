@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 import socket
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -68,29 +67,29 @@ def read_weights(path: Path) -> StateDict:
 
 def _require_readable(path: Path) -> None:
     """WeightsError for what is no file, or more than this machine's memory holds."""
+    remedy = 'check the path, or use "default" or "none"'
     try:
         if path.is_file():
-            size, memory = path.stat().st_size, _memory()
-            if size <= memory:
-                return
-            value = f"{path} has {size / 2**30:,.0f} GiB, this machine {memory / 2**30:,.0f}"
-            raise WeightsError("model.weights must fit into memory", value, "is it the right file?")
+            _require_room(path)
+            return
         there = "is no regular file" if path.exists() else "is not there"
+        if path.is_dir():
+            there = "is a folder"
+            files = sorted(one for one in path.iterdir() if one.suffix in SUFFIXES)
+            remedy = f"name a file of it, {files[0]}" if files else "name a file"
     except OSError as error:
         there = f"cannot be read: {error.strerror}"
-    remedy = 'check the path, or use "default" or "none"'
-    if path.is_dir():
-        there = "is a folder"
-        files = sorted(one.name for one in path.iterdir() if one.suffix in SUFFIXES)
-        remedy = f"name a file of it, {path / files[0]}" if files else "name a file"
     raise WeightsError("model.weights must be a file", f"{str(path)[:300]} {there}", remedy)
 
 
-def _memory() -> int:
-    """Bytes of this machine's memory, as far as the system says."""
+def _require_room(path: Path) -> None:
+    """WeightsError for a file of more bytes than this machine's memory, as far as the system says how many those are."""
     if not hasattr(os, "sysconf") or "SC_PHYS_PAGES" not in os.sysconf_names:
-        return sys.maxsize
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        return
+    size, memory = path.stat().st_size, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if size > memory:
+        value = f"{path} has {size / 2**30:,.0f} GiB, this machine {memory / 2**30:,.0f}"
+        raise WeightsError("model.weights must fit into memory", value, "is it the right file?")
 
 
 def _state_dict(loaded: Any, path: Path) -> StateDict:
