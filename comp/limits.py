@@ -46,15 +46,11 @@ def require_size(name: str, size: int) -> None:
     if size <= limit:
         return
     if table:
-        rule, remedy = (
-            "a table must be of a size that fits in memory",
-            f"{TABLE_GB}={size / 1e9:.0f} reads it",
-        )
+        rule, raised = "a table must fit in memory", f"{TABLE_GB}={math.ceil(size / 1e9)}"
     else:
-        rule = "an image's file must be of a size that an image can have"
-        remedy = f"{MEGAPIXELS}={math.ceil(size / _BYTES_A_PIXEL / 1e6)} reads it"
-    value = f"{name} has {size:,} bytes, over the limit of {limit:,}"
-    raise RawDataError(rule, value, f"is it the right file? if so, {remedy}")
+        rule, raised = "an image's file must be of an image's size", f"{MEGAPIXELS}={math.ceil(size / 8e6)}"
+    value = f"{name}: {size:,} bytes, over the limit of {limit:,}; {raised} in the environment reads it"
+    raise RawDataError(rule, value, "is it the right file? restore it, or raise the limit")
 
 
 def read_file(path: Path, name: str = "") -> bytes:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from comp.errors import ImageError, InputError
-from comp.images import jpeg, png
+from comp.images import jpeg, png, tiff
 from comp.images.source import ImageSource
 from comp.limits import MEGAPIXELS, max_pixels
 
@@ -65,8 +65,8 @@ def decode(content: bytes, name: str) -> Pixels:
     Raises
     ------
     ImageError
-        Empty, not an image, cut off, damaged as far as its format shows it (JPEG by the decoder's warnings, PNG by its
-        checksums; the others have none), too large, or of values without a known range.
+        Empty, not an image, cut off, damaged as far as its format shows it (JPEG by the decoder's warnings, PNG and deflated
+        TIFF by their checksums; the others have none), too large, or of values without a known range.
     """
     return decode_with_facts(content, name).pixels
 
@@ -84,7 +84,7 @@ def decode_with_facts(content: bytes, name: str) -> Decoded:
         return _decode_with_pillow(content)
     except InputError:  # of the limits themselves
         raise
-    except (_Refused, jpeg.Damaged, png.Damaged) as error:
+    except (_Refused, jpeg.Damaged, png.Damaged, tiff.Damaged) as error:
         raise _unreadable(name, str(error)) from error
     except Image.DecompressionBombError as error:
         pixels = int((re.findall(r"\d+", str(error)) or ["0"])[0])
@@ -119,6 +119,8 @@ def _decode_with_pillow(content: bytes) -> Decoded:
         warnings.simplefilter("ignore")  # EXIF and palette complaints do not change the pixels
         with Image.open(io.BytesIO(content)) as image:
             _require_pixels(*image.size)
+            if image.format == "TIFF":
+                tiff.require_whole(content, getattr(image, "tag_v2", {}))
             image.load()
             found = _values(image, content)
             return found._replace(pixels=_upright(found.pixels, image.getexif().get(_ORIENTATION, 1)))
@@ -128,14 +130,14 @@ def _values(image: Image.Image, content: bytes) -> Decoded:
     """The pixels of a loaded image as they lie, not turned upright yet."""
     tags: dict[int, Any] = dict(getattr(image, "tag_v2", {}))
     if image.mode == "F":
-        raise _Refused(f"its values are floating-point numbers, and {_UNKNOWN_RANGE}")
+        raise _Refused(f"its values are floating-point numbers ({_span(image)}), and {_UNKNOWN_RANGE}")
     if tags.get(_SAMPLE_FORMAT, (1,))[0] == 2:
         raise _Refused(f"its values are signed, and {_UNKNOWN_RANGE}")
     if image.mode == "I" and image.format not in (
         "PNG",
         "PPM",
     ):  # Pillow has those of 16 bits in this mode, too
-        raise _Refused(f"its values are whole numbers of 32 bits, and {_UNKNOWN_RANGE}")
+        raise _Refused(f"its values are whole numbers of 32 bits ({_span(image)}), and {_UNKNOWN_RANGE}")
     if image.mode.startswith("I"):
         return _deep_grey(image, tags)
     deep = _deep_colours(image, content, tags)
@@ -146,6 +148,14 @@ def _values(image: Image.Image, content: bytes) -> Decoded:
     straight = image.convert("LA") if image.mode == "La" else image
     four = np.array(straight.convert("RGBA"), dtype=np.uint8)
     return _laid_over(four[:, :, :3], four[:, :, 3])
+
+
+def _span(image: Image.Image) -> str:
+    """From which value to which an image goes, and whether some are no numbers."""
+    values = np.asarray(image).astype(np.float64)
+    finite = values[np.isfinite(values)]
+    span = f"{finite.min():g} to {finite.max():g}" if finite.size else "none is finite"
+    return span + (f", {values.size - finite.size:,} are NaN or infinite" if finite.size < values.size else "")
 
 
 def _deep_grey(image: Image.Image, tags: dict[int, Any]) -> Decoded:
