@@ -10,13 +10,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from comp.errors import WeightsError
+from comp.errors import CompError, WeightsError
 from comp.images.fit import Preprocess
 from comp.recipe_parts import HeadPart, ModelPart
 from comp.training.memory import is_out_of_memory
 from comp.training.networks import config_of, create, is_own, require_model, small_stem
 from comp.training.one_thread import one_thread
 from comp.training.weights import StateDict, find_default, read_weights, sidecar_preprocess
+
+# arguments of timm.create_model that model.kwargs cannot have
+_OURS = ("num_classes", "pretrained", "checkpoint_path", "features_only")
 
 
 class Net(nn.Module):
@@ -55,16 +58,14 @@ def build(part: ModelPart, classes: int) -> Net:
         If the model does not take ``model.kwargs``.
     """
     require_model(part.name)
-    channels = part.kwargs.get("in_chans", 3)
-    if channels != 3 and not is_own(part.name):
-        value = f"model.kwargs.in_chans = {channels!r}"
-        raise WeightsError(
-            "images have three channels", value, "drop it: grey images are read as three equal ones"
-        )
+    _require_arguments(part)
     try:
         backbone, features = create(part.name, **arguments_of(part))
-    except (TypeError, AttributeError, ValueError, RuntimeError, AssertionError) as error:
-        value = f"{part.name}: {str(error).splitlines()[0]}"
+    except CompError:
+        raise
+    except Exception as error:  # whatever timm does with arguments that it does not expect
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        value = f"{part.name}: {reason[:200]}"
         raise WeightsError(
             "the model must take model.kwargs and model.size", value, "correct the recipe"
         ) from error
@@ -72,6 +73,23 @@ def build(part: ModelPart, classes: int) -> Net:
     net = Net(backbone, features, classes, part.head)
     net.new_stem = stem
     return net
+
+
+def _require_arguments(part: ModelPart) -> None:
+    """WeightsError for arguments of a timm model that would change what it is here: a backbone for images of three
+    channels, whose weights model.weights names.
+    """
+    if is_own(part.name):
+        return
+    taken = [key for key in part.kwargs if key in _OURS or (key == "in_chans" and part.kwargs[key] != 3)]
+    if taken:
+        value = f"model.kwargs.{taken[0]} = {part.kwargs[taken[0]]!r}"
+        raise WeightsError(
+            "model.kwargs says nothing of channels, classes and weights: images have three channels (grey ones three "
+            "equal ones), classes are the competition's",
+            value,
+            "drop it; model.weights names weights",
+        )
 
 
 def arguments_of(part: ModelPart) -> dict[str, Any]:

@@ -119,9 +119,13 @@ def loads_as_timms(name: str, folder: Path) -> None:
     back, _ = load_checkpoint(folder)
     with torch.inference_mode():
         assert torch.equal(back(x), logits)
-    fold_batchnorm(back, side(name))
+    with (
+        torch.inference_mode()
+    ):  # in double: some networks with random weights turn a last digit into a hundredth
+        exact = back.double()(x.double())
+    fold_batchnorm(back.float(), side(name))
     with torch.inference_mode():
-        assert near(back(x), logits)
+        assert near(back.double()(x.double()), exact)
 
 
 @pytest.mark.parametrize("name", ENDS)
