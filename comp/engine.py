@@ -158,6 +158,9 @@ def without_unreadable(found: Survey) -> Manifest:
     """The manifest without labelled rows whose image cannot be decoded (the gate let them pass by ``--allow``)."""
     table = found.evidence.manifest.table
     broken = np.array([bool(found.evidence.images[path].error) for path in table["path"]], dtype=bool)
+    if broken.any() and not {"unreadable-image", "missing-file"} & set(found.allowed):
+        value = f"{int(broken.sum())} rows have no image, first {table['path'][int(broken.argmax())]!r}"
+        raise InputError("no row is left out without a reason", value, "`comp check` names them")
     return Manifest(
         table[~broken | (table["split"] == "test")].reset_index(drop=True), found.evidence.manifest.notes
     )

@@ -29,7 +29,8 @@ def quick_rows(manifest: Manifest, folds: Folds) -> Manifest:
     """
     train = manifest.train
     picked = train.assign(
-        fold=folds.of(train["id"]), key=[hashlib.sha256(i.encode()).hexdigest() for i in train["id"]]
+        fold=folds.of(train["id"]),
+        key=[hashlib.sha256(i.encode("utf-8", "surrogatepass")).hexdigest() for i in train["id"]],
     )
     few = set(picked.sort_values("key").groupby(["label", "fold"]).head(ROWS_PER_CLASS_AND_FOLD)["id"])
     table = manifest.table

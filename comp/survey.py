@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -225,7 +226,7 @@ def look_at_images(source: ImageSource, raw: Path, manifest: Manifest, kept: Pat
 def fingerprint_file(workspace: Workspace, slug: str, raw: Path) -> Path:
     """Where the fingerprints of a raw folder are kept: by its place in the workspace, which may travel."""
     place = str(raw.relative_to(workspace.root)) if raw.is_relative_to(workspace.root) else str(raw)
-    return workspace.fingerprints / f"{slug}-{hashlib.sha256(place.encode()).hexdigest()[:8]}.npz"
+    return workspace.fingerprints / f"{slug}-{hashlib.sha256(os.fsencode(place)).hexdigest()[:8]}.npz"
 
 
 def _folds(

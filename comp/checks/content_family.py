@@ -9,7 +9,6 @@ import numpy as np
 from comp.checks.evidence import Evidence
 from comp.checks.findings import EXAMPLES, Finding, Severity, finding
 from comp.images.jpeg import SEES_DAMAGE
-from comp.images.tree import RawTree
 
 BLANK_STD = 2.0
 MANY_DUPLICATES = 0.1
@@ -28,8 +27,7 @@ def unreadable_image(evidence: Evidence) -> list[Finding]:
     if not SEES_DAMAGE and any(look.kind.startswith(("JPEG", "MPO")) for look in looks.values()):
         message = "damage inside JPEGs cannot be seen here: the package simplejpeg is not installed"
         found.append(Finding("unreadable-image", "warning", 0, message, (), "install simplejpeg"))
-    tree = RawTree(evidence.raw)
-    rows = [path for path, look in looks.items() if look.error and tree.has(path)]
+    rows = [path for path, look in looks.items() if look.error and path not in evidence.absent]
     if rows:
         message = f"{len(rows)} images cannot be decoded, first {looks[rows[0]].error}"
         remedy = "restore the files, or take their rows out"

@@ -14,6 +14,7 @@ from comp.competition import Competition
 from comp.folds import Folds
 from comp.images.fingerprints import Fingerprints
 from comp.images.near_duplicates import SEARCH, clusters, near_duplicate_pairs
+from comp.images.tree import RawTree
 from comp.labels import LabelMap
 from comp.manifest import Manifest
 from comp.template import Template
@@ -44,6 +45,18 @@ class Evidence:
         """Distinct paths of the manifest that could be decoded, in its order."""
         paths = dict.fromkeys(self.manifest.table["path"])
         return [path for path in paths if not self.images[path].error]
+
+    @cached_property
+    def absent(self) -> frozenset[str]:
+        """Distinct paths of the manifest with nothing behind them: neither a file of the raw folder, nor what the
+        competition's own source gives (a row of an array).
+        """
+        tree, failed = (
+            RawTree(self.raw),
+            [(p, self.images[p]) for p in dict.fromkeys(self.manifest.table["path"])],
+        )
+        failed = [(path, look) for path, look in failed if look.error]
+        return frozenset(path for path, look in failed if not look.file_sha and not tree.has(path))
 
     @cached_property
     def exact(self) -> list[list[str]]:

@@ -11,7 +11,7 @@ from comp.checks.pairs import check_pairs
 from comp.errors import near_names
 from comp.folds import group_names
 from comp.images.tree import RawTree
-from comp.names import nfc
+from comp.names import is_array_row, nfc
 
 TEXTS = {
     *(".csv", ".tsv", ".txt", ".md", ".json", ".jsonl", ".xml", ".html", ".htm"),
@@ -71,12 +71,15 @@ def duplicate_path(evidence: Evidence) -> list[Finding]:
 
 
 def missing_file(evidence: Evidence) -> list[Finding]:
-    """Rows whose file is not there. One ``stat`` a row."""
-    tree = RawTree(evidence.raw)
-    rows = [path for path in evidence.manifest.table["path"] if not tree.has(path)]
+    """Rows with no file behind them in the raw folder (a path that leaves it is none), and no row of an array that the
+    competition has. Reads the one look at every image; one ``stat`` for each that failed.
+    """
+    rows = [path for path in evidence.manifest.table["path"] if path in evidence.absent]
     if not rows:
         return []
-    message = f"{len(rows)} rows name a file that is not in {evidence.raw}"
+    arrays = [path for path in rows if is_array_row(path)]
+    of_arrays = f", {len(arrays)} of them a row of an array that is not there" if arrays else ""
+    message = f"{len(rows)} rows name a file that is not in {evidence.raw}{of_arrays}"
     return [finding("missing-file", "error", rows, message, "complete the download, or take the rows out")]
 
 

@@ -155,7 +155,9 @@ def _span(image: Image.Image) -> str:
     values = np.asarray(image).astype(np.float64)
     finite = values[np.isfinite(values)]
     span = f"{finite.min():g} to {finite.max():g}" if finite.size else "none is finite"
-    return span + (f", {values.size - finite.size:,} are NaN or infinite" if finite.size < values.size else "")
+    return span + (
+        f", {values.size - finite.size:,} are NaN or infinite" if finite.size < values.size else ""
+    )
 
 
 def _deep_grey(image: Image.Image, tags: dict[int, Any]) -> Decoded:

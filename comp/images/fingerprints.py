@@ -214,8 +214,6 @@ def _unreadable(stamp: Stamp, file_sha: str, size: int, error: str, kind: str = 
 
 
 def _stamp(raw: Path, path: str) -> Stamp:
-    if "#" in path and not (raw / path).exists():
-        return NO_STAMP
     try:
         facts = os.stat(raw / path)
     except (OSError, ValueError):

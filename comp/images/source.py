@@ -13,6 +13,7 @@ from comp.errors import CompError, ImageError, RawDataError
 from comp.images.tree import RawTree as RawTree
 from comp.limits import read_file
 from comp.names import is_ignored
+from comp.numerals import whole_number
 
 Pixels = NDArray[np.uint8]
 
@@ -30,11 +31,16 @@ class ArraySource:
     arrays: dict[str, Pixels]
 
     def load(self, path: str) -> Pixels:
-        name, _, row = path.partition("#")
+        name, _, text = path.rpartition("#")
+        row = whole_number(text)
         try:
-            return np.ascontiguousarray(self.arrays[name][int(row)])
+            if row is None or row < 0:  # numpy would count from the end
+                raise IndexError(text)
+            return np.ascontiguousarray(self.arrays[name][row])
         except (KeyError, ValueError, IndexError) as error:
-            raise ImageError("an array path is NAME#row", repr(path), "correct the adapter") from error
+            has = ", ".join(f"{name} with {len(array):,} rows" for name, array in self.arrays.items())
+            value = f"{path!r}; there is {has or 'no array'}"
+            raise ImageError("an array path is NAME#row", value, "correct the adapter") from error
 
 
 @dataclass(frozen=True)

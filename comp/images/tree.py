@@ -87,20 +87,23 @@ class RawTree:
         return sorted((f for f in found if not is_ignored(f)), key=lambda name: (nfc(name), name))
 
     def has(self, path: str) -> bool:
-        """Whether a manifest's path names a file here; a row of an array (``NAME#i``) always does."""
-        return is_array_row(path) or self._place(path) is not None
+        """Whether a manifest's path names a file in this folder. A row of an array (``NAME#i``) is none."""
+        return self._place(path) is not None
 
     def identity(self, path: str) -> object:
-        """What is equal for two paths that lead to one file: device and inode, or the place in an archive."""
-        if is_array_row(path):
-            return path
+        """What is equal for two paths that lead to one file: device and inode, or the place in an archive; of a row of
+        an array, its name and number.
+        """
         place = self._place(path)
+        if place is None and is_array_row(path):
+            name, _, row = path.rpartition("#")
+            return (name, row.lstrip("0"))
         if isinstance(place, Member):
             return (str(place.archive), place.offset)
         full = place or self.raw / path
         try:
             facts = os.stat(full)
-        except OSError:
+        except (OSError, ValueError):
             return os.path.normcase(os.path.normpath(full))
         return (facts.st_dev, facts.st_ino) if facts.st_ino else os.path.normcase(os.path.realpath(full))
 
@@ -169,9 +172,14 @@ class RawTree:
         return {nfc(name): name for name in self.files}
 
     def _place(self, path: str) -> Path | Member | None:
-        """The file behind a path; a name in another Unicode form than the file's own is found too."""
+        """The file behind a path; a name in another Unicode form than the file's own is found too.
+
+        None for a path that leaves the folder: what lies elsewhere is no part of this competition's data.
+        """
         full = self.raw / path
-        if full.is_file():
+        if not self._inside(path):
+            return None
+        if os.path.isfile(full):  # False too for a name that no file can have
             return full
         if path in self.archived:
             return self.archived[path]
@@ -179,6 +187,12 @@ class RawTree:
             return None
         own = self._by_nfc.get(nfc(path))
         return None if own is None else self.archived.get(own) or self.raw / own
+
+    def _inside(self, path: str) -> bool:
+        if ".." not in path and not os.path.isabs(path):
+            return True
+        whole = os.path.normpath(self.raw / path)
+        return whole.startswith(os.path.normpath(self.raw) + os.sep)
 
     def _walk(self) -> list[str]:
         found: list[str] = []
