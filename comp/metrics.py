@@ -25,7 +25,7 @@ Direction = Literal["max", "min"]
 class Metric:
     """A score of probabilities against labels.
 
-    ``function(labels (N,) int64, probs (N, C) float64) -> float``; ``direction`` says which end is better. ``answers``
+    ``function(labels (N,) int64, probs (N, C) float64) -> float``; ``direction`` says which end is better. ``depth``
     is how many answers of a row it looks at, best first, None where it looks at the probabilities themselves; an
     ``ordered`` one measures distances between classes by their places in the label map.
     """
@@ -33,7 +33,7 @@ class Metric:
     name: str
     function: Callable[[NDArray[np.int64], NDArray[np.float64]], float]
     direction: Direction = "max"
-    answers: int | None = 1
+    depth: int | None = 1
     ordered: bool = False
 
     def __call__(self, labels: NDArray[np.int64], probs: NDArray[np.float64]) -> float:
@@ -55,8 +55,8 @@ METRICS: dict[str, Metric] = {
     "macro_recall": Metric("macro_recall", scores.macro_recall),
     "macro_f1": Metric("macro_f1", scores.macro_f1),
     "weighted_f1": Metric("weighted_f1", scores.weighted_f1),
-    "log_loss": Metric("log_loss", scores.log_loss, "min", answers=None),
-    "roc_auc": Metric("roc_auc", scores.roc_auc, answers=None),
+    "log_loss": Metric("log_loss", scores.log_loss, "min", depth=None),
+    "roc_auc": Metric("roc_auc", scores.roc_auc, depth=None),
     "quadratic_kappa": Metric("quadratic_kappa", scores.quadratic_kappa, ordered=True),
 }
 ALIASES = {
@@ -108,7 +108,7 @@ def _by_name(name: str) -> Metric:
         k = plain.removeprefix(prefix).lstrip("_")
         most = whole_number(k) if plain.startswith(prefix) else None
         if most is not None and most > 0:
-            return Metric(f"{prefix}{most}", partial(function, k=most), answers=most)
+            return Metric(f"{prefix}{most}", partial(function, k=most), depth=most)
     known = [*METRICS, "map@3", "map@5", "top5"]
     raise UnknownName("metric", name, known, "multi-label and regression metrics are out of scope")
 
@@ -141,7 +141,7 @@ def own_metric(
             raise InputError("the competition's metric must give a finite number", value, "correct it")
         return float(one)
 
-    return Metric(name, judged, direction, answers=1 if judges == "index" else None)
+    return Metric(name, judged, direction, depth=1 if judges == "index" else None)
 
 
 @dataclass(frozen=True)

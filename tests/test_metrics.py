@@ -61,14 +61,14 @@ def test_all_classes_are_of_macro_averages_alone() -> None:
 
 
 def test_metrics_know_how_many_answers_they_judge() -> None:
-    assert {name: one.answers for name, one in METRICS.items() if one.answers != 1} == {
+    assert {name: one.depth for name, one in METRICS.items() if one.depth != 1} == {
         "log_loss": None,
         "roc_auc": None,
     }
-    assert (metric_by_name("map@5").answers, metric_by_name("top3").answers) == (5, 3)
+    assert (metric_by_name("map@5").depth, metric_by_name("top3").depth) == (5, 3)
     assert [name for name, one in METRICS.items() if one.ordered] == ["quadratic_kappa"]
-    assert own_metric("mine", lambda t, p: 1.0, "max", "index").answers == 1
-    assert own_metric("mine", lambda t, p: 1.0, "max", "probs").answers is None
+    assert own_metric("mine", lambda t, p: 1.0, "max", "index").depth == 1
+    assert own_metric("mine", lambda t, p: 1.0, "max", "probs").depth is None
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,7 @@ def metric_mismatch(evidence: Evidence) -> list[Finding]:
 
 def _unwritten(metric: Metric, evidence: Evidence) -> list[Finding]:
     template, facts = evidence.template, evidence.competition.facts
-    if template.kind == "probs" or metric.answers == 1:
+    if template.kind == "probs" or metric.depth == 1:
         return []
     held = {"index": "a class index", "label": "a class name", "topk": f"{template.k} class names"}[
         template.kind
@@ -79,12 +79,12 @@ def _unwritten(metric: Metric, evidence: Evidence) -> list[Finding]:
         message = f"{facts.metric} scores probabilities otherwise than the answers that the template holds ({held} a row)"
         remedy = 'metric_input = "index" lets it judge answered classes; ' + remedy
         return [finding("metric-mismatch", "warning", [facts.metric], message, remedy)]
-    if metric.answers is None:
+    if metric.depth is None:
         message = f"{metric.name} judges probabilities, and the template holds {held} a row (kind = {template.kind!r})"
-    elif template.kind == "topk" and template.k >= metric.answers:
+    elif template.kind == "topk" and template.k >= metric.depth:
         return []
     else:
-        message = f"{metric.name} judges {metric.answers} answers a row, and the template holds {held} (kind = {template.kind!r})"
+        message = f"{metric.name} judges {metric.depth} answers a row, and the template holds {held} (kind = {template.kind!r})"
     return [finding("metric-mismatch", "error", [metric.name], message, remedy)]
 
 
