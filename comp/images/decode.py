@@ -132,7 +132,8 @@ def _values(image: Image.Image, content: bytes) -> Decoded:
     if image.mode == "F":
         raise _Refused(f"its values are floating-point numbers ({_span(image)}), and {_UNKNOWN_RANGE}")
     if tags.get(_SAMPLE_FORMAT, (1,))[0] == 2:
-        raise _Refused(f"its values are signed, and {_UNKNOWN_RANGE}")
+        bits = max(tags.get(_BITS, (0,)))
+        raise _Refused(f"its values are signed numbers of {bits} bits ({_span(image)}), and {_UNKNOWN_RANGE}")
     if image.mode == "I" and image.format not in (
         "PNG",
         "PPM",
