@@ -167,10 +167,12 @@ def without_unreadable(found: Survey) -> Manifest:
 
 
 def require_starts(plans: list[Plan], only: Sequence[int] | None) -> None:
-    """WeightsError where a fold that is to be trained would start from a checkpoint that is not there."""
+    """WeightsError where a fold that is to be trained would start from a checkpoint that is not there, InputError where it
+    is not what its run wrote.
+    """
     for plan in plans:
         if plan.warm is not None:
-            plan.warm.require(range(plan.folds.k) if only is None else only)
+            plan.warm.require_written(range(plan.folds.k) if only is None else only)
 
 
 def judge_recipe(plans: list[Plan], wanted: Recipe) -> list[Finding]:

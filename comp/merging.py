@@ -101,6 +101,7 @@ def _merged(
     with clock.step("model"):
         plans = _plans(order, found)
         require_sound(folders)
+        before = _judged_before(chosen)
     with clock.step("copy"):
         marks = marks_of(order, found)
         for part in chosen:
@@ -109,7 +110,7 @@ def _merged(
         for relative, source in folders.items():
             console.say(f"  {relative} of {source.id}")
             _copy(source.folder / relative, one.folder / relative, one.id, relative)
-    findings = [*found.findings, *_judged_before(chosen)]
+    findings = [*found.findings, *before]
     return finish_run(order, found, clock, one, plans, findings, marks)
 
 

@@ -452,6 +452,9 @@ def _damage(folder: Path, started: dict[str, Any], name: str, document: dict[str
         return f"{path} says the SHA-256 of no file"
     if started.get("files") is not None and SEAL not in document:
         return f"{path} lacks its own SHA-256"
+    wanted = (document.get("files") or {}).get(STARTED)
+    if name != STARTED and wanted is not None and wanted != sha256_of(folder / STARTED):
+        return f"{folder / STARTED} is not what {folder.name} wrote: its SHA-256 is another"
     return ""
 
 

@@ -130,16 +130,15 @@ def make_ready(
     InvalidSubmission
         With everything that is wrong with it.
     CheckFailed
-        If the run did not pass its checks, lacks its control rows, or was made from other rows than there are now.
+        If the run wrote another submission, did not pass its checks, lacks its control rows, or was made from other
+        rows than there are now.
     InputError
-        If the run wrote another submission, or a file of its proof is not as it wrote it.
+        If a file of its proof is not as the run wrote it.
     """
     unknown = [name for name in allow if name not in ALLOWED]
     if unknown:
         raise UnknownName("check of a submission", unknown[0], ALLOWED, "--allow CHECK=REASON")
     content = read_submission_bytes(path)
-    if run is not None:
-        require_its_own(run, path, content)
     if data is not None:
         raw = Path(data).expanduser().absolute()
     else:
@@ -149,15 +148,17 @@ def make_ready(
     template = load_template(competition, raw, manifest)
     table = parse_table(content, path.name)
     problems = validate(table, template, labels)
-    if [p.rule for p in problems] == ["order"] and competition.facts.pairs == "filename":
+    turned = [p.rule for p in problems] == ["order"] and competition.facts.pairs == "filename"
+    if problems and not turned:
+        raise InvalidSubmission(
+            "a submission must answer its template", _told(problems), _remedy(competition, problems, path)
+        )
+    if run is not None:
+        require_its_own(run, path, content)
+    if turned:
         path, content = _in_order(path, table, template, labels)
         console.say(
             f"rows stood in another order than the template's: written in its order as {place.shown(path)}"
-        )
-        problems = []
-    if problems:
-        raise InvalidSubmission(
-            "a submission must answer its template", _told(problems), _remedy(competition, problems, path)
         )
     if run is not None:
         require_sound(run, manifest, allow)
@@ -165,14 +166,14 @@ def make_ready(
 
 
 def require_its_own(run: Run, path: Path, content: bytes) -> None:
-    """InputError unless the content of a CSV is what a run wrote as its submission, beside whose score it would stand."""
+    """CheckFailed unless the content of a CSV is what a run wrote as its submission, beside whose score it would stand."""
     if run.is_proven:
         known = submissions_of(run)
         written = hashlib.sha256(content).hexdigest() in known
         if not known:
             value = f"{run.id} did not come to a submission: nothing says what {path} is"
             remedy = f"`comp run {run.slug} --resume {run.id}` goes on with it"
-            raise InputError("a run's submission is the one that it wrote", value, remedy)
+            raise CheckFailed("a run's submission is the one that it wrote", value, remedy)
     else:
         copy = run.folder / "submission.csv"
         written = not copy.is_file() or copy.read_bytes() == content
@@ -181,7 +182,7 @@ def require_its_own(run: Run, path: Path, content: bytes) -> None:
         remedy = (
             f"`comp predict {run.id}` writes it again; a CSV of your own goes with --file, under another name"
         )
-        raise InputError("a run's submission is the one that it wrote", value, remedy)
+        raise CheckFailed("a run's submission is the one that it wrote", value, remedy)
 
 
 def require_proven(run: Run, yes: bool) -> None:
@@ -318,7 +319,7 @@ def warn_of_another_content(place: Workspace, path: Path, content: bytes) -> Non
         return
     try:
         require_its_own(run, path, content)
-    except InputError as other:
+    except (CheckFailed, InputError) as other:
         console.warn_once(f"{other.value}: no score of {run.id} says anything of it")
 
 

@@ -14,7 +14,7 @@ from comp.folds import Folds
 from comp.labels import LabelMap
 from comp.recipe import Recipe
 from comp.recipe_parts import ModelPart
-from comp.run_files import folds_of, require_fold
+from comp.run_files import folds_of, require_fold, require_of_fold
 from comp.runs import Run, find_run, require_checkpoints
 from comp.training.checkpoint import Sidecar, read_sidecar, read_tensors
 from comp.training.weights import StateDict
@@ -61,6 +61,13 @@ class Warm:
                 f"comp run SLUG --resume {self.run} trains them, or --only {','.join(map(str, self.whole))}"
             )
             raise WeightsError("a warm start needs the checkpoint of every fold", value, remedy)
+
+    def require_written(self, folds: Sequence[int]) -> None:
+        """As ``require``, and InputError naming a file of theirs that is not what the earlier run wrote."""
+        self.require(folds)
+        for k in folds:
+            require_fold(self.of, self.file(k).parent)
+            require_of_fold(self.file(k).parent, ["model.json", "model.safetensors"])
 
     @cached_property
     def sidecar(self) -> Sidecar:
@@ -162,7 +169,7 @@ def warm_of(run: Run, which: str, n: int, models: int) -> Warm:
         )
     name = f"{PREFIX}{run.id}" + (f"/{chosen}" if several else "")
     folder = run.folder / chosen if several else run.folder
-    if not (run.folder / "folds.csv").is_file():
+    if not all((run.folder / name).is_file() for name in ("folds.csv", "folds.json")):
         raise InputError(
             "a warm start needs a run with folds", f"{run.id} has none", "start from a trained run"
         )

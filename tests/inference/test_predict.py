@@ -23,7 +23,7 @@ from comp.images.source import ArraySource
 from comp.inference.forward import NotFinite, outputs, softmax
 from comp.recipe import Recipe
 from comp.training.batches import loaders
-from made import Outcome, run_comp, write_shapes
+from made import Outcome, proven_again, run_comp, write_shapes
 
 
 @given(st.integers(1, 8), st.integers(2, 6), st.integers(0, 99), st.floats(0.01, 300))
@@ -98,6 +98,7 @@ def test_another_preprocessing_than_the_checkpoint_was_judged_with_is_refused(
     sidecar = json.loads(path.read_text())
     tamper(sidecar)
     path.write_text(json.dumps(sidecar))
+    proven_again(finished[0])
     outcome = run_comp(workspace, "predict", "latest", "--out", workspace / "out.csv")
     assert outcome.code == 1, outcome.err
     assert "control-rows" in outcome.err
@@ -111,6 +112,7 @@ def test_checkpoints_with_different_label_maps_are_refused(
     sidecar = json.loads(path.read_text())
     sidecar["classes"] = sidecar["classes"][::-1]
     path.write_text(json.dumps(sidecar))
+    proven_again(finished[0])
     outcome = run_comp(workspace, "predict", "latest", "--out", workspace / "out.csv")
     assert outcome.code in (1, 2)
     assert not (workspace / "out.csv").exists()
