@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from comp.checks.evidence import Evidence
 from comp.checks.findings import Finding
@@ -50,6 +52,8 @@ CATALOGUE = {
     },
     "content": {
         "unreadable-image": "error",
+        "value-range": "warning",
+        "several-pages": "warning",
         "blank-image": "warning",
         "exact-duplicate": "info",
         "near-duplicate": "info",
@@ -180,6 +184,20 @@ def unreadable_image(one: Gallery) -> set[str]:
     return {"train/a3.png"}
 
 
+def value_range(one: Gallery) -> set[str]:
+    """12 bits in a file of 16."""
+    out = io.BytesIO()
+    Image.fromarray(texture(3)[..., 0].astype(np.uint16) * 16).save(out, "PNG")
+    return {one.replace("train/a3.png", out.getvalue())}
+
+
+def several_pages(one: Gallery) -> set[str]:
+    out = io.BytesIO()
+    first, second = (Image.fromarray(texture(seed)) for seed in (3, 4000))
+    first.save(out, "PNG", save_all=True, append_images=[second])
+    return {one.replace("train/a3.png", out.getvalue())}
+
+
 def blank_image(one: Gallery) -> set[str]:
     return {one.replace("train/a3.png", np.full((48, 48, 3), 120, np.uint8))}
 
@@ -236,6 +254,8 @@ DATA_FAULTS: dict[str, Callable[[Gallery], set[str]]] = {
         class_index,
         metric_mismatch,
         unreadable_image,
+        value_range,
+        several_pages,
         blank_image,
         odd_size,
         exact_duplicate,
@@ -390,7 +410,7 @@ def clean(tmp_path_factory: pytest.TempPathFactory) -> Evidence:
 
 def test_the_catalogue_is_complete() -> None:
     assert set(SEVERITY) == {*DATA_CHECKS, *FOLD_CHECKS, *RUN_CHECKS}
-    assert len(SEVERITY) == sum(len(family) for family in CATALOGUE.values()) == 38
+    assert len(SEVERITY) == sum(len(family) for family in CATALOGUE.values()) == 40
 
 
 def test_every_check_has_a_planted_fault_and_a_clean_test() -> None:

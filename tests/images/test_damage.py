@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import struct
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 
@@ -281,6 +284,29 @@ def test_no_damage_ends_otherwise_than_in_an_image_error() -> None:
                 decode(bytes(content), "x")
             except ImageError:
                 continue
+
+
+def test_where_the_strict_decoder_is_missing_pixels_are_the_same_and_a_check_says_so(
+    workspace: Path, shapes: Path
+) -> None:
+    """A notebook without internet may lack it."""
+    for path in (shapes / "train").iterdir():
+        path.write_bytes(encoded("JPEG", np.asarray(Image.open(path).convert("RGB"))))
+    (workspace / "one.jpg").write_bytes(BASELINE)
+    program = (
+        "import sys; sys.modules['simplejpeg'] = None\n"
+        "import hashlib, comp\nfrom comp.images.decode import decode\n"
+        "print(hashlib.sha256(decode(open('one.jpg', 'rb').read(), 'one.jpg').tobytes()).hexdigest())\n"
+        "for f in comp.check('shapes', folds=2, workspace='.').findings:\n    print(f.severity, f.check, f.message)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=workspace, capture_output=True, text=True, check=True
+    )
+    first, *rest = done.stdout.splitlines()
+    assert first == hashlib.sha256(decode(BASELINE, "x").tobytes()).hexdigest()
+    assert any(
+        line.startswith("warning unreadable-image damage inside JPEGs cannot be seen") for line in rest
+    )
 
 
 def test_the_strict_decoder_is_stated() -> None:
