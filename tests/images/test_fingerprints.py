@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from comp.images.fingerprints import Fingerprints, Look, load, scan
+from comp.images.fingerprints import VERSION, Fingerprints, Look, load, scan
 from comp.images.source import ArraySource, RawTree
 from gallery import save, texture
 
@@ -63,11 +63,12 @@ def test_a_look_tells_what_is_in_the_file(raw: Path) -> None:
     exif[271], exif[272] = "Maker", "X100 "
     Image.fromarray(texture(1)).convert("L").save(raw / "1.jpg", exif=exif)
     look, grey = (look_at(raw, None, ["0.png", "1.jpg"])[path] for path in ("0.png", "1.jpg"))
-    assert (look.height, look.width, look.kind, look.exif, look.error) == (30, 40, "PNG RGB", "", "")
+    assert (look.height, look.width, look.kind, look.tags, look.error) == (30, 40, "PNG RGB", {}, "")
     assert look.file_bytes == (raw / "0.png").stat().st_size
     assert look.mean == pytest.approx(texture(0, 40)[:30].mean(axis=2).mean(), abs=0.5)
     assert look.perceptual.shape == (1156,)
-    assert (grey.kind, grey.exif) == ("JPEG L", "make=Maker model=X100")
+    assert (grey.kind, grey.tags["EXIF Make"], grey.tags["EXIF Model"]) == ("JPEG L", "Maker", "X100")
+    assert "encoding tables" in grey.tags
 
 
 def test_the_same_pixels_have_one_hash_and_another_shape_another(raw: Path) -> None:
@@ -152,7 +153,7 @@ def test_a_torn_file_of_fingerprints_is_ignored_and_replaced(raw: Path, kept: Pa
         np.savez(
             kept,
             perceptual=np.zeros((0, 1156), np.uint8),
-            meta=np.frombuffer(b'{"version": 0, "looks": []}', np.uint8),
+            meta=np.frombuffer(b'{"version": 1, "looks": []}', np.uint8),
         )
     else:
         torn = {
@@ -172,9 +173,10 @@ def test_a_torn_file_of_fingerprints_is_ignored_and_replaced(raw: Path, kept: Pa
 
 @pytest.mark.parametrize(
     "meta",
-    [b"[]", b'{"version": 1}', b'{"version": 1, "looks": [["a"]]}', b'{"version": 1, "looks": 3}', b"\xff"],
+    [b"[]", b'{"version": V}', b'{"version": V, "looks": [["a"]]}', b'{"version": V, "looks": 3}', b"\xff"],
 )
 def test_fingerprints_of_another_shape_are_ignored(tmp_path: Path, meta: bytes) -> None:
+    meta = meta.replace(b"V", str(VERSION).encode())
     np.savez(tmp_path / "f.npz", perceptual=np.zeros((1, 1156), np.uint8), meta=np.frombuffer(meta, np.uint8))
     assert load(tmp_path / "f.npz") == {}
 
