@@ -78,7 +78,7 @@ def missing_file(evidence: Evidence) -> list[Finding]:
     if not rows:
         return []
     arrays = [path for path in rows if is_array_row(path)]
-    of_arrays = f", {len(arrays)} of them a row of an array that is not there" if arrays else ""
+    of_arrays = f" ({len(arrays)} are rows of arrays that are not there)" if arrays else ""
     message = f"{len(rows)} rows name a file that is not in {evidence.raw}{of_arrays}"
     return [finding("missing-file", "error", rows, message, "complete the download, or take the rows out")]
 

@@ -148,6 +148,11 @@ def _foreign(error: Exception) -> int:
         return _told(InputError("~ stands for a home folder", str(error), "write the folder out"))
     if kind == "Abort":
         return _interrupted()
+    if isinstance(error, FileNotFoundError) and "temporary directory" in str(
+        error
+    ):  # tempfile's, on a full disk
+        remedy = "free some space, or name a folder in TMPDIR"
+        return _told(InputError("temporary files must be writable", error.strerror, remedy))
     if isinstance(error, OSError) and error.errno in _OF_THE_SYSTEM:
         value = f"{error.filename or 'a file'}: {os.strerror(error.errno)}"
         remedy = "check its name, its permissions and the disk that it is on"

@@ -26,7 +26,7 @@ from comp.cli.options import (
     parse_allow,
     parse_only,
 )
-from comp.errors import InputError
+from comp.errors import InputError, shortened
 from comp.workspace import require_output
 
 if TYPE_CHECKING:
@@ -266,7 +266,7 @@ def validate(
 
     problems, rows = repeat.validate(slug, csv, workspace=workspace, data=data, template=template)
     for problem in problems:
-        console.answer(f"{problem.rule}: {problem.message}")
+        console.answer(shortened(f"{problem.rule}: {problem.message}"))
     if not problems:
         console.answer(f"{csv}: valid, {rows} rows")
     if json:
