@@ -152,7 +152,7 @@ def _foreign(error: Exception) -> int:
         error
     ):  # tempfile's, on a full disk
         remedy = "free some space, or name a folder in TMPDIR"
-        return _told(InputError("temporary files must be writable", error.strerror, remedy))
+        return _told(InputError("temporary files must be writable", str(error), remedy))
     if isinstance(error, OSError) and error.errno in _OF_THE_SYSTEM:
         value = f"{error.filename or 'a file'}: {os.strerror(error.errno)}"
         remedy = "check its name, its permissions and the disk that it is on"
