@@ -285,9 +285,11 @@ def _text_of_bytes(value: bytes) -> str:
     try:
         text = body.strip(b"\0").decode(code) if code in ("utf-8", "ascii") else body.decode(code)
     except UnicodeDecodeError:
-        text = "\0"
+        text = ""
     text = text.strip("\0 \t\r\n")
-    if "\0" not in text and all(letter.isprintable() or letter.isspace() for letter in text):
+    if not value.strip(b"\0 \t\r\n"):
+        return ""
+    if text and all(letter.isprintable() or letter.isspace() for letter in text):
         return text
     seen = b" ".join(_PRINTABLE.findall(value)[:64]).decode("ascii")
     return f"{seen[: LONGEST - 20]} #{hashlib.sha256(value).hexdigest()[:12]}".strip()
