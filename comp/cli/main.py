@@ -148,15 +148,8 @@ def _foreign(error: Exception) -> int:
         return _told(InputError("~ stands for a home folder", str(error), "write the folder out"))
     if kind == "Abort":
         return _interrupted()
-    if isinstance(error, FileNotFoundError) and "temporary directory" in str(
-        error
-    ):  # tempfile's, on a full disk
-        remedy = "free some space, or name a folder in TMPDIR"
-        return _told(InputError("temporary files must be writable", str(error), remedy))
-    if isinstance(error, OSError) and error.errno in _OF_THE_SYSTEM:
-        value = f"{error.filename or 'a file'}: {os.strerror(error.errno)}"
-        remedy = "check its name, its permissions and the disk that it is on"
-        return _told(InputError("files must be usable", value, remedy))
+    if (problem := _by_the_system(error)) is not None:
+        return _told(problem)
     if hasattr(error, "show") and hasattr(
         error, "exit_code"
     ):  # click's usage errors, whichever click typer brings
@@ -195,6 +188,20 @@ def _foreign(error: Exception) -> int:
         f"\ncomp {__version__}: this is a bug of ours; please report it with the lines above", file=sys.stderr
     )
     return 3
+
+
+def _by_the_system(error: Exception) -> InputError | None:
+    """The one-line error for what a disk, a limit or a path says; None for anything else."""
+    if isinstance(error, FileNotFoundError) and "temporary directory" in str(
+        error
+    ):  # tempfile's, on a full disk
+        remedy = "free some space, or name a folder in TMPDIR"
+        return InputError("temporary files must be writable", error.strerror or str(error), remedy)
+    if isinstance(error, OSError) and error.errno in _OF_THE_SYSTEM:
+        value = f"{error.filename or 'a file'}: {os.strerror(error.errno)}"
+        remedy = "check its name, its permissions and the disk that it is on"
+        return InputError("files must be usable", value, remedy)
+    return None
 
 
 def _interrupted() -> int:
