@@ -10,11 +10,13 @@ import pytest
 import torch
 
 from comp.errors import InputError
+from comp.hashes import sha256_of
 from comp.recipe import Recipe
 from comp.training.checkpoint import hash_tensors
 from comp.training.loop import step
 from comp.training.model import Net, build, init_head
-from comp.training.state import FILE, NEVER, Epoch, State
+from comp.training.state import FILE, NEVER, SIDECAR, Epoch, State
+from comp.workspace import write_json
 from made import planned
 
 STEPS = 3
@@ -187,12 +189,18 @@ def test_a_state_of_another_fold_or_no_state_is_refused(tmp_path: Path) -> None:
         state.restore(tmp_path / "fold-0")
 
 
+def rewrite(folder: Path, table: dict[str, object]) -> None:
+    """A state of other content, with the SHA-256 that belongs to it beside it."""
+    torch.save(table, folder / FILE)
+    write_json(folder / SIDECAR, {"sha256": [sha256_of(folder / FILE)]})
+
+
 @pytest.mark.parametrize("lost", ["history", "net", "average", "optimizer", "schedule", "rng", "batch"])
 def test_a_state_that_lacks_a_part_is_refused(lost: str, tmp_path: Path) -> None:
     begun().save(tmp_path)
     table = torch.load(tmp_path / FILE, weights_only=True)
-    torch.save({key: value for key, value in table.items() if key != lost}, tmp_path / FILE)
-    with pytest.raises(InputError, match="of the network that is trained") as error:
+    rewrite(tmp_path, {key: value for key, value in table.items() if key != lost})
+    with pytest.raises(InputError, match="must be whole") as error:
         begun(1).restore(tmp_path)
     assert lost in error.value.value
 
@@ -201,7 +209,7 @@ def test_a_state_of_another_network_is_refused(tmp_path: Path) -> None:
     begun().save(tmp_path)
     table = torch.load(tmp_path / FILE, weights_only=True)
     table["net"].pop("head.weight")
-    torch.save(table, tmp_path / FILE)
-    with pytest.raises(InputError, match="of the network that is trained") as error:
+    rewrite(tmp_path, table)
+    with pytest.raises(InputError, match="must be whole") as error:
         begun(1).restore(tmp_path)
     assert "head.weight" in error.value.value
