@@ -91,8 +91,10 @@ def train(plan: Plan, k: int, part: Part, net: Net, folder: Path, ended: Callabl
             train_mode(state)
             started, lr, before, speed = time.perf_counter(), state.lr, state.seen, 0.0
 
-            rest = order[state.batch * recipe.batch :]
-            for rows, images in feed.epoch(rest, recipe.batch, state.epoch):
+            rest = order[
+                state.batch * recipe.batch : steps * recipe.batch
+            ]  # empty where it stopped after the last
+            for rows, images in feed.epoch(rest, recipe.batch, state.epoch) if len(rest) else ():
                 step(state, plan, k, images, torch.from_numpy(part.targets[rows]), weights)
                 if state.device.type == "cpu" or state.batch % LOOK_EVERY == 0 or state.batch == steps:
                     _require_numbers(state, plan, k, part, order, folder)

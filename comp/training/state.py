@@ -174,7 +174,7 @@ class State:
         try:
             self._take(table)
         except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-            value = f"{folder / FILE}: {type(error).__name__}: {str(error).splitlines()[0][:200]}"
+            value = f"{folder / FILE}: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
             raise InputError("a saved state must be whole", value, _REMEDY) from error
         self.saved = sha256_of(folder / FILE)
         return True
