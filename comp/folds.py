@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -21,6 +22,7 @@ from comp.tables import read_table
 from comp.workspace import read_json, write_json, write_text
 
 MOST_FOLDS = 1_000_000
+_SAVED_NAME = re.compile(r"folds\.csv|k\d+-seed\d+(-pool)?\.csv")
 _RESTORE = (
     "restore both, or remove both: folds of a workspace are made again, those of a run come with --folds FILE"
 )
@@ -108,13 +110,17 @@ class Folds:
     def is_saved(path: Path) -> bool:
         """Whether ``save`` wrote the file: a JSON beside it says which rows the folds were made for.
 
-        A JSON that is damaged is taken for one of ours, so that it is named instead of passed over.
+        Beside a file that is called as comp calls its own, any JSON is taken for one of ours, so that a damaged one is
+        named instead of passed over; other people's folds may lie beside anything.
         """
+        beside = path.with_suffix(".json")
+        if _SAVED_NAME.fullmatch(path.name):
+            return beside.is_file()
         try:
-            facts = read_json(path.with_suffix(".json"))
+            facts = read_json(beside)
         except InputError:
-            return path.with_suffix(".json").is_file()
-        return not isinstance(facts, dict) or bool(facts.keys() & _Facts.model_fields.keys())
+            return False
+        return isinstance(facts, dict) and "train_sha256" in facts
 
     @classmethod
     def brought(cls, path: Path, manifest: Manifest) -> Folds:

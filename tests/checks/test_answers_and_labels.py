@@ -320,7 +320,10 @@ def test_a_manifest_row_without_an_id_stops_before_training(workspace: Path, mar
     header, first, *rest = proposal.read_text().splitlines()
     name = first.split(",")[0]
     proposal.write_text("\n".join([header, first.removeprefix(name), *rest]) + "\n")
-    assert findings(workspace, "--manifest", proposal) == (1, {"empty-id": "error"})
+    done = run_comp(workspace, "check", "marks", "--manifest", proposal)
+    assert done.code == 2
+    assert "row 2" in done.err
+    assert str(proposal) in done.err
 
 
 @pytest.mark.parametrize("table", ["train.csv", "sample_submission.csv"])

@@ -49,7 +49,7 @@ def test_a_damaged_ledger_hides_no_other_competition(workspace: Path, shapes: Pa
     listed = run_comp(workspace, "list")
     assert listed.code == 0
     assert "art-classification" in listed.out
-    assert "warning: shapes: " in listed.err
+    assert "warning: the ledger must be readable" in listed.err
     assert str(page) in listed.err
 
 

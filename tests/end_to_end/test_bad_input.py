@@ -255,7 +255,7 @@ MISTAKES = [
         "test image missing", missing_image_of_a_test_row, 1, ("template-mismatch", "have no test image")
     ),
     Mistake("runs not writable", file_in_the_way("runs"), 2, ("must be writable", "runs")),
-    Mistake("folds not writable", file_in_the_way("folds"), 2, ("must be writable", "folds")),
+    Mistake("folds not writable", file_in_the_way("folds"), 2, ("files must be usable", "folds")),
     Mistake(
         "submissions not writable", file_in_the_way("submissions"), 2, ("must be writable", "submissions")
     ),

@@ -39,7 +39,7 @@ def exif() -> Image.Exif:
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
 def test_every_text_and_date_of_exif_is_read(kind: str) -> None:
-    _, tags = read_header(file(kind, exif=exif()))
+    _, tags, _ = read_header(file(kind, exif=exif()))
     wanted = {
         "EXIF ImageDescription": "a dog",
         "EXIF Artist": "Anna",
@@ -61,7 +61,7 @@ def test_every_text_and_date_of_exif_is_read(kind: str) -> None:
 def test_properties_of_xmp_are_read_one_by_one(kind: str) -> None:
     info = PngImagePlugin.PngInfo()
     info.add_itxt("XML:com.adobe.xmp", XMP.decode())
-    _, tags = read_header(file(kind, **({"pnginfo": info} if kind == "PNG" else {"xmp": XMP})))
+    _, tags, _ = read_header(file(kind, **({"pnginfo": info} if kind == "PNG" else {"xmp": XMP})))
     assert (tags["XMP xmp:CreateDate"], tags["XMP dc:subject"]) == ("2020-01-02T10:00:00", "dog | pet")
 
 
@@ -82,7 +82,7 @@ def test_iptc_and_all_comments_of_a_jpeg_are_read() -> None:
     whole = (
         plain[:2] + comment(b"first") + comment(b"second") + iptc((80, b"Anna"), (120, b"a dog")) + plain[2:]
     )
-    _, tags = read_header(whole)
+    _, tags, _ = read_header(whole)
     assert tags["JPEG comment"] == "first | second"
     assert (tags["IPTC byline"], tags["IPTC caption"]) == ("Anna", "a dog")
 
@@ -95,7 +95,7 @@ def test_every_text_chunk_of_a_png_is_read_before_its_pixels_and_behind() -> Non
     whole = file("PNG", pnginfo=info)
     late = b"tEXt" + b"Late\0behind"
     chunk = struct.pack(">I", len(late) - 4) + late + struct.pack(">I", zlib.crc32(late))
-    _, tags = read_header(whole[:-12] + chunk + whole[-12:] + b"tail")
+    _, tags, _ = read_header(whole[:-12] + chunk + whole[-12:] + b"tail")
     wanted = {"PNG Class": "cat", "PNG Packed": "zipped", "PNG Wide": "강아지", "PNG Late": "behind"}
     assert wanted.items() <= tags.items()
     assert tags["bytes after the image"] == "tail"
@@ -124,7 +124,7 @@ def test_long_and_packed_texts_are_cut() -> None:
     for n in range(30):
         info.add_text(f"Text {n:02}", f"{n}" + "x" * 5000)
     info.add_text("Bomb", "y" * 1_000_000, zip=True)
-    _, tags = read_header(file("PNG", pnginfo=info))
+    _, tags, _ = read_header(file("PNG", pnginfo=info))
     assert max(map(len, tags.values())) <= LONGEST + 20
     assert sum(map(len, tags.values())) <= MOST
     assert tags["PNG Text 00"] != tags["PNG Text 01"]

@@ -79,7 +79,7 @@ def test_an_interrupt_is_not_translated() -> None:
 def test_every_status_is_told_with_its_reason(status: int, text: str) -> None:
     problem = by_status(status, text, "a call", ONE)
     assert status_of(problem) == status
-    assert text in problem.value
+    assert text.encode("unicode_escape").decode() in problem.value or text in problem.value
     assert str(status) in problem.value
     assert problem.remedy
     assert problem.exit_code == (1 if isinstance(problem, KaggleRefusal) else 2)
