@@ -124,7 +124,8 @@ def _attempt(address: str, part: Path, have: int) -> bool:
         )
         start = have if continues else 0
         length = answer.headers.get("Content-Length")
-        total = start + (whole_number(length or "") or 0)
+        rest = whole_number(length or "")
+        total = 0 if rest is None else start + rest  # 0: nobody said
         require_room(part, total - start)
         done = start
         with console.task(part.name.removesuffix(".part") + ", MB", math.ceil(total / MEGA)) as bar:

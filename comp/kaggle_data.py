@@ -215,7 +215,8 @@ def _store(answer: Any, part: Path, title: str, have: int) -> bool:
     )
     start = have if goes_on else 0
     length = answer.headers.get("Content-Length", "")
-    total = start + (whole_number(length) or 0)
+    rest = whole_number(length)
+    total = 0 if rest is None else start + rest  # 0: nobody said
     require_room(part, total - start)
     done = start
     with console.task(f"{title}, MB", math.ceil(total / MEGA)) as bar:

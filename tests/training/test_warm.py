@@ -195,7 +195,9 @@ def test_position_tables_are_resampled_to_another_size() -> None:
     same = [k for k in own if k != "pos_embed"]
     assert all(torch.equal(own[k], weights[f"backbone.{k}"]) for k in same)
     again = build(part, 3)
-    load_into(again, large.state_dict(), ModelPart(name="test_vit"))  # back to the first size: nearly what it was
+    load_into(
+        again, large.state_dict(), ModelPart(name="test_vit")
+    )  # back to the first size: nearly what it was
     assert (
         torch.nn.functional.cosine_similarity(
             again.backbone.state_dict()["pos_embed"].flatten(), weights["backbone.pos_embed"].flatten(), dim=0
