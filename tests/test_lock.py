@@ -127,6 +127,7 @@ def test_what_a_killed_run_left_half_written_goes_and_what_lives_stays(
 
 def test_leftovers_of_a_folder_that_is_not_there(tmp_path: Path) -> None:
     remove_leftovers(tmp_path / "nowhere", below=True)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.slow

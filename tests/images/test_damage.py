@@ -281,9 +281,10 @@ def test_no_damage_ends_otherwise_than_in_an_image_error() -> None:
             for at in rng.integers(0, min(len(whole), 500), 3):
                 content[at] = rng.integers(256)
             try:
-                decode(bytes(content), "x")
+                pixels = decode(bytes(content), "x")
             except ImageError:
                 continue
+            assert (pixels.dtype, pixels.shape[2]) == (np.uint8, 3)
 
 
 def test_where_the_strict_decoder_is_missing_pixels_are_the_same_and_a_check_says_so(
