@@ -12,7 +12,7 @@ import numpy as np
 
 from comp import console
 from comp.checks.findings import Finding
-from comp.checks.recipe_family import preprocessing_override, warm_leak, weights_leak
+from comp.checks.recipe_family import harmful_transform, preprocessing_override, warm_leak, weights_leak
 from comp.checks.run_family import collapsed_predictions, prior_shift, too_good
 from comp.competition import Competition
 from comp.errors import InputError
@@ -32,6 +32,7 @@ from comp.training.device import resolve_device
 from comp.training.fold import FoldResult, Plan
 from comp.training.loop import new_net
 from comp.training.measuring import choose
+from comp.training.mirrored import mirrored_costs
 from comp.training.model import differences, overrides, require_forward, resolve
 from comp.training.networks import load_models, require_model
 from comp.training.schedule import make_optimizer, require_optimizer
@@ -186,7 +187,20 @@ def judge_recipe(plans: list[Plan], wanted: Recipe) -> list[Finding]:
             warm = plan.warm
             found += warm_leak(warm.run, warm.folds, warm.fitted, plan.manifest, plan.folds)
             found += preprocessing_override(differences(one.model, warm.sidecar.preprocess.as_json()))
+        found += _judge_transform(plan)
     return list({finding.message: finding for finding in found}.values())
+
+
+def _judge_transform(plan: Plan) -> list[Finding]:
+    """The mirroring and turning transforms that make classes alike; a probe has none (``judge_views`` looks there)."""
+    found: list[Finding] = []
+    for cost in mirrored_costs(plan) if plan.recipe.mode != "probe" else []:
+        if cost.is_harmful:
+            first, second = (plan.labels.names[n] for n in cost.pair)
+            scores = (cost.without, cost.with_copies, cost.error)
+            pair = (first, second) if cost.is_pair else None
+            found += harmful_transform(cost.symmetry.name, cost.rows, scores, cost.lost, pair)
+    return found
 
 
 def judge_run(plan: Plan, test: Predictions, score: float, expected: float | None) -> list[Finding]:

@@ -188,7 +188,7 @@ def finish_run(
     """Trains what is left of a run, predicts, and writes the submission and the record."""
     from comp import engine
     from comp.trained import model_folder, remember_parts, require_something
-    from comp.tta import choose_views
+    from comp.tta import choose_views, judge_views
 
     plans = [plan.in_folder(model_folder(one.folder, n, len(plans))) for n, plan in enumerate(plans)]
     for plan in plans:
@@ -209,6 +209,7 @@ def finish_run(
     findings = [
         *findings,
         *_shown(engine.judge_run(plans[0], test, score, None if order.quick else order.expected), found),
+        *_shown(judge_views(trained), found),
     ]
     with clock.step("submit"):
         path = write_submission(order.workspace, found, one, test)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 NAMES = {
     "identity_view": "identity view",
+    "plain_fit": "fitted and judged on the identity view",
     "plain_weights": "last weights, no average",
     "last_epoch": "last epoch, identity view",
 }
@@ -29,7 +30,8 @@ class RunResult:
     """What a finished run came to.
 
     ``score`` is the metric over all OOF rows pooled, from the checkpoints and views of the submission; ``beside`` the
-    same rows judged otherwise: "identity_view" without views, "plain_weights" without the moving average (by the
+    same rows judged otherwise: "identity_view" without views, "plain_fit" by a probe's classifier that was
+    solved without them too, "plain_weights" without the moving average (by the
     identity view where views were chosen), and
     "last_epoch" where epochs were chosen on the held-out rows (``selected_on_oof``). ``models`` are the scores of
     each model alone, where there are several; ``views`` the sets that ``tta = "auto"`` chose among; ``pseudo``

@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from comp import console
+from comp.checks.findings import Finding
+from comp.checks.run_family import harmful_views
 from comp.errors import InputError
 from comp.folds import group_names
 from comp.metrics import Metric
@@ -22,6 +24,7 @@ from comp.workspace import write_json
 
 if TYPE_CHECKING:
     from comp.trained import Trained
+    from comp.training.fold import Plan
 
 FILE = "views.json"
 
@@ -65,10 +68,8 @@ def choose_views(trained: Trained) -> tuple[Trained, list[dict[str, Any]]]:
     oof = {name: trained.joined(lambda one, name=name: one.sets[name]) for name in names}  # type: ignore[misc]
     ids = list(oof[PLAIN].ids)
     targets = trained.truth(oof[PLAIN])
-    table = trained.plans[0].manifest.train
-    kin = dict(zip(table["id"], group_names(table), strict=True))
     probs = {name: oof[name].select(ids).probs for name in names}
-    tried = try_sets(probs, targets, [kin[i] for i in ids], trained.plans[0].metric)
+    tried = try_sets(probs, targets, _groups(trained.plans[0], ids), trained.plans[0].metric)
     chosen = next(one.set for one in tried if one.chosen)
     listed = [asdict(one) for one in tried]
     write_json(trained.folder / FILE, {"chosen": chosen, "views": VIEW_SETS[chosen], "sets": listed})
@@ -105,6 +106,31 @@ def try_sets(
     best = min(better, key=lambda one: (-one.gain, one.views, one.set), default=None)
     chosen = best.set if best else PLAIN
     return [replace(one, chosen=one.set == chosen) for one in tried]
+
+
+def judge_views(trained: Trained) -> list[Finding]:
+    """A warning where the views cost more than the standard error of what they cost, in prediction or in a probe's fit."""
+    oof, beside = trained.oof, trained.beside()
+    others = {
+        name: beside[key]
+        for name, key in (("prediction", "identity_view"), ("fit", "plain_fit"))
+        if key in beside
+    }
+    plan = trained.plans[0]
+    ids = list(oof.ids)
+    groups = _groups(plan, ids)
+    judge = Judge(plan.metric, trained.truth(oof), groups)
+    ours = judge.score(oof.probs)
+    gains = {name: judge.gain(judge.score(other.select(ids).probs), ours) for name, other in others.items()}
+    views = list(dict.fromkeys(view for one in trained.plans for view in (*one.recipe.views, *one.fit_views)))
+    return harmful_views(views, plan.metric.name, len(ids), gains)
+
+
+def _groups(plan: Plan, ids: Sequence[str]) -> list[str]:
+    """The names of the groups of some train rows; rows without one are groups of their own."""
+    table = plan.manifest.train
+    names = dict(zip(table["id"], group_names(table), strict=True))
+    return [names[i] for i in ids]
 
 
 def with_chosen_views(recipe: Recipe, run: Run) -> Recipe:

@@ -13,9 +13,10 @@ from comp.errors import RecipeError
 from comp.metrics import METRICS, metric_by_name
 from comp.predictions import Predictions
 from comp.recipe import load
+from comp.result import RunResult
 from comp.tta import Tried, try_sets
 from comp.view_sets import VIEW_SETS, sets_among
-from made import probe, run_comp
+from made import SHAPES_TOML, probe, run_comp, save_picture, train_table, write_shapes, write_train_table
 
 
 def rows(n: int, seed: int, better: float, classes: int = 4) -> tuple[dict[str, np.ndarray], np.ndarray]:
@@ -165,3 +166,71 @@ def test_several_models_choose_one_set_for_all(workspace: Path, shapes: Path) ->
     assert names == set(VIEW_SETS) - {"large", "larger", "scales"}, "one of the two reads one size alone"
     assert sum(one["chosen"] for one in told.json["views"]) == 1
     assert told.json["oof"]["selected_on_oof"] is True
+
+
+def write_twins(place: Path) -> None:
+    """Two classes that are mirror images of each other: images that grow brighter to the right, or to the left."""
+    raw = write_shapes(place, per_class=20)
+    (place / "competitions" / "shapes" / "competition.toml").write_text(
+        SHAPES_TOML.replace('["circle", "cross", "square"]', '["left", "right"]')
+    )
+    rng = np.random.default_rng(0)
+    ramp = np.linspace(60, 190, 32)[None, :, None]
+
+    def picture(right: bool) -> np.ndarray:
+        pixels = (ramp if right else ramp[:, ::-1]) + rng.normal(0, 18, (32, 32, 3)) + rng.integers(-20, 20)
+        return pixels.clip(0, 255).astype(np.uint8)
+
+    rows = train_table(raw)
+    for n, row in enumerate(rows):
+        save_picture(raw / "train" / f"{row[0]}.png", picture(n % 2 == 1))
+        row[1] = ["left", "right"][n % 2]
+    write_train_table(raw, rows)
+    for n, path in enumerate(sorted((raw / "test").iterdir())):
+        save_picture(path, picture(n % 2 == 1))
+    template = raw / "sample_submission.csv"
+    template.write_text(template.read_text().replace("circle", "left"))
+
+
+def findings_of(run: RunResult) -> list[str]:
+    return [one["check"] for one in json.loads((run.folder / "findings.json").read_text())]
+
+
+def test_a_probe_of_classes_that_are_mirror_images(tmp_path: Path) -> None:
+    write_twins(tmp_path)
+    mirrored = comp.run("shapes", 3, workspace=tmp_path, overrides=probe(tmp_path))
+    assert mirrored.score < 0.65
+    assert mirrored.beside["identity_view"] < 0.65, "its classifier was fitted on mirror images"
+    assert mirrored.beside["plain_fit"] == 1.0
+    assert "harmful-views" in findings_of(mirrored)
+    plain = comp.run("shapes", 3, workspace=tmp_path, overrides=probe(tmp_path, "tta=none"))
+    assert plain.score == 1.0
+    assert list(plain.beside) == ["identity_view"]
+    assert "harmful-views" not in findings_of(plain)
+
+
+def test_auto_leaves_mirror_images_out_of_a_probes_fit(tmp_path: Path) -> None:
+    write_twins(tmp_path)
+    chosen = comp.run("shapes", 3, workspace=tmp_path, overrides=probe(tmp_path, "tta=auto"))
+    assert chosen.score == 1.0
+    assert json.loads((chosen.folder / "views.json").read_text())["chosen"] == "none"
+    assert "harmful-views" not in findings_of(chosen)
+
+
+def test_a_network_is_warned_of_mirror_images_before_it_trains(tmp_path: Path) -> None:
+    write_twins(tmp_path)
+    told = run_comp(tmp_path, "run", "shapes", "--folds", 3, "--json")
+    assert told.code == 0, told.err
+    before, after = told.err.index("harmful-transform"), told.err.index("epoch 1/1")
+    assert before < after
+    assert "'left' and 'right'" in told.err
+    assert told.json["findings"]["warning"] >= 1
+    plain = run_comp(tmp_path, "run", "shapes", "--folds", 3, "--set", "transform=none", "--set", "tta=none")
+    assert "harmful" not in plain.err
+
+
+def test_mirror_images_of_shapes_do_no_harm(tmp_path: Path) -> None:
+    write_shapes(tmp_path, per_class=20)
+    for overrides in ([], probe(tmp_path, "tta=auto")):
+        run = comp.run("shapes", 3, workspace=tmp_path, overrides=overrides)
+        assert not [name for name in findings_of(run) if name.startswith("harmful")]

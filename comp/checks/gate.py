@@ -59,10 +59,12 @@ FOLD_CHECKS: dict[str, Check] = {
 RUN_CHECKS = (
     "weights-leak",
     "preprocessing-override",
+    "harmful-transform",
     "control-rows",
     "collapsed-predictions",
     "too-good",
     "prior-shift",
+    "harmful-views",
     "assumed-folds",
 )
 

@@ -104,3 +104,21 @@ def preprocessing_override(overrides: list[str]) -> list[Finding]:
     message = f"the recipe normalises otherwise than its weights were trained with: {'; '.join(overrides)}"
     remedy = "drop model.mean and model.std from the recipe unless you measured that it helps"
     return [Finding("preprocessing-override", "warning", len(overrides), message, (), remedy)]
+
+
+def harmful_transform(
+    name: str, rows: int, scores: tuple[float, float, float], lost: int, pair: tuple[str, str] | None
+) -> list[Finding]:
+    """A mirroring or turning transform that makes classes alike.
+
+    ``scores`` are a quick classifier's accuracy on ``rows`` held-out rows without such copies in its training, with
+    them, and the standard error of the difference; ``pair`` are two classes that it then confuses.
+    """
+    without, with_copies, error = scores
+    between = f", most of all {pair[0]!r} and {pair[1]!r}" if pair else ""
+    message = (
+        f"{name} in training makes classes alike{between}: a quick classifier of {rows} small images answers {without:.3f} of "
+        f"held-out rows rightly, {with_copies:.3f} with such copies ({with_copies - without:+.3f} ± {error:.3f})"
+    )
+    remedy = f"leave {name} out of transform (--set transform=none), and mirrored views too (--set tta=none)"
+    return [Finding("harmful-transform", "warning", lost, message, (), remedy)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from comp.checks.findings import Finding
 from comp.metrics import Metric
 from comp.predictions import Predictions
+from comp.standard_error import Gain
 
 TOO_GOOD = 0.995
 COLLAPSED_SHARE = 0.95
@@ -71,6 +73,23 @@ def prior_shift(test: Predictions, priors: NDArray[np.float64]) -> list[Finding]
         "either the test set is drawn otherwise, or the model is biased: look at rows.csv before you submit"
     )
     return [Finding("prior-shift", "warning", len(test), message, (), remedy)]
+
+
+def harmful_views(views: Sequence[str], metric: str, rows: int, gains: dict[str, Gain]) -> list[Finding]:
+    """Views that cost more than the standard error of what they cost.
+
+    ``gains`` say what the OOF score gains without them: "prediction" where only the predictions are taken from the
+    identity view, "fit" where the classifier was solved without them too.
+    """
+    beyond = {name: gain for name, gain in gains.items() if gain.is_beyond}
+    if not beyond:
+        return []
+    worst = max(beyond, key=lambda name: beyond[name].value)
+    gain = beyond[worst]
+    where = "in fit and prediction" if worst == "fit" else "in prediction"
+    message = f"the views {', '.join(views)} {where} cost {gain.value:.4f} ± {gain.error:.4f} of OOF {metric} beside the identity view alone"
+    remedy = "predict by the identity view: --set tta=none; are classes mirror images of each other?"
+    return [Finding("harmful-views", "warning", rows, message, (), remedy)]
 
 
 def expected_score(recipe: Path) -> float | None:

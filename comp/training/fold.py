@@ -88,6 +88,11 @@ class Plan:
         return ["identity", "hflip"] if self.sets else self.views
 
     @property
+    def fit_views(self) -> list[str]:
+        """The views that a probe's classifier is solved on; none in other modes, which have transforms."""
+        return self.solved_views if self.recipe.mode == "probe" else []
+
+    @property
     def images(self) -> ImageSource:
         """Where training reads its pictures."""
         return self.decoded or self.source
@@ -166,8 +171,8 @@ class Part:
 class FoldResult:
     """A finished fold: its score on its held-out rows, from the checkpoint and the views of the submission.
 
-    ``beside`` are the same rows judged otherwise: "identity_view" without views, "plain_weights" without the moving
-    average, "last_epoch" by the last epoch's weights without views where the best epoch's were kept. ``sets`` are the
+    ``beside`` are the same rows judged otherwise: "identity_view" without views, "plain_fit" by a probe's classifier
+    that was solved without them too, "plain_weights" without the moving average, "last_epoch" by the last epoch's weights without views where the best epoch's were kept. ``sets`` are the
     rows under each set of views that may be chosen; until one is, ``oof`` is the identity view.
     ``accumulate`` is the number of parts that memory left a batch.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,15 +13,18 @@ from torch import Tensor
 
 from comp import console
 from comp.errors import TrainingFailed
+from comp.folds import group_names
 from comp.images.pixels import FittedPixels
 from comp.inference.feature_cache import FeatureCache
-from comp.inference.forward import facts_of_features, outputs
+from comp.inference.forward import Probs, facts_of_features, outputs, softmax
+from comp.standard_error import Judge
 from comp.training.batches import loaders
 from comp.training.checkpoint import hash_tensors
 from comp.training.device import accelerator as make_accelerator
-from comp.training.fold import Plan
+from comp.training.fold import Part, Plan
 from comp.training.folded import fold_batchnorm
 from comp.training.loop import new_net
+from comp.training.losses import loss_weights
 from comp.training.model import Net
 
 Features = NDArray[np.float32]
@@ -99,6 +103,65 @@ def _computed(
     with loaders(plan.recipe.threads or 1) as pool, console.task("features", len(paths)) as bar:
         rows = np.arange(len(paths))
         return outputs(backbone, pool, pixels, rows, views, plan.recipe, accelerator.device, bar.advance)
+
+
+def views_to_solve(plan: Plan, k: int, part: Part, features: FrozenFeatures, net: Net) -> list[str]:
+    """The views whose features fold k's classifier is solved on.
+
+    Where views are chosen (``tta = "auto"``), the mirrored ones are left out if they cost more than the standard error:
+    judged on a quarter of the rows that the fold fits, by classifiers of the other three. ``net.head`` is overwritten.
+    """
+    views = [name for name in plan.solved_views if name in features.by_view]
+    if not plan.sets or views == ["identity"]:
+        return views
+    rows = part.table.iloc[part.fitted]
+    names = group_names(rows)
+    quarter = np.array(
+        [hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()[0] % 4 for name in names]
+    )
+    targets, ids = part.targets[part.fitted], np.asarray(rows["id"])
+    judged, fitted = quarter == 0, quarter != 0
+    if not judged.any() or len(set(targets[fitted])) < 2:
+        return views
+    judge = Judge(
+        plan.metric, targets[judged], [name for name, yes in zip(names, judged, strict=True) if yes]
+    )
+    scored = []
+    for tried in (["identity"], views):
+        solve_on(plan, net, features, tried, list(ids[fitted]), targets[fitted])
+        scored.append(judge.score(apply_head(net, features, ["identity"], list(ids[judged]))["identity"]))
+    gain = judge.gain(*scored)
+    if not gain.is_beyond:
+        return views
+    console.say(
+        f"  fold {k}: its classifier is solved without mirrored views, which cost {gain.value:.4f} ± {gain.error:.4f}"
+    )
+    return ["identity"]
+
+
+def solve_on(
+    plan: Plan,
+    net: Net,
+    features: FrozenFeatures,
+    views: list[str],
+    ids: list[str],
+    targets: NDArray[np.int64],
+) -> None:
+    """Solves ``net.head`` on some views of some rows (N), by the recipe."""
+    stacked = np.concatenate([features.of(name, ids) for name in views])
+    weights = loss_weights(plan.recipe, targets, len(plan.labels), "cpu")
+    smoothing = plan.recipe.regularize.label_smoothing
+    solve_head(net, stacked, np.tile(targets, len(views)), plan.recipe.probe.l2, smoothing, weights)
+
+
+def apply_head(net: Net, features: FrozenFeatures, views: list[str], ids: list[str]) -> dict[str, Probs]:
+    """The probabilities (N, C) of rows under the identity view and others."""
+    assert isinstance(net.head, torch.nn.Linear), "the recipe gives probe a linear classifier"
+    weight, bias = net.head.weight.detach().numpy(), net.head.bias.detach().numpy()
+    return {
+        name: softmax(features.of(name, ids) @ weight.T + bias)
+        for name in dict.fromkeys(["identity", *views])
+    }
 
 
 def solve_head(

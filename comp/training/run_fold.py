@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import io
 import math
@@ -14,14 +15,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import Linear
 
 from comp import console
 from comp.checks.recipe_family import FITTED
 from comp.errors import InputError
 from comp.images.pixels import FittedPixels
 from comp.inference.control import keep_controls
-from comp.inference.forward import Probs, mean_of_views, probabilities, softmax
+from comp.inference.forward import Probs, mean_of_views, probabilities
 from comp.predictions import Predictions
 from comp.run_files import read_result, require_of_fold, write_result
 from comp.training.balance import with_copies, write_copies
@@ -31,10 +31,9 @@ from comp.training.device import accelerator as make_accelerator
 from comp.training.fold import FoldResult, Part, Plan, rows_of_fold
 from comp.training.folded import fold_batchnorm
 from comp.training.loop import kept, new_net, train
-from comp.training.losses import loss_weights
 from comp.training.memory import release_memory
 from comp.training.model import Net
-from comp.training.probe import FrozenFeatures, solve_head
+from comp.training.probe import FrozenFeatures, apply_head, solve_on, views_to_solve
 from comp.training.selection import FILE as BEST
 from comp.training.state import FILE as STATE
 from comp.training.state import SIDECAR, Epoch
@@ -54,9 +53,7 @@ def run_fold(plan: Plan, k: int, features: FrozenFeatures | None = None) -> Fold
     part = rows_of_fold(plan, k)
     if plan.recipe.mode == "probe":
         assert features is not None, "probe needs the frozen features"
-        net = with_solved_head(plan, k, part, features).eval()
-        held_out = list(part.table["id"].iloc[part.held_out])
-        judged = {"kept": _apply_head(net, features, plan.views, held_out)}
+        net, judged = _probe(plan, k, part, features)
         speed, accumulate = 0.0, 1
     else:
         net = new_net(plan, k) if features is None else with_solved_head(plan, k, part, features)
@@ -153,6 +150,8 @@ def _finish(
     beside = {"identity_view": predictions("kept", ["identity"])}
     if "plain" in judged:
         beside["plain_weights"] = predictions("plain", plan.recipe.views)
+    if "plain_fit" in judged:
+        beside["plain_fit"] = predictions("plain_fit", ["identity"])
     if plan.recipe.checkpoint == "best" or plan.recipe.stop is not None:
         beside["last_epoch"] = predictions("last" if "last" in judged else "kept", ["identity"])
     oof.save(folder / "oof.npz")
@@ -186,23 +185,26 @@ def _judge(
 def with_solved_head(plan: Plan, k: int, part: Part, features: FrozenFeatures) -> Net:
     """Fold k's network with the best linear classifier on its frozen features."""
     net = new_net(plan, k)
-    views = [name for name in plan.solved_views if name in features.by_view]
-    ids = list(part.table["id"].iloc[part.fitted])
-    stacked = np.concatenate([features.of(name, ids) for name in views])
-    targets = np.tile(part.targets[part.fitted], len(views))
-    weights = loss_weights(plan.recipe, part.targets[part.fitted], len(plan.labels), "cpu")
-    smoothing = plan.recipe.regularize.label_smoothing
-    solve_head(net, stacked, targets, plan.recipe.probe.l2, smoothing, weights)
+    ids, targets = list(part.table["id"].iloc[part.fitted]), part.targets[part.fitted]
+    solve_on(plan, net, features, views_to_solve(plan, k, part, features, net), ids, targets)
     return net
 
 
-def _apply_head(net: Net, features: FrozenFeatures, views: list[str], ids: list[str]) -> dict[str, Probs]:
-    assert isinstance(net.head, Linear), "the recipe gives probe a linear classifier"
-    weight, bias = net.head.weight.detach().numpy(), net.head.bias.detach().numpy()
-    return {
-        name: softmax(features.of(name, ids) @ weight.T + bias)
-        for name in dict.fromkeys(["identity", *views])
-    }
+def _probe(
+    plan: Plan, k: int, part: Part, features: FrozenFeatures
+) -> tuple[Net, dict[str, dict[str, Probs]]]:
+    """Fold k's classifier on frozen features, and its held-out rows; beside them those of one that knows no other view
+    than the image as it is.
+    """
+    held_out = list(part.table["id"].iloc[part.held_out])
+    net = with_solved_head(plan, k, part, features).eval()
+    judged = {"kept": apply_head(net, features, plan.views, held_out)}
+    if plan.solved_views != ["identity"]:
+        plain = copy.deepcopy(net)
+        ids, targets = list(part.table["id"].iloc[part.fitted]), part.targets[part.fitted]
+        solve_on(plan, plain, features, ["identity"], ids, targets)
+        judged["plain_fit"] = apply_head(plain, features, ["identity"], held_out)
+    return net, judged
 
 
 def _predict_held_out(plan: Plan, net: Net, part: Part, views: list[str]) -> dict[str, Probs]:
