@@ -104,15 +104,15 @@ def stopped_and_resumed(workspace: Path, saves: list[int]) -> tuple[bytes, np.nd
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("seed", range(5))
 def test_killed_at_twenty_random_moments(
     seed: int, tmp_path: Path, uninterrupted: tuple[bytes, np.ndarray]
 ) -> None:
     draw = random.Random(seed)
     found_csv, found_oof, kills = stopped_and_resumed(
-        new_workspace(tmp_path / "ws"), [draw.randint(1, 25), draw.randint(2, 25)]
+        new_workspace(tmp_path / "ws"), [draw.randint(1, 12), *(draw.randint(2, 12) for _ in range(3))]
     )
-    assert kills == 2
+    assert kills == 4
     assert found_csv == uninterrupted[0]
     assert np.array_equal(found_oof, uninterrupted[1])
     assert not list(tmp_path.glob("ws/runs/*/fold-*/state.pt"))
