@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from comp.errors import InputError
 from comp.folds import Folds, make_folds
 from comp.manifest import Manifest, Sample
+from comp.workspace import write_json
 
 
 @st.composite
@@ -171,3 +172,114 @@ def test_faulty_brought_folds_are_refused(tmp_path: Path, rows: list[tuple[int, 
     with pytest.raises(InputError) as error:
         Folds.brought(path, plain())
     assert told in str(error.value)
+
+
+def test_folds_stay_what_they_are_from_version_to_version() -> None:
+    """A run is resumed, and blended with others, on the folds that an older version dealt."""
+    assert make_folds(plain(12), 3).fold.tolist() == [1, 0, 0, 1, 2, 1, 1, 2, 2, 2, 0, 0]
+    assert make_folds(plain(12), 3, 7).fold.tolist() == [0, 2, 2, 2, 0, 1, 1, 1, 1, 0, 2, 0]
+    assert make_folds(plain(12), 3).fold_seed == 0
+
+
+def test_a_group_goes_where_its_rarest_class_is_rarest() -> None:
+    """Three rows of a rare class, each in a group with a common one: one in each fold, though one fold has more of the
+    common class already.
+    """
+    rows = [Sample(f"big{n}", f"b{n}.png", "train", "common", "big") for n in range(3)]
+    for n in range(3):
+        rows += [Sample(f"r{n}", f"r{n}.png", "train", "rare", f"g{n}")]
+        rows += [Sample(f"c{n}", f"c{n}.png", "train", "common", f"g{n}")]
+    rows += [Sample(f"s{n}", f"s{n}.png", "train", "common") for n in range(4)]
+    for seed in range(5):
+        by_id = make_folds(Manifest.from_samples(rows), 3, seed).by_id
+        assert sorted(by_id[f"r{n}"] for n in range(3)) == [0, 1, 2]
+
+
+def test_a_group_weighs_as_many_rows_as_it_has() -> None:
+    """Two groups of four, then eight single rows, on two folds: eight rows each."""
+    rows = [Sample(f"g{n}", f"g{n}.png", "train", "a", f"g{n % 2}") for n in range(8)]
+    rows += [Sample(f"s{n}", f"s{n}.png", "train", "a") for n in range(8)]
+    assert np.bincount(make_folds(Manifest.from_samples(rows), 2).fold).tolist() == [8, 8]
+    rows = [Sample(f"g{n}", f"g{n}.png", "train", "a", "g") for n in range(6)]
+    rows += [Sample(f"s{n}", f"s{n}.png", "train", "a") for n in range(6)]
+    folds = make_folds(Manifest.from_samples(rows), 2)
+    assert np.bincount(folds.fold).tolist() == [6, 6]
+    assert len({folds.by_id[f"s{n}"] for n in range(6)}) == 1
+
+
+def test_a_class_with_as_many_rows_as_folds_is_not_rare() -> None:
+    labels = ["three"] * 3 + ["two"] * 2 + ["a"] * 6
+    rows = [Sample(f"{n}", f"{n}.png", "train", label) for n, label in enumerate(labels)]
+    fold = make_folds(Manifest.from_samples(rows), 3, pool_rare=True).fold.tolist()
+    assert sorted(fold[:3]) == [0, 1, 2]
+    assert fold[3:5] == [-1, -1]
+    assert -1 not in make_folds(Manifest.from_samples(rows), 3).fold
+
+
+def test_rare_classes_leave_enough_groups_to_hold_out() -> None:
+    rows = [Sample(f"{n}", f"{n}.png", "train", "a" if n < 3 else f"rare{n}") for n in range(8)]
+    assert sorted(make_folds(Manifest.from_samples(rows), 3, pool_rare=True).fold.tolist()) == [-1] * 5 + [
+        0,
+        1,
+        2,
+    ]
+    with pytest.raises(InputError, match="0 are left beside rare classes"):
+        make_folds(Manifest.from_samples(rows), 4, pool_rare=True)
+
+
+@pytest.mark.parametrize(
+    ("k", "fold"),
+    [
+        (1, [0, 0, 0, 0]),
+        (3, [0, 1, 0, 1]),  # a fold without rows
+        (3, [0, 1, 2, 3]),  # one too many
+        (2, [-1, -1, -1, -1]),
+        (2, [0, 1, -2, 0]),
+        (2, [1, 2, 1, 2]),
+    ],
+)
+def test_saved_folds_that_do_not_fit_their_facts_are_refused(tmp_path: Path, k: int, fold: list[int]) -> None:
+    (tmp_path / "folds.csv").write_text("id,fold\n" + "".join(f"{i},{n}\n" for i, n in enumerate(fold)))
+    write_json(tmp_path / "folds.json", {"k": k, "fold_seed": 0, "train_sha256": "0"})
+    with pytest.raises(InputError, match="each fold has rows, and each row one fold"):
+        Folds.load(tmp_path / "folds.csv")
+
+
+def test_saved_folds_name_no_id_twice(tmp_path: Path) -> None:
+    (tmp_path / "folds.csv").write_text("id,fold\na,0\nb,1\na,1\n")
+    write_json(tmp_path / "folds.json", {"k": 2, "fold_seed": 0, "train_sha256": "0"})
+    with pytest.raises(InputError, match="names an id twice"):
+        Folds.load(tmp_path / "folds.csv")
+    (tmp_path / "folds.csv").write_text("id,fold\na,0\nb,1\nc,-1\n")  # c only ever trains
+    assert Folds.load(tmp_path / "folds.csv").fold.tolist() == [0, 1, -1]
+
+
+@pytest.mark.parametrize(
+    ("cell", "told"),
+    [
+        ("--5", "'--5'"),
+        ("²", "'²'"),
+        ("9" * 25, "'9999"),
+        ("9" * 5_000, "'9999"),
+        ("1" + "0" * 6 + "1", "'10000001'"),  # more than a million folds
+        ("-1000001", "'-1000001'"),
+        ("1.0", "'1.0'"),
+        ("1_0", "'1_0'"),
+        ("٣", "'٣'"),
+        ("", "''"),
+    ],
+)
+def test_a_fold_that_is_no_whole_number_is_named_with_its_row(tmp_path: Path, cell: str, told: str) -> None:
+    (tmp_path / "mine.csv").write_text(f"id,fold\n0,0\n1,{cell}\n2,1\n3,x\n")
+    with pytest.raises(InputError, match="a fold is a whole number") as refused:
+        Folds.brought(tmp_path / "mine.csv", plain(4))
+    assert f"mine.csv, row 3: {told}" in refused.value.value
+    assert "and 1 more" in refused.value.value or len(cell) > 400  # a long cell is cut
+    assert len(str(refused.value)) < 1_000
+
+
+def test_brought_folds_may_have_spaces_and_zeros_in_front(tmp_path: Path) -> None:
+    (tmp_path / "mine.csv").write_text("id,fold\n0, 01\n1,2 \n2,\t1\n3,0000000000000000000000002\n")
+    folds = Folds.brought(tmp_path / "mine.csv", plain(4))
+    assert (folds.fold.tolist(), folds.k, folds.fold_seed) == ([0, 1, 0, 1], 2, -1)
+    assert folds.fingerprint == plain(4).fingerprint("train")

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from comp import submission
 from comp.errors import InputError, InvalidSubmission
 from comp.labels import LabelMap
+from comp.manifest import Manifest, Sample
 from comp.predictions import Predictions
 from comp.tables import Table, parse_table
 from comp.template import Template, from_table
@@ -211,3 +212,31 @@ def test_a_submission_is_not_judged_against_columns_that_are_no_classes() -> Non
     assert validate(table, template, LABELS) == []
     with pytest.raises(InputError, match="a column for each class"):
         validate(table, template, LabelMap(("circle", "cross", "square")))
+
+
+def test_the_table_of_answers_has_the_file_and_the_likeliest_class_of_each_test_row() -> None:
+    manifest = Manifest.from_samples(
+        [Sample("a", "a.png", "train", "cat"), Sample("x", "t/1.png", "test"), Sample("y", "t/0.png", "test")]
+    )
+    probs = np.array([[0.1, 0.2, 0.7], [0.5, 0.5, 0.0]])
+    found = Predictions(("y", "x"), LABELS, probs)
+    assert submission.row_table(found, manifest) == "id,path,answer\ny,t/0.png,eel\nx,t/1.png,cat\n"
+
+
+@pytest.mark.parametrize("rows", [1, 2, 300, 700])
+@pytest.mark.parametrize("at", [0, 255, 256, 257, 599])
+def test_a_rehearsal_tries_every_class_however_few_the_rows(rows: int, at: int) -> None:
+    names = [f"c{n}" for n in range(600)]
+    template = template_of([f"r{n}" for n in range(rows)], "label", encoding="cp949")
+    submission.rehearse(template, LabelMap(names))
+    names[at] = "né"
+    with pytest.raises(InputError, match="'é' is not in cp949"):
+        submission.rehearse(template, LabelMap(names))
+
+
+def test_probabilities_are_written_of_what_they_sum_to() -> None:
+    assert submission.decimal_rows(np.array([[1.0, 1.0], [0.5, 1.5]]), 1) == [["0.5", "0.5"], ["0.3", "0.7"]]
+    assert submission.decimal_rows(np.array([[0.25, 0.75]]), 1) == [
+        ["0.3", "0.7"]
+    ]  # equal parts: the lower index
+    assert submission.decimal_rows(np.array([[0.16, 0.84]]), 1) == [["0.2", "0.8"]]

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from comp.competition import Competition
 from comp.errors import InputError
+from comp.facts import CompetitionFacts
+from comp.manifest import Manifest, Sample
 from comp.names import nfc, without_suffix
-from comp.template import paired
+from comp.tables import Table
+from comp.template import Template, from_table, load_template, made_template, paired, read_submission
 
 NAMES = st.lists(st.text("ab0é.가", min_size=1, max_size=4), min_size=1, max_size=10, unique_by=nfc)
 
@@ -65,6 +70,10 @@ def test_a_pairing_is_one_to_one_or_none(ids: list[str], samples: list[str]) -> 
         (["A"], ["a"], ["A"]),
         (["x/a"], ["x/a.jpg", "y/a.jpg"], ["x/a.jpg"]),
         (["a.b"], ["a.b.jpg", "a"], ["a.b.jpg"]),
+        (["a", "a", "b"], ["a.jpg", "b.jpg"], ["a", "a", "b"]),  # a doubled id is said where rows are judged
+        (["b", "a", "b"], ["a", "b"], ["b", "a", "b"]),
+        (["a", "b.jpg", "c"], ["c.png", "b", "a", "d"], ["a", "b", "c.png"]),
+        (["a", "b.jpg"], ["a", "a.jpg", "b"], ["a", "b"]),  # exact before loose
     ],
 )
 def test_spellings(ids: Sequence[str], samples: Sequence[str], found: list[str]) -> None:
@@ -85,3 +94,136 @@ def test_what_could_mean_several_samples_is_refused(
     with pytest.raises(InputError) as refused:
         paired(ids, samples, "t.csv")
     assert told in refused.value.value
+
+
+WIDE = ("note", "id", "eel", "cat", "dog")
+
+
+def table_of(header: Sequence[str], *rows: Sequence[str]) -> Table:
+    return Table("t.csv", tuple(header), tuple(tuple(row) for row in rows))
+
+
+@pytest.mark.parametrize(
+    ("target", "places"),
+    [
+        ("*", (0, 2, 3, 4)),  # every column but the id, in the table's order
+        ("dog", (4,)),
+        (("dog", "eel"), (4, 2)),  # in the order that is stated
+        ((" CAT ",), (3,)),
+    ],
+)
+def test_the_target_columns_are_those_stated(target: str | tuple[str, ...], places: tuple[int, ...]) -> None:
+    table = table_of(WIDE, ("n", "x", "1", "2", "3"), ("n", "w", "4", "5", "6"))
+    template = from_table(table, "id", target, "probs")
+    assert template.target_places == places
+    assert (template.id_place, template.id_column, template.ids) == (1, "id", ("x", "w"))
+
+
+@pytest.mark.parametrize(
+    ("header", "target"),
+    [
+        (("id",), "*"),  # no column is left
+        (("id", "label"), "id"),
+        (("id", "label"), ("label", "id")),
+        (("id", "label"), ("label", "label")),
+        (("id", "label"), ("label", " Label")),
+        (("id", "label"), ()),
+    ],
+)
+def test_an_id_and_each_target_are_columns_of_their_own(
+    header: tuple[str, ...], target: str | tuple[str, ...]
+) -> None:
+    with pytest.raises(InputError, match="different columns"):
+        from_table(table_of(header, header), "id", target, "label")
+
+
+def test_a_star_leaves_no_column_twice() -> None:
+    with pytest.raises(InputError, match="a table has a column once"):
+        from_table(table_of(("id", "cat", "cat "), ("x", "", "")), "id", "*", "probs")
+
+
+@pytest.mark.parametrize(
+    ("ids", "told"),
+    [
+        ([], "t.csv has none"),
+        ([""], "t.csv, row 2 has none"),
+        (["x", "", "y", ""], "t.csv, row 3 has none"),
+        (["x", "y", "y"], "t.csv has 'y' 2 times"),
+        (["z", "x", "y", "x", "y", "y"], "t.csv has 'y' 3 times"),  # the one that comes most often
+    ],
+)
+def test_rows_that_cannot_be_answered_are_refused(ids: list[str], told: str) -> None:
+    template = from_table(table_of(("label", "id"), *(("", i) for i in ids)), "id", "label", "label")
+    with pytest.raises(InputError) as refused:
+        template.require_rows()
+    assert refused.value.value == told
+
+
+def test_rows_that_can_be_answered_are_not_refused() -> None:
+    from_table(
+        table_of(("id", "label"), ("x", ""), ("X", ""), ("x ", "")), "id", "label", "label"
+    ).require_rows()
+    from_table(table_of(("id", "label"), ("x", "")), "id", "label", "label").require_rows()
+
+
+def test_a_template_made_of_the_test_rows_has_their_ids_and_empty_answers() -> None:
+    template = made_template(["t2", "t1"], "image", "class", "index")
+    assert template.table.header == ("image", "class")
+    assert template.table.rows == (("t2", ""), ("t1", ""))
+    assert template.made
+    assert (template.ids, template.samples) == (("t2", "t1"), ("t2", "t1"))
+    assert (template.id_column, template.target_places, template.kind) == ("image", (1,), "index")
+
+
+def loaded(raw: Path, facts: dict[str, object], tests: Sequence[str], file: Path | None = None) -> Template:
+    """The template of a competition with these facts and test rows."""
+    rows = [Sample(i, f"{i}.png", "test") for i in tests]
+    given = CompetitionFacts.model_validate({"slug": "x", "title": "x", "template": facts})
+    return load_template(Competition(raw, given), raw, Manifest.from_samples(rows), file)
+
+
+@pytest.mark.parametrize("name", ["made.csv", "aaa.csv", "zzz.csv"])
+def test_the_template_is_the_file_that_is_stated(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("label,id,note\n?,b,one\n?,a,two\n")
+    facts = {"file": name, "kind": "topk", "k": 2, "decimals": 3}
+    template = loaded(tmp_path, facts, ["a", "b"])
+    assert not template.made
+    assert (template.ids, template.samples) == (("b", "a"), ("b", "a"))
+    assert (template.id_place, template.target_places) == (1, (0,))
+    assert (template.kind, template.k, template.decimals, template.asked) == ("topk", 2, 3, ())
+
+
+@pytest.mark.parametrize(
+    ("target", "header"), [("class", ("id", "class")), (("cat", "dog"), ("id", "label"))]
+)
+def test_a_template_that_no_file_gives_is_made_of_the_test_rows(
+    tmp_path: Path, target: object, header: tuple[str, ...]
+) -> None:
+    facts = {"file": "made", "target": target, "kind": "topk", "k": 2, "decimals": 3}
+    template = loaded(tmp_path, facts, ["t10", "t9"])
+    assert template.made
+    assert template.table.header == header
+    assert (template.ids, template.k, template.decimals) == (("t10", "t9"), 2, 3)
+
+
+def test_a_file_that_is_named_goes_before_what_is_made(tmp_path: Path) -> None:
+    (tmp_path / "other.csv").write_text("id,label\nb.png,\na.png,\n")
+    template = loaded(tmp_path, {"file": "made"}, ["a", "b"], tmp_path / "other.csv")
+    assert not template.made
+    assert template.ids == ("b.png", "a.png")
+    assert template.samples == ("b", "a")  # what the rows ask for, in the template's order
+
+
+def test_without_other_facts_a_row_of_topk_names_five_and_probabilities_have_eight_decimals() -> None:
+    template = from_table(table_of(("id", "label"), ("x", "")), "id", "label", "topk")
+    assert (template.k, template.decimals, template.made, template.asked) == (5, 8, False, ())
+
+
+def test_a_submission_is_read_as_text_cells(tmp_path: Path) -> None:
+    (tmp_path / "s.csv").write_bytes(b"id,label\r\n007,01\r\n")
+    table = read_submission(tmp_path / "s.csv")
+    assert (table.name, table.rows, table.newline) == ("s.csv", (("007", "01"),), "\r\n")
+    with pytest.raises(InputError, match="the submission must exist"):
+        read_submission(tmp_path / "gone.csv")
+    with pytest.raises(InputError, match="the submission must exist"):
+        read_submission(tmp_path)

@@ -163,3 +163,78 @@ def test_another_encoding_is_told(ours: str, theirs: str, told: str) -> None:
 def test_plain_ascii_is_cp949_too() -> None:
     table = parse_table(b"id,label\nx,0\n", "mine.csv")
     assert validate(table, template_of(["x"], "index", encoding="cp949"), LABELS) == []
+
+
+def test_ids_that_are_missing_or_too_many_are_counted_with_their_first_rows() -> None:
+    wanted = tuple("abcdefgh")
+    (missing,) = found("id,label\na,0\nb,0\n", ids=wanted)
+    assert (missing.rule, missing.count, missing.rows) == ("missing-id", 6, ())
+    assert missing.message == "6 missing ids: 'c', 'd', 'e', 'f', 'g' …, first in the template's row 4"
+    content = "id,label\n" + "".join(f"{i},0\n" for i in (*wanted, "p", "q"))
+    (extra,) = found(content, ids=wanted)
+    assert (extra.rule, extra.count, extra.rows) == ("extra-id", 2, (10, 11))
+    assert extra.message == "2 extra ids: 'p', 'q'"
+    (one,) = found("id,label\nx,0\ny,0\n")
+    assert one.message == "1 missing id: 'z', first in the template's row 4"
+
+
+def test_of_many_rows_the_first_five_are_named_and_all_are_counted() -> None:
+    wanted = tuple("abcdefg")
+    (order,) = found("id,label\n" + "".join(f"{i},0\n" for i in reversed(wanted)), ids=wanted)
+    assert (order.rule, order.count, order.rows) == ("order", 6, (2, 3, 4, 6, 7))  # d stands where it should
+    assert "6 rows stand in another order than the template's, first row 2: 'g' for 'a'" in order.message
+    (value,) = found("id,label\n" + "".join(f"{i},9\n" for i in wanted), ids=wanted)
+    assert (value.rule, value.count, value.rows) == ("value", 7, (2, 3, 4, 5, 6))
+
+
+def test_a_doubled_id_does_not_make_the_order_wrong() -> None:
+    (problem,) = found("id,label\nx,0\ny,0\nx,0\nz,0\n")
+    assert (problem.rule, problem.rows) == ("doubled-id", (2, 4))
+
+
+@pytest.mark.parametrize(
+    ("cells", "told"),
+    [
+        ("dgo eel x", "did you mean 'dog'?"),  # the first that is wrong
+        ("dog eel cat", "3 names"),
+        ("dog dog", "a name comes twice"),
+        ("dog cat dog", "3 names"),
+        ("qqqq", "unknown"),
+    ],
+)
+def test_a_row_of_names_is_told_its_first_fault(cells: str, told: str) -> None:
+    table = parse_table(f'id,label\nx,"{cells}"\ny,dog cat\nz,eel\n'.encode(), "mine.csv")
+    (problem,) = validate(table, replace(template_of(["x", "y", "z"], "topk"), k=2), LABELS)
+    assert (problem.rule, problem.rows) == ("value", (2,))
+    assert problem.message == (
+        f"1 answers are not 1 to 2 class names with a space between them, first in row 2: {cells!r}, {told}"
+    )
+
+
+@pytest.mark.parametrize("cell", ["1_0", "+1", "1.0e0", "٣", "1" * 5_000, "1e400", "-0", "0x1"])
+def test_an_index_is_written_in_plain_digits(cell: str) -> None:
+    (problem,) = found(f"id,label\nx,0\ny,{cell}\nz,2\n")
+    assert (problem.rule, problem.rows) == ("value", (3,))
+
+
+@pytest.mark.parametrize(
+    ("cells", "rules"),
+    [
+        ("0,0,1", []),
+        ("0.5,0,0.500000999", []),
+        ("0.5,0,0.5000011", ["row-sum"]),
+        ("0,0,0.9999989", ["row-sum"]),
+        ("1e-7,0,0.9999999", []),
+        ("-1e-9,0,1", ["row-sum"]),
+        ("0.5,0.6,-0.1", ["row-sum"]),
+        ("1_0,0,0", ["value"]),
+        ("inf,0,0", ["value"]),
+        (",0,1", ["value"]),
+        ("1e400,0,0", ["value"]),
+        ("٠,0,1", ["value"]),
+        ("0" * 5_000 + ",0,1", ["value"]),
+    ],
+)
+def test_probabilities_are_plain_numbers_that_sum_to_one(cells: str, rules: list[str]) -> None:
+    problems = found(f"id,eel,cat,dog\nx,1,0,0\ny,0,1,0\nz,{cells}\n", "probs")
+    assert [(p.rule, p.rows) for p in problems] == [(rule, (4,)) for rule in rules]

@@ -152,3 +152,20 @@ def test_a_row_without_a_fold_hides_no_copies(gallery: Gallery) -> None:
     assert evidence.folds is not None
     last = replace(evidence.folds, ids=evidence.folds.ids[:-1], fold=evidence.folds.fold[:-1])
     assert [f.count for f in copy_across_folds(replace(evidence, folds=last))] == [2]
+
+
+def test_rows_that_only_train_count_in_no_fold(gallery: Gallery) -> None:
+    evidence = gallery.evidence()
+    cats = {f"a{n}": -1 for n in range(0, 48, 3)}  # every cat
+    assert stratification(dealt(evidence, **cats)) == []
+    assert copy_across_folds(dealt(evidence, **cats)) == []
+    (found,) = stratification(dealt(evidence, **{f"a{n}": 0 for n in range(0, 48, 3)}))
+    assert (found.severity, found.count, found.examples) == ("warning", 1, ("cat",))
+    assert "first 'cat': [16, 0, 0]" in found.message
+
+
+def test_a_file_of_several_rows_in_one_fold_is_not_torn(gallery: Gallery) -> None:
+    gallery.change("a9", path="train/a0.png")  # both lie in fold 0
+    assert copy_across_folds(dealt(gallery.evidence())) == []
+    (found,) = copy_across_folds(dealt(gallery.evidence(), a9=2))
+    assert (found.count, found.examples) == (1, ("train/a0.png",))

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from comp.checks.evidence import Evidence
-from comp.checks.grouping import grouped
+from comp.checks.grouping import folds_of_kin, grouped
 from comp.competition import Competition
-from comp.folds import group_names, make_folds
+from comp.folds import Folds, group_names, make_folds
 from comp.images.fingerprints import Fingerprints, Look, scan
 from comp.images.source import ArraySource
 from comp.labels import LabelMap
@@ -212,3 +212,23 @@ def test_contents_are_the_pixels_and_not_the_file(gallery: Gallery) -> None:
     assert content["a0"] == content["a3"] == content["b"]
     assert len(content["a0"]) == 32
     assert content["a1"] != content["a0"]
+
+
+def test_the_folds_of_kin_are_those_of_the_training_rows_that_a_test_row_is_kin_of() -> None:
+    """p shows x's image, q lies in y's file, r is kin of a row that only trains, s of an extra row, u of none."""
+    rows = [
+        Sample("x", "x.png", "train", "x"),
+        Sample("y", "y.png", "train", "y"),
+        Sample("z", "z.png", "train", "x", "", "x"),  # made from x
+        Sample("w", "w.png", "train", "x"),
+        Sample("e", "e.png", "extra", "y"),
+        Sample("p", "p.png", "test"),
+        Sample("q", "y.png", "test"),
+        Sample("r", "r.png", "test"),
+        Sample("s", "s.png", "test"),
+        Sample("u", "u.png", "test"),
+    ]
+    shown = {"x.png": 0, "y.png": 1, "z.png": 2, "w.png": 3, "e.png": 4, "p.png": 0, "r.png": 3, "s.png": 4}
+    evidence = evidence_of(rows, {**shown, "u.png": 2 + PICTURES})
+    folds = Folds(("x", "y", "z", "w"), np.array([0, 1, 2, -1]), 3, 0, "")
+    assert folds_of_kin(evidence, folds) == {"p": {0, 2}, "q": {1}, "r": {-1}, "u": {0, 2}}

@@ -42,6 +42,16 @@ def test_held_out_rows_that_the_weights_were_fitted_on_are_named(tmp_path: Path,
     assert found.examples == ("a5", "a6", "a7")
 
 
+def test_a_row_of_any_fold_that_the_weights_were_fitted_on_is_a_leak(tmp_path: Path, rows: Rows) -> None:
+    manifest, folds = rows
+    for fold in range(3):
+        row = int(np.flatnonzero(folds.fold == fold)[0])
+        (found,) = weights_leak(
+            weights_with(tmp_path, [manifest.train["content"].iloc[row]]), manifest, folds
+        )
+        assert (found.count, found.examples) == (1, (folds.ids[row],))
+
+
 def test_rows_that_only_train_may_have_been_fitted_on(tmp_path: Path, rows: Rows) -> None:
     manifest, folds = rows
     pooled = Folds(folds.ids, np.where(np.arange(48) < 3, -1, folds.fold), 3, 0, folds.fingerprint)

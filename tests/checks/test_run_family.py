@@ -26,7 +26,13 @@ def answers(counts: list[int], confidence: float = 0.97) -> Predictions:
 
 @pytest.mark.parametrize(
     ("counts", "speaks"),
-    [([95, 5, 0, 0], True), ([0, 0, 100, 0], True), ([94, 6, 0, 0], False), ([25] * 4, False)],
+    [
+        ([95, 5, 0, 0], True),
+        ([98, 2, 0, 0], True),
+        ([0, 0, 100, 0], True),
+        ([94, 6, 0, 0], False),
+        ([25] * 4, False),
+    ],
 )
 def test_one_answer_for_nearly_all_rows_is_a_collapse(counts: list[int], speaks: bool) -> None:
     found = collapsed_predictions(answers(counts), EVEN)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -157,6 +160,98 @@ def test_what_leaves_in_the_middle_is_no_success(
     assert outcome.code == code
     assert str(problem) in outcome.err
     assert "bug" not in outcome.err
+
+
+SYSTEM = [
+    "EACCES",
+    "EDQUOT",
+    "EFBIG",
+    "EIO",
+    "EISDIR",
+    "ELOOP",
+    "EMFILE",
+    "ENAMETOOLONG",
+    "ENFILE",
+    "ENOSPC",
+    "ENOTDIR",
+    "EPERM",
+    "EROFS",
+]
+
+
+@pytest.mark.parametrize("name", SYSTEM)
+def test_what_a_disk_or_a_path_says_is_one_line_with_the_file(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    number = getattr(errno, name)
+
+    def fails(*args: Any) -> Any:
+        raise OSError(number, os.strerror(number), str(workspace / "some.csv"))
+
+    monkeypatch.setattr(registry, "find", fails)
+    outcome = run_comp(workspace, "list", "--json")
+    assert outcome.code == 2
+    assert outcome.json["error"]["rule"] == "files must be usable"
+    assert outcome.json["error"]["value"] == f"{workspace / 'some.csv'}: {os.strerror(number)}"
+    assert "Traceback" not in outcome.err
+    assert "bug" not in outcome.err
+
+
+@pytest.mark.parametrize("problem", [OSError(errno.EIO, "x"), OSError(errno.ENOSPC, "x", None)])
+def test_a_disk_that_names_no_file_is_one_line_too(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch, problem: OSError
+) -> None:
+    def fails(*args: Any) -> Any:
+        raise problem
+
+    monkeypatch.setattr(registry, "find", fails)
+    outcome = run_comp(workspace, "list")
+    assert outcome.code == 2
+    assert f"a file: {os.strerror(problem.errno)}" in outcome.err
+
+
+@pytest.mark.parametrize(
+    "problem", [OSError("planted"), OSError(errno.EBADF, "planted"), ValueError("planted")]
+)
+def test_what_is_no_word_of_the_system_stays_a_bug(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch, problem: Exception
+) -> None:
+    def fails(*args: Any) -> Any:
+        raise problem
+
+    monkeypatch.setattr(registry, "find", fails)
+    assert run_comp(workspace, "list").code == 3
+
+
+def test_outputs_that_no_disk_takes_are_a_wrong_input(workspace: Path, shapes: Path) -> None:
+    """ENAMETOOLONG, EISDIR and ENOTDIR by real commands; nothing is left behind."""
+    csv = workspace / "sub.csv"
+    csv.write_bytes((shapes / "sample_submission.csv").read_bytes())
+    (workspace / "folder").mkdir()
+    before = {path for path in workspace.rglob("*") if path.is_file()}
+    for target, said in (
+        (workspace / ("n" * 300 + ".png"), os.strerror(errno.ENAMETOOLONG)),
+        (workspace / "folder", "is a folder"),
+        (csv / "page.png", ""),
+    ):
+        outcome = run_comp(workspace, "show", "shapes", "--transforms", "--out", target)
+        assert outcome.code == 2, (target, outcome.err)
+        assert said in outcome.err
+        assert "Traceback" not in outcome.err
+    assert before <= {path for path in workspace.rglob("*") if path.is_file()}
+    assert not list(workspace.rglob("*.part"))
+
+
+def test_a_limit_on_the_size_of_files_is_a_wrong_input(workspace: Path) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
+    try:
+        outcome = run_comp(workspace, "data", "art-classification", "--sample")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert outcome.code == 2, outcome.err
+    assert os.strerror(errno.EFBIG) in outcome.err
+    assert "Traceback" not in outcome.err
 
 
 def test_an_interrupt_is_130_in_any_command(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -297,3 +297,36 @@ def test_an_answer_that_is_no_answer_is_said(submittable: Path, kaggle: Loopback
     done = kaggle.comp(submittable, *SUBMIT)
     assert done.code in (1, 2)
     assert "Traceback" not in done.err
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "state", "said"),
+    [
+        (400, 1, "refused", "competitions/three-shapes says what is allowed"),
+        (403, 1, "refused", "accept its rules at"),
+        (401, 2, "broken", "nothing was submitted and"),
+    ],
+)
+def test_a_submission_that_is_not_taken_says_where_to_look(
+    submittable: Path, kaggle: LoopbackKaggle, status: int, code: int, state: str, said: str
+) -> None:
+    kaggle.faults["CreateSubmission"] = [Fault(status, {"code": status, "message": "No, not now"})]
+    done = kaggle.comp(submittable, *SUBMIT)
+    assert done.code == code, done.err
+    assert "No, not now" in done.err or status == 401
+    assert said.lower() in done.err.lower()
+    assert written(submittable)[0]["state"] == state
+    assert kaggle.count("CreateSubmission") == 1
+
+
+def test_a_file_that_waits_for_its_score_twice_is_the_last_of_them(
+    submittable: Path, kaggle: LoopbackKaggle
+) -> None:
+    assert kaggle.comp(submittable, *SUBMIT, "--no-wait", "--json").json["ref"] == 4000
+    second = kaggle.comp(submittable, *SUBMIT, "--no-wait", "--again", "--json")
+    assert (second.json["ref"], second.json["left_today"]) == (4001, 3)
+    third = kaggle.comp(submittable, *SUBMIT, "--json")
+    assert third.code == 0, third.err
+    assert "as 4001: nothing is uploaded again" in third.err
+    assert (third.json["ref"], third.json["left_today"]) == (4001, 4)
+    assert kaggle.count("blob") == 2

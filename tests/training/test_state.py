@@ -179,6 +179,14 @@ def test_a_state_of_another_fold_or_no_state_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="its fold's own") as error:
         state.restore(tmp_path / "fold-1")
     assert "is of fold-0" in error.value.value
+    state.save(tmp_path / "fold-1")
+    for name in (FILE, SIDECAR):
+        (tmp_path / "fold-0" / name).write_bytes((tmp_path / "fold-1" / name).read_bytes())
+    with pytest.raises(InputError, match="its fold's own") as error:
+        state.restore(tmp_path / "fold-0")
+    assert "is of fold-1" in error.value.value
+    state.save(tmp_path / "fold-0")
+    assert state.restore(tmp_path / "fold-0")
     whole = (tmp_path / "fold-0" / FILE).read_bytes()
     for content in (b"", b"junk", whole[: len(whole) // 2]):
         (tmp_path / "fold-0" / FILE).write_bytes(content)
