@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch import Tensor
 from comp import __version__
 from comp.errors import WeightsError
 from comp.images.fit import Preprocess
+from comp.inference.control import Noise
 from comp.labels import LabelMap
 from comp.recipe_parts import ModelPart
 from comp.training.model import Net, build
@@ -25,7 +27,8 @@ class Sidecar:
     """What a checkpoint knows about itself.
 
     ``weights_sha256`` ties it to its tensors; ``backbone_sha256`` is equal for checkpoints that share a frozen
-    backbone; ``train_sha256`` is the fingerprint of the rows it was fitted among.
+    backbone; ``train_sha256`` is the fingerprint of the rows it was fitted among. ``device`` is the kind of device it was
+    judged on, ``noise`` what its control rows showed there; both are empty in older ones.
     """
 
     slug: str
@@ -38,6 +41,8 @@ class Sidecar:
     backbone_sha256: str
     train_sha256: str
     versions: dict[str, str]
+    device: str = ""
+    noise: Noise = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -51,6 +56,8 @@ class Sidecar:
             "backbone_sha256": self.backbone_sha256,
             "train_sha256": self.train_sha256,
             "versions": self.versions,
+            "device": self.device,
+            "noise": self.noise,
         }
 
     @classmethod
@@ -66,7 +73,19 @@ class Sidecar:
             table["backbone_sha256"],
             table["train_sha256"],
             table["versions"],
+            str(table.get("device", "")),
+            _noise(table.get("noise", {})),
         )
+
+
+def _noise(table: Any) -> Noise:
+    found = {
+        str(precision): {str(what): float(size) for what, size in sizes.items()}
+        for precision, sizes in table.items()
+    }
+    if not all(isfinite(size) and size >= 0 for sizes in found.values() for size in sizes.values()):
+        raise ValueError(f"noise is 0 or more, got {table}")
+    return found
 
 
 def save_checkpoint(
@@ -80,6 +99,8 @@ def save_checkpoint(
     preprocess: Preprocess,
     precision: str,
     train_sha256: str,
+    device: str = "",
+    noise: Noise | None = None,
 ) -> Sidecar:
     """Writes ``model.safetensors`` and then ``model.json`` into ``folder``; the sidecar last, as the sign that both are whole."""
     tensors = {k: v.detach().cpu().contiguous() for k, v in net.state_dict().items()}
@@ -97,6 +118,8 @@ def save_checkpoint(
         hash_tensors({k: v for k, v in tensors.items() if k.startswith("backbone.")}),
         train_sha256,
         {"comp": __version__, "torch": str(torch.__version__), "timm": timm.__version__},
+        device,
+        noise or {},
     )
     write_bytes(folder / "model.safetensors", content)
     write_json(folder / "model.json", sidecar.as_json())
@@ -107,7 +130,7 @@ def read_sidecar(folder: Path) -> Sidecar:
     """The sidecar of a checkpoint; InputError if it is not whole."""
     try:
         return Sidecar.from_json(read_json(folder / "model.json"))
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise WeightsError(
             "a checkpoint needs its sidecar", f"{folder / 'model.json'}: {error!r}", "train this fold again"
         ) from error
