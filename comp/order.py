@@ -123,6 +123,10 @@ def order_of(one: runs.Run, place: Workspace, competition: Competition, data: st
         raise Refusal(
             "a resumed run keeps its own recipe", value, "restore it, or start a new run with --recipe"
         )
+    from comp.training.device import on_this_machine, resolve_device
+
+    recipe = on_this_machine(recipe)
+    runs.say_what_differs(one, resolve_device(recipe.each[0]).device)
     return replace(order_like(one, place, competition, recipe, data), resumed=one, like=None)
 
 

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from comp import __version__
+from comp import __version__, console
 from comp.errors import InputError, Refusal, UnknownName
 from comp.workspace import Workspace, make_folder, read_json, write_json
 
@@ -127,6 +127,7 @@ def facts(
         "expected": expected,
         "recipe_sha256": recipe_sha256(recipe),
         "versions": {**told["versions"], "torch": str(torch.__version__)},
+        "machine": machine(recipe.device),
     }
 
 
@@ -145,8 +146,34 @@ def facts_of_rows(
         "train_sha256": manifest.fingerprint("train"),
         "test_sha256": manifest.fingerprint("test"),
         "versions": {"comp": __version__, "python": platform.python_version()},
-        "machine": f"{platform.system()} {platform.machine()}",
+        "machine": machine(),
     }
+
+
+def machine(device: str = "cpu") -> str:
+    """The kind of this machine in words, with its GPU where that is the device that is used."""
+    here = f"{platform.system()} {platform.machine()}"
+    if device != "cuda":
+        return here
+    import torch
+
+    return f"{here}, {torch.cuda.get_device_name()}"
+
+
+def say_what_differs(one: Run, device: str) -> None:
+    """Says in which versions and on what machine a run began, where it goes on otherwise."""
+    import torch
+
+    now = {"comp": __version__, "python": platform.python_version(), "torch": str(torch.__version__)}
+    began = one.started.get("versions", {})
+    lines = [
+        f"{name} {began[name]}, now {now[name]}" for name in now if began.get(name, now[name]) != now[name]
+    ]
+    here = machine(device)
+    if one.started.get("machine", here) != here:
+        lines.append(f"{one.started['machine']}, now {here}")
+    if lines:
+        console.say(f"  {one.id} began with {'; '.join(lines)}: what is left may differ in the last digits")
 
 
 def recipe_sha256(recipe: Recipe) -> str:

@@ -158,4 +158,6 @@ def refuse(folder: Path, difference: float, sample: str, most: float = LEAST["fp
 def refuse_without(folder: Path) -> CheckFailed:
     """The error of a fold that has no control rows, so that nothing shows that its test path is right."""
     value = f"control-rows: {folder.name} has none in {folder / 'control.json'}"
-    return CheckFailed("a fold proves its test path by control rows", value, "restore the file, or train this fold again")
+    return CheckFailed(
+        "a fold proves its test path by control rows", value, "restore the file, or train this fold again"
+    )

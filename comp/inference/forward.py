@@ -28,7 +28,10 @@ from comp.training.model import normalise
 
 Probs = NDArray[np.float64]
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
-BATCH, GPU_BATCH = 64, 256  # rows at once on a CPU, and at most on a GPU, which takes as long for few as for many
+BATCH, GPU_BATCH = (
+    64,
+    256,
+)  # rows at once on a CPU, and at most on a GPU, which takes as long for few as for many
 FLIGHT = 64 << 20  # bytes of pictures that a GPU gets at once
 FLOOR = 1e-12  # of a probability in a geometric mean
 _ROOM = "end what else uses the memory, or another device, or a smaller model.size or model.name"
@@ -101,9 +104,7 @@ def _seen(
     squares, one behind the other.
     """
     seen: dict[str, torch.Tensor] = {}
-    apart = torch.split(
-        flat.to(device, non_blocking=True), [one.size**2 for one in squares.values()], dim=1
-    )
+    apart = torch.split(flat.to(device, non_blocking=True), [one.size**2 for one in squares.values()], dim=1)
     for (square, one), images in zip(squares.items(), apart, strict=True):
         x = normalise(images.reshape(-1, one.size, one.size, 3), preprocess)  # (B, 3, T, T)
         for name in views:
@@ -126,7 +127,7 @@ class _Copied:
         if device.type != "cuda":
             return cls(list(seen), [values.cpu() for values in seen.values()])
         host = torch.stack(list(seen.values())).to("cpu", non_blocking=True)
-        event = torch.cuda.Event()
+        event = torch.cuda.Event()  # type: ignore[no-untyped-call]
         event.record(torch.cuda.current_stream(device))
         return cls(list(seen), host, event)
 

@@ -34,7 +34,9 @@ def judged_again(
         return probabilities(net, pool, pixels, rows, ["identity"], in_, device, at_once=at_once)["identity"]
 
     precision = recipe.precision
-    noise: Noise = {precision: {"again": _apart(again(recipe), oof), "by_twos": _apart(again(recipe, 2), oof)}}
+    noise: Noise = {
+        precision: {"again": _apart(again(recipe), oof), "by_twos": _apart(again(recipe, 2), oof)}
+    }
     if precision == "fp32":
         return noise, None
     full = recipe.model_copy(update={"precision": "fp32"})

@@ -93,7 +93,9 @@ def predict_each(
         precisions = sidecar.precision, _precision(sidecar, recipe)
         shared.setdefault((sidecar.backbone_sha256, sidecar.preprocess, *precisions), []).append(folder)
     for judged in sorted({judged for _, _, judged, used in shared if judged != used}):
-        console.say(f"  judged in {judged}, predicted in fp32: {recipe.device} does not compute in {judged} here")
+        console.say(
+            f"  judged in {judged}, predicted in fp32: {recipe.device} does not compute in {judged} here"
+        )
     parts: dict[Path, Predictions] = {}
     with console.task("test rows", len(ids) * len(shared)) as bar:
         for folders in shared.values():
@@ -199,7 +201,9 @@ def _require_controls(
         if judged == "fp32" or (difference <= most and not exact):
             return
         if not exact:  # an older checkpoint
-            console.say(f"  {folder.name}: control rows differ by {difference:.3f} in {judged}; trying again in fp32")
+            console.say(
+                f"  {folder.name}: control rows differ by {difference:.3f} in {judged}; trying again in fp32"
+            )
         back = in_fp32()
     most = tolerance("fp32", sidecar.noise) if exact else LEAST[judged]
     difference, sample = worst_difference(exact or controls, back)

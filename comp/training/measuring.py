@@ -147,7 +147,7 @@ def _step_seconds(net: Net, recipe: Recipe, choice: Choice, threads: int | None)
     set_flags(recipe)  # a step is timed as it will run
     try:
         with (
-            torch.random.fork_rng([torch.cuda.current_device()] if device.type == "cuda" else []),
+            torch.random.fork_rng([]),  # a GPU's generator is seeded before each epoch
             torch.inference_mode(not trains),
             exact(not trains),
             on_threads(threads or torch.get_num_threads()),

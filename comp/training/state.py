@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import time
+from contextlib import nullcontext
 from dataclasses import astuple, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from comp.training.device import accelerator as make_accelerator
 from comp.training.folded import fold_batchnorm
 from comp.training.model import Net
 from comp.training.schedule import make_optimizer, make_schedule, plateau_factor
+from comp.training.seeds import derive
 from comp.training.stages import open_layers, stage_at, stages_of
 from comp.workspace import atomic
 
@@ -44,12 +46,13 @@ class State:
 
     ``epoch`` and ``batch`` say which batch comes next, both from 0; ``loss_sum`` and ``seen`` are of this epoch, as
     is ``first_bad``, the first batch whose loss was not a number; a batch is computed in ``accumulate`` parts.
+    ``skipped`` counts the latest steps that a GradScaler left out, one after the other.
     Sample order, transforms, mixing and the seed of an epoch follow from the recipe's seed, early stopping and
     plateaus from the history, so that nothing else has to be kept but torch's generators in the middle of an epoch.
     """
 
     accelerator: Any
-    net: Any
+    net: Net
     recipe: Recipe
     steps: int  # an epoch
     average: Average | None
@@ -61,6 +64,7 @@ class State:
     epoch: int = 0
     batch: int = 0
     seen: int = 0
+    skipped: int = 0
     history: list[Epoch] = field(default_factory=list)
     saved_at: float = field(default_factory=time.monotonic)
 
@@ -72,37 +76,40 @@ class State:
             net = net.to(memory_format=torch.channels_last)
         if recipe.model.freeze_bn:
             fold_batchnorm(net, recipe.model.size or 224)
-        prepared = accelerator.prepare(net)
-        raw = accelerator.unwrap_model(prepared)
+        net = net.to(accelerator.device)
         decay = recipe.regularize.ema
-        average = Average(raw, decay) if decay is not None else None
+        average = Average(net, decay) if decay is not None else None
         zero = torch.zeros((), device=accelerator.device)
         never = torch.full((), NEVER, device=accelerator.device)
-        state = cls(accelerator, prepared, recipe, steps, average, zero, never, recipe.accumulate)
+        state = cls(accelerator, net, recipe, steps, average, zero, never, recipe.accumulate)
         state.enter_stage()
         return state
 
     def enter_stage(self) -> None:
         """Opens the layers of this epoch's stage, and gives it an optimizer and a schedule of its own."""
         stage = stage_at(stages_of(self.recipe), self.epoch)
-        open_layers(self.raw, stage.train)
-        optimizer = make_optimizer(self.raw, self.recipe, stage)
-        part = self.recipe.schedule
-        self.schedule = make_schedule(optimizer, part, stage.epochs * self.steps, self._left_by_plateaus)
-        self.optimizer = self.accelerator.prepare_optimizer(optimizer)
+        open_layers(self.net, stage.train)
+        self.optimizer = make_optimizer(self.net, self.recipe, stage)
+        part, steps = self.recipe.schedule, stage.epochs * self.steps
+        self.schedule = make_schedule(self.optimizer, part, steps, self._left_by_plateaus)
 
     def _left_by_plateaus(self) -> float:
         return plateau_factor(self.recipe.schedule, [epoch.valid_loss for epoch in self.history])
 
     @property
-    def raw(self) -> Net:
-        """The network itself, without what accelerate lays around it."""
-        net: Net = self.accelerator.unwrap_model(self.net)
-        return net
-
-    @property
     def device(self) -> Any:
         return self.accelerator.device
+
+    @property
+    def scaler(self) -> Any:
+        """What keeps small gradients in fp16 from becoming 0; None in other precisions."""
+        return getattr(self.accelerator, "scaler", None)
+
+    def is_finite(self) -> bool:
+        """Whether all weights, statistics of norms and their moving average are numbers."""
+        tensors = [*self.net.parameters(), *(b for n, b in self.net.named_buffers() if "running_" in n)]
+        tensors += self.average.tensors.values() if self.average else []
+        return not tensors or bool(torch.stack([torch.isfinite(t).all() for t in tensors]).all())
 
     @property
     def lr(self) -> float:
@@ -118,18 +125,18 @@ class State:
 
     def save(self, folder: Path) -> None:
         """Writes state.pt, all or nothing."""
-        scaler = getattr(self.accelerator, "scaler", None)
         assert self.schedule is not None
         table = {
             "fold": folder.name,
-            "net": self.raw.state_dict(),
+            "net": self.net.state_dict(),
             "average": self.average.tensors if self.average else {},
             "average_steps": self.average.steps if self.average else 0,
             "optimizer": self.optimizer.state_dict(),
+            "on_cpu": _on_cpu(self.optimizer),
             "schedule": self.schedule.state_dict(),
-            "scaler": scaler.state_dict() if scaler is not None else {},
+            "scaler": self.scaler.state_dict() if self.scaler is not None else {},
             "rng": torch.get_rng_state(),
-            "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+            "device_rng": _random_state(self.device),
             "epoch": self.epoch,
             "batch": self.batch,
             "accumulate": self.accumulate,
@@ -148,33 +155,76 @@ class State:
         """Goes back to what state.pt holds; False where there is none."""
         if not (folder / FILE).is_file():
             return False
-        table = _read(folder / FILE, self.device)
+        table = _read(folder / FILE)
         self.history = [Epoch(int(epoch), *rest) for epoch, *rest in table["history"]]
         self.epoch, self.batch, self.seen = table["epoch"], table["batch"], table["seen"]
-        self.accumulate, self.loss_sum = table["accumulate"], table["loss_sum"]
-        self.raw.load_state_dict(table["net"])
+        self.accumulate, self.loss_sum = table["accumulate"], table["loss_sum"].to(self.device)
+        self.net.load_state_dict(table["net"])
         if self.average is not None:
-            self.average.tensors, self.average.steps = table["average"], table["average_steps"]
+            self.average.restore(table["average"], table["average_steps"])
         self.enter_stage()
         assert self.schedule is not None
-        self.optimizer.load_state_dict(table["optimizer"])
+        load_optimizer(self.optimizer, table["optimizer"], table.get("on_cpu", []))
         self.schedule.load_state_dict(table["schedule"])
-        scaler = getattr(self.accelerator, "scaler", None)
-        if scaler is not None and table["scaler"]:
-            scaler.load_state_dict(table["scaler"])
-        torch.set_rng_state(table["rng"].cpu())
-        if torch.cuda.is_available() and table["cuda_rng"]:
-            torch.cuda.set_rng_state_all([state.cpu() for state in table["cuda_rng"]])
+        if self.scaler is not None and table["scaler"]:
+            self.scaler.load_state_dict(table["scaler"])
+        torch.set_rng_state(table["rng"])
+        known = table.get("device_rng")
+        if known is None or known[0] != self.device.type:  # it goes on elsewhere than it began
+            seed = derive(self.recipe.seed, "elsewhere", self.epoch, self.batch)
+            _set_random_state(self.device, seed)
+        else:
+            _set_random_state(self.device, known[1])
         return True
 
     def minutes_since_save(self) -> float:
         return (time.monotonic() - self.saved_at) / 60
 
 
-def _read(path: Path, device: Any) -> dict[str, Any]:
-    """What a state.pt holds; InputError where it is damaged, or of another fold."""
+def load_optimizer(optimizer: Any, saved: dict[str, Any], on_cpu: list[str]) -> None:
+    """Gives an optimizer back what ``saved`` says of it, each tensor where it was: those of the names ``on_cpu`` (Adam's
+    count of steps) are read by the program in every step, which on a GPU would wait for it.
+    """
+    optimizer.load_state_dict(saved)
+    for parts in optimizer.state.values():
+        for name in set(on_cpu) & set(parts):
+            parts[name] = parts[name].cpu()
+
+
+def _on_cpu(optimizer: Any) -> list[str]:
+    """The names of an optimizer's tensors that lie in the machine's memory beside parameters on a GPU."""
+    return sorted(
+        {
+            name
+            for parameter, parts in optimizer.state.items()
+            for name, value in parts.items()
+            if isinstance(value, Tensor) and value.device.type == "cpu" and parameter.device.type != "cpu"
+        }
+    )
+
+
+def _random_state(device: Any) -> tuple[str, Tensor] | None:
+    """The kind of the device that is used and the state of its generator; other devices' are none of ours."""
+    if device.type == "cuda":
+        return "cuda", torch.cuda.get_rng_state(device)
+    return ("mps", torch.mps.get_rng_state()) if device.type == "mps" else None
+
+
+def _set_random_state(device: Any, known: Tensor | int) -> None:
+    """Sets the generator of a GPU to a state, or to the beginning of a seed."""
+    if device.type == "cpu":
+        return
+    if isinstance(known, Tensor):
+        torch.cuda.set_rng_state(known, device) if device.type == "cuda" else torch.mps.set_rng_state(known)
+        return
+    with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
+        (torch.cuda if device.type == "cuda" else torch.mps).manual_seed(known)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """What a state.pt holds, in the machine's memory; InputError where it is damaged, or of another fold."""
     try:
-        table: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+        table: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         fold = table.get("fold", path.parent.name)
     except Exception as error:  # torch, pickle and zip have many errors for bytes that are no state
         value = f"{path}: {type(error).__name__}"
