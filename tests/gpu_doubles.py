@@ -14,7 +14,11 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 
 _ATEN = torch.ops.aten
-FORWARD = (_ATEN.convolution.default, _ATEN.conv2d.default, _ATEN.conv2d.padding)  # the latter in inference mode
+FORWARD = (
+    _ATEN.convolution.default,
+    _ATEN.conv2d.default,
+    _ATEN.conv2d.padding,
+)  # the latter in inference mode
 CONVOLUTIONS = (*FORWARD, _ATEN.convolution_backward.default)
 OUT_OF_MEMORY = "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 14.74 GiB"
 
@@ -39,7 +43,7 @@ def to_tf32(x: Tensor) -> Tensor:
     """A float32 tensor with 10 bits behind the leading one, rounded to the nearest; others as they are."""
     if x.dtype != torch.float32:
         return x
-    bits = x.contiguous(memory_format=torch.preserve_format).view(torch.int32)
+    bits = x.detach().view(torch.int32)
     return ((bits + (1 << 12)) & ~((1 << 13) - 1)).view(torch.float32)
 
 
