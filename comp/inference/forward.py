@@ -72,7 +72,7 @@ def outputs(
             found[name].append(values)
 
     see = partial(_seen, net, squares, views, pixels.preprocess, torch.device(device))
-    batch = at_once or (min(GPU_BATCH, max(BATCH, FLIGHT // (3 * numbers))) if on_gpu else BATCH)
+    batch = at_once or rows_at_once(device, numbers)
     room, waiting = _Room(batch), deque[_Copied]()
     with (
         torch.inference_mode(),
@@ -90,6 +90,13 @@ def outputs(
         name: torch.cat(parts).numpy() if parts else np.zeros((0, 0), np.float32)
         for name, parts in found.items()
     }
+
+
+def rows_at_once(device: Any, pixels: int) -> int:
+    """How many rows of so many pixels each go through a network together, where memory suffices."""
+    if torch.device(device).type != "cuda":
+        return BATCH
+    return min(GPU_BATCH, max(BATCH, FLIGHT // (3 * pixels)))
 
 
 def _seen(
