@@ -186,9 +186,12 @@ def load_optimizer(optimizer: Any, saved: dict[str, Any], on_cpu: list[str]) -> 
     count of steps) are read by the program in every step, which on a GPU would wait for it.
     """
     optimizer.load_state_dict(saved)
-    for parts in optimizer.state.values():
-        for name in set(on_cpu) & set(parts):
-            parts[name] = parts[name].cpu()
+    ids = [n for group in saved["param_groups"] for n in group["params"]]
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    for n, parameter in zip(ids, parameters, strict=True):
+        known = saved["state"].get(n, {})
+        for name in set(on_cpu) & set(known):
+            optimizer.state[parameter][name] = known[name].clone()
 
 
 def _on_cpu(optimizer: Any) -> list[str]:

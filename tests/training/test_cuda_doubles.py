@@ -378,7 +378,11 @@ def test_a_state_keeps_the_scaler(tmp_path: Path) -> None:
     assert again.scaler.state_dict()["_growth_tracker"] == 3
 
 
-def test_a_step_that_a_scaler_leaves_out_changes_nothing_and_is_no_divergence() -> None:
+def test_a_step_that_a_scaler_leaves_out_changes_nothing_and_is_no_divergence(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    plain = loop.loss_of
+    monkeypatch.setattr(loop, "loss_of", lambda *given: plain(*given) * 1e4)  # finite, but not times 2**127
     plan = plan_of(regularize=RegularizePart(ema=0.9), **CLIPPED)
     state = begun(plan, torch.amp.GradScaler("cpu", init_scale=2.0**127, backoff_factor=2.0**-100))
     before = {name: tensor.clone() for name, tensor in state.net.named_parameters()}
@@ -552,7 +556,8 @@ def test_an_optimizers_counts_stay_in_the_machines_memory_after_a_resume(
 
 # --- nothing waits --------------------------------------------------------------------------------------------------
 
-LEFT = [A.Affine(rotate=(-20, 20), p=1.0), A.ColorJitter(p=1.0), A.CoarseDropout(p=1.0), A.ToGray(p=0.5)]
+# what FakeTensorMode can follow: grid_sample and nonzero it cannot
+LEFT = [{"name": "CoarseDropout", "p": 1.0}, {"name": "ToGray", "p": 0.5}, {"name": "HorizontalFlip", "p": 0.5}]
 
 
 def test_a_forward_pass_mixes_no_devices_and_waits_for_no_copy(monkeypatch: pytest.MonkeyPatch) -> None:
