@@ -157,7 +157,8 @@ def machine(device: str = "cpu") -> str:
         return here
     import torch
 
-    return f"{here}, {torch.cuda.get_device_name()}"
+    # a merged run's recipe may name a device of other machines
+    return f"{here}, {torch.cuda.get_device_name()}" if torch.cuda.is_available() else here
 
 
 def say_what_differs(one: Run, device: str) -> None:

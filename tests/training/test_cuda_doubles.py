@@ -557,7 +557,11 @@ def test_an_optimizers_counts_stay_in_the_machines_memory_after_a_resume(
 # --- nothing waits --------------------------------------------------------------------------------------------------
 
 # what FakeTensorMode can follow: grid_sample and nonzero it cannot
-LEFT = [{"name": "CoarseDropout", "p": 1.0}, {"name": "ToGray", "p": 0.5}, {"name": "HorizontalFlip", "p": 0.5}]
+LEFT = [
+    {"name": "CoarseDropout", "p": 1.0},
+    {"name": "ToGray", "p": 0.5},
+    {"name": "HorizontalFlip", "p": 0.5},
+]
 
 
 def test_a_forward_pass_mixes_no_devices_and_waits_for_no_copy(monkeypatch: pytest.MonkeyPatch) -> None:
