@@ -5,12 +5,13 @@ from __future__ import annotations
 import importlib.util
 import inspect
 import sys
-from collections.abc import Callable, Mapping
+import traceback
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
 
-from comp.errors import InputError
+from comp.errors import CompError, InputError, shortened
 
 if TYPE_CHECKING:
     from comp.images.source import ImageSource
@@ -33,6 +34,7 @@ class Adapter:
     def __init__(self, module: ModuleType, options: Mapping[str, Any]) -> None:
         self._module = module
         self._options = options
+        self.file = str(module.__file__)
         taken = {
             name
             for function in (*REQUIRED, *OPTIONAL)
@@ -49,41 +51,91 @@ class Adapter:
         return callable(getattr(self._module, name, None))
 
     def read(self, raw: Path) -> Manifest:
-        return cast("Manifest", self._function("read")(raw))
+        """The manifest, with every cell known to be a text; InputError names the row and the value of another."""
+        return self._manifest("read", raw)
 
     def read_test(self, raw: Path) -> Manifest:
         """The rows to predict, of a folder whose train part may be absent."""
-        return cast("Manifest", self._function("read_test" if self.has("read_test") else "read")(raw))
+        return self._manifest("read_test" if self.has("read_test") else "read", raw)
 
     def sample(self, raw: Path, seed: int) -> None:
-        self._function("sample")(raw, seed)
+        self._call("sample", raw, seed)
 
     def source(self, raw: Path) -> ImageSource:
-        return cast("ImageSource", self._function("source")(raw))
+        found = self._call("source", raw)
+        if not callable(getattr(found, "load", None)):
+            raise self._refused("source", "gives where images come from: an object with load(path)", found)
+        return cast("ImageSource", found)
 
     def classes(self, raw: Path) -> tuple[str, ...]:
-        return tuple(self._function("classes")(raw))
+        found = self._call("classes", raw)
+        if isinstance(found, str) or not isinstance(found, Iterable):
+            raise self._refused("classes", "gives the class names in index order", found)
+        names = tuple(found)
+        for index, name in enumerate(names):
+            if not isinstance(name, str):
+                raise self._refused("classes", "gives texts", name, f"class {index}")
+        return tuple(map(str, names))
 
     def answers(self, raw: Path) -> dict[str, str]:
         """The labels of the test rows, by id; `comp score` alone may ask."""
-        return cast("dict[str, str]", self._function("answers")(raw))
+        found = self._call("answers", raw)
+        if not isinstance(found, Mapping):
+            raise self._refused("answers", "gives a dict, test id to label", found)
+        for sample, label in found.items():
+            if not isinstance(sample, str) or not isinstance(label, str):
+                raise self._refused("answers", "gives texts, test id to label", (sample, label))
+        return {str(sample): str(label) for sample, label in found.items()}
 
     def download(self, raw: Path) -> None:
-        self._function("download")(raw)
-
-    def _parameters(self, name: str) -> list[str]:
-        return list(inspect.signature(getattr(self._module, name)).parameters)
+        self._call("download", raw)
 
     def function(self, name: str) -> Callable[..., Any]:
         """A function of the adapter by its name, such as its own metric."""
         found: Callable[..., Any] = getattr(self._module, name)
         return found
 
-    def _function(self, name: str) -> Callable[..., Any]:
-        function = getattr(self._module, name)
+    def _manifest(self, name: str, raw: Path) -> Manifest:
+        from comp.manifest import Manifest, sound
+
+        found = self._call(name, raw)
+        if not isinstance(found, Manifest) or not hasattr(found.table, "columns"):
+            raise self._refused(name, "gives a Manifest: `Manifest.from_samples([Sample(…), …])`", found)
+        notes: object = found.notes
+        if not isinstance(notes, tuple | list) or not all(isinstance(note, str) for note in notes):
+            raise self._refused(name, "gives a Manifest whose notes are texts", notes)
+        return Manifest(sound(found.table, f"{self.file}, {name}()"), tuple(notes))
+
+    def _refused(self, name: str, rule: str, value: object, where: str = "") -> InputError:
+        told = f"{type(value).__name__} {shortened(repr(value), 200)}"
+        at = f"{self.file}, {name}()" + (f", {where}" if where else "")
+        return InputError(f"{name}(raw) of an adapter {rule}", f"{at}: {told}", "correct the adapter")
+
+    def _parameters(self, name: str) -> list[str]:
+        try:
+            return list(inspect.signature(getattr(self._module, name)).parameters)
+        except (TypeError, ValueError) as error:  # something built in, say
+            raise InputError(
+                "an adapter defines functions", f"{self.file}: {name}: {error}", "define it"
+            ) from error
+
+    def _call(self, name: str, *arguments: object) -> Any:
+        """What a function of the adapter gives; InputError, with the line, for whatever it raises that is no error of ours."""
         taken = set(self._parameters(name))
         options = {key: value for key, value in self._options.items() if key in taken}
-        return lambda *arguments: function(*arguments, **options)
+        try:
+            return getattr(self._module, name)(*arguments, **options)
+        except (CompError, MemoryError):
+            raise
+        except Exception as error:
+            lines = [
+                at.lineno for at in traceback.extract_tb(error.__traceback__) if at.filename == self.file
+            ]
+            where = f"{self.file}, line {lines[-1]}" if lines else self.file
+            value = f"{where}, {name}(): {type(error).__name__}: {error}"
+            raise InputError(
+                "an adapter must read the raw folder without errors", value, "correct it"
+            ) from error
 
 
 def import_adapter(path: Path, slug: str, options: Mapping[str, Any]) -> Adapter:

@@ -94,6 +94,28 @@ def read(member: Member) -> bytes:
     return content
 
 
+def read_start(member: Member, count: int) -> bytes:
+    """The first ``count`` bytes of a member, or all where it has fewer; nothing of the rest is unpacked.
+
+    Raises
+    ------
+    RawDataError
+        If the archive is cut off or damaged there.
+    """
+    try:
+        with member.archive.open("rb") as source:
+            source.seek(member.offset)
+            if member.method < 0:
+                return source.read(min(count, member.size))
+            _to_data(source)
+            packed = source.read(min(member.packed, count + 4096))
+            if member.method == zipfile.ZIP_STORED:
+                return packed[:count]
+            return zlib.decompressobj(-15).decompress(packed, count)
+    except (OSError, zlib.error, struct.error) as error:
+        raise _broken(member.archive, f"{member.name}: {error}") from error
+
+
 @contextmanager
 def stream(archive: Path, name: str) -> Iterator[IO[bytes]]:
     """One member of a .tar.gz as a file, read from the front without unpacking the others.
@@ -176,12 +198,17 @@ def _tar_index(archive: Path) -> Index:
 
 def _unzip(source: IO[bytes], member: Member) -> bytes:
     source.seek(member.offset)
-    header = _LOCAL_HEADER.unpack(source.read(_LOCAL_HEADER.size))
-    source.seek(header[-2] + header[-1], 1)  # the name and the extra field
+    _to_data(source)
     packed = source.read(member.packed)
     if member.method == zipfile.ZIP_STORED:
         return packed
     return zlib.decompressobj(-15).decompress(packed, member.size + 1)  # never more than was declared
+
+
+def _to_data(source: IO[bytes]) -> None:
+    """From a member's local header to its bytes."""
+    header = _LOCAL_HEADER.unpack(source.read(_LOCAL_HEADER.size))
+    source.seek(header[-2] + header[-1], 1)  # the name and the extra field
 
 
 def _zip_name(info: zipfile.ZipInfo) -> str:

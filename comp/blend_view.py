@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from comp import console
 from comp.blending import EnsembleResult
-from comp.ensembling.outcome import PROPER
-from comp.result import RunResult, calibration_line, show_result
+from comp.result import RunResult, calibration_line, gains, show_result
 
 
 def show(result: RunResult) -> None:
@@ -42,8 +41,15 @@ def lines(result: EnsembleResult) -> list[str]:
     blend = result.blend
     told = [_gain_line(blend)] if len(blend["parts"]) > 1 else []
     calibration = blend["calibration"]
-    used = "applied" if calibration["applied"] else _unapplied(result)
-    told.append(calibration_line(calibration, used))
+    if calibration["applied"]:
+        used = (
+            "applied"
+            if gains(calibration, result.direction)
+            else "applied, although the metric gains nothing by it"
+        )
+        told.append(calibration_line(calibration, used, result.metric))
+    elif gains(calibration, result.direction):
+        told.append(calibration_line(calibration, "not applied: `--calibrate on` does", result.metric))
     decision = blend["decision"]
     if decision:
         used = "applied" if decision["applied"] else "not applied: argmax stays"
@@ -54,13 +60,6 @@ def lines(result: EnsembleResult) -> list[str]:
     if blend["priors"]:
         told.append("priors were given: the OOF score is of rows whose class shares are the training rows'")
     return told
-
-
-def _unapplied(result: EnsembleResult) -> str:
-    """Why no temperature was applied."""
-    if result.metric in PROPER:
-        return "not applied: nothing is gained by one"
-    return "not applied: the metric does not ask for it"
 
 
 def _gain_line(blend: dict[str, object]) -> str:

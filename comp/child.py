@@ -10,9 +10,11 @@ from typing import Any
 from comp import console, runs
 from comp.competition import Competition
 from comp.errors import InputError
+from comp.numerals import whole_number
 from comp.order import Order, model_mistakes, order_like, order_of, require_own
 from comp.overrides import lay
-from comp.recipe import NAMED, Recipe, as_one, from_table, load
+from comp.recipe import NAMED, Recipe, as_one, from_table
+from comp.run_files import recipe_of
 from comp.workspace import Workspace
 
 Mistakes = Callable[[dict[str, Any]], list[str]]
@@ -67,7 +69,7 @@ def child_order(
         value = f"{parent.id} is not done, and came with --set"
         remedy = f"finish it, `comp run {parent.slug} --resume {parent.id}`; then --set makes a child run"
         raise InputError("an unfinished run keeps its own recipe", value, remedy)
-    old = load(parent.folder / "recipe.toml").each
+    old = recipe_of(parent).each
     before = trained_epochs(parent, old)
     total, rest = _split(overrides)
     laid = _laid(old, parent, rest, model_mistakes(competition))
@@ -102,8 +104,8 @@ def _split(overrides: Sequence[str]) -> tuple[int | None, list[str]]:
             raise InputError("epochs is the total of every model", f"--set {override}", "--set epochs=N")
         if key != "epochs":
             rest.append(override)
-        elif value.isdecimal():
-            total = int(value)
+        elif (number := whole_number(value)) is not None and number > 0:
+            total = number
         else:
             raise InputError("epochs is a whole number", f"--set {override}", "for example --set epochs=20")
     staged = [text for text in rest if text.startswith("stages")]

@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from comp import registry, runs
+from comp import console, registry, runs
 from comp.competition import Competition
 from comp.errors import InputError
 from comp.facts import TemplateFacts
 from comp.tables import Table
 from comp.template import Template, from_table, paired, read_submission
-from comp.workspace import Workspace, read_json, write_text
+from comp.to_submit import warn_of_another_content
+from comp.workspace import Workspace, read_json, require_output, write_text
 
 
 @dataclass(frozen=True)
@@ -93,8 +94,11 @@ def compare(
         If the files ask for other columns or other ids, naming them, or hold what is no answer.
     """
     place = Workspace.find(workspace)
+    html = require_output(html)
     paths = [Path(one).expanduser(), Path(other).expanduser()]
     tables = [read_submission(path) for path in paths]
+    for path in paths:
+        warn_of_another_content(place, path, path.read_bytes())
     found = slug or next((s for path in paths if (s := _slug_of(path, place))), "")
     competition = registry.competition(found, place) if found else None
     if html is not None and competition is None:
@@ -106,18 +110,23 @@ def compare(
     files = (str(paths[0]), str(paths[1]))
     result = _compared(first, joined, files, found)
     if html is not None and competition is not None:
-        _write_page(result, competition, place, data, Path(html).expanduser())
+        _write_page(result, competition, place, data, html)
     return result
 
 
 def _slug_of(path: Path, place: Workspace) -> str:
     """The competition of the run that wrote a CSV: by the record beside it, or by the run's id in its name."""
-    beside = path.with_suffix(".json")
-    record = read_json(beside) if beside.is_file() else {}
-    if isinstance(record, dict) and isinstance(record.get("slug"), str):
-        return str(record["slug"])
-    if (path.parent / runs.STARTED).is_file():  # the copy in a run's folder
-        return str(read_json(path.parent / runs.STARTED).get("slug", ""))
+    for beside in (
+        path.with_suffix(".json"),
+        path.parent / runs.STARTED,
+    ):  # the ledger's, or that of a run's copy
+        try:
+            record = read_json(beside) if beside.is_file() else {}
+        except InputError as damaged:  # a run's id in the name will do
+            console.warn_once(str(damaged))
+            continue
+        if isinstance(record, dict) and isinstance(record.get("slug"), str):
+            return str(record["slug"])
     return next((run.slug for run in runs.all_runs(place) if path.name.startswith(run.id)), "")
 
 

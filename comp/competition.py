@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from comp.adapters import Adapter, import_adapter
 from comp.archives import STREAMS, SUFFIXES
-from comp.errors import InputError, RawDataError
+from comp.errors import InputError, RawDataError, RecipeError
 from comp.facts import CompetitionFacts as CompetitionFacts
 from comp.facts import read_facts as read_facts
 from comp.facts import validate as validate
@@ -46,7 +47,12 @@ class Competition:
 
         facts = self.facts
         if not facts.metric.startswith("adapter:"):
-            return metric_by_name(facts.metric)
+            return metric_by_name(facts.metric, facts.metric_classes == "all")
+        if facts.metric_classes == "all":
+            value = f'metric_classes = "all" beside metric = {facts.metric!r}'
+            raise RecipeError(
+                "metric_classes is for the macro averages of comp", value, "drop metric_classes"
+            )
         name = facts.metric.removeprefix("adapter:")
         if not self.adapter.has(name):
             value = f"{self.file('adapter.py')} has no function {name!r}"
@@ -95,7 +101,7 @@ class Competition:
         RawDataError
             If the folder is missing, holds no test images, or cannot be read without its train part.
         """
-        from comp.manifest import Manifest
+        from comp.tidy import without_test_labels
 
         if self.facts.layout.needs_data and not raw.is_dir():
             remedy = f"`comp data {self.slug}` says what goes where; or name the folder with --data"
@@ -113,19 +119,32 @@ class Competition:
         if not len(found.test):
             value = f"{raw} has no test images"
             raise RawDataError("there must be rows to predict", value, f"see `comp data {self.slug}`")
-        return Manifest(found.test, found.notes)
+        return without_test_labels(replace(found, table=found.test))
 
     def tidied(self, manifest: Manifest, raw: Path) -> Manifest:
-        """The manifest with labels as the label map spells them: stray spaces, a BOM and case do not count."""
-        from comp.tidy import tidy_labels
+        """The manifest with labels as the label map spells them (stray spaces, a BOM and case do not count), and test
+        rows without any.
+        """
+        from comp.tidy import tidy_labels, without_test_labels
 
-        return tidy_labels(manifest, self.classes(raw))
+        return tidy_labels(without_test_labels(manifest), self.classes(raw))
 
     def classes(self, raw: Path) -> tuple[str, ...] | None:
         """The class names in index order, by the facts or the raw folder; None where they are found in the rows."""
         if self.facts.classes != "discover":
             return self.facts.classes
         return self.adapter.classes(raw) if self.adapter.has("classes") else None
+
+    def states_order(self, raw: Path) -> bool:
+        """Whether the order of the classes is stated: in competition.toml, or by the adapter in another order than a
+        listing has.
+        """
+        from comp.metrics import is_sorted
+
+        if self.facts.classes != "discover":
+            return True
+        found = self.classes(raw)
+        return found is not None and not is_sorted(found)
 
     def require_layout(self, raw: Path) -> None:
         """Refuses a raw folder that is missing, empty, or not in this competition's layout."""
@@ -142,8 +161,26 @@ class Competition:
             raise RawDataError(f"the raw folder must be laid out as {self.slug}", value, remedy)
 
     def source(self, raw: Path) -> ImageSource:
-        """Where the images' bytes come from: the adapter's own source, else the files of the raw folder."""
-        return self.adapter.source(raw) if self.adapter.has("source") else RawTree(raw)
+        """Where the images' bytes come from: the adapter's own source, else the files of the raw folder.
+
+        Raises
+        ------
+        InputError
+            If the adapter's ``source`` gives nothing with a ``load``.
+        """
+        if not self.adapter.has("source"):
+            return RawTree(raw)
+        from comp.images.source import AdapterSource
+
+        given, file = self.adapter.source(raw), self.file("adapter.py")
+        if type(given) is RawTree and given.raw == raw:
+            return given
+        if not callable(getattr(given, "load", None)):
+            value = f"{file}: source(raw) gave {type(given).__name__}"
+            raise InputError(
+                "a source has load(path)", value, "return an ArraySource, a RawTree, or your own"
+            )
+        return AdapterSource(given, file)
 
     def label_map(self, manifest: Manifest, raw: Path | None = None) -> LabelMap:
         """The label map of the facts, else of the raw folder, else the one discovered in the training rows."""

@@ -15,13 +15,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from comp.documents import json_text
-from comp.errors import CompError
+from comp.errors import CompError, InputError
 
 RELAY_SECONDS = 0.2
 QUIET_SECONDS = 15.0  # between lines of progress when the output is no terminal
 
 
 _live: list[Any] = []
+_warned: set[str] = set()
 
 
 @dataclass
@@ -62,6 +63,18 @@ def say(text: str) -> None:
         _put(text, sys.stderr)
 
 
+def warn_once(text: str) -> None:
+    """A warning (stderr), the first time that it is given by a command; from Python, by the process."""
+    if text not in _warned:
+        _warned.add(text)
+        say(f"  warning: {text}")
+
+
+def forget_warnings() -> None:
+    """A new command begins: every warning is new to its reader."""
+    _warned.clear()
+
+
 def answer(text: str) -> None:
     """A line of a command's answer: stdout, or stderr beside a JSON document."""
     _put(text, sys.stderr if settings.json else sys.stdout)
@@ -73,11 +86,27 @@ def document(value: Any) -> None:
 
 
 def _put(text: str, stream: Any) -> None:
-    """Prints a text. Where the reader went away (comp runs | head) the command goes on, to end with its own exit code."""
+    """Prints a text; what the stream cannot spell is escaped, as JSON does it (file names need not be UTF-8).
+
+    Where the reader went away (comp runs | head) the command goes on, to end with its own exit code.
+    """
+    encoding = getattr(stream, "encoding", None) or "utf-8"
     try:
-        print(text, file=stream, flush=True)
+        print(text.encode(encoding, "backslashreplace").decode(encoding), file=stream, flush=True)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        _write_no_more(stream)
+    except OSError as failed:
+        _write_no_more(stream)
+        raise InputError(
+            "the output must be writable",
+            os.strerror(failed.errno or 0),
+            "free some space, or send it elsewhere",
+        ) from failed
+
+
+def _write_no_more(stream: Any) -> None:
+    """Sends what is still to come nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def table(

@@ -20,7 +20,7 @@ from comp.images.source import ImageSource
 from comp.order import load_recipe, recipe_file
 from comp.recipe import Recipe
 from comp.view_sets import ALIASES, VIEW_SETS, VIEWS, require_views, views_named
-from comp.workspace import Workspace, make_folder, write_bytes
+from comp.workspace import Workspace, make_folder, require_output, write_bytes
 
 Pixels = NDArray[np.uint8]
 VARIANTS = 7
@@ -50,6 +50,7 @@ def contact_sheet(
     from comp.training.transforms import TrainTransform
     from comp.training.variants import Variants
 
+    out = require_output(out)
     shown = _shown(slug, workspace, data, recipe, overrides, rows)
     wanted, preprocess, table = shown.recipe, shown.preprocess, shown.table
     transform = TrainTransform(wanted.transform, preprocess)
@@ -95,6 +96,7 @@ def view_sheet(
     if views not in VIEW_SETS and known[0] not in (*VIEWS, *ALIASES):
         raise UnknownName("set of views", views, [*VIEW_SETS, *VIEWS, *ALIASES], "docs/views.md shows them")
     names = require_views(known)
+    out = require_output(out)
     shown = _shown(slug, workspace, data, recipe, overrides, rows)
     squares = squares_of(names, shown.preprocess)
     pixels = FittedPixels(shown.source, list(shown.table["path"]), shown.preprocess)
@@ -122,10 +124,8 @@ class _Shown:
     table: pd.DataFrame
     source: ImageSource
 
-    def write(
-        self, columns: list[tuple[str, list[Pixels]]], title: str, out: str | Path | None, kind: str
-    ) -> Path:
-        target = Path(out).expanduser() if out else self.place.root / f"{self.slug}-{kind}.png"
+    def write(self, columns: list[tuple[str, list[Pixels]]], title: str, out: Path | None, kind: str) -> Path:
+        target = out or self.place.root / f"{self.slug}-{kind}.png"
         make_folder(target.parent)
         write_bytes(target, _png(columns, list(self.table["label"]), title))
         return target

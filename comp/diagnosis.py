@@ -11,7 +11,9 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from comp import __version__, registry
+from comp.competition import Competition
 from comp.credentials import SETTINGS, Credential, find_credential, readable_by_others
+from comp.errors import CompError
 from comp.workspace import Workspace
 
 PACKAGES = (
@@ -53,7 +55,8 @@ def diagnose(workspace: Workspace) -> Diagnosis:
     if not os.access(workspace.root, os.W_OK):
         problems.append(f"{workspace.root} is not writable")
     weights = [str(folder) for folder in workspace.weight_folders() if folder.is_dir()]
-    data = [slug for slug, c in registry.competitions(workspace).items() if c.has_data(workspace.raw(slug))]
+    known = registry.find(workspace)
+    data = [slug for slug, one in known.competitions.items() if _has_data(one, workspace)]
     credential = find_credential()
     loose = [str(path) for path in readable_by_others()]
     problems += [f"{path} can be read by other users of this machine: chmod 600 {path}" for path in loose]
@@ -68,6 +71,7 @@ def diagnose(workspace: Workspace) -> Diagnosis:
         "free_gb": round(free / 1e9, 1),
         "weight_folders": weights,
         "competitions_with_data": data,
+        "broken_competitions": [str(one) for one in known.broken],
         "kaggle": {
             "credential": credential.kind if credential else None,
             "source": credential.source if credential else None,
@@ -83,8 +87,16 @@ def diagnose(workspace: Workspace) -> Diagnosis:
         "weights: " + (", ".join(weights) or "from timm's hub when they are first needed"),
         "data: " + (", ".join(data) or "none yet"),
         "kaggle: " + _told(credential),
+        *(f"not usable: {one}" for one in known.broken),
     ]
     return Diagnosis(facts, lines, problems)
+
+
+def _has_data(one: Competition, workspace: Workspace) -> bool:
+    try:
+        return one.has_data(workspace.raw(one.slug))
+    except CompError:  # a damaged archive: `comp data SLUG` says so
+        return False
 
 
 def _told(credential: Credential | None) -> str:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from comp import __version__, console
 from comp.errors import DownloadError, InputError
+from comp.numerals import whole_number
 from comp.workspace import make_folder, unwritable
 
 MIRROR = (
@@ -123,7 +124,8 @@ def _attempt(address: str, part: Path, have: int) -> bool:
         )
         start = have if continues else 0
         length = answer.headers.get("Content-Length")
-        total = start + int(length) if length and length.isdigit() else 0
+        rest = whole_number(length or "")
+        total = 0 if rest is None else start + rest  # 0: nobody said
         require_room(part, total - start)
         done = start
         with console.task(part.name.removesuffix(".part") + ", MB", math.ceil(total / MEGA)) as bar:

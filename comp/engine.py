@@ -158,16 +158,21 @@ def without_unreadable(found: Survey) -> Manifest:
     """The manifest without labelled rows whose image cannot be decoded (the gate let them pass by ``--allow``)."""
     table = found.evidence.manifest.table
     broken = np.array([bool(found.evidence.images[path].error) for path in table["path"]], dtype=bool)
+    if broken.any() and not {"unreadable-image", "missing-file"} & set(found.allowed):
+        value = f"{int(broken.sum())} rows have no image, first {table['path'][int(broken.argmax())]!r}"
+        raise InputError("no row is left out without a reason", value, "`comp check` names them")
     return Manifest(
         table[~broken | (table["split"] == "test")].reset_index(drop=True), found.evidence.manifest.notes
     )
 
 
 def require_starts(plans: list[Plan], only: Sequence[int] | None) -> None:
-    """WeightsError where a fold that is to be trained would start from a checkpoint that is not there."""
+    """WeightsError where a fold that is to be trained would start from a checkpoint that is not there, InputError where it
+    is not what its run wrote.
+    """
     for plan in plans:
         if plan.warm is not None:
-            plan.warm.require(range(plan.folds.k) if only is None else only)
+            plan.warm.require_written(range(plan.folds.k) if only is None else only)
 
 
 def judge_recipe(plans: list[Plan], wanted: Recipe) -> list[Finding]:
@@ -236,6 +241,9 @@ def predict_test(trained: Trained, unread: set[str]) -> Predictions:
     rest = [name for name, path in zip(test["id"], test["path"], strict=True) if path in unread]
     if rest:
         found = with_prior(found, rest, trained.oof.probs.mean(axis=0), list(test["id"]))
+    if len(found) != len(test):
+        value = f"{len(found)} of {len(test)} test rows have an answer"
+        raise InputError("every test row is answered", value, "please report this run")
     found.save(trained.folder / "test.npz")
     if len(trained.plans) > 1:
         _keep_each_model(trained, each, rest)

@@ -108,6 +108,8 @@ def _entry(
         return max(open_, key=lambda pair: pair[0].at)
     path, one = to_submit.choose(place, slug, run, file, yes=True)
     content = to_submit.read_submission_bytes(path)
+    if one is not None:
+        to_submit.require_its_own(one, path, content)
     sha256 = hashlib.sha256(content).hexdigest()
     page = ledger.page_of(place, slug, one.id if one else "", path, sha256)
     before = [e for e in ledger.entries_of(page) if e.sha256 == sha256 and e.counts]

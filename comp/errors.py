@@ -22,6 +22,9 @@ import difflib
 from collections.abc import Iterable
 from typing import Any
 
+LONGEST_LINE = 500  # letters of a line that people are shown; a whole path may be longer, a message is not
+_UNSEEN = {n: f"\\x{n:02x}" for n in (*range(10), *range(11, 32), 127)}
+
 
 class CompError(Exception):
     """A user's mistake or a refusal, told in one line each of rule, value and remedy.
@@ -34,15 +37,17 @@ class CompError(Exception):
         What was found instead.
     remedy : str
         What to do next; names a command where one helps.
+
+    Lines of any length are cut in the middle, and control characters are spelled out.
     """
 
     exit_code = 2
 
     def __init__(self, rule: str, value: str = "", remedy: str = "") -> None:
-        super().__init__(rule)
-        self.rule = rule
-        self.value = value
-        self.remedy = remedy
+        super().__init__(shortened(rule))
+        self.rule = shortened(rule)
+        self.value = shortened(value)
+        self.remedy = shortened(remedy)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # whatever arguments a kind takes itself, it passes between processes
@@ -151,10 +156,23 @@ class KaggleRefusal(Refusal):
 
 
 class TrainingFailed(Refusal):
-    """Training cannot go on: a loss that is not a number, a fold that failed."""
+    """Training cannot go on: a loss or an output that is not a number, a fold that failed."""
+
+
+def shortened(text: str, most: int = LONGEST_LINE) -> str:
+    """A text fit to be shown: lines over ``most`` letters cut in the middle, control characters spelled out."""
+    return "\n".join(_cut(line, most) for line in text.translate(_UNSEEN).split("\n"))
+
+
+def _cut(line: str, most: int) -> str:
+    if len(line) <= most:
+        return line
+    return f"{line[: most * 3 // 4]} … {line[-(most // 5) :]} ({len(line):,} letters)"
 
 
 def near_names(name: str, known: Iterable[str], limit: int = 3) -> list[str]:
     """Up to ``limit`` names of ``known`` that look like ``name``, most alike first."""
+    if len(name) > LONGEST_LINE:  # comparing takes the square of the length
+        return []
     lowered = {k.lower(): k for k in known}
     return [lowered[m] for m in difflib.get_close_matches(name.lower(), lowered, n=limit, cutoff=0.6)]

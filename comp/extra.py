@@ -7,7 +7,8 @@ from pathlib import Path
 import pandas as pd
 
 from comp.errors import InputError
-from comp.manifest import COLUMNS, Manifest
+from comp.manifest import COLUMNS, Manifest, sound
+from comp.spelling import clean
 from comp.tables import read_table
 
 
@@ -20,21 +21,20 @@ def with_extra(manifest: Manifest, csv: Path) -> Manifest:
     Raises
     ------
     InputError
-        For a missing column, or an id that the manifest has already.
+        For a missing column, a cell that ``sound`` refuses, or an id that the manifest has already.
     """
     table = read_table(csv)
-    cells = {name.strip().lower(): table.column(name) for name in table.header}
-    for needed in ("path", "label"):
-        if needed not in cells:
-            table.place(needed)  # tells which columns there are
+    there = {clean(name).lower() for name in table.header}
+    columns = [name for name in COLUMNS if name in there or name in ("path", "label")]
+    cells = {name: table.column(name) for name in columns}  # tells which columns there are
     rows = pd.DataFrame({name: cells.get(name, [""] * len(table)) for name in COLUMNS}, dtype="object")
-    if "split" in cells:
-        rows = rows[rows["split"] == "extra"]
+    wanted = rows["split"] == "extra" if "split" in cells else rows["split"] == ""
     rows = rows.assign(
         split="extra",
         id=[i or f"extra:{path}" for i, path in zip(rows["id"], rows["path"], strict=True)],
         path=[str(csv.absolute().parent / path) for path in rows["path"]],
     )
+    rows = sound(rows, str(csv), 2)[wanted].reset_index(drop=True)
     known = set(manifest.table["id"])
     twice = [i for i in rows["id"] if i in known]
     if twice:
@@ -45,4 +45,6 @@ def with_extra(manifest: Manifest, csv: Path) -> Manifest:
     if not len(rows):
         return manifest
     note = f"{len(rows):,} extra rows of {csv.name}, which only train"
-    return Manifest(pd.concat([manifest.table, rows], ignore_index=True), (*manifest.notes, note))
+    return Manifest(
+        pd.concat([manifest.table, rows], ignore_index=True), (*manifest.notes, note), manifest.remarks
+    )

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from comp.errors import RecipeError
+from comp.documents import read_toml
+from comp.errors import RecipeError, shortened
 
 Model = TypeVar("Model", bound=BaseModel)
+MOST_SHOWN = 200  # letters of a value in a mistake's line
 
 
 class Facts(BaseModel):
-    """Frozen, strict, and without unknown keys."""
+    """Frozen, strict, without unknown keys, and with numbers that are numbers."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+def _require_inside(path: str) -> None:
+    """ValueError for what is no path or glob relative to the raw folder."""
+    parts = path.split("/")
+    wrong = not path or path.startswith("/") or ".." in parts or any(len(part) > 255 for part in parts)
+    if wrong or any(ord(sign) < 32 for sign in path) or any("**" in part and part != "**" for part in parts):
+        raise ValueError("a path or glob is relative to the raw folder, and stays in it")
 
 
 class Layout(Facts):
@@ -38,6 +47,14 @@ class Layout(Facts):
     def _as_tuple(cls, value: Any) -> Any:
         return tuple(value) if isinstance(value, list) else value
 
+    @field_validator("required", "archives", "train", "test", "ignore")
+    @classmethod
+    def _of_the_raw_folder(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        for path in (value,) if isinstance(value, str) else value:
+            if path or not isinstance(value, str):
+                _require_inside(path)
+        return value
+
 
 class TemplateFacts(Facts):
     """The sample submission: its file in the raw folder (or "made"), its id and target columns, and what the target is.
@@ -51,7 +68,13 @@ class TemplateFacts(Facts):
     target: str | tuple[str, ...] = "label"
     kind: Literal["index", "label", "probs", "topk"] = "label"
     decimals: int = Field(8, ge=1, le=12)
-    k: int = Field(5, ge=1)
+    k: int = Field(5, ge=1, le=10_000)
+
+    @field_validator("file")
+    @classmethod
+    def _of_the_raw_folder(cls, value: str) -> str:
+        _require_inside(value)
+        return value
 
     @field_validator("target", mode="before")
     @classmethod
@@ -68,7 +91,7 @@ class CheckFacts(Facts):
 class CompetitionFacts(Facts):
     """Everything in a competition.toml."""
 
-    slug: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
+    slug: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=100)
     title: str
     url: str = ""
     metric: str = Field("accuracy", description="by name, or adapter:function")
@@ -76,8 +99,12 @@ class CompetitionFacts(Facts):
     metric_input: Literal["probs", "index"] = Field(
         "probs", description="what adapter:function judges: probabilities, or the answered class indices"
     )
+    metric_classes: Literal["present", "all"] = Field(
+        "present",
+        description="a macro average is over the classes that rows have or answers name, or over all of the label map",
+    )
     classes: tuple[str, ...] | Literal["discover"] = "discover"
-    score_scale: float = 1.0
+    score_scale: float = Field(1.0, gt=0)
     kaggle: str = ""
     public_share: float | None = Field(
         None, gt=0, le=1, description="part of the test rows that the public leaderboard is of"
@@ -107,15 +134,10 @@ def read_facts_table(path: Path) -> dict[str, Any]:
 
     Raises
     ------
-    RecipeError
+    InputError
         If it is no readable TOML.
     """
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise RecipeError(
-            "competition.toml must be readable TOML", f"{path}: {error}", "correct the file"
-        ) from error
+    return read_toml(path, "competition.toml")
 
 
 def overlaid(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
@@ -147,4 +169,4 @@ def _told(error: Any) -> str:
     text = text[:1].lower() + text[1:]
     if not path:  # keys that do not fit together: the input is the whole table
         return text
-    return f"{path}: {text}, found {error['input']!r}"
+    return f"{path}: {text}, found {shortened(repr(error['input']), MOST_SHOWN)}"

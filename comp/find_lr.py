@@ -13,7 +13,7 @@ from comp.errors import InputError
 from comp.findings_view import show_findings
 from comp.order import first_model, new_order
 from comp.survey import fold_count, survey
-from comp.workspace import Workspace, make_folder, write_bytes, write_text
+from comp.workspace import Workspace, make_folder, require_output, write_bytes, write_text
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,7 @@ def lr(
         raise InputError("a range test goes up, in 10 steps or more", value, "--from 1e-6 --to 1 --steps 100")
     place = Workspace.find(workspace)
     competition = registry.competition(slug, place)
+    plot, table = _outputs(require_output(out) or place.root / f"{slug}-lr.png")
     raw = Path(data).expanduser().absolute() if data else place.raw(slug)
     order = new_order(place, competition, raw, recipe, overrides, None, fold_count(folds), False)
     wanted = first_model(order.recipe)
@@ -89,11 +90,18 @@ def lr(
     (plan,) = engine.prepare(competition, found, wanted, place, None)
     with console.progress():
         test = range_test(plan, low, high, steps)
-    plot = Path(out).expanduser() if out else place.root / f"{slug}-lr.png"
     make_folder(plot.parent)
     marks = {"steepest": test.steepest, "lowest / 10": test.safe}
     title = f"{slug}: {wanted.model.name}, {wanted.optimizer.name}, batch {wanted.batch}"
     write_bytes(plot, lr_plot(test.rates, test.losses, test.smooth, marks, title))
-    table = plot.with_suffix(".csv")
     write_text(table, test.to_csv())
     return LrResult(slug, test.suggestion, test.steepest, test.safe, test.edge, len(test.rates), plot, table)
+
+
+def _outputs(plot: Path) -> tuple[Path, Path]:
+    """The plot, and the table beside it."""
+    table = plot.with_suffix(".csv")
+    if table == plot:
+        raise InputError("a plot is a PNG with a CSV beside it", str(plot), "name a .png")
+    require_output(table)
+    return plot, table

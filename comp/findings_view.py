@@ -6,6 +6,7 @@ from pathlib import Path
 
 from comp import console
 from comp.checks.findings import Finding, counts
+from comp.errors import shortened
 from comp.survey import Survey
 from comp.workspace import write_text
 
@@ -16,9 +17,13 @@ def table(findings: list[Finding]) -> None:
     """Findings gravest first: how grave, which check, how many rows, what, examples and the remedy."""
     rows = []
     for f in findings:
-        lines = [f.message]
+        lines = [shortened(f.message)]
         if f.examples:
-            lines.append("e.g. " + ", ".join(f.examples[:3]) + (" …" if f.count > 3 else ""))
+            lines.append(
+                "e.g. "
+                + ", ".join(shortened(one, 200) for one in f.examples[:3])
+                + (" …" if f.count > 3 else "")
+            )
         if f.allowed:
             lines.append(f"allowed: {f.allowed}")
         elif f.remedy:
@@ -40,9 +45,8 @@ def say_findings(findings: list[Finding]) -> None:
     """Errors and warnings as lines on what is being done."""
     for f in findings:
         if f.severity != "info":
-            console.say(
-                f"  {f.severity}: {f.check}: {f.message}" + (f" (allowed: {f.allowed})" if f.allowed else "")
-            )
+            allowed = f" (allowed: {f.allowed})" if f.allowed else ""
+            console.say(shortened(f"  {f.severity}: {f.check}: {f.message}{allowed}"))
 
 
 def show_counts(found: Survey) -> None:
@@ -61,12 +65,12 @@ def write_pages(found: Survey, html: Path | None, fix: Path | None) -> None:
     if html is not None:
         from comp.report.findings_page import render
 
-        write_text(html.expanduser(), render(found))
+        write_text(html, render(found))
         console.answer(f"page {html}")
     if fix is not None:
         from comp.checks.proposal import proposed
 
-        write_text(fix.expanduser(), proposed(found.evidence))
+        write_text(fix, proposed(found.evidence))
         use = f": `comp check {found.evidence.competition.slug} --manifest {fix}` uses it without the rows to drop"
         console.answer(
             f"proposed manifest {fix}{use if found.evidence.competition.slug != 'own-table' else ''}"

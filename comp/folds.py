@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -12,10 +13,28 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from comp.errors import InputError
+from comp.errors import InputError, shortened
+from comp.hashes import sha256_of
 from comp.manifest import Manifest
+from comp.numerals import whole_number
+from comp.shapes import Shape, read_shaped
 from comp.tables import read_table
 from comp.workspace import read_json, write_json, write_text
+
+MOST_FOLDS = 1_000_000
+_SAVED_NAME = re.compile(r"folds\.csv|k\d+-seed\d+(-pool)?\.csv")
+_RESTORE = (
+    "restore both, or remove both: folds of a workspace are made again, those of a run come with --folds FILE"
+)
+
+
+class _Facts(Shape):
+    """The JSON beside folds that ``save`` wrote; ``sha256`` is that of the CSV, which older ones do not know."""
+
+    k: int
+    fold_seed: int
+    train_sha256: str
+    sha256: str | None = None
 
 
 @dataclass(frozen=True)
@@ -56,26 +75,52 @@ class Folds:
         return str(frame.to_csv(index=False, lineterminator="\n"))
 
     def save(self, path: Path) -> None:
-        """Writes ``path`` (id,fold) and a JSON of the same name that says what the folds were made for."""
+        """Writes ``path`` (id,fold) and a JSON of the same name that says what the folds were made for, and the
+        SHA-256 of the CSV.
+        """
         facts = {"k": self.k, "fold_seed": self.fold_seed, "train_sha256": self.fingerprint}
+        path.with_suffix(".json").unlink(
+            missing_ok=True
+        )  # between the two writes no JSON speaks of another CSV
         write_text(path, self.to_csv())
-        write_json(path.with_suffix(".json"), facts)
+        write_json(path.with_suffix(".json"), {**facts, "sha256": sha256_of(path)})
 
     @classmethod
     def load(cls, path: Path) -> Folds:
-        """Reads folds that ``save`` wrote."""
-        facts = read_json(path.with_suffix(".json"))
+        """Reads folds that ``save`` wrote.
+
+        Raises
+        ------
+        InputError
+            If a file is missing, the CSV was changed since, or there are no folds of rows in it.
+        """
+        facts: _Facts = read_shaped(path.with_suffix(".json"), _Facts, _RESTORE)
         ids, fold = _read_id_fold(path)
-        return cls(ids, fold, int(facts["k"]), int(facts["fold_seed"]), str(facts["train_sha256"]), path)
+        if facts.sha256 is not None and sha256_of(path) != facts.sha256:
+            value = f"{path} was changed since {path.with_suffix('.json').name} was written"
+            raise InputError("folds are as they were made", value, _RESTORE)
+        used = set(fold.tolist())
+        if facts.k < 2 or used - {-1} != set(range(facts.k)) or len(set(ids)) != len(ids):
+            value = f"{path} has rows in {len(used - {-1})} folds, {path.with_suffix('.json').name} says {facts.k}"
+            value = value if len(set(ids)) == len(ids) else f"{path} names an id twice"
+            raise InputError("each fold has rows, and each row one fold", value, _RESTORE)
+        return cls(ids, fold, facts.k, facts.fold_seed, facts.train_sha256, path)
 
     @staticmethod
     def is_saved(path: Path) -> bool:
-        """Whether ``save`` wrote the file: a JSON beside it says which rows the folds were made for."""
+        """Whether ``save`` wrote the file: a JSON beside it says which rows the folds were made for.
+
+        Beside a file that is called as comp calls its own, any JSON is taken for one of ours, so that a damaged one is
+        named instead of passed over; other people's folds may lie beside anything.
+        """
+        beside = path.with_suffix(".json")
+        if _SAVED_NAME.fullmatch(path.name):
+            return beside.is_file()
         try:
-            facts = read_json(path.with_suffix(".json"))
+            facts = read_json(beside)
         except InputError:
             return False
-        return isinstance(facts, dict) and {"k", "fold_seed", "train_sha256"} <= set(facts)
+        return isinstance(facts, dict) and "train_sha256" in facts
 
     @classmethod
     def brought(cls, path: Path, manifest: Manifest) -> Folds:
@@ -208,8 +253,13 @@ def _hash(seed: int, text: str) -> bytes:
 
 def _read_id_fold(path: Path) -> tuple[tuple[str, ...], NDArray[np.int64]]:
     table = read_table(path)
-    numbers = table.column("fold")
-    wrong = [n for n in numbers if not n.strip().lstrip("-").isdigit()]
+    cells = table.column("fold")
+    numbers = [whole_number(cell) for cell in cells]
+    wrong = [row for row, number in enumerate(numbers) if number is None or abs(number) > MOST_FOLDS]
     if wrong:
-        raise InputError("a fold is a whole number", f"{path} has {wrong[0]!r}", "correct the column")
-    return tuple(table.column("id")), np.array([int(n) for n in numbers], dtype=np.int64)
+        first = cells[wrong[0]]
+        value = f"{path}, row {wrong[0] + 2}: {first!r}" + (
+            f", and {len(wrong) - 1} more" if wrong[1:] else ""
+        )
+        raise InputError("a fold is a whole number", shortened(value), "write 0, 1, 2 … in digits")
+    return tuple(table.column("id")), np.array(numbers, dtype=np.int64)

@@ -14,7 +14,9 @@ from comp.errors import InputError, UnknownName, near_names
 from comp.folds import numbered
 from comp.labels import LabelMap
 from comp.names import nfc
+from comp.numerals import finite_number, whole_number
 from comp.predictions import ROW_SUM_TOLERANCE, Predictions
+from comp.spelling import listed
 from comp.tables import Table, read_table
 from comp.template import paired
 
@@ -70,21 +72,18 @@ def read_rows(path: Path, id_column: str, fold_column: str | None = None) -> For
 
 
 def _id_place(table: Table, id_column: str) -> int:
-    for name in (id_column, *ID_COLUMNS):
-        if name in table.header:
-            return table.header.index(name)
-    return 0
+    return next((table.place(name) for name in (id_column, *ID_COLUMNS) if table.has(name)), 0)
 
 
 def _folds(table: Table, place: int) -> tuple[int, ...]:
     found = []
     for number, row in enumerate(table.rows, start=2):
-        text = row[place].strip().removesuffix(".0")
-        if not (text.isascii() and text.isdigit()):
+        fold = whole_number(row[place].strip().removesuffix(".0"))
+        if fold is None or fold < 0:
             raise InputError(
                 "a fold is a whole number", f"{table.name}, row {number}: {row[place]!r}", "correct it"
             )
-        found.append(int(text))
+        found.append(fold)
     numbered(found, f"{table.name}, {table.header[place]!r}")
     return tuple(found)
 
@@ -131,11 +130,15 @@ def _columns(rows: ForeignRows, labels: LabelMap) -> list[int]:
     named = {nfc(name).strip(): index for index, name in enumerate(labels)}
     by_name = {n: named.get(nfc(column).strip()) for n, column in enumerate(rows.columns)}
     by_index = {
-        n: int(column.strip()) if column.strip().isdecimal() and int(column) < len(labels) else None
+        n: index if (index := whole_number(column)) is not None and 0 <= index < len(labels) else None
         for n, column in enumerate(rows.columns)
     }
     known = [sum(index is not None for index in found.values()) for found in (by_name, by_index)]
     found = by_name if known[0] >= known[1] else by_index
+    both = [n for n, index in by_name.items() if index is not None and by_index[n] not in (None, index)]
+    if found is by_index and both:
+        value = f"{rows.name} has {listed(rows.columns)}: {rows.columns[both[0]]!r} is a class, and another's index"
+        raise InputError("columns are class names or indices", value, "name each column as its class")
     for n, index in found.items():
         if index is None:
             column = rows.columns[n]
@@ -155,11 +158,7 @@ def _columns(rows: ForeignRows, labels: LabelMap) -> list[int]:
 def _numbers(rows: ForeignRows) -> NDArray[np.float64]:
     for number, cells in enumerate(rows.cells, start=2):
         for column, cell in zip(rows.columns, cells, strict=True):
-            try:
-                fine = np.isfinite(float(cell))
-            except ValueError:
-                fine = False
-            if not fine:
+            if finite_number(cell) is None:
                 value = f"{rows.name}, row {number}, {column!r}: {cell!r}"
                 raise InputError(
                     "probabilities must be numbers", value, "fill no gaps: predict these rows again"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import shutil
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -115,10 +116,11 @@ def _survey(
     fold = dict(zip(joined_ids(rows, samples), rows.folds or (), strict=True))
     with TemporaryDirectory() as folder:
         file = Path(folder) / "folds.csv"
-        with file.open("w", encoding="utf-8", newline="") as out:
-            writer = csv.writer(out)
-            writer.writerow(["id", "fold"])
-            writer.writerows((i, fold[i]) for i in samples)
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(["id", "fold"])
+        writer.writerows((i, fold[i]) for i in samples)
+        write_text(file, text.getvalue())
         return survey(competition, place, raw, folds=file, allow=allow)
 
 

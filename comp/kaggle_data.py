@@ -16,6 +16,7 @@ from comp.errors import CompError, DownloadError, InputError, KaggleError, Kaggl
 from comp.kaggle_api import SITE, Kaggle
 from comp.kaggle_types import DataFile
 from comp.kaggle_wire import translated
+from comp.numerals import whole_number
 from comp.workspace import atomic, make_folder, unwritable
 
 BLOCK = 1 << 14  # bytes; what came of a block that broke off is lost
@@ -214,7 +215,8 @@ def _store(answer: Any, part: Path, title: str, have: int) -> bool:
     )
     start = have if goes_on else 0
     length = answer.headers.get("Content-Length", "")
-    total = start + int(length) if length.isdigit() else 0
+    rest = whole_number(length)
+    total = 0 if rest is None else start + rest  # 0: nobody said
     require_room(part, total - start)
     done = start
     with console.task(f"{title}, MB", math.ceil(total / MEGA)) as bar:

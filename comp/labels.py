@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from comp.errors import InputError, UnknownName
+from comp.spelling import in_order as in_order
 
 if TYPE_CHECKING:
     import numpy as np
@@ -72,5 +73,5 @@ class LabelMap:
 
     @classmethod
     def discover(cls, labels: Iterable[str]) -> LabelMap:
-        """The label map of a table without one: its distinct labels, sorted as text."""
-        return cls(sorted(set(labels)))
+        """The label map of a table without one: its distinct labels, numbers first and as numbers (2 before 10)."""
+        return cls(in_order(set(labels)))

@@ -16,10 +16,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from comp.errors import InputError, Refusal
+from pydantic import Field
+
+from comp import console
+from comp.errors import InputError
+from comp.lock import alone as locked
+from comp.shapes import Shape, require_shape
 from comp.workspace import Workspace, make_folder, read_json, write_json
 
 ENTRIES = "submitted"
+_RESTORE = "restore it, or move it away"
 # how far an entry came: about to be uploaded; uploaded, and the submission about to be asked for; numbered (or entered
 # by hand); refused by the server; never uploaded
 INTENT, SENT, SUBMITTED, REFUSED, BROKEN = "intent", "sent", "submitted", "refused", "broken"
@@ -67,6 +73,30 @@ class Entry:
         return self.counts and bool(self.ref) and self.status not in ("COMPLETE", "ERROR")
 
 
+class _Entry(Shape):
+    """An entry as a file of the ledger must have it."""
+
+    id: str = ""
+    run: str = ""
+    file: str = ""
+    sha256: str = ""
+    rows: int = 0
+    message: str = ""
+    kaggle: str = ""
+    at: str = ""
+    state: str = ""
+    known: list[int] = Field(default_factory=list)
+    ref: int = 0
+    status: str = ""
+    public: float | None = None
+    private: float | None = None
+    rank: int = 0
+    team: str = ""
+    error: str = ""
+    oof: float | None = None
+    metric: str = ""
+
+
 @dataclass(frozen=True)
 class Page:
     """A file of the ledger and its entries, oldest first."""
@@ -85,17 +115,13 @@ def page_of(place: Workspace, slug: str, run: str, file: Path, sha256: str) -> P
 
 
 def pages(place: Workspace, slug: str) -> list[Page]:
-    """Every file of a competition's ledger that has entries.
-
-    Raises
-    ------
-    InputError
-        If one is damaged.
-    """
-    folder = place.submissions(slug)
-    found = (
-        [Page(path, entries_of(path)) for path in sorted(folder.glob("*.json"))] if folder.is_dir() else []
-    )
+    """Every file of a competition's ledger that has entries; one that is damaged is named and left out."""
+    folder, found = place.submissions(slug), []
+    for path in sorted(folder.glob("*.json")) if folder.is_dir() else []:
+        try:
+            found.append(Page(path, entries_of(path)))
+        except InputError as damaged:
+            console.warn_once(f"{damaged}: nothing of it is shown, or known when submitting")
     return [page for page in found if page.entries]
 
 
@@ -105,25 +131,33 @@ def entries(place: Workspace, slug: str) -> list[Entry]:
 
 
 def entries_of(path: Path) -> tuple[Entry, ...]:
-    """The entries of a file; none where it is not there or holds something else."""
-    document = read_json(path) if path.is_file() else None
-    listed = document.get(ENTRIES) if isinstance(document, dict) else None
-    if listed is None:
+    """The entries of a file; none where it is not there or holds something else.
+
+    Raises
+    ------
+    InputError
+        If it is damaged.
+    """
+    if not os.path.lexists(path):
         return ()
-    names = {one.name for one in fields(Entry)}
     try:
-        kept = [{k: v for k, v in one.items() if k in names} for one in listed]
-        return tuple(Entry(**{**one, "known": tuple(one.get("known", ()))}) for one in kept)
-    except (TypeError, AttributeError) as error:
-        value = f"{path}: {error}"
-        raise InputError("the ledger must be readable", value, "restore it, or move it away") from error
+        document = read_json(path)
+        listed = document.get(ENTRIES) if isinstance(document, dict) else None
+        if listed is None:
+            return ()
+        entries: list[_Entry] = require_shape(list[_Entry], listed, str(path), _RESTORE)
+    except InputError as error:
+        raise InputError("the ledger must be readable", error.value, _RESTORE) from error
+    names = {one.name for one in fields(Entry)}
+    kept = [{k: v for k, v in one.model_dump(exclude_unset=True).items() if k in names} for one in entries]
+    return tuple(Entry(**{**one, "known": tuple(one.get("known", ()))}) for one in kept)
 
 
 def put(path: Path, entry: Entry) -> Entry:
     """Writes an entry, in the place of the one of its id or after the last; all or nothing."""
-    document = read_json(path) if path.is_file() else {}
+    document = read_json(path) if os.path.lexists(path) else {}
     if not isinstance(document, dict):
-        raise InputError("the ledger must be readable", f"{path} is no table", "restore it, or move it away")
+        raise InputError("the ledger must be readable", f"{path} is no table", _RESTORE)
     kept = list(entries_of(path))
     places = [n for n, one in enumerate(kept) if one.id == entry.id]
     if places:
@@ -137,7 +171,9 @@ def put(path: Path, entry: Entry) -> Entry:
 
 def keep_entries(path: Path, document: dict[str, Any]) -> None:
     """Writes what a run came to, beside the entries that its file has already."""
-    before = read_json(path) if path.is_file() else {}
+    before = read_json(path) if os.path.lexists(path) else {}
+    if not isinstance(before, dict):
+        raise InputError("the ledger must be readable", f"{path} is no table", _RESTORE)
     kept = {name: before[name] for name in ("message", ENTRIES) if before.get(name)}
     write_json(path, {**document, "message": None, ENTRIES: None, **kept})
 
@@ -167,17 +203,8 @@ def alone(place: Workspace, slug: str) -> Iterator[None]:
         If another is under way.
     """
     path = make_folder(place.submissions(slug)) / ".submitting"
-    if os.name == "nt":  # no flock there
-        yield
-        return
-    import fcntl
-
-    with path.open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            value = f"another `comp submit {slug}` is under way in {place.root}"
-            raise Refusal("one submission at a time", value, "wait for it to end") from error
+    value = f"another `comp submit {slug}` is under way in process {{pid}}"
+    with locked(path, "one submission at a time", value, "wait for it to end"):
         yield
 
 

@@ -6,7 +6,8 @@ import filecmp
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from contextlib import ExitStack
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,14 +16,14 @@ from comp.checks.findings import Finding
 from comp.child import BEFORE
 from comp.clock import Clock
 from comp.errors import InputError
-from comp.folds import Folds
 from comp.order import Order, order_like
 from comp.pipeline import checked, finish_run, kept_of, marks_of, run_folder
 from comp.pseudo_labels import rows_for
 from comp.quick import quick_rows
-from comp.recipe import Recipe, as_one, load
+from comp.recipe import Recipe, as_one
 from comp.result import RunResult
-from comp.workspace import Workspace, make_folder, read_json, unwritable
+from comp.run_files import findings_of, folds_of, recipe_of, rehome, require_fold, require_of_fold
+from comp.workspace import Workspace, make_folder, unwritable
 
 if TYPE_CHECKING:
     from comp.survey import Survey
@@ -70,10 +71,25 @@ def merge(
     """
     clock = Clock()
     place = Workspace.find(workspace)
-    chosen = _named(place, parts)
+    with ExitStack() as held:
+        chosen = _named(place, parts)
+        for one in chosen:
+            held.enter_context(runs.at_work(one))
+        return _merged(place, chosen, data, allow, clock, held)
+
+
+def _merged(
+    place: Workspace,
+    chosen: Sequence[runs.Run],
+    data: str | Path | None,
+    allow: dict[str, str] | None,
+    clock: Clock,
+    held: ExitStack,
+) -> RunResult:
+    """The run of some runs' folds; ``held`` keeps them, and the new one, from other processes."""
     first = chosen[0]
     competition = registry.competition(first.slug, place)
-    recipe = load(first.folder / "recipe.toml")
+    recipe = recipe_of(first)
     require_alike(chosen)
     folders = whose_folds(chosen, len(recipe.each))
     origin = {key: first.started[key] for key in ("parent", BEFORE) if key in first.started}
@@ -86,15 +102,16 @@ def merge(
     with clock.step("model"):
         plans = _plans(order, found)
         require_sound(folders)
+        before = _judged_before(chosen)
     with clock.step("copy"):
         marks = marks_of(order, found)
         for part in chosen:
             runs.require_kept(part, kept_of(order, found, recipe), competition.file("models.py"))
-        one = run_folder(order, found, recipe, marks, rows_for(order, found))
+        one = run_folder(order, found, recipe, marks, held, rows_for(order, found))
         for relative, source in folders.items():
             console.say(f"  {relative} of {source.id}")
-            _copy(source.folder / relative, one.folder / relative)
-    findings = [*found.findings, *_judged_before(chosen)]
+            _copy(source.folder / relative, one.folder / relative, one.id, relative)
+    findings = [*found.findings, *before]
     return finish_run(order, found, clock, one, plans, findings, marks)
 
 
@@ -141,7 +158,7 @@ def _say_where(first: runs.Run, one: runs.Run) -> None:
         a, b = first.started.get(key), one.started.get(key)
         if a != b:
             console.say(f"  {key}: {a} in {first.id}, {b} in {one.id}")
-    ours, theirs = (load(part.folder / "recipe.toml").each for part in (first, one))
+    ours, theirs = (recipe_of(part).each for part in (first, one))
     for key in HOW:
         a, b = ([getattr(model, key) for model in models] for models in (ours, theirs))
         if a != b:
@@ -151,7 +168,7 @@ def _say_where(first: runs.Run, one: runs.Run) -> None:
 
 def _other_recipe(first: runs.Run, one: runs.Run) -> list[str]:
     """The keys in which two recipes differ, with both values."""
-    a, b = (_flat(_asked(load(part.folder / "recipe.toml"))) for part in (first, one))
+    a, b = (_flat(_asked(recipe_of(part))) for part in (first, one))
     return [f"{key} ({a.get(key)} and {b.get(key)})" for key in sorted({*a, *b}) if a.get(key) != b.get(key)]
 
 
@@ -174,7 +191,7 @@ def _flat(value: Any, path: str = "") -> dict[str, Any]:
 
 
 def _other_folds(first: runs.Run, one: runs.Run) -> list[str]:
-    a, b = (Folds.load(part.folder / "folds.csv") for part in (first, one))
+    a, b = (folds_of(part) for part in (first, one))
     if a.k != b.k:
         return [f"the number of folds ({a.k} and {b.k})"]
     moved = sum(a.by_id.get(i) != b.by_id.get(i) for i in {*a.ids, *b.ids})
@@ -213,22 +230,33 @@ def whose_folds(parts: Sequence[runs.Run], models: int) -> dict[Path, runs.Run]:
 
 
 def require_sound(folders: dict[Path, runs.Run]) -> None:
-    """InputError, before anything is copied, for a finished fold whose result, predictions or checkpoint are damaged."""
+    """InputError, before anything is copied, for a fold whose files are damaged or not what its run wrote, or whose rows
+    are not those that it holds out.
+    """
     from comp.training.checkpoint import load_checkpoint
     from comp.training.run_fold import read_fold
+    from comp.training.state import require_state
 
     for relative, one in folders.items():
-        folder = one.folder / relative
-        if _is_finished(folder):
-            read_fold(folder, int(relative.name.removeprefix("fold-")))
-            load_checkpoint(folder)
+        folder, k = one.folder / relative, int(relative.name.removeprefix("fold-"))
+        if not _is_finished(folder):
+            require_state(folder, "")
+            continue
+        files = require_fold(one, folder).get("files") or {}
+        require_of_fold(folder, [name for name in files if name != "model.safetensors"])
+        load_checkpoint(folder)
+        predicted = set(read_fold(folder, k).oof.ids)
+        held_out = {i for i, fold in folds_of(one).by_id.items() if fold == k}
+        if strange := predicted - held_out:
+            value = f"{folder} predicts {len(strange)} rows that fold {k} does not hold out, first {min(strange)!r}"
+            raise InputError("a fold's predictions answer its rows", value, "train this fold again")
 
 
 def _fold_folders(one: runs.Run, models: int) -> Iterator[Path]:
     from comp.trained import model_folder
 
     for n in range(models):
-        for k in range(int(one.started["folds"])):
+        for k in range(int(one.started.get("folds") or 0)):
             yield model_folder(Path(), n, models) / f"fold-{k}"
 
 
@@ -254,12 +282,14 @@ def _plans(order: Order, found: Survey) -> list[Plan]:
     ]
 
 
-def _copy(source: Path, target: Path) -> None:
-    """Copies a folder, all or nothing."""
+def _copy(source: Path, target: Path, run: str, relative: Path) -> None:
+    """Copies a fold's folder into another run, all or nothing; its result says whose it is now."""
     make_folder(target.parent)
     part = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
-        shutil.copytree(source, part, copy_function=shutil.copyfile)
+        ignore = shutil.ignore_patterns(".*")
+        shutil.copytree(source, part, ignore=ignore, copy_function=shutil.copyfile)
+        rehome(part, run, relative.as_posix())
         os.replace(part, target)
     except (OSError, shutil.Error) as error:
         raise (
@@ -273,11 +303,10 @@ def _copy(source: Path, target: Path) -> None:
 
 def _judged_before(parts: Sequence[runs.Run]) -> list[Finding]:
     """What was found about the recipe and its weights when the parts were trained, each once."""
-    tables = [
-        table
-        for one in parts
-        for table in read_json(one.folder / "findings.json")
-        if table["check"] in JUDGED_BEFORE
+    tables = [table for one in parts for table in findings_of(one) if table["check"] in JUDGED_BEFORE]
+    known = {one.name for one in fields(Finding)}
+    found = [
+        Finding(**{**{k: v for k, v in table.items() if k in known}, "examples": tuple(table["examples"])})
+        for table in tables
     ]
-    found = [Finding(**{**table, "examples": tuple(table["examples"])}) for table in tables]
     return list({finding.message: finding for finding in found}.values())

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-import tomllib
 from collections.abc import Sequence
 from typing import Any
 
+from comp.documents import DEEPEST, TooMuch, Unreadable, parse_toml
 from comp.errors import InputError
+from comp.numerals import whole_number
 
 
 def lay(table: dict[str, Any], override: str, named: Sequence[str] = ()) -> None:
@@ -16,16 +17,23 @@ def lay(table: dict[str, Any], override: str, named: Sequence[str] = ()) -> None
     Raises
     ------
     InputError
-        If it is no ``key=value``, or names an entry of a list that is not there.
+        If it is no ``key=value``, names an entry of a list that is not there, or goes too deep.
     """
     key, sign, text = override.partition("=")
     parts = [part.strip() for part in key.split(".")]
     if not sign or not all(parts):
         raise InputError("--set takes key=value", repr(override), "for example --set optimizer.lr=3e-4")
+    if len(parts) > DEEPEST:
+        raise InputError(
+            "--set names a value of the recipe", f"{override!r} goes {len(parts)} deep", "shorten it"
+        )
     here: Any = table
     for part in parts[:-1]:
         here = _step_down(here, part, override)
-    value, last = _toml_value(text.strip()), parts[-1]
+    try:
+        value, last = _toml_value(text.strip()), parts[-1]
+    except TooMuch as error:
+        raise InputError("--set takes a TOML value", f"{key.strip()}: {error}", "correct it") from error
     if isinstance(here, list):
         here[_place(here, last, override)] = value
         return
@@ -49,18 +57,21 @@ def _step_down(here: Any, part: str, override: str) -> Any:
 
 
 def _place(entries: list[Any], part: str, override: str) -> int:
-    if not part.isdecimal() or int(part) >= len(entries):
+    place = whole_number(part)
+    if place is None or not 0 <= place < len(entries):
         value = f"{override!r}: there are {len(entries)}"
         raise InputError(
             "--set names one of several by its number", value, "for example --set model.0.size=160"
         )
-    return int(part)
+    return place
 
 
 def _toml_value(text: str) -> Any:
     try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except (tomllib.TOMLDecodeError, KeyError):
+        value = parse_toml(f"value = {text}")["value"]
+    except TooMuch:
+        raise
+    except (Unreadable, KeyError):
         return text
     return value if isinstance(value, (bool, int, float, str, list, dict)) else text
 

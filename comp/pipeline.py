@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from comp.checks.gate import require_pass
 from comp.child import resumed_order
 from comp.clock import Clock
 from comp.findings_view import say_findings, show_findings
+from comp.leftovers import remove_leftovers
 from comp.order import Order, new_order, require_folds
 from comp.predictions import Predictions
 from comp.pseudo_labels import rows_for
@@ -21,6 +23,7 @@ from comp.pseudo_rows import PseudoRows, folds_sha256
 from comp.quick import quick_rows
 from comp.recipe import Recipe, as_one
 from comp.result import RunResult, confusion_csv
+from comp.run_files import folds_of, manifest_of
 from comp.survey import Survey, fold_count, survey
 from comp.training.deadline import Deadline, parse_seconds
 from comp.workspace import Workspace, make_folder, write_bytes, write_json, write_text
@@ -90,21 +93,26 @@ def run(
     clock = Clock()
     place = Workspace.find(workspace)
     competition = registry.competition(slug, place)
-    if resume is None:
-        raw = Path(data).expanduser().absolute() if data else place.raw(slug)
-        order = new_order(place, competition, raw, recipe, overrides, seed, fold_count(folds), quick)
-    else:
-        plain = not (recipe or seed is not None or quick or pseudo)
-        order = resumed_order(runs.find_run(place, resume), place, competition, data, overrides, plain)
-    order = replace(
-        order,
-        only=only,
-        seconds=parse_seconds(time_limit) if time_limit else None,
-        pseudo=Path(pseudo).expanduser() if pseudo else None,
-    )
-    with clock.step("check"):
-        found = checked(order, manifest, extra, rare, allow)
-    return _train_and_predict(order, found, clock)
+    with ExitStack() as held:
+        if resume is None:
+            raw = Path(data).expanduser().absolute() if data else place.raw(slug)
+            order = new_order(place, competition, raw, recipe, overrides, seed, fold_count(folds), quick)
+        else:
+            plain = not (recipe or seed is not None or quick or pseudo)
+            one = runs.find_run(place, resume)
+            if not overrides and not one.record:
+                held.enter_context(runs.at_work(one))
+                one = runs.find_run(place, one.id)  # another process may just have finished it
+            order = resumed_order(one, place, competition, data, overrides, plain)
+        order = replace(
+            order,
+            only=only,
+            seconds=parse_seconds(time_limit) if time_limit else None,
+            pseudo=Path(pseudo).expanduser() if pseudo else None,
+        )
+        with clock.step("check"):
+            found = checked(order, manifest, extra, rare, allow)
+        return _train_and_predict(order, found, clock, held)
 
 
 def checked(
@@ -118,7 +126,11 @@ def checked(
     competition, given = order.competition, order.given
     raw = f": {order.workspace.shown(order.raw)}" if competition.facts.layout.needs_data else ""
     console.say(competition.facts.title + raw)
-    kept = given.folder / "manifest.csv" if given else None  # its extra rows are still wanted
+    kept = None
+    if given:  # its extra rows are still wanted, and its folds
+        manifest_of(given)
+        folds_of(given)
+        kept = given.folder / "manifest.csv"
     found = survey(
         competition,
         order.workspace,
@@ -135,8 +147,8 @@ def checked(
     return found
 
 
-def _train_and_predict(order: Order, found: Survey, clock: Clock) -> RunResult:
-    """From checked folds to the record; the heavy imports begin here."""
+def _train_and_predict(order: Order, found: Survey, clock: Clock, held: ExitStack) -> RunResult:
+    """From checked folds to the record; the heavy imports begin here. A new run is held by ``held`` from when it is made."""
     from comp import engine
 
     pseudo = rows_for(order, found)
@@ -155,7 +167,7 @@ def _train_and_predict(order: Order, found: Survey, clock: Clock) -> RunResult:
         deadline = Deadline(order.seconds - clock.total(), rows, views)
         plans = [replace(plan, deadline=deadline) for plan in plans]
     marks = marks_of(order, found)
-    one = run_folder(order, found, as_one([plan.recipe for plan in plans]), marks, pseudo)
+    one = run_folder(order, found, as_one([plan.recipe for plan in plans]), marks, held, pseudo)
     return finish_run(order, found, clock, one, plans, findings, marks)
 
 
@@ -185,6 +197,7 @@ def finish_run(
         trained = engine.train_models(one.folder, plans, order.only)
         require_something(trained)
         remember_parts(trained)
+        runs.goes_on(one)
         trained, views = choose_views(trained)
         oof = trained.oof
         oof.save(one.folder / "oof.npz")
@@ -229,6 +242,7 @@ def _record(one: runs.Run, result: RunResult, findings: list[Finding]) -> None:
     write_json(one.folder / "findings.json", [f.as_json() for f in findings])
     ledger.keep_entries(result.submission.with_suffix(".json"), result.as_json())
     if "partial" in result.marks:
+        runs.finish_partly(one, result.as_json())
         console.say(f"  some folds are left: `comp run {result.slug} --resume {one.id}` trains them")
     else:
         runs.finish(one, result.as_json())
@@ -242,10 +256,18 @@ def _shown(findings: list[Finding], found: Survey) -> list[Finding]:
 
 
 def run_folder(
-    order: Order, found: Survey, recipe: Recipe, marks: list[str], pseudo: PseudoRows | None = None
+    order: Order,
+    found: Survey,
+    recipe: Recipe,
+    marks: list[str],
+    held: ExitStack,
+    pseudo: PseudoRows | None = None,
 ) -> runs.Run:
-    """The folder of the run that goes on, or a new one with what it was given."""
-    make_folder(order.workspace.submissions(order.competition.slug))  # better refused now than after training
+    """The folder of the run that goes on, or a new one with what it was given, which ``held`` keeps from others."""
+    slug = order.competition.slug
+    for folder in (order.workspace.submissions(slug), order.workspace.folds(slug)):
+        remove_leftovers(folder)
+    make_folder(order.workspace.submissions(slug))  # better refused now than after training
     if order.resumed:
         runs.require_same_rows(order.resumed, found.evidence.manifest)
         models = order.competition.file("models.py")
@@ -254,10 +276,14 @@ def run_folder(
     facts = runs.facts(order.competition.facts, found.evidence, recipe, marks, order.expected)
     told = {"pseudo": pseudo.as_json()} if pseudo else {}
     kept = kept_of(order, found, recipe)
-    one = runs.new_run(order.workspace, {**facts, **kept, **order.origin, **told})
-    _write_inputs(one.folder, found, recipe)
-    if pseudo:
-        pseudo.save(one.folder / PSEUDO)
+
+    def inputs(folder: Path) -> None:
+        _write_inputs(folder, found, recipe)
+        if pseudo:
+            pseudo.save(folder / PSEUDO)
+
+    one = runs.new_run(order.workspace, {**facts, **kept, **order.origin, **told}, inputs)
+    held.enter_context(runs.at_work(one))
     return one
 
 

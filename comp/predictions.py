@@ -151,7 +151,8 @@ def join(parts: Sequence[Predictions], ids: Sequence[str]) -> Predictions:
     Raises
     ------
     InputError
-        For no parts, another label map, a row in two parts, or fingerprints of different rows.
+        For no parts, another label map, a row in two parts, fingerprints of different rows, or rows that are not asked
+        for.
     """
     first = _alike(parts)
     together = Predictions(
@@ -160,7 +161,12 @@ def join(parts: Sequence[Predictions], ids: Sequence[str]) -> Predictions:
         np.concatenate([part.probs for part in parts]),
         _fingerprint(parts),
     )
-    return together.select(ids)
+    found, asked = together.select(ids), set(ids)
+    strange = [i for i in together.ids if i not in asked]
+    if strange:
+        value = f"{len(strange)} of {len(together)} are of other rows, first {strange[0]!r}"
+        raise InputError("predictions that are joined answer the rows asked for", value, _REMEDY)
+    return found
 
 
 def with_prior(

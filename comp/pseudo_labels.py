@@ -13,14 +13,13 @@ import pandas as pd
 from comp import console, runs
 from comp.checks.grouping import folds_of_kin
 from comp.errors import InputError
-from comp.folds import Folds
 from comp.order import Order
 from comp.predictions import Predictions, average
 from comp.pseudo_rows import FILE, PseudoRows, folds_sha256
 from comp.quick import ROWS_PER_CLASS_AND_FOLD
-from comp.recipe import load
+from comp.run_files import folds_of, recipe_of
 from comp.survey import Survey
-from comp.workspace import Workspace
+from comp.workspace import Workspace, require_output
 
 
 @dataclass(frozen=True)
@@ -73,9 +72,14 @@ def pseudo(
     if not 0 < threshold <= 1:  # a NaN is neither
         raise InputError("--threshold is above 0, at most 1", f"got {threshold:g}", "for example 0.95")
     place = Workspace.find(workspace)
+    out = require_output(out)
+    if out is not None and require_output(out.with_suffix(".json")) == out:
+        raise InputError("pseudo-labels are a CSV with a JSON beside it", str(out), "name a .csv")
     one = runs.find_run(place, run)
     runs.require_checkpoints(one)
-    folds = [_of_fold(one, k) for k in range(int(one.started["folds"]))]
+    if not one.started.get("folds"):
+        raise InputError("pseudo-labels are of folds", f"{one.id} has none", "name a trained run")
+    folds = [_of_fold(one, k) for k in range(int(one.started.get("folds") or 0))]
     tables = [_sure(found, k, threshold) for k, found in enumerate(folds)]
     table = pd.concat(tables, ignore_index=True)
     if not len(table):
@@ -83,19 +87,19 @@ def pseudo(
         raise InputError(
             "pseudo-labels need rows", f"no fold is more than {most:.4f} sure", "a lower threshold"
         )
-    split = Folds.load(one.folder / "folds.csv")
+    split = folds_of(one)
     made = PseudoRows(
         run=one.id,
         slug=one.slug,
         threshold=float(threshold),
-        train_sha256=str(one.started["train_sha256"]),
-        test_sha256=str(one.started["test_sha256"]),
+        train_sha256=str(one.started.get("train_sha256")),
+        test_sha256=str(one.started.get("test_sha256")),
         folds_sha256=folds_sha256(split),
         k=split.k,
-        selected=bool(one.record["oof"]["selected_on_oof"]),
+        selected=bool(one.record["oof"].get("selected_on_oof")),
         table=table,
     )
-    path = Path(out).expanduser() if out else one.folder / f"pseudo-{threshold:g}.csv"
+    path = out or one.folder / f"pseudo-{threshold:g}.csv"
     made.save(path)
     return PseudoResult(path, made, len(folds[0]))
 
@@ -104,16 +108,17 @@ def _of_fold(one: runs.Run, k: int) -> Predictions:
     """The test rows by fold k's own models; InputError where they are not there."""
     from comp.trained import model_folder
 
-    recipe = one.folder / "recipe.toml"
-    models = len(load(recipe).each) if recipe.is_file() else 1
+    models = len(recipe_of(one).each) if (one.folder / "recipe.toml").is_file() else 1
     files = [model_folder(one.folder, n, models) / f"fold-{k}" / "test.npz" for n in range(models)]
     missing = [str(file.relative_to(one.folder)) for file in files if not file.is_file()]
     if missing or not one.record:
         value = f"{one.id} lacks {missing[0]}" if missing else f"{one.id} is not done"
         remedy = f"comp run {one.slug} --resume {one.id}, or another run that was trained to its end"
         raise InputError("pseudo-labels need the test predictions of every fold alone", value, remedy)
+    for file in files:
+        one.checked(file.relative_to(one.folder).as_posix())
     found = average([Predictions.load(file) for file in files])
-    if found.fingerprint != one.started["test_sha256"]:
+    if not len(found) or found.fingerprint != one.started.get("test_sha256"):
         value = f"{missing or files[0]} answers other test rows than {one.id} began with"
         raise InputError("pseudo-labels are of the run's own test rows", value, f"`comp run {one.slug}` anew")
     return found
@@ -144,7 +149,10 @@ def rows_for(order: Order, found: Survey) -> PseudoRows | None:
         Where they were made from other rows or other folds, or are no longer in the folder of the run that goes on.
     """
     began = order.given is not None and order.given.started.get("pseudo")  # then its file must be there
-    path = order.given.folder / FILE if order.given and began else order.pseudo
+    path = order.pseudo
+    if order.given and began:
+        order.given.checked("pseudo.json")
+        path = order.given.checked(FILE)
     if path is None:
         return None
     assert found.folds is not None, "the gate lets no run pass without folds"

@@ -15,11 +15,25 @@ from comp.errors import InputError
 from comp.folds import Folds
 from comp.labels import LabelMap
 from comp.manifest import Manifest
+from comp.shapes import Shape, require_shape
 from comp.tables import read_table
 from comp.workspace import read_json, write_json, write_text
 
 FILE = "pseudo.csv"  # in the folder of a run that trains with them
 REMEDY = "`comp pseudo RUN --threshold P` makes them anew"
+
+
+class _Facts(Shape):
+    """The JSON beside pseudo-labels."""
+
+    run: str
+    slug: str
+    threshold: float
+    train_sha256: str
+    test_sha256: str
+    folds_sha256: str
+    k: int
+    selected: bool
 
 
 @dataclass(frozen=True)
@@ -88,7 +102,9 @@ class PseudoRows:
         InputError
             For a file that something else wrote, or that was changed since: who predicted what could not be known.
         """
-        facts = dict(read_json(path.with_suffix(".json"))) if path.is_file() else {}
+        beside = path.with_suffix(".json")
+        facts = read_json(beside) if path.is_file() and beside.is_file() else {}
+        facts = dict(facts) if isinstance(facts, dict) else {}
         told = facts.pop("sha256", None)
         if set(facts) != {name for name in cls.__annotations__ if name != "table"}:
             value = (
@@ -97,9 +113,19 @@ class PseudoRows:
             raise InputError("pseudo-labels are made by `comp pseudo`", value, REMEDY)
         if hashlib.sha256(path.read_bytes()).hexdigest() != told:
             raise InputError("pseudo-labels are as `comp pseudo` made them", f"{path} was changed", REMEDY)
+        require_shape(_Facts, facts, str(beside), REMEDY)
         read = read_table(path)
         table = pd.DataFrame({name: read.column(name) for name in ("fold", "id", "label", "prob")})
-        return cls(**facts, table=table.astype({"fold": np.int64, "prob": np.float64}))
+        try:
+            found = cls(**facts, table=table.astype({"fold": np.int64, "prob": np.float64}))
+        except (ValueError, OverflowError) as error:
+            raise InputError(
+                "pseudo-labels are as `comp pseudo` made them", f"{path}: {error}", REMEDY
+            ) from error
+        if not len(table) or not table["fold"].astype(np.int64).between(0, found.k - 1).all():
+            value = f"{path} has no rows, or rows of folds that there are not"
+            raise InputError("pseudo-labels are as `comp pseudo` made them", value, REMEDY)
+        return found
 
     def require_fitting(self, slug: str, manifest: Manifest, folds: Folds, labels: LabelMap) -> None:
         """Refuses rows of other data, or of other folds than the ones that are to be trained.

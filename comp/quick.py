@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 
 from comp.folds import Folds
 from comp.manifest import Manifest
@@ -28,9 +29,10 @@ def quick_rows(manifest: Manifest, folds: Folds) -> Manifest:
     """
     train = manifest.train
     picked = train.assign(
-        fold=folds.of(train["id"]), key=[hashlib.sha256(i.encode()).hexdigest() for i in train["id"]]
+        fold=folds.of(train["id"]),
+        key=[hashlib.sha256(i.encode("utf-8", "surrogatepass")).hexdigest() for i in train["id"]],
     )
     few = set(picked.sort_values("key").groupby(["label", "fold"]).head(ROWS_PER_CLASS_AND_FOLD)["id"])
     table = manifest.table
     kept = table[(table["split"] == "test") | table["id"].isin(few)].reset_index(drop=True)
-    return Manifest(kept, manifest.notes)
+    return replace(manifest, table=kept)

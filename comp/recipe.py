@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from comp.errors import InputError, RecipeError
+from comp.documents import read_toml
+from comp.errors import RecipeError
 from comp.facts import overlaid, validate
 from comp.overrides import lay, not_finite
 from comp.recipe_parts import (
@@ -211,7 +211,7 @@ def load(
     RecipeError
         With one line for every mistake.
     """
-    table = _read_toml(path) if path is not None else {}
+    table = read_toml(path, "a recipe") if path is not None else {}
     for override in overrides:
         lay(table, override, NAMED[1:])
         if override.partition("=")[0].strip() == "stages":
@@ -285,14 +285,3 @@ def _told(name: str, mistakes: list[str]) -> RecipeError:
         "\n".join(mistakes),
         "correct them",
     )
-
-
-def _read_toml(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except FileNotFoundError as error:
-        raise InputError("the recipe must exist", f"{path} is not there", "check --recipe") from error
-    except IsADirectoryError as error:
-        raise InputError("a recipe is a TOML file", f"{path} is a folder", "check --recipe") from error
-    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise RecipeError("a recipe must be readable TOML", f"{path}: {error}", "correct the file") from error

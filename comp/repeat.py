@@ -18,13 +18,21 @@ from comp.findings_view import say_findings
 from comp.labels import LabelMap
 from comp.manifest import Manifest
 from comp.predictions import Predictions, with_prior
-from comp.recipe import load
+from comp.run_files import (
+    manifest_of,
+    predictions_of,
+    recipe_of,
+    remember_predicted,
+    require_fold,
+    require_of_fold,
+)
 from comp.survey import look_at_images
 from comp.template import load_template, read_submission
+from comp.to_submit import warn_of_another_content
 from comp.tta import with_chosen_views
 from comp.validation import Problem
 from comp.validation import validate as judge
-from comp.workspace import Workspace
+from comp.workspace import Workspace, require_output
 
 
 @dataclass(frozen=True)
@@ -75,7 +83,7 @@ def predict(
     Raises
     ------
     CompError
-        Where a checkpoint is missing, or the test rows do not pass the gate.
+        Where a checkpoint is missing, ``out`` is no plain file, or the test rows do not pass the gate.
     """
     found = predict_again(
         run, workspace=workspace, data=data, template=template, partial=partial, out=out, allow=allow
@@ -100,6 +108,7 @@ def predict_again(
     from comp.training.networks import load_models
 
     place = Workspace.find(workspace)
+    out = require_output(out)
     one = runs.find_run(place, run)
     runs.require_checkpoints(one)
     competition = registry.competition(one.slug, place)
@@ -116,8 +125,8 @@ def predict_again(
     test = evidence.manifest.test
     unread = [i for i, path in zip(test["id"], test["path"], strict=True) if evidence.images[path].error]
     readable = test[~test["id"].isin(unread)]
-    here = resolve_device(on_this_machine(load(one.folder / "recipe.toml")))
-    recipe = with_chosen_views(here, one.folder)
+    here = resolve_device(on_this_machine(recipe_of(one)))
+    recipe = with_chosen_views(here, one)
     with console.progress():
         found = predict_rows(
             folders,
@@ -130,8 +139,10 @@ def predict_again(
     if unread:
         found = with_prior(found, unread, _prior(one), list(test["id"]))
     new = ("-new" if data or template else "") + ("-partial" if len(folders) < len(_every_fold(one)) else "")
-    path = Path(out).expanduser() if out else place.submissions(one.slug) / f"{one.id}{new}.csv"
+    path = out or place.submissions(one.slug) / f"{one.id}{new}.csv"
     submission.write(found, evidence.template, path)
+    if path == place.submissions(one.slug) / f"{one.id}.csv":
+        remember_predicted(one, path)
     return Predicted(path, len(evidence.template.ids), unread)
 
 
@@ -149,17 +160,22 @@ def _rows(
         manifest = competition.read_test(raw)
     else:
         raw = runs.raw_folder(one, place)
-        manifest = Manifest(Manifest.read_csv(one.folder / "manifest.csv").test)
+        manifest = Manifest(manifest_of(one).test)
     asked = load_template(competition, raw, manifest, Path(template).expanduser() if template else None)
     images = look_at_images(competition.source(raw), raw, manifest, None)
-    return Evidence(competition, raw, manifest, labels, asked, int(one.started["folds"]), images)
+    return Evidence(competition, raw, manifest, labels, asked, int(one.started.get("folds") or 0), images)
 
 
 def _prior(one: runs.Run) -> NDArray[np.float64]:
     """The mean OOF probabilities (C,) of a run, of the folds that are there."""
-    whole = one.folder / "oof.npz"
-    files = [whole] if whole.is_file() else [folder / "oof.npz" for folder in folds_to_ask(one, True)]
-    every = np.concatenate([Predictions.load(file).probs for file in files])
+    if one.has("oof.npz"):
+        parts = [predictions_of(one, "oof")]
+    else:
+        folders = folds_to_ask(one, True)
+        for folder in folders:
+            require_of_fold(folder, ["oof.npz"])
+        parts = [Predictions.load(folder / "oof.npz") for folder in folders]
+    every = np.concatenate([part.probs for part in parts])
     return np.asarray(every.mean(axis=0), dtype=np.float64)
 
 
@@ -177,14 +193,16 @@ def folds_to_ask(one: runs.Run, partial: bool) -> list[Path]:
         raise InputError(
             "a prediction asks every fold", f"{one.id} lacks the checkpoint of {', '.join(missing)}", remedy
         )
+    for folder in whole:
+        require_fold(one, folder)
     return whole
 
 
 def _every_fold(one: runs.Run) -> list[Path]:
     from comp.trained import model_folder
 
-    models = len(load(one.folder / "recipe.toml").each)
-    folds = range(int(one.started["folds"]))
+    models = len(recipe_of(one).each)
+    folds = range(int(one.started.get("folds") or 0))
     return [model_folder(one.folder, n, models) / f"fold-{k}" for n in range(models) for k in folds]
 
 
@@ -205,7 +223,9 @@ def validate(
     place = Workspace.find(workspace)
     competition = registry.competition(slug, place)
     raw = Path(data).expanduser().absolute() if data else place.raw(slug)
-    table = read_submission(Path(csv).expanduser())
+    file = Path(csv).expanduser()
+    table = read_submission(file)
+    warn_of_another_content(place, file, file.read_bytes())
     if run is None:
         manifest = _asked_rows(competition, raw)
         labels = competition.label_map(manifest, raw)

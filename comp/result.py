@@ -115,10 +115,9 @@ def show_result(result: RunResult) -> None:
     marks = f" ({', '.join(result.marks)}: not a full run)" if result.marks else ""
     total = console.duration(sum(result.seconds.values()))
     console.answer(f"OOF {result.metric} {result.score:.4f}{marks} in {total}")
-    if result.calibration:
-        console.answer(
-            calibration_line(result.calibration, f"`comp ensemble {result.run} --calibrate on` applies it")
-        )
+    if gains(result.calibration, result.direction):
+        used = f"`comp ensemble {result.run} --calibrate on` applies it"
+        console.answer(calibration_line(result.calibration, used, result.metric))
     say_unread(result.unread)
     console.answer(f"submission {result.submission}")
 
@@ -132,13 +131,22 @@ def confusion_csv(labels: LabelMap, counts: NDArray[np.int64]) -> str:
     return out.getvalue()
 
 
-def calibration_line(calibration: Mapping[str, float], used: str) -> str:
+def gains(calibration: Mapping[str, float | None], direction: str) -> bool:
+    """Whether the competition's own metric is better on OOF rows with a temperature that was learned on other folds."""
+    before, after = calibration.get("score_before"), calibration.get("score_after")
+    if before is None or after is None:
+        return False
+    return after > before if direction == "max" else after < before
+
+
+def calibration_line(calibration: Mapping[str, float], used: str, metric: str) -> str:
     """What a temperature does to OOF rows, as a sentence; ``used`` says whether it is applied."""
-    return (
-        f"temperature {calibration['temperature']:.3f} ({used}): calibration error "
-        f"{calibration['error_before']:.4f} -> {calibration['error_after']:.4f}, log loss "
-        f"{calibration['log_loss_before']:.4f} -> {calibration['log_loss_after']:.4f}"
-    )
+    told = [
+        f"{name} {calibration[f'{key}_before']:.4f} -> {calibration[f'{key}_after']:.4f}"
+        for name, key in ((metric, "score"), ("log loss", "log_loss"), ("calibration error", "error"))
+        if not (name == "log loss" and metric == "log_loss") and calibration.get(f"{key}_before") is not None
+    ]
+    return f"temperature {calibration['temperature']:.3f} ({used}): {', '.join(told)}"
 
 
 def say_unread(ids: list[str]) -> None:

@@ -1,21 +1,31 @@
-"""Run folders and their records."""
+"""Run folders and their records, and the SHA-256 of every file that a later command reads."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import platform
+import re
 import secrets
 import sys
 import time
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import Field
+
 from comp import __version__, console
-from comp.errors import InputError, Refusal, UnknownName
-from comp.workspace import Workspace, make_folder, read_json, write_json
+from comp.errors import CompError, InputError, Refusal, UnknownName
+from comp.hashes import SEAL, is_intact, sealed, sha256_of
+from comp.leftovers import remove_leftovers
+from comp.lock import alone
+from comp.machine import machine
+from comp.shapes import Shape, read_shaped
+from comp.workspace import Workspace, make_folder, write_json
 
 if TYPE_CHECKING:
     from comp.checks.evidence import Evidence
@@ -25,18 +35,84 @@ if TYPE_CHECKING:
 
 RECORD = "record.json"
 STARTED = "started.json"
+PARTIAL = "partial.json"  # what a run with some of its folds came to; gone once it is done or goes on
+PREDICTED = "predicted.json"  # the submissions that `comp predict` wrote since
+LOCK = ".running"
+RESULT = "result.json"  # of a fold: it comes last there, and has the SHA-256 of the fold's other files
+RECIPE = "recipe.toml"
 IMPORTED = "import"  # the mode of a run whose predictions come from elsewhere
 ENSEMBLE = "ensemble"  # the mode of a blend of runs
 _HEX = 0xFFFF  # the last number of a run id
+_FOLD = re.compile(r"fold-\d+")
+_LATER = re.compile(
+    r"pseudo-.*\.(csv|json)"
+)  # `comp pseudo` writes them into finished runs, and proves them itself
+_RULE = "a run's files are as it wrote them"
+
+
+class _Pseudo(Shape):
+    run: str = ""
+
+
+class _Started(Shape):
+    """What ``started.json`` must be, as far as commands rely on it."""
+
+    run: str | None = None
+    slug: str = ""
+    raw: str = ""
+    folds: int | None = None
+    metric: str | None = None
+    mode: str | None = None
+    model: str | None = None
+    expected: float | None = None
+    marks: list[str] = Field(default_factory=list)
+    parts: list[str] = Field(default_factory=list)
+    merged: list[str] = Field(default_factory=list)
+    parent: str | None = None
+    epochs_before: list[int] = Field(default_factory=list)
+    pseudo: _Pseudo | None = None
+    versions: dict[str, str] = Field(default_factory=dict)
+    machine: str | None = None
+    train_sha256: str | None = None
+    test_sha256: str | None = None
+    recipe_sha256: str | None = None
+    folds_sha256: str | None = None
+    models_sha256: str | None = None
+    files: dict[str, str] | None = None
+    sha256: str | None = None
+
+
+class _Oof(Shape):
+    score: float | None
+    per_fold: list[float | None] = Field(default_factory=list)
+    selected_on_oof: bool = False
+    last_epoch: float | None = None
+
+
+class _Record(Shape):
+    """What ``record.json`` and ``partial.json`` must be, as far as commands rely on them."""
+
+    run: str | None = None
+    slug: str | None = None
+    metric: str | None = None
+    submission: str | None = None
+    marks: list[str] = Field(default_factory=list)
+    oof: _Oof
+    files: dict[str, str] | None = None
+    sha256: str | None = None
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run folder; ``record`` is empty while the run is not finished."""
+    """A run folder. ``record`` is empty while the run is not finished, ``partial`` unless it came to a submission with
+    some of its folds; ``damage`` says in a line why nothing of it can be believed, and is empty where that is not so.
+    """
 
     folder: Path
     started: dict[str, Any]
     record: dict[str, Any]
+    partial: dict[str, Any] = field(default_factory=dict)
+    damage: str = ""
 
     @property
     def id(self) -> str:
@@ -48,12 +124,51 @@ class Run:
 
     @property
     def state(self) -> str:
-        return "done" if self.record else "unfinished"
+        return "damaged" if self.damage else "done" if self.record else "unfinished"
 
     @property
     def marks(self) -> list[str]:
         """Why a run is no full one: quick, sample, partial."""
         return list(self.started.get("marks", []))
+
+    @property
+    def files(self) -> dict[str, str]:
+        """SHA-256 by the path in the folder, as the last that was written about the whole run says."""
+        if self.record:
+            return dict(self.record.get("files") or {})
+        return {**(self.started.get("files") or {}), **(self.partial.get("files") or {})}
+
+    @property
+    def is_proven(self) -> bool:
+        """Whether it knows the SHA-256 of its files; runs of older versions do not."""
+        return self.started.get("files") is not None or bool(self.files)
+
+    def has(self, name: str) -> bool:
+        """Whether the run wrote a file of this name; of an older run, whether it is there."""
+        return name in self.files if self.is_proven else (self.folder / name).is_file()
+
+    def checked(self, name: str) -> Path:
+        """The path of a file of the run, once its content is known to be what the run wrote.
+
+        Of runs of older versions that cannot be known, which is said once.
+
+        Raises
+        ------
+        InputError
+            If it is missing, was changed, or is none that the run wrote.
+        """
+        path = self.folder / name
+        if not self.is_proven:
+            console.warn_once(
+                f"{self.id} is of an older version, without the SHA-256 of its files: what lies there is believed"
+            )
+            return path
+        wanted = self.files.get(name)
+        if wanted is None:
+            remedy = f"remove it, or finish the run: `comp run {self.slug} --resume {self.id}`"
+            raise InputError(_RULE, f"{path} is not one of the files that {self.id} wrote", remedy)
+        require_content(path, wanted, self.id)
+        return path
 
     def summary(self) -> dict[str, Any]:
         """The line of this run in ``comp runs``."""
@@ -61,21 +176,40 @@ class Run:
             "run": self.id,
             "slug": self.slug,
             "state": self.state,
+            "damage": self.damage or None,
             "marks": self.marks,
             "mode": self.started.get("mode"),
             "model": self.started.get("model"),
             "folds": self.started.get("folds"),
             "parent": self.started.get("parent"),
             "merged": self.started.get("merged", []),
-            "pseudo": self.started.get("pseudo", {}).get("run"),
+            "pseudo": (self.started.get("pseudo") or {}).get("run"),
             "metric": self.record.get("metric", self.started.get("metric")),
             "oof": self.record.get("oof", {}).get("score"),
             "submission": self.record.get("submission"),
         }
 
 
-def new_run(workspace: Workspace, started: dict[str, Any]) -> Run:
+def require_content(path: Path, wanted: str, run: str) -> None:
+    """InputError unless a file that ``run`` wrote has this SHA-256."""
+    remedy = "put back the file as it was, or train again: nothing in a run's folder is for editing"
+    try:
+        found = sha256_of(path)
+    except FileNotFoundError as error:
+        raise InputError("a file of the run is missing", str(path), remedy) from error
+    except OSError as error:
+        raise InputError(_RULE, f"{path}: {error.strerror}", remedy) from error
+    if found != wanted:
+        raise InputError(_RULE, f"{path} is not what {run} wrote: its SHA-256 is another", remedy)
+
+
+def new_run(
+    workspace: Workspace, started: dict[str, Any], inputs: Callable[[Path], None] | None = None
+) -> Run:
     """Makes a run folder, ``<yyyymmdd-hhmmss>-<4 hex>``, and writes down what was started.
+
+    ``inputs`` writes into the folder what the run is given; ``started.json`` comes after it, with the SHA-256 of it
+    all, so that a folder is no run before.
 
     Raises
     ------
@@ -95,8 +229,13 @@ def new_run(workspace: Workspace, started: dict[str, Any]) -> Run:
             break
         except FileExistsError:
             continue
-    write_json(folder / STARTED, started)
-    return Run(folder, started, {})
+    if inputs is not None:
+        inputs(folder)
+    # the recipe is known by what it says: memory may change how many parts a batch is computed in
+    files = {name: sha256 for name, sha256 in _table(folder).items() if name != RECIPE}
+    whole = sealed({**started, "run": folder.name, "files": files})
+    write_json(folder / STARTED, whole)
+    return Run(folder, whole, {})
 
 
 def _after(workspace: Workspace, second: str) -> int:
@@ -150,33 +289,6 @@ def facts_of_rows(
     }
 
 
-def machine(device: str = "cpu") -> str:
-    """The kind of this machine in words, with its GPU where that is the device that is used."""
-    here = f"{platform.system()} {platform.machine()}"
-    if device != "cuda":
-        return here
-    import torch
-
-    # a merged run's recipe may name a device of other machines
-    return f"{here}, {torch.cuda.get_device_name()}" if torch.cuda.is_available() else here
-
-
-def say_what_differs(one: Run, device: str) -> None:
-    """Says in which versions and on what machine a run began, where it goes on otherwise."""
-    import torch
-
-    now = {"comp": __version__, "python": platform.python_version(), "torch": str(torch.__version__)}
-    began = one.started.get("versions", {})
-    lines = [
-        f"{name} {began[name]}, now {now[name]}" for name in now if began.get(name, now[name]) != now[name]
-    ]
-    here = machine(device)
-    if one.started.get("machine", here) != here:
-        lines.append(f"{one.started['machine']}, now {here}")
-    if lines:
-        console.say(f"  {one.id} began with {'; '.join(lines)}: what is left may differ in the last digits")
-
-
 def recipe_sha256(recipe: Recipe) -> str:
     """SHA-256 of a resolved recipe, whatever its comments, its layout, and the parts that memory left its batches."""
     from comp.recipe import as_one
@@ -185,9 +297,58 @@ def recipe_sha256(recipe: Recipe) -> str:
     return hashlib.sha256(plain.to_toml().encode()).hexdigest()
 
 
+@contextmanager
+def at_work(one: Run) -> Iterator[None]:
+    """Holds a run for this process, so that no other trains it too, and clears away what a killed one left half
+    written in its folder.
+
+    Raises
+    ------
+    Refusal
+        If another process is at work on it.
+    """
+    remedy = f"wait for it to end, or stop it; then `comp run {one.slug} --resume {one.id}` goes on"
+    value = f"{one.id} is under way in process {{pid}}"
+    with alone(one.folder / LOCK, "one process at a time works on a run", value, remedy):
+        remove_leftovers(one.folder, below=True)
+        yield
+        remove_leftovers(one.folder, below=True)
+
+
 def finish(one: Run, result: dict[str, Any]) -> None:
-    """Writes the record, after everything else: its presence says that the run is whole."""
-    write_json(one.folder / RECORD, {**result, "ended": _now()})
+    """Writes the record, after everything else: its presence says that the run is whole, and with what files."""
+    _write_result(one, RECORD, result)
+    (one.folder / PARTIAL).unlink(missing_ok=True)
+
+
+def finish_partly(one: Run, result: dict[str, Any]) -> None:
+    """Writes what a run with some of its folds came to, after everything else."""
+    _write_result(one, PARTIAL, result)
+
+
+def goes_on(one: Run) -> None:
+    """Before a run's own files are written anew: what was said of the older ones no longer holds."""
+    (one.folder / PARTIAL).unlink(missing_ok=True)
+
+
+def _write_result(one: Run, name: str, result: dict[str, Any]) -> None:
+    plain = {**result, "run": one.id, "slug": one.slug, "ended": _now()}
+    write_json(one.folder / name, sealed({**plain, "files": _table(one.folder)}))
+
+
+def _table(folder: Path) -> dict[str, str]:
+    """SHA-256 by path of what a run wrote; of a fold's files those alone that its result does not know."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        inside = path.relative_to(folder)
+        hidden = any(part.startswith(".") for part in inside.parts)
+        of_fold = any(_FOLD.fullmatch(part) for part in inside.parts[:-1])
+        if hidden or not path.is_file() or (of_fold and inside.name not in (RESULT, "test.npz")):
+            continue
+        if inside.name in (RECORD, PARTIAL, PREDICTED) or _LATER.fullmatch(inside.as_posix()):
+            continue
+        found[inside.as_posix()] = sha256_of(path)
+    return found
 
 
 def require_same_rows(one: Run, manifest: Manifest) -> None:
@@ -224,45 +385,108 @@ def require_checkpoints(one: Run) -> None:
 
 def raw_folder(one: Run, workspace: Workspace) -> Path:
     """The raw folder that a run was made from, or the workspace's where it was made on another machine."""
-    raw, here = Path(str(one.started["raw"])), workspace.raw(one.slug)
+    here = workspace.raw(one.slug)
+    raw = Path(str(one.started.get("raw") or here))
     return here if not raw.is_dir() and here.is_dir() else raw
 
 
 def all_runs(workspace: Workspace, slug: str | None = None) -> list[Run]:
-    """Every run, newest first; of one competition if asked."""
+    """Every run, newest first, damaged ones too; of one competition if asked."""
     if not workspace.runs.is_dir():
         return []
-    found = []
-    for folder in sorted(workspace.runs.iterdir(), reverse=True):
-        if (folder / STARTED).is_file():
-            record = read_json(folder / RECORD) if (folder / RECORD).is_file() else {}
-            found.append(Run(folder, read_json(folder / STARTED), record))
-    return [run for run in found if slug is None or run.slug == slug]
+    every = [_read(folder) for folder in sorted(workspace.runs.iterdir(), reverse=True) if _is_run(folder)]
+    return [run for run in every if slug is None or run.slug == slug]
 
 
-def find_run(workspace: Workspace, name: str) -> Run:
-    """A run by its id, a prefix that fits one run, or ``latest``.
+def sound_runs(workspace: Workspace, slug: str | None = None) -> list[Run]:
+    """Every run that is not damaged, newest first; of one competition if asked. Damaged ones are named."""
+    every = all_runs(workspace)
+    for run in every:
+        if run.damage and (slug is None or run.slug in ("", slug)):
+            console.warn_once(f"run {run.id} is damaged and left out: {run.damage}")
+    return [run for run in every if not run.damage and (slug is None or run.slug == slug)]
+
+
+def _is_run(folder: Path) -> bool:
+    """Whether a folder is a run's: what a process left that was killed before it said what it starts is none."""
+    return any(os.path.lexists(folder / name) for name in (STARTED, RECORD))
+
+
+def _read(folder: Path) -> Run:
+    """A run as its folder tells of it, or what is wrong with it."""
+    started: dict[str, Any] = {}
+    try:
+        started = _document(folder / STARTED, _Started)
+        record = _document(folder / RECORD, _Record) if os.path.lexists(folder / RECORD) else {}
+        partial = _document(folder / PARTIAL, _Record) if os.path.lexists(folder / PARTIAL) else {}
+    except CompError as error:
+        return Run(folder, started, {}, damage=f"{error.rule}, {error.value}")
+    damage = next(
+        (
+            told
+            for name, document in ((STARTED, started), (RECORD, record), (PARTIAL, partial))
+            if (told := _damage(folder, started, name, document))
+        ),
+        "",
+    )
+    return Run(folder, started, {}, damage=damage) if damage else Run(folder, started, record, partial)
+
+
+def _document(path: Path, shape: type[Shape]) -> dict[str, Any]:
+    """A document of a run as a table; InputError where it is none of that shape."""
+    found: dict[str, Any] = read_shaped(path, dict[str, Any], "restore it, or remove the folder")
+    read_shaped(path, shape, "restore it, or remove the folder")
+    return found
+
+
+def _damage(folder: Path, started: dict[str, Any], name: str, document: dict[str, Any]) -> str:
+    """What is wrong with a document of a run, in a line."""
+    path = folder / name
+    if name == STARTED and not document.get("slug"):
+        return f"{path} names no competition"
+    if not document:
+        return ""
+    if not is_intact(document):
+        return f"{path} was changed since it was written"
+    if document.get("run") not in (None, folder.name):
+        return f"{path} is of run {document['run']}: a run's folder is called after its id"
+    if document.get("slug", started.get("slug")) != started.get("slug"):
+        return f"{path} is of {document['slug']}, {STARTED} of {started.get('slug')}"
+    if name != STARTED and started.get("files") is not None and not document.get("files"):
+        return f"{path} says the SHA-256 of no file"
+    if started.get("files") is not None and SEAL not in document:
+        return f"{path} lacks its own SHA-256"
+    wanted = (document.get("files") or {}).get(STARTED)
+    if name != STARTED and wanted is not None and wanted != sha256_of(folder / STARTED):
+        return f"{folder / STARTED} is not what {folder.name} wrote: its SHA-256 is another"
+    return ""
+
+
+def find_run(workspace: Workspace, name: str, slug: str | None = None) -> Run:
+    """A run by its id, a prefix that fits one run, or ``latest``: the newest that is not damaged, of ``slug`` if asked.
 
     Raises
     ------
     UnknownName, InputError
-        If none fits, or several do.
+        If none fits, several do, or it is damaged.
     """
-    runs = all_runs(workspace)
-    fitting = (
-        runs[:1]
-        if name == "latest"
-        else [run for run in runs if run.id == name] or [run for run in runs if run.id.startswith(name)]
-    )
+    if name == "latest":
+        sound = sound_runs(workspace, slug)
+        fitting, known = sound[:1] or all_runs(workspace, slug)[:1], sound
+    else:
+        known = all_runs(workspace)
+        same = [run for run in known if run.id == name]
+        fitting = same or [run for run in known if run.id.startswith(name)]
     if not fitting:
-        raise UnknownName("run", name, [run.id for run in runs], "`comp runs` shows them all")
+        raise UnknownName("run", name, [run.id for run in known], "`comp runs` shows them all")
     if len(fitting) > 1:
         value = f"{name!r} fits {', '.join(run.id for run in fitting[:4])}"
         raise InputError("a prefix must fit one run", value, "write more of the id")
-    if not fitting[0].slug:
-        value = f"{fitting[0].folder / STARTED} names no competition"
-        raise InputError("a run's folder must be whole", value, "restore the file, or remove the folder")
-    return fitting[0]
+    one = fitting[0]
+    if one.damage:
+        remedy = "restore the file, give the folder back its name, or remove the folder"
+        raise InputError("a run's folder must be whole", one.damage, remedy)
+    return one
 
 
 def _now() -> str:

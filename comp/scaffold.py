@@ -37,9 +37,11 @@ def scaffold(slug: str, layout: str, workspace: Workspace) -> Path:
         raise InputError(
             "a slug is lower-case letters, digits and hyphens", repr(slug), "for example leaf-disease"
         )
-    taken = registry.competitions(workspace).get(slug)
-    if taken is not None:
-        value = f"{slug!r} is that of {taken.folder}"
+    known = registry.find(workspace)
+    taken = [known.competitions[slug].folder] if slug in known.competitions else []
+    taken += [one.folder for one in known.broken if slug in one.slugs]
+    if taken:
+        value = f"{slug!r} is that of {taken[0]}"
         raise InputError(
             "a slug names one competition",
             value,

@@ -21,30 +21,39 @@ def balanced_accuracy(labels: Labels, probs: Probs) -> float:
     return float((hits[there] / truth[there]).mean())
 
 
-def macro_precision(labels: Labels, probs: Probs) -> float:
-    """Precision per class over all C classes, averaged; a class that is never answered counts 0."""
-    hits, _, answered = _counts(labels, probs)
-    return float(_share(hits, answered).mean())
+def macro_precision(labels: Labels, probs: Probs, every: bool = False) -> float:
+    """Precision per class, averaged over the classes that rows have or answers name; one that is never answered counts 0.
 
-
-def macro_recall(labels: Labels, probs: Probs) -> float:
-    """Recall per class over all C classes, averaged; a class without rows counts 0."""
-    hits, truth, _ = _counts(labels, probs)
-    return float(_share(hits, truth).mean())
-
-
-def macro_f1(labels: Labels, probs: Probs) -> float:
-    """F1 per class over all C classes, averaged; a class that is neither present nor predicted counts 0.
-
-    The same as scikit-learn's ``f1_score(average="macro", labels=range(C), zero_division=0)``.
+    With ``every`` the average is over all C classes, and one that is nowhere counts 0. The same as scikit-learn's
+    ``precision_score(average="macro", zero_division=0)``, with ``every`` that with ``labels=range(C)``.
     """
-    return float(_f1(labels, probs)[0].mean())
+    hits, truth, answered = _counts(labels, probs)
+    return _mean(_share(hits, answered), truth + answered, every)
+
+
+def macro_recall(labels: Labels, probs: Probs, every: bool = False) -> float:
+    """Recall per class, averaged over the classes that rows have or answers name; one without rows counts 0.
+
+    With ``every`` over all C classes; as scikit-learn's ``recall_score``, as in ``macro_precision``.
+    """
+    hits, truth, answered = _counts(labels, probs)
+    return _mean(_share(hits, truth), truth + answered, every)
+
+
+def macro_f1(labels: Labels, probs: Probs, every: bool = False) -> float:
+    """F1 per class, averaged over the classes that rows have or answers name.
+
+    With ``every`` over all C classes, and one that is nowhere counts 0; as scikit-learn's ``f1_score``, as in
+    ``macro_precision``.
+    """
+    hits, truth, answered = _counts(labels, probs)
+    return _mean(_share(2 * hits, truth + answered), truth + answered, every)
 
 
 def weighted_f1(labels: Labels, probs: Probs) -> float:
     """F1 per class, averaged with the classes' rows as weights: ``f1_score(average="weighted")``."""
-    per_class, truth = _f1(labels, probs)
-    return float((per_class * truth).sum() / truth.sum())
+    hits, truth, answered = _counts(labels, probs)
+    return float((_share(2 * hits, truth + answered) * truth).sum() / truth.sum())
 
 
 def log_loss(labels: Labels, probs: Probs) -> float:
@@ -120,9 +129,9 @@ def _counts(labels: Labels, probs: Probs) -> tuple[Probs, Probs, Probs]:
     return np.diag(found), found.sum(axis=1), found.sum(axis=0)
 
 
-def _f1(labels: Labels, probs: Probs) -> tuple[Probs, Probs]:
-    hits, truth, answered = _counts(labels, probs)
-    return _share(2 * hits, truth + answered), truth
+def _mean(per_class: Probs, rows: Probs, every: bool) -> float:
+    """The mean (C,) over the classes that have ``rows`` (C,), or over all."""
+    return float((per_class if every else per_class[rows > 0]).mean())
 
 
 def _share(part: Probs, whole: Probs) -> Probs:

@@ -15,6 +15,7 @@ from comp import registry
 from comp.competition import Competition
 from comp.errors import InputError, InvalidSubmission
 from comp.labels import LabelMap
+from comp.metrics import disorder
 from comp.tables import Table
 from comp.template import Template, load_template, read_submission
 from comp.validation import class_columns, validate
@@ -83,6 +84,7 @@ def score(
     raw = Path(data).expanduser().absolute() if data else place.raw(slug)
     manifest = competition.read(raw)
     labels = competition.label_map(manifest, raw)
+    _require_order(competition, labels, raw)
     template = load_template(competition, raw, manifest)
     file = Path(csv).expanduser()
     table = read_submission(file)
@@ -109,6 +111,15 @@ def score(
         per_class,
         looks,
     )
+
+
+def _require_order(competition: Competition, labels: LabelMap, raw: Path) -> None:
+    """Refuses a metric of order where the order of the classes is not known."""
+    metric = competition.metric
+    wrong = disorder(metric, labels.names, metric.ordered and competition.states_order(raw))
+    if wrong is not None and wrong.grave:
+        remedy = "state `classes` in competition.toml, from one end to the other"
+        raise InputError("a metric of order needs classes in order", wrong.message, remedy)
 
 
 def probabilities(table: Table, template: Template, labels: LabelMap) -> NDArray[np.float64]:

@@ -9,6 +9,7 @@ from comp import console, runs
 from comp.blending import ensemble
 from comp.ensembling.outcome import Options
 from comp.errors import InputError
+from comp.numerals import whole_number
 from comp.result import RunResult
 from comp.workspace import Workspace
 
@@ -30,11 +31,12 @@ def seeds_of(overrides: Sequence[str]) -> list[int]:
         names = [name.strip() for name in text.strip("[]").split(",")]
         if key != SEED or len(names) < 2:
             continue
-        if not all(name.isdecimal() for name in names) or len(set(names)) < len(names):
+        seeds = [seed for name in names if (seed := whole_number(name)) is not None and seed >= 0]
+        if len(set(seeds)) < len(names):
             raise InputError(
                 "seeds are whole numbers, each once", f"--set {override}", "for example --set seed=0,1,2"
             )
-        found = [int(name) for name in names]
+        found = seeds
     return found
 
 

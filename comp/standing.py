@@ -9,19 +9,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from comp import ledger, runs
+from comp import console, ledger, runs
 from comp.competition import Competition
 from comp.errors import CompError
 from comp.ledger import Entry
-from comp.manifest import Manifest
 from comp.metrics import Metric
 from comp.predictions import Predictions
+from comp.run_files import manifest_of, predictions_of
 from comp.runs import Run
+from comp.template import read_submission
 from comp.workspace import Workspace
 
 PUBLIC_SHARE = 0.3  # of the test rows, where competition.toml does not say
 DRAWS = 200
 FEWEST = 3  # submissions for a correlation
+SAME_ERRORS = 0.9995  # a correlation that is shown as 1.000
 
 Probs = NDArray[np.float64]
 
@@ -74,19 +76,22 @@ class Standing:
 
 @dataclass(frozen=True)
 class Final:
-    """A run to select: its fair OOF score, why, and the correlation of its OOF errors with the first one's."""
+    """A run to select: its fair OOF score, why, the correlation of its OOF errors with the first one's, and the runs
+    that give the ``same`` answers.
+    """
 
     run: str
     score: float
     why: str
     submitted: bool
     correlation: float | None = None
+    same: tuple[str, ...] = ()
 
 
 def standing(place: Workspace, competition: Competition) -> Standing:
     """What the ledger says of a competition, beside the OOF scores of its runs."""
     scale, slug = competition.facts.score_scale, competition.slug
-    by_id = {run.id: run for run in runs.all_runs(place, slug)}
+    by_id = {run.id: run for run in runs.sound_runs(place, slug)}
     errors: dict[tuple[str, int], float | None] = {}
     judged = []
     for entry in ledger.entries(place, slug):
@@ -107,31 +112,67 @@ def final_two(place: Workspace, competition: Competition) -> list[Final]:
     """Two runs to select: the one of the best OOF score, and of the strong others the one that errs most differently.
 
     Submitted runs go before others, where there are two of them. Strong is within two standard errors of the best;
-    where none is, it is the second best.
+    where none is, it is the second best. Runs that give the same answers count as one, so that there may be no second.
+    Runs without a score, and those whose files are not as they wrote them, are left out; the latter are named.
     """
     slug, metric = competition.slug, competition.metric
     sent = {e.run for e in ledger.entries(place, slug) if e.counts and e.status != "ERROR"}
-    full = [run for run in runs.all_runs(place, slug) if run.record and not run.marks]
-    if len([run for run in full if run.id in sent]) > 1:
-        full = [run for run in full if run.id in sent]
-    ranked = sorted(full, key=_fair, reverse=metric.direction == "max")
-    if not ranked:
-        return []
-    best = ranked[0]
-    chosen = [Final(best.id, _fair(best), "the best OOF score", best.id in sent)]
-    if len(ranked) == 1:
-        return chosen
+    full = [run for run in runs.sound_runs(place, slug) if run.record and not run.marks]
+    scored = [(run, score) for run in full if (score := _fair(run)) is not None and _is_as_written(run)]
+    scored.sort(key=lambda pair: pair[1], reverse=metric.direction == "max")
+    groups = _by_answers(scored, sent)
+    if sum(one.submitted for _, one in groups) > 1:
+        groups = [pair for pair in groups if pair[1].submitted]
+    if len(groups) < 2:
+        return [one for _, one in groups]
+    (best, first), *others = groups
     oof, truth = _oof(best)
     error = bootstrap(metric, truth, oof.probs, len(truth)) if oof else 0.0
-    strong = [run for run in ranked[1:] if abs(_fair(run) - _fair(best)) <= 2 * error]
-    alike = {run.id: _errors_alike(best, run) for run in strong}
-    known = [run for run in strong if alike[run.id] is not None]
-    if known:
-        other = min(known, key=lambda run: alike[run.id] or 0.0)
-        why = "strong, and errs most differently"
-    else:
-        other, why = ranked[1], "the second best; none within two standard errors errs otherwise"
-    return [*chosen, Final(other.id, _fair(other), why, other.id in sent, alike.get(other.id))]
+    strong = [(run, one) for run, one in others if abs(one.score - first.score) <= 2 * error]
+    judged = [(run, replace(one, correlation=_errors_alike(best, run))) for run, one in strong]
+    known = [one for _, one in judged if one.correlation is not None]
+    if not known:
+        why = "the second best; none within two standard errors errs otherwise"
+        return [first, replace(others[0][1], why=why)]
+    other = min(known, key=lambda one: one.correlation or 0.0)
+    differs = (other.correlation or 0.0) < SAME_ERRORS
+    why = "errs most differently" if differs else "errs on the same OOF rows, and answers test rows otherwise"
+    return [first, replace(other, why=f"strong, and {why}")]
+
+
+def _by_answers(scored: Sequence[tuple[Run, float]], sent: set[str]) -> list[tuple[Run, Final]]:
+    """Scored runs, the best first, those that give the same answers as one: named by its best."""
+    groups: dict[object, list[tuple[Run, float]]] = {}
+    for run, score in scored:
+        groups.setdefault(_answers(run), []).append((run, score))
+    found = []
+    for (run, score), *same in groups.values():
+        submitted = any(one.id in sent for one in (run, *(other for other, _ in same)))
+        ids = tuple(other.id for other, _ in same)
+        found.append((run, Final(run.id, score, "the best OOF score", submitted, same=ids)))
+    return found
+
+
+def _answers(run: Run) -> object:
+    """The answers of a run, whatever their order; the run's id where it has no file of them."""
+    if not run.has("submission.csv"):
+        return run.id
+    table = read_submission(run.folder / "submission.csv")
+    return table.header, tuple(sorted(table.rows))
+
+
+def _is_as_written(run: Run) -> bool:
+    """Whether the files that a run is judged by are as it wrote them; where not, that is said."""
+    try:
+        for name in ("oof.npz", "manifest.csv", "submission.csv"):
+            if run.has(name):
+                run.checked(name)
+        if run.has("submission.csv"):
+            read_submission(run.folder / "submission.csv")
+    except CompError as problem:
+        console.warn_once(f"run {run.id} is left out: {problem.value}")
+        return False
+    return True
 
 
 def bootstrap(metric: Metric, truth: NDArray[np.int64], probs: Probs, rows: int, seed: int = 0) -> float:
@@ -162,19 +203,25 @@ def _standard_error(run: Run | None, competition: Competition, rows: int) -> flo
 def _oof(run: Run) -> tuple[Predictions | None, NDArray[np.int64]]:
     """A run's OOF predictions and the class indices of their rows."""
     try:
-        found = Predictions.load(run.folder / "oof.npz")
-        train = Manifest.read_csv(run.folder / "manifest.csv").train
+        found = predictions_of(run, "oof")
+        train = manifest_of(run).train
         labels = dict(zip(train["id"], train["label"], strict=True))
         return found, found.labels.encode([labels[i] for i in found.ids])
-    except (CompError, KeyError):
+    except CompError as problem:
+        console.warn_once(f"the OOF predictions of {run.id} are left out: {problem.value}")
+        return None, np.empty(0, dtype=np.int64)
+    except KeyError:
         return None, np.empty(0, dtype=np.int64)
 
 
-def _fair(run: Run) -> float:
-    """The OOF score that nothing was chosen by: nested for a blend, the last epoch's where epochs were chosen."""
+def _fair(run: Run) -> float | None:
+    """The OOF score that nothing was chosen by: nested for a blend, the last epoch's where epochs were chosen; None
+    where it is undefined.
+    """
     oof = run.record["oof"]
     fair = oof.get("last_epoch") if oof.get("selected_on_oof") else None
-    return float(oof["score"] if fair is None else fair)
+    score = oof["score"] if fair is None else fair
+    return None if score is None else float(score)
 
 
 def _errors_alike(one: Run, other: Run) -> float | None:
@@ -215,7 +262,7 @@ def with_news(place: Workspace, competition: Competition) -> tuple[int | None, s
     slug = competition.slug
     names = [e.kaggle for e in ledger.entries(place, slug) if e.kaggle]
     name = names[-1] if names else competition.facts.kaggle
-    if not name or find_credential() is None or (not names and not runs.all_runs(place, slug)):
+    if not name or find_credential() is None or (not names and not runs.sound_runs(place, slug)):
         return None, ""
     from comp.kaggle_api import Kaggle
     from comp.kaggle_wire import Patience

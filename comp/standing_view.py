@@ -67,3 +67,7 @@ def _final(chosen: list[Final]) -> None:
         alike = "" if one.correlation is None else f", errors correlate {one.correlation:.3f}"
         sent = "" if one.submitted else "; not submitted yet"
         console.answer(f"select {one.run}: OOF {one.score:.4f}, {one.why}{alike}{sent}")
+        if one.same:
+            console.answer(f"  the same answers: {', '.join(one.same)}")
+    if len(chosen) == 1:
+        console.answer("no second to select: no other full run gives other answers")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,8 @@ from comp.tables import parse_table
 from comp.template import Template
 from comp.validation import class_columns, validate
 from comp.workspace import write_bytes
+
+_FEW = 256  # rows that are composed at once to try every class
 
 
 def compose(predictions: Predictions, template: Template) -> str:
@@ -82,6 +85,33 @@ def write(predictions: Predictions, template: Template, path: Path) -> None:
     InvalidSubmission
         If it does not validate; nothing is written then.
     """
+    write_bytes(path, _content(predictions, template, path.name))
+
+
+def rehearse(template: Template, labels: LabelMap) -> None:
+    """Composes a submission in which every class is answered, and drops it: what ``write`` would refuse after training
+    because of classes, columns or encoding is refused now. A template without rows is not judged.
+
+    Raises
+    ------
+    InputError, InvalidSubmission
+        As ``write``.
+    """
+    table = template.table
+    few = [list(row) for row in table.rows[: min(len(labels), _FEW)]]
+    for number, row in enumerate(few):
+        row[template.id_place] = str(number)  # ids are judged elsewhere
+    rows = tuple(tuple(row) for row in few)
+    shown = replace(template, table=replace(table, rows=rows), asked=())
+    for start in range(0, len(labels) if few else 0, max(len(few), 1)):
+        answers = np.arange(start, start + len(few)) % len(labels)
+        probs = np.zeros((len(few), len(labels)))
+        probs[np.arange(len(few)), answers] = 1.0
+        _content(Predictions(shown.ids, labels, probs), shown, "a submission")
+
+
+def _content(predictions: Predictions, template: Template, name: str) -> bytes:
+    """A submission in its template's encoding, valid."""
     encoding = template.table.encoding
     try:
         content = compose(predictions, template).encode(encoding)
@@ -89,12 +119,12 @@ def write(predictions: Predictions, template: Template, path: Path) -> None:
         value = f"{error.object[error.start : error.end]!r} is not in {encoding}"
         remedy = "rename the class, or save the template as UTF-8 if the site takes that"
         raise InputError("a submission keeps its template's encoding", value, remedy) from error
-    problems = validate(parse_table(content, path.name), template, predictions.labels)
+    problems = validate(parse_table(content, name), template, predictions.labels)
     if problems:
         raise InvalidSubmission(
             "a submission must answer its template", problems[0].message, "please report this run"
         )
-    write_bytes(path, content)
+    return content
 
 
 def row_table(predictions: Predictions, manifest: Manifest) -> str:

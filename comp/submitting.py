@@ -115,6 +115,8 @@ def submit(
     path, one = to_submit.choose(place, slug, run, file, yes or dry_run)
     ready = to_submit.make_ready(place, competition, path, one, data, allow or {})
     marks = [] if one is None else to_submit.marks_of(one)
+    if one is not None and not dry_run:
+        to_submit.require_proven(one, yes)
     if one is not None and marks and not dry_run:
         question = f"run {one.id} is no full run ({', '.join(marks)}): submit it all the same?"
         to_submit.require_yes(question, yes, "say --yes, or submit a full run")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ from comp.checks.gate import judge_data, judge_folds, require_known
 from comp.checks.grouping import grouped
 from comp.checks.memory import Memory
 from comp.competition import Competition
-from comp.errors import InputError
+from comp.errors import InputError, shortened
 from comp.extra import with_extra
 from comp.folds import Folds, make_folds
 from comp.images.fingerprints import Fingerprints, scan
@@ -22,8 +24,9 @@ from comp.images.source import ImageSource, WithFiles
 from comp.images.store import StoreWriter
 from comp.labels import LabelMap
 from comp.manifest import Manifest
+from comp.numerals import whole_number
 from comp.template import Template, load_template
-from comp.workspace import Workspace, make_folder
+from comp.workspace import Workspace, make_folder, write_text
 
 BARE = {"class-too-small": "a bare check; a run needs fewer folds or --rare pool"}
 SAMPLE_MARK = ".comp-sample"
@@ -200,6 +203,7 @@ def look(
     """Looks at every image (or remembers it), and groups the rows that are kin."""
     kept = fingerprint_file(workspace, competition.slug, raw)
     images = look_at_images(source, raw, manifest, kept)
+    manifest = replace(manifest, notes=(*manifest.notes, *images.notes()))
     memory = Memory(kept.with_suffix(".json"))
     evidence = Evidence(competition, raw, manifest, labels, template, k, images, memory=memory)
     return replace(evidence, manifest=grouped(evidence), declared=manifest)
@@ -222,7 +226,7 @@ def look_at_images(source: ImageSource, raw: Path, manifest: Manifest, kept: Pat
 def fingerprint_file(workspace: Workspace, slug: str, raw: Path) -> Path:
     """Where the fingerprints of a raw folder are kept: by its place in the workspace, which may travel."""
     place = str(raw.relative_to(workspace.root)) if raw.is_relative_to(workspace.root) else str(raw)
-    return workspace.fingerprints / f"{slug}-{hashlib.sha256(place.encode()).hexdigest()[:8]}.npz"
+    return workspace.fingerprints / f"{slug}-{hashlib.sha256(os.fsencode(place)).hexdigest()[:8]}.npz"
 
 
 def _folds(
@@ -238,7 +242,7 @@ def _folds(
         workspace.folds(evidence.competition.slug)
         / f"{sample}k{folds}-seed{fold_seed}{'-pool' if pool_rare else ''}.csv"
     )
-    if kept.is_file():
+    if kept.is_file() and Folds.is_saved(kept):
         return Folds.load(kept)
     made = make_folds(evidence.manifest, folds, fold_seed, pool_rare)
     made.save(kept)
@@ -258,8 +262,13 @@ def write_sample(competition: Competition, raw: Path, seed: int = 0) -> None:
             "a sample needs an empty folder", f"{raw} holds files", "name another with --data DIR"
         )
     make_folder(raw)
-    competition.adapter.sample(raw, seed)
-    (raw / SAMPLE_MARK).write_text("made up by comp data --sample\n")
+    try:
+        competition.adapter.sample(raw, seed)
+    except BaseException:
+        for half in raw.iterdir():  # the folder was empty: all of it is the sample's
+            shutil.rmtree(half) if half.is_dir() and not half.is_symlink() else half.unlink()
+        raise
+    write_text(raw / SAMPLE_MARK, "made up by comp data --sample\n")
 
 
 def fold_count(folds: int | str | Path) -> int | Path:
@@ -267,11 +276,14 @@ def fold_count(folds: int | str | Path) -> int | Path:
     if isinstance(folds, int):
         return folds
     text = str(folds)
-    if text.lstrip("+-").isdigit():
-        return int(text)
+    number = whole_number(text)
+    if number is not None:
+        return number
     path = Path(text).expanduser()
-    if not path.is_file():
-        raise InputError(
-            "--folds takes a number or a CSV of id,fold", f"{text!r} is neither", "for example --folds 5"
-        )
-    return path
+    try:
+        if path.is_file():
+            return path
+    except (OSError, ValueError):  # too long for a path, or with a NUL
+        pass
+    value = f"{shortened(text, 80)!r} is neither"
+    raise InputError("--folds takes a number or a CSV of id,fold", value, "for example --folds 5")

@@ -9,7 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from comp.errors import InputError
+from comp.errors import InputError, shortened
+from comp.limits import read_file
+from comp.spelling import clean
 
 ENCODINGS = ("utf-8-sig", "utf-8", "cp949")
 _SPECIAL = re.compile(r'[,"\r\n]')
@@ -36,24 +38,46 @@ class Table:
     def __len__(self) -> int:
         return len(self.rows)
 
+    def has(self, column: str) -> bool:
+        """Whether there is a column of that name; stray spaces around it do not matter."""
+        return any(clean(name) == clean(column) for name in self.header)
+
     def place(self, column: str) -> int:
-        """The place of a column; stray spaces and case around the name do not matter when nothing else fits.
+        """The place of a column; stray spaces do not matter, nor does case when nothing else fits.
 
         Raises
         ------
         InputError
-            Naming the columns there are.
+            If it is not there, naming the columns there are; if it comes twice, since nothing says which is meant.
         """
-        if column in self.header:
-            return self.header.index(column)
-        loose = [i for i, name in enumerate(self.header) if name.strip().lower() == column.strip().lower()]
-        if len(loose) == 1:
-            return loose[0]
+        wanted = clean(column)
+        found = [i for i, name in enumerate(self.header) if clean(name) == wanted]
+        found = found or [i for i, name in enumerate(self.header) if clean(name).lower() == wanted.lower()]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise self._twice(column, found)
         has = ", ".join(repr(name) for name in self.header)
         raise InputError(
             "a table must have the columns it is read by",
             f"{self.name} has no {column!r}; it has {has}",
             "correct the name",
+        )
+
+    def require_once(self, places: Sequence[int]) -> None:
+        """InputError where two of these columns have one name, stray spaces apart."""
+        first: dict[str, int] = {}
+        for place in places:
+            name = clean(self.header[place])
+            if name in first:
+                raise self._twice(self.header[place], [first[name], place])
+            first[name] = place
+
+    def _twice(self, column: str, places: Sequence[int]) -> InputError:
+        names = ", ".join(f"{self.header[i]!r} in column {i + 1}" for i in places)
+        remedy = "rename or remove all but one: nothing says which of them is meant"
+        return InputError(
+            "a table has a column once", f"{self.name} has {column!r} more than once: {names}", remedy
         )
 
     def column(self, column: str) -> list[str]:
@@ -90,10 +114,10 @@ def read_table(path: Path) -> Table:
     Raises
     ------
     InputError
-        If it is missing, empty, of no known encoding, or has rows of another width than its header.
+        If it is missing, empty, too large, of no known encoding, has a NUL, or rows of another width than its header.
     """
     try:
-        content = path.read_bytes()
+        content = read_file(path, f"{path}")
     except FileNotFoundError as error:
         raise InputError("the table must exist", f"{path} is not there", "check the path") from error
     except OSError as error:
@@ -115,6 +139,8 @@ def parse_table(content: bytes, name: str) -> Table:
         raise InputError("a table must be CSV", f"{name}: {error}", "restore the file") from error
     cells = [row for row in cells if row]
     header, rows = cells[0], cells[1:]
+    if "\0" in text:
+        raise _with_nul(cells, name)
     for number, row in enumerate(rows, start=2):
         if len(row) != len(header):
             value = f"{name}, row {number}: {len(row)} cells under {len(header)} columns"
@@ -123,6 +149,13 @@ def parse_table(content: bytes, name: str) -> Table:
     return Table(
         name, tuple(header), tuple(tuple(row) for row in rows), encoding, newline, _quoted(text, header), end
     )
+
+
+def _with_nul(cells: list[list[str]], name: str) -> InputError:
+    number, row = next((n, row) for n, row in enumerate(cells, start=1) if any("\0" in cell for cell in row))
+    cell = next(cell for cell in row if "\0" in cell)
+    value = f"{name}, row {number}: {shortened(repr(cell), 200)} has a NUL"
+    return InputError("a table is text", value, "restore the file, or save it as UTF-8 CSV")
 
 
 def _line_end(text: str) -> str:

@@ -11,6 +11,7 @@ from comp.competition import Competition
 from comp.errors import InputError
 from comp.facts import TemplateFacts
 from comp.images.tree import RawTree
+from comp.limits import read_file
 from comp.manifest import Manifest
 from comp.names import nfc, without_suffix
 from comp.tables import Table, parse_table, read_table
@@ -147,6 +148,7 @@ def from_table(table: Table, id_column: str, target: str | tuple[str, ...], kind
         raise InputError(
             "id and target must be different columns", value, "correct [template] in competition.toml"
         )
+    table.require_once([id_place, *places])
     return Template(table, id_place, places, kind)
 
 
@@ -164,7 +166,7 @@ def read_submission(path: Path) -> Table:
 
 def _bytes(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return read_file(path)
     except OSError as error:
         raise InputError(
             "the submission must exist", f"{path}: {error.strerror}", "`comp runs` names the CSV of each run"

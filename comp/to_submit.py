@@ -5,12 +5,15 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from comp import console, registry, runs
 from comp.competition import Competition
 from comp.errors import CheckFailed, InputError, InvalidSubmission, Refusal, UnknownName
+from comp.inference.control import control_table
 from comp.labels import LabelMap
 from comp.manifest import Manifest
+from comp.run_files import findings_of, manifest_of, require_fold, submissions_of
 from comp.runs import Run
 from comp.tables import Table, parse_table
 from comp.template import Template, load_template, read_submission
@@ -46,11 +49,14 @@ def oof_of(run: Run) -> float | None:
     return None if score is None else float(score)
 
 
-def partial_record(run: Run) -> dict[str, dict[str, float]]:
-    """What a run with some of its folds came to, as its ledger file says."""
+def partial_record(run: Run) -> dict[str, Any]:
+    """What a run with some of its folds came to; of a run of an older version, as its ledger file says."""
+    if run.partial or run.is_proven:
+        return run.partial
     path = run.folder.parent.parent / "submissions" / run.slug / f"{run.id}.json"
     found = read_json(path) if path.is_file() else {}
-    return found if isinstance(found, dict) else {}
+    fine = isinstance(found, dict) and isinstance(found.get("oof"), dict)
+    return found if fine and isinstance(found["oof"].get("score"), float | int) else {}
 
 
 def marks_of(run: Run) -> list[str]:
@@ -73,9 +79,10 @@ def choose(
             raise InputError("--run or --file", "both were given", "name one of them")
         path = Path(file).expanduser()
         content = read_submission_bytes(path)
+        warn_of_another_content(place, path, content)
         return path, _run_of(place, slug, content)
     if run is not None:
-        newest = runs.all_runs(place, slug)[:1] if run == "latest" else []
+        newest = runs.sound_runs(place, slug)[:1] if run == "latest" else []
         one = newest[0] if newest else runs.find_run(place, run)
         if one.slug != slug:
             value = f"{one.id} is a run of {one.slug}"
@@ -83,7 +90,7 @@ def choose(
                 "a run is submitted to its own competition", value, f"comp submit {one.slug} --run {one.id}"
             )
     else:
-        full = [r for r in runs.all_runs(place, slug) if r.record and not r.marks]
+        full = [r for r in runs.sound_runs(place, slug) if r.record and not r.marks]
         if not full:
             value = f"no full run on real data of {slug} is in {place.runs}"
             raise InputError(
@@ -91,7 +98,8 @@ def choose(
             )
         one = full[0]
         score = oof_of(one)
-        told = f"run {one.id}, {one.started.get('model')}, OOF {one.record.get('metric')} {score:.4f}"
+        shown = "undefined" if score is None else f"{score:.4f}"
+        told = f"run {one.id}, {one.started.get('model')}, OOF {one.record.get('metric')} {shown}"
         require_yes(f"submit the newest full run: {told}?", yes, f"name it with --run {one.id}, or say --yes")
     return place.submissions(slug) / f"{one.id}.csv", one
 
@@ -122,7 +130,10 @@ def make_ready(
     InvalidSubmission
         With everything that is wrong with it.
     CheckFailed
-        If the run did not pass its checks, lacks its control rows, or was made from other rows than there are now.
+        If the run wrote another submission, did not pass its checks, lacks its control rows, or was made from other
+        rows than there are now.
+    InputError
+        If a file of its proof is not as the run wrote it.
     """
     unknown = [name for name in allow if name not in ALLOWED]
     if unknown:
@@ -137,24 +148,53 @@ def make_ready(
     template = load_template(competition, raw, manifest)
     table = parse_table(content, path.name)
     problems = validate(table, template, labels)
-    if [p.rule for p in problems] == ["order"] and competition.facts.pairs == "filename":
+    turned = [p.rule for p in problems] == ["order"] and competition.facts.pairs == "filename"
+    if problems and not turned:
+        raise InvalidSubmission(
+            "a submission must answer its template", _told(problems), _remedy(competition, problems, path)
+        )
+    if run is not None:
+        require_its_own(run, path, content)
+    if turned:
         path, content = _in_order(path, table, template, labels)
         console.say(
             f"rows stood in another order than the template's: written in its order as {place.shown(path)}"
-        )
-        problems = []
-    if problems:
-        raise InvalidSubmission(
-            "a submission must answer its template", _told(problems), _remedy(competition, problems, path)
         )
     if run is not None:
         require_sound(run, manifest, allow)
     return Ready(path, content, len(table), run)
 
 
+def require_its_own(run: Run, path: Path, content: bytes) -> None:
+    """CheckFailed unless the content of a CSV is what a run wrote as its submission, beside whose score it would stand."""
+    if run.is_proven:
+        known = submissions_of(run)
+        written = hashlib.sha256(content).hexdigest() in known
+        if not known:
+            value = f"{run.id} did not come to a submission: nothing says what {path} is"
+            remedy = f"`comp run {run.slug} --resume {run.id}` goes on with it"
+            raise CheckFailed("a run's submission is the one that it wrote", value, remedy)
+    else:
+        copy = run.folder / "submission.csv"
+        written = not copy.is_file() or copy.read_bytes() == content
+    if not written:
+        value = f"{path} is not what {run.id} wrote: its SHA-256 is another"
+        remedy = (
+            f"`comp predict {run.id}` writes it again; a CSV of your own goes with --file, under another name"
+        )
+        raise CheckFailed("a run's submission is the one that it wrote", value, remedy)
+
+
+def require_proven(run: Run, yes: bool) -> None:
+    """Asks before a run of an older version is submitted, that does not know the SHA-256 of what it wrote."""
+    if not run.is_proven:
+        question = f"run {run.id} is of an older version and cannot prove its files: submit it all the same?"
+        require_yes(question, yes, f"say --yes, or train it again: `comp run {run.slug}`")
+
+
 def require_sound(run: Run, manifest: Manifest, allow: dict[str, str]) -> None:
     """Looks at what a run recorded of its checks and control rows, and whether its train rows are still those."""
-    found = read_json(run.folder / "findings.json") if (run.folder / "findings.json").is_file() else []
+    found = findings_of(run) if run.has("findings.json") or run.is_proven else []
     errors = [f for f in found if f["severity"] == "error" and f["check"] not in allow]
     if errors:
         raise CheckFailed(
@@ -162,19 +202,37 @@ def require_sound(run: Run, manifest: Manifest, allow: dict[str, str]) -> None:
             f"{errors[0]['check']}: {errors[0]['message']}",
             errors[0]["remedy"],
         )
-    trained = [p.parent for p in sorted(run.folder.rglob("result.json"))]
+    if run.started.get("mode") not in (runs.IMPORTED, runs.ENSEMBLE):
+        _require_folds(run, "control-rows" in allow)
+    stale = _stale(run, manifest)
+    if stale and "stale-folds" not in allow:
+        remedy = "train again, restore the data, or say --allow stale-folds=REASON (a run with a manifest of its own, say)"
+        raise CheckFailed("a run is of the rows there are", f"stale-folds: {stale}", remedy)
+
+
+def _require_folds(run: Run, allowed: bool) -> None:
+    """Refuses a trained run without its folds, or with folds whose control rows prove nothing."""
+    trained = [path.parent for path in sorted(run.folder.rglob(runs.RESULT))]
+    names = {(folder / runs.RESULT).relative_to(run.folder).as_posix() for folder in trained}
+    gone = sorted(name for name in run.files if name.endswith(f"/{runs.RESULT}") and name not in names)
+    few = bool(run.record) and len(trained) < int(run.started.get("folds") or 0)
+    if gone or few or not trained:
+        value = f"{run.id} lacks {', '.join(gone) or ('folds' if trained else 'every fold')}"
+        raise CheckFailed("a run is submitted with its folds", value, "restore its folder, or train it again")
+    for folder in trained:
+        require_fold(run, folder)
     bare = [str(f.relative_to(run.folder)) for f in trained if not (f / "control.json").is_file()]
-    if bare and "control-rows" not in allow:
+    if allowed:
+        return
+    if bare:
         value = f"control-rows: {run.id} has none of {', '.join(bare)}"
         raise CheckFailed(
             "a run's predictions prove themselves",
             value,
             f"comp predict {run.id}, or --allow control-rows=REASON",
         )
-    stale = _stale(run, manifest)
-    if stale and "stale-folds" not in allow:
-        remedy = "train again, restore the data, or say --allow stale-folds=REASON (a run with a manifest of its own, say)"
-        raise CheckFailed("a run is of the rows there are", f"stale-folds: {stale}", remedy)
+    for folder in trained:
+        control_table(folder)
 
 
 def read_submission_bytes(path: Path) -> bytes:
@@ -185,10 +243,9 @@ def read_submission_bytes(path: Path) -> bytes:
 
 def _stale(run: Run, manifest: Manifest) -> str:
     """How a run's train rows differ from those there are now, in ids and labels; empty where they do not."""
-    path = run.folder / "manifest.csv"
-    if not path.is_file():
+    if not run.is_proven and not (run.folder / "manifest.csv").is_file():
         return ""
-    then = Manifest.read_csv(path).train
+    then = manifest_of(run).train
     before = dict(zip(then["id"], then["label"], strict=True))
     now = dict(zip(manifest.train["id"], manifest.train["label"], strict=True))
     came, went = len(now.keys() - before.keys()), len(before.keys() - now.keys())
@@ -225,11 +282,45 @@ def _remedy(competition: Competition, problems: list[Problem], path: Path) -> st
 
 def _run_of(place: Workspace, slug: str, content: bytes) -> Run | None:
     """The run whose submission has that very content, if there is one."""
-    for run in runs.all_runs(place, slug):
+    sha256 = hashlib.sha256(content).hexdigest()
+    for run in runs.sound_runs(place, slug):
+        if run.is_proven:
+            if sha256 in _known_submissions(run):
+                return run
+            continue
         for path in (place.submissions(slug) / f"{run.id}.csv", run.folder / "submission.csv"):
             if path.is_file() and path.stat().st_size == len(content) and path.read_bytes() == content:
                 return run
     return None
+
+
+def _known_submissions(run: Run) -> set[str]:
+    """The SHA-256 of a run's submissions; of a run whose proof is damaged there are none, which is said."""
+    try:
+        return submissions_of(run)
+    except InputError as damaged:
+        console.warn_once(f"{run.id} is passed over: {damaged.value}")
+        return set()
+
+
+def named_run(place: Workspace, path: Path) -> Run | None:
+    """The run that a CSV has the name and the folder of, if there is one."""
+    for run in runs.all_runs(place):
+        folders = (place.submissions(run.slug), run.folder)
+        if path.absolute() in (folders[0] / f"{run.id}.csv", folders[1] / "submission.csv"):
+            return run
+    return None
+
+
+def warn_of_another_content(place: Workspace, path: Path, content: bytes) -> None:
+    """Says where a CSV that is called as a run's submission is not what that run wrote."""
+    run = named_run(place, path)
+    if run is None or run.damage or not run.is_proven:
+        return
+    try:
+        require_its_own(run, path, content)
+    except (CheckFailed, InputError) as other:
+        console.warn_once(f"{other.value}: no score of {run.id} says anything of it")
 
 
 def found(slug: str, workspace: str | Path | None) -> tuple[Workspace, Competition]:

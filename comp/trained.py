@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from comp.ensembling.calibration import told
-from comp.errors import TrainingFailed
+from comp.errors import InputError, TrainingFailed
 from comp.images.source import ImageSource
 from comp.predictions import Predictions, average, join
 from comp.recipe import as_one, load
@@ -77,7 +77,13 @@ class Trained:
     def joined(self, of: Callable[[FoldResult], Predictions]) -> Predictions:
         """What ``of`` takes from each fold, of all finished folds, in the manifest's order."""
         parts = [self._fold(k, of) for k in self.folds]
-        return join(parts, list(self.plans[0].judged_by(self.folds)["id"]))
+        ids = list(self.plans[0].judged_by(self.folds)["id"])
+        count = sum(map(len, parts))
+        if count != len(ids):
+            value = f"{count} rows are predicted, {len(ids)} are held out by folds {self.folds}"
+            remedy = "remove the result.json of the fold that is wrong: it is trained again"
+            raise InputError("each held-out row is predicted once", value, remedy)
+        return join(parts, ids)
 
     def _fold(self, k: int, of: Callable[[FoldResult], Predictions]) -> Predictions:
         return average([of(one) for results in self.results for one in results if one.fold == k])
@@ -103,7 +109,8 @@ class Trained:
         if len(self.folds) < 2:
             return {}
         fold = self.plans[0].folds.by_id
-        return told(predictions.probs, self.truth(predictions), np.array([fold[i] for i in predictions.ids]))
+        folds = np.array([fold[i] for i in predictions.ids])
+        return told(predictions.probs, self.truth(predictions), folds, self.plans[0].metric)
 
     def per_fold(self) -> list[float]:
         """The metric of each finished fold."""

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from comp import console
+from comp.errors import InputError
 from comp.folds import group_names
 from comp.metrics import Metric
 from comp.recipe import Recipe
+from comp.runs import Run
+from comp.shapes import Shape, read_shaped
 from comp.standard_error import Judge
-from comp.view_sets import PLAIN, VIEW_SETS
-from comp.workspace import read_json, write_json
+from comp.view_sets import PLAIN, VIEW_SETS, VIEWS
+from comp.workspace import write_json
 
 if TYPE_CHECKING:
     from comp.trained import Trained
@@ -24,6 +26,12 @@ if TYPE_CHECKING:
 FILE = "views.json"
 
 Probs = NDArray[np.float64]
+
+
+class _Chosen(Shape):
+    """``views.json``, as far as predictions rely on it."""
+
+    views: list[str]
 
 
 @dataclass(frozen=True)
@@ -99,14 +107,26 @@ def try_sets(
     return [replace(one, chosen=one.set == chosen) for one in tried]
 
 
-def with_chosen_views(recipe: Recipe, run: Path) -> Recipe:
-    """A run's recipe with the views that it chose; identity alone where it has not yet chosen any."""
+def with_chosen_views(recipe: Recipe, run: Run) -> Recipe:
+    """A run's recipe with the views that it chose; identity alone where it has not yet chosen any.
+
+    Raises
+    ------
+    InputError
+        Where the choice is not what the run wrote, or names no views that there are.
+    """
     if not recipe.chooses_views:
         return recipe
-    if not (run / FILE).is_file():
-        console.say(f"  {run.name} has not chosen its views: predicting by the identity view")
+    if not run.has(FILE):
+        console.say(f"  {run.id} has not chosen its views: predicting by the identity view")
         return recipe.with_views(recipe.views)
-    return recipe.with_views([str(view) for view in read_json(run / FILE)["views"]])
+    path = run.checked(FILE)
+    chosen: _Chosen = read_shaped(path, _Chosen, "restore it, or train again")
+    strange = [view for view in chosen.views if view not in VIEWS]
+    if strange or not chosen.views:
+        value = f"{path} names {strange[0]!r}" if strange else f"{path} names none"
+        raise InputError("a run chose among the views that there are", value, "restore it, or train again")
+    return recipe.with_views(chosen.views)
 
 
 def _say(tried: Sequence[Tried]) -> None:

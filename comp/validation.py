@@ -11,13 +11,14 @@ from comp.damaged_ids import damaged
 from comp.errors import InputError, near_names
 from comp.labels import LabelMap
 from comp.names import nfc
+from comp.numerals import finite_number, whole_number
+from comp.spelling import NOTHING, clean, listed
 from comp.tables import Table
 from comp.template import Template
 
 SHOWN = 5
 SUM_TOLERANCE = 1e-6
 _SLACK = 1e-9  # of adding decimals in binary
-NOTHING = {"", "nan", "na", "n/a", "null", "none", "<na>"}
 
 
 @dataclass(frozen=True)
@@ -40,9 +41,11 @@ def validate(table: Table, template: Template, labels: LabelMap) -> list[Problem
     Raises
     ------
     InputError
-        If the template itself cannot be answered.
+        If the template itself cannot be answered: no rows, or columns of probabilities that are not the classes.
     """
     template.require_rows()
+    if template.kind == "probs":
+        class_columns(template, labels)
     found = [*_encoding_problems(table, template), *_header_problems(table, template)]
     places = _places(table.header, template.table.header)
     if template.id_place in places:
@@ -63,16 +66,26 @@ def class_columns(template: Template, labels: LabelMap) -> dict[int, int]:
     InputError
         If the columns are not the classes, each once.
     """
-    loosely = {nfc(name).strip(): index for index, name in enumerate(labels)}
-    found = {}
-    for place in template.target_places:
-        name = template.table.header[place]
-        index = labels.index(name) if name in labels else loosely.get(nfc(name).strip())
-        found[place] = labels.index(name) if index is None else index
+    names = [template.table.header[place] for place in template.target_places]
+    loosely = {clean(name): index for index, name in enumerate(labels)}
+    found = {
+        place: labels.index(name) if name in labels else loosely[clean(name)]
+        for place, name in zip(template.target_places, names, strict=True)
+        if name in labels or clean(name) in loosely
+    }
+    unknown = [name for name in names if name not in labels and clean(name) not in loosely]
     missing = [name for index, name in enumerate(labels) if index not in found.values()]
-    if missing or len(set(found.values())) < len(found):
-        value = f"{template.table.name}: {f'no column for {missing[0]!r}' if missing else 'a class has two columns'}"
-        raise InputError("a probs template has a column for each class", value, "correct [template] target")
+    twice = len(set(found.values())) < len(found)
+    told = [f"{listed(unknown)} {'are' if len(unknown) > 1 else 'is'} no class"] if unknown else []
+    told += [f"did you mean {near[0]!r}?"] if unknown and (near := near_names(unknown[0], missing)) else []
+    told += [f"no column for {listed(missing)}"] if missing else []
+    told += ["a class has two columns"] if twice else []
+    if told:
+        value = f"{template.table.name}: {'; '.join(told)}"
+        remedy = (
+            "correct [template] target, or name the classes as the columns do: `classes` in competition.toml"
+        )
+        raise InputError("a probs template has a column for each class", value, remedy)
     return found
 
 
@@ -221,8 +234,9 @@ def _fault(cell: str, template: Template, labels: LabelMap) -> str:
 
 
 def _index_fault(cell: str, labels: LabelMap) -> str:
-    if cell.isascii() and cell.isdigit() and cell == str(int(cell)):
-        return "" if int(cell) < len(labels) else "out of range"
+    index = whole_number(cell)
+    if index is not None and cell == str(index):
+        return "" if 0 <= index < len(labels) else "out of range"
     if cell.strip().lower() in NOTHING:
         return "empty"
     if cell in labels:
@@ -245,8 +259,9 @@ def _label_fault(cell: str, labels: LabelMap) -> str:
     spelled = [name for name in labels if _loose(name) == _loose(cell)]
     if spelled:
         return f"write {spelled[0]!r}: case, spaces and Unicode form count"
-    if cell.isascii() and cell.isdigit() and int(cell) < len(labels):
-        return f"an index, write {labels.names[int(cell)]!r}"
+    index = whole_number(cell)
+    if index is not None and 0 <= index < len(labels):
+        return f"an index, write {labels.names[index]!r}"
     near = near_names(cell, labels.names)
     return f"did you mean {near[0]!r}?" if near else "unknown"
 
@@ -257,7 +272,7 @@ def _probability_problems(table: Table, template: Template) -> list[Problem]:
     off: list[tuple[int, float]] = []
     for number, row in enumerate(table.rows, start=2):
         cells = [row[place] for place in template.target_places]
-        values = [_number(cell) for cell in cells]
+        values = [finite_number(cell) for cell in cells]
         if None in values:
             no_numbers.append((number, cells[values.index(None)]))
             continue
@@ -286,12 +301,3 @@ def _probability_problems(table: Table, template: Template) -> list[Problem]:
             )
         found.append(Problem("row-sum", message, len(bad), tuple(bad[:SHOWN])))
     return found
-
-
-def _number(cell: str) -> float | None:
-    """A finite number, or None; what float() takes beyond a grader (``1_0``) is none."""
-    try:
-        value = float(cell)
-    except ValueError:
-        return None
-    return value if np.isfinite(value) and "_" not in cell else None

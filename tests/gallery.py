@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -52,6 +52,9 @@ class Gallery:
     raw: Path
     samples: list[Sample] = field(default_factory=list)
     facts: CompetitionFacts = FACTS
+    classes: tuple[str, ...] = CLASSES
+    template: Template | None = None
+    read: Callable[[Manifest], Manifest] = field(default=lambda manifest: manifest)
 
     def add(
         self,
@@ -88,15 +91,24 @@ class Gallery:
         self.samples = [s._replace(**columns) if s.id == sample else s for s in self.samples]
 
     def evidence(
-        self, k: int = 3, template: Template | None = None, classes: tuple[str, ...] = CLASSES
+        self, k: int = 3, template: Template | None = None, classes: tuple[str, ...] | None = None
     ) -> Evidence:
         """What the checks see: every image looked at, kin grouped, no folds yet."""
-        manifest = Manifest.from_samples(self.samples)
+        manifest = self.read(Manifest.from_samples(self.samples))
         competition = Competition(self.raw, self.facts)
-        template = template or made_template(list(manifest.test["id"]), "id", "label", "label")
+        template = (
+            template or self.template or made_template(list(manifest.test["id"]), "id", "label", "label")
+        )
         workspace = Workspace(self.raw.parent)
         return look(
-            competition, workspace, self.raw, manifest, LabelMap(classes), template, RawTree(self.raw), k
+            competition,
+            workspace,
+            self.raw,
+            manifest,
+            LabelMap(classes or self.classes),
+            template,
+            RawTree(self.raw),
+            k,
         )
 
 

@@ -20,6 +20,7 @@ import comp
 from comp import console
 from comp.cli.main import main
 from comp.folds import Folds
+from comp.hashes import sealed, sha256_of
 from comp.images.fit import Preprocess
 from comp.images.source import ArraySource
 from comp.labels import LabelMap
@@ -27,6 +28,8 @@ from comp.manifest import Manifest
 from comp.metrics import metric_by_name
 from comp.recipe import Recipe
 from comp.recipe_parts import BalancePart
+from comp.run_files import rehome
+from comp.workspace import read_json, write_json
 
 if TYPE_CHECKING:
     from comp.training.fold import Plan
@@ -152,6 +155,28 @@ def subprocess_comp(workspace: Path, *arguments: object) -> Outcome:
         command, cwd=workspace, capture_output=True, text=True, env=clean_environment(), check=False
     )
     return Outcome(done.returncode, done.stdout, done.stderr)
+
+
+def proven_again(folder: Path) -> None:
+    """Makes a run's folder, renamed or changed as it may be, prove what lies in it now: nothing but the checks that look
+    at the content itself can then tell.
+    """
+    for result in sorted(folder.rglob("result.json")):
+        fold = result.parent
+        files = {
+            name: sha256_of(fold / name) for name in read_json(result)["files"] if (fold / name).exists()
+        }
+        rehome(fold, folder.name, fold.relative_to(folder).as_posix(), files)
+    for path in (folder / name for name in ("started.json", "partial.json", "record.json")):
+        if path.exists():
+            table = read_json(path)
+            files = {name: sha256_of(folder / name) for name in table["files"] if (folder / name).exists()}
+            write_json(path, sealed({**table, "run": folder.name, "files": files}))
+
+
+def rewritten(path: Path, **changes: object) -> None:
+    """Changes values of a sealed document, as if its writer had written it so."""
+    write_json(path, sealed({**read_json(path), **changes}))
 
 
 def clean_environment() -> dict[str, str]:

@@ -81,6 +81,14 @@ def test_what_could_misalign_is_refused(
         assert told in str(refused.value)
 
 
+@pytest.mark.parametrize("header", ["id,a,a", "id,id,a,b", "id,a,b,a"])
+def test_columns_that_come_twice_are_refused(tmp_path: Path, header: str) -> None:
+    file = tmp_path / "one.csv"
+    file.write_text(f"{header}\n{','.join(['x', *['0.5'] * header.count(',')])}\n")
+    with pytest.raises(InputError, match="a table has a column once"):
+        compare(file, file, workspace=tmp_path)
+
+
 def test_probabilities_that_are_none_are_refused(tmp_path: Path) -> None:
     one = write(tmp_path / "a.csv", ["id", "cat", "dog"], [["x", "0.9", "0.1"]])
     for cell in ("nan", "high", ""):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -37,3 +38,11 @@ def test_every_error_and_command_says_in_its_first_line_what_it_is() -> None:
     for command in app.registered_commands:
         first = (command.callback.__doc__ or "").strip().splitlines()[0]
         assert first.endswith("."), f"{command.name}: {first!r}"
+
+
+def test_every_check_stands_on_its_page() -> None:
+    from comp.checks.gate import DATA_CHECKS, FOLD_CHECKS, RUN_CHECKS
+
+    page = (REPOSITORY / "docs" / "checks.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^\| `([a-z-]+)` \|", page, re.MULTILINE)
+    assert sorted(listed) == sorted({*DATA_CHECKS, *FOLD_CHECKS, *RUN_CHECKS})

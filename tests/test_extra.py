@@ -70,3 +70,17 @@ def test_a_table_without_its_columns_or_with_known_ids_is_refused(
     extra.write_text(f"id,path,label\n{manifest.train['id'][0]},1.png,circle\n")
     with pytest.raises(InputError, match="other rows"):
         with_extra(manifest, extra)
+
+
+def test_a_column_that_comes_twice_is_refused_where_it_is_read(
+    workspace: Path, shapes: Path, extra: Path
+) -> None:
+    manifest = registry.competition("shapes", Workspace(workspace)).read(shapes)
+    header, *rows = extra.read_text().splitlines()
+    extra.write_text("\n".join([f"{header},note,note", *(f"{row},1,2" for row in rows)]))
+    assert len(with_extra(manifest, extra).extra) == 6
+    extra.write_text("\n".join([f"{header},Label", *(f"{row},cross" for row in rows)]))
+    assert set(with_extra(manifest, extra).extra["label"]) == {"CIRCLE", "CROSS", "SQUARE"}
+    extra.write_text("\n".join([f"{header},label", *(f"{row},cross" for row in rows)]))
+    with pytest.raises(InputError, match="a table has a column once"):
+        with_extra(manifest, extra)

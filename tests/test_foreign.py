@@ -175,3 +175,24 @@ def test_folds_are_whole_numbers_of_a_column_that_is_there(tmp_path: Path) -> No
         read_rows(file, "id", "id")
     with pytest.raises(CompError, match="fold"):
         read_rows(file, "id", "fold")
+
+
+def test_columns_of_numbers_must_not_mean_two_things() -> None:
+    """Classes 1 … 3 under columns 0 … 2: column 1 could be class 1 or the class of index 1."""
+    probs = np.full((1, 3), 1 / 3)
+    labels = LabelMap(("1", "2", "3"))
+    with pytest.raises(InputError, match="class names or indices") as refused:
+        predictions_of(table(["x"], ["0", "1", "2"], probs), labels, ["x"], "rows")
+    assert "has '0', '1', '2': '1' is a class, and another's index" in refused.value.value
+    assert predictions_of(table(["x"], ["3", "1", "2"], probs), labels, ["x"], "rows").labels == labels
+    digits = LabelMap(("0", "1", "2"))
+    assert predictions_of(table(["x"], ["2", "0", "1"], probs), digits, ["x"], "rows").labels == digits
+
+
+@pytest.mark.parametrize("header", ["id,id,a,b", "id,fold,fold,a,b"])
+def test_an_id_or_fold_column_that_comes_twice_is_refused(tmp_path: Path, header: str) -> None:
+    file = tmp_path / "oof.csv"
+    cells = ["x", *["0"] * (header.count(",") - 2), "0.5", "0.5"]
+    file.write_text(f"{header}\n{','.join(cells)}\n")
+    with pytest.raises(InputError, match="a table has a column once"):
+        read_rows(file, "id", "fold" if "fold" in header else None)

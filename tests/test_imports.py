@@ -68,7 +68,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "comp.validation",
         "comp.quick",
     ),
-    "records": ("comp.runs", "comp.result", "comp.ledger"),
+    "records": ("comp.machine", "comp.runs", "comp.run_files", "comp.result", "comp.ledger"),
     "images": ("comp.images",),
     "domain": (
         "comp.competition",
@@ -102,10 +102,16 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "comp.archives",
         "comp.pickles",
         "comp.names",
+        "comp.limits",
+        "comp.spelling",
         "comp.workspace",
+        "comp.hashes",
+        "comp.leftovers",
+        "comp.lock",
+        "comp.shapes",
     ),
     "speech": ("comp.console",),
-    "errors": ("comp.errors", "comp.documents", "comp"),
+    "errors": ("comp.errors", "comp.documents", "comp.numerals", "comp"),
 }
 ORDER = list(LAYERS)
 

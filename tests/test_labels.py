@@ -15,8 +15,10 @@ def test_a_names_place_is_its_index() -> None:
     assert "cow" not in labels
 
 
-def test_discovered_labels_are_sorted_as_text_whatever_their_order() -> None:
-    assert LabelMap.discover(["b", "10", "a", "9", "b"]).names == ("10", "9", "a", "b")
+def test_discovered_labels_are_sorted_whatever_their_order_and_numbers_as_numbers() -> None:
+    assert LabelMap.discover(["b", "10", "a", "9", "b"]).names == ("9", "10", "a", "b")
+    assert LabelMap.discover(map(str, reversed(range(12)))).names == tuple(map(str, range(12)))
+    assert LabelMap.discover(["5", "1", "10", "-2"]).names == ("-2", "1", "5", "10")
 
 
 @pytest.mark.parametrize(

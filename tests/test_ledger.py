@@ -53,8 +53,17 @@ def test_other_documents_of_the_folder_are_left_alone(workspace: Path) -> None:
     with pytest.raises(InputError, match="readable"):
         ledger.put(folder / "looks.json", Entry())
     (folder / "bad.json").write_text('{"submitted": [3]}')
-    with pytest.raises(InputError, match="readable"):
-        ledger.entries(Workspace(workspace), "shapes")
+    assert ledger.entries(Workspace(workspace), "shapes") == [], "one that is damaged hides no other"
+    for content in (
+        '{"submitted": [3]}',
+        '{"submitted": 7}',
+        '{"submitted": [{"at": 5}]}',
+        "",
+        "[[" * 99_999,
+    ):
+        (folder / "bad.json").write_text(content)
+        with pytest.raises(InputError, match="readable"):
+            ledger.entries_of(folder / "bad.json")
 
 
 def test_one_at_a_time(workspace: Path) -> None:

@@ -63,8 +63,11 @@ def test_a_manifest_survives_its_csv(tmp_path: Path) -> None:
     ("content", "told"),
     [
         ("id,path,label\na,b,c\n", "lacks split"),
-        ("id,path,split,label\na,b,valid,c\n", "['valid']"),
-        ("", "must be a CSV"),
+        ("id,path,split,label\na,b,valid,c\n", "row 2, split 'valid': split is train, extra or test"),
+        ("", "a table needs a header"),
+        ("id,id,path,split,label\nx,a,b,test,\n", "m.csv has 'id' more than once"),
+        ("id,path,split,label,label\na,b,train,c,d\n", "m.csv has 'label' more than once"),
+        ("id,path,split,label,group,group \na,b,train,c,d,e\n", "m.csv has 'group' more than once"),
     ],
 )
 def test_a_faulty_manifest_file_is_refused(tmp_path: Path, content: str, told: str) -> None:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 import comp
 from comp import runs
@@ -17,8 +18,9 @@ from comp.merging import require_alike
 from comp.predictions import Predictions
 from comp.recipe import load
 from comp.result import RunResult
+from comp.runs import recipe_sha256
 from comp.workspace import Workspace, read_json, write_json
-from made import draw, run_comp, save_picture, write_shapes
+from made import draw, proven_again, rewritten, run_comp, save_picture, write_shapes
 
 TWO = ["epochs=2"]
 SEVERAL = """
@@ -57,7 +59,8 @@ def workspace(trained: dict[str, RunResult], tmp_path: Path) -> Path:
     for name in ("zero", "one"):
         copy = tmp_path / "ws" / "runs" / trained[name].run
         shutil.copytree(trained[name].folder, copy)
-        write_json(copy / "started.json", {**read_json(copy / "started.json"), "raw": "/elsewhere/shapes"})
+        rewritten(copy / "started.json", raw="/elsewhere/shapes")
+        proven_again(copy)
     return tmp_path / "ws"
 
 
@@ -131,10 +134,14 @@ def test_missing_folds_make_a_partial_run_that_can_be_resumed(tmp_path: Path) ->
 def test_a_fold_under_way_is_taken_as_far_as_it_is(workspace: Path, trained: dict[str, RunResult]) -> None:
     zero, one = (workspace / "runs" / trained[name].run for name in ("zero", "one"))
     (one / "fold-1" / "result.json").unlink()
-    (one / "fold-1" / "state.pt").write_bytes(b"so far")
+    torch.save({"fold": "fold-1"}, one / "fold-1" / "state.pt")
+    so_far = (one / "fold-1" / "state.pt").read_bytes()
     merged = comp.merge(zero.name, one.name, workspace=workspace)
     assert merged.marks == ["partial"]
-    assert (merged.folder / "fold-1" / "state.pt").read_bytes() == b"so far"
+    assert (merged.folder / "fold-1" / "state.pt").read_bytes() == so_far
+    torch.save({"fold": "fold-0"}, one / "fold-1" / "state.pt")
+    with pytest.raises(InputError, match="its fold's own"):
+        comp.merge(zero.name, one.name, workspace=workspace)
 
 
 def test_several_models_are_merged_folder_by_folder(tmp_path: Path) -> None:
@@ -156,6 +163,7 @@ def test_the_same_fold_twice_must_be_the_same_checkpoint(
     workspace: Path, trained: dict[str, RunResult]
 ) -> None:
     shutil.copytree(trained["zero"].folder / "fold-0", workspace / "runs" / trained["one"].run / "fold-0")
+    proven_again(workspace / "runs" / trained["one"].run)
     merged = comp.merge(trained["zero"].run, trained["one"].run, workspace=workspace)
     assert merged.score == trained["whole"].score
     file = workspace / "runs" / trained["one"].run / "fold-0" / "model.safetensors"
@@ -173,7 +181,9 @@ def test_machines_may_differ_in_how_they_compute(workspace: Path, trained: dict[
     (one / "recipe.toml").write_text(
         recipe.replace("threads = 1", "threads = 4").replace('device = "cpu"', 'device = "mps"')
     )
-    write_json(one / "started.json", {**read_json(one / "started.json"), "machine": "Other x86"})
+    other = recipe_sha256(load(one / "recipe.toml"))
+    rewritten(one / "started.json", machine="Other x86", recipe_sha256=other)
+    proven_again(one)
     done = run_comp(workspace, "merge", one.name, trained["zero"].run, "--json")
     assert done.code == 0, done.err
     assert "machine: Other x86" in done.err
@@ -229,11 +239,15 @@ def test_what_is_no_merge(workspace: Path, trained: dict[str, RunResult]) -> Non
             comp.merge(*names, workspace=workspace)
     digits = workspace / "runs" / one / "started.json"
     started = read_json(digits)
-    write_json(digits, {**started, "slug": "digits"})
+    partial = read_json(digits.with_name("partial.json"))
+    rewritten(digits, slug="digits")
+    rewritten(digits.with_name("partial.json"), slug="digits")
+    proven_again(digits.parent)
     with pytest.raises(InputError) as refused:
         comp.merge(zero, one, workspace=workspace)
     assert "the competition" in refused.value.value
     write_json(digits, started)
+    write_json(digits.with_name("partial.json"), partial)
     for name in (zero, one):
         for path in (workspace / "runs" / name).glob("fold-*/result.json"):
             path.unlink()
@@ -279,6 +293,7 @@ def test_findings_about_the_weights_are_kept(workspace: Path, trained: dict[str,
         "allowed": "known",
     }
     write_json(one / "findings.json", [*read_json(one / "findings.json"), leak])
+    proven_again(one)
     merged = comp.merge(trained["zero"].run, one.name, workspace=workspace)
     found = json.loads((merged.folder / "findings.json").read_text())
     assert [f for f in found if f["check"] == "weights-leak"] == [leak]

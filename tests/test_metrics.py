@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics as sk
 
-from comp.errors import InputError, UnknownName
-from comp.metrics import METRICS, metric_by_name, own_metric
+from comp.errors import InputError, RecipeError, UnknownName
+from comp.labels import LabelMap
+from comp.metrics import METRICS, disorder, metric_by_name, own_metric
 
 
 @st.composite
@@ -35,10 +36,80 @@ def test_accuracy(given_: tuple[np.ndarray, np.ndarray]) -> None:
 @given(judged())
 def test_macro_f1(given_: tuple[np.ndarray, np.ndarray]) -> None:
     labels, probs = given_
-    theirs = sk.f1_score(
-        labels, probs.argmax(1), average="macro", labels=range(probs.shape[1]), zero_division=0
-    )
+    answers = probs.argmax(1)
+    theirs = sk.f1_score(labels, answers, average="macro", zero_division=0)
     assert metric_by_name("macro_f1")(labels, probs) == pytest.approx(theirs)
+    every = sk.f1_score(labels, answers, average="macro", labels=range(probs.shape[1]), zero_division=0)
+    assert metric_by_name("macro_f1", every_class=True)(labels, probs) == pytest.approx(every)
+
+
+def test_macro_averages_leave_out_classes_that_are_nowhere() -> None:
+    truth = np.array([0, 0, 1, 1])
+    perfect = np.eye(13)[truth]
+    for name in ("macro_f1", "macro_precision", "macro_recall"):
+        assert metric_by_name(name)(truth, perfect) == 1.0
+        assert metric_by_name(name, every_class=True)(truth, perfect) == pytest.approx(2 / 13)
+    strange = np.eye(13)[[0, 0, 1, 7]]  # a class that is answered counts, though no row has it
+    assert metric_by_name("macro_recall")(truth, strange) == pytest.approx((1 + 0.5 + 0) / 3)
+    assert metric_by_name("macro_precision")(truth, strange) == pytest.approx((1 + 1 + 0) / 3)
+
+
+def test_all_classes_are_of_macro_averages_alone() -> None:
+    with pytest.raises(RecipeError, match="over which classes a macro average goes"):
+        metric_by_name("accuracy", every_class=True)
+    assert metric_by_name("f1_macro", every_class=True).name == "macro_f1"
+
+
+def test_metrics_know_how_many_answers_they_judge() -> None:
+    assert {name: one.depth for name, one in METRICS.items() if one.depth != 1} == {
+        "log_loss": None,
+        "roc_auc": None,
+    }
+    assert (metric_by_name("map@5").depth, metric_by_name("top3").depth) == (5, 3)
+    assert [name for name, one in METRICS.items() if one.ordered] == ["quadratic_kappa"]
+    assert own_metric("mine", lambda t, p: 1.0, "max", "index").depth == 1
+    assert own_metric("mine", lambda t, p: 1.0, "max", "probs").depth is None
+
+
+@pytest.mark.parametrize(
+    ("names", "stated", "grave"),
+    [
+        (("0", "1", "2"), False, None),
+        (("1", "2", "3", "4", "5"), False, None),
+        (("-1", "0", "1"), False, None),
+        (("3", "2", "1"), True, None),
+        (("0.0", "1.0", "2.0"), False, None),
+        (("none", "mild", "severe"), True, None),
+        (("yes", "no"), False, None),  # of two classes either order is the same
+        (("mild", "none", "severe"), False, True),
+        (("0", "1", "other"), False, True),
+        (("0", "1", "10", "2"), False, True),
+        (("0", "1", "10", "2"), True, True),
+        (("0", "1", "3"), False, True),
+        (("0", "1", "3"), True, False),
+        (("0", "0.5", "1"), False, True),
+    ],
+)
+def test_a_metric_of_order_wants_classes_in_order(
+    names: tuple[str, ...], stated: bool, grave: bool | None
+) -> None:
+    found = disorder(METRICS["quadratic_kappa"], names, stated)
+    assert (None if found is None else found.grave) is grave
+    assert found is None or ("quadratic_kappa" in found.message and repr(names[0]) in found.message)
+    assert disorder(METRICS["accuracy"], names, stated) is None
+
+
+def test_kappa_of_twelve_grades_that_were_discovered() -> None:
+    """Grades 0 … 11: right answers give 1, and answers one grade off what scikit-learn says of the numbers."""
+    grades = np.repeat(np.arange(12), 5)
+    labels = LabelMap.discover(str(grade) for grade in grades)
+    truth = labels.encode(str(grade) for grade in grades)
+    near = np.clip(grades + np.tile([0, 1, -1, 0, 1], 12), 0, 11)
+    for answers in (grades, near):
+        probs = np.eye(12)[labels.encode(str(grade) for grade in answers)]
+        expected = sk.cohen_kappa_score(grades, answers, weights="quadratic")
+        assert metric_by_name("quadratic_kappa")(truth, probs) == pytest.approx(expected)
+    assert expected == pytest.approx(0.976923, abs=1e-6)
 
 
 @given(judged())
@@ -53,10 +124,8 @@ def test_precision_recall_and_weighted_f1(given_: tuple[np.ndarray, np.ndarray])
     labels, probs = given_
     answers, every = probs.argmax(1), range(probs.shape[1])
     theirs = {
-        "macro_precision": sk.precision_score(
-            labels, answers, average="macro", labels=every, zero_division=0
-        ),
-        "macro_recall": sk.recall_score(labels, answers, average="macro", labels=every, zero_division=0),
+        "macro_precision": sk.precision_score(labels, answers, average="macro", zero_division=0),
+        "macro_recall": sk.recall_score(labels, answers, average="macro", zero_division=0),
         "weighted_f1": sk.f1_score(labels, answers, average="weighted", labels=every, zero_division=0),
     }
     for name, expected in theirs.items():

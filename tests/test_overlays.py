@@ -51,12 +51,15 @@ def test_two_overlays_of_one_slug_are_an_error(workspace: Path) -> None:
     lay(workspace, "a", 'extends = "digits"\n')
     lay(workspace, "b", 'extends = "digits"\n')
     with pytest.raises(InputError, match="names one competition"):
-        registry.competitions(Workspace(workspace))
+        registry.competition("digits", Workspace(workspace))
 
 
 def test_a_plain_duplicate_is_an_error_that_names_the_way_out(workspace: Path) -> None:
     lay(workspace, "a", SHAPES_TOML.replace('slug = "shapes"', 'slug = "digits"'))
-    done = run_comp(workspace, "list")
+    listed = run_comp(workspace, "list")
+    assert listed.code == 0, "the others are not stopped"
+    assert 'extends = "digits"' in listed.err
+    done = run_comp(workspace, "show", "digits")
     assert done.code == 2
     assert 'extends = "digits"' in done.err
 
@@ -64,13 +67,13 @@ def test_a_plain_duplicate_is_an_error_that_names_the_way_out(workspace: Path) -
 def test_an_overlay_of_nothing_lists_near_names(workspace: Path) -> None:
     lay(workspace, "a", 'extends = "digit"\n')
     with pytest.raises(UnknownName, match="did you mean digits"):
-        registry.competitions(Workspace(workspace))
+        registry.competition("digit", Workspace(workspace))
 
 
 def test_an_overlays_mistakes_are_told_with_its_file(workspace: Path) -> None:
     lay(workspace, "a", 'extends = "digits"\ncolour = "red"\n')
     with pytest.raises(RecipeError, match="mistake") as error:
-        registry.competitions(Workspace(workspace))
+        registry.competition("digits", Workspace(workspace))
     assert str(workspace) in error.value.rule
 
 
@@ -101,5 +104,6 @@ def test_a_package_brings_competitions(holds: str, workspace: Path, monkeypatch:
     (info / "entry_points.txt").write_text("[comp.competitions]\nshapes = no_such_package.inside\n")
     sys.path_importer_cache.clear()
     with pytest.raises(InputError) as error:
-        registry.competitions(Workspace(workspace))
+        registry.competition("shapes", Workspace(workspace))
     assert "no_such_package" in error.value.value
+    assert "digits" in registry.competitions(Workspace(workspace))

@@ -128,7 +128,7 @@ def test_no_array_from_outside_can_change_the_rows() -> None:
     found = Predictions(("x", "y"), LABELS, own)
     own[:] = own[::-1]
     assert found.probs[0].tolist() == [0.2, 0.3, 0.5]
-    for part in (found, found.select(["y"]), average([found, found]), join([found], ["x"])):
+    for part in (found, found.select(["y"]), average([found, found]), join([found], found.ids)):
         with pytest.raises(ValueError, match="read-only"):
             part.probs[0] = 0
 
@@ -153,6 +153,12 @@ def test_rows_of_other_data_are_not_mixed() -> None:
             combine()
     assert average([mine, two()]).fingerprint == ""
     assert average([mine, mine]).fingerprint == "one"
+
+
+def test_rows_that_nobody_asked_for_do_not_vanish() -> None:
+    with pytest.raises(InputError, match="rows asked for") as error:
+        join([two(), two(("z", "q"))], ["x", "y", "z"])
+    assert "1 of 4 are of other rows, first 'q'" in error.value.value
 
 
 def test_no_parts_are_refused() -> None:

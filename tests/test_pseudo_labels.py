@@ -28,7 +28,7 @@ from comp.result import RunResult
 from comp.survey import survey
 from comp.training.fold import rows_of_fold
 from comp.workspace import Workspace
-from made import planned, probe, run_comp, train_table, write_shapes, write_train_table
+from made import planned, probe, proven_again, run_comp, train_table, write_shapes, write_train_table
 
 
 def made_of(rows: list[tuple[int, str, str]], manifest: Manifest, folds: Folds) -> PseudoRows:
@@ -143,6 +143,7 @@ def say(run: RunResult, sure: dict[int, dict[str, str]], model: str = ".") -> No
         for i, label in answers.items():
             probs[found.ids.index(i)] = [float(name == label) for name in found.labels]
         Predictions(found.ids, found.labels, probs, found.fingerprint).save(path)
+    proven_again(run.folder)
 
 
 def contents(run: RunResult, ids: list[str]) -> dict[str, str]:
@@ -204,7 +205,7 @@ def test_a_resumed_run_and_its_children_keep_them(workspace: Path, parent: RunRe
         comp.run("shapes", workspace=workspace, resume=half.run, pseudo=made.path)
     (rest.folder / "pseudo.csv").unlink()
     (rest.folder / "record.json").unlink()
-    with pytest.raises(InputError, match="is not there"):
+    with pytest.raises(InputError, match="a file of the run is missing"):
         comp.run("shapes", workspace=workspace, resume=rest.run)
 
 
@@ -322,6 +323,7 @@ def unfinished(parent: RunResult, workspace: Path) -> None:
 def other_rows(parent: RunResult, workspace: Path) -> None:
     found = Predictions.load(parent.folder / "fold-0" / "test.npz")
     Predictions(found.ids, found.labels, found.probs, "other").save(parent.folder / "fold-0" / "test.npz")
+    proven_again(parent.folder)
 
 
 def unsure(parent: RunResult, workspace: Path) -> None:

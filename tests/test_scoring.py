@@ -77,3 +77,35 @@ def test_class_scores_are_scikit_learns() -> None:
     assert np.allclose([one.recall for one in found], recall_score(truth, answers, **options))
     assert np.allclose([one.precision for one in found], precision_score(truth, answers, **options))
     assert np.allclose([one.f1 for one in found], f1_score(truth, answers, **options))
+
+
+def test_a_metric_of_order_wants_classes_in_order_here_too(workspace: Path, truth: dict[str, str]) -> None:
+    folder = workspace / "competitions" / "words"
+    folder.mkdir(parents=True)
+    overlay = 'extends = "digits"\nslug = "words"\nmetric = "quadratic_kappa"\n'
+    (folder / "competition.toml").write_text(overlay)
+    csv = write(workspace / "mine.csv", truth)
+    assert run_comp(workspace, "score", "words", csv, "--json").json["score"] == 1.0, "digits are stated"
+    mixed = ", ".join(f'"{n}"' for n in (0, 1, 10, 2, 3, 4, 5, 6, 7, 8, 9))
+    (folder / "competition.toml").write_text(f"{overlay}classes = [{mixed}]\n")
+    done = run_comp(workspace, "score", "words", csv)
+    assert done.code == 2
+    assert "these numbers do not follow by ones: '0', '1', '10', '2'" in done.err
+
+
+def test_a_macro_average_is_over_present_classes_unless_the_facts_say_all(
+    workspace: Path, truth: dict[str, str]
+) -> None:
+    folder = workspace / "competitions" / "more"
+    folder.mkdir(parents=True)
+    classes = ", ".join(f'"{n}"' for n in range(12))  # two of them are nowhere
+    facts = f'extends = "digits"\nslug = "more"\nmetric = "macro_f1"\nclasses = [{classes}]\n'
+    csv = write(workspace / "mine.csv", truth)
+    for more, expected in (("", 1.0), ('metric_classes = "all"\n', 10 / 12)):
+        (folder / "competition.toml").write_text(facts + more)
+        done = run_comp(workspace, "score", "more", csv, "--json")
+        assert done.json["score"] == pytest.approx(expected)
+    (folder / "competition.toml").write_text(facts.replace("macro_f1", "accuracy") + more)
+    refused = run_comp(workspace, "score", "more", csv)
+    assert refused.code == 2
+    assert "over which classes a macro average goes" in refused.err

@@ -17,7 +17,7 @@ from comp.predictions import Predictions
 from comp.runs import all_runs
 from comp.standing import bootstrap, final_two, standing
 from comp.workspace import Workspace
-from made import run_comp
+from made import proven_again, run_comp
 
 
 def enter(
@@ -79,8 +79,10 @@ def test_a_warning_comes_only_beyond_two_standard_errors_of_the_public_part(subm
     assert "50% of the rows" in said.out
 
 
-def another(place: Workspace, name: str, score: float, noise: float, like: float = 0.0) -> None:
-    """A copy of the one run under another name, with OOF probabilities moved by noise and a stated score."""
+def another(place: Workspace, name: str, score: float, noise: float, answer: str = "") -> None:
+    """A copy of the one run under another name, with OOF probabilities moved by noise and a stated score; the first
+    rows of its submission have ``answer``, where one is named.
+    """
     (run,) = [r for r in all_runs(place) if r.id == base(place)]
     folder = place.runs / name
     shutil.copytree(run.folder, folder)
@@ -91,6 +93,11 @@ def another(place: Workspace, name: str, score: float, noise: float, like: float
     moved = own.probs + np.random.default_rng(int(noise * 100)).random(own.probs.shape) * noise
     moved /= moved.sum(axis=1, keepdims=True)
     Predictions(own.ids, LabelMap(own.labels.names), moved, own.fingerprint).save(folder / "oof.npz")
+    if answer:
+        header, *rows = (folder / "submission.csv").read_text().splitlines()
+        changed = [f"{row.split(',')[0]},{answer}" for row in rows[:6]]
+        (folder / "submission.csv").write_text("\n".join([header, *changed, *rows[6:]]) + "\n")
+    proven_again(folder)
 
 
 def base(place: Workspace) -> str:
@@ -103,8 +110,8 @@ def test_the_best_and_the_strong_one_that_errs_most_differently_are_suggested(su
     first = base(place)
     assert [one.run for one in final_two(place, shapes)] == [first]
     oof = float(all_runs(place)[0].record["oof"]["score"])
-    another(place, "29990101-000000-aaaa", oof + 0.05, 0.01)
-    another(place, "29990101-000000-bbbb", oof, 3.0)
+    another(place, "29990101-000000-aaaa", oof + 0.05, 0.01, "cross")
+    another(place, "29990101-000000-bbbb", oof, 3.0, "square")
     best, other = final_two(place, shapes)
     assert best.run == "29990101-000000-aaaa"
     assert other.run == "29990101-000000-bbbb"
@@ -122,3 +129,39 @@ def test_the_best_and_the_strong_one_that_errs_most_differently_are_suggested(su
 
 def test_final_without_runs_is_refused(workspace: Path) -> None:
     assert run_comp(workspace, "runs", "--final").code == 2
+
+
+def test_the_same_answers_are_never_the_second_to_select(submittable: Path) -> None:
+    """Whatever their order; and where no other run answers otherwise, that is said."""
+    place = Workspace(submittable)
+    shapes = registry.competition("shapes", place)
+    first = base(place)
+    oof = float(all_runs(place)[0].record["oof"]["score"])
+    another(place, "29990101-000000-aaaa", oof - 0.01, 0.0)
+    csv = place.runs / "29990101-000000-aaaa" / "submission.csv"
+    header, *rows = csv.read_text().splitlines()
+    csv.write_text("\n".join([header, *rows[::-1]]) + "\n")
+    proven_again(csv.parent)
+    (only,) = final_two(place, shapes)
+    assert (only.run, only.same) == (first, ("29990101-000000-aaaa",))
+    told = run_comp(submittable, "runs", "shapes", "--final")
+    assert "no second to select: no other full run gives other answers" in told.out
+    assert "the same answers: 29990101-000000-aaaa" in told.out
+    assert "errs most differently" not in told.out
+    for run in (first, "29990101-000000-aaaa"):  # both submitted: one submission still
+        enter(place, run, oof, oof)
+    another(place, "29990101-000000-bbbb", oof - 0.02, 0.0, "square")
+    best, other = final_two(place, shapes)
+    assert (best.run, other.run) == (first, "29990101-000000-bbbb")
+    assert other.correlation == pytest.approx(1.0)
+    assert "errs most differently" not in other.why
+
+
+def test_a_run_whose_files_were_changed_is_not_selected(submittable: Path) -> None:
+    place = Workspace(submittable)
+    shapes = registry.competition("shapes", place)
+    first = base(place)
+    another(place, "29990101-000000-aaaa", 0.9, 1.0, "cross")
+    (place.runs / "29990101-000000-aaaa" / "submission.csv").write_text("id,label\n")
+    assert [one.run for one in final_two(place, shapes)] == [first]
+    assert "29990101-000000-aaaa is left out" in run_comp(submittable, "runs", "shapes", "--final").err

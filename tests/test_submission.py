@@ -17,6 +17,7 @@ from comp.labels import LabelMap
 from comp.predictions import Predictions
 from comp.tables import Table, parse_table
 from comp.template import Template, from_table
+from comp.validation import validate
 from made_templates import KINDS, LABELS, template_of
 
 
@@ -107,7 +108,7 @@ def test_the_likeliest_names_come_first_and_ties_to_the_lower_index() -> None:
     ("header", "told"),
     [
         (("id", "eel", "cat"), "no column for 'dog'"),
-        (("id", "eel", "cat", "dgo"), "did you mean dog"),
+        (("id", "eel", "cat", "dgo"), "did you mean 'dog'"),
         (("id", "eel", "cat", "dog", "total"), "'total'"),
     ],
 )
@@ -169,3 +170,44 @@ def test_what_does_not_validate_is_not_written_and_leaves_an_older_file_alone(tm
     with pytest.raises(InvalidSubmission):
         submission.write(predictions_of(["x"]), both, tmp_path / "s.csv")
     assert [p.read_text() for p in tmp_path.iterdir()] == ["an older one"]
+
+
+FAULTY = [
+    (template_of(["x"], "probs"), LabelMap(("cat", "dog", "eel", "fox")), "no column for 'fox'"),
+    (template_of(["x"], "probs"), LabelMap(("cat", "dog", "owl")), "'eel' is no class"),
+    (template_of(["x"], "topk"), LabelMap(("cat", "dog", "an eel")), "'an eel' has a space"),
+    (template_of(["x"], "label", encoding="cp949"), LabelMap(("사과", "배", "né")), "'é' is not in cp949"),
+    (
+        template_of(["x", "y"], "topk", encoding="cp949"),
+        LabelMap(("a", "b", "c", "\u00ef")),
+        "is not in cp949",
+    ),
+]
+
+
+@pytest.mark.parametrize(("template", "labels", "told"), FAULTY)
+def test_what_would_be_refused_after_training_is_refused_in_a_rehearsal(
+    template: Template, labels: LabelMap, told: str
+) -> None:
+    with pytest.raises(InputError) as refused:
+        submission.rehearse(template, labels)
+    assert told in refused.value.value
+
+
+@pytest.mark.parametrize("kind", ["index", "label", "probs", "topk"])
+def test_a_rehearsal_passes_every_template_that_can_be_answered(kind: str) -> None:
+    submission.rehearse(template_of(["x", "y"], kind), LABELS)
+    submission.rehearse(template_of([], kind), LABELS)  # rows are judged elsewhere
+    submission.rehearse(template_of(["x", "x", ""], kind), LABELS)
+
+
+def test_a_rehearsal_takes_names_that_need_quotes() -> None:
+    submission.rehearse(template_of(["x"], "label"), LabelMap(("a,b", 'say "hi"', "two\nlines", " space ")))
+
+
+def test_a_submission_is_not_judged_against_columns_that_are_no_classes() -> None:
+    template = template_of(["x"], "probs")
+    table = Table("mine.csv", template.table.header, (("x", "0.2", "0.3", "0.5"),))
+    assert validate(table, template, LABELS) == []
+    with pytest.raises(InputError, match="a column for each class"):
+        validate(table, template, LabelMap(("circle", "cross", "square")))

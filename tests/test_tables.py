@@ -116,4 +116,25 @@ def test_columns_are_found_loosely_only_when_nothing_else_fits() -> None:
     assert table.column("id") == ["1"]
     assert table.column("Label") == ["3"]
     with pytest.raises(InputError, match="it has ' ID ', 'label', 'Label'"):
+        table.column("name")
+    with pytest.raises(InputError, match="'LABEL' more than once: 'label' in column 2, 'Label' in column 3"):
         table.column("LABEL")
+
+
+@pytest.mark.parametrize("other", ["label", "label ", "\tlabel", "\ufefflabel", "label\u200b"])
+def test_a_column_that_comes_twice_is_read_by_nobody(other: str) -> None:
+    table = parse_table(f"id,label,{other}\n1,2,3\n".encode(), "t.csv")
+    assert table.column("id") == ["1"]
+    with pytest.raises(InputError, match="a table has a column once") as refused:
+        table.column("label")
+    assert "t.csv has 'label' more than once: 'label' in column 2" in refused.value.value
+    assert "column 3" in refused.value.value
+    with pytest.raises(InputError, match="column once"):
+        table.require_once([1, 2])
+    table.require_once([0, 1])
+
+
+def test_unicode_forms_of_a_name_are_one_column() -> None:
+    table = parse_table("id,\u00e9,e\u0301\n1,2,3\n".encode(), "t.csv")
+    with pytest.raises(InputError, match="column once"):
+        table.column("\u00e9")

@@ -7,7 +7,8 @@ from collections import Counter
 import numpy as np
 
 from comp.checks.evidence import Evidence
-from comp.checks.findings import Finding, Severity, finding
+from comp.checks.findings import EXAMPLES, Finding, Severity, finding
+from comp.images.jpeg import SEES_DAMAGE
 
 BLANK_STD = 2.0
 MANY_DUPLICATES = 0.1
@@ -15,13 +16,58 @@ MANY_CONFLICTS = 0.01
 
 
 def unreadable_image(evidence: Evidence) -> list[Finding]:
-    """Images that do not decode in full: cut off, empty, not an image. Reads the one look at every image."""
+    """Images that cannot be read whole, or whose values have no known range.
+
+    Cut off, empty, not an image; a JPEG that its decoder warns of, a PNG with a wrong checksum (the other formats have
+    none: damage inside them shows only where it breaks their structure); floating-point, signed or 32-bit values; more
+    pixels or bytes than the limit. Reads the one look at every image; says so where JPEGs cannot be judged.
+    """
     looks = evidence.images.looks
-    rows = [path for path, look in looks.items() if look.error and look.file_bytes + len(look.file_sha)]
+    found = []
+    if not SEES_DAMAGE and any(look.kind.startswith(("JPEG", "MPO")) for look in looks.values()):
+        message = "damage inside JPEGs cannot be seen here: the package simplejpeg is not installed"
+        remedy = "install simplejpeg; for a notebook without internet: comp kernel … --wheels simplejpeg"
+        found.append(Finding("unreadable-image", "warning", 0, message, (), remedy))
+    rows = [path for path, look in looks.items() if look.error and path not in evidence.absent]
+    if rows:
+        message = f"{len(rows)} images cannot be decoded, first {looks[rows[0]].error}"
+        remedy = "restore the files, or take their rows out"
+        found.append(finding("unreadable-image", "error", rows, message, remedy))
+    return found
+
+
+def value_range(evidence: Evidence) -> list[Finding]:
+    """Images of more than 8 bits a value of which all are dark: no value above an eighth of what their bits can hold.
+
+    Values are scaled by the bits that the files state. A set of 12-bit values in 16-bit files would be nearly black.
+    """
+    by_bits: dict[int, list[str]] = {}
+    for path in evidence.readable:
+        if evidence.images[path].bits > 8:
+            by_bits.setdefault(evidence.images[path].bits, []).append(path)
+    found = []
+    for bits, rows in by_bits.items():
+        white, greatest = (1 << bits) - 1, max(evidence.images[path].greatest for path in rows)
+        if greatest * 8 <= white:
+            message = f"{len(rows)} images of {bits} bits hold no value above {greatest:,} of {white:,}: they are read as nearly black"
+            remedy = "if their values have fewer bits than their files say, convert them to 8 bits, all by one scale"
+            found.append(finding("value-range", "warning", rows, message, remedy))
+    return found
+
+
+def several_pages(evidence: Evidence) -> list[Finding]:
+    """Files that hold several images (pages of a TIFF, frames of a GIF, PNG, WebP or AVIF): only the first is read.
+
+    Previews do not count: those behind a camera's JPEG, and reduced pages of a TIFF.
+    """
+    rows = [path for path in evidence.readable if evidence.images[path].pages > 1]
     if not rows:
         return []
-    message = f"{len(rows)} images cannot be decoded, first {looks[rows[0]].error}"
-    return [finding("unreadable-image", "error", rows, message, "restore the files, or take their rows out")]
+    listed = ", ".join(f"{path} ({evidence.images[path].pages})" for path in rows[:EXAMPLES])
+    more = f" and {len(rows) - EXAMPLES} more" if len(rows) > EXAMPLES else ""
+    message = f"{len(rows)} files hold several pages or frames, and only the first is read: {listed}{more}"
+    remedy = "if the others count, save each as a file with a row of its own"
+    return [finding("several-pages", "warning", rows, message, remedy)]
 
 
 def blank_image(evidence: Evidence) -> list[Finding]:

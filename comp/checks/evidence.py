@@ -13,12 +13,13 @@ from comp.checks.memory import Memory
 from comp.competition import Competition
 from comp.folds import Folds
 from comp.images.fingerprints import Fingerprints
-from comp.images.near_duplicates import clusters, near_duplicate_pairs
+from comp.images.near_duplicates import SEARCH, clusters, near_duplicate_pairs
+from comp.images.tree import RawTree
 from comp.labels import LabelMap
 from comp.manifest import Manifest
 from comp.template import Template
 
-METHOD = f"comp {__version__} "  # what was found by another version is searched for again
+METHOD = f"comp {__version__} search {SEARCH} "  # what was found by another version is searched for again
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,18 @@ class Evidence:
         return [path for path in paths if not self.images[path].error]
 
     @cached_property
+    def absent(self) -> frozenset[str]:
+        """Distinct paths of the manifest with nothing behind them: neither a file of the raw folder, nor what the
+        competition's own source gives (a row of an array).
+        """
+        tree, failed = (
+            RawTree(self.raw),
+            [(p, self.images[p]) for p in dict.fromkeys(self.manifest.table["path"])],
+        )
+        failed = [(path, look) for path, look in failed if look.error]
+        return frozenset(path for path, look in failed if not look.file_sha and not tree.has(path))
+
+    @cached_property
     def exact(self) -> list[list[str]]:
         """Clusters of paths whose decoded pixels are equal, largest first."""
         by_pixels: dict[str, list[str]] = {}
@@ -57,19 +70,21 @@ class Evidence:
     def alike(self) -> list[list[str]]:
         """Clusters of paths that show one picture, exact copies among them, largest first.
 
-        The search over perceptual fingerprints is remembered for the same contents.
+        The search over perceptual fingerprints is remembered for the same contents, and sees them sorted by content,
+        so that neither names nor the order of rows change what it finds.
         """
         paths = self.readable
         if len(paths) < 2:
             return []
+        by_content = sorted(range(len(paths)), key=lambda n: self.images[paths[n]].pixel_sha)
+        ordered = [paths[n] for n in by_content]
 
         def search() -> list[list[int]]:
-            found: list[list[int]] = near_duplicate_pairs(self.images.perceptual(paths)).pairs.tolist()
+            found: list[list[int]] = near_duplicate_pairs(self.images.perceptual(ordered)).pairs.tolist()
             return found
 
-        pairs = np.array(
-            self.memory.recall("near", f"{METHOD}{self.images.digest(paths)}", search), dtype=np.int64
-        ).reshape(-1, 2)
+        known = self.memory.recall("near", f"{METHOD}{self.images.digest(ordered)}", search)
+        pairs = np.array(by_content, dtype=np.int64)[np.array(known, dtype=np.int64).reshape(-1, 2)]
         place = {path: n for n, path in enumerate(paths)}
         same = [(place[cluster[0]], place[other]) for cluster in self.exact for other in cluster[1:]]
         joined = np.concatenate([pairs, np.array(same, dtype=np.int64).reshape(-1, 2)])

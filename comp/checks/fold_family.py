@@ -13,10 +13,20 @@ from comp.folds import group_names
 
 
 def fold_coverage(evidence: Evidence) -> list[Finding]:
-    """Train rows without a fold, or a fold without rows. Exact; O(N)."""
+    """Train rows without a fold, a fold without rows, or folds of ids that no row has. Exact; O(N)."""
     if evidence.folds is None:
         return []
     known = set(evidence.folds.ids)
+    strange = sorted(known - set(evidence.manifest.table["id"]))
+    if strange and not stale_folds(evidence):  # which says it in other words
+        message = f"{len(strange)} ids that have a fold are no rows of these data, first {strange[0]!r}"
+        remedy = "bring the folds of these rows; take out the lines of others"
+        return [finding("fold-coverage", "error", strange, message, remedy), *_without_folds(evidence, known)]
+    return _without_folds(evidence, known)
+
+
+def _without_folds(evidence: Evidence, known: set[str]) -> list[Finding]:
+    assert evidence.folds is not None, "its caller looked"
     without = [i for i in evidence.manifest.train["id"] if i not in known]
     if without:
         return [

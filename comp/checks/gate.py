@@ -5,25 +5,40 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from comp.checks import content_family, fold_family, manifest_family, shortcut_family
+from comp.checks import (
+    answer_family,
+    content_family,
+    fold_family,
+    label_family,
+    manifest_family,
+    shortcut_family,
+)
 from comp.checks.evidence import Evidence
 from comp.checks.findings import Finding
 from comp.errors import CheckFailed, InputError, UnknownName
-from comp.manifest import Manifest
 
 Check = Callable[[Evidence], list[Finding]]
 
 DATA_CHECKS: dict[str, Check] = {
     "duplicate-id": manifest_family.duplicate_id,
+    "empty-id": manifest_family.empty_id,
     "duplicate-path": manifest_family.duplicate_path,
     "missing-file": manifest_family.missing_file,
     "unlisted-file": manifest_family.unlisted_file,
     "unknown-label": manifest_family.unknown_label,
+    "label-spelling": label_family.label_spelling,
+    "test-labels": label_family.labels_of_test_rows,
     "label-map": manifest_family.label_map,
     "class-too-small": manifest_family.class_too_small,
     "train-test-overlap": manifest_family.train_test_overlap,
     "template-mismatch": manifest_family.template_mismatch,
+    "template-columns": answer_family.template_columns,
+    "template-cells": answer_family.template_cells,
+    "class-index": answer_family.class_index,
+    "metric-mismatch": answer_family.metric_mismatch,
     "unreadable-image": content_family.unreadable_image,
+    "value-range": content_family.value_range,
+    "several-pages": content_family.several_pages,
     "blank-image": content_family.blank_image,
     "odd-size": content_family.odd_size,
     "exact-duplicate": content_family.exact_duplicate,
@@ -52,16 +67,33 @@ RUN_CHECKS = (
 )
 
 
-def judge_data(evidence: Evidence) -> list[Finding]:
-    """The findings of every check that needs no folds."""
-    return [found for check in DATA_CHECKS.values() for found in check(evidence)]
+ANSWER_CHECKS = ("template-mismatch", "template-columns", "template-cells", "class-index", "metric-mismatch")
+
+
+def judge_data(evidence: Evidence, answers: bool = True) -> list[Finding]:
+    """The findings of every check that needs no folds; without ``answers`` none of what is to be answered."""
+    checks = [check for name, check in DATA_CHECKS.items() if answers or name not in ANSWER_CHECKS]
+    return [found for check in checks for found in check(evidence)]
 
 
 def judge_test(evidence: Evidence) -> list[Finding]:
     """The findings on the test rows alone, for a prediction without its training images."""
-    checks = ("duplicate-id", "duplicate-path", "missing-file", "template-mismatch", "unreadable-image")
+    checks = (
+        "duplicate-id",
+        "empty-id",
+        "duplicate-path",
+        "missing-file",
+        "test-labels",
+        "template-mismatch",
+        "template-columns",
+        "template-cells",
+        "class-index",
+        "unreadable-image",
+        "value-range",
+        "several-pages",
+    )
     table = evidence.manifest.test
-    alone = replace(evidence, manifest=Manifest(table, evidence.manifest.notes))
+    alone = replace(evidence, manifest=replace(evidence.manifest, table=table))
     return [found for name in checks for found in DATA_CHECKS[name](alone)]
 
 

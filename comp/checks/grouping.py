@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import PurePosixPath
 
 import numpy as np
@@ -46,7 +47,7 @@ def grouped(evidence: Evidence) -> Manifest:
         table.loc[labelled, "parent"] = [
             own or parents.get(sample, "") for own, sample in zip(known, ids, strict=True)
         ]
-    return Manifest(table, evidence.manifest.notes)
+    return replace(evidence.manifest, table=table)
 
 
 def folds_of_kin(evidence: Evidence, folds: Folds) -> dict[str, set[int]]:

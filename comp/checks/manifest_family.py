@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from pathlib import PurePosixPath
 
 from comp.checks.evidence import Evidence
-from comp.checks.findings import Finding, finding
+from comp.checks.findings import Finding, Severity, finding
 from comp.checks.pairs import check_pairs
 from comp.errors import near_names
 from comp.folds import group_names
 from comp.images.tree import RawTree
-from comp.names import is_image_name, nfc
+from comp.names import is_array_row, nfc
+
+TEXTS = {
+    *(".csv", ".tsv", ".txt", ".md", ".json", ".jsonl", ".xml", ".html", ".htm"),
+    *(".pdf", ".yml", ".yaml", ".toml", ".ini", ".py", ".ipynb", ".log"),
+}
 
 
 def duplicate_id(evidence: Evidence) -> list[Finding]:
@@ -20,6 +26,16 @@ def duplicate_id(evidence: Evidence) -> list[Finding]:
         return []
     message = f"{len(rows)} ids stand for more than one row"
     return [finding("duplicate-id", "error", rows, message, "make ids unique in the table or the adapter")]
+
+
+def empty_id(evidence: Evidence) -> list[Finding]:
+    """Rows without an id, which nothing could be joined to. Exact; O(N)."""
+    table = evidence.manifest.table
+    paths = [path for i, path in zip(table["id"], table["path"], strict=True) if not i.strip()]
+    if not paths:
+        return []
+    message = f"{len(paths)} rows have no id"
+    return [finding("empty-id", "error", paths, message, "give each row an id in the table or the adapter")]
 
 
 def duplicate_path(evidence: Evidence) -> list[Finding]:
@@ -55,37 +71,90 @@ def duplicate_path(evidence: Evidence) -> list[Finding]:
 
 
 def missing_file(evidence: Evidence) -> list[Finding]:
-    """Rows whose file is not there. One ``stat`` a row."""
-    tree = RawTree(evidence.raw)
-    rows = [path for path in evidence.manifest.table["path"] if not tree.has(path)]
+    """Rows with no file behind them in the raw folder (a path that leaves it is none), and no row of an array that the
+    competition has. Reads the one look at every image; one ``stat`` for each that failed.
+    """
+    rows = [path for path in evidence.manifest.table["path"] if path in evidence.absent]
     if not rows:
         return []
-    message = f"{len(rows)} rows name a file that is not in {evidence.raw}"
+    arrays = [path for path in rows if is_array_row(path)]
+    of_arrays = f" ({len(arrays)} are rows of arrays that are not there)" if arrays else ""
+    message = f"{len(rows)} rows name a file that is not in {evidence.raw}{of_arrays}"
     return [finding("missing-file", "error", rows, message, "complete the download, or take the rows out")]
 
 
 def unlisted_file(evidence: Evidence) -> list[Finding]:
-    """Images in the raw folder that no row names, beside those that the competition leaves out. One listing."""
+    """Files in the folders of the layout that no row names, beside those that the competition leaves out.
+
+    A warning: images without a row, images where the layout has none, and files that are no image as far as can be
+    seen here (HEIC, no suffix and unknown first bytes). Information: texts and tables. One listing, and the first bytes
+    of files whose suffix is no image's.
+    """
     layout = evidence.competition.facts.layout
-    if not (layout.train or layout.test):
-        return []
     tree = RawTree(evidence.raw)
     known = {nfc(path) for path in evidence.manifest.table["path"]}
     known.update(nfc(path) for pattern in layout.ignore for path in tree.glob(pattern))
-    images = [
+    patterns = [pattern for pattern in (layout.train, layout.test) if pattern]
+    listed = {path for pattern in patterns for path in tree.glob(pattern)}
+    folders = tuple(folder for folder in map(_folder_of, patterns) if folder)
+    rest = [
         path
-        for pattern in (layout.train, layout.test)
-        if pattern
-        for path in tree.glob(pattern)
-        if is_image_name(path)
+        for path in tree.files
+        if (path in listed or path.startswith(folders)) and nfc(path) not in known and _counts(path)
     ]
-    rows = [path for path in dict.fromkeys(images) if nfc(path) not in known]
-    if not rows:
-        return []
-    message = f"{len(rows)} images in {evidence.raw} have no row"
+    texts = [path for path in rest if PurePosixPath(path).suffix.lower() in TEXTS]
+    others = [path for path in rest if PurePosixPath(path).suffix.lower() not in TEXTS]
+    is_image = {path: tree.is_image(path) for path in others}
+    images = [path for path in others if is_image[path]]
+    unknown = [path for path in others if not is_image[path]]
+    away = [path for path in images if path not in listed]
+    no_row = [path for path in images if path in listed]
+    layout_is = " and ".join(patterns)
+    kinds: list[tuple[list[str], Severity, str, str]] = [
+        (
+            no_row,
+            "warning",
+            f"{len(no_row)} images in {evidence.raw} have no row",
+            "is the table complete? else take the files away",
+        ),
+        (
+            away,
+            "warning",
+            f"{len(away)} images lie where the layout ({layout_is}) has none, and are not read",
+            "move them, or correct [layout] of competition.toml and the adapter",
+        ),
+        (
+            unknown,
+            "warning",
+            f"{len(unknown)} files are not read, as they are no images that can be decoded here: {_suffixes(unknown)}",
+            "convert them to JPEG or PNG if they are images; else take them away, or name them in [layout] ignore",
+        ),
+        (texts, "info", f"{len(texts)} texts and tables lie among the images: {_suffixes(texts)}", ""),
+    ]
     return [
-        finding("unlisted-file", "warning", rows, message, "is the table complete? else take the files away")
+        finding("unlisted-file", severity, rows, message, remedy)
+        for rows, severity, message, remedy in kinds
+        if rows
     ]
+
+
+def _folder_of(pattern: str) -> str:
+    """The folder that a glob begins with, ``train/`` of ``train/*/*``; nothing where it begins with a wildcard."""
+    parts = pattern.split("/")[:-1]
+    plain = parts[: next((n for n, part in enumerate(parts) if set(part) & set("*?[")), len(parts))]
+    return "".join(f"{part}/" for part in plain)
+
+
+def _counts(path: str) -> bool:
+    """Whether a file is a person's: names that begin with a dot are programs' own."""
+    return not any(part.startswith(".") for part in path.split("/"))
+
+
+def _suffixes(paths: list[str]) -> str:
+    """How many files there are of each suffix, most first: ``12 .heic, 3 without suffix``."""
+    counted = Counter(PurePosixPath(path).suffix.lower() or "without suffix" for path in paths)
+    most = [f"{n} {suffix}" for suffix, n in counted.most_common(5)]
+    return ", ".join(most) + (" …" if len(counted) > len(most) else "")
 
 
 def unknown_label(evidence: Evidence) -> list[Finding]:
@@ -176,6 +245,14 @@ def template_mismatch(evidence: Evidence) -> list[Finding]:
     extra = [i for i in test if i not in asked]
     name = evidence.template.table.name
     remedy = "complete the download; the template and the test files must belong together"
+    if not wanted:
+        nobody = "there are no test rows" if evidence.template.made else f"{name} has no rows"
+        found.append(Finding("template-mismatch", "error", 0, f"nothing is asked for: {nobody}", (), remedy))
+    if any(not i.strip() for i in evidence.template.ids):
+        rows = [f"row {n}" for n, i in enumerate(evidence.template.ids, start=2) if not i.strip()]
+        found.append(
+            finding("template-mismatch", "error", rows, f"{len(rows)} rows of {name} have no id", remedy)
+        )
     if doubled:
         found.append(
             finding(

@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 from comp.checks.evidence import Evidence
 from comp.checks.findings import Finding, finding
 from comp.images.tree import RawTree
-from comp.names import is_image_name, natural_key
+from comp.names import natural_key
 
 
 def check_pairs(evidence: Evidence) -> list[Finding]:
@@ -44,7 +44,7 @@ def expected_pairs(evidence: Evidence) -> dict[str, str] | None:
         return None
     if not facts.layout.test:
         return None
-    files = [f for f in RawTree(evidence.raw).glob(facts.layout.test) if is_image_name(f)]
+    files = RawTree(evidence.raw).images(facts.layout.test)
     if facts.pairs == "position":
         if facts.order == "natural":
             files.sort(key=lambda f: natural_key(PurePosixPath(f).name))

@@ -7,8 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from comp.checks.findings import Finding, finding
+from comp.errors import InputError
 from comp.folds import Folds
 from comp.manifest import Manifest
+from comp.run_files import require_of_fold, wrote
 
 FITTED = "fitted.txt"
 
@@ -38,9 +40,22 @@ def weights_leak(weights: str, manifest: Manifest, folds: Folds) -> list[Finding
 
 
 def fitted_beside(path: Path) -> set[str]:
-    """The contents of the rows that a checkpoint was ever fitted on, by fitted.txt beside it; empty if not known."""
+    """The contents of the rows that a checkpoint was ever fitted on, by fitted.txt beside it; empty if not known.
+
+    Raises
+    ------
+    InputError
+        Where its fold wrote another fitted.txt than there is.
+    """
     known = path.with_name(FITTED)
-    return set(known.read_text(encoding="utf-8").split()) if known.is_file() else set()
+    if wrote(path.parent, FITTED):
+        require_of_fold(path.parent, [FITTED])
+    if not known.is_file():
+        return set()
+    try:
+        return set(known.read_text(encoding="utf-8").split())
+    except (OSError, ValueError) as error:
+        raise InputError("fitted.txt must be readable", f"{known}: {error}", "restore it") from error
 
 
 def warm_leak(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,19 +22,17 @@ def list_(workspace: WorkspaceDir = None, json: AsJson = False) -> None:
     from comp import runs as records
 
     place = Workspace.find(workspace)
-    finished = [run for run in records.all_runs(place) if run.record and not run.marks]
+    finished = [run for run in records.sound_runs(place) if run.record and not run.marks]
     rows: list[dict[str, Any]] = []
-    for slug, competition in registry.competitions(place).items():
+    known = registry.find(place)
+    for slug, competition in known.competitions.items():
         scores = [run.record["oof"]["score"] for run in finished if run.slug == slug]
         scores = [float(score) for score in scores if score is not None]
         better = min if competition.facts.metric == "log_loss" else max
         best = better(scores) if scores else None
-        try:
-            public = [e.public for e in ledger.entries(place, slug) if e.public is not None]
-        except CompError as damaged:  # of one competition: no reason to hide the others
-            console.say(f"  warning: {slug}: {damaged}")
-            public = []
-        there = competition.has_data(place.raw(slug))
+        public = _unless_damaged(slug, partial(ledger.entries, place, slug)) or []
+        public = [entry.public for entry in public if entry.public is not None]
+        there = _unless_damaged(slug, partial(competition.has_data, place.raw(slug))) or False
         rows.append(
             {
                 "slug": slug,
@@ -42,12 +41,14 @@ def list_(workspace: WorkspaceDir = None, json: AsJson = False) -> None:
                 "data": there,
                 "best_oof": best,
                 "best_public": better(public) if public else None,
+                "error": None,
             }
         )
+    rows += [_broken_row(one) for one in known.broken]
     shown = [
         (
             r["slug"],
-            r["title"],
+            r["title"] if r["error"] is None else "not usable: see its warning",
             "yes" if r["data"] else "no",
             r["metric"],
             "–" if r["best_oof"] is None else r["best_oof"],
@@ -58,6 +59,22 @@ def list_(workspace: WorkspaceDir = None, json: AsJson = False) -> None:
     console.table("", ("competition", "title", "data", "metric", "best OOF", "leaderboard"), shown)
     if json:
         console.document(rows)
+
+
+def _unless_damaged(slug: str, ask: Callable[[], Any]) -> Any:
+    """What ``ask`` gives; None, with a warning, where a file of one competition is damaged: no reason to hide the others."""
+    try:
+        return ask()
+    except CompError as damaged:
+        console.say(f"  warning: {slug}: {damaged}")
+        return None
+
+
+def _broken_row(one: registry.Broken) -> dict[str, Any]:
+    """The row of a competition that cannot be used, which is also said in full."""
+    console.say(f"  warning: {one}")
+    empty = {"title": "", "metric": "", "data": False, "best_oof": None, "best_public": None}
+    return {"slug": one.slugs[0], **empty, "error": str(one)}
 
 
 def show(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import traceback
@@ -11,7 +12,24 @@ import typer
 
 from comp import __version__, console
 from comp.cli import answers, combine, kit, look, pseudo, submitting, tune, work
-from comp.errors import CompError, InputError
+from comp.errors import CompError, InputError, shortened
+
+# What a disk, a limit or a path that was named can say wherever a file is touched: no fault of the program's.
+_OF_THE_SYSTEM = {
+    errno.EACCES,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EIO,
+    errno.EISDIR,
+    errno.ELOOP,
+    errno.EMFILE,
+    errno.ENAMETOOLONG,
+    errno.ENFILE,
+    errno.ENOSPC,
+    errno.ENOTDIR,
+    errno.EPERM,
+    errno.EROFS,
+}
 
 app = typer.Typer(
     name="comp",
@@ -72,6 +90,7 @@ def main(arguments: list[str] | None = None) -> None:
     arguments = sys.argv[1:] if arguments is None else arguments
     console.settings.json = "--json" in arguments
     console.settings.quiet = False
+    console.forget_warnings()
     sys.exit(_run(arguments))
 
 
@@ -113,7 +132,8 @@ def _unread() -> int:
 
 
 def _told(problem: CompError) -> int:
-    console.error(problem)
+    with suppress(OSError):  # a full disk takes no message either
+        console.error(problem)
     if console.settings.json:
         console.document({"error": problem.as_json()})
     return problem.exit_code
@@ -128,9 +148,13 @@ def _foreign(error: Exception) -> int:
         return _told(InputError("~ stands for a home folder", str(error), "write the folder out"))
     if kind == "Abort":
         return _interrupted()
+    if (problem := _by_the_system(error)) is not None:
+        return _told(problem)
     if hasattr(error, "show") and hasattr(
         error, "exit_code"
     ):  # click's usage errors, whichever click typer brings
+        if hasattr(error, "message"):
+            error.message = shortened(str(error.message))
         if console.settings.json:
             console.document(
                 {
@@ -164,6 +188,20 @@ def _foreign(error: Exception) -> int:
         f"\ncomp {__version__}: this is a bug of ours; please report it with the lines above", file=sys.stderr
     )
     return 3
+
+
+def _by_the_system(error: Exception) -> InputError | None:
+    """The one-line error for what a disk, a limit or a path says; None for anything else."""
+    if isinstance(error, FileNotFoundError) and "temporary directory" in str(
+        error
+    ):  # tempfile's, on a full disk
+        remedy = "free some space, or name a folder in TMPDIR"
+        return InputError("temporary files must be writable", error.strerror or str(error), remedy)
+    if isinstance(error, OSError) and error.errno in _OF_THE_SYSTEM:
+        value = f"{error.filename or 'a file'}: {os.strerror(error.errno)}"
+        remedy = "check its name, its permissions and the disk that it is on"
+        return InputError("files must be usable", value, remedy)
+    return None
 
 
 def _interrupted() -> int:

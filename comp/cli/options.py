@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from comp.errors import InputError
+from comp.numerals import finite_number, whole_number
 
 Slug = Annotated[str, typer.Argument(metavar="SLUG", help="A competition of `comp list`.")]
 AsJson = Annotated[
@@ -93,10 +94,11 @@ def parse_only(text: str | None) -> list[int] | None:
     """``0,2`` as fold numbers."""
     if text is None:
         return None
-    parts = [part.strip() for part in text.split(",")]
-    if not all(part.isdecimal() for part in parts):
+    folds = [whole_number(part) for part in text.split(",")]
+    known = {fold for fold in folds if fold is not None and fold >= 0}
+    if None in folds or len(known) < len(set(folds)):
         raise InputError("--only takes fold numbers", repr(text), "for example --only 0,2")
-    return sorted({int(part) for part in parts})
+    return sorted(known)
 
 
 def parse_priors(text: str | None) -> dict[str, float] | str | None:
@@ -106,10 +108,9 @@ def parse_priors(text: str | None) -> dict[str, float] | str | None:
     table: dict[str, float] = {}
     for part in text.split(","):
         name, _, share = part.rpartition("=")
-        try:
-            table[name.strip()] = float(share)
-        except ValueError as error:
-            raise InputError(
-                "--priors takes CLASS=SHARE", repr(part), "for example --priors cat=0.3,dog=0.7"
-            ) from error
+        value = finite_number(share)
+        if value is None:
+            remedy = "for example --priors cat=0.3,dog=0.7"
+            raise InputError("--priors takes CLASS=SHARE", repr(part), remedy)
+        table[name.strip()] = value
     return table

@@ -28,19 +28,25 @@ def runs(
 
     place = Workspace.find(workspace)
     if slug is None and final:
-        slug = _only_one(sorted({run.slug for run in records.all_runs(place)}))
+        slug = _only_one(sorted({run.slug for run in records.all_runs(place)} - {""}))
     if slug is not None:
         competition = registry.competition(slug, place)
-    found = [run.summary() for run in records.all_runs(place, slug)]
+    every = records.all_runs(place, slug)
+    if slug is not None:  # a damaged one may not even say whose it is
+        every += [run for run in records.all_runs(place, "") if run.damage]
+    found = [run.summary() for run in every]
+    for run in every:
+        if run.damage:
+            console.warn_once(f"run {run.id} is damaged and left out: {run.damage}")
     header = ("run", "competition", "state", "model", "folds", "metric", "OOF", "CSV")
     rows = [
         (
             r["run"],
             r["slug"],
             " ".join([r["state"], *r["marks"], *_origin(r)]),
-            f"{r['mode']} {r['model']}",
-            r["folds"],
-            r["metric"],
+            f"{r['mode'] or '–'} {r['model'] or ''}".rstrip(),
+            "–" if r["folds"] is None else r["folds"],
+            r["metric"] or "–",
             "–" if r["oof"] is None else r["oof"],
             _csv(place, r),
         )

@@ -26,7 +26,8 @@ from comp.cli.options import (
     parse_allow,
     parse_only,
 )
-from comp.errors import InputError
+from comp.errors import InputError, shortened
+from comp.workspace import require_output
 
 if TYPE_CHECKING:
     from comp.result import RunResult
@@ -74,6 +75,9 @@ def check(
     from comp import findings_view
 
     allowed = parse_allow(allow)
+    html, fix = require_output(html), require_output(fix)
+    if html is not None and html == fix:
+        raise InputError("--html and --fix are two files", str(html), "name another for one of them")
     if images is not None or csv is not None:
         found = _own(slug, folds, images, csv, id_, label, fold, workspace, allowed)
     elif slug is None:
@@ -262,7 +266,7 @@ def validate(
 
     problems, rows = repeat.validate(slug, csv, workspace=workspace, data=data, template=template)
     for problem in problems:
-        console.answer(f"{problem.rule}: {problem.message}")
+        console.answer(shortened(f"{problem.rule}: {problem.message}"))
     if not problems:
         console.answer(f"{csv}: valid, {rows} rows")
     if json:

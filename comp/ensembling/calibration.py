@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from comp.metrics import Metric
 from comp.scores import log_loss
 
 Probs = NDArray[np.float64]
@@ -57,9 +58,9 @@ def calibration_error(probs: Probs, truth: NDArray[np.int64]) -> float:
     return float(np.abs(apart).sum() / len(truth))
 
 
-def told(probs: Probs, truth: NDArray[np.int64], fold: NDArray[np.int64]) -> dict[str, float]:
-    """What a temperature would do to OOF rows (N, C): calibration error and log loss before and after, each fold scaled
-    by the temperature of the others; ``temperature`` is that of all rows.
+def told(probs: Probs, truth: NDArray[np.int64], fold: NDArray[np.int64], metric: Metric) -> dict[str, float]:
+    """What a temperature would do to OOF rows (N, C): calibration error, log loss and the competition's own metric
+    (``score``) before and after, each fold scaled by the temperature of the others; ``temperature`` is that of all rows.
     """
     after = probs.copy()
     for k in np.unique(fold):
@@ -72,4 +73,6 @@ def told(probs: Probs, truth: NDArray[np.int64], fold: NDArray[np.int64]) -> dic
         "error_after": calibration_error(after, truth),
         "log_loss_before": log_loss(truth, probs),
         "log_loss_after": log_loss(truth, after),
+        "score_before": metric(truth, probs),
+        "score_after": metric(truth, after),
     }

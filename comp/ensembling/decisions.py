@@ -36,15 +36,16 @@ def multipliers_of(probs: Probs, truth: NDArray[np.int64], metric: Metric) -> ND
     """Numbers (C,) by which the classes' probabilities are multiplied for the best score, one class after the other.
 
     A class's number changes only where the score rises, and of equal scores the nearest to 1 stays; the geometric mean
-    of all is 1.
+    of all is 1. The number of a class without rows here is not looked for: nothing shows what it should be.
     """
     classes = probs.shape[1]
+    with_rows = np.unique(truth).tolist()
     found = np.ones(classes)
     steps = sorted(GRID, key=lambda m: abs(np.log(m)))
     best = metric(truth, probs)
     for _ in range(PASSES):
         before = found.copy()
-        for c in range(classes):
+        for c in with_rows:
             here = found[c]
             for step in steps:
                 tried = found.copy()

@@ -66,13 +66,17 @@ class Tried:
 
 @dataclass(frozen=True)
 class Calibration:
-    """What a temperature does to OOF rows that it was not fitted on; ``temperature`` is that of all rows."""
+    """What a temperature does to OOF rows that it was not fitted on, ``score`` by the competition's own metric;
+    ``temperature`` is that of all rows.
+    """
 
     temperature: float
     error_before: float
     error_after: float
     log_loss_before: float
     log_loss_after: float
+    score_before: float
+    score_after: float
     applied: bool
 
 
@@ -185,6 +189,8 @@ def _calibration(used: Procedure, rows: Judged, answers: Probs) -> Calibration:
         calibration_error(after, truth),
         log_loss(truth, before),
         log_loss(truth, after),
+        used.metric(truth, before),
+        used.metric(truth, after),
         used.calibrate,
     )
 

@@ -16,6 +16,7 @@ from comp.errors import InputError, Refusal
 from comp.folds import Folds, group_names, make_folds
 from comp.manifest import Manifest
 from comp.predictions import Predictions
+from comp.run_files import folds_of, manifest_of, predictions_of, require_rows, require_same_train_rows
 from comp.workspace import Workspace
 
 
@@ -93,15 +94,18 @@ def _part(one: runs.Run, model: str) -> Part:
     part = Part(
         f"{one.id}/{model}" if model else one.id,
         one,
-        Predictions.load(folder / "oof.npz"),
-        Predictions.load(folder / "test.npz"),
-        Manifest.read_csv(one.folder / "manifest.csv"),
-        Folds.load(one.folder / "folds.csv"),
+        predictions_of(one, "oof", model),
+        predictions_of(one, "test", model),
+        manifest_of(one),
+        folds_of(one),
     )
     for kind, split, predictions in (("oof", "train", part.oof), ("test", "test", part.test)):
         if predictions.fingerprint not in ("", part.manifest.fingerprint(split)):
             value = f"{folder / kind}.npz is of other {split} rows than {one.folder / 'manifest.csv'}"
             raise InputError("a run's predictions are of its own rows", value, "restore the run's folder")
+    require_same_train_rows(one, part.manifest, part.folds)
+    for kind, predictions in (("oof", part.oof), ("test", part.test)):
+        require_rows(one, kind, predictions, part.manifest, part.folds)
     return part
 
 

@@ -53,7 +53,7 @@ class Candidates(NamedTuple):
     start: Floats
     cosine: Floats
 
-    def part(self, chosen: slice) -> Candidates:
+    def part(self, chosen: slice | Ints) -> Candidates:
         """Some of the pairs."""
         return Candidates(
             self.left[chosen],

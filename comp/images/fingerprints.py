@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import os
 import zipfile
@@ -15,17 +14,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from comp.errors import ImageError
-from comp.images.decode import decode
+from comp.images.decode import BACKGROUND, Decoded, decode_with_facts
+from comp.images.metadata import NO_HEADER, read_header
 from comp.images.perceptual import FINGERPRINT_BYTES, perceptual
-from comp.images.source import ImageSource
+from comp.images.source import ImageSource, gives_files
 from comp.workspace import atomic
 
-VERSION = 1
+VERSION = 2
 _NO_PIXELS = np.zeros(FINGERPRINT_BYTES, np.uint8)
-_EXIF = {271: "make", 272: "model", 274: "orientation", 305: "software"}
 Stamp = tuple[int, int, int]
 NO_STAMP: Stamp = (-1, -1, -1)
 
@@ -35,8 +33,10 @@ class Look(NamedTuple):
 
     ``stamp`` is size, mtime and ctime of its file in bytes and ns; ``file_sha`` and ``pixel_sha`` are SHA-256 of
     the bytes as they lie and of the decoded RGB pixels with their shape (empty where ``error`` says why there are
-    none); ``kind`` is format and mode ("JPEG RGB", "array"); ``exif`` names camera, software and orientation;
-    ``mean`` and ``std`` are of grey levels 0 … 255; ``perceptual`` is uint8 (1156,).
+    none); ``kind`` is format and mode ("JPEG RGB", "array"); ``tags`` are the texts beside the pixels by name (see
+    ``read_header``); ``mean`` and ``std`` are of grey levels 0 … 255; ``is_transparent`` says whether it was laid over
+    a grey; ``bits`` are those of a value, and ``greatest`` the greatest value where they are more than 8; ``pages`` is
+    the number of images in the file, of which the first is read; ``perceptual`` is uint8 (1156,).
     """
 
     stamp: Stamp
@@ -46,10 +46,14 @@ class Look(NamedTuple):
     width: int
     file_bytes: int
     kind: str
-    exif: str
     mean: float
     std: float
     error: str
+    is_transparent: bool
+    bits: int
+    greatest: int
+    pages: int
+    tags: dict[str, str]
     perceptual: NDArray[np.uint8]
 
 
@@ -79,12 +83,25 @@ class Fingerprints:
             return np.zeros((0, FINGERPRINT_BYTES), np.uint8)
         return np.stack([self.looks[path].perceptual for path in paths])
 
+    def notes(self) -> list[str]:
+        """What people should know of how the images' values were read."""
+        whole = [look for look in self.looks.values() if not look.error]
+        told = []
+        transparent = sum(look.is_transparent for look in whole)
+        if transparent:
+            told.append(f"{transparent:,} images have transparent pixels: laid over grey {BACKGROUND}")
+        for bits in sorted({look.bits for look in whole if look.bits > 8}):
+            values = [look.greatest for look in whole if look.bits == bits]
+            scale = f"all scaled from 0 … {(1 << bits) - 1:,} to 0 … 255; the greatest value in them is {max(values):,}"
+            told.append(f"{len(values):,} images have {bits} bits a value: {scale}")
+        return told
+
     def digest(self, paths: Sequence[str]) -> str:
-        """SHA-256 over the contents of some paths, in their order."""
+        """SHA-256 over the contents of some paths, in their order, whatever the paths are called."""
         told = hashlib.sha256()
         for path in paths:
             look = self.looks[path]
-            told.update(f"{path}\x1f{look.pixel_sha or look.error}\x1e".encode("utf-8", "surrogatepass"))
+            told.update(f"{look.pixel_sha or look.error}\x1e".encode("utf-8", "surrogatepass"))
         return told.hexdigest()
 
 
@@ -98,8 +115,9 @@ def scan(
 ) -> Fingerprints:
     """Looks at every image once, in threads, and keeps what was seen in ``kept``.
 
-    A file whose size and times are those of the last look is not opened; one that only moved or was touched is
-    read but not decoded (its bytes are known); everything else is decoded. Files that are missing have an error.
+    A file whose size and times are those of the last look is not opened, where the source gives files as they lie; one
+    that only moved or was touched is read but not decoded (its bytes are known); everything else is decoded. Images
+    that failed are looked at again each time: what refused them may have changed. Missing files have an error.
 
     Parameters
     ----------
@@ -116,13 +134,14 @@ def scan(
         Is given the SHA-256 and the pixels of every file that was decoded, from several threads.
     """
     before = load(kept) if kept else {}
-    by_content = {look.file_sha: look for look in before.values() if look.file_sha}
+    by_content = {look.file_sha: look for look in before.values() if look.file_sha and not look.error}
+    straight = gives_files(source)
     decoded = 0
 
     def look(path: str) -> tuple[Look, bool]:
         stamp = _stamp(raw, path)
         known = before.get(path)
-        if known is not None and stamp != NO_STAMP and known.stamp == stamp:
+        if straight and known is not None and not known.error and NO_STAMP != stamp == known.stamp:
             return known, False
         return _look(source, path, stamp, by_content, keep)
 
@@ -151,58 +170,50 @@ def _look(
     try:
         content = source.load(path)
     except ImageError as error:
-        return _unreadable(stamp, "", 0, error.value), False
+        return _unreadable(stamp, "", max(0, stamp[0]), error.value), False
     raw_bytes = content if isinstance(content, bytes) else np.ascontiguousarray(content).tobytes()
     file_sha = hashlib.sha256(raw_bytes).hexdigest()
     known = by_content.get(file_sha)
-    if known is not None and not known.error:  # an error names its own path
+    if known is not None and (isinstance(content, bytes) or (known.height, known.width) == content.shape[:2]):
         return known._replace(stamp=stamp), False
-    kind, exif = _header(content) if isinstance(content, bytes) else ("array", "")
+    header = read_header(content) if isinstance(content, bytes) else NO_HEADER._replace(kind="array")
     try:
-        pixels = decode(content, path) if isinstance(content, bytes) else content
+        found = decode_with_facts(content, path) if isinstance(content, bytes) else Decoded(content)
     except ImageError as error:
-        return _unreadable(stamp, file_sha, len(raw_bytes), error.value, kind), True
+        return _unreadable(stamp, file_sha, len(raw_bytes), error.value, header.kind), True
+    pixels = found.pixels
     if isinstance(content, bytes):
         keep(file_sha, pixels)
     shape = f"{pixels.shape[0]}x{pixels.shape[1]}|".encode()
     grey = pixels.mean(axis=2)
     return (
         Look(
-            stamp,
-            file_sha,
-            hashlib.sha256(shape + pixels.tobytes()).hexdigest(),
-            int(pixels.shape[0]),
-            int(pixels.shape[1]),
-            len(raw_bytes),
-            kind,
-            exif,
-            float(grey.mean()),
-            float(grey.std()),
-            "",
-            perceptual(pixels),
+            stamp=stamp,
+            file_sha=file_sha,
+            pixel_sha=hashlib.sha256(shape + pixels.tobytes()).hexdigest(),
+            height=int(pixels.shape[0]),
+            width=int(pixels.shape[1]),
+            file_bytes=len(raw_bytes),
+            kind=header.kind,
+            tags=header.tags,
+            mean=float(grey.mean()),
+            std=float(grey.std()),
+            error="",
+            is_transparent=found.is_transparent,
+            bits=found.bits,
+            greatest=found.greatest,
+            pages=header.pages,
+            perceptual=perceptual(pixels),
         ),
         True,
     )
 
 
 def _unreadable(stamp: Stamp, file_sha: str, size: int, error: str, kind: str = "") -> Look:
-    return Look(stamp, file_sha, "", 0, 0, size, kind, "", 0.0, 0.0, error, _NO_PIXELS)
-
-
-def _header(content: bytes) -> tuple[str, str]:
-    """Format and mode, and the EXIF facts that could betray a label."""
-    try:
-        with Image.open(io.BytesIO(content)) as image:
-            tags = image.getexif()
-            facts = [f"{name}={str(tags[tag]).strip()}" for tag, name in _EXIF.items() if tag in tags]
-            return f"{image.format} {image.mode}", " ".join(facts)
-    except Exception:  # whatever is wrong with it, decoding will say
-        return "", ""
+    return Look(stamp, file_sha, "", 0, 0, size, kind, 0.0, 0.0, error, False, 8, 0, 1, {}, _NO_PIXELS)
 
 
 def _stamp(raw: Path, path: str) -> Stamp:
-    if "#" in path and not (raw / path).exists():
-        return NO_STAMP
     try:
         facts = os.stat(raw / path)
     except (OSError, ValueError):
@@ -219,16 +230,27 @@ def load(kept: Path) -> dict[str, Look]:
         if meta["version"] != VERSION:
             return {}
         return {
-            path: Look._make([tuple(stamp), *facts, row])
-            for (path, stamp, *facts), row in zip(meta["looks"], prints, strict=True)
+            path: Look._make([tuple(stamp), *facts, dict(meta["texts"][n] for n in tags), row])
+            for (path, stamp, *facts, tags), row in zip(meta["looks"], prints, strict=True)
         }
     except (OSError, ValueError, LookupError, TypeError, EOFError, zipfile.BadZipFile):
         return {}
 
 
 def _save(kept: Path, looks: dict[str, Look]) -> None:
-    listed = [[path, list(look.stamp), *look[1:-1]] for path, look in looks.items()]
-    meta = json.dumps({"version": VERSION, "looks": listed}).encode("utf-8", "surrogatepass")
+    texts: dict[tuple[str, str], int] = {}  # most images of a set share most of theirs
+    listed = [
+        [
+            path,
+            list(look.stamp),
+            *look[1:-2],
+            [texts.setdefault(tag, len(texts)) for tag in look.tags.items()],
+        ]
+        for path, look in looks.items()
+    ]
+    meta = json.dumps({"version": VERSION, "texts": list(texts), "looks": listed}).encode(
+        "utf-8", "surrogatepass"
+    )
     prints = (
         np.stack([look.perceptual for look in looks.values()])
         if looks

@@ -32,6 +32,10 @@ _FINE: Final = 0.06  # contrast (in standard deviations of the thumbnail) that c
 _COARSE: Final = 0.15
 _SOFT: Final = 0.6  # blur before the coarse measure, in thumbnail pixels: forgives JPEG and resampling
 _EMPTY: Final = 0.02  # share of structure at which the number of details is halved
+_WORTH_MORE: Final = 0.75  # agreement from which quiet places are looked at
+_LOUD: Final = 0.65  # times the contrast of the loudest twentieth: what is quieter is judged for itself
+_FLAT: Final = 0.5  # contrast, in levels, under which a place is empty
+_QUIET_PLACES: Final = 20  # of 1,024
 _COLOURFUL: Final = 7.0  # mean chroma, in levels, from which a picture's colours are evidence
 _COLOUR_KEPT: Final = 0.75  # share of the overlap whose colours are compared, the best agreeing part
 
@@ -42,12 +46,18 @@ class Agreement(NamedTuple):
     `structure` is a correlation, -1 to 1 (-1 also where the pair was given up early); `colour` is a cosine,
     -1 to 1 (1 where either has none). `evidence` weighs the structure by how much there was to agree about:
     Fisher's z times the square root of the number of independent details, so about normal for unrelated
-    pictures of any size; 0 where given up.
+    pictures of any size; 0 where given up. `quiet` is the correlation, -1 to 1, where both have structure of little
+    contrast (1 where there is too little of it, or of the structure): what lies behind an outline agrees in a copy, and not where two
+    outlines alike are drawn on two grounds. `filled` is the share of the overlap that has structure, 0 to 1. `at`,
+    (M, 2, 2), is the map found, as `start` in `Candidates`.
     """
 
     structure: Floats
     colour: Floats
     evidence: Floats
+    quiet: Floats
+    filled: Floats
+    at: Floats
 
 
 def agreement(fingerprints: NDArray[np.uint8], pairs: Candidates) -> Agreement:
@@ -55,24 +65,37 @@ def agreement(fingerprints: NDArray[np.uint8], pairs: Candidates) -> Agreement:
     right = orient(luma(fingerprints[pairs.right]), pairs.orientation).astype(np.float32)
     left = luma(fingerprints[pairs.left]).astype(np.float32)
     left, right = _at_one_resolution(left, right, fingerprints, pairs)
+    levels = [x.std(axis=(1, 2), keepdims=True) for x in (left, right)]
     left, right = _standard(left), _standard(right)
-    at, go_on = _roughly(left, right, pairs.start)
-    structure = np.full(len(left), -1, np.float32)
-    colour = np.ones(len(left), np.float32)
-    evidence = np.zeros(len(left), np.float32)
+    rough, go_on = _roughly(left, right, pairs.start)
+    result = nothing_agrees(len(left))._replace(at=rough)
     if not len(go_on):
-        return Agreement(structure, colour, evidence)
+        return result
     left, right = left[go_on], right[go_on]
-    at = _align(right, left, at[go_on], 5)
+    at = _align(right, left, rough[go_on], 5)
     laid, seen = _lay(left, at, _RIM)
     seen = seen * _inside(LUMA_SIDE)
     fine = _normalised(right, laid, seen, _FINE, 0.0)
     coarse = _normalised(right, laid, seen, _COARSE, _SOFT)
     score = (_correlation(*fine) + _correlation(*coarse)) / 2
-    structure[go_on] = np.where(seen.mean(axis=(1, 2)) >= _MIN_OVERLAP, score, -1)
-    evidence[go_on] = np.arctanh(np.clip(structure[go_on], 0, 0.999)) * np.sqrt(_details(*coarse, seen))
-    colour[go_on] = _colour(fingerprints, pairs, go_on, at)
-    return Agreement(structure, colour, evidence)
+    score = np.where(seen.mean(axis=(1, 2)) >= _MIN_OVERLAP, score, -1)
+    filled = _filled(*coarse, seen)
+    result.structure[go_on] = score
+    result.evidence[go_on] = np.arctanh(np.clip(score, 0, 0.999)) * np.sqrt(_details(*coarse, filled))
+    result.colour[go_on] = _colour(fingerprints, pairs, go_on, at)
+    good = np.flatnonzero(score >= _WORTH_MORE)
+    rows = go_on[good]
+    if len(rows):
+        result.quiet[rows] = _quiet(laid[good] * levels[0][rows], right[good] * levels[1][rows], seen[good])
+    result.filled[go_on] = filled
+    result.at[go_on] = at
+    return result
+
+
+def nothing_agrees(count: int) -> Agreement:
+    """The agreement of `count` pairs that were given up."""
+    none, one = np.zeros(count, np.float32), np.ones(count, np.float32)
+    return Agreement(-one, one, none, one.copy(), none.copy(), np.zeros((count, 2, 2), np.float32))
 
 
 def _roughly(left: Floats, right: Floats, start: Floats) -> tuple[Floats, NDArray[np.int64]]:
@@ -221,7 +244,38 @@ def _correlation(one: Floats, two: Floats) -> Floats:
     return result
 
 
-def _details(one: Floats, two: Floats, seen: Floats) -> Floats:
+def _quiet(one: Floats, two: Floats, seen: Floats) -> Floats:
+    """Correlation of details, in levels, away from what contrasts most; 1 where there are few such places.
+
+    What contrasts most is left out of the surroundings too, or its halo would agree for it.
+    """
+    contrast = np.maximum(*(_detail(images, seen)[1] for images in (one, two)))
+    loudest = np.quantile(contrast * seen, 0.95, axis=(1, 2), keepdims=True)
+    rest = seen * (contrast < _LOUD * loudest)
+    first, second = (_detail(images, rest) for images in (one, two))
+    places = rest * (np.minimum(first[1], second[1]) > _FLAT)
+    normal = (detail / np.sqrt(own * own + _FLAT**2) * places for detail, own in (first, second))
+    enough = places.sum(axis=(1, 2)) >= _QUIET_PLACES
+    return np.where(enough, _correlation(*normal), 1).astype(np.float32)
+
+
+def _detail(images: Floats, seen: Floats) -> tuple[Floats, Floats]:
+    """What remains of images (M, S, S) without their surroundings, and its standard deviation around each place."""
+    window = _gauss(images.shape[1], _RADIUS)
+    share = np.matmul(np.matmul(window, seen), window) + 1e-6
+    detail = images - np.matmul(np.matmul(window, images * seen), window) / share
+    around = np.matmul(np.matmul(window, detail * detail * seen), window) / share
+    return detail, np.sqrt(around)
+
+
+def _filled(one: Floats, two: Floats, seen: Floats) -> Floats:
+    """The share of the overlap that has structure, of the emptier one of two normalised pictures."""
+    area = seen.sum(axis=(1, 2)) + 1e-6
+    result: Floats = np.minimum(*((x * x).sum(axis=(1, 2)) / area for x in (one, two)))
+    return result
+
+
+def _details(one: Floats, two: Floats, filled: Floats) -> Floats:
     """How many independent details two normalised pictures have, by Bartlett's formula, as spectra.
 
     Fewer where little of the overlap has structure: two clear skies have nothing to agree about.
@@ -230,8 +284,6 @@ def _details(one: Floats, two: Floats, seen: Floats) -> Floats:
     ends = np.full(power[0].shape[2], 2, np.float32)  # rfft leaves out the mirrored half
     ends[[0, -1]] = 1
     sums = [(x * ends).sum(axis=(1, 2)) for x in (*power, power[0] * power[1])]
-    area = seen.sum(axis=(1, 2)) + 1e-6
-    filled = np.minimum(*((x * x).sum(axis=(1, 2)) / area for x in (one, two)))
     count: Floats = (sums[0] * sums[1] / (sums[2] + 1e-6) * filled / (filled + _EMPTY)).astype(np.float32)
     return count
 

@@ -9,9 +9,11 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from comp.errors import ImageError, RawDataError
+from comp.errors import CompError, ImageError, RawDataError
 from comp.images.tree import RawTree as RawTree
+from comp.limits import read_file
 from comp.names import is_ignored
+from comp.numerals import whole_number
 
 Pixels = NDArray[np.uint8]
 
@@ -29,11 +31,16 @@ class ArraySource:
     arrays: dict[str, Pixels]
 
     def load(self, path: str) -> Pixels:
-        name, _, row = path.partition("#")
+        name, _, text = path.rpartition("#")
+        row = whole_number(text)
         try:
-            return np.ascontiguousarray(self.arrays[name][int(row)])
+            if row is None or row < 0:  # numpy would count from the end
+                raise IndexError(text)
+            return np.ascontiguousarray(self.arrays[name][row])
         except (KeyError, ValueError, IndexError) as error:
-            raise ImageError("an array path is NAME#row", repr(path), "correct the adapter") from error
+            has = ", ".join(f"{name} with {len(array):,} rows" for name, array in self.arrays.items())
+            value = f"{path!r}; there is {has or 'no array'}"
+            raise ImageError("an array path is NAME#row", value, "correct the adapter") from error
 
 
 @dataclass(frozen=True)
@@ -42,15 +49,75 @@ class WithFiles:
 
     own: ImageSource
 
+    @property
+    def gives_files(self) -> bool:
+        return gives_files(self.own)
+
     def load(self, path: str) -> bytes | Pixels:
         if not Path(path).is_absolute():
             return self.own.load(path)
         try:
-            return Path(path).read_bytes()
+            return read_file(Path(path))
+        except RawDataError as error:
+            raise ImageError("an image must be readable", error.value, error.remedy) from error
         except OSError as error:
             raise ImageError(
                 "an image must be readable", f"{path}: {error.strerror}", "correct the --extra table"
             ) from error
+
+
+@dataclass(frozen=True)
+class AdapterSource:
+    """What an adapter's ``source`` gives, held to what an image source may give.
+
+    ``adapter`` is its file, for errors. Nothing is converted: whether 0 … 1 or channels in front were meant cannot be
+    seen from the numbers.
+    """
+
+    own: ImageSource
+    adapter: Path
+
+    def load(self, path: str) -> bytes | Pixels:
+        """
+        Raises
+        ------
+        RawDataError
+            For anything but bytes, or an array uint8 (H, W, 3) with a pixel or more; for whatever the adapter raises.
+        """
+        try:
+            content = self.own.load(path)
+        except CompError:
+            raise
+        except Exception as error:
+            value = f"{self.adapter}, {path}: {type(error).__name__}: {error}"
+            raise RawDataError("a source must load every row", value, "correct the adapter") from error
+        if isinstance(content, bytes):
+            return content
+        if (
+            isinstance(content, np.ndarray)
+            and content.dtype == np.uint8
+            and content.ndim == 3
+            and content.shape[2] == 3
+            and content.size
+        ):
+            return np.ascontiguousarray(content)
+        value = f"{self.adapter}, {path}: found {_kind(content)}"
+        remedy = "convert them in the adapter's source: scale to 0 … 255, channels last, grey three times"
+        raise RawDataError("a source gives bytes of a file, or pixels uint8 (H, W, 3)", value, remedy)
+
+
+def gives_files(source: ImageSource) -> bool:
+    """Whether a source gives files as they lie, so that a file whose size and times are known need not be read again."""
+    return bool(getattr(source, "gives_files", False))
+
+
+def _kind(content: object) -> str:
+    """What a value is, in few words."""
+    shape = getattr(content, "shape", None)
+    dtype = getattr(content, "dtype", None)
+    if shape is not None and dtype is not None:
+        return f"{dtype} {tuple(shape)}"
+    return "None" if content is None else f"a {type(content).__name__}"
 
 
 def describe_folder(raw: Path, limit: int = 6) -> str:

@@ -24,7 +24,7 @@ from comp.images.source import ImageSource
 from comp.workspace import cache_folder
 
 Pixels = NDArray[np.uint8]
-VERSION = 3
+VERSION = 4
 DEFAULT_GB = 20.0  # of all stores together; COMP_CACHE_GB sets it, 0 keeps none
 _SAMPLE = 256  # pictures after which it is guessed whether all will fit
 SPARE = 2 << 30  # bytes of the disk that are left free

@@ -10,9 +10,8 @@ from pathlib import Path
 from comp import archives
 from comp.archives import Index, Member
 from comp.errors import ImageError, RawDataError
-from comp.names import is_array_row, is_ignored, nfc
-
-TABLES = (".csv", ".tsv")
+from comp.limits import TABLES, read_file, require_size
+from comp.names import FIRST_BYTES, is_array_row, is_ignored, is_image_name, is_image_start, nfc
 
 
 class RawTree:
@@ -22,6 +21,8 @@ class RawTree:
     not its members carry that folder. Where the unpacked folder lies beside it, the archive is left alone.
     Operating systems' litter (.DS_Store, Thumbs.db, __MACOSX …) is left out and counted in ``ignored``.
     """
+
+    gives_files = True  # as they lie: a file whose size and times are known need not be read again
 
     def __init__(self, raw: Path) -> None:
         self.raw = raw
@@ -61,6 +62,14 @@ class RawTree:
         parts[-1] = _lower_suffix(parts[-1])
         return [f for f in self.files if f.count("/") == len(parts) - 1 and _matches(f.split("/"), parts)]
 
+    def images(self, pattern: str) -> list[str]:
+        """Files that match and are images: by their suffix, or without a known one by their first bytes."""
+        return [path for path in self.glob(pattern) if self.is_image(path)]
+
+    def is_image(self, path: str) -> bool:
+        """Whether a file is an image: by its suffix, or without a known one by its first bytes."""
+        return is_image_name(path) or is_image_start(self._first_bytes(path))
+
     def folders(self, pattern: str) -> list[str]:
         """Folders that match, with or without files in them: a class folder without images must not vanish."""
         parts = pattern.split("/")
@@ -78,20 +87,23 @@ class RawTree:
         return sorted((f for f in found if not is_ignored(f)), key=lambda name: (nfc(name), name))
 
     def has(self, path: str) -> bool:
-        """Whether a manifest's path names a file here; a row of an array (``NAME#i``) always does."""
-        return is_array_row(path) or self._place(path) is not None
+        """Whether a manifest's path names a file in this folder. A row of an array (``NAME#i``) is none."""
+        return self._place(path) is not None
 
     def identity(self, path: str) -> object:
-        """What is equal for two paths that lead to one file: device and inode, or the place in an archive."""
-        if is_array_row(path):
-            return path
+        """What is equal for two paths that lead to one file: device and inode, or the place in an archive; of a row of
+        an array, its name and number.
+        """
         place = self._place(path)
+        if place is None and is_array_row(path):
+            name, _, row = path.rpartition("#")
+            return (name, row.lstrip("0"))
         if isinstance(place, Member):
             return (str(place.archive), place.offset)
         full = place or self.raw / path
         try:
             facts = os.stat(full)
-        except OSError:
+        except (OSError, ValueError):
             return os.path.normcase(os.path.normpath(full))
         return (facts.st_dev, facts.st_ino) if facts.st_ino else os.path.normcase(os.path.realpath(full))
 
@@ -101,15 +113,16 @@ class RawTree:
         Raises
         ------
         RawDataError
-            If it is not there or cannot be read.
+            If it is not there, cannot be read, or is too large for what its name says it is.
         """
         place = self._place(path)
         if place is None:
             raise RawDataError("a file must be there", f"{self.raw} has no {path}", "complete the download")
         if isinstance(place, Member):
+            require_size(path, place.size)
             return archives.read(place)
         try:
-            return place.read_bytes()
+            return read_file(place, path)
         except OSError as error:
             raise RawDataError(
                 "a file must be readable", f"{place}: {error.strerror}", "check its permissions"
@@ -121,14 +134,28 @@ class RawTree:
         Raises
         ------
         ImageError
-            If it is not there or cannot be read.
+            If it is not there, cannot be read, or is too large.
         """
         try:
             return self.read(path)
         except RawDataError as error:
+            told = error.value if error.value.startswith(path) else f"{path}: {error.value}"
             raise ImageError(
-                "an image must be readable", f"{path}: {error.value}", "restore the file, then `comp check`"
+                "an image must be readable", told, error.remedy or "restore the file, then `comp check`"
             ) from error
+
+    def _first_bytes(self, path: str) -> bytes:
+        """The first bytes of a file; none where it cannot be read, which whoever reads it will say."""
+        place = self._place(path)
+        try:
+            if isinstance(place, Member):
+                return archives.read_start(place, FIRST_BYTES)
+            if place is not None:
+                with place.open("rb") as opened:
+                    return opened.read(FIRST_BYTES)
+        except (RawDataError, OSError):
+            pass
+        return b""
 
     @cached_property
     def _archives(self) -> list[Path]:
@@ -145,9 +172,14 @@ class RawTree:
         return {nfc(name): name for name in self.files}
 
     def _place(self, path: str) -> Path | Member | None:
-        """The file behind a path; a name in another Unicode form than the file's own is found too."""
+        """The file behind a path; a name in another Unicode form than the file's own is found too.
+
+        None for a path that leaves the folder: what lies elsewhere is no part of this competition's data.
+        """
         full = self.raw / path
-        if full.is_file():
+        if not self._inside(path):
+            return None
+        if os.path.isfile(full):  # False too for a name that no file can have
             return full
         if path in self.archived:
             return self.archived[path]
@@ -155,6 +187,12 @@ class RawTree:
             return None
         own = self._by_nfc.get(nfc(path))
         return None if own is None else self.archived.get(own) or self.raw / own
+
+    def _inside(self, path: str) -> bool:
+        if ".." not in path and not os.path.isabs(path):
+            return True
+        whole = os.path.normpath(self.raw / path)
+        return whole.startswith(os.path.normpath(self.raw) + os.sep)
 
     def _walk(self) -> list[str]:
         found: list[str] = []

@@ -6,16 +6,19 @@ import hashlib
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from comp.errors import CheckFailed
+from comp.errors import CheckFailed, InputError
 from comp.images.source import ImageSource
 from comp.labels import LabelMap
-from comp.workspace import read_json, write_bytes, write_json
+from comp.run_files import read_result, require_of_fold
+from comp.runs import RESULT
+from comp.shapes import Shape, read_shaped
+from comp.workspace import write_bytes, write_json
 
 MOST = 16
 # how far probabilities of control rows may come back: FACTOR times the noise of their run, within these bounds
@@ -27,6 +30,17 @@ _MARK = "\x00control"  # in no path and no id of a real row
 Probs = NDArray[np.float64]
 # by precision the largest |Δp| of control rows that were judged again, by what was different then
 Noise = dict[str, dict[str, float]]
+
+
+class _Row(Shape):
+    """A line of ``control.json``: the sample, the file with its image, and its probabilities by class name; ``exact`` in
+    fp32, where the fold was judged in half precision. Older ones have none.
+    """
+
+    id: str
+    file: str
+    probs: dict[str, float]
+    exact: dict[str, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -96,11 +110,35 @@ def keep_controls(
     write_json(folder / "control.json", rows)
 
 
+def control_table(folder: Path) -> list[_Row]:
+    """The control rows of a fold as its ``control.json`` has them.
+
+    Raises
+    ------
+    InputError
+        Where a file of them is missing, damaged, or not what the fold wrote.
+    CheckFailed
+        For no control rows, or fewer than the fold has to have: they would prove nothing.
+    """
+    path = folder / "control.json"
+    require_of_fold(folder, [path.name])
+    rows: list[_Row] = read_shaped(path, list[_Row], "train this fold again")
+    outside = [row.file for row in rows if PurePosixPath(row.file).parts[:-1] != ("control",)]
+    if outside:
+        value = f"{path} names {outside[0]!r}"
+        raise InputError("control rows lie beside their fold", value, "train this fold again")
+    require_of_fold(folder, [row.file for row in rows])
+    held_out = read_result(folder)["rows"] if (folder / RESULT).is_file() else len(rows)
+    if len({row.id for row in rows}) < max(1, min(MOST, held_out)):
+        value = f"control-rows: {path} has {len(rows)}, for {held_out} held-out rows"
+        raise CheckFailed("a run's predictions prove themselves", value, "train this fold again")
+    return rows
+
+
 def read_controls(folder: Path, labels: LabelMap) -> list[ControlRow]:
     """The control rows of a fold; their probabilities were kept by class name and come in the order of ``labels``,
-    so that another label map cannot pass.
+    so that another label map cannot pass. Raises as ``control_table`` does.
     """
-    rows = read_json(folder / "control.json")
 
     def by_class(named: dict[str, float]) -> Probs:
         return np.array([named.get(name, np.nan) for name in labels], dtype=np.float64)
@@ -108,12 +146,12 @@ def read_controls(folder: Path, labels: LabelMap) -> list[ControlRow]:
     return [
         ControlRow(
             f"{_MARK}{folder}/{n}",
-            f"{_MARK}{folder / row['file']}",
-            str(row["id"]),
-            by_class(row["probs"]),
-            by_class(row["exact"]) if "exact" in row else None,
+            f"{_MARK}{folder / row.file}",
+            row.id,
+            by_class(row.probs),
+            by_class(row.exact) if row.exact is not None else None,
         )
-        for n, row in enumerate(rows)
+        for n, row in enumerate(control_table(folder))
     ]
 
 
@@ -132,7 +170,7 @@ def tolerance(precision: str, noise: Noise) -> float:
 
     Other kernels, batches and devices round otherwise: the noise that the run measured, by ``FACTOR``; not less than
     ``LEAST``, which is also for runs that measured none, and never more than ``UTMOST``, which still tells another model's
-    mean and std, or a turned label map (docs/decisions/0010).
+    mean and std, or a turned label map (docs/decisions/0011).
     """
     largest = max(noise.get(precision, {}).values(), default=0.0)
     return min(max(LEAST[precision], FACTOR * largest), UTMOST[precision])
@@ -153,11 +191,3 @@ def refuse(folder: Path, difference: float, sample: str, most: float = LEAST["fp
     value = f"control-rows: {folder.name}, sample {sample!r} came back {difference:.3f} away from its OOF probabilities (at most {most:.3g})"
     remedy = "the checkpoint's preprocessing, label map or precision is not what it was judged with: restore its files, or train this fold again"
     return CheckFailed("the test path must give what validation gave", value, remedy)
-
-
-def refuse_without(folder: Path) -> CheckFailed:
-    """The error of a fold that has no control rows, so that nothing shows that its test path is right."""
-    value = f"control-rows: {folder.name} has none in {folder / 'control.json'}"
-    return CheckFailed(
-        "a fold proves its test path by control rows", value, "restore the file, or train this fold again"
-    )

@@ -28,14 +28,16 @@ from comp.training.model import normalise
 
 Probs = NDArray[np.float64]
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
-BATCH, GPU_BATCH = (
-    64,
-    256,
-)  # rows at once on a CPU, and at most on a GPU, which takes as long for few as for many
+BATCH = 64  # rows at once on a CPU
+GPU_BATCH = 256  # at most on a GPU, which takes as long for few as for many
 FLIGHT = 64 << 20  # bytes of pictures that a GPU gets at once
 FLOOR = 1e-12  # of a probability in a geometric mean
 _ROOM = "end what else uses the memory, or another device, or a smaller model.size or model.name"
 _ROWS = 4096  # that a mean holds in memory for all views at once
+
+
+class NotFinite(TrainingFailed):
+    """A network gave a NaN or an infinity for an image, of which no answer can be made."""
 
 
 def outputs(
@@ -56,8 +58,14 @@ def outputs(
     The network must be in eval mode and on ``device``. Each picture is decoded once for all views. Only with ``tf32`` may
     a GPU round to it: what is compared with another device's outputs must not be. ``at_once`` rows go through together
     where that is not left to the device.
+
+    Raises
+    ------
+    NotFinite
+        Naming the first image and view for which it gives a NaN or an infinity.
     """
     found: dict[str, list[torch.Tensor]] = {name: [] for name in views}
+    done = 0
     half, on_gpu = _DTYPES.get(recipe.precision), torch.device(device).type == "cuda"
     squares = squares_of(views, pixels.preprocess)
     numbers = sum(one.size**2 for one in squares.values())
@@ -68,8 +76,13 @@ def outputs(
             np.concatenate([one.reshape(-1, 3) for one in fitted], out=out[n])
 
     def keep(copied: _Copied) -> None:
-        for name, values in copied.ready().items():
+        nonlocal done  # they come in the order of the rows
+        there = copied.ready()
+        paths = [pixels.paths[row] for row in rows[done : done + len(there[views[0]])]]
+        for name, values in there.items():
+            _require_finite(values, paths, name, recipe.precision)
             found[name].append(values)
+        done += len(paths)
 
     see = partial(_seen, net, squares, views, pixels.preprocess, torch.device(device))
     batch = at_once or rows_at_once(device, numbers)
@@ -146,6 +159,20 @@ class _Copied:
         return dict(zip(self.names, self.outputs.clone(), strict=True))  # type: ignore[union-attr]
 
 
+def _require_finite(given: torch.Tensor, paths: list[str], view: str, precision: str) -> None:
+    """NotFinite where what a network gave (B, D) for images has a NaN or an infinity."""
+    finite = torch.isfinite(given).flatten(1).all(1)
+    if not bool(finite.all()):
+        value = f"{paths[int(finite.int().argmin())]}, view {view!r}, in {precision}: NaN or infinity"
+        raise NotFinite("a network's outputs must be finite numbers", value, _remedy(precision))
+
+
+def _remedy(precision: str) -> str:
+    if precision != "fp32":
+        return "--set precision=fp32, which holds larger numbers"
+    return "other weights, or a lower optimizer.lr; model.mean and model.std must be those of the weights"
+
+
 def facts_of_features(
     recipe: Recipe, model: ModelPart, preprocess: Preprocess, backbone_sha256: str
 ) -> dict[str, Any]:
@@ -208,7 +235,12 @@ def probabilities(
 
 
 def softmax(logits: NDArray[np.floating[Any]]) -> Probs:
-    """Probabilities of logits (N, C), in float64."""
+    """Probabilities of logits (N, C), in float64; NotFinite for logits that are no finite numbers."""
+    if not np.isfinite(logits).all():
+        row = int(np.isfinite(logits).all(axis=1).argmin())
+        raise NotFinite(
+            "logits must be finite numbers", f"row {row} has a NaN or an infinity", _remedy("fp32")
+        )
     shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
     powers = np.exp(shifted)
     return np.asarray(powers / powers.sum(axis=1, keepdims=True), dtype=np.float64)

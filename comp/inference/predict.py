@@ -22,7 +22,6 @@ from comp.inference.control import (
     exactly,
     read_controls,
     refuse,
-    refuse_without,
     shuffled,
     tolerance,
     worst_difference,
@@ -189,8 +188,6 @@ def _require_controls(
     Those of a half precision also have to come back in fp32, by themselves, as they were judged in it: there hardly any
     noise covers what another preprocessing changes.
     """
-    if not controls:
-        raise refuse_without(folder)
     sidecar, exact = read_sidecar(folder), exactly(controls)
     judged = sidecar.precision
     if precision == judged:

@@ -14,15 +14,21 @@ from typing import Any
 from comp import runs
 from comp.competition import Competition
 from comp.errors import InputError
+from comp.hashes import sealed, sha256_of
+from comp.inference.control import control_table
 from comp.kernels.wheels import fetch_wheels, installed_wheel, is_left_over, own_wheel
-from comp.recipe import Recipe, as_one, load
+from comp.recipe import Recipe, as_one
 from comp.registry import built_in_folder
+from comp.run_files import recipe_of, require_fold, require_of_fold
+from comp.tta import FILE as VIEWS
 from comp.workspace import read_json, write_json, write_text
 
 FILES = "files.json"
 CARRIED = ("timm",)  # an older one may lack the run's model; a newer one in the image is left as it is
-NOT_NEEDED = (runs.STARTED, runs.RECORD, "findings.json", "folds.json")  # of a run's own JSON files
-OF_A_FOLD = ("model.safetensors", "model.json", "control.json", "result.json", "oof.npz")
+NEEDED = (
+    VIEWS,
+    "oof.npz",
+)  # of a run's own files: what was chosen after training, and what a class prior comes from
 
 
 @dataclass(frozen=True)
@@ -61,18 +67,35 @@ class Dataset:
         No path of this machine goes along.
         """
         place = f"runs/{one.id}"
-        recipe = load(one.folder / "recipe.toml")
-        text = as_one([_anywhere(r) for r in recipe.each]).to_toml(f"run {one.id}, for any machine")
-        self._add_text(f"{place}/recipe.toml", text)
-        self._add_json(f"{place}/{runs.STARTED}", {**one.started, "raw": "", "command": []})
-        for file in _needed(one.folder, folders):
-            path = f"{place}/{file.relative_to(one.folder).as_posix()}"
-            if file.name == "model.json":
-                sidecar = read_json(file)
-                sidecar["model"]["weights"] = _name(sidecar["model"].get("weights", "none"))
-                self._add_json(path, sidecar)
-            else:
-                self._add(file, path)
+        recipe = as_one([_anywhere(r) for r in recipe_of(one).each])
+        text = recipe.to_toml(f"run {one.id}, for any machine")
+        files = {runs.RECIPE: sha256_of(self._add_text(f"{place}/{runs.RECIPE}", text))}
+        for name in _needed(one):
+            files[name] = sha256_of(self._add(one.checked(name), f"{place}/{name}"))
+        for folder in folders:
+            name = f"{folder.relative_to(one.folder).as_posix()}/{runs.RESULT}"
+            files[name] = self._add_fold(one, folder, place)
+        told = {**one.started, "run": one.id, "raw": "", "command": [], "files": files}
+        self._add_json(f"{place}/{runs.STARTED}", sealed(told))
+
+    def _add_fold(self, one: runs.Run, folder: Path, place: str) -> str:
+        """What a prediction needs of a fold; the SHA-256 of its result as it is here."""
+        from comp.training.checkpoint import read_tensors
+
+        inside = folder.relative_to(one.folder).as_posix()
+        result = require_fold(one, folder)
+        read_tensors(folder)  # its own SHA-256 is looked at there
+        controls = [row.file for row in control_table(folder)]
+        require_of_fold(folder, ["oof.npz"])
+        for name in ("model.safetensors", "control.json", "oof.npz", *controls):
+            self._add(folder / name, f"{place}/{inside}/{name}")
+        sidecar = read_json(folder / "model.json")
+        sidecar["model"]["weights"] = _name(sidecar["model"].get("weights", "none"))
+        written = self._add_json(f"{place}/{inside}/model.json", sidecar)
+        if result.get("files") is not None:
+            result["files"] = {**result["files"], "model.json": sha256_of(written)}
+            result = sealed(result)
+        return sha256_of(self._add_json(f"{place}/{inside}/{runs.RESULT}", result))
 
     def add_competition(self, competition: Competition) -> bool:
         """The competition's own folder, and that of the one it overlays, unless the wheel has them; whether it was needed."""
@@ -99,27 +122,28 @@ class Dataset:
             raise InputError("names must stay apart in a flat folder", path, "rename the file")
         return target
 
-    def _add(self, source: Path, path: str) -> None:
+    def _add(self, source: Path, path: str) -> Path:
         """A file as it is: a second name for it where the file system can do that, so that checkpoints take no room."""
         target = self._target(path)
         try:
             os.link(source.resolve(), target)
         except OSError:
             shutil.copyfile(source, target)
-        self._added(target, path)
+        return self._added(target, path)
 
-    def _add_json(self, path: str, value: Any) -> None:
+    def _add_json(self, path: str, value: Any) -> Path:
         target = self._target(path)
         write_json(target, value)
-        self._added(target, path)
+        return self._added(target, path)
 
-    def _add_text(self, path: str, text: str) -> None:
+    def _add_text(self, path: str, text: str) -> Path:
         target = self._target(path)
         write_text(target, text)
-        self._added(target, path)
+        return self._added(target, path)
 
-    def _added(self, target: Path, path: str) -> None:
+    def _added(self, target: Path, path: str) -> Path:
         self.files.append(Carried(target.name, path, target.stat().st_size))
+        return target
 
 
 def _anywhere(recipe: Recipe) -> Recipe:
@@ -132,13 +156,6 @@ def _name(weights: str) -> str:
     return weights if weights.startswith("run:") else Path(weights).name
 
 
-def _needed(run: Path, folders: Sequence[Path]) -> Iterator[Path]:
-    """The files of a run that a prediction may read: checkpoints, control rows, the OOF rows that a prior comes from, and
-    what was chosen after training.
-    """
-    yield from (path for path in sorted(run.glob("*.json")) if path.name not in NOT_NEEDED)
-    if (run / "oof.npz").is_file():
-        yield run / "oof.npz"
-    for folder in folders:
-        yield from (folder / name for name in OF_A_FOLD if (folder / name).is_file())
-        yield from sorted((folder / "control").glob("*"))
+def _needed(one: runs.Run) -> Iterator[str]:
+    """The files of a run, beside its recipe and its folds, that a prediction may read."""
+    return (name for name in NEEDED if one.has(name))

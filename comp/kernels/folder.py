@@ -15,9 +15,10 @@ from comp.errors import InputError
 from comp.kernels.dataset import FILES, Dataset
 from comp.kernels.names import DATASET, KERNEL, Names, names_for
 from comp.kernels.notebook import notebook
-from comp.recipe import load
+from comp.leftovers import remove_leftovers
 from comp.repeat import folds_to_ask
-from comp.workspace import Workspace, make_folder, write_json
+from comp.run_files import recipe_of
+from comp.workspace import Workspace, make_folder, unwritable, write_json
 
 
 @dataclass(frozen=True)
@@ -98,12 +99,14 @@ def kernel(
     one = _run(place, slug, run)
     folders = folds_to_ask(one, partial)
     names = names_for(competition, one.id, kaggle, user)
-    target = Path(out).expanduser().absolute() if out else place.root / "kernels" / slug / one.id
+    target = Path(out).expanduser() if out else place.root / "kernels" / slug / one.id
+    target = Path(os.path.realpath(target))  # a link stays one
     _require_replaceable(target)
-    recipe = load(one.folder / "recipe.toml")
+    recipe = recipe_of(one)
     gpu = any(r.device == "cuda" for r in recipe.each) if gpu is None else gpu
     _require_gpu(one, folders, gpu)
 
+    remove_leftovers(target.parent)
     part = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
         dataset = Dataset(make_folder(part / "dataset"))
@@ -119,9 +122,12 @@ def kernel(
         write_json(dataset.folder / DATASET, names.dataset_metadata())
         write_json(part / names.code_file, _notebook(names, competition, one, len(folders), settings))
         write_json(part / KERNEL, names.kernel_metadata(gpu))
-        if target.exists():
-            shutil.rmtree(target)
-        os.replace(part, target)
+        try:
+            if target.exists():
+                shutil.rmtree(target)
+            os.replace(part, target)
+        except OSError as error:
+            raise unwritable(target, error) from error
         dataset.folder = target / "dataset"
     finally:
         shutil.rmtree(part, ignore_errors=True)
@@ -130,7 +136,7 @@ def kernel(
 
 def _run(place: Workspace, slug: str, name: str) -> runs.Run:
     """The run of that name, or the competition's latest; it must be of this competition and have checkpoints."""
-    mine = runs.all_runs(place, slug)
+    mine = runs.sound_runs(place, slug)
     if name == "latest" and not mine:
         remedy = f"comp run {slug} makes one; `comp runs` shows them all"
         raise InputError("a notebook predicts with a run", f"there is none of {slug}", remedy)
@@ -159,8 +165,11 @@ def _require_gpu(one: runs.Run, folders: Sequence[Path], gpu: bool) -> None:
 
 def _require_replaceable(target: Path) -> None:
     """InputError if something else than an earlier result of ours is there."""
-    if not target.exists() or (target.is_dir() and not any(target.iterdir())):
-        return
+    try:
+        if not target.exists() or (target.is_dir() and not any(target.iterdir())):
+            return
+    except OSError as error:
+        raise unwritable(target, error) from error
     if not (target / KERNEL).is_file() or not (target / "dataset" / FILES).is_file():
         value = f"{target} is there and holds other things"
         raise InputError(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
@@ -18,7 +20,9 @@ from comp.images.fit import Preprocess
 from comp.inference.control import Noise
 from comp.labels import LabelMap
 from comp.recipe_parts import ModelPart
+from comp.run_files import require_of_fold
 from comp.training.model import Net, build
+from comp.training.weights import require_usable
 from comp.workspace import read_json, write_bytes, write_json
 
 
@@ -103,7 +107,7 @@ def save_checkpoint(
     noise: Noise | None = None,
 ) -> Sidecar:
     """Writes ``model.safetensors`` and then ``model.json`` into ``folder``; the sidecar last, as the sign that both are whole."""
-    tensors = {k: v.detach().cpu().contiguous() for k, v in net.state_dict().items()}
+    tensors = _apart(net.state_dict())
     content = save(tensors)
     import timm
 
@@ -126,21 +130,44 @@ def save_checkpoint(
     return sidecar
 
 
+def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors on the CPU, each in memory of its own: a layer that a network uses under two names is saved under both."""
+    apart: dict[str, Tensor] = {}
+    seen: set[int] = set()
+    for name, tensor in tensors.items():
+        plain = tensor.detach().cpu().contiguous()
+        place = plain.untyped_storage().data_ptr()
+        apart[name] = plain.clone() if place in seen else plain
+        seen.add(place)
+    return apart
+
+
 def read_sidecar(folder: Path) -> Sidecar:
-    """The sidecar of a checkpoint; InputError if it is not whole."""
+    """The sidecar of a checkpoint; InputError if it is not whole, or not what the checkpoint's fold wrote."""
+    require_of_fold(folder, ["model.json"])
     try:
-        return Sidecar.from_json(read_json(folder / "model.json"))
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        found = Sidecar.from_json(read_json(folder / "model.json"))
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise WeightsError(
             "a checkpoint needs its sidecar", f"{folder / 'model.json'}: {error!r}", "train this fold again"
         ) from error
+    if folder.name.startswith("fold-") and folder.name != f"fold-{found.fold}":
+        value = f"{folder / 'model.json'} is of fold {found.fold}"
+        raise WeightsError("a checkpoint is its fold's own", value, "put back the right one")
+    return found
 
 
 def load_checkpoint(folder: Path) -> tuple[Net, Sidecar]:
     """The network of a checkpoint, in eval mode on the CPU, and its sidecar; raises as ``read_tensors`` does."""
     tensors, sidecar = read_tensors(folder)
     net = build(sidecar.model, len(sidecar.labels))
-    net.load_state_dict(tensors)
+    try:
+        net.load_state_dict(tensors)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise WeightsError(
+            f"a checkpoint must fit {sidecar.model.name}", f"{folder}: {reason}", "train this fold again"
+        ) from error
     return net.eval(), sidecar
 
 
@@ -150,7 +177,7 @@ def read_tensors(folder: Path) -> tuple[dict[str, Tensor], Sidecar]:
     Raises
     ------
     WeightsError
-        If the tensors are not those that the sidecar was written for.
+        If the tensors are not those that the sidecar was written for, or no sound ones (see ``require_usable``).
     """
     sidecar = read_sidecar(folder)
     path = folder / "model.safetensors"
@@ -167,7 +194,14 @@ def read_tensors(folder: Path) -> tuple[dict[str, Tensor], Sidecar]:
             value,
             "put back the right pair, or train this fold again",
         )
-    return load(content), sidecar
+    try:
+        tensors = load(content)
+    except SafetensorError as error:
+        raise WeightsError(
+            "a checkpoint needs its tensors", f"{path}: {error}", "train this fold again"
+        ) from error
+    require_usable(tensors, str(path))
+    return tensors, sidecar
 
 
 def hash_tensors(tensors: dict[str, Tensor]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import mmap
 import re
 import time
@@ -56,11 +57,11 @@ def parse_seconds(text: str) -> float:
     InputError
         For anything else.
     """
-    parts = re.findall(r"(\d+(?:\.\d+)?)([hms])", text.strip().lower())
+    parts = re.findall(r"([0-9]+(?:\.[0-9]+)?)([hms])", text.strip().lower())
     if not parts or "".join(number + unit for number, unit in parts) != text.strip().lower().replace(" ", ""):
         raise InputError("--time-limit takes a duration", repr(text), "for example 11h, 1h30m or 45m")
     seconds = sum(float(number) * _UNITS[unit] for number, unit in parts)
-    if seconds <= 0:
+    if not 0 < seconds < math.inf:
         raise InputError("--time-limit must be above zero", repr(text), "for example 11h")
     return seconds
 

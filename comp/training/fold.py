@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from comp.labels import LabelMap
 from comp.manifest import Manifest
 from comp.metrics import Metric
 from comp.predictions import Predictions
-from comp.pseudo_rows import PseudoRows
+from comp.pseudo_rows import PseudoRows, folds_sha256
 from comp.recipe import Recipe
 from comp.training.deadline import Deadline
 from comp.training.warm import Warm
@@ -114,6 +115,25 @@ class Plan:
         """The train rows that these folds hold out."""
         train = self.manifest.train
         return train[np.isin(self.folds.of(train["id"]), folds)]
+
+    def key(self, k: int) -> str:
+        """SHA-256 of what decides the training of fold k: recipe, rows, folds and pseudo-labels, and not how a machine
+        computes it.
+        """
+        recipe = self.recipe.model_copy(update=dict.fromkeys(("device", "precision"), "auto"))
+        recipe = recipe.model_copy(
+            update={"threads": None, "jobs": None, "channels_last": None, "accumulate": 1}
+        )
+        pseudo = self.pseudo.of(k) if self.pseudo is not None else {}
+        facts = (
+            self.slug,
+            k,
+            recipe.to_toml(),
+            self.folds.fingerprint,
+            folds_sha256(self.folds),
+            sorted(pseudo.items()),
+        )
+        return hashlib.sha256(repr(facts).encode("utf-8", "backslashreplace")).hexdigest()
 
     def in_folder(self, folder: Path) -> Plan:
         return replace(self, folder=folder)

@@ -18,17 +18,18 @@ from torch import Tensor
 from comp import console
 from comp.errors import TrainingFailed
 from comp.images.pixels import FittedPixels
-from comp.inference.forward import probabilities
+from comp.inference.forward import NotFinite, probabilities
 from comp.recipe import Recipe
 from comp.training.balance import TrainPixels, epoch_order
 from comp.training.batches import loaders
 from comp.training.deadline import stopped
 from comp.training.feed import Feed
 from comp.training.fold import Part, Plan
+from comp.training.loading import load_into
 from comp.training.losses import loss_of, loss_weights
 from comp.training.memory import enough_memory, free_memory, is_out_of_memory
 from comp.training.mixing import mix
-from comp.training.model import Net, build, freeze_batchnorm, init_head, load_into, normalise
+from comp.training.model import Net, build, freeze_batchnorm, init_head, normalise
 from comp.training.seeds import derive
 from comp.training.selection import best_epoch, is_over, load_best, save_best
 from comp.training.stages import stage_at, stages_of
@@ -56,7 +57,7 @@ def new_net(plan: Plan, k: int) -> Net:
     init_head(net, derive(plan.recipe.seed, "head", k))
     weights = plan.weights_of(k)
     if weights is not None:
-        load_into(net, weights, plan.recipe.model.name)
+        load_into(net, weights, plan.recipe.model)
     return net
 
 
@@ -75,9 +76,7 @@ def train(plan: Plan, k: int, part: Part, net: Net, folder: Path, ended: Callabl
     """
     recipe = plan.recipe
     steps = steps_per_epoch(len(part.fitted), recipe.batch)
-    state = State.begin(net, recipe, steps)
-    if state.restore(folder):
-        console.say(f"  fold {k}: goes on at epoch {state.epoch + 1}, batch {state.batch + 1}")
+    state = _begun(plan, k, net, steps, folder)
     pixels = FittedPixels(plan.images, list(part.table["path"]), plan.preprocess)
     weights = loss_weights(recipe, part.targets[part.fitted], len(plan.labels), state.device)
     transform = TrainTransform(recipe.transform, plan.preprocess)
@@ -99,7 +98,9 @@ def train(plan: Plan, k: int, part: Part, net: Net, folder: Path, ended: Callabl
             train_mode(state)
             started, lr, before, speed = time.perf_counter(), state.lr, state.seen, 0.0
 
-            for rows, images in feed.epoch(order[state.batch * recipe.batch :], recipe.batch, state.epoch):
+            # empty where it stopped after the last
+            rest = order[state.batch * recipe.batch : steps * recipe.batch]
+            for rows, images in feed.epoch(rest, recipe.batch, state.epoch) if len(rest) else ():
                 step(state, plan, k, images, torch.from_numpy(part.targets[rows]), weights)
                 if state.device.type == "cpu" or state.batch % LOOK_EVERY == 0 or state.batch == steps:
                     looks.at_losses(state)
@@ -118,10 +119,19 @@ def train(plan: Plan, k: int, part: Part, net: Net, folder: Path, ended: Callabl
                 looks.at_end(state, valid[0])
                 state.history.append(Epoch(state.epoch + 1, loss, *valid, lr, speed))
                 if recipe.checkpoint == "best" and best_epoch(state.history, plan.metric) == state.epoch:
-                    save_best(folder, state.net.state_dict())
+                    state.best = save_best(folder, state.net.state_dict())
             ended(state.history[-1])
             state.next_epoch()
             state.save(folder)
+    return state
+
+
+def _begun(plan: Plan, k: int, net: Net, steps: int, folder: Path) -> State:
+    """The state that fold k goes on from: the one in ``folder``, or that before the first step."""
+    with enough_memory("a network must fit into memory", _batch(plan.recipe), _SMALLER):
+        state = State.begin(net, plan.recipe, steps, plan.key(k))
+        if state.restore(folder):
+            console.say(f"  fold {k}: goes on at epoch {state.epoch + 1}, batch {state.batch + 1}")
     return state
 
 
@@ -137,7 +147,7 @@ def kept(state: State, folder: Path) -> dict[str, dict[str, Tensor]]:
     own = {name: tensor.clone() for name, tensor in state.net.state_dict().items()}
     with judged(state):
         last = {name: tensor.clone() for name, tensor in state.net.state_dict().items()}
-    found = {"kept": load_best(folder) if state.recipe.checkpoint == "best" else last}
+    found = {"kept": load_best(folder, state.best) if state.recipe.checkpoint == "best" else last}
     if state.average is not None:
         found["plain"] = own
     if state.recipe.checkpoint == "best":
@@ -264,11 +274,18 @@ def steps_per_epoch(rows: int, batch: int) -> int:
 def _evaluate(
     plan: Plan, net: Any, pool: Any, pixels: FittedPixels, part: Part, device: Any
 ) -> tuple[float, float]:
-    """Loss and metric of the identity view on the held-out rows, to watch them: they are judged in the end."""
+    """Loss and metric of the identity view on the held-out rows, to watch them: they are judged in the end. NaN for a
+    network that gives no numbers.
+    """
     net.eval()
     started = time.perf_counter()
     rows = part.held_out
-    probs = probabilities(net, pool, pixels, rows, ["identity"], plan.recipe, device, tf32=True)["identity"]
+    try:
+        probs = probabilities(net, pool, pixels, rows, ["identity"], plan.recipe, device, tf32=True)[
+            "identity"
+        ]
+    except NotFinite:
+        return math.nan, math.nan
     if plan.deadline is not None:
         plan.deadline.measured(len(part.held_out), time.perf_counter() - started)
     targets = part.targets[part.held_out]

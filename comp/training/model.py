@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -11,13 +10,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from comp.errors import WeightsError
+from comp.errors import CompError, WeightsError
 from comp.images.fit import Preprocess
 from comp.recipe_parts import HeadPart, ModelPart
 from comp.training.memory import is_out_of_memory
 from comp.training.networks import config_of, create, is_own, require_model, small_stem
 from comp.training.one_thread import one_thread
 from comp.training.weights import StateDict, find_default, read_weights, sidecar_preprocess
+
+# arguments of timm.create_model that model.kwargs cannot have
+_OURS = ("num_classes", "pretrained", "checkpoint_path", "features_only")
 
 
 class Net(nn.Module):
@@ -56,13 +58,14 @@ def build(part: ModelPart, classes: int) -> Net:
         If the model does not take ``model.kwargs``.
     """
     require_model(part.name)
-    kwargs = dict(part.kwargs)
-    if part.size is not None and not is_own(part.name) and config_of(part.name).get("fixed_input_size"):
-        kwargs.setdefault("img_size", part.size)
+    _require_arguments(part)
     try:
-        backbone, features = create(part.name, **kwargs)
-    except (TypeError, AttributeError, ValueError, RuntimeError, AssertionError) as error:
-        value = f"{part.name}: {str(error).splitlines()[0]}"
+        backbone, features = create(part.name, **arguments_of(part))
+    except CompError:
+        raise
+    except Exception as error:  # whatever timm does with arguments that it does not expect
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        value = f"{part.name}: {reason[:200]}"
         raise WeightsError(
             "the model must take model.kwargs and model.size", value, "correct the recipe"
         ) from error
@@ -70,6 +73,31 @@ def build(part: ModelPart, classes: int) -> Net:
     net = Net(backbone, features, classes, part.head)
     net.new_stem = stem
     return net
+
+
+def _require_arguments(part: ModelPart) -> None:
+    """WeightsError for arguments of a timm model that would change what it is here: a backbone for images of three
+    channels, whose weights model.weights names.
+    """
+    if is_own(part.name):
+        return
+    taken = [key for key in part.kwargs if key in _OURS or (key == "in_chans" and part.kwargs[key] != 3)]
+    if taken:
+        value = f"model.kwargs.{taken[0]} = {part.kwargs[taken[0]]!r}"
+        raise WeightsError(
+            "model.kwargs says nothing of channels, classes and weights: images have three channels (grey ones three "
+            "equal ones), classes are the competition's",
+            value,
+            "drop it; model.weights names weights",
+        )
+
+
+def arguments_of(part: ModelPart) -> dict[str, Any]:
+    """What the backbone is created with: ``model.kwargs``, and the size of its input where the model has but one."""
+    kwargs = dict(part.kwargs)
+    if part.size is not None and not is_own(part.name) and config_of(part.name).get("fixed_input_size"):
+        kwargs.setdefault("img_size", part.size)
+    return kwargs
 
 
 def require_forward(net: Net, part: ModelPart, classes: int, at: int | None = None) -> None:
@@ -172,71 +200,6 @@ def differences(part: ModelPart, known: dict[str, Any]) -> list[str]:
         ):
             told.append(f"{key} {given} instead of {[round(float(v), 4) for v in own]}")
     return told
-
-
-def load_into(net: Net, weights: StateDict, name: str) -> None:
-    """Loads backbone weights; a classifier of another shape is left out, anything else that does not fit is an error.
-
-    Position tables of another input size are resampled, as timm does it for that model.
-
-    Raises
-    ------
-    WeightsError
-        Naming the first keys that are missing, unknown, or of another shape.
-    """
-    own = net.backbone.state_dict()
-    ours = all(k.startswith(("backbone.", "head.")) for k in weights) and not weights.keys() & own.keys()
-    classifier = config_of(name).get("classifier") or ("fc", "classifier", "head.fc", "head")
-    prefixes = tuple(f"{c}." for c in ((classifier,) if isinstance(classifier, str) else classifier))
-    if ours:  # a checkpoint of ours, as ``Net`` names its parts
-        prefixes = ("head.",)
-    head = {k: v for k, v in weights.items() if k.startswith(prefixes) and k not in own}
-    body = {k.removeprefix("backbone.") if ours else k: v for k, v in weights.items() if k not in head}
-    if (
-        net.new_stem is not None
-        and body.get(net.new_stem, own[net.new_stem]).shape != own[net.new_stem].shape
-    ):
-        del body[net.new_stem]  # it stays random, and learns at the backbone's rate
-        own.pop(net.new_stem)
-    body = _at_this_size(net.backbone, body, own)
-    missing = [k for k in own if k not in body and not k.endswith("num_batches_tracked")]
-    unknown = [k for k in body if k not in own]
-    shapes = [
-        f"{k} {tuple(body[k].shape)} for {tuple(own[k].shape)}"
-        for k in own
-        if k in body and body[k].shape != own[k].shape
-    ]
-    faults = [("missing", missing), ("unknown", unknown), ("other shape", shapes)]
-    if any(names for _, names in faults):
-        told = "; ".join(f"{len(names)} {kind} ({', '.join(names[:2])}…)" for kind, names in faults if names)
-        raise WeightsError(
-            f"the weights must fit {name}", told, "name the model they were trained as, with its model.kwargs"
-        )
-    net.backbone.load_state_dict({k: v.to(own[k].dtype) for k, v in body.items()}, strict=False)
-    if ours:
-        whole = {k.removeprefix("head."): v.float() for k, v in head.items()}
-        known = {k: v.shape for k, v in net.head.state_dict().items()}
-        if {k: v.shape for k, v in whole.items()} == known:
-            net.head.load_state_dict(whole)
-    if ours or not isinstance(net.head, nn.Linear):
-        return
-    same = [v for v in head.values() if v.shape == net.head.weight.shape]
-    bias = [v for v in head.values() if v.shape == net.head.bias.shape]
-    if len(same) == 1 and len(bias) == 1:
-        net.head.load_state_dict({"weight": same[0].float(), "bias": bias[0].float()})
-
-
-def _at_this_size(backbone: nn.Module, body: StateDict, own: StateDict) -> StateDict:
-    """The tensors with position tables resampled to the size of the backbone's input, where it has such tables."""
-    wrong = [k for k in own if "pos" in k and k in body and body[k].shape != own[k].shape]
-    resample = getattr(sys.modules[type(backbone).__module__], "checkpoint_filter_fn", None)
-    if not wrong or resample is None:
-        return body
-    try:
-        made = resample(dict(body), backbone)
-    except (RuntimeError, KeyError, AttributeError, TypeError, ValueError):
-        return body  # what does not fit is told by its name
-    return {**body, **{k: made[k] for k in wrong if k in made}}
 
 
 def init_head(net: Net, seed: int) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import timm
+import torch
 from torch import nn
 
 from comp.errors import InputError, RecipeError, UnknownName
@@ -95,6 +96,16 @@ def create(name: str, **kwargs: Any) -> tuple[nn.Module, int]:
         value = f"{name} gave {type(own).__name__} with num_features = {features!r}"
         raise RecipeError("a backbone is a module with num_features", value, "correct models.py")
     return own, features
+
+
+def classifier_names(name: str, backbone: Iterable[str], **kwargs: Any) -> set[str]:
+    """The tensors of timm's classifier of a model: what it has with classes beyond the ``backbone``'s names.
+
+    timm's own facts name its linear layers alone, and not the norm or the hidden layer before them.
+    """
+    with torch.device("meta"):  # names and shapes without numbers
+        whole = timm.create_model(name, pretrained=False, num_classes=2, **kwargs)
+    return set(whole.state_dict()) - set(backbone)
 
 
 def small_stem(backbone: nn.Module, name: str) -> str | None:

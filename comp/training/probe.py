@@ -120,6 +120,7 @@ def solve_head(
     y = torch.from_numpy(targets)
     mean, std = x.mean(0), x.std(0).clamp_min(1e-6)
     x = (x - mean) / std
+    _require_finite(features, std, x)
     weight = torch.zeros(net.head.out_features, x.shape[1], requires_grad=True)  # (C, D)
     bias = torch.zeros(net.head.out_features, requires_grad=True)
     loss_of = torch.nn.CrossEntropyLoss(label_smoothing=smoothing)
@@ -141,13 +142,19 @@ def solve_head(
         return loss
 
     solver.step(closure)  # type: ignore[no-untyped-call]
-    if not bool(torch.isfinite(weight).all()):
-        raise TrainingFailed(
-            "the classifier must have a solution",
-            "its weights are not numbers",
-            "are the backbone's weights sound?",
-        )
     with torch.no_grad():
         scaled = weight / std
-        net.head.weight.copy_(scaled.float())
-        net.head.bias.copy_((bias - scaled @ mean).float())
+        shift = bias - scaled @ mean
+    _require_finite(features, scaled, shift)
+    with torch.no_grad():
+        net.head.weight.copy_(scaled)
+        net.head.bias.copy_(shift)
+
+
+def _require_finite(features: Features, *tensors: Tensor) -> None:
+    """TrainingFailed where what is solved for, or solved with, is no finite number."""
+    if all(bool(torch.isfinite(tensor).all()) for tensor in tensors):
+        return
+    value = f"its numbers overflow on features between {features.min():.3g} and {features.max():.3g}"
+    remedy = "other weights; model.mean and model.std must be those that they were trained with"
+    raise TrainingFailed("the classifier must have a solution", value, remedy)

@@ -24,6 +24,7 @@ from comp.inference.control import Noise, chosen, keep_controls
 from comp.inference.forward import Probs, mean_of_views, probabilities, softmax
 from comp.inference.noise import judged_again
 from comp.predictions import Predictions
+from comp.run_files import read_result, require_of_fold, write_result
 from comp.training.balance import with_copies, write_copies
 from comp.training.batches import loaders
 from comp.training.checkpoint import save_checkpoint
@@ -37,8 +38,8 @@ from comp.training.model import Net
 from comp.training.probe import FrozenFeatures, solve_head
 from comp.training.selection import FILE as BEST
 from comp.training.state import FILE as STATE
-from comp.training.state import Epoch
-from comp.workspace import make_folder, read_json, write_json, write_text
+from comp.training.state import SIDECAR, Epoch
+from comp.workspace import make_folder, write_text
 
 
 def run_fold(plan: Plan, k: int, features: FrozenFeatures | None = None) -> FoldResult:
@@ -73,7 +74,7 @@ def run_fold(plan: Plan, k: int, features: FrozenFeatures | None = None) -> Fold
         fitted_on = plan.fitted_before(k).union(part.table["content"].iloc[part.fitted])
         write_text(folder / FITTED, "\n".join(sorted(fitted_on)) + "\n")
     noise, exact = _judged_again(plan, net, part, judged["kept"]["identity"])
-    save_checkpoint(
+    sidecar = save_checkpoint(
         folder,
         net,
         slug=plan.slug,
@@ -87,7 +88,8 @@ def run_fold(plan: Plan, k: int, features: FrozenFeatures | None = None) -> Fold
         noise=noise,
     )
     facts = {"seconds": time.perf_counter() - started, "images_per_second": speed, "accumulate": accumulate}
-    return _finish(plan, folder, k, part, judged, exact, facts)
+    known = {"model.safetensors": sidecar.weights_sha256}
+    return _finish(plan, folder, k, part, judged, exact, facts, known)
 
 
 def is_finished(folder: Path) -> bool:
@@ -96,13 +98,25 @@ def is_finished(folder: Path) -> bool:
 
 
 def read_fold(folder: Path, k: int) -> FoldResult:
-    """A finished fold, as its folder tells it."""
-    table = read_json(folder / "result.json")
-    left = {"score", "identity_score", "rows", "seconds", "images_per_second"} - set(table)
-    if left:
-        value = f"{folder / 'result.json'} lacks {', '.join(sorted(left))}"
+    """A finished fold, as its folder tells it.
+
+    Raises
+    ------
+    InputError
+        Where a file is missing or damaged, was changed since, or is of another fold or run.
+    """
+    table = read_result(folder)
+    if table.get("fold", k) != k:
+        value = f"{folder / 'result.json'} is of fold {table['fold']}"
+        raise InputError("a fold's folder is its own", value, "put back the right one")
+    names = ["oof.npz", *(f"oof-{name}.npz" for name in table.get("beside", []))]
+    names += [f"oof-views-{name}.npz" for name in table.get("sets", [])]
+    require_of_fold(folder, names)
+    oof = Predictions.load(folder / "oof.npz")
+    if len(oof) != table["rows"]:
+        value = f"{folder / 'oof.npz'} has {len(oof)} rows, result.json says {table['rows']}"
         raise InputError(
-            "a finished fold's result must be whole", value, "remove it: its fold is trained again"
+            "a fold's predictions answer its rows", value, "remove result.json: it is trained again"
         )
     return FoldResult(
         k,
@@ -111,7 +125,7 @@ def read_fold(folder: Path, k: int) -> FoldResult:
         int(table["rows"]),
         float(table["seconds"]),
         float(table["images_per_second"]),
-        Predictions.load(folder / "oof.npz"),
+        oof,
         {name: Predictions.load(folder / f"oof-{name}.npz") for name in table.get("beside", [])},
         int(table.get("accumulate", 1)),
         {name: Predictions.load(folder / f"oof-views-{name}.npz") for name in table.get("sets", [])},
@@ -131,9 +145,10 @@ def _finish(
     judged: dict[str, dict[str, Probs]],
     exact: Probs | None,
     facts: dict[str, Any],
+    known: dict[str, str],
 ) -> FoldResult:
     """Writes what a fold came to, ``result.json`` last; ``judged`` is by weights and view, ``exact`` the control rows in
-    fp32 where the fold was judged in half precision.
+    fp32 where the fold was judged in half precision, ``known`` SHA-256 of files.
     """
     ids = tuple(part.table["id"].iloc[part.held_out])
     targets = part.targets[part.held_out]
@@ -157,9 +172,9 @@ def _finish(
     keep_controls(folder, plan.source, ids, paths, judged["kept"]["identity"], plan.labels, exact)
     score, identity = (plan.metric(targets, one.probs) for one in (oof, beside["identity_view"]))
     told = {"fold": k, "score": score, "identity_score": identity, "rows": len(ids), "beside": list(beside)}
-    write_json(folder / "result.json", {**told, "sets": list(plan.sets), **facts})
+    write_result(folder, {**told, "sets": list(plan.sets), **facts}, known)
     release_memory()
-    for left in (STATE, BEST):  # the fold is finished: nothing is left to go on from
+    for left in (STATE, SIDECAR, BEST):  # the fold is finished: nothing is left to go on from
         (folder / left).unlink(missing_ok=True)
     return read_fold(folder, k)
 

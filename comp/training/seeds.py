@@ -14,7 +14,7 @@ _GOLDEN, _MIX1, _MIX2 = (np.uint64(v) for v in (0x9E3779B97F4A7C15, 0xBF58476D1C
 def derive(seed: int, *parts: object) -> int:
     """A 31-bit seed for a named purpose: the same for the same parts, on every machine and in any order of use."""
     text = "\x1f".join(map(str, (seed, *parts)))
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") >> 1
+    return int.from_bytes(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:4], "big") >> 1
 
 
 def uniforms(seed: int, rows: NDArray[np.int64], count: int) -> Draws:

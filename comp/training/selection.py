@@ -8,10 +8,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from comp.errors import InputError
+from comp.hashes import sha256_of
 from comp.metrics import Metric
 from comp.recipe import Recipe
 from comp.training.state import Epoch
-from comp.workspace import atomic
+from comp.training.tensor_file import save_tensors
 
 FILE = "best.pt"
 
@@ -36,13 +38,26 @@ def is_over(recipe: Recipe, history: Sequence[Epoch], metric: Metric) -> bool:
     return recipe.stop is not None and waited >= recipe.stop.patience
 
 
-def save_best(folder: Path, tensors: dict[str, Tensor]) -> None:
-    """Keeps the best epoch's weights; the next best replaces them."""
-    with atomic(folder / FILE) as part:
-        torch.save(tensors, part)
+def save_best(folder: Path, tensors: dict[str, Tensor]) -> str:
+    """Keeps the best epoch's weights; the next best replaces them. Returns the SHA-256 of the file."""
+    return save_tensors(folder / FILE, tensors)
 
 
-def load_best(folder: Path) -> dict[str, Tensor]:
-    """The best epoch's weights."""
-    tensors: dict[str, Tensor] = torch.load(folder / FILE, map_location="cpu", weights_only=True)
+def load_best(folder: Path, sha256: str = "") -> dict[str, Tensor]:
+    """The best epoch's weights.
+
+    Raises
+    ------
+    InputError
+        Where they cannot be read, or are not those of ``sha256``.
+    """
+    path = folder / FILE
+    remedy = "remove it and state.pt beside it: the fold begins anew, others are kept"
+    try:
+        tensors: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch, pickle and zip have many errors for bytes that are no weights
+        value = f"{path}: {type(error).__name__}"
+        raise InputError("the best epoch's weights must be whole", value, remedy) from error
+    if sha256 and sha256_of(path) != sha256:
+        raise InputError("the best epoch's weights must be whole", f"{path} is not the best epoch's", remedy)
     return tensors

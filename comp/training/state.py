@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import time
 from contextlib import nullcontext
 from dataclasses import astuple, dataclass, field
@@ -14,18 +13,30 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
 from comp.errors import InputError
+from comp.hashes import sha256_of
 from comp.recipe import Recipe
+from comp.shapes import Shape, read_shaped
 from comp.training.averaging import Average
 from comp.training.device import accelerator as make_accelerator
 from comp.training.folded import fold_batchnorm
+from comp.training.memory import is_out_of_memory
 from comp.training.model import Net
 from comp.training.schedule import make_optimizer, make_schedule, plateau_factor
 from comp.training.seeds import derive
 from comp.training.stages import open_layers, stage_at, stages_of
-from comp.workspace import atomic
+from comp.training.tensor_file import save_tensors
+from comp.workspace import write_json
 
 FILE = "state.pt"
+SIDECAR = "state.json"  # the SHA-256 of state.pt
 NEVER = 2**31 - 1
+_REMEDY = "remove it: its fold begins anew, others are kept"
+
+
+class _Sidecar(Shape):
+    """``state.json``: the SHA-256 of the state.pt beside it, newest first."""
+
+    sha256: list[str]
 
 
 @dataclass(frozen=True)
@@ -49,6 +60,8 @@ class State:
     ``skipped`` counts the latest steps that a GradScaler left out, one after the other.
     Sample order, transforms, mixing and the seed of an epoch follow from the recipe's seed, early stopping and
     plateaus from the history, so that nothing else has to be kept but torch's generators in the middle of an epoch.
+    ``of`` says what is trained (see ``Plan.key``): a state of anything else is none of this fold. ``best`` is the SHA-256
+    of the best epoch's weights where they are kept, ``saved`` that of the last state.pt.
     """
 
     accelerator: Any
@@ -67,9 +80,12 @@ class State:
     skipped: int = 0
     history: list[Epoch] = field(default_factory=list)
     saved_at: float = field(default_factory=time.monotonic)
+    of: str = ""
+    best: str = ""
+    saved: str = ""
 
     @classmethod
-    def begin(cls, net: Net, recipe: Recipe, steps: int) -> State:
+    def begin(cls, net: Net, recipe: Recipe, steps: int, of: str = "") -> State:
         """The state before the first step, on the recipe's device; an epoch has ``steps`` of them."""
         accelerator = make_accelerator(recipe)
         if recipe.channels_last:
@@ -81,7 +97,7 @@ class State:
         average = Average(net, decay) if decay is not None else None
         zero = torch.zeros((), device=accelerator.device)
         never = torch.full((), NEVER, device=accelerator.device)
-        state = cls(accelerator, net, recipe, steps, average, zero, never, recipe.accumulate)
+        state = cls(accelerator, net, recipe, steps, average, zero, never, recipe.accumulate, of=of)
         state.enter_stage()
         return state
 
@@ -124,10 +140,12 @@ class State:
             self.enter_stage()
 
     def save(self, folder: Path) -> None:
-        """Writes state.pt, all or nothing."""
+        """Writes state.pt, all or nothing; state.json has its SHA-256, and that of the one before until it is replaced."""
         assert self.schedule is not None
         table = {
             "fold": folder.name,
+            "of": self.of,
+            "best": self.best,
             "net": self.net.state_dict(),
             "average": self.average.tensors if self.average else {},
             "average_steps": self.average.steps if self.average else 0,
@@ -144,21 +162,38 @@ class State:
             "seen": self.seen,
             "history": [list(astuple(epoch)) for epoch in self.history],
         }
-        with atomic(folder / FILE) as part:
-            try:
-                torch.save(table, part)
-            except RuntimeError as error:  # how torch says that the disk did not take all of it
-                raise OSError(errno.ENOSPC, "No space left on device") from error
+        earlier = [self.saved] if self.saved else []
+        self.saved = save_tensors(
+            folder / FILE, table, lambda sha256: write_json(folder / SIDECAR, {"sha256": [sha256, *earlier]})
+        )
         self.saved_at = time.monotonic()
 
     def restore(self, folder: Path) -> bool:
-        """Goes back to what state.pt holds; False where there is none."""
+        """Goes back to what state.pt holds; False where there is none.
+
+        Raises
+        ------
+        InputError
+            Where it is damaged or was changed, or is of another fold or of other training.
+        """
         if not (folder / FILE).is_file():
             return False
-        table = _read(folder / FILE)
+        table = require_state(folder, self.of)
+        try:
+            self._take(table)
+        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            if is_out_of_memory(error):
+                raise
+            value = f"{folder / FILE}: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
+            raise InputError("a saved state must be whole", value, _REMEDY) from error
+        self.saved = sha256_of(folder / FILE)
+        return True
+
+    def _take(self, table: dict[str, Any]) -> None:
         self.history = [Epoch(int(epoch), *rest) for epoch, *rest in table["history"]]
         self.epoch, self.batch, self.seen = table["epoch"], table["batch"], table["seen"]
         self.accumulate, self.loss_sum = table["accumulate"], table["loss_sum"].to(self.device)
+        self.best = table.get("best", "")
         self.net.load_state_dict(table["net"])
         if self.average is not None:
             self.average.restore(table["average"], table["average_steps"])
@@ -169,13 +204,10 @@ class State:
         if self.scaler is not None and table["scaler"]:
             self.scaler.load_state_dict(table["scaler"])
         torch.set_rng_state(table["rng"])
-        known = table.get("device_rng")
-        if known is None or known[0] != self.device.type:  # it goes on elsewhere than it began
-            seed = derive(self.recipe.seed, "elsewhere", self.epoch, self.batch)
-            _set_random_state(self.device, seed)
-        else:
-            _set_random_state(self.device, known[1])
-        return True
+        kind, known = table.get("device_rng") or ("", torch.empty(0))
+        # where it goes on elsewhere than it began, there is no such generator's state
+        elsewhere = derive(self.recipe.seed, "elsewhere", self.epoch, self.batch)
+        _set_random_state(self.device, known if kind == self.device.type else elsewhere)
 
     def minutes_since_save(self) -> float:
         return (time.monotonic() - self.saved_at) / 60
@@ -224,16 +256,27 @@ def _set_random_state(device: Any, known: Tensor | int) -> None:
         (torch.cuda if device.type == "cuda" else torch.mps).manual_seed(known)
 
 
-def _read(path: Path) -> dict[str, Any]:
-    """What a state.pt holds, in the machine's memory; InputError where it is damaged, or of another fold."""
+def require_state(folder: Path, of: str) -> dict[str, Any]:
+    """What a fold's state.pt holds, in the machine's memory; InputError where it is damaged or was changed, or is of another
+    fold or of other training than ``of`` (an empty one fits any).
+
+    A state of an older version, that does not say what it is of, is believed.
+    """
+    path = folder / FILE
     try:
         table: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        fold = table.get("fold", path.parent.name)
+        fold, said = table.get("fold", folder.name), table.get("of")
     except Exception as error:  # torch, pickle and zip have many errors for bytes that are no state
         value = f"{path}: {type(error).__name__}"
-        raise InputError(
-            "a saved state must be whole", value, "remove it: its fold begins anew, others are kept"
-        ) from error
-    if fold != path.parent.name:
-        raise InputError("a saved state is its fold's own", f"{path} is of {fold}", "remove it")
+        raise InputError("a saved state must be whole", value, _REMEDY) from error
+    if fold != folder.name:
+        raise InputError("a saved state is its fold's own", f"{path} is of {fold}", _REMEDY)
+    if said is None:
+        return table
+    known: _Sidecar = read_shaped(folder / SIDECAR, _Sidecar, _REMEDY)
+    if sha256_of(path) not in known.sha256:  # torch itself looks at no checksum
+        raise InputError("a saved state must be whole", f"{path} was changed since it was written", _REMEDY)
+    if of and said and of != said:
+        value = f"{path} is of another recipe, or of other rows or folds"
+        raise InputError("a saved state is its fold's own", value, _REMEDY)
     return table

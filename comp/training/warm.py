@@ -14,6 +14,7 @@ from comp.folds import Folds
 from comp.labels import LabelMap
 from comp.recipe import Recipe
 from comp.recipe_parts import ModelPart
+from comp.run_files import folds_of, require_fold, require_of_fold
 from comp.runs import Run, find_run, require_checkpoints
 from comp.training.checkpoint import Sidecar, read_sidecar, read_tensors
 from comp.training.weights import StateDict
@@ -26,14 +27,18 @@ PREFIX = "run:"
 class Warm:
     """The checkpoints that the folds of one model start from.
 
-    ``run`` is the id of the earlier run, ``name`` what a resolved recipe calls them ("run:ID", or "run:ID/model-1"
+    ``of`` is the earlier run and ``run`` its id, ``name`` what a resolved recipe calls them ("run:ID", or "run:ID/model-1"
     where that run has several models), ``folder`` holds the fold folders, ``folds`` are those of that run.
     """
 
-    run: str
+    of: Run
     name: str
     folder: Path
     folds: Folds
+
+    @property
+    def run(self) -> str:
+        return self.of.id
 
     def file(self, k: int) -> Path:
         """The tensors of fold k."""
@@ -57,10 +62,18 @@ class Warm:
             )
             raise WeightsError("a warm start needs the checkpoint of every fold", value, remedy)
 
+    def require_written(self, folds: Sequence[int]) -> None:
+        """As ``require``, and InputError naming a file of theirs that is not what the earlier run wrote."""
+        self.require(folds)
+        for k in folds:
+            require_fold(self.of, self.file(k).parent)
+            require_of_fold(self.file(k).parent, ["model.json", "model.safetensors"])
+
     @cached_property
     def sidecar(self) -> Sidecar:
         """What the checkpoints say of themselves, by the first that is there."""
         self.require(())
+        require_fold(self.of, self.file(self.whole[0]).parent)
         return read_sidecar(self.file(self.whole[0]).parent)
 
     def part(self, wanted: ModelPart) -> ModelPart:
@@ -86,6 +99,7 @@ class Warm:
     def weights(self, k: int, labels: LabelMap) -> StateDict:
         """The tensors of fold k; without its classifier where its label map is another."""
         self.require([k])
+        require_fold(self.of, self.file(k).parent)
         tensors, sidecar = read_tensors(self.file(k).parent)
         if sidecar.labels == labels:
             return tensors
@@ -93,6 +107,8 @@ class Warm:
 
     def fitted(self, k: int) -> set[str]:
         """The contents of the rows that the checkpoint of fold k was ever fitted on, as far as they are known."""
+        if self.file(k).is_file():
+            require_fold(self.of, self.file(k).parent)
         return fitted_beside(self.file(k))
 
 
@@ -153,8 +169,8 @@ def warm_of(run: Run, which: str, n: int, models: int) -> Warm:
         )
     name = f"{PREFIX}{run.id}" + (f"/{chosen}" if several else "")
     folder = run.folder / chosen if several else run.folder
-    if not Folds.is_saved(run.folder / "folds.csv"):
+    if not all((run.folder / name).is_file() for name in ("folds.csv", "folds.json")):
         raise InputError(
             "a warm start needs a run with folds", f"{run.id} has none", "start from a trained run"
         )
-    return Warm(run.id, name, folder, Folds.load(run.folder / "folds.csv"))
+    return Warm(run, name, folder, folds_of(run))

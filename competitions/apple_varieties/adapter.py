@@ -32,7 +32,7 @@ def read_test(raw: Path) -> Manifest:
     if tables:
         names = _table(tree, tables[0]).column("img_id")
     else:
-        names = [PurePosixPath(path).name for path in tree.glob("test/*") if is_image_name(path)]
+        names = [PurePosixPath(path).name for path in tree.images("test/*")]
     return Manifest.from_samples(_test(tree, [(name, name) for name in names]), tree.notes)
 
 
@@ -48,11 +48,10 @@ class Files:
     def __init__(self, tree: RawTree, folder: str) -> None:
         self.folder = folder
         self._by_name: dict[str, list[str]] = {}
-        for path in tree.glob(f"{folder}/*"):
-            if is_image_name(path):
-                name = nfc(PurePosixPath(path).name)
-                for key in {name, name.casefold(), _stem(name)}:
-                    self._by_name.setdefault(key, []).append(path)
+        for path in tree.images(f"{folder}/*"):
+            name = nfc(PurePosixPath(path).name)
+            for key in {name, name.casefold(), _stem(name)}:
+                self._by_name.setdefault(key, []).append(path)
 
     def of(self, name: str) -> str:
         """The path of an id; one without a file gets the path that it should have had, which the checks then name."""

@@ -5,19 +5,15 @@ from __future__ import annotations
 from pathlib import Path, PurePosixPath
 
 from comp.images.source import RawTree
-from comp.manifest import Manifest, Sample, is_image_name, natural_key
+from comp.manifest import Manifest, Sample, natural_key
 
 CLASSES = ("dog", "elephant", "giraffe", "guitar", "horse", "house", "person")
 
 
 def read(raw: Path) -> Manifest:
     tree = RawTree(raw)
-    samples = [
-        Sample(path, path, "train", path.split("/")[1])
-        for path in tree.glob("train/*/*")
-        if is_image_name(path)
-    ]
-    test = [path for path in tree.glob("test/0/*") if is_image_name(path)]
+    samples = [Sample(path, path, "train", path.split("/")[1]) for path in tree.images("train/*/*")]
+    test = tree.images("test/0/*")
     test.sort(
         key=lambda path: natural_key(PurePosixPath(path).name)
     )  # 2 before 10, whatever the folder lists first

@@ -12,9 +12,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from comp.download import fetch
+from comp.errors import RawDataError
 from comp.images.source import RawTree
 from comp.manifest import Manifest, Sample
-from comp.names import is_image_name, natural_key, nfc
+from comp.names import natural_key, nfc
 
 FOLDER = "256_ObjectCategories"
 ARCHIVE = f"{FOLDER}.tar"
@@ -66,11 +67,7 @@ def download(raw: Path) -> None:
 
 def _files(tree: RawTree, clutter: bool) -> list[str]:
     """The pictures in natural order of class and name, 2 before 10."""
-    files = [
-        path
-        for path in tree.glob(f"{FOLDER}/*/*")
-        if is_image_name(path) and _is_class(path.split("/")[1], clutter)
-    ]
+    files = [path for path in tree.images(f"{FOLDER}/*/*") if _is_class(path.split("/")[1], clutter)]
     return sorted(files, key=lambda path: (natural_key(path.split("/")[1]), natural_key(path)))
 
 
@@ -82,7 +79,10 @@ def _held_out(tree: RawTree, files: list[str]) -> dict[str, bool]:
     """Whether each file is of the test set; a file that cannot be read is left to the checks, among the train rows."""
 
     def judge(path: str) -> bool:
-        digest = hashlib.sha256(tree.read(path)).digest()
+        try:
+            digest = hashlib.sha256(tree.read(path)).digest()
+        except RawDataError:
+            return False
         return int.from_bytes(digest[:4], "big") / 2**32 < TEST_SHARE
 
     with ThreadPoolExecutor(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from comp.checks.evidence import Evidence
 from comp.checks.findings import Finding
@@ -23,25 +25,35 @@ from comp.metrics import METRICS
 from comp.predictions import Predictions
 from comp.recipe_parts import ModelPart
 from comp.tables import Table
-from comp.template import from_table
+from comp.template import Template, from_table
+from comp.tidy import without_test_labels
 from comp.training.model import overrides
 from gallery import CLASSES, Gallery, clean_gallery, folds_of, texture
 
 CATALOGUE = {
     "manifest": {
         "duplicate-id": "error",
+        "empty-id": "error",
         "duplicate-path": "error",
         "missing-file": "error",
         "unlisted-file": "warning",
         "unknown-label": "error",
+        "label-spelling": "warning",
+        "test-labels": "warning",
         "label-map": "error",
         "class-too-small": "error",
         "train-test-overlap": "error",
         "template-mismatch": "error",
+        "template-columns": "error",
+        "template-cells": "error",
+        "class-index": "error",
+        "metric-mismatch": "error",
         "test-id-in-folds": "error",
     },
     "content": {
         "unreadable-image": "error",
+        "value-range": "warning",
+        "several-pages": "warning",
         "blank-image": "warning",
         "exact-duplicate": "info",
         "near-duplicate": "info",
@@ -76,6 +88,55 @@ SEVERITY = {name: severity for family in CATALOGUE.values() for name, severity i
 def duplicate_id(one: Gallery) -> set[str]:
     one.change("a3", id="a0")
     return {"a0"}
+
+
+def empty_id(one: Gallery) -> set[str]:
+    one.change("a3", id="")
+    return {"train/a3.png"}
+
+
+def label_spelling(one: Gallery) -> set[str]:
+    one.classes = ("Cat", *CLASSES)
+    one.change("a0", label="Cat")
+    one.change("a3", label="Cat")
+    return {"a0", "a3"}
+
+
+def labels_of_test_rows(one: Gallery) -> set[str]:
+    one.change("t3", label="cat")
+    one.read = without_test_labels
+    return {"t3"}
+
+
+def template_columns(one: Gallery) -> set[str]:
+    one.template = template_of(one, ("id", "c0", "c1", "c2"), "probs")
+    return set(CLASSES)
+
+
+def template_cells(one: Gallery) -> set[str]:
+    one.template = template_of(one, ("id", "label"), "label", "Cat")
+    return {"t0", "t1"}
+
+
+def class_index(one: Gallery) -> set[str]:
+    one.classes = ("1", "2", "3")
+    for sample in one.samples:
+        if sample.label:
+            one.change(sample.id, label=str(1 + CLASSES.index(sample.label)))
+    one.template = template_of(one, ("id", "label"), "index")
+    return {"1", "2", "3"}
+
+
+def metric_mismatch(one: Gallery) -> set[str]:
+    one.facts = one.facts.model_copy(update={"metric": "log_loss"})
+    return {"log_loss"}
+
+
+def template_of(one: Gallery, header: tuple[str, ...], kind: str, cell: str = "") -> Template:
+    """A template of a file that asks for every test row."""
+    ids = [sample.id for sample in one.samples if sample.split == "test"]
+    table = Table("sample.csv", header, tuple((i, *[cell] * (len(header) - 1)) for i in ids))
+    return from_table(table, "id", header[1:] if kind == "probs" else "label", kind)
 
 
 def duplicate_path(one: Gallery) -> set[str]:
@@ -123,6 +184,20 @@ def unreadable_image(one: Gallery) -> set[str]:
     return {"train/a3.png"}
 
 
+def value_range(one: Gallery) -> set[str]:
+    """12 bits in a file of 16."""
+    out = io.BytesIO()
+    Image.fromarray(texture(3)[..., 0].astype(np.uint16) * 16).save(out, "PNG")
+    return {one.replace("train/a3.png", out.getvalue())}
+
+
+def several_pages(one: Gallery) -> set[str]:
+    out = io.BytesIO()
+    first, second = (Image.fromarray(texture(seed)) for seed in (3, 4000))
+    first.save(out, "PNG", save_all=True, append_images=[second])
+    return {one.replace("train/a3.png", out.getvalue())}
+
+
 def blank_image(one: Gallery) -> set[str]:
     return {one.replace("train/a3.png", np.full((48, 48, 3), 120, np.uint8))}
 
@@ -165,14 +240,22 @@ DATA_FAULTS: dict[str, Callable[[Gallery], set[str]]] = {
     plant.__name__.replace("_", "-"): plant
     for plant in (
         duplicate_id,
+        empty_id,
         duplicate_path,
         missing_file,
         unlisted_file,
         unknown_label,
+        label_spelling,
         label_map,
         class_too_small,
         train_test_overlap,
+        template_columns,
+        template_cells,
+        class_index,
+        metric_mismatch,
         unreadable_image,
+        value_range,
+        several_pages,
         blank_image,
         odd_size,
         exact_duplicate,
@@ -182,7 +265,7 @@ DATA_FAULTS: dict[str, Callable[[Gallery], set[str]]] = {
         metadata_shortcut,
         train_test_drift,
     )
-}
+} | {"test-labels": labels_of_test_rows}  # pytest would take a function of the check's name for a test
 
 
 # --- faults in the folds: each returns evidence with faulty folds, and the rows that must be named ------------------
@@ -327,7 +410,7 @@ def clean(tmp_path_factory: pytest.TempPathFactory) -> Evidence:
 
 def test_the_catalogue_is_complete() -> None:
     assert set(SEVERITY) == {*DATA_CHECKS, *FOLD_CHECKS, *RUN_CHECKS}
-    assert len(SEVERITY) == sum(len(family) for family in CATALOGUE.values()) == 31
+    assert len(SEVERITY) == sum(len(family) for family in CATALOGUE.values()) == 40
 
 
 def test_every_check_has_a_planted_fault_and_a_clean_test() -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from comp.checks.evidence import Evidence
 from comp.checks.memory import Memory
@@ -65,6 +67,156 @@ def test_a_fact_that_betrays_a_class_is_a_shortcut(
     (found,) = metadata_shortcut(gallery.evidence())
     assert (found.severity, found.count) == ("warning", 48)
     assert "balanced accuracy" in found.message
+
+
+def png_text(name: str, text: Callable[[Sample], str]) -> Callable[[Gallery, Sample], None]:
+    """A plant: a text chunk."""
+
+    def plant(one: Gallery, sample: Sample) -> None:
+        info = PngImagePlugin.PngInfo()
+        info.add_text(name, text(sample))
+        save_as(one, sample, "PNG", pnginfo=info)
+
+    return plant
+
+
+def exif_tag(
+    tag: int, text: Callable[[Sample], str], part: int | None = None
+) -> Callable[[Gallery, Sample], None]:
+    """A plant: a tag of EXIF."""
+
+    def plant(one: Gallery, sample: Sample) -> None:
+        exif = Image.Exif()
+        (exif if part is None else exif.get_ifd(part))[tag] = text(sample)
+        save_as(one, sample, "PNG", exif=exif)
+
+    return plant
+
+
+def class_of(sample: Sample) -> str:
+    return sample.label
+
+
+def in_a_sentence(sample: Sample) -> str:
+    return f"image {number_of(sample)}, shows a {sample.label} ({number_of(sample) * 7919 % 1000})"
+
+
+def own_hash(sample: Sample) -> str:
+    return hashlib.sha256(sample.id.encode()).hexdigest()
+
+
+def taken_class_by_class(sample: Sample) -> str:
+    """A date and time: one class after another, each within a quarter of an hour."""
+    taken = CLASSES.index(sample.label) * 16 + number_of(sample) // 3
+    return f"2019:05:02 {10 + taken // 60:02}:{taken % 60:02}:{number_of(sample) * 37 % 60:02}"
+
+
+def taken_at_another_hour(sample: Sample) -> str:
+    number = number_of(sample)
+    return f"2019:{1 + number % 12:02}:{1 + number % 28:02} {8 + 4 * CLASSES.index(sample.label):02}:{number % 60:02}:00"
+
+
+def taken_whenever(sample: Sample) -> str:
+    number = number_of(sample) * 7919 % 1000
+    return f"2019:{1 + number % 12:02}:{1 + number % 28:02} {number % 24:02}:{number % 60:02}:00"
+
+
+TELLING = {
+    "EXIF ImageDescription": exif_tag(270, class_of),
+    "EXIF Artist": exif_tag(315, lambda sample: {"cat": "Anna", "dog": "Ben", "owl": "Chen"}[sample.label]),
+    "EXIF Copyright": exif_tag(33432, in_a_sentence),
+    "EXIF DateTime": exif_tag(306, taken_at_another_hour),
+    "PNG Comment": png_text("Comment", class_of),
+    "PNG Title": png_text("Title", in_a_sentence),
+}
+
+
+@pytest.mark.parametrize("tag", TELLING)
+def test_a_text_or_date_that_betrays_the_class_is_named(gallery: Gallery, tag: str) -> None:
+    for sample in gallery.samples:
+        if sample.split == "train":
+            TELLING[tag](gallery, sample)
+    (found,) = metadata_shortcut(gallery.evidence())
+    assert "balanced accuracy" in found.message
+    assert tag in found.message
+
+
+@pytest.mark.parametrize(
+    "plant",
+    [
+        exif_tag(270, own_hash),
+        exif_tag(315, lambda sample: "the same"),
+        exif_tag(0x9003, taken_whenever, 0x8769),
+        png_text("Comment", own_hash),
+    ],
+)
+def test_a_text_that_tells_nothing_is_no_shortcut(
+    gallery: Gallery, plant: Callable[[Gallery, Sample], None]
+) -> None:
+    for sample in gallery.samples:
+        plant(gallery, sample)
+    assert metadata_shortcut(gallery.evidence()) == []
+
+
+@pytest.mark.xfail(reason="of 48 rows, dates that only lie in the order of the classes are not yet seen")
+def test_dates_in_the_order_of_the_classes_are_a_shortcut(gallery: Gallery) -> None:
+    for sample in gallery.samples:
+        if sample.split == "train":
+            exif_tag(0x9003, taken_class_by_class, 0x8769)(gallery, sample)
+    (found,) = metadata_shortcut(gallery.evidence())
+    assert "EXIF DateTimeOriginal" in found.message
+
+
+def test_a_text_may_betray_one_class_alone(tmp_path: Path) -> None:
+    names = tuple(f"class {n}" for n in range(8))
+    one = Gallery(tmp_path / "raw")
+    for number in range(8 * 12):
+        one.add(f"train/a{number}.png", texture(number), names[number % 8])
+        if number % 8 == 5:
+            exif_tag(315, lambda sample: "Anna")(one, one.samples[-1])
+    for number in range(20):
+        one.add(f"test/t{number}.png", texture(100_000 + number))
+    (found,) = metadata_shortcut(one.evidence(classes=names))
+    assert "'class 5'" in found.message
+    assert "EXIF Artist" in found.message
+
+
+def test_texts_of_many_classes_are_read(tmp_path: Path) -> None:
+    names = tuple(f"class {n}" for n in range(60))
+    one = Gallery(tmp_path / "raw")
+    for number in range(60 * 4):
+        one.add(f"train/a{number}.png", texture(number, 24), names[number % 60])
+        exif_tag(270, lambda sample: f"no. {hashlib.md5(sample.label.encode()).hexdigest()}")(
+            one, one.samples[-1]
+        )
+    (found,) = metadata_shortcut(one.evidence(classes=names))
+    assert "EXIF ImageDescription" in found.message
+
+
+def renamed(raw: Path, build: int) -> Gallery:
+    """The same 72 images, of three classes and nearly told by their size, under other random names."""
+    rng = np.random.default_rng(build)
+    one = Gallery(raw)
+    for number in rng.permutation(72):
+        label = CLASSES[number % 3]
+        wide = 48 - 6 * (number * 7919 % 5 < (1, 3, 5)[number % 3])
+        one.add(f"train/{int(rng.integers(1 << 40))}.png", texture(int(number))[:, :wide], label)
+    for number in range(24):
+        one.add(f"test/{int(rng.integers(1 << 40))}.png", texture(1000 + number))
+    return one
+
+
+@pytest.mark.slow
+def test_the_verdict_does_not_turn_with_names_or_order(tmp_path: Path) -> None:
+    scores = set()
+    for build in range(12):
+        evidence = renamed(tmp_path / str(build), build).evidence()
+        verdicts = [found.message for found in [*metadata_shortcut(evidence), *train_test_drift(evidence)]]
+        assert evidence.memory.path is not None
+        kept = json.loads(evidence.memory.path.read_text())
+        by_size = [guess for guess in kept["shortcut"]["value"] if "name" not in guess["fact"]]
+        scores.add(json.dumps([verdicts, by_size[:1], kept["drift"]["value"]]))
+    assert len(scores) == 1
 
 
 def test_classes_may_be_named_by_numbers(gallery: Gallery) -> None:

@@ -49,7 +49,7 @@ def test_a_damaged_ledger_hides_no_other_competition(workspace: Path, shapes: Pa
     listed = run_comp(workspace, "list")
     assert listed.code == 0
     assert "art-classification" in listed.out
-    assert "warning: shapes: " in listed.err
+    assert "warning: the ledger must be readable" in listed.err
     assert str(page) in listed.err
 
 
@@ -130,7 +130,7 @@ def test_a_bug_of_ours_is_3_with_a_traceback_and_still_one_document(
     def broken(*args: Any) -> Any:
         raise ZeroDivisionError("planted")
 
-    monkeypatch.setattr(registry, "competitions", broken)
+    monkeypatch.setattr(registry, "find", broken)
     outcome = run_comp(workspace, "list", "--json")
     assert outcome.code == 3
     assert outcome.json["error"]["exit_code"] == 3
@@ -152,7 +152,7 @@ def test_what_leaves_in_the_middle_is_no_success(
     def leaves(*args: Any) -> Any:
         raise problem
 
-    monkeypatch.setattr(registry, "competitions", leaves)
+    monkeypatch.setattr(registry, "find", leaves)
     outcome = run_comp(workspace, "list")
     assert outcome.code == code
     assert str(problem) in outcome.err
@@ -163,7 +163,7 @@ def test_an_interrupt_is_130_in_any_command(workspace: Path, monkeypatch: pytest
     def interrupted(*args: Any) -> Any:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(registry, "competitions", interrupted)
+    monkeypatch.setattr(registry, "find", interrupted)
     outcome = run_comp(workspace, "list", "--json")
     assert (outcome.code, outcome.json["error"]["exit_code"]) == (130, 130)
 

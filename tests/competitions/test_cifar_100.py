@@ -77,7 +77,7 @@ def test_coarse_names_are_kept(raw: Path, samples: Samples, competition: Find) -
     from comp.adapters import import_adapter
 
     module = import_adapter(competition("cifar-100").file("adapter.py"), "cifar-100", {})
-    coarse = module._function("coarse")(raw)
+    coarse = module.function("coarse")(raw)
     assert len(coarse) == 100
     assert coarse["thing_00"] == "kind_00"
     assert coarse["thing_99"] == "kind_19"

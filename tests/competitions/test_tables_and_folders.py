@@ -139,7 +139,8 @@ def test_apple_ids_come_with_or_without_extension(
     assert all((raw / path).is_file() for path in manifest.table["path"])
     done = run_comp(tmp_path, "check", "apple-varieties", "--data", str(raw), "--json")
     assert done.code == 0, done.out
-    assert done.json["findings"] == []
+    # the made-up varieties differ in how well they compress
+    assert [f for f in done.json["findings"] if f["check"] != "metadata-shortcut"] == []
 
 
 def test_an_id_without_a_file_and_a_file_without_a_row(own: Own, tmp_path: Path) -> None:
@@ -185,7 +186,7 @@ def test_labels_with_spaces_case_and_bom_are_tidied_and_that_is_said(own: Own, c
     manifest = apple.read(raw)
     assert apple.label_map(manifest, raw).names == ("AR", "HJ", "HR", "SG")
     assert (manifest.train["label"] == "HJ").sum() == 40
-    assert any("3 labels read without stray spaces or case" in note for note in manifest.notes)
+    assert any("3 labels read in another spelling" in note for note in manifest.notes)
     assert any("utf-8-sig" in note for note in manifest.notes)
 
 
@@ -226,7 +227,8 @@ def test_odd_names_work(form: str, own: Own, competition: Find, tmp_path: Path) 
     for path in manifest.train["path"]:
         assert load_pixels(apple.source(raw), path).shape == (128, 128, 3)
     done = run_comp(tmp_path, "check", "apple-varieties", "--data", str(raw), "--json")
-    assert done.json["findings"] == []
+    # the made-up varieties differ in how well they compress
+    assert [f for f in done.json["findings"] if f["check"] != "metadata-shortcut"] == []
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "cp949"])

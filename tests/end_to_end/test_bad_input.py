@@ -94,6 +94,28 @@ def weights_torn(workspace: Path) -> list[object]:
     return [*RUN, *NORMAL, "--set", f"model.weights={path}"]
 
 
+def weights_with_nan(workspace: Path) -> list[object]:
+    path = workspace / "w.safetensors"
+    tensors = timm.create_model("test_resnet").state_dict()
+    tensors["layer1.0.conv1.weight"].fill_(float("nan"))
+    save_file(tensors, path)
+    return [*RUN, *NORMAL, "--set", f"model.weights={path}"]
+
+
+def weights_in_a_folder(workspace: Path) -> list[object]:
+    weights(workspace)
+    return [*RUN, *NORMAL, "--set", f"model.weights={workspace}"]
+
+
+def weights_of_huge_numbers(workspace: Path) -> list[object]:
+    path = workspace / "w.safetensors"
+    tensors = timm.create_model("test_resnet").state_dict()
+    for key in [key for key in tensors if key.endswith(("bn1.weight", "bn3.weight"))]:
+        tensors[key].fill_(3e38)
+    save_file(tensors, path)
+    return [*RUN, *NORMAL, "--set", f"model.weights={path}"]
+
+
 def image_cut_off(workspace: Path) -> list[object]:
     path = workspace / "data" / "shapes" / "train" / "a1.png"
     path.write_bytes(path.read_bytes()[:-50])
@@ -184,6 +206,25 @@ MISTAKES = [
     ),
     Mistake("weights no file", weights_no_file, 2, ("nowhere.safetensors is not there",)),
     Mistake("weights torn", weights_torn, 2, ("must be a file of tensors", "w.safetensors")),
+    Mistake(
+        "weights with NaN",
+        weights_with_nan,
+        2,
+        ("must be finite numbers", "w.safetensors: layer1.0.conv1.weight has", "NaN"),
+    ),
+    Mistake("weights in a folder", weights_in_a_folder, 2, ("is a folder", "w.safetensors")),
+    Mistake(
+        "weights of huge numbers",
+        weights_of_huge_numbers,
+        1,
+        ("outputs must be finite numbers", "train/a0.png, view 'identity', in fp32"),
+    ),
+    Mistake(
+        "images of one channel",
+        run_with("--set", "model.kwargs.in_chans=1"),
+        2,
+        ("images have three channels", "model.kwargs.in_chans = 1"),
+    ),
     Mistake("unknown model", run_with("--set", "model=test_resnt"), 2, ("unknown model", "test_resnet")),
     Mistake("unknown model argument", run_with("--set", "model.kwargs.colour=red"), 2, ("model.kwargs",)),
     Mistake("unknown transform", run_with("--set", "transform=lite"), 2, ("did you mean light",)),
@@ -214,7 +255,7 @@ MISTAKES = [
         "test image missing", missing_image_of_a_test_row, 1, ("template-mismatch", "have no test image")
     ),
     Mistake("runs not writable", file_in_the_way("runs"), 2, ("must be writable", "runs")),
-    Mistake("folds not writable", file_in_the_way("folds"), 2, ("must be writable", "folds")),
+    Mistake("folds not writable", file_in_the_way("folds"), 2, ("files must be usable", "folds")),
     Mistake(
         "submissions not writable", file_in_the_way("submissions"), 2, ("must be writable", "submissions")
     ),

@@ -165,7 +165,7 @@ def test_prediction_accepts_no_torn_or_swapped_checkpoint(
     shutil.copy(folder / "fold-0" / "model.json", folder / "fold-1" / "model.json")
     swapped = run_comp(workspace, "predict", first[1].json["run"], "--out", tmp_path / "s.csv")
     assert swapped.code == 2
-    assert "belong together" in swapped.err
+    assert "as it wrote them" in swapped.err
     assert not (tmp_path / "s.csv").exists()
 
 

@@ -18,7 +18,16 @@ import pandas as pd
 import pytest
 
 from gallery import save, texture
-from made import TINY_RECIPE, Outcome, run_comp, save_picture, train_table, write_shapes, write_train_table
+from made import (
+    TINY_RECIPE,
+    Outcome,
+    proven_again,
+    run_comp,
+    save_picture,
+    train_table,
+    write_shapes,
+    write_train_table,
+)
 
 
 def errors(outcome: Outcome) -> dict[str, dict[str, Any]]:
@@ -413,17 +422,20 @@ def test_another_models_mean_and_std_are_refused(runs: tuple[Path, Path, Path]) 
     assert one["preprocess"] != other["preprocess"]
     path = runs[1] / "fold-0" / "model.json"
     path.write_text(json.dumps({**one, "preprocess": other["preprocess"]}))
+    proven_again(runs[1])
     refused = predict(runs)
-    assert refused.code == 1, refused.err
-    assert "control-rows" in refused.err
+    assert (refused.code, "control-rows" in refused.err) == (1, True), refused.err
     assert "fold-0" in refused.err
     assert "preprocessing" in refused.err
     path.write_text(json.dumps(one))
+    assert predict(runs).code == 2, "its SHA-256 tells first"
+    proven_again(runs[1])
     assert predict(runs).code == 0
 
 
 def test_another_checkpoints_sidecar_is_refused(runs: tuple[Path, Path, Path]) -> None:
     shutil.copy(runs[2] / "fold-0" / "model.json", runs[1] / "fold-0" / "model.json")
+    proven_again(runs[1])
     refused = predict(runs)
     assert refused.code == 2, refused.err
     assert "belong together" in refused.err
@@ -434,6 +446,10 @@ def test_another_checkpoint_whole_is_refused(runs: tuple[Path, Path, Path], othe
     source = runs[2] / "fold-0" if other == "another run's" else runs[1] / "fold-1"
     for name in ("model.json", "model.safetensors"):
         shutil.copy(source / name, runs[1] / "fold-0" / name)
+    assert predict(runs).code == 2
+    proven_again(runs[1])
     refused = predict(runs)
-    assert refused.code == 1, refused.err
-    assert "control-rows" in refused.err
+    if other == "another run's":
+        assert (refused.code, "control-rows" in refused.err) == (1, True), refused.err
+    else:
+        assert (refused.code, "is of fold 1" in refused.err) == (2, True), refused.err

@@ -116,3 +116,43 @@ def test_its_csv_validates_against_another_template_without_the_train_part(copie
     wrong = run_comp(copied, "validate", "shapes", out, *given, "--json")
     assert wrong.code == 1
     assert any("t7.png" in problem["message"] for problem in wrong.json["problems"])
+
+
+@pytest.mark.parametrize(
+    ("cell", "code", "told"),
+    [("circle", 0, ""), ("Circle", 1, "template-cells"), ("cross square", 1, "template-cells")],
+)
+def test_another_templates_answers_are_judged_before_predicting(
+    copied: Path, cell: str, code: int, told: str
+) -> None:
+    template, out = copied / "other.csv", copied / "out.csv"
+    template.write_text("id,label\n" + "".join(f"t{n},{cell}\n" for n in range(12)))
+    done = run_comp(copied, "predict", "latest", "--template", template, "--out", out)
+    assert done.code == code, done.err
+    assert told in done.err
+    assert out.is_file() is (code == 0)
+
+
+def test_another_templates_columns_are_judged_before_predicting(copied: Path) -> None:
+    facts = copied / "competitions" / "shapes" / "competition.toml"
+    facts.write_text(
+        facts.read_text()
+        .replace('target = "label"', 'target = "*"')
+        .replace('kind = "label"', 'kind = "probs"')
+    )
+    template, out = copied / "other.csv", copied / "out.csv"
+    for header, told in (
+        ("id,circle,cross", "no column for 'square'"),
+        ("id,circle,cross,squares", "'squares' is no class"),
+        ("id,square,circle,cross", ""),
+    ):
+        columns = header.count(",")
+        template.write_text(f"{header}\n" + "".join(f"t{n}{',0' * columns}\n" for n in range(12)))
+        done = run_comp(copied, "predict", "latest", "--template", template, "--out", out)
+        assert done.code == (1 if told else 0), done.err
+        assert out.is_file() is not bool(told)
+        if told:
+            assert (
+                f"template-columns: a probs template has a column for each class: other.csv: {told}"
+                in done.err
+            )

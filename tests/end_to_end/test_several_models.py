@@ -89,7 +89,7 @@ def test_swapped_sidecars_are_refused(ran: comp.pipeline.RunResult, tmp_path: Pa
     first, second = one.read_bytes(), other.read_bytes()
     one.write_bytes(second)
     other.write_bytes(first)
-    with pytest.raises(CompError, match="belong together"):
+    with pytest.raises(CompError, match="as it wrote them"):
         comp.predict(ran.run, workspace=workspace)
 
 

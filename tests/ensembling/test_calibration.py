@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from comp.ensembling.calibration import RANGE, calibration_error, scaled, temperature_of, told
+from comp.metrics import metric_by_name
 from comp.scores import log_loss
 
 
@@ -50,7 +51,7 @@ def test_the_calibration_error_by_hand() -> None:
 def test_what_is_told_of_a_fold_was_fitted_on_the_others() -> None:
     probs, truth = drawn(400, 3)
     wrong, fold = scaled(probs, 0.3), np.arange(400) % 2
-    found = told(wrong, truth, fold)
+    found = told(wrong, truth, fold, metric_by_name("log_loss"))
     assert found["temperature"] == temperature_of(wrong, truth)
     by_hand = np.empty_like(wrong)
     for k in (0, 1):
@@ -58,3 +59,6 @@ def test_what_is_told_of_a_fold_was_fitted_on_the_others() -> None:
     assert found["log_loss_after"] == pytest.approx(log_loss(truth, by_hand))
     assert found["log_loss_after"] < found["log_loss_before"]
     assert found["error_after"] < found["error_before"]
+    assert found["score_after"] == found["log_loss_after"]
+    unmoved = told(wrong, truth, fold, metric_by_name("accuracy"))
+    assert unmoved["score_after"] == unmoved["score_before"], "a temperature changes no answer"

@@ -51,3 +51,17 @@ def test_re_weighting_is_what_bayes_says() -> None:
     x = rng.normal(size=(50, 1))
     moved = multiplied(likely(x, (0.5, 0.5)), np.array([0.9 / 0.5, 0.1 / 0.5]))
     assert np.allclose(moved, likely(x, (0.9, 0.1)))
+
+
+@pytest.mark.parametrize("every", [False, True])
+def test_a_class_without_rows_gets_no_number_of_its_own(every: bool) -> None:
+    """A rare class that only trains is answered in vain here; on the test rows it may be right."""
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 2, 200)
+    probs = rng.dirichlet([1.0, 1.0, 2.0], 200)
+    found = multipliers_of(probs, truth, metric_by_name("macro_f1", every_class=every))
+    own = found / found[2]  # beside the class that has none
+    assert found[2] == pytest.approx(np.prod(own) ** (-1 / 3))
+    score = metric_by_name("macro_f1", every_class=every)
+    assert score(truth, multiplied(probs, own)) >= score(truth, probs)
+    assert (own[:2] != 1).any()

@@ -97,17 +97,9 @@ def test_grey_modes_are_decoded(mode: str) -> None:
     assert (pixels == pixels[..., :1]).all()
 
 
-def test_palettes_and_transparency_give_their_colours() -> None:
+def test_palettes_give_their_colours() -> None:
     palette = half_and_half().quantize(4)
-    clear = half_and_half().convert("RGBA")
-    clear.putalpha(128)
-    for content in (
-        encoded(palette, "PNG"),
-        encoded(palette, "PNG", transparency=0),
-        encoded(palette, "GIF"),
-        encoded(clear, "PNG"),
-        encoded(clear, "TIFF"),
-    ):
+    for content in (encoded(palette, "PNG"), encoded(palette, "GIF"), encoded(palette, "TIFF")):
         pixels = decode(content, "x")
         assert pixels.shape == (16, 32, 3)
         assert near(pixels[:, :12], RED)

@@ -155,6 +155,64 @@ def test_smooth_gradients_are_not_copies() -> None:
     assert len(near_duplicate_pairs(prints(images)).pairs) == 0
 
 
+def drawing(shape: str, side: int, rng: np.random.Generator, ground: Image) -> Image:
+    """One outline, anywhere and of any size, on a ground (side, side, 3)."""
+    canvas = ground.copy()
+    radius = int(rng.integers(side // 8, int(side * 0.42)))
+    x, y = (int(at) for at in rng.integers(side // 3, side - side // 3, 2))
+    wide, white = max(1, side // 24), (255, 255, 255)
+    if shape == "ring":
+        return cv2.circle(canvas, (x, y), radius, white, wide)
+    if shape == "disc":
+        return cv2.circle(canvas, (x, y), radius, white, -1)
+    if shape == "square":
+        return cv2.rectangle(canvas, (x - radius, y - radius), (x + radius, y + radius), white, wide)
+    corners = np.array([[x, y - radius], [x - radius, y + radius], [x + radius, y + radius]], np.int32)
+    return cv2.polylines(canvas, [corners], True, white, wide)
+
+
+def noise(side: int, rng: np.random.Generator, spread: float) -> Image:
+    return np.clip(rng.normal(128, spread, (side, side, 3)), 0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("side", [64, 96, 128, 256])
+@pytest.mark.parametrize("spread", [10, 25, 50])
+@pytest.mark.parametrize("shape", ["ring", "disc", "triangle"])
+def test_outlines_alike_on_different_noise_are_not_copies(shape: str, side: int, spread: float) -> None:
+    rng = np.random.default_rng(side)
+    drawn = [drawing(shape, side, rng, noise(side, rng, spread)) for _ in range(12)]
+    assert len(near_duplicate_pairs(prints(drawn)).pairs) == 0
+
+
+@pytest.mark.parametrize("spread", [10, 25])
+def test_copies_of_outlines_on_noise_are_found(spread: float) -> None:
+    rng = np.random.default_rng(0)
+    drawn = [drawing("ring", 128, rng, noise(128, rng, spread)) for _ in range(12)]
+    copies = [
+        encoded(drawn[0], ".jpg", cv2.IMWRITE_JPEG_QUALITY, 60),
+        drawn[1][:, ::-1],
+        np.rot90(drawn[2]),
+        scaled(drawn[3], 0.5),
+        np.clip(drawn[4] * 1.2, 0, 255).astype(np.uint8),
+        drawn[5][6:, 6:],
+    ]
+    found = near_duplicate_pairs(prints(drawn + copies)).pairs.tolist()
+    assert found == [[row, 12 + row] for row in range(6)]
+
+
+def test_drawings_from_small_to_large_are_no_crops_of_one() -> None:
+    plain = np.full((128, 128, 3), 30, np.uint8)
+    rings = [cv2.circle(plain.copy(), (64, 64), radius, (255, 255, 255), 5) for radius in range(10, 34, 3)]
+    assert len(near_duplicate_pairs(prints(rings)).pairs) == 0
+
+
+def test_crops_of_one_drawing_are_found() -> None:
+    plain = np.full((128, 128, 3), 30, np.uint8)
+    ring = cv2.circle(plain.copy(), (64, 60), 36, (255, 255, 255), 5)
+    crops = [ring, ring[8:, :], ring[:, :-10], ring[6:-6, 6:-6][:, ::-1]]
+    assert clusters(4, near_duplicate_pairs(prints(crops)).pairs) == [[0, 1, 2, 3]]
+
+
 def test_many_copies_of_one_picture_are_one_cluster(base: list[Image]) -> None:
     rng = np.random.default_rng(0)
     copies = []

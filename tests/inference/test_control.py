@@ -27,7 +27,7 @@ from comp.inference.predict import predict
 from comp.labels import LabelMap
 from comp.recipe import load
 from gallery import save, texture
-from made import run_comp, write_shapes
+from made import proven_again, run_comp, write_shapes
 
 TWO, THREE = LabelMap(["bar", "ring"]), LabelMap(["bar", "cross", "ring"])
 
@@ -152,6 +152,7 @@ def run(finished: Path, tmp_path: Path) -> Path:
 
 
 def predict_again(run: Path, finished: Path, rows: slice = slice(None)) -> np.ndarray:
+    proven_again(run)  # SHA-256 would tell of a changed file before the control rows do
     raw = finished / "data" / "shapes"
     ids = [f"t{n}" for n in range(12)][rows]
     folders = [run / "fold-0", run / "fold-1"]

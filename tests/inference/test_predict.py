@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -12,9 +13,17 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
+from torch import nn
 
-from comp.inference.forward import softmax
-from made import Outcome, run_comp, write_shapes
+from comp.errors import TrainingFailed
+from comp.images.fit import Preprocess
+from comp.images.pixels import FittedPixels
+from comp.images.source import ArraySource
+from comp.inference.forward import NotFinite, outputs, softmax
+from comp.recipe import Recipe
+from comp.training.batches import loaders
+from made import Outcome, proven_again, run_comp, write_shapes
 
 
 @given(st.integers(1, 8), st.integers(2, 6), st.integers(0, 99), st.floats(0.01, 300))
@@ -23,6 +32,41 @@ def test_softmax_is_torchs_and_survives_large_logits(n: int, classes: int, seed:
     probs = softmax(logits)
     assert np.allclose(probs, torch.from_numpy(logits).double().softmax(1).numpy())
     assert np.allclose(probs.sum(1), 1)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_logits_that_are_no_numbers_have_no_probabilities(value: float) -> None:
+    logits = np.zeros((3, 2), np.float32)
+    logits[1, 0] = value
+    with pytest.raises(NotFinite, match="finite numbers") as error:
+        softmax(logits)
+    assert error.value.value == "row 1 has a NaN or an infinity"
+
+
+class Divided(nn.Module):
+    """A network whose numbers overflow for bright images."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.mean((2, 3)) / (x.mean((1, 2, 3), keepdim=True)[:, :, 0, 0] < 0.9)
+
+
+def test_an_image_whose_outputs_are_no_numbers_is_named() -> None:
+    pixels = np.zeros((70, 8, 8, 3), np.uint8)
+    pixels[66] = 255
+    fitted = FittedPixels(
+        ArraySource({"all": pixels}), [f"all#{n}" for n in range(70)], Preprocess(8, (0.0,) * 3, (1.0,) * 3)
+    )
+    rows = np.arange(70)
+    with loaders(1) as pool:
+        given = outputs(Divided(), pool, fitted, rows[:66], ["identity"], Recipe(precision="fp32"), "cpu")
+        assert given["identity"].shape == (66, 3)
+        with pytest.raises(NotFinite, match="finite numbers") as error:
+            outputs(
+                Divided(), pool, fitted, rows[10:], ["identity", "hflip"], Recipe(precision="bf16"), "cpu"
+            )
+    assert error.value.value == "all#66, view 'identity', in bf16: NaN or infinity"
+    assert "precision=fp32" in error.value.remedy
+    assert isinstance(error.value, TrainingFailed), "a fold that has it fails, and not the others"
 
 
 @pytest.fixture
@@ -54,6 +98,7 @@ def test_another_preprocessing_than_the_checkpoint_was_judged_with_is_refused(
     sidecar = json.loads(path.read_text())
     tamper(sidecar)
     path.write_text(json.dumps(sidecar))
+    proven_again(finished[0])
     outcome = run_comp(workspace, "predict", "latest", "--out", workspace / "out.csv")
     assert outcome.code == 1, outcome.err
     assert "control-rows" in outcome.err
@@ -67,8 +112,27 @@ def test_checkpoints_with_different_label_maps_are_refused(
     sidecar = json.loads(path.read_text())
     sidecar["classes"] = sidecar["classes"][::-1]
     path.write_text(json.dumps(sidecar))
+    proven_again(finished[0])
     outcome = run_comp(workspace, "predict", "latest", "--out", workspace / "out.csv")
     assert outcome.code in (1, 2)
+    assert not (workspace / "out.csv").exists()
+
+
+@pytest.mark.parametrize("value", [float("nan"), 3e38])
+def test_a_checkpoint_whose_numbers_are_none_writes_no_answers(
+    workspace: Path, finished: tuple[Path, Outcome], value: float
+) -> None:
+    fold = finished[0] / "fold-1"
+    tensors = load_file(fold / "model.safetensors")
+    for name in [name for name in tensors if name.endswith((".bn1.weight", ".bn2.weight"))]:
+        tensors[name].fill_(value)
+    save_file(tensors, fold / "model.safetensors")
+    sidecar = json.loads((fold / "model.json").read_text())
+    sidecar["weights_sha256"] = hashlib.sha256((fold / "model.safetensors").read_bytes()).hexdigest()
+    (fold / "model.json").write_text(json.dumps(sidecar))
+    outcome = run_comp(workspace, "predict", "latest", "--out", workspace / "out.csv")
+    assert outcome.code in (1, 2), outcome.err
+    assert "Traceback" not in outcome.err
     assert not (workspace / "out.csv").exists()
 
 

@@ -22,7 +22,7 @@ from comp.kernels.folder import KernelFolder, kernel
 from comp.kernels.names import names_for
 from comp.kernels.notebook import MODULES
 from comp.workspace import Workspace, read_json
-from made import REPOSITORY, SHAPES, clean_environment, run_comp, write_shapes
+from made import REPOSITORY, SHAPES, clean_environment, proven_again, rewritten, run_comp, write_shapes
 
 MINE = {"kaggle": "shapes-behind-a-curtain", "user": "ann"}
 
@@ -110,7 +110,9 @@ def test_what_it_imports_is_what_the_notebook_looks_for(trained: Path) -> None:
         check=True,
     )
     loaded = {name.split(".")[0] for name in done.stdout.split()}
-    assert requirements() & loaded <= set(MODULES)
+    assert requirements() & loaded <= {*MODULES, "simplejpeg"}, (
+        "without that one a check says what is not seen"
+    )
     assert set(MODULES) - loaded <= {"rich"}, "nothing is looked for that is not needed; findings need rich"
     assert not {"albumentations", "tomli_w", "typer"} & loaded, (
         "Kaggle's image may lack these, or have another one"
@@ -183,10 +185,13 @@ def test_the_dataset_alone_predicts_what_the_workspace_does(
 
 def test_what_was_chosen_after_training_goes_along(trained: Path, tmp_path: Path) -> None:
     (folder,) = (trained / "runs").iterdir()
-    (folder / "chosen.json").write_text('{"views": ["identity"]}')
+    (folder / "views.json").write_text('{"views": ["identity"]}')
+    record = read_json(folder / "record.json")
+    rewritten(folder / "record.json", files={**record["files"], "views.json": ""})
+    proven_again(folder)
     elsewhere = laid_out(kernel("shapes", workspace=trained, **MINE), tmp_path / "elsewhere") / "runs"
     names = {path.name for path in (elsewhere / folder.name).iterdir()}
-    assert names == {"chosen.json", "recipe.toml", "started.json", "oof.npz", "fold-0", "fold-1"}
+    assert names == {"views.json", "recipe.toml", "started.json", "oof.npz", "fold-0", "fold-1"}
 
 
 def test_an_overlay_brings_what_it_lies_over(trained: Path, tmp_path: Path) -> None:
@@ -295,11 +300,12 @@ def test_runs_that_cannot_predict_are_refused(trained: Path) -> None:
     found = kernel("shapes", workspace=trained, partial=True, **MINE)
     assert settings(found)["PARTIAL"] is True
     assert found.checkpoints == 1
-    started = json.loads((folder / "started.json").read_text())
-    (folder / "started.json").write_text(json.dumps(started | {"mode": "import"}))
+    rewritten(folder / "started.json", mode="import")
+    proven_again(folder)
     with pytest.raises(InputError, match="needs checkpoints"):
         kernel("shapes", workspace=trained, **MINE)
-    (folder / "started.json").write_text(json.dumps(started | {"mode": "ensemble"}))
+    rewritten(folder / "started.json", mode="ensemble")
+    proven_again(folder)
     (folder / "recipe.toml").unlink()
     with pytest.raises(InputError, match="checkpoints"):
         kernel("shapes", workspace=trained, **MINE)
@@ -310,6 +316,7 @@ def test_fp16_asks_for_a_gpu(trained: Path) -> None:
     (folder,) = (trained / "runs").iterdir()
     sidecar = folder / "fold-0" / "model.json"
     sidecar.write_text(json.dumps(json.loads(sidecar.read_text()) | {"precision": "fp16"}))
+    proven_again(folder)
     with pytest.raises(InputError, match="fp16 needs a GPU"):
         kernel("shapes", workspace=trained, **MINE)
     assert kernel("shapes", workspace=trained, gpu=True, **MINE).gpu

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from comp import console
 from comp.runs import all_runs
 from comp.workspace import Workspace
 from kaggle_server import LoopbackKaggle
+from made import proven_again, rewritten
 
 Rows = list[str]
 
@@ -81,10 +81,10 @@ def mark(workspace: Path, kind: str) -> None:
     """Makes the one run a quick, a sample or a partial one."""
     (run,) = all_runs(Workspace(workspace))
     if kind == "partial":
-        (run.folder / "record.json").unlink()
+        (run.folder / "record.json").rename(run.folder / "partial.json")
         return
-    started = json.loads((run.folder / "started.json").read_text())
-    (run.folder / "started.json").write_text(json.dumps({**started, "marks": [kind]}))
+    rewritten(run.folder / "started.json", marks=[kind])
+    proven_again(run.folder)
 
 
 @pytest.mark.parametrize("kind", ["quick", "sample", "partial"])
@@ -169,10 +169,8 @@ def test_a_run_of_other_train_rows_is_refused(submittable: Path, kaggle: Loopbac
     (run,) = all_runs(Workspace(submittable))
     table = submittable / "data" / "shapes" / "train.csv"
     table.write_text(table.read_text().replace("a0,circle", "a0,cross"))
-    started = json.loads((run.folder / "started.json").read_text())
-    (run.folder / "started.json").write_text(
-        json.dumps({**started, "raw": str(submittable / "data" / "shapes")})
-    )
+    rewritten(run.folder / "started.json", raw=str(submittable / "data" / "shapes"))
+    proven_again(run.folder)
     done = kaggle.comp(submittable, "submit", "shapes", "--run", "latest")
     assert done.code == 1
     assert "stale-folds" in done.err

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torch
 
 from comp.errors import CompError, WeightsError
 from comp.images.fit import Preprocess
 from comp.labels import LabelMap
 from comp.recipe_parts import ModelPart
-from comp.training.checkpoint import Sidecar, load_checkpoint, read_sidecar, save_checkpoint
+from comp.training.checkpoint import Sidecar, load_checkpoint, read_sidecar, read_tensors, save_checkpoint
 from comp.training.model import Net, build
 
 PART = ModelPart(name="test_resnet", kwargs={"drop_path_rate": 0.1}, size=32, head={"dropout": 0.3})
@@ -113,3 +115,53 @@ def test_a_sidecar_that_lacks_a_fact_is_refused(tmp_path: Path) -> None:
     )
     with pytest.raises(WeightsError, match="needs its sidecar"):
         read_sidecar(tmp_path)
+
+
+def rewrite(folder: Path, content: bytes) -> None:
+    """Other tensors, of which the sidecar says that they belong to it."""
+    (folder / "model.safetensors").write_bytes(content)
+    sidecar = json.loads((folder / "model.json").read_text())
+    sidecar["weights_sha256"] = hashlib.sha256(content).hexdigest()
+    (folder / "model.json").write_text(json.dumps(sidecar))
+
+
+@pytest.mark.parametrize("key", ["backbone.bn1.weight", "backbone.bn1.running_var", "head.bias"])
+def test_a_checkpoint_of_no_numbers_is_refused(tmp_path: Path, key: str) -> None:
+    net, _ = save(tmp_path)
+    tensors = {k: v.clone() for k, v in net.state_dict().items()}
+    key = next(k for k in tensors if k.endswith(key.partition(".")[2]))
+    tensors[key].fill_(float("nan"))
+    rewrite(tmp_path, safetensors.torch.save(tensors))
+    with pytest.raises(WeightsError, match="finite numbers") as error:
+        read_tensors(tmp_path)
+    assert f"model.safetensors: {key} has" in error.value.value
+
+
+def test_tensors_of_another_network_are_refused(tmp_path: Path) -> None:
+    save(tmp_path)
+    rewrite(tmp_path, safetensors.torch.save({"head.weight": torch.zeros(3, 4)}))
+    with pytest.raises(WeightsError, match="must fit test_resnet"):
+        load_checkpoint(tmp_path)
+    rewrite(tmp_path, b"no tensors")
+    with pytest.raises(WeightsError, match="needs its tensors"):
+        load_checkpoint(tmp_path)
+
+
+def test_a_layer_under_two_names_is_saved_under_both(tmp_path: Path) -> None:
+    part = ModelPart(name="coat_tiny", size=64)  # its blocks share their position encodings
+    net = build(part, 3).eval()
+    save_checkpoint(
+        tmp_path,
+        net,
+        slug="s",
+        fold=0,
+        model=part,
+        labels=LABELS,
+        preprocess=PREPROCESS,
+        precision="fp32",
+        train_sha256="",
+    )
+    back, _ = load_checkpoint(tmp_path)
+    x = torch.randn(2, 3, 64, 64)
+    with torch.inference_mode():
+        assert torch.equal(net(x), back(x))

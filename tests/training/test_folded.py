@@ -105,3 +105,12 @@ def test_a_network_without_parameters_is_left_as_it_is():
     net = nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Flatten())
     assert fold_batchnorm(net, 16) == 0
     assert net.training
+
+
+def test_a_network_whose_numbers_overflow_is_left_as_it_is():
+    net = unlike_fresh(build(ModelPart(name="test_resnet"), 3)).eval()
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.constant_(module.weight, 3e38)
+    assert fold_batchnorm(net, 64) == 0
+    assert not any("forward" in vars(module) for module in net.modules())

@@ -33,6 +33,39 @@ def test_depth_that_no_wide_network_has() -> None:
         build(ModelPart(name="wide_resnet", kwargs={"depth": 11}), 2)
 
 
+@pytest.mark.parametrize(
+    ("name", "kwargs"),
+    [
+        ("test_vit", {"patch_size": 0}),  # ZeroDivisionError
+        ("test_vit", {"num_heads": 5}),  # AssertionError, sometimes without a word
+        ("vit_tiny_r_s16_p8_224", {"img_size": 33}),  # AssertionError without a word
+        ("test_resnet", {"layers": 3}),
+        ("test_resnet", {"act_layer": "nothing"}),
+        ("test_resnet", {"colour": "red"}),
+    ],
+)
+def test_arguments_that_no_model_takes(name: str, kwargs: dict[str, object]) -> None:
+    with pytest.raises(WeightsError, match=r"must take model\.kwargs") as error:
+        build(ModelPart(name=name, kwargs=kwargs), 2)
+    assert error.value.value.startswith(f"{name}: ")
+
+
+@pytest.mark.parametrize(
+    "argument",
+    [
+        {"in_chans": 1},
+        {"num_classes": 7},
+        {"pretrained": True},
+        {"checkpoint_path": "w.pth"},
+        {"features_only": True},
+    ],
+)
+def test_arguments_that_are_not_for_model_kwargs(argument: dict[str, object]) -> None:
+    with pytest.raises(WeightsError, match="says nothing of channels, classes and weights"):
+        build(ModelPart(name="test_resnet", kwargs=argument), 2)
+    build(ModelPart(name="test_resnet", kwargs={"in_chans": 3}), 2)
+
+
 def test_small_networks_have_no_weights_to_download() -> None:
     with pytest.raises(WeightsError, match="must exist"):
         resolve(ModelPart(name="resnet9"), "finetune", [])

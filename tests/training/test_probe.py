@@ -7,6 +7,7 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
+from comp.errors import TrainingFailed
 from comp.recipe_parts import ModelPart
 from comp.training.model import Net, build
 from comp.training.probe import solve_head
@@ -74,3 +75,11 @@ def test_more_smoothing_makes_it_less_sure() -> None:
         solved(features, targets, 1e-3, s).head(x).softmax(1).max(1).values.mean().item() for s in (0.0, 0.3)
     )
     assert unsure < sure
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 3e38])
+def test_features_without_a_solution(value: float) -> None:
+    features, targets = problem()
+    features[::2, 5] = value
+    with pytest.raises(TrainingFailed, match="must have a solution"):
+        solved(features, targets, 0.1)

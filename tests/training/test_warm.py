@@ -14,13 +14,15 @@ from comp.labels import LabelMap
 from comp.recipe import Recipe
 from comp.recipe_parts import HeadPart, ModelPart
 from comp.training.checkpoint import save_checkpoint
-from comp.training.model import build, init_head, load_into
+from comp.training.loading import load_into
+from comp.training.model import build, init_head
 from comp.training.warm import Warm, warm_start
 from comp.workspace import Workspace, write_json
 
 LABELS = LabelMap(["circle", "cross", "square"])
 PART = ModelPart(name="test_resnet", kwargs={"drop_path_rate": 0.1})
 OWN = Preprocess(32, (0.4, 0.5, 0.6), (0.2, 0.3, 0.4), "bicubic", "squash", 0.9)
+OLD_RESULT = {"score": 0.5, "identity_score": 0.5, "rows": 3, "seconds": 1.0, "images_per_second": 9.0}
 IDS = tuple(f"a{n}" for n in range(6))
 
 
@@ -47,7 +49,7 @@ def make_run(
                 precision="fp32",
                 train_sha256="rows",
             )
-            write_json(fold / "result.json", {})
+            write_json(fold / "result.json", OLD_RESULT)
     return folder
 
 
@@ -105,9 +107,9 @@ def test_the_classifier_comes_only_with_its_label_map(workspace: Path) -> None:
     net = build(PART, 3)
     init_head(net, 99)
     head = net.head.weight.detach().clone()
-    load_into(net, swapped, "test_resnet")
+    load_into(net, swapped, ModelPart(name="test_resnet"))
     assert torch.equal(net.head.weight, head)
-    load_into(net, whole, "test_resnet")
+    load_into(net, whole, ModelPart(name="test_resnet"))
     assert torch.equal(net.head.weight, whole["head.weight"])
 
 
@@ -117,7 +119,7 @@ def test_a_hidden_layer_is_loaded_too(workspace: Path) -> None:
     weights = start(workspace).weights(0, LABELS)
     net = build(part, 3)
     init_head(net, 99)
-    load_into(net, weights, "test_resnet")
+    load_into(net, weights, ModelPart(name="test_resnet"))
     assert all(torch.equal(tensor, weights[name]) for name, tensor in net.state_dict().items())
 
 
@@ -187,13 +189,15 @@ def test_position_tables_are_resampled_to_another_size() -> None:
     part = ModelPart(name="test_vit", size=64)
     small, large = build(part, 3), build(part.model_copy(update={"size": 96}), 3)
     weights = small.state_dict()
-    load_into(large, weights, "test_vit")
+    load_into(large, weights, ModelPart(name="test_vit"))
     own = large.backbone.state_dict()
     assert own["pos_embed"].shape != weights["backbone.pos_embed"].shape
     same = [k for k in own if k != "pos_embed"]
     assert all(torch.equal(own[k], weights[f"backbone.{k}"]) for k in same)
     again = build(part, 3)
-    load_into(again, large.state_dict(), "test_vit")  # back to the first size: nearly what it was
+    load_into(
+        again, large.state_dict(), ModelPart(name="test_vit")
+    )  # back to the first size: nearly what it was
     assert (
         torch.nn.functional.cosine_similarity(
             again.backbone.state_dict()["pos_embed"].flatten(), weights["backbone.pos_embed"].flatten(), dim=0

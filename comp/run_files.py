@@ -1,0 +1,303 @@
+"""The files of runs and of their folds, read once their content is known to be what the run wrote."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
+
+from comp.errors import InputError, Refusal
+from comp.folds import Folds
+from comp.hashes import is_intact, sealed, sha256_of
+from comp.manifest import Manifest
+from comp.predictions import Predictions
+from comp.pseudo_rows import folds_sha256
+from comp.runs import PREDICTED, RECIPE, RESULT, STARTED, Run, recipe_sha256, require_content
+from comp.shapes import Shape, read_shaped, require_shape
+from comp.workspace import read_json, write_json
+
+if TYPE_CHECKING:
+    from comp.recipe import Recipe
+
+_NOT_OF_A_RESULT = (
+    RESULT,
+    "state.pt",
+    "state.json",
+    "best.pt",
+    "test.npz",
+)  # of the files in a fold's folder
+_TRAIN_AGAIN = "remove it: its fold is trained again"
+
+
+class _Result(Shape):
+    """What a fold's ``result.json`` must be, as far as commands rely on it."""
+
+    fold: int | None = None
+    run: str | None = None
+    folder: str | None = None
+    score: float | None
+    identity_score: float | None
+    rows: int
+    seconds: float
+    images_per_second: float
+    accumulate: int = 1
+    beside: list[str] = Field(default_factory=list)
+    sets: list[str] = Field(default_factory=list)
+    files: dict[str, str] | None = None
+    sha256: str | None = None
+
+
+class _Predicted(Shape):
+    run: str
+    files: dict[str, str]
+    sha256: str
+
+
+class _Finding(Shape):
+    check: str
+    severity: str
+    count: int
+    message: str
+    examples: list[str]
+    remedy: str
+
+
+def manifest_of(one: Run) -> Manifest:
+    """The rows of a run.
+
+    Raises
+    ------
+    InputError
+        Where it is not what the run wrote, or has no train rows; of a run of an older version, where its rows are not
+        those that it began with.
+    """
+    path = one.checked("manifest.csv")
+    found = Manifest.read_csv(path)
+    if not len(found.train):
+        raise InputError("a run has train rows", f"{path} has none", "restore the file, or train again")
+    if not one.is_proven:
+        for split in ("train", "test"):
+            wanted = one.started.get(f"{split}_sha256")
+            if wanted is not None and wanted != found.fingerprint(split):
+                value = f"{path} has other {split} rows than {one.id} began with"
+                raise InputError("a run's files are as it wrote them", value, "restore it, or train again")
+    return found
+
+
+def folds_of(one: Run) -> Folds:
+    """The folds of a run.
+
+    Raises
+    ------
+    InputError
+        Where they are not what the run wrote, or as many.
+    """
+    one.checked("folds.json")
+    path = one.checked("folds.csv")
+    found = Folds.load(path)
+    wanted, k = one.started.get("folds_sha256"), one.started.get("folds")
+    if (wanted is not None and folds_sha256(found) != wanted) or (k is not None and k != found.k):
+        value = f"{path} is no longer what {one.id} began with"
+        raise InputError("a run's files are as it wrote them", value, "restore it, or train again")
+    return found
+
+
+def recipe_of(one: Run) -> Recipe:
+    """The resolved recipe of a run; while it is not finished, the parts that memory left a batch may change in it.
+
+    Raises
+    ------
+    InputError, Refusal
+        Where it is not what the run wrote, or began with.
+    """
+    from comp.recipe import load
+
+    by_content = one.is_proven and (one.record or RECIPE in (one.started.get("files") or {}))
+    if one.record or by_content:
+        one.checked(RECIPE)
+    found = load(one.folder / RECIPE)
+    wanted = None if by_content else one.started.get("recipe_sha256")
+    if wanted is not None and recipe_sha256(found) != wanted:
+        value = f"{one.folder / RECIPE} is no longer what the run began with"
+        raise Refusal("a run keeps its own recipe", value, "restore it, or start a new run with --recipe")
+    return found
+
+
+def predictions_of(one: Run, kind: str, model: str = "") -> Predictions:
+    """The predictions of a run or of one of its models: ``kind`` is "oof" or "test".
+
+    Raises
+    ------
+    InputError
+        Where they are not what the run wrote, or there are none in them.
+    """
+    path = one.checked(f"{model}/{kind}.npz" if model else f"{kind}.npz")
+    found = Predictions.load(path)
+    if not len(found):
+        raise InputError("predictions have rows", f"{path} has none", "restore it, or train again")
+    return found
+
+
+def require_rows(one: Run, kind: str, found: Predictions, manifest: Manifest, folds: Folds) -> None:
+    """InputError unless test predictions answer each test row, and OOF predictions none but rows that a fold holds out
+    (a quick run has fewer, and images that cannot be decoded have none).
+    """
+    if kind == "test":
+        wanted = set(manifest.test["id"])
+    else:
+        wanted = {i for i, fold in folds.by_id.items() if fold >= 0}
+    missing = wanted - set(found.ids) if kind == "test" else set()
+    more = set(found.ids) - wanted
+    if missing or more:
+        told = [f"{len(missing)} rows have none, first {min(missing)!r}"] if missing else []
+        told += [f"{len(more)} are of no row, first {min(more)!r}"] if more else []
+        value = f"{kind}.npz of {one.id}: {'; '.join(told)}"
+        raise InputError(
+            "a run's predictions answer its own rows", value, "restore its folder, or train again"
+        )
+
+
+def require_same_train_rows(one: Run, manifest: Manifest, folds: Folds) -> None:
+    """InputError unless each train row has a fold, and no other has one."""
+    train, known = set(manifest.train["id"]), set(folds.ids)
+    if train != known or len(folds.ids) != len(known):
+        told = f"{len(train - known)} rows have none, {len(known - train)} are of no row"
+        value = f"{one.folder / 'folds.csv'}: {told}" if train != known else f"{one.id} names a row twice"
+        raise InputError("every train row of a run has one fold", value, "restore it, or train again")
+
+
+def findings_of(one: Run) -> list[dict[str, Any]]:
+    """What the checks said of a run, a table each."""
+    path = one.checked("findings.json")
+    found: list[dict[str, Any]] = read_shaped(path, list[dict[str, Any]], "restore it, or train again")
+    require_shape(list[_Finding], found, str(path), "restore it, or train again")
+    return found
+
+
+def read_result(folder: Path) -> dict[str, Any]:
+    """A finished fold's ``result.json``.
+
+    Raises
+    ------
+    InputError
+        Where it is of another shape, was changed, or is of another run or fold than its folder.
+    """
+    path = folder / RESULT
+    found = read_json(path)
+    rule = "a finished fold's result must be whole"
+    try:
+        require_shape(_Result, found, str(path), _TRAIN_AGAIN)
+    except InputError as error:
+        raise InputError(rule, error.value, error.remedy) from error
+    if not is_intact(found):
+        raise InputError(rule, f"{path} was changed since it was written", "restore it, or " + _TRAIN_AGAIN)
+    if found.get("files") is not None:
+        if not found["files"] or not found["rows"]:
+            raise InputError(rule, f"{path} says of no file, or of no row", _TRAIN_AGAIN)
+        run, inside = home_of(folder)
+        if run and ((found.get("run") or run) != run or (found.get("folder") or inside) != inside):
+            value = f"{path} is of {found.get('run')}/{found.get('folder')}"
+            raise InputError(
+                "a fold's folder is its own", value, "put back the right one, or " + _TRAIN_AGAIN
+            )
+    return dict(found)
+
+
+def home_of(folder: Path) -> tuple[str, str]:
+    """The run of a fold's folder, and the folder's path in it; an empty id where it lies in no run: copied elsewhere."""
+    for parent in folder.absolute().parents[:2]:
+        if (parent / STARTED).is_file():
+            return parent.name, folder.absolute().relative_to(parent).as_posix()
+    return "", folder.name
+
+
+def write_result(folder: Path, facts: dict[str, Any], known: dict[str, str]) -> None:
+    """Writes a fold's ``result.json``, after everything else, with the SHA-256 of it all; ``known`` are those that need
+    not be worked out again.
+    """
+    files = {
+        path.relative_to(folder).as_posix(): known.get(path.name) or sha256_of(path)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name not in _NOT_OF_A_RESULT and not path.name.startswith(".")
+    }
+    run, inside = home_of(folder)
+    write_json(folder / RESULT, sealed({**facts, "run": run, "folder": inside, "files": files}))
+
+
+def rehome(folder: Path, run: str, inside: str, changed: dict[str, str] | None = None) -> None:
+    """Makes a copied fold's result say whose it is now, and what the SHA-256 of ``changed`` files are; older results,
+    that do not say, are left alone.
+    """
+    if not (folder / RESULT).is_file():
+        return
+    facts = read_json(folder / RESULT)
+    if facts.get("files") is not None:
+        files = {**facts["files"], **(changed or {})}
+        write_json(folder / RESULT, sealed({**facts, "run": run, "folder": inside, "files": files}))
+
+
+def require_fold(one: Run, folder: Path) -> dict[str, Any]:
+    """The result of a run's fold, once it is known to be what the run wrote."""
+    name = (folder / RESULT).relative_to(one.folder).as_posix()
+    if one.record or name in one.files:
+        one.checked(name)
+    return read_result(folder)
+
+
+def require_of_fold(folder: Path, names: Sequence[str]) -> None:
+    """InputError for files of a fold that are not what was written with its result; folds of older runs do not know,
+    nor do checkpoints that lie elsewhere.
+    """
+    if not (folder / RESULT).is_file():
+        return
+    files = read_result(folder).get("files")
+    if files is None:
+        return
+    whose = "/".join(part for part in home_of(folder) if part)
+    for name in names:
+        if name not in files:
+            value = f"{folder / name} is not one of the files that {whose} wrote"
+            raise InputError(
+                "a fold's files are as it wrote them", value, "restore it, or train the fold again"
+            )
+        require_content(folder / name, files[name], whose)
+
+
+def wrote(folder: Path, name: str) -> bool:
+    """Whether a folder, wherever it lies, is a fold's whose result says that it wrote a file of this name."""
+    try:
+        found = read_json(folder / RESULT)
+    except InputError:
+        return False
+    files = found.get("files") if isinstance(found, dict) else None
+    return isinstance(files, dict) and name in files
+
+
+def remember_predicted(one: Run, csv: Path) -> None:
+    """Keeps the SHA-256 of a run's submission that was predicted again, where it is not that of the first."""
+    sha256 = sha256_of(csv)
+    if one.is_proven and sha256 not in submissions_of(one):
+        files = {csv.name: sha256}
+        write_json(one.folder / PREDICTED, sealed({"run": one.id, "slug": one.slug, "files": files}))
+
+
+def submissions_of(one: Run) -> set[str]:
+    """The SHA-256 of each CSV that is a run's submission: the one that it wrote, and the one of the last prediction.
+
+    Raises
+    ------
+    InputError
+        Where the document of that prediction is damaged.
+    """
+    found = {one.files["submission.csv"]} if "submission.csv" in one.files else set()
+    path = one.folder / PREDICTED
+    if path.is_file():
+        remedy = f"remove it; `comp predict {one.id}` writes it anew"
+        document: dict[str, Any] = read_shaped(path, dict[str, Any], remedy)
+        require_shape(_Predicted, document, str(path), remedy)
+        if not is_intact(document) or document["run"] != one.id:
+            raise InputError("a run's files are as it wrote them", f"{path} was changed", remedy)
+        found.update(document["files"].values())
+    return found
