@@ -22,7 +22,7 @@ from comp.predictions import Predictions
 from comp.recipe import load
 from comp.training.checkpoint import read_sidecar
 from gpu_doubles import Noisy, Tf32
-from made import run_comp, write_shapes
+from made import proven_again, run_comp, write_shapes
 
 FOLDS = ("fold-0", "fold-1")
 # random and deep, and what it gives depends much on little: by TF32 its probabilities move by thousandths, as those of large
@@ -110,9 +110,15 @@ def raw_of(run: Path) -> Path:
     return run.parent.parent / "data" / "shapes"
 
 
+def rewrite(path: Path, document: Any) -> None:
+    """Writes a JSON document of a fold, as if the run had written it so: SHA-256 would tell of it otherwise."""
+    path.write_text(json.dumps(document))
+    proven_again(path.parent.parent)
+
+
 def change(path: Path, **values: Any) -> None:
-    """Lays values over a JSON table."""
-    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+    """Lays values over a JSON table of a fold."""
+    rewrite(path, {**json.loads(path.read_text()), **values})
 
 
 # --- TF32 -----------------------------------------------------------------------------------------------------------
@@ -274,10 +280,10 @@ def test_rows_in_another_order_are_refused_though_each_is_right_by_itself(
 
 def test_a_fold_without_control_rows_is_refused(in_fp32: Path, copied: Callable[[Path], Path]) -> None:
     run = copied(in_fp32)
-    (run / "fold-1" / "control.json").write_text("[]")
-    with pytest.raises(CheckFailed, match="proves its test path") as refused:
+    rewrite(run / "fold-1" / "control.json", [])
+    with pytest.raises(CheckFailed, match="prove themselves") as refused:
         predicted(run, raw_of(in_fp32))
-    assert "fold-1 has none" in refused.value.value
+    assert "fold-1/control.json has 0" in refused.value.value
 
 
 # --- older checkpoints, and devices that do not compute in the precision ------------------------------------------------
@@ -288,11 +294,11 @@ def without_noise(run: Path) -> None:
     for fold in FOLDS:
         sidecar = json.loads((run / fold / "model.json").read_text())
         table = {key: value for key, value in sidecar.items() if key not in ("noise", "device")}
-        (run / fold / "model.json").write_text(json.dumps(table))
+        rewrite(run / fold / "model.json", table)
         rows = json.loads((run / fold / "control.json").read_text())
         for row in rows:
             row.pop("exact", None)
-        (run / fold / "control.json").write_text(json.dumps(rows))
+        rewrite(run / fold / "control.json", rows)
 
 
 def test_older_checkpoints_keep_their_constants(
@@ -305,7 +311,7 @@ def test_older_checkpoints_keep_their_constants(
         rows = json.loads((run / "fold-0" / "control.json").read_text())
         for row in rows:
             row["probs"] = dict(zip(row["probs"], [1.0, 0.0, 0.0], strict=True))
-        (run / "fold-0" / "control.json").write_text(json.dumps(rows))
+        rewrite(run / "fold-0" / "control.json", rows)
         with pytest.raises(CheckFailed):
             predicted(run, raw_of(honest))
     assert "in bf16; trying again in fp32" in capsys.readouterr().err
@@ -326,7 +332,7 @@ def test_a_gpus_half_precision_is_predicted_in_fp32_where_the_device_has_none(
     rows = json.loads((run / "fold-0" / "control.json").read_text())
     for row in rows:
         row["exact"] = {name: value + 0.02 for name, value in row["exact"].items()}
-    (run / "fold-0" / "control.json").write_text(json.dumps(rows))
+    rewrite(run / "fold-0" / "control.json", rows)
     with pytest.raises(CheckFailed):
         predicted(run, raw_of(in_bf16))
 

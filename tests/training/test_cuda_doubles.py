@@ -33,7 +33,17 @@ from comp.training.losses import loss_of
 from comp.training.mixing import erased_at_once, erased_one_by_one, mix
 from comp.training.model import build, normalise
 from comp.training.stack import Stack
-from comp.training.state import FILE, NEVER, State, _on_cpu, _random_state, _set_random_state, load_optimizer
+from comp.training.state import (
+    FILE,
+    NEVER,
+    SIDECAR,
+    State,
+    _on_cpu,
+    _random_state,
+    _set_random_state,
+    load_optimizer,
+)
+from comp.training.tensor_file import save_tensors
 from comp.training.transforms import A, TrainTransform
 from comp.training.variants import Variants
 from gpu_doubles import OUT_OF_MEMORY, Alive, Copies, every_convolution, fake_gpu, moved
@@ -525,7 +535,8 @@ def test_a_state_of_a_gpu_goes_on_on_a_cpu(tmp_path: Path, monkeypatch: pytest.M
     folder.mkdir()
     state.save(folder)
     table = torch.load(folder / FILE, weights_only=True)
-    torch.save({**table, "device_rng": ("cuda", torch.zeros(16, dtype=torch.uint8))}, folder / FILE)
+    of_a_gpu = {**table, "device_rng": ("cuda", torch.zeros(16, dtype=torch.uint8))}
+    (folder / SIDECAR).write_text(json.dumps({"sha256": [save_tensors(folder / FILE, of_a_gpu)]}))
     again = begun(plan)
     assert again.restore(folder)
     assert again.batch == 1
