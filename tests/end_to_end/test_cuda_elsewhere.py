@@ -16,7 +16,7 @@ from comp.recipe import Recipe, as_one, load
 from comp.recipe_parts import ModelPart
 from comp.training import device
 from comp.training.device import computes, on_this_machine, resolve_device
-from made import Outcome, run_comp, write_shapes
+from made import Outcome, proven_again, rewritten, run_comp, write_shapes
 
 pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 NO_GPU = "no cuda here: goes on with cpu"
@@ -43,7 +43,8 @@ def trained_on(one: Path, **facts: object) -> None:
         "machine": "Linux x86_64, Tesla T4",
         "versions": {**started["versions"], "torch": "2.7.0"},
     }
-    (one / "started.json").write_text(json.dumps(started))
+    rewritten(one / "started.json", **started)
+    proven_again(one)
 
 
 @pytest.fixture
@@ -133,6 +134,7 @@ def test_other_commands_need_no_gpu(name: str, of_a_gpu: Path) -> None:
         for one, k in ((first, 1), (second, 0)):
             trained_on(one, device="cuda", threads=64, seed=0)
             shutil.rmtree(one / f"fold-{k}")
+            proven_again(one)
     done: Outcome = run_comp(of_a_gpu, *COMMANDS[name](of_a_gpu))
     assert done.code == 0, done.err
     assert (NO_GPU in done.err) == (name == "merge"), "said where something is computed"
