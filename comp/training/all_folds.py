@@ -13,7 +13,7 @@ from comp.recipe import Recipe
 from comp.training.checkpoint import load_checkpoint
 from comp.training.deadline import OutOfTime
 from comp.training.fold import FoldResult, Plan
-from comp.training.memory import free_memory
+from comp.training.memory import free_memory, only_new_is_searched
 from comp.training.probe import frozen_features, needs_features
 from comp.training.run_fold import is_finished, read_fold, run_fold
 from comp.training.side_by_side import hindrance, side_by_side
@@ -64,16 +64,17 @@ def train_folds(plan: Plan, only: Sequence[int] | None = None) -> tuple[list[Fol
 def _one_by_one(
     plan: Plan, todo: Sequence[int], results: dict[int, FoldResult], features: Any
 ) -> Generator[Ended]:
-    for k in todo:
-        alone, failure = _as_fits(plan, results), None
-        try:
-            results[k] = run_fold(alone, k, _features(alone, k, features))
-        except (OutOfTime, TrainingFailed) as raised:
-            failure = _without_frames(raised)
-        free_memory()  # of this fold's network and optimizer, before the next ones are made
-        yield k, failure
-        if isinstance(failure, OutOfTime):
-            return
+    with only_new_is_searched():
+        for k in todo:
+            alone, failure = _as_fits(plan, results), None
+            try:
+                results[k] = run_fold(alone, k, _features(alone, k, features))
+            except (OutOfTime, TrainingFailed) as raised:
+                failure = _without_frames(raised)
+            free_memory()  # of this fold's network and optimizer, before the next ones are made
+            yield k, failure
+            if isinstance(failure, OutOfTime):
+                return
 
 
 def _without_frames(failure: CompError) -> CompError:
