@@ -62,6 +62,8 @@ def child_order(
         If the parent is unfinished or of another competition, N does not exceed its epochs, or an override would
         take the child away from its parent's folds or weights.
     """
+    from comp.training.device import on_this_machine
+
     require_own(parent, competition)
     if not parent.record:
         value = f"{parent.id} is not done, and came with --set"
@@ -70,7 +72,9 @@ def child_order(
     old = recipe_of(parent).each
     before = trained_epochs(parent, old)
     total, rest = _split(overrides)
-    wanted = _laid(old, parent, rest, model_mistakes(competition)).each
+    laid = _laid(old, parent, rest, model_mistakes(competition))
+    ordered = any(override.partition("=")[0].strip() == "device" for override in rest)
+    wanted = (laid if ordered else on_this_machine(laid)).each
     if total is not None:
         wanted = tuple(
             _going_on(one, total, done, parent.id) for one, done in zip(wanted, before, strict=True)

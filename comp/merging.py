@@ -37,6 +37,7 @@ HOW = (
     "precision",
     "accumulate",
 )  # how a machine computes, not what
+MACHINE = ("device", "threads")  # of these, what a prediction takes from the machine it runs on
 MODELS = "models_sha256"
 JUDGED_BEFORE = ("weights-leak", "preprocessing-override")
 
@@ -266,21 +267,17 @@ def _is_finished(folder: Path) -> bool:
 def _plans(order: Order, found: Survey) -> list[Plan]:
     """The plans of the run; nothing is trained, so that no weights are looked for, and another device will do."""
     from comp import engine
-    from comp.training.device import resolve_device
+    from comp.training.device import on_this_machine
 
     recipes = order.recipe.each
     bare = [
         one.model_copy(update={"model": one.model.model_copy(update={"weights": "none"})}) for one in recipes
     ]
-    try:
-        resolve_device(bare[0])
-    except InputError as missing:
-        console.say(f"  {missing.value}: predicting on what there is")
-        bare = [one.model_copy(update={"device": "auto"}) for one in bare]
     reduce = quick_rows if order.quick else None
-    plans = engine.prepare(order.competition, found, as_one(bare), order.workspace, reduce)
+    here = on_this_machine(as_one(bare))
+    plans = engine.prepare(order.competition, found, here, order.workspace, reduce)
     return [
-        replace(plan, recipe=one.model_copy(update={"device": plan.recipe.device}))
+        replace(plan, recipe=one.model_copy(update={key: getattr(plan.recipe, key) for key in MACHINE}))
         for plan, one in zip(plans, recipes, strict=True)
     ]
 

@@ -12,6 +12,7 @@ from comp import console, runs
 from comp.checks.run_family import expected_score
 from comp.competition import Competition
 from comp.errors import InputError
+from comp.machine import what_differs
 from comp.quick import quick_recipe
 from comp.recipe import Recipe, load
 from comp.run_files import recipe_of
@@ -118,7 +119,13 @@ def order_of(one: runs.Run, place: Workspace, competition: Competition, data: st
             f"--set epochs=N trains on as a child run; `comp predict {one.id}` predicts again",
         )
     require_own(one, competition)
-    recipe = recipe_of(one)
+    from comp.training.device import on_this_machine, resolve_device
+
+    recipe = on_this_machine(recipe_of(one))
+    if differing := what_differs(one.started, resolve_device(recipe.each[0]).device):
+        console.say(
+            f"  {one.id} began with {'; '.join(differing)}: what is left may differ in the last digits"
+        )
     return replace(order_like(one, place, competition, recipe, data), resumed=one, like=None)
 
 

@@ -104,7 +104,7 @@ def predict_again(
     """``predict``, with the rows named that were answered with the class prior."""
     from comp.inference.predict import predict as predict_rows
     from comp.training.checkpoint import read_sidecar
-    from comp.training.device import resolve_device
+    from comp.training.device import on_this_machine, resolve_device
     from comp.training.networks import load_models
 
     place = Workspace.find(workspace)
@@ -125,7 +125,8 @@ def predict_again(
     test = evidence.manifest.test
     unread = [i for i, path in zip(test["id"], test["path"], strict=True) if evidence.images[path].error]
     readable = test[~test["id"].isin(unread)]
-    recipe = with_chosen_views(resolve_device(recipe_of(one)), one)
+    here = resolve_device(on_this_machine(recipe_of(one)))
+    recipe = with_chosen_views(here, one)
     with console.progress():
         found = predict_rows(
             folders,

@@ -23,6 +23,7 @@ from comp.errors import CompError, InputError, Refusal, UnknownName
 from comp.hashes import SEAL, is_intact, sealed, sha256_of
 from comp.leftovers import remove_leftovers
 from comp.lock import alone
+from comp.machine import machine
 from comp.shapes import Shape, read_shaped
 from comp.workspace import Workspace, make_folder, write_json
 
@@ -70,6 +71,8 @@ class _Started(Shape):
     parent: str | None = None
     epochs_before: list[int] = Field(default_factory=list)
     pseudo: _Pseudo | None = None
+    versions: dict[str, str] = Field(default_factory=dict)
+    machine: str | None = None
     train_sha256: str | None = None
     test_sha256: str | None = None
     recipe_sha256: str | None = None
@@ -263,6 +266,7 @@ def facts(
         "expected": expected,
         "recipe_sha256": recipe_sha256(recipe),
         "versions": {**told["versions"], "torch": str(torch.__version__)},
+        "machine": machine(recipe.device),
     }
 
 
@@ -281,7 +285,7 @@ def facts_of_rows(
         "train_sha256": manifest.fingerprint("train"),
         "test_sha256": manifest.fingerprint("test"),
         "versions": {"comp": __version__, "python": platform.python_version()},
-        "machine": f"{platform.system()} {platform.machine()}",
+        "machine": machine(),
     }
 
 

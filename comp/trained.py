@@ -14,7 +14,7 @@ from comp.ensembling.calibration import told
 from comp.errors import InputError, TrainingFailed
 from comp.images.source import ImageSource
 from comp.predictions import Predictions, average, join
-from comp.recipe import as_one
+from comp.recipe import as_one, load
 from comp.scores import confusion
 from comp.training.deadline import OutOfTime
 from comp.training.fold import FoldResult, Plan
@@ -134,17 +134,15 @@ def model_folder(run: Path, n: int, models: int) -> Path:
 
 def remember_parts(trained: Trained) -> None:
     """Writes into the run's recipe in how many parts memory let batches be computed."""
-    recipes = [
-        plan.recipe.model_copy(
-            update={"accumulate": max([plan.recipe.accumulate, *(r.accumulate for r in results)])}
-        )
-        for plan, results in zip(trained.plans, trained.results, strict=True)
+    path = trained.folder / "recipe.toml"
+    before = load(path).each  # not the plans', which another machine may have made its own
+    after = [
+        one.model_copy(update={"accumulate": max([one.accumulate, *(r.accumulate for r in results)])})
+        for one, results in zip(before, trained.results, strict=True)
     ]
-    pairs = zip(recipes, trained.plans, strict=True)
-    if any(new.accumulate != plan.recipe.accumulate for new, plan in pairs):
-        path = trained.folder / "recipe.toml"
+    if any(new.accumulate != old.accumulate for new, old in zip(after, before, strict=True)):
         header = [line[2:] for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("# ")]
-        write_text(path, as_one(recipes).to_toml("\n".join(header)))
+        write_text(path, as_one(after).to_toml("\n".join(header)))
 
 
 def require_something(trained: Trained) -> None:

@@ -68,7 +68,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "comp.validation",
         "comp.quick",
     ),
-    "records": ("comp.runs", "comp.run_files", "comp.result", "comp.ledger"),
+    "records": ("comp.machine", "comp.runs", "comp.run_files", "comp.result", "comp.ledger"),
     "images": ("comp.images",),
     "domain": (
         "comp.competition",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -21,30 +21,39 @@ from comp.shapes import Shape, read_shaped
 from comp.workspace import write_bytes, write_json
 
 MOST = 16
-TOLERANCE = {"fp32": 1e-3, "bf16": 0.02, "fp16": 0.02}
+# how far probabilities of control rows may come back: FACTOR times the noise of their run, within these bounds
+FACTOR = 4.0
+LEAST = {"fp32": 1e-3, "bf16": 0.02, "fp16": 0.02}
+UTMOST = {"fp32": 0.01, "bf16": 0.25, "fp16": 0.25}
 _MARK = "\x00control"  # in no path and no id of a real row
 
 Probs = NDArray[np.float64]
+# by precision the largest |Δp| of control rows that were judged again, by what was different then
+Noise = dict[str, dict[str, float]]
 
 
 class _Row(Shape):
-    """A line of ``control.json``: the sample, the file with its image, and its probabilities by class name."""
+    """A line of ``control.json``: the sample, the file with its image, and its probabilities by class name; ``exact`` in
+    fp32, where the fold was judged in half precision. Older ones have none.
+    """
 
     id: str
     file: str
     probs: dict[str, float]
+    exact: dict[str, float] | None = None
 
 
 @dataclass(frozen=True)
 class ControlRow:
     """One control row: its id among the rows to predict, its path for ``WithControls``, and the identity-view
-    probabilities (C,) that its own fold gave it.
+    probabilities (C,) that its own fold gave it; ``exact`` are those in fp32, where it was judged in half precision.
     """
 
     id: str
     path: str
     sample: str
     probs: Probs
+    exact: Probs | None = None
 
 
 @dataclass(frozen=True)
@@ -63,6 +72,14 @@ class WithControls:
         return content
 
 
+def chosen(ids: Sequence[str]) -> list[int]:
+    """The places of min(16, n) ids, chosen and ordered by their SHA-256."""
+    order = sorted(
+        range(len(ids)), key=lambda n: hashlib.sha256(ids[n].encode("utf-8", "surrogatepass")).digest()
+    )
+    return order[:MOST]
+
+
 def keep_controls(
     folder: Path,
     source: ImageSource,
@@ -70,17 +87,15 @@ def keep_controls(
     paths: Sequence[str],
     probs: Probs,
     labels: LabelMap,
+    exact: Probs | None = None,
 ) -> None:
-    """Keeps min(16, n) of a fold's held-out images, byte for byte, with their identity-view probabilities.
+    """Keeps a fold's ``chosen`` held-out images, byte for byte, with their identity-view probabilities (N, C) in the order
+    of ``ids``, and ``exact`` (n, C), those in fp32 of the chosen ones.
 
-    Which ones is decided by SHA-256 of their ids. They are all that a later prediction needs to prove itself,
-    even where the train folder is gone.
+    They are all that a later prediction needs to prove itself, even where the train folder is gone.
     """
-    order = sorted(
-        range(len(ids)), key=lambda n: hashlib.sha256(ids[n].encode("utf-8", "surrogatepass")).digest()
-    )
     rows: list[dict[str, Any]] = []
-    for n in order[:MOST]:
+    for n in chosen(ids):
         content = source.load(paths[n])
         name = f"control/{len(rows):02}" + (".image" if isinstance(content, bytes) else ".npy")
         if not isinstance(content, bytes):
@@ -88,7 +103,10 @@ def keep_controls(
             np.save(out, content)
             content = out.getvalue()
         write_bytes(folder / name, content)
-        rows.append({"id": ids[n], "file": name, "probs": dict(zip(labels, probs[n].tolist(), strict=True))})
+        row = {"id": ids[n], "file": name, "probs": dict(zip(labels, probs[n].tolist(), strict=True))}
+        if exact is not None:
+            row["exact"] = dict(zip(labels, exact[len(rows)].tolist(), strict=True))
+        rows.append(row)
     write_json(folder / "control.json", rows)
 
 
@@ -121,12 +139,17 @@ def read_controls(folder: Path, labels: LabelMap) -> list[ControlRow]:
     """The control rows of a fold; their probabilities were kept by class name and come in the order of ``labels``,
     so that another label map cannot pass. Raises as ``control_table`` does.
     """
+
+    def by_class(named: dict[str, float]) -> Probs:
+        return np.array([named.get(name, np.nan) for name in labels], dtype=np.float64)
+
     return [
         ControlRow(
             f"{_MARK}{folder}/{n}",
             f"{_MARK}{folder / row.file}",
             row.id,
-            np.array([row.probs.get(name, np.nan) for name in labels], dtype=np.float64),
+            by_class(row.probs),
+            by_class(row.exact) if row.exact is not None else None,
         )
         for n, row in enumerate(control_table(folder))
     ]
@@ -135,6 +158,22 @@ def read_controls(folder: Path, labels: LabelMap) -> list[ControlRow]:
 def shuffled(count: int, seed: int = 0) -> NDArray[np.int64]:
     """A fixed shuffle of ``count`` rows, so that control rows stand among the test rows."""
     return np.random.default_rng(seed).permutation(count)
+
+
+def exactly(controls: Sequence[ControlRow]) -> list[ControlRow]:
+    """The rows with their probabilities in fp32; none where they were not kept."""
+    return [replace(row, probs=row.exact) for row in controls if row.exact is not None]
+
+
+def tolerance(precision: str, noise: Noise) -> float:
+    """How far the probabilities of control rows that were judged in ``precision`` may come back.
+
+    Other kernels, batches and devices round otherwise: the noise that the run measured, by ``FACTOR``; not less than
+    ``LEAST``, which is also for runs that measured none, and never more than ``UTMOST``, which still tells another model's
+    mean and std, or a turned label map (docs/decisions/0011).
+    """
+    largest = max(noise.get(precision, {}).values(), default=0.0)
+    return min(max(LEAST[precision], FACTOR * largest), UTMOST[precision])
 
 
 def worst_difference(controls: Sequence[ControlRow], found: dict[str, Probs]) -> tuple[float, str]:
@@ -147,8 +186,8 @@ def worst_difference(controls: Sequence[ControlRow], found: dict[str, Probs]) ->
     return worst, sample
 
 
-def refuse(folder: Path, difference: float, sample: str) -> CheckFailed:
-    """The error of control rows that came back changed."""
-    value = f"control-rows: {folder.name}, sample {sample!r} came back {difference:.3f} away from its OOF probabilities"
+def refuse(folder: Path, difference: float, sample: str, most: float = LEAST["fp32"]) -> CheckFailed:
+    """The error of control rows that came back changed by more than ``most``."""
+    value = f"control-rows: {folder.name}, sample {sample!r} came back {difference:.3f} away from its OOF probabilities (at most {most:.3g})"
     remedy = "the checkpoint's preprocessing, label map or precision is not what it was judged with: restore its files, or train this fold again"
     return CheckFailed("the test path must give what validation gave", value, remedy)

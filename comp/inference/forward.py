@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,13 +22,17 @@ from comp.predictions import ROW_SUM_TOLERANCE
 from comp.recipe import Recipe
 from comp.recipe_parts import ModelPart
 from comp.training.batches import batches
+from comp.training.exact import exact
 from comp.training.memory import free_memory, is_out_of_memory
 from comp.training.model import normalise
 
 Probs = NDArray[np.float64]
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
-BATCH = 64
+BATCH = 64  # rows at once on a CPU
+GPU_BATCH = 256  # at most on a GPU, which takes as long for few as for many
+FLIGHT = 64 << 20  # bytes of pictures that a GPU gets at once
 FLOOR = 1e-12  # of a probability in a geometric mean
+_ROOM = "end what else uses the memory, or another device, or a smaller model.size or model.name"
 _ROWS = 4096  # that a mean holds in memory for all views at once
 
 
@@ -43,10 +49,15 @@ def outputs(
     recipe: Recipe,
     device: Any,
     advance: Callable[[int], None] = lambda n: None,
+    *,
+    tf32: bool = False,
+    at_once: int | None = None,
 ) -> dict[str, NDArray[np.float32]]:
     """What the network gives for rows (R,) under each view: float32 (R, D), by view name.
 
-    The network must be in eval mode and on ``device``. Each picture is decoded once for all views.
+    The network must be in eval mode and on ``device``. Each picture is decoded once for all views. Only with ``tf32`` may
+    a GPU round to it: what is compared with another device's outputs must not be. ``at_once`` rows go through together
+    where that is not left to the device.
 
     Raises
     ------
@@ -54,35 +65,98 @@ def outputs(
         Naming the first image and view for which it gives a NaN or an infinity.
     """
     found: dict[str, list[torch.Tensor]] = {name: [] for name in views}
-    preprocess: Preprocess = pixels.preprocess
-    half, room = _DTYPES.get(recipe.precision), _Room()
-    squares = squares_of(views, preprocess)
-    sides = [one.size for one in squares.values()]
+    done = 0
+    half, on_gpu = _DTYPES.get(recipe.precision), torch.device(device).type == "cuda"
+    squares = squares_of(views, pixels.preprocess)
+    numbers = sum(one.size**2 for one in squares.values())
 
     def fill(part: NDArray[np.int64], out: NDArray[np.uint8]) -> None:
         for n, row in enumerate(part):
             fitted = pixels.squares(int(row), list(squares.values()))
             np.concatenate([one.reshape(-1, 3) for one in fitted], out=out[n])
 
+    def keep(copied: _Copied) -> None:
+        nonlocal done  # they come in the order of the rows
+        there = copied.ready()
+        paths = [pixels.paths[row] for row in rows[done : done + len(there[views[0]])]]
+        for name, values in there.items():
+            _require_finite(values, paths, name, recipe.precision)
+            found[name].append(values)
+        done += len(paths)
+
+    see = partial(_seen, net, squares, views, pixels.preprocess, torch.device(device))
+    batch = at_once or rows_at_once(device, numbers)
+    room, waiting = _Room(batch), deque[_Copied]()
     with (
         torch.inference_mode(),
+        exact(not tf32),
         torch.autocast(torch.device(device).type, dtype=half, enabled=half is not None),
     ):
-        for part, flat in batches(pool, rows, BATCH, (sum(side**2 for side in sides), 3), fill):
-            apart = torch.split(flat.to(device, non_blocking=True), [side**2 for side in sides], dim=1)
-            for square, side, images in zip(squares, sides, apart, strict=True):
-                x = normalise(images.reshape(-1, side, side, 3), preprocess)  # (B, 3, T, T)
-                for name in views:
-                    if square_of(name) == square:
-                        seen = view(name, x, preprocess.size)
-                        given = _fitting(net, seen, room).float().cpu()
-                        _require_finite(given, [pixels.paths[row] for row in part], name, recipe.precision)
-                        found[name].append(given)
+        for part, flat in batches(pool, rows, batch, (numbers, 3), fill, pinned=on_gpu):
+            waiting += _fitting(see, flat, room)
+            while len(waiting) > on_gpu:  # a GPU's copies are waited for once it has the next batch
+                keep(waiting.popleft())
             advance(len(part))
+        for copied in waiting:
+            keep(copied)
     return {
         name: torch.cat(parts).numpy() if parts else np.zeros((0, 0), np.float32)
         for name, parts in found.items()
     }
+
+
+def rows_at_once(device: Any, pixels: int) -> int:
+    """How many rows of so many pixels each go through a network together, where memory suffices."""
+    if torch.device(device).type != "cuda":
+        return BATCH
+    return min(GPU_BATCH, max(BATCH, FLIGHT // (3 * pixels)))
+
+
+def _seen(
+    net: nn.Module,
+    squares: dict[str, Preprocess],
+    views: list[str],
+    preprocess: Preprocess,
+    device: torch.device,
+    flat: torch.Tensor,
+) -> _Copied:
+    """The network's outputs of a batch under each view, on their way back; ``flat`` uint8 (B, P, 3) are the pixels of its
+    squares, one behind the other.
+    """
+    seen: dict[str, torch.Tensor] = {}
+    apart = torch.split(flat.to(device, non_blocking=True), [one.size**2 for one in squares.values()], dim=1)
+    for (square, one), images in zip(squares.items(), apart, strict=True):
+        x = normalise(images.reshape(-1, one.size, one.size, 3), preprocess)  # (B, 3, T, T)
+        for name in views:
+            if square_of(name) == square:
+                seen[name] = net(view(name, x, preprocess.size)).float()
+    return _Copied.of(seen)
+
+
+@dataclass
+class _Copied:
+    """Outputs of a batch by view, on their way into the machine's memory."""
+
+    names: list[str]
+    outputs: list[torch.Tensor] | torch.Tensor  # of a GPU (V, B, D): one copy for all views
+    event: Any = None
+
+    @classmethod
+    def of(cls, seen: dict[str, torch.Tensor]) -> _Copied:
+        device = next(iter(seen.values())).device
+        if device.type != "cuda":
+            return cls(list(seen), [values.cpu() for values in seen.values()])
+        host = torch.stack(list(seen.values())).to("cpu", non_blocking=True)
+        event = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        event.record(torch.cuda.current_stream(device))
+        return cls(list(seen), host, event)
+
+    def ready(self) -> dict[str, torch.Tensor]:
+        """The outputs (B, D) by view, once they are there; pinned memory is given back."""
+        if self.event is None:
+            return dict(zip(self.names, self.outputs, strict=True))
+        self.event.synchronize()
+        return dict(zip(self.names, self.outputs.clone(), strict=True))  # type: ignore[union-attr]
 
 
 def _require_finite(given: torch.Tensor, paths: list[str], view: str, precision: str) -> None:
@@ -112,7 +186,7 @@ def facts_of_features(
         "channels_last": recipe.channels_last,
         "device": device,
         "torch": torch.__version__,
-        "batch": BATCH,
+        **({"batch": GPU_BATCH, "tf32": False} if recipe.device == "cuda" else {"batch": BATCH}),
     }
 
 
@@ -120,22 +194,26 @@ def facts_of_features(
 class _Room:
     """How many rows memory was seen to hold at once."""
 
-    rows: int = BATCH
+    rows: int
 
 
-def _fitting(net: nn.Module, x: torch.Tensor, room: _Room) -> torch.Tensor:
-    """The network's outputs of a batch (B, 3, H, W), in parts where memory does not suffice for it at once."""
-    while True:
+def _fitting(see: Callable[[torch.Tensor], _Copied], flat: torch.Tensor, room: _Room) -> list[_Copied]:
+    """What ``see`` gives for a batch (B, P, 3), in parts where memory does not suffice for it at once."""
+    done, found = 0, list[_Copied]()
+    while done < len(flat):
+        part = flat[done : done + room.rows]
         try:
-            if len(x) <= room.rows:
-                whole: torch.Tensor = net(x)
-                return whole
-            return torch.cat([net(part) for part in torch.split(x, room.rows)])
+            found.append(see(part))
+            done += len(part)
+            continue
         except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error) or min(room.rows, len(x)) < 2:
+            if not is_out_of_memory(error):
                 raise
-        free_memory()
-        room.rows = min(room.rows, len(x)) // 2
+        free_memory()  # here nothing holds what the attempt had made
+        if len(part) < 2:
+            raise TrainingFailed("a row must fit into memory", "one row does not, not even alone", _ROOM)
+        room.rows = len(part) // 2
+    return found
 
 
 def probabilities(
@@ -147,9 +225,12 @@ def probabilities(
     recipe: Recipe,
     device: Any,
     advance: Callable[[int], None] = lambda n: None,
+    *,
+    tf32: bool = False,
+    at_once: int | None = None,
 ) -> dict[str, Probs]:
-    """Softmax probabilities float64 (R, C) of rows, by view."""
-    logits = outputs(net, pool, pixels, rows, views, recipe, device, advance)
+    """Softmax probabilities float64 (R, C) of rows, by view; as ``outputs`` has them."""
+    logits = outputs(net, pool, pixels, rows, views, recipe, device, advance, tf32=tf32, at_once=at_once)
     return {name: softmax(values) for name, values in logits.items()}
 
 

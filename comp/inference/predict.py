@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +16,14 @@ from comp.errors import WeightsError
 from comp.images.pixels import FittedPixels
 from comp.images.source import ImageSource
 from comp.inference.control import (
-    TOLERANCE,
+    LEAST,
     ControlRow,
     WithControls,
+    exactly,
     read_controls,
     refuse,
     shuffled,
+    tolerance,
     worst_difference,
 )
 from comp.inference.feature_cache import FeatureCache
@@ -30,6 +33,7 @@ from comp.recipe import Recipe
 from comp.training.batches import loaders
 from comp.training.checkpoint import Sidecar, load_checkpoint, read_sidecar
 from comp.training.device import accelerator as make_accelerator
+from comp.training.device import computes
 from comp.training.folded import fold_batchnorm
 from comp.training.model import Net
 
@@ -63,7 +67,8 @@ def predict_each(
     source : ImageSource
     ids, paths : sequences of str, (N,)
     recipe : Recipe
-        Resolved; its device and views are used, the precision is the checkpoint's.
+        Resolved; its device and views are used, the precision is the checkpoint's, or fp32 where the device does not
+        compute in that.
     fingerprint : str
         Of the rows, kept in the result.
     kept : KeptFor, optional
@@ -74,7 +79,7 @@ def predict_each(
     WeightsError
         If a checkpoint is missing, torn, or has another label map than the first.
     CheckFailed
-        If control rows come back changed, also in fp32.
+        If control rows come back changed, or a checkpoint has none.
     """
     sidecars = {folder: read_sidecar(folder) for folder in checkpoints}
     labels = sidecars[checkpoints[0]].labels
@@ -82,9 +87,14 @@ def predict_each(
         if sidecar.labels != labels:
             value = f"{folder} has another than {checkpoints[0]}"
             raise WeightsError("checkpoints of one run share a label map", value, "train again")
-    shared: dict[tuple[str, object, str], list[Path]] = {}
+    shared: dict[tuple[str, object, str, str], list[Path]] = {}
     for folder, sidecar in sidecars.items():
-        shared.setdefault((sidecar.backbone_sha256, sidecar.preprocess, sidecar.precision), []).append(folder)
+        precisions = sidecar.precision, _precision(sidecar, recipe)
+        shared.setdefault((sidecar.backbone_sha256, sidecar.preprocess, *precisions), []).append(folder)
+    for judged in sorted({judged for _, _, judged, used in shared if judged != used}):
+        console.say(
+            f"  judged in {judged}, predicted in fp32: {recipe.device} does not compute in {judged} here"
+        )
     parts: dict[Path, Predictions] = {}
     with console.task("test rows", len(ids) * len(shared)) as bar:
         for folders in shared.values():
@@ -119,6 +129,7 @@ def _by_backbone(
 ) -> dict[Path, Probs]:
     """Probabilities (N, C) by checkpoint, for checkpoints with one backbone: its features once, then each head."""
     net, sidecar = load_checkpoint(folders[0])
+    recipe = recipe.model_copy(update={"precision": _precision(sidecar, recipe)})
     controls = {folder: read_controls(folder, sidecar.labels) for folder in folders}
     among = [row for folder in folders for row in controls[folder]]
     views = list(dict.fromkeys(["identity", *recipe.views]))
@@ -129,7 +140,7 @@ def _by_backbone(
     rows += [(row.id, row.path) for row in among]
     order = shuffled(len(rows))
     mixed = [rows[n] for n in order]
-    seen = _features(net, sidecar, source, [path for _, path in mixed], views, recipe, bar)
+    seen = _features(net, sidecar, source, [path for _, path in mixed], views, recipe, bar.advance)
     place = {name: n for n, (name, _) in enumerate(mixed)}
     wanted = np.array([] if whole else [place[name] for name in ids], dtype=np.int64)
     features = {
@@ -143,7 +154,8 @@ def _by_backbone(
         head = net.head if folder == folders[0] else load_checkpoint(folder)[0].head
         identity = softmax(_apply(head, seen["identity"]))
         back = {row.id: identity[place[row.id]] for row in controls[folder]}
-        _require_controls(folder, controls[folder], back, sidecar, source, recipe)
+        in_fp32 = partial(_in_fp32, net, head, sidecar, source, controls[folder], recipe)
+        _require_controls(folder, controls[folder], back, recipe.precision, in_fp32)
         by_view = {name: softmax(_apply(head, features[name])) for name in recipe.views}
         found[folder] = mean_of_views(by_view, recipe.tta_mean)
     return found
@@ -152,49 +164,64 @@ def _by_backbone(
 def _cache(kept: KeptFor | None, sidecar: Sidecar, recipe: Recipe) -> FeatureCache | None:
     if kept is None or kept.folder is None:
         return None
-    judged = recipe.model_copy(update={"precision": sidecar.precision})
-    facts = facts_of_features(judged, sidecar.model, sidecar.preprocess, sidecar.backbone_sha256)
+    facts = facts_of_features(recipe, sidecar.model, sidecar.preprocess, sidecar.backbone_sha256)
     return FeatureCache(kept.folder, facts, kept.contents)
+
+
+def _precision(sidecar: Sidecar, recipe: Recipe) -> str:
+    """What a checkpoint predicts in: what it was judged in, or fp32 where only the device it was judged on does that."""
+    same = sidecar.device == recipe.device or (not sidecar.device and sidecar.precision == "bf16")
+    if (same and recipe.device != "cuda") or computes(sidecar.precision, recipe.device):
+        return sidecar.precision
+    return "fp32"
 
 
 def _require_controls(
     folder: Path,
     controls: list[ControlRow],
     back: dict[str, Probs],
+    precision: str,
+    in_fp32: Callable[[], dict[str, Probs]],
+) -> None:
+    """Refuses control rows that came back changed from among the test rows: ``back`` by id, in ``precision``.
+
+    Those of a half precision also have to come back in fp32, by themselves, as they were judged in it: there hardly any
+    noise covers what another preprocessing changes.
+    """
+    sidecar, exact = read_sidecar(folder), exactly(controls)
+    judged = sidecar.precision
+    if precision == judged:
+        most = tolerance(judged, sidecar.noise)
+        difference, sample = worst_difference(controls, back)
+        if not difference <= most and (exact or judged == "fp32"):
+            raise refuse(folder, difference, sample, most)
+        if judged == "fp32" or (difference <= most and not exact):
+            return
+        if not exact:  # an older checkpoint
+            console.say(
+                f"  {folder.name}: control rows differ by {difference:.3f} in {judged}; trying again in fp32"
+            )
+        back = in_fp32()
+    most = tolerance("fp32", sidecar.noise) if exact else LEAST[judged]
+    difference, sample = worst_difference(exact or controls, back)
+    if not difference <= most:
+        raise refuse(folder, difference, sample, most)
+
+
+def _in_fp32(
+    net: Net,
+    head: torch.nn.Module,
     sidecar: Sidecar,
     source: ImageSource,
+    controls: list[ControlRow],
     recipe: Recipe,
-) -> None:
-    """Refuses control rows that came back changed; those of a half-precision model are tried again in fp32."""
-    difference, sample = worst_difference(controls, back)
-    if difference <= TOLERANCE[sidecar.precision]:
-        return
-    if sidecar.precision != "fp32":
-        console.say(
-            f"  {folder.name}: control rows differ by {difference:.3f} in {sidecar.precision}; trying again in fp32"
-        )
-        net, _ = load_checkpoint(folder)
-        exact = recipe.model_copy(update={"precision": "fp32"})
-        accelerator = make_accelerator(exact)
-        pixels = FittedPixels(
-            WithControls(source), [row.path for row in controls], sidecar.preprocess, budget=0
-        )
-        with loaders(recipe.threads or 1) as pool:
-            rows = np.arange(len(controls))
-            logits = outputs(
-                net.to(accelerator.device),
-                pixels=pixels,
-                pool=pool,
-                rows=rows,
-                views=["identity"],
-                recipe=exact,
-                device=accelerator.device,
-            )
-        again = {row.id: probs for row, probs in zip(controls, softmax(logits["identity"]), strict=True)}
-        difference, sample = worst_difference(controls, again)
-        if difference <= TOLERANCE[sidecar.precision]:
-            return
-    raise refuse(folder, difference, sample)
+) -> dict[str, Probs]:
+    """The identity-view probabilities of control rows by themselves, in fp32, by id."""
+    full = recipe.model_copy(update={"precision": "fp32"})
+    paths = [row.path for row in controls]
+    seen = _features(net, sidecar, source, paths, ["identity"], full, lambda n: None)
+    probs = softmax(_apply(head, seen["identity"]))
+    return {row.id: own for row, own in zip(controls, probs, strict=True)}
 
 
 def _features(
@@ -204,19 +231,19 @@ def _features(
     paths: list[str],
     views: list[str],
     recipe: Recipe,
-    bar: console.Task,
+    advance: Callable[[int], None],
 ) -> dict[str, NDArray[np.float32]]:
-    """Backbone outputs (N, D) by view, in the precision the checkpoint was judged in."""
-    recipe = recipe.model_copy(update={"precision": sidecar.precision})
+    """Backbone outputs (N, D) by view, in the recipe's precision."""
     accelerator = make_accelerator(recipe)
     pixels = FittedPixels(WithControls(source), paths, sidecar.preprocess, budget=0)
-    backbone = net.backbone.to(accelerator.device)
+    backbone = net.backbone
     if recipe.channels_last:
         backbone = backbone.to(memory_format=torch.channels_last)
     fold_batchnorm(backbone, sidecar.preprocess.size)  # as it was judged: in half precision that shows
+    backbone = backbone.to(accelerator.device)
     with loaders(recipe.threads or 1) as pool:
         return outputs(
-            backbone, pool, pixels, np.arange(len(paths)), views, recipe, accelerator.device, bar.advance
+            backbone, pool, pixels, np.arange(len(paths)), views, recipe, accelerator.device, advance
         )
 
 

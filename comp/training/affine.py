@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from comp.training.seeds import Draws
+from comp.training.upload import upload
 
 Pixels = NDArray[np.uint8]
 COUNT, WIDTH = 8, 6  # numbers that a map is drawn from, and that it is
@@ -93,7 +94,7 @@ def of_batch(transform: Any, size: int) -> Callable[[Tensor, Tensor], Tensor]:
     border = _BORDERS[transform.border_mode]
 
     def shown(x: Tensor, given: Tensor) -> Tensor:
-        a, b, c, d, right, down = given.to(x.device, non_blocking=True).reshape(-1, 6, 1, 1).unbind(1)
+        a, b, c, d, right, down = upload(given, x.device).reshape(-1, 6, 1, 1).unbind(1)
         lines = torch.arange(size, dtype=torch.float32, device=x.device) - (size - 1) / 2
         across, along = lines[None, None, :], lines[None, :, None]
         # by hand: a matrix product would lose places to TF32 on a GPU

@@ -8,11 +8,12 @@ from dataclasses import replace
 from typing import Any
 
 from comp import console
-from comp.errors import TrainingFailed
+from comp.errors import CompError, TrainingFailed
 from comp.recipe import Recipe
 from comp.training.checkpoint import load_checkpoint
 from comp.training.deadline import OutOfTime
 from comp.training.fold import FoldResult, Plan
+from comp.training.memory import free_memory, only_new_is_searched
 from comp.training.probe import frozen_features, needs_features
 from comp.training.run_fold import is_finished, read_fold, run_fold
 from comp.training.side_by_side import hindrance, side_by_side
@@ -63,17 +64,26 @@ def train_folds(plan: Plan, only: Sequence[int] | None = None) -> tuple[list[Fol
 def _one_by_one(
     plan: Plan, todo: Sequence[int], results: dict[int, FoldResult], features: Any
 ) -> Generator[Ended]:
-    for k in todo:
-        alone = _as_fits(plan, results)
-        try:
-            results[k] = run_fold(alone, k, _features(alone, k, features))
-        except OutOfTime as stop:
-            yield k, stop
-            return
-        except TrainingFailed as failure:
+    with only_new_is_searched():
+        for k in todo:
+            alone, failure = _as_fits(plan, results), None
+            try:
+                results[k] = run_fold(alone, k, _features(alone, k, features))
+            except (OutOfTime, TrainingFailed) as raised:
+                failure = _without_frames(raised)
+            free_memory()  # of this fold's network and optimizer, before the next ones are made
             yield k, failure
-            continue
-        yield k, None
+            if isinstance(failure, OutOfTime):
+                return
+
+
+def _without_frames(failure: CompError) -> CompError:
+    """The error without the frames it came through, which would keep the fold's network and optimizer."""
+    below: BaseException | None = failure
+    while below is not None:
+        one, below = below, below.__cause__ or below.__context__
+        one.__traceback__ = one.__cause__ = one.__context__ = None
+    return failure
 
 
 def _side_by_side(

@@ -29,6 +29,13 @@ class Average:
         live = [self._live[name] for name in self.tensors]
         torch._foreach_lerp_(list(self.tensors.values()), live, 1 - decay)
 
+    @torch.no_grad()
+    def restore(self, tensors: dict[str, Tensor], steps: int) -> None:
+        """Goes back to an average that was saved after so many steps, on whatever device."""
+        self.steps = steps
+        for name, tensor in tensors.items():
+            self.tensors[name].copy_(tensor)
+
     @contextmanager
     def inside(self, net: nn.Module) -> Iterator[None]:
         """The network with the averaged weights; its own come back on the way out."""

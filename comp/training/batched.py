@@ -18,6 +18,7 @@ from comp.training.affine import between
 from comp.training.colours import each
 from comp.training.seeds import Draws, uniforms
 from comp.training.transforms import A
+from comp.training.upload import upload
 
 Pixels = NDArray[np.uint8]
 Parameters = NDArray[np.float32]
@@ -136,7 +137,7 @@ def _cut_outs(transform: Any, size: int) -> Op:
 
     def batch(x: Tensor, given: Tensor) -> Tensor:
         places = torch.arange(size, device=x.device)
-        edges = given.reshape(-1, most, 4, 1).to(x.device, non_blocking=True)
+        edges = upload(given.reshape(-1, most, 4, 1), x.device)
         inside = (places >= edges[:, :, :2]) & (places < edges[:, :, 2:])  # (B, most, 2, S)
         cut = (inside[:, :, 0, :, None] & inside[:, :, 1, None, :]).any(1, keepdim=True)  # (B, 1, S, S)
         return torch.cat([x[:, n : n + 1].masked_fill(cut, float(fill[n])) for n in range(3)], 1)

@@ -16,6 +16,7 @@ from comp.images.pixels import FittedPixels
 from comp.images.source import ImageSource
 from comp.training.balance import TrainPixels, epoch_order
 from comp.training.batches import batches, each, loaders
+from comp.training.device import wait_for
 from comp.training.feed import Feed
 from comp.training.fold import Plan, rows_of_fold
 from comp.training.loop import new_net, step, steps_per_epoch, train_mode
@@ -53,8 +54,7 @@ class Bench:
 
     def wait(self) -> None:
         """Waits for what a GPU still has to do."""
-        if self.state.device.type == "cuda":
-            torch.cuda.synchronize()
+        wait_for(self.state.device)
 
     def decoded(self, load: Callable[[ImageSource, str], object]) -> Iterator[int]:
         """Reads and decodes the rows one after another, in the loader threads."""

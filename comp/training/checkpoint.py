@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from torch import Tensor
 from comp import __version__
 from comp.errors import WeightsError
 from comp.images.fit import Preprocess
+from comp.inference.control import Noise
 from comp.labels import LabelMap
 from comp.recipe_parts import ModelPart
 from comp.run_files import require_of_fold
@@ -29,7 +31,8 @@ class Sidecar:
     """What a checkpoint knows about itself.
 
     ``weights_sha256`` ties it to its tensors; ``backbone_sha256`` is equal for checkpoints that share a frozen
-    backbone; ``train_sha256`` is the fingerprint of the rows it was fitted among.
+    backbone; ``train_sha256`` is the fingerprint of the rows it was fitted among. ``device`` is the kind of device it was
+    judged on, ``noise`` what its control rows showed there; both are empty in older ones.
     """
 
     slug: str
@@ -42,6 +45,8 @@ class Sidecar:
     backbone_sha256: str
     train_sha256: str
     versions: dict[str, str]
+    device: str = ""
+    noise: Noise = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -55,6 +60,8 @@ class Sidecar:
             "backbone_sha256": self.backbone_sha256,
             "train_sha256": self.train_sha256,
             "versions": self.versions,
+            "device": self.device,
+            "noise": self.noise,
         }
 
     @classmethod
@@ -70,7 +77,19 @@ class Sidecar:
             table["backbone_sha256"],
             table["train_sha256"],
             table["versions"],
+            str(table.get("device", "")),
+            _noise(table.get("noise", {})),
         )
+
+
+def _noise(table: Any) -> Noise:
+    found = {
+        str(precision): {str(what): float(size) for what, size in sizes.items()}
+        for precision, sizes in table.items()
+    }
+    if not all(isfinite(size) and size >= 0 for sizes in found.values() for size in sizes.values()):
+        raise ValueError(f"noise is 0 or more, got {table}")
+    return found
 
 
 def save_checkpoint(
@@ -84,6 +103,8 @@ def save_checkpoint(
     preprocess: Preprocess,
     precision: str,
     train_sha256: str,
+    device: str = "",
+    noise: Noise | None = None,
 ) -> Sidecar:
     """Writes ``model.safetensors`` and then ``model.json`` into ``folder``; the sidecar last, as the sign that both are whole."""
     tensors = _apart(net.state_dict())
@@ -101,6 +122,8 @@ def save_checkpoint(
         hash_tensors({k: v for k, v in tensors.items() if k.startswith("backbone.")}),
         train_sha256,
         {"comp": __version__, "torch": str(torch.__version__), "timm": timm.__version__},
+        device,
+        noise or {},
     )
     write_bytes(folder / "model.safetensors", content)
     write_json(folder / "model.json", sidecar.as_json())

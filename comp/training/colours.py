@@ -13,6 +13,7 @@ from torch import Tensor
 
 from comp.training.affine import between
 from comp.training.seeds import Draws
+from comp.training.upload import upload
 
 Pixels = NDArray[np.uint8]
 COUNT, WIDTH = (
@@ -89,7 +90,7 @@ def _turned(picture: Pixels, steps: float) -> Pixels:
 
 def each(parameter: Tensor, x: Tensor) -> Tensor:
     """A number a row (B,) or (B, 1), on the device of ``x``, as (B, 1, 1, 1)."""
-    return parameter.reshape(-1, 1, 1, 1).to(x.device, non_blocking=True)
+    return upload(parameter.reshape(-1, 1, 1, 1), x.device)
 
 
 def grey(x: Tensor) -> Tensor:
@@ -105,7 +106,7 @@ def batch_jittered(x: Tensor, given: Tensor) -> Tensor:
         x = _coloured(x, given[:, :4], step)
         hued = ((step == _HUE) & (given[:, _HUE] != _STILL)).nonzero()[:, 0]
         if len(hued):
-            rows = hued.to(x.device, non_blocking=True)
+            rows = upload(hued, x.device)
             x[rows] = _hued(x[rows], each(given[hued, _HUE], x))
     return x
 

@@ -9,8 +9,9 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, GradientState, PartialState
 
+from comp import console
 from comp.errors import InputError
-from comp.recipe import Recipe
+from comp.recipe import Recipe, as_one
 from comp.training.memory import keep_memory
 
 MOST_THREADS = 256  # that a recipe takes
@@ -25,10 +26,8 @@ def resolve_device(recipe: Recipe) -> Recipe:
     InputError
         If the device that was asked for is not there.
     """
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    device = recipe.device
-    if device == "auto":
-        device = "cuda" if there["cuda"] else "mps" if there["mps"] else "cpu"
+    there = _there()
+    device = _best(there) if recipe.device == "auto" else recipe.device
     if not there[device]:
         has = ", ".join(name for name, yes in there.items() if yes)
         raise InputError(
@@ -42,24 +41,87 @@ def resolve_device(recipe: Recipe) -> Recipe:
     return recipe.model_copy(update={"device": device, "threads": threads})
 
 
-def accelerator(recipe: Recipe) -> Any:
-    """An accelerate ``Accelerator`` for a resolved recipe; sets torch's threads and determinism."""
-    torch.set_num_threads(recipe.threads or usable_cores())
-    if recipe.device == "cpu":
-        keep_memory()
+def on_this_machine(recipe: Recipe) -> Recipe:
+    """The recipe of a run as this machine can go on with it: what was chosen where the run began is a fact of it, no order.
+
+    A device that is not here is replaced by the best that is, and with it the number of threads; a half precision that the
+    device here does not compute in by fp32. What is replaced is said.
+    """
+    there, lines = _there(), dict[str, None]()
+    each = []
+    for one in recipe.each:
+        changes: dict[str, Any] = {}
+        device: str = one.device
+        if device != "auto" and not there[device]:
+            device = _best(there)
+            changes = {"device": device, "threads": None}
+            lines[f"no {one.device} here: goes on with {device}"] = None
+        other = device != one.device or device == "cuda"  # the same name may stand for another GPU
+        if other and "auto" not in (device, one.precision) and not computes(one.precision, device):
+            changes["precision"] = "fp32"
+            lines[f"{device} does not compute in {one.precision} here: fp32 instead"] = None
+        each.append(one.model_copy(update=changes))
+    for line in lines:
+        console.say(f"  {line}")
+    return as_one(each)
+
+
+def computes(precision: str, device: str) -> bool:
+    """Whether a device of this machine computes in a precision by itself; what it only emulates would take many times as
+    long as fp32.
+    """
+    if precision == "fp32":
+        return True
+    if device == "cuda":
+        return precision == "fp16" or torch.cuda.is_bf16_supported(including_emulation=False)
+    return device == "cpu" and precision == "bf16" and _cpu_has_bf16()
+
+
+def _cpu_has_bf16() -> bool:
+    ask = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
+    return bool(ask()) if ask is not None else False
+
+
+def set_flags(recipe: Recipe) -> None:
+    """Sets torch's flags for the device of a resolved recipe: determinism, TF32, and how a GPU's kernels are chosen."""
     deterministic = recipe.deterministic and recipe.device == "cuda"
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(deterministic)
-    if recipe.device == "cuda":
-        torch.backends.cudnn.benchmark = not deterministic
-        torch.set_float32_matmul_precision("high" if not deterministic else "highest")
+    fast = recipe.device == "cuda" and not deterministic
+    torch.backends.cudnn.benchmark = fast
+    torch.set_float32_matmul_precision("high" if fast else "highest")
+
+
+def accelerator(recipe: Recipe) -> Any:
+    """An accelerate ``Accelerator`` for a resolved recipe; sets torch's threads and flags."""
+    torch.set_num_threads(recipe.threads or usable_cores())
+    if recipe.device == "cpu":
+        keep_memory()
+    set_flags(recipe)
     # accelerate keeps its first settings for the whole process; a second run may want others
     for state in (AcceleratorState, GradientState, PartialState):
         state._shared_state.clear()
     return Accelerator(cpu=recipe.device == "cpu", mixed_precision=_MIXED[recipe.precision])
 
 
+def wait_for(device: Any) -> None:
+    """Waits until a GPU has done what was asked of it: what is timed before has only been asked."""
+    kind = torch.device(device).type
+    if kind == "cuda":
+        torch.cuda.synchronize(device)
+    elif kind == "mps":
+        torch.mps.synchronize()
+
+
 def usable_cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _there() -> dict[str, bool]:
+    return {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+
+
+def _best(there: dict[str, bool]) -> str:
+    return next(name for name in ("cuda", "mps", "cpu") if there[name])

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from comp import console
 from comp.training.batches import Fill, filled, in_batches
 from comp.training.lattice import Windows
 from comp.training.stack import Places, Stack
@@ -46,10 +47,16 @@ class Feed:
         self._device = torch.device(device)
         self._on_gpu = self._device.type == "cuda"
         self._stack: Stack | None = None
+        self._no_room = False  # on the GPU for the stack
         small = variants.in_batches and variants.size <= SMALL and not variants.transform.crops
         if small and variants.moved_side == variants.size and Stack.fits(count, variants.side):
-            place = device if self._on_gpu or variants.after is None else "cpu"
+            place = torch.device(device if self._on_gpu or variants.after is None else "cpu")
             self._stack = Stack(pictures.__getitem__, count, variants.side, pool, place)
+            self._no_room = self._stack.device.type != place.type
+            if self._no_room:
+                console.say(
+                    f"  out of memory: {count:,} small images stay outside the GPU, which gets them by batches"
+                )
 
     def epoch(self, rows: Rows, batch: int, epoch: int) -> Iterator[tuple[Rows, Tensor]]:
         """(rows (B,), pixels uint8 (B, S, S, 3)) of an epoch in the order of ``rows``; a last batch of one row is
@@ -58,7 +65,7 @@ class Feed:
         shape = (self._variants.size, self._variants.size, 3)
         if self._stack is None:
             work = self._work(rows, batch, epoch)
-        elif self._variants.after is None or self._on_gpu:
+        elif self._variants.after is None or (self._on_gpu and not self._no_room):
             yield from self._gathered(self._stack, rows, batch, epoch)
             return
         else:

@@ -11,6 +11,8 @@ import torch.nn.functional as F
 from timm.layers import BatchNormAct2d, Conv2dSame, pad_same
 from torch import Tensor, nn
 
+from comp.training.exact import exact
+
 _CONVOLUTIONS = (nn.Conv2d, Conv2dSame)
 _NORMS = (nn.BatchNorm2d, BatchNormAct2d)
 
@@ -24,7 +26,9 @@ def fold_batchnorm(net: nn.Module, size: int) -> int:
     While a norm is in train mode its pair works as it did. Parameters and the state dict stay as they are.
 
     Which belong together is seen by watching a picture of (1, 3, ``size``, ``size``) pass through in eval mode, not
-    from names; nothing is changed where the outputs would then differ.
+    from names; nothing is changed where the outputs would then differ. Fold before the network goes to its device, so that
+    training and prediction see the same pairs; on a GPU the outputs are compared without TF32, whose rounding is larger
+    than what tells a wrong pair.
 
     Parameters
     ----------
@@ -40,7 +44,7 @@ def fold_batchnorm(net: nn.Module, size: int) -> int:
     net.eval()
     try:
         x = torch.linspace(-1.0, 1.0, 3 * size * size, device=one.device).reshape(1, 3, size, size)
-        with torch.no_grad():
+        with torch.no_grad(), exact():
             with _watched(net) as pairs:
                 net(x)
             with _other_statistics([norm for _, norm in pairs]):

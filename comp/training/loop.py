@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from comp.training.feed import Feed
 from comp.training.fold import Part, Plan
 from comp.training.loading import load_into
 from comp.training.losses import loss_of, loss_weights
-from comp.training.memory import free_memory, is_out_of_memory
+from comp.training.memory import enough_memory, free_memory, is_out_of_memory
 from comp.training.mixing import mix
 from comp.training.model import Net, build, freeze_batchnorm, init_head, normalise
 from comp.training.seeds import derive
@@ -34,10 +35,16 @@ from comp.training.selection import best_epoch, is_over, load_best, save_best
 from comp.training.stages import stage_at, stages_of
 from comp.training.state import NEVER, Epoch, State
 from comp.training.transforms import TrainTransform
+from comp.training.upload import upload
 from comp.training.variants import Variants
 from comp.workspace import write_json
 
 LOOK_EVERY = 50  # steps between looks at a GPU's losses: each look waits for it
+_SMALLER = (
+    "end what else uses the memory and --resume, or train anew with a smaller batch, model.size or model.name"
+)
+_AGAIN = "end what else uses the memory and --resume: it goes on from the last state that was saved, which is whole; or train anew with optimizer=sgd or a smaller model.name"
+MOST_SKIPPED = 24  # steps that a GradScaler may leave out one after the other: from 65,536 its factor is far below 1 then
 
 
 def new_net(plan: Plan, k: int) -> Net:
@@ -63,15 +70,13 @@ def train(plan: Plan, k: int, part: Part, net: Net, folder: Path, ended: Callabl
     Raises
     ------
     TrainingFailed
-        If a loss is not a number (the batch's rows are in diverged.json), or one row does not fit into memory.
+        If a loss is not a number (the batch's rows are in diverged.json), or memory does not suffice.
     OutOfTime
         If the plan's deadline has come; the state is saved.
     """
     recipe = plan.recipe
     steps = steps_per_epoch(len(part.fitted), recipe.batch)
-    state = State.begin(net, recipe, steps, plan.key(k))
-    if state.restore(folder):
-        console.say(f"  fold {k}: goes on at epoch {state.epoch + 1}, batch {state.batch + 1}")
+    state = _begun(plan, k, net, steps, folder)
     pixels = FittedPixels(plan.images, list(part.table["path"]), plan.preprocess)
     weights = loss_weights(recipe, part.targets[part.fitted], len(plan.labels), state.device)
     transform = TrainTransform(recipe.transform, plan.preprocess)
@@ -79,6 +84,7 @@ def train(plan: Plan, k: int, part: Part, net: Net, folder: Path, ended: Callabl
     variants = Variants(transform, recipe.seed, k)
 
     with (
+        enough_memory("a batch must fit into memory", _batch(recipe), _SMALLER),
         loaders(recipe.threads or 1) as pool,
         console.task(f"fold {k}", recipe.epochs * steps * recipe.batch) as bar,
     ):
@@ -86,51 +92,61 @@ def train(plan: Plan, k: int, part: Part, net: Net, folder: Path, ended: Callabl
         feed = Feed(train_pixels, len(part.table), variants, pool, state.device)
         while not is_over(recipe, state.history, plan.metric):
             order = epoch_order(part, recipe, k, state.epoch)
+            looks = _Looks(plan, k, part, order, folder)
             if state.batch == 0:
                 torch.manual_seed(derive(recipe.seed, "epoch", k, state.epoch))  # dropout, stochastic depth
             train_mode(state)
             started, lr, before, speed = time.perf_counter(), state.lr, state.seen, 0.0
 
-            rest = order[
-                state.batch * recipe.batch : steps * recipe.batch
-            ]  # empty where it stopped after the last
+            # empty where it stopped after the last
+            rest = order[state.batch * recipe.batch : steps * recipe.batch]
             for rows, images in feed.epoch(rest, recipe.batch, state.epoch) if len(rest) else ():
                 step(state, plan, k, images, torch.from_numpy(part.targets[rows]), weights)
                 if state.device.type == "cpu" or state.batch % LOOK_EVERY == 0 or state.batch == steps:
-                    _require_numbers(state, plan, k, part, order, folder)
+                    looks.at_losses(state)
                 speed = (state.seen - before) / (time.perf_counter() - started)
                 bar.advance(len(rows), f"epoch {state.epoch + 1}/{recipe.epochs}  {speed:.0f} images/s")
-                if state.minutes_since_save() > recipe.save_minutes:
+                passed = plan.deadline is not None and plan.deadline.passed()
+                if passed or state.minutes_since_save() > recipe.save_minutes:
+                    looks.at_all(state)
                     state.save(folder)
-                if plan.deadline is not None and plan.deadline.passed():
-                    state.save(folder)
+                if passed:
                     raise stopped(f"fold {k}, epoch {state.epoch + 1}, batch {state.batch}")
 
             loss = float(state.loss_sum) / state.seen
             with judged(state):
                 valid = _evaluate(plan, state.net, pool, pixels, part, state.device)
-                _require_finite(state, k, valid[0])
+                looks.at_end(state, valid[0])
                 state.history.append(Epoch(state.epoch + 1, loss, *valid, lr, speed))
                 if recipe.checkpoint == "best" and best_epoch(state.history, plan.metric) == state.epoch:
-                    state.best = save_best(folder, state.raw.state_dict())
+                    state.best = save_best(folder, state.net.state_dict())
             ended(state.history[-1])
             state.next_epoch()
             state.save(folder)
     return state
 
 
+def _begun(plan: Plan, k: int, net: Net, steps: int, folder: Path) -> State:
+    """The state that fold k goes on from: the one in ``folder``, or that before the first step."""
+    with enough_memory("a network must fit into memory", _batch(plan.recipe), _SMALLER):
+        state = State.begin(net, plan.recipe, steps, plan.key(k))
+        if state.restore(folder):
+            console.say(f"  fold {k}: goes on at epoch {state.epoch + 1}, batch {state.batch + 1}")
+    return state
+
+
 def judged(state: State) -> Any:
     """A context in which the network has the weights that are judged: the moving average where there is one."""
-    return state.average.inside(state.raw) if state.average is not None else nullcontext()
+    return state.average.inside(state.net) if state.average is not None else nullcontext()
 
 
 def kept(state: State, folder: Path) -> dict[str, dict[str, Tensor]]:
     """The weights of a trained fold by name: "kept" go into the checkpoint; "plain" are the last ones without the
     moving average, and "last" those of the last epoch, each where it is not what is kept.
     """
-    own = {name: tensor.clone() for name, tensor in state.raw.state_dict().items()}
+    own = {name: tensor.clone() for name, tensor in state.net.state_dict().items()}
     with judged(state):
-        last = {name: tensor.clone() for name, tensor in state.raw.state_dict().items()}
+        last = {name: tensor.clone() for name, tensor in state.net.state_dict().items()}
     found = {"kept": load_best(folder, state.best) if state.recipe.checkpoint == "best" else last}
     if state.average is not None:
         found["plain"] = own
@@ -143,7 +159,7 @@ def train_mode(state: State) -> None:
     """Lets the network train: dropout on, BatchNorm as the stage and the recipe want it."""
     state.net.train()
     if stage_at(stages_of(state.recipe), state.epoch).train == "head":
-        state.raw.backbone.eval()
+        state.net.backbone.eval()
     if state.recipe.model.freeze_bn:
         freeze_batchnorm(state.net)
 
@@ -155,22 +171,52 @@ def step(state: State, plan: Plan, k: int, images: Tensor, targets: Tensor, weig
     x = resized(x, stage_at(stages_of(recipe), state.epoch).size)
     rng = np.random.default_rng(derive(recipe.seed, "mix", k, state.epoch, state.batch))
     mixes = state.epoch < recipe.regularize.mix_until * recipe.epochs
-    x, y = mix(x, targets.to(state.device), len(plan.labels), recipe.regularize, rng, mixes)
+    x, y = mix(x, upload(targets, state.device), len(plan.labels), recipe.regularize, rng, mixes)
 
     loss = _gradients(state, x, y, weights)
-    if recipe.optimizer.clip is not None:
-        state.accelerator.clip_grad_norm_(state.net.parameters(), recipe.optimizer.clip)
-    state.optimizer.step()
+    # half a step cannot be taken again: what it changed would be changed twice
+    with enough_memory("a step must fit into memory", _batch(recipe), _AGAIN):
+        taken = _changed(state)
+    state.optimizer.zero_grad(set_to_none=True)
+    _count(state, loss, len(x), taken)
+
+
+def _changed(state: State) -> bool:
+    """Lets the optimizer change the weights by their gradients; False where a GradScaler leaves that out, since some are not
+    numbers: it goes on with a smaller factor, and schedule and average wait.
+    """
+    optimizer, scaler, clip = state.optimizer, state.scaler, state.recipe.optimizer.clip
+    if clip is not None:
+        if scaler is not None:
+            scaler.unscale_(optimizer)  # this one alone: earlier stages' have the same parameters
+        torch.nn.utils.clip_grad_norm_(state.net.parameters(), clip)
+    if scaler is None:
+        optimizer.step()
+    else:
+        before = scaler.get_scale()
+        scaler.step(optimizer)
+        scaler.update()
+        if scaler.get_scale() < before:
+            return False
     assert state.schedule is not None
     state.schedule.step()
-    state.optimizer.zero_grad(set_to_none=True)
     if state.average is not None:
         state.average.update()
+    return True
 
-    bad = torch.where(torch.isfinite(loss), NEVER, state.batch)
-    state.first_bad = torch.minimum(state.first_bad, bad)
-    state.loss_sum += loss * len(x)
-    state.seen += len(x)
+
+def _count(state: State, loss: Tensor, rows: int, taken: bool) -> None:
+    """Moves on to the next batch, with the mean loss of this one's rows."""
+    state.skipped = 0 if taken else state.skipped + 1
+    if taken:
+        bad = torch.where(torch.isfinite(loss), NEVER, state.batch)
+        state.first_bad = torch.minimum(state.first_bad, bad)
+        state.loss_sum += loss * rows
+    else:  # it changed nothing, so that a loss beyond fp16 does no harm, unless no step is taken any more
+        state.loss_sum += torch.nan_to_num(loss, 0.0, 0.0, 0.0) * rows
+        if state.skipped > MOST_SKIPPED:
+            state.first_bad = state.first_bad.clamp(max=state.batch)
+    state.seen += rows
     state.batch += 1
 
 
@@ -185,28 +231,38 @@ def resized(x: Tensor, size: int | None) -> Tensor:
 def _gradients(state: State, x: Tensor, y: Tensor, weights: Tensor | None) -> Tensor:
     """Adds up a batch's gradients, in parts if memory wants it so, and returns its mean loss, detached.
 
-    A batch that does not fit is computed again in twice as many parts; the step is the same but for BatchNorm,
-    which sees the parts.
+    A batch that does not fit is computed again, at first as before, since what an earlier fold or another program held may
+    have been all that was missing, then in twice as many parts; the step is the same but for BatchNorm, which sees the
+    parts.
     """
+    freed = False
     while True:
-        total = torch.zeros((), device=x.device)
         try:
-            for part_x, part_y in zip(x.chunk(state.accumulate), y.chunk(state.accumulate), strict=True):
-                with state.accelerator.autocast():
-                    loss = loss_of(state.net(part_x), part_y, state.recipe, weights) * (len(part_x) / len(x))
-                state.accelerator.backward(loss)
-                total += loss.detach()
-            return total
+            return _in_parts(state, x, y, weights)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-            if state.accumulate >= len(x):
-                raise _too_large(state.recipe) from error
+        # here the error is gone, and with it all that the attempt had made
         state.optimizer.zero_grad(set_to_none=True)
         free_memory()
+        if not freed:
+            freed = True
+            continue
+        if state.accumulate >= len(x):
+            raise _too_large(state.recipe)
         state.accumulate *= 2
         size = -(-len(x) // state.accumulate)
         console.say(f"  out of memory: a batch of {len(x)} is now computed in parts of {size}")
+
+
+def _in_parts(state: State, x: Tensor, y: Tensor, weights: Tensor | None) -> Tensor:
+    total = torch.zeros((), device=x.device)
+    for part_x, part_y in zip(x.chunk(state.accumulate), y.chunk(state.accumulate), strict=True):
+        with state.accelerator.autocast():
+            loss = loss_of(state.net(part_x), part_y, state.recipe, weights) * (len(part_x) / len(x))
+        (loss if state.scaler is None else state.scaler.scale(loss)).backward()
+        total += loss.detach()
+    return total
 
 
 def steps_per_epoch(rows: int, batch: int) -> int:
@@ -218,11 +274,16 @@ def steps_per_epoch(rows: int, batch: int) -> int:
 def _evaluate(
     plan: Plan, net: Any, pool: Any, pixels: FittedPixels, part: Part, device: Any
 ) -> tuple[float, float]:
-    """Loss and metric of the identity view on the held-out rows; NaN for a network that gives no numbers."""
+    """Loss and metric of the identity view on the held-out rows, to watch them: they are judged in the end. NaN for a
+    network that gives no numbers.
+    """
     net.eval()
     started = time.perf_counter()
+    rows = part.held_out
     try:
-        probs = probabilities(net, pool, pixels, part.held_out, ["identity"], plan.recipe, device)["identity"]
+        probs = probabilities(net, pool, pixels, rows, ["identity"], plan.recipe, device, tf32=True)[
+            "identity"
+        ]
     except NotFinite:
         return math.nan, math.nan
     if plan.deadline is not None:
@@ -232,30 +293,55 @@ def _evaluate(
     return float(-np.log(picked).mean()), plan.metric(targets, probs)
 
 
-def _require_numbers(
-    state: State, plan: Plan, k: int, part: Part, order: NDArray[np.int64], folder: Path
-) -> None:
-    """Stops at a loss that is not a number, with the rows of that batch in diverged.json."""
-    batch = int(state.first_bad)
-    if batch == NEVER:
-        return
-    rows = part.table.iloc[order[batch * plan.recipe.batch : (batch + 1) * plan.recipe.batch]]
-    facts = {"fold": k, "epoch": state.epoch + 1, "batch": batch + 1, "lr": state.lr}
-    write_json(
-        folder / "diverged.json", {**facts, "ids": rows["id"].tolist(), "paths": rows["path"].tolist()}
-    )
-    value = f"fold {k}, epoch {state.epoch + 1}, batch {batch + 1}: the loss is not a number (learning rate {state.lr:.2g})"
-    remedy = f"--set optimizer.lr a third of it, --set optimizer.clip=1.0, or --set precision=fp32; its rows are in {folder / 'diverged.json'}"
-    raise TrainingFailed("the loss must be a number", value, remedy)
+@dataclass(frozen=True)
+class _Looks:
+    """The looks at an epoch of fold k for what is not a number, and whose rows are named then."""
+
+    plan: Plan
+    k: int
+    part: Part
+    order: NDArray[np.int64]
+    folder: Path
+
+    def at_losses(self, state: State) -> None:
+        """Stops at a loss that is not a number, with the rows of that batch in diverged.json."""
+        batch = int(state.first_bad)
+        if batch == NEVER:
+            return
+        fault = f"batch {batch + 1}: the loss is not a number"
+        if state.skipped > MOST_SKIPPED:
+            fault = f"batch {batch + 1}: the gradients of {state.skipped} steps in a row do not fit into fp16"
+        raise self._failed(state, batch, fault)
+
+    def at_all(self, state: State) -> None:
+        """Stops also where the last step alone ruined the network, of which no loss could tell: such a state must not be
+        saved, or what goes on from it would blame other rows.
+        """
+        self.at_losses(state)
+        if not state.is_finite():
+            raise self._failed(
+                state, state.batch - 1, f"after batch {state.batch} its weights are not numbers"
+            )
+
+    def at_end(self, state: State, valid_loss: float) -> None:
+        """Stops where an epoch's last step ruined the network, before it is kept."""
+        if not (math.isfinite(valid_loss) and state.is_finite()):
+            fault = f"after the last step of epoch {state.epoch + 1} the valid loss is {valid_loss:g}"
+            raise self._failed(state, state.batch - 1, fault)
+
+    def _failed(self, state: State, batch: int, fault: str) -> TrainingFailed:
+        size = self.plan.recipe.batch
+        rows = self.part.table.iloc[self.order[batch * size : (batch + 1) * size]]
+        facts = {"fold": self.k, "epoch": state.epoch + 1, "batch": batch + 1, "lr": state.lr}
+        named = {"ids": rows["id"].tolist(), "paths": rows["path"].tolist()}
+        write_json(self.folder / "diverged.json", {**facts, **named})
+        value = f"fold {self.k}, epoch {state.epoch + 1}, {fault} (learning rate {state.lr:.2g})"
+        remedy = f"--set optimizer.lr a third of it, --set optimizer.clip=1.0, or --set precision=fp32; its rows are in {self.folder / 'diverged.json'}"
+        return TrainingFailed("the loss must be a number", value, remedy)
 
 
-def _require_finite(state: State, k: int, valid_loss: float) -> None:
-    """Stops where an epoch's last step ruined the network, of which no loss of a batch could tell, before it is saved."""
-    if math.isfinite(valid_loss) and all(bool(torch.isfinite(p).all()) for p in state.raw.parameters()):
-        return
-    value = f"fold {k}: after the last step of epoch {state.epoch + 1} the valid loss is {valid_loss:g} (learning rate {state.lr:.2g})"
-    remedy = "--set optimizer.lr a third of it, --set optimizer.clip=1.0, or --set precision=fp32"
-    raise TrainingFailed("the loss must be a number", value, remedy)
+def _batch(recipe: Recipe) -> str:
+    return f"{recipe.model.name} at {recipe.model.size} pixels, batches of {recipe.batch}, {recipe.optimizer.name}"
 
 
 def _too_large(recipe: Recipe) -> TrainingFailed:

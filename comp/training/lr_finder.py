@@ -95,8 +95,7 @@ def range_test(plan: Plan, low: float, high: float, steps: int) -> RangeTest:
     part = with_copies(plan, 0, part)
     state = State.begin(net, recipe, steps)
     base = stages_of(recipe)[0].lr
-    optimizer = getattr(state.optimizer, "optimizer", state.optimizer)
-    state.schedule = LambdaLR(optimizer, lambda n: low / base * (high / low) ** (n / max(1, steps - 1)))
+    state.schedule = LambdaLR(state.optimizer, lambda n: low / base * (high / low) ** (n / max(1, steps - 1)))
     weights = loss_weights(recipe, part.targets[part.fitted], len(plan.labels), state.device)
     transform = TrainTransform(recipe.transform, plan.preprocess)
     pixels, variants = TrainPixels(plan, part, transform.extent), Variants(transform, recipe.seed, 0)

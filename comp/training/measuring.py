@@ -16,6 +16,8 @@ import torch
 
 from comp import console
 from comp.recipe import Recipe
+from comp.training.device import computes, set_flags, wait_for
+from comp.training.exact import exact
 from comp.training.folded import fold_batchnorm
 from comp.training.memory import free_memory, is_out_of_memory
 from comp.training.model import Net, freeze_batchnorm
@@ -125,18 +127,12 @@ def _candidates(recipe: Recipe) -> list[Choice]:
     if recipe.precision != "auto":
         precisions = [recipe.precision]
     elif recipe.device == "cuda":
-        precisions = ["fp32", "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"]
-    elif recipe.device == "cpu" and recipe.mode != "probe" and _has_bf16():
+        precisions = ["fp32", "bf16" if computes("bf16", "cuda") else "fp16"]
+    elif recipe.device == "cpu" and recipe.mode != "probe" and computes("bf16", "cpu"):
         precisions = ["fp32", "bf16"]
     else:
         precisions = ["fp32"]
     return [(precision, layout) for precision in precisions for layout in layouts]
-
-
-def _has_bf16() -> bool:
-    """Whether the CPU computes in bf16; where it only emulates it, nothing can be gained."""
-    ask = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
-    return bool(ask()) if ask is not None else False
 
 
 def _filled(recipe: Recipe, choice: Choice) -> Recipe:
@@ -148,10 +144,12 @@ def _step_seconds(net: Net, recipe: Recipe, choice: Choice, threads: int | None)
     precision, layout = choice
     device, batch = torch.device(recipe.device), _batch(recipe)
     trains = recipe.mode != "probe"
+    set_flags(recipe)  # a step is timed as it will run
     try:
         with (
-            torch.random.fork_rng(enabled=True),
+            torch.random.fork_rng([]),  # a GPU's generator is seeded before each epoch
             torch.inference_mode(not trains),
+            exact(not trains),
             on_threads(threads or torch.get_num_threads()),
         ):
             made = _copy(net, recipe, device, layout)
@@ -176,14 +174,13 @@ def _one_step(net: Any, x: torch.Tensor, y: torch.Tensor, precision: Precision, 
     if trains:
         loss.backward()  # type: ignore[no-untyped-call]
         net.zero_grad(set_to_none=True)
-    if x.device.type == "cuda":
-        torch.cuda.synchronize()
+    wait_for(x.device)
     return time.perf_counter() - started
 
 
 def _copy(net: Net, recipe: Recipe, device: torch.device, layout: bool) -> Any:
     """A copy of the network as training, or probe, will have it."""
-    made = copy.deepcopy(net).to(device)
+    made = copy.deepcopy(net)
     if layout:
         made = made.to(memory_format=torch.channels_last)
     made.train(recipe.mode != "probe")
@@ -191,7 +188,7 @@ def _copy(net: Net, recipe: Recipe, device: torch.device, layout: bool) -> Any:
         freeze_batchnorm(made)
         if recipe.mode != "probe":
             fold_batchnorm(made, recipe.model.size or 224)
-    return made
+    return made.to(device)
 
 
 def _batch(recipe: Recipe) -> int:
@@ -209,6 +206,7 @@ def _threads(count: int) -> str:
 def _key(net: Net, recipe: Recipe) -> str:
     """What a measurement holds for: the model's layers, the batch, the device, the threads and torch."""
     device = torch.cuda.get_device_name() if recipe.device == "cuda" else f"{recipe.device} {recipe.threads}"
+    device += " deterministic" if recipe.device == "cuda" and recipe.deterministic else ""
     facts = (str(net), recipe.model.size, _batch(recipe), recipe.mode, device, torch.__version__)
     wanted = (recipe.precision, recipe.channels_last)
     return sha256(repr((facts, wanted)).encode()).hexdigest()

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import ctypes
 import gc
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
 
 import torch
+
+from comp.errors import TrainingFailed
 
 _SIGNS = ("out of memory", "can't allocate memory", "not enough memory", "failed to allocate")
 
@@ -19,11 +22,36 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(sign in str(error).lower() for sign in _SIGNS)
 
 
+@contextmanager
+def enough_memory(rule: str, value: str, remedy: str) -> Iterator[None]:
+    """TrainingFailed in these words where memory does not suffice inside."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise TrainingFailed(rule, value, remedy) from error
+
+
 def free_memory() -> None:
-    """Frees what a failed step left behind."""
+    """Frees what a failed step or an ended fold left behind."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
+    if torch.backends.mps.is_available():
+        torch.mps.empty_cache()
+
+
+@contextmanager
+def only_new_is_searched() -> Iterator[None]:
+    """Inside, ``free_memory`` looks through what was made since alone: through all that the libraries brought it takes half
+    a second.
+    """
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def release_memory() -> None:

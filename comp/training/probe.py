@@ -95,10 +95,10 @@ def _computed(
     plan: Plan, backbone: torch.nn.Module, paths: list[str], views: list[str]
 ) -> dict[str, Features]:
     accelerator = make_accelerator(plan.recipe)
-    backbone = backbone.to(accelerator.device)
     if plan.recipe.channels_last:
         backbone = backbone.to(memory_format=torch.channels_last)
     fold_batchnorm(backbone, plan.preprocess.size)
+    backbone = backbone.to(accelerator.device)
     pixels = FittedPixels(plan.images, paths, plan.preprocess, budget=0)
     with loaders(plan.recipe.threads or 1) as pool, console.task("features", len(paths)) as bar:
         rows = np.arange(len(paths))

@@ -20,8 +20,9 @@ from comp import console
 from comp.checks.recipe_family import FITTED
 from comp.errors import InputError
 from comp.images.pixels import FittedPixels
-from comp.inference.control import keep_controls
+from comp.inference.control import Noise, chosen, keep_controls
 from comp.inference.forward import Probs, mean_of_views, probabilities
+from comp.inference.noise import judged_again
 from comp.predictions import Predictions
 from comp.run_files import read_result, require_of_fold, write_result
 from comp.training.balance import with_copies, write_copies
@@ -63,11 +64,13 @@ def run_fold(plan: Plan, k: int, features: FrozenFeatures | None = None) -> Fold
         state = train(plan, k, part, net, folder, lambda epoch: _told(plan, k, epoch))
         write_text(folder / "history.csv", _history(state.history))
         speed = float(np.mean([epoch.images_per_second for epoch in state.history]))
-        net, judged = _judge(plan, state.raw, kept(state, folder), part)
-        accumulate, part = state.accumulate, fitted
+        accumulate, net, weights = state.accumulate, state.net, kept(state, folder)
+        del state  # the optimizer's memory is needed no longer
+        judged, part = _judge(plan, net, weights, part), fitted
     if "content" in part.table:
         fitted_on = plan.fitted_before(k).union(part.table["content"].iloc[part.fitted])
         write_text(folder / FITTED, "\n".join(sorted(fitted_on)) + "\n")
+    noise, exact = _judged_again(plan, net, part, judged["kept"]["identity"])
     sidecar = save_checkpoint(
         folder,
         net,
@@ -78,10 +81,12 @@ def run_fold(plan: Plan, k: int, features: FrozenFeatures | None = None) -> Fold
         preprocess=plan.preprocess,
         precision=plan.recipe.precision,
         train_sha256=plan.folds.fingerprint,
+        device=plan.recipe.device,
+        noise=noise,
     )
     facts = {"seconds": time.perf_counter() - started, "images_per_second": speed, "accumulate": accumulate}
     known = {"model.safetensors": sidecar.weights_sha256}
-    return _finish(plan, folder, k, part, judged, facts, known)
+    return _finish(plan, folder, k, part, judged, exact, facts, known)
 
 
 def is_finished(folder: Path) -> bool:
@@ -135,10 +140,13 @@ def _finish(
     k: int,
     part: Part,
     judged: dict[str, dict[str, Probs]],
+    exact: Probs | None,
     facts: dict[str, Any],
     known: dict[str, str],
 ) -> FoldResult:
-    """Writes what a fold came to, ``result.json`` last; ``judged`` is by weights and view, ``known`` SHA-256 of files."""
+    """Writes what a fold came to, ``result.json`` last; ``judged`` is by weights and view, ``exact`` the control rows in
+    fp32 where the fold was judged in half precision, ``known`` SHA-256 of files.
+    """
     ids = tuple(part.table["id"].iloc[part.held_out])
     targets = part.targets[part.held_out]
 
@@ -160,7 +168,7 @@ def _finish(
     for name, views in plan.sets.items():
         predictions("kept", views).save(folder / f"oof-views-{name}.npz")
     paths = list(part.table["path"].iloc[part.held_out])
-    keep_controls(folder, plan.source, ids, paths, judged["kept"]["identity"], plan.labels)
+    keep_controls(folder, plan.source, ids, paths, judged["kept"]["identity"], plan.labels, exact)
     score, identity = (plan.metric(targets, one.probs) for one in (oof, beside["identity_view"]))
     told = {"fold": k, "score": score, "identity_score": identity, "rows": len(ids), "beside": list(beside)}
     write_result(folder, {**told, "sets": list(plan.sets), **facts}, known)
@@ -172,14 +180,14 @@ def _finish(
 
 def _judge(
     plan: Plan, net: Net, weights: dict[str, dict[str, Tensor]], part: Part
-) -> tuple[Net, dict[str, dict[str, Probs]]]:
-    """The held-out rows by each of a fold's weights, and the network with those that are kept."""
+) -> dict[str, dict[str, Probs]]:
+    """The held-out rows by each of a fold's weights; the network has those that are kept in the end."""
     judged = {}
     for name in sorted(weights, key="kept".__eq__):  # the kept ones last, so that they stay
         net.load_state_dict(weights[name])
         views = {"kept": plan.views, "plain": plan.recipe.views}.get(name, ["identity"])
         judged[name] = _predict_held_out(plan, net.eval(), part, views)
-    return net, judged
+    return judged
 
 
 def with_solved_head(plan: Plan, k: int, part: Part, features: FrozenFeatures) -> Net:
@@ -208,14 +216,33 @@ def _probe(
 
 
 def _predict_held_out(plan: Plan, net: Net, part: Part, views: list[str]) -> dict[str, Probs]:
-    accelerator = make_accelerator(plan.recipe)
+    device = make_accelerator(plan.recipe).device
     views = list(dict.fromkeys(["identity", *views]))
     pixels = FittedPixels(plan.images, list(part.table["path"]), plan.preprocess, budget=0)
-    net = net.to(accelerator.device)
-    fold_batchnorm(net, plan.preprocess.size)
+    net = _on_device(plan, net, device)
     with loaders(plan.recipe.threads or 1) as pool, console.task("held-out rows", len(part.held_out)) as bar:
         rows: NDArray[np.int64] = part.held_out
-        return probabilities(net, pool, pixels, rows, views, plan.recipe, accelerator.device, bar.advance)
+        return probabilities(net, pool, pixels, rows, views, plan.recipe, device, bar.advance)
+
+
+def _judged_again(plan: Plan, net: Net, part: Part, oof: Probs) -> tuple[Noise, Probs | None]:
+    """The noise of the fold's control rows, which are among the held-out rows that were judged ``oof`` (N, C)."""
+    places = chosen(list(part.table["id"].iloc[part.held_out]))
+    rows = part.held_out[places]
+    device = make_accelerator(plan.recipe).device
+    pixels = FittedPixels(plan.images, list(part.table["path"]), plan.preprocess, budget=0)
+    net = _on_device(plan, net, device)
+    with loaders(plan.recipe.threads or 1) as pool:
+        return judged_again(net, pool, pixels, rows, oof[places], plan.recipe, device)
+
+
+def _on_device(plan: Plan, net: Net, device: Any) -> Net:
+    """The network as rows are judged by it; its norms are folded on the CPU, as prediction does it."""
+    net = net.cpu()
+    if plan.recipe.channels_last:
+        net = net.to(memory_format=torch.channels_last)
+    fold_batchnorm(net, plan.preprocess.size)
+    return net.to(device)
 
 
 def _told(plan: Plan, k: int, epoch: Epoch) -> None:

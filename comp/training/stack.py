@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from comp.training.lattice import Windows, flat_places, is_black
+from comp.training.memory import free_memory, is_out_of_memory
+from comp.training.upload import upload
 
 Pixels = NDArray[np.uint8]
 Rows = NDArray[np.int64]
@@ -39,7 +41,8 @@ class Places:
 
 
 class Stack:
-    """Pictures uint8 (L, L, 3) of rows 0 … N - 1 on a device, a pixel in four bytes.
+    """Pictures uint8 (L, L, 3) of rows 0 … N - 1 on a device, a pixel in four bytes; where a GPU has no room for them, in
+    the machine's memory, as ``device`` says.
 
     Parameters
     ----------
@@ -62,9 +65,21 @@ class Stack:
         for _ in pool.map(some, range(0, count, 256)):
             pass
         self._words = whole.view(np.int32).reshape(-1)
-        self._there = None if self.device.type == "cpu" else torch.from_numpy(self._words).to(self.device)
-        if self._there is not None:
+        self._there = None if self.device.type == "cpu" else self._uploaded()
+        if self._there is None:
+            self.device = torch.device("cpu")
+        else:
             self._words = np.empty(0, np.int32)  # a view would keep all of them in the machine's memory too
+
+    def _uploaded(self) -> Tensor | None:
+        """All pictures on the device; None where its memory does not suffice."""
+        try:
+            return torch.from_numpy(self._words).to(self.device)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+        free_memory()
+        return None
 
     @staticmethod
     def fits(count: int, side: int) -> bool:
@@ -78,7 +93,7 @@ class Stack:
         black = is_black(windows)
         if self._there is None:
             return Places(lines, columns, black, windows.after)
-        there = [torch.from_numpy(a).to(self.device) for a in (lines, columns)]
+        there = [upload(torch.from_numpy(a), self.device) for a in (lines, columns)]
         return Places(there[0], there[1], black, windows.after)
 
     def take(self, at: Places, out: Pixels) -> None:
@@ -104,5 +119,5 @@ class Stack:
         index = at.lines[:, :, None] + at.columns[:, None, :]  # (B, S, S)
         words = self._there.index_select(0, index.view(-1)).view(index.shape)
         if at.black is not None:
-            words = words.masked_fill(torch.from_numpy(at.black).to(self.device), 0)
+            words = words.masked_fill(upload(torch.from_numpy(at.black), self.device), 0)
         return words.view(torch.uint8).view(*index.shape, 4)[..., :3]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 from dataclasses import astuple, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,10 @@ from comp.shapes import Shape, read_shaped
 from comp.training.averaging import Average
 from comp.training.device import accelerator as make_accelerator
 from comp.training.folded import fold_batchnorm
+from comp.training.memory import is_out_of_memory
 from comp.training.model import Net
 from comp.training.schedule import make_optimizer, make_schedule, plateau_factor
+from comp.training.seeds import derive
 from comp.training.stages import open_layers, stage_at, stages_of
 from comp.training.tensor_file import save_tensors
 from comp.workspace import write_json
@@ -54,6 +57,7 @@ class State:
 
     ``epoch`` and ``batch`` say which batch comes next, both from 0; ``loss_sum`` and ``seen`` are of this epoch, as
     is ``first_bad``, the first batch whose loss was not a number; a batch is computed in ``accumulate`` parts.
+    ``skipped`` counts the latest steps that a GradScaler left out, one after the other.
     Sample order, transforms, mixing and the seed of an epoch follow from the recipe's seed, early stopping and
     plateaus from the history, so that nothing else has to be kept but torch's generators in the middle of an epoch.
     ``of`` says what is trained (see ``Plan.key``): a state of anything else is none of this fold. ``best`` is the SHA-256
@@ -61,7 +65,7 @@ class State:
     """
 
     accelerator: Any
-    net: Any
+    net: Net
     recipe: Recipe
     steps: int  # an epoch
     average: Average | None
@@ -73,6 +77,7 @@ class State:
     epoch: int = 0
     batch: int = 0
     seen: int = 0
+    skipped: int = 0
     history: list[Epoch] = field(default_factory=list)
     saved_at: float = field(default_factory=time.monotonic)
     of: str = ""
@@ -87,37 +92,40 @@ class State:
             net = net.to(memory_format=torch.channels_last)
         if recipe.model.freeze_bn:
             fold_batchnorm(net, recipe.model.size or 224)
-        prepared = accelerator.prepare(net)
-        raw = accelerator.unwrap_model(prepared)
+        net = net.to(accelerator.device)
         decay = recipe.regularize.ema
-        average = Average(raw, decay) if decay is not None else None
+        average = Average(net, decay) if decay is not None else None
         zero = torch.zeros((), device=accelerator.device)
         never = torch.full((), NEVER, device=accelerator.device)
-        state = cls(accelerator, prepared, recipe, steps, average, zero, never, recipe.accumulate, of=of)
+        state = cls(accelerator, net, recipe, steps, average, zero, never, recipe.accumulate, of=of)
         state.enter_stage()
         return state
 
     def enter_stage(self) -> None:
         """Opens the layers of this epoch's stage, and gives it an optimizer and a schedule of its own."""
         stage = stage_at(stages_of(self.recipe), self.epoch)
-        open_layers(self.raw, stage.train)
-        optimizer = make_optimizer(self.raw, self.recipe, stage)
-        part = self.recipe.schedule
-        self.schedule = make_schedule(optimizer, part, stage.epochs * self.steps, self._left_by_plateaus)
-        self.optimizer = self.accelerator.prepare_optimizer(optimizer)
+        open_layers(self.net, stage.train)
+        self.optimizer = make_optimizer(self.net, self.recipe, stage)
+        part, steps = self.recipe.schedule, stage.epochs * self.steps
+        self.schedule = make_schedule(self.optimizer, part, steps, self._left_by_plateaus)
 
     def _left_by_plateaus(self) -> float:
         return plateau_factor(self.recipe.schedule, [epoch.valid_loss for epoch in self.history])
 
     @property
-    def raw(self) -> Net:
-        """The network itself, without what accelerate lays around it."""
-        net: Net = self.accelerator.unwrap_model(self.net)
-        return net
-
-    @property
     def device(self) -> Any:
         return self.accelerator.device
+
+    @property
+    def scaler(self) -> Any:
+        """What keeps small gradients in fp16 from becoming 0; None in other precisions."""
+        return getattr(self.accelerator, "scaler", None)
+
+    def is_finite(self) -> bool:
+        """Whether all weights, statistics of norms and their moving average are numbers."""
+        tensors = [*self.net.parameters(), *(b for n, b in self.net.named_buffers() if "running_" in n)]
+        tensors += self.average.tensors.values() if self.average else []
+        return not tensors or bool(torch.stack([torch.isfinite(t).all() for t in tensors]).all())
 
     @property
     def lr(self) -> float:
@@ -133,20 +141,20 @@ class State:
 
     def save(self, folder: Path) -> None:
         """Writes state.pt, all or nothing; state.json has its SHA-256, and that of the one before until it is replaced."""
-        scaler = getattr(self.accelerator, "scaler", None)
         assert self.schedule is not None
         table = {
             "fold": folder.name,
             "of": self.of,
             "best": self.best,
-            "net": self.raw.state_dict(),
+            "net": self.net.state_dict(),
             "average": self.average.tensors if self.average else {},
             "average_steps": self.average.steps if self.average else 0,
             "optimizer": self.optimizer.state_dict(),
+            "on_cpu": _on_cpu(self.optimizer),
             "schedule": self.schedule.state_dict(),
-            "scaler": scaler.state_dict() if scaler is not None else {},
+            "scaler": self.scaler.state_dict() if self.scaler is not None else {},
             "rng": torch.get_rng_state(),
-            "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+            "device_rng": _random_state(self.device),
             "epoch": self.epoch,
             "batch": self.batch,
             "accumulate": self.accumulate,
@@ -170,10 +178,12 @@ class State:
         """
         if not (folder / FILE).is_file():
             return False
-        table = require_state(folder, self.of, self.device)
+        table = require_state(folder, self.of)
         try:
             self._take(table)
         except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            if is_out_of_memory(error):
+                raise
             value = f"{folder / FILE}: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
             raise InputError("a saved state must be whole", value, _REMEDY) from error
         self.saved = sha256_of(folder / FILE)
@@ -182,35 +192,79 @@ class State:
     def _take(self, table: dict[str, Any]) -> None:
         self.history = [Epoch(int(epoch), *rest) for epoch, *rest in table["history"]]
         self.epoch, self.batch, self.seen = table["epoch"], table["batch"], table["seen"]
-        self.accumulate, self.loss_sum = table["accumulate"], table["loss_sum"]
+        self.accumulate, self.loss_sum = table["accumulate"], table["loss_sum"].to(self.device)
         self.best = table.get("best", "")
-        self.raw.load_state_dict(table["net"])
+        self.net.load_state_dict(table["net"])
         if self.average is not None:
-            self.average.tensors, self.average.steps = table["average"], table["average_steps"]
+            self.average.restore(table["average"], table["average_steps"])
         self.enter_stage()
         assert self.schedule is not None
-        self.optimizer.load_state_dict(table["optimizer"])
+        load_optimizer(self.optimizer, table["optimizer"], table.get("on_cpu", []))
         self.schedule.load_state_dict(table["schedule"])
-        scaler = getattr(self.accelerator, "scaler", None)
-        if scaler is not None and table["scaler"]:
-            scaler.load_state_dict(table["scaler"])
-        torch.set_rng_state(table["rng"].cpu())
-        if torch.cuda.is_available() and table["cuda_rng"]:
-            torch.cuda.set_rng_state_all([state.cpu() for state in table["cuda_rng"]])
+        if self.scaler is not None and table["scaler"]:
+            self.scaler.load_state_dict(table["scaler"])
+        torch.set_rng_state(table["rng"])
+        kind, known = table.get("device_rng") or ("", torch.empty(0))
+        # where it goes on elsewhere than it began, there is no such generator's state
+        elsewhere = derive(self.recipe.seed, "elsewhere", self.epoch, self.batch)
+        _set_random_state(self.device, known if kind == self.device.type else elsewhere)
 
     def minutes_since_save(self) -> float:
         return (time.monotonic() - self.saved_at) / 60
 
 
-def require_state(folder: Path, of: str, device: Any = "cpu") -> dict[str, Any]:
-    """What a fold's state.pt holds; InputError where it is damaged or was changed, or is of another fold or of other
-    training than ``of`` (an empty one fits any).
+def load_optimizer(optimizer: Any, saved: dict[str, Any], on_cpu: list[str]) -> None:
+    """Gives an optimizer back what ``saved`` says of it, each tensor where it was: those of the names ``on_cpu`` (Adam's
+    count of steps) are read by the program in every step, which on a GPU would wait for it.
+    """
+    optimizer.load_state_dict(saved)
+    ids = [n for group in saved["param_groups"] for n in group["params"]]
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    for n, parameter in zip(ids, parameters, strict=True):
+        known = saved["state"].get(n, {})
+        for name in set(on_cpu) & set(known):
+            optimizer.state[parameter][name] = known[name].clone()
+
+
+def _on_cpu(optimizer: Any) -> list[str]:
+    """The names of an optimizer's tensors that lie in the machine's memory beside parameters on a GPU."""
+    return sorted(
+        {
+            name
+            for parameter, parts in optimizer.state.items()
+            for name, value in parts.items()
+            if isinstance(value, Tensor) and value.device.type == "cpu" and parameter.device.type != "cpu"
+        }
+    )
+
+
+def _random_state(device: Any) -> tuple[str, Tensor] | None:
+    """The kind of the device that is used and the state of its generator; other devices' are none of ours."""
+    if device.type == "cuda":
+        return "cuda", torch.cuda.get_rng_state(device)
+    return ("mps", torch.mps.get_rng_state()) if device.type == "mps" else None
+
+
+def _set_random_state(device: Any, known: Tensor | int) -> None:
+    """Sets the generator of a GPU to a state, or to the beginning of a seed."""
+    if device.type == "cpu":
+        return
+    if isinstance(known, Tensor):
+        torch.cuda.set_rng_state(known, device) if device.type == "cuda" else torch.mps.set_rng_state(known)
+        return
+    with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
+        (torch.cuda if device.type == "cuda" else torch.mps).manual_seed(known)
+
+
+def require_state(folder: Path, of: str) -> dict[str, Any]:
+    """What a fold's state.pt holds, in the machine's memory; InputError where it is damaged or was changed, or is of another
+    fold or of other training than ``of`` (an empty one fits any).
 
     A state of an older version, that does not say what it is of, is believed.
     """
     path = folder / FILE
     try:
-        table: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+        table: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         fold, said = table.get("fold", folder.name), table.get("of")
     except Exception as error:  # torch, pickle and zip have many errors for bytes that are no state
         value = f"{path}: {type(error).__name__}"

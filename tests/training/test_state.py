@@ -75,7 +75,7 @@ def everything(state: State) -> dict[str, object]:
     assert state.schedule is not None
     moments = state.optimizer.state_dict()["state"]
     return {
-        "net": hash_tensors(state.raw.state_dict()),
+        "net": hash_tensors(state.net.state_dict()),
         "average": hash_tensors(state.average.tensors),
         "average steps": state.average.steps,
         "moments": {n: hash_tensors(one) for n, one in moments.items()},
@@ -85,7 +85,7 @@ def everything(state: State) -> dict[str, object]:
         "loss": float(state.loss_sum),
         "at": (state.epoch, state.batch, state.seen, state.accumulate),
         "history": list(state.history),
-        "open": [name for name, p in state.raw.named_parameters() if p.requires_grad],
+        "open": [name for name, p in state.net.named_parameters() if p.requires_grad],
     }
 
 
@@ -124,11 +124,11 @@ def test_a_new_epoch_counts_from_zero_and_keeps_its_optimizer_within_a_stage() -
     steps(state, 1)
     assert (state.epoch, state.batch, state.seen, float(state.loss_sum)) == (1, 0, 0, 0.0)
     assert state.optimizer is optimizer
-    assert not any(p.requires_grad for p in state.raw.backbone.parameters())
+    assert not any(p.requires_grad for p in state.net.backbone.parameters())
     steps(state, STEPS)
     assert state.epoch == 2
     assert state.optimizer is not optimizer
-    assert all(p.requires_grad for p in state.raw.parameters())
+    assert all(p.requires_grad for p in state.net.parameters())
 
 
 def test_the_rate_is_the_highest_of_all_groups() -> None:
@@ -156,7 +156,7 @@ def test_the_first_loss_that_is_no_number_is_remembered() -> None:
     state = begun()
     steps(state, 1)
     assert int(state.first_bad) == NEVER
-    for parameter in state.raw.head.parameters():
+    for parameter in state.net.head.parameters():
         parameter.data.fill_(float("nan"))
     steps(state, 1)
     assert int(state.first_bad) == 1

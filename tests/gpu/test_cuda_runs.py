@@ -1,0 +1,153 @@
+"""Whole runs on a GPU, and between a GPU and a CPU; the same bodies run on a CPU, but for what only a GPU does."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from comp.inference.control import read_controls
+from comp.predictions import Predictions
+from comp.recipe import load
+from comp.training.checkpoint import load_checkpoint, read_sidecar
+from comp.training.folded import fold_batchnorm
+from made import Outcome, clean_environment, probe, run_comp, write_shapes
+
+NO_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+CUDA = pytest.param("cuda", marks=[pytest.mark.gpu, NO_GPU])
+DEVICES = [pytest.param("cpu", marks=pytest.mark.slow), CUDA]
+FOLDS = ("fold-0", "fold-1")
+
+
+def finetune(place: Path, device: str, precision: str, *more: str) -> list[str]:
+    """The words of a command that fine-tunes a tiny network."""
+    laid = [*probe(place), "mode=finetune", f"device={device}", f"precision={precision}", "epochs=2", *more]
+    return [word for override in laid if override != "mode=probe" for word in ("--set", override)]
+
+
+def trained(place: Path, device: str, precision: str, *more: str) -> Outcome:
+    if not (place / "competitions").exists():
+        write_shapes(place, per_class=8)
+    return run_comp(
+        place, "run", "shapes", "--folds", 2, *finetune(place, device, precision, *more), "--json"
+    )
+
+
+def folder(place: Path, outcome: Outcome) -> Path:
+    assert outcome.code == 0, outcome.err
+    return place / "runs" / str(outcome.json["run"])
+
+
+def judged_on(run: Path, device: str) -> None:
+    """Makes a run's recipe one of another device, as if it had been copied to another machine."""
+    path = run / "recipe.toml"
+    path.write_text(load(path).model_copy(update={"device": device}).to_toml())
+
+
+@pytest.fixture(autouse=True)
+def memory_is_free() -> Iterator[None]:
+    yield
+    if torch.cuda.is_available():
+        torch.cuda.set_per_process_memory_fraction(1.0)
+        torch.cuda.empty_cache()
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_a_fine_tune_in_fp32_ends_in_a_submission(device: str, workspace: Path) -> None:
+    run = folder(workspace, trained(workspace, device, "fp32"))
+    assert read_sidecar(run / "fold-0").device == device
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_a_fine_tune_in_bf16_ends_in_a_submission(device: str, workspace: Path) -> None:
+    """It was refused after training: prediction saw other pairs of convolution and norm than training had."""
+    run = folder(workspace, trained(workspace, device, "bf16", "optimizer.clip=1.0"))
+    assert "in_fp32" in read_sidecar(run / "fold-0").noise["bf16"]
+
+
+@pytest.mark.parametrize("device", [CUDA])
+def test_a_fine_tune_in_fp16_ends_in_a_submission(device: str, workspace: Path) -> None:
+    stages = "stages=[{train='head'},{train='all'}]"
+    run = folder(workspace, trained(workspace, device, "fp16", "optimizer.clip=1.0", stages))
+    assert read_sidecar(run / "fold-0").precision == "fp16"
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_killed_run_goes_on(precision: str, device: str, workspace: Path) -> None:
+    write_shapes(workspace, per_class=8)
+    words = finetune(workspace, device, precision, "save_minutes=0.0", "epochs=6")
+    command = [sys.executable, "-m", "comp.cli.main", "run", "shapes", "--folds", "2", *words]
+    process = subprocess.Popen(command, cwd=workspace, env=clean_environment())
+    while process.poll() is None and not list(workspace.glob("runs/*/fold-*/state.pt")):
+        time.sleep(0.01)
+    if process.poll() is None:
+        os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    done = run_comp(workspace, "run", "shapes", "--resume", "latest")
+    assert done.code == 0, done.err
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+@pytest.mark.parametrize("device", [CUDA])
+def test_a_cpu_predicts_what_a_gpu_judged(device: str, precision: str, workspace: Path) -> None:
+    run = folder(workspace, trained(workspace, device, precision))
+    judged_on(run, "cpu")
+    done = run_comp(workspace, "predict", run.name, "--out", workspace / "out.csv")
+    assert done.code == 0, done.err
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_a_gpu_predicts_what_a_cpu_judged(device: str, workspace: Path) -> None:
+    run = folder(workspace, trained(workspace, "cpu", "fp32"))
+    judged_on(run, device)
+    done = run_comp(workspace, "predict", run.name, "--out", workspace / "out.csv")
+    assert done.code == 0, done.err
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_control_rows_are_judged_without_tf32(device: str, workspace: Path) -> None:
+    """What the checkpoint gives on a CPU in fp32 is what its control rows say, to a ten-thousandth."""
+    run = folder(workspace, trained(workspace, device, "fp32"))
+    net, sidecar = load_checkpoint(run / "fold-0")
+    rows = read_controls(run / "fold-0", sidecar.labels)
+    assert rows
+    assert max(sidecar.noise["fp32"].values()) < 1e-4
+    assert fold_batchnorm(net, sidecar.preprocess.size) > 3
+
+
+@pytest.mark.parametrize("device", [CUDA])
+def test_a_cap_on_memory_ends_in_parts_or_in_words(device: str, workspace: Path) -> None:
+    free, total = torch.cuda.mem_get_info()
+    assert free > 0
+    torch.cuda.set_per_process_memory_fraction(min(1.0, 1.5e9 / total))
+    done = trained(workspace, device, "fp32", "batch=512", "model.size=256", "accumulate=1")
+    assert done.code in (0, 1), done.err
+    assert done.code == 0 or "must fit into memory" in done.err
+
+
+@pytest.mark.parametrize("device", [CUDA])
+def test_the_memory_of_a_fold_is_free_before_the_next(device: str, workspace: Path) -> None:
+    folder(workspace, trained(workspace, device, "fp32"))
+    torch.cuda.empty_cache()
+    assert torch.cuda.memory_allocated() < 16 << 20
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_a_deterministic_run_gives_the_same_bits_twice(device: str, workspace: Path) -> None:
+    found = []
+    for _ in range(2):
+        run = folder(workspace, trained(workspace, device, "fp32", "deterministic=true"))
+        csv = json.loads((run / "record.json").read_text())["submission"]
+        found.append((Predictions.load(run / "oof.npz").probs, (workspace / csv).read_bytes()))
+    assert np.array_equal(found[0][0], found[1][0])
+    assert found[0][1] == found[1][1]
