@@ -169,3 +169,8 @@ def test_a_file_of_several_rows_in_one_fold_is_not_torn(gallery: Gallery) -> Non
     assert copy_across_folds(dealt(gallery.evidence())) == []
     (found,) = copy_across_folds(dealt(gallery.evidence(), a9=2))
     assert (found.count, found.examples) == (1, ("train/a0.png",))
+
+
+def test_copies_among_test_rows_are_not_torn_by_folds(gallery: Gallery) -> None:
+    gallery.replace("test/t1.png", texture(100_000))  # the image of t0
+    assert copy_across_folds(dealt(gallery.evidence())) == []
