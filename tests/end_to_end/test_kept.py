@@ -114,7 +114,7 @@ def test_test_rows_go_the_way_that_held_out_rows_went(
     start = probe(place) if mode != "scratch" else []
     overrides = [*start, f"mode={mode}", f"precision={precision}", "epochs=2", "optimizer.lr=1e-4"]
     comp.run("shapes", 2, workspace=place, overrides=overrides)
-    assert len(seen) == 2
+    assert len(seen) == (2 if precision == "fp32" else 4)  # two folds; half precision is proven in fp32 too
     assert max(seen) < 1e-3, "in half precision another order of the same sums would show"
 
 
