@@ -19,7 +19,7 @@ from comp.checks.recipe_family import FITTED, preprocessing_override, weights_le
 from comp.checks.run_family import assumed_folds, collapsed_predictions, prior_shift, too_good
 from comp.errors import CheckFailed
 from comp.folds import make_folds
-from comp.inference.control import TOLERANCE, ControlRow, refuse, worst_difference
+from comp.inference.control import LEAST, ControlRow, refuse, worst_difference
 from comp.labels import LabelMap
 from comp.metrics import METRICS
 from comp.predictions import Predictions
@@ -370,7 +370,7 @@ def control_rows(folder: Path, leak: bool) -> list[Finding]:
         row.id: row.probs + (np.array([0.3, -0.3, 0.0]) if leak and row.sample == "a2" else 0) for row in rows
     }
     difference, sample = worst_difference(rows, back)
-    if difference <= TOLERANCE["fp32"]:
+    if difference <= LEAST["fp32"]:
         return []
     refused = refuse(folder / "fold-0", difference, sample)
     assert (type(refused), refused.exit_code) == (CheckFailed, 1)

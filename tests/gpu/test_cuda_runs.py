@@ -20,7 +20,7 @@ from comp.predictions import Predictions
 from comp.recipe import load
 from comp.training.checkpoint import load_checkpoint, read_sidecar
 from comp.training.folded import fold_batchnorm
-from made import Outcome, clean_environment, probe, run_comp, write_shapes
+from made import Outcome, clean_environment, probe, proven_again, run_comp, write_shapes
 
 NO_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
 CUDA = pytest.param("cuda", marks=[pytest.mark.gpu, NO_GPU])
@@ -51,6 +51,7 @@ def judged_on(run: Path, device: str) -> None:
     """Makes a run's recipe one of another device, as if it had been copied to another machine."""
     path = run / "recipe.toml"
     path.write_text(load(path).model_copy(update={"device": device}).to_toml())
+    proven_again(run)
 
 
 @pytest.fixture(autouse=True)
