@@ -15,8 +15,8 @@ from PIL import Image
 from comp.checks.evidence import Evidence
 from comp.checks.findings import Finding
 from comp.checks.gate import DATA_CHECKS, FOLD_CHECKS, RUN_CHECKS, judge_data, judge_folds, require_pass
-from comp.checks.recipe_family import FITTED, preprocessing_override, weights_leak
-from comp.checks.run_family import assumed_folds, collapsed_predictions, prior_shift, too_good
+from comp.checks.recipe_family import FITTED, harmful_transform, preprocessing_override, weights_leak
+from comp.checks.run_family import assumed_folds, collapsed_predictions, harmful_views, prior_shift, too_good
 from comp.errors import CheckFailed
 from comp.folds import make_folds
 from comp.inference.control import LEAST, ControlRow, refuse, worst_difference
@@ -24,6 +24,7 @@ from comp.labels import LabelMap
 from comp.metrics import METRICS
 from comp.predictions import Predictions
 from comp.recipe_parts import ModelPart
+from comp.standard_error import Gain
 from comp.tables import Table
 from comp.template import Template, from_table
 from comp.tidy import without_test_labels
@@ -77,6 +78,8 @@ CATALOGUE = {
         "too-good": "warning",
         "prior-shift": "warning",
         "assumed-folds": "warning",
+        "harmful-views": "warning",
+        "harmful-transform": "warning",
     },
 }
 SEVERITY = {name: severity for family in CATALOGUE.values() for name, severity in family.items()}
@@ -390,6 +393,18 @@ RUN_FAULTS: dict[str, tuple[Callable[[Path, bool], list[Finding]], set[str]]] = 
     "too-good": (lambda _, fault: too_good(0.999 if fault else 0.93, METRICS["accuracy"], 1000, None), set()),
     "prior-shift": (lambda _, fault: prior_shift(answers(np.arange(60) % (2 if fault else 3)), EVEN), set()),
     "assumed-folds": (lambda _, fault: assumed_folds(not fault, 5, 60), set()),
+    "harmful-views": (
+        lambda _, fault: harmful_views(
+            ["hflip"], "accuracy", 60, {"fit": Gain(0.2 if fault else 0.01, 0.02)}
+        ),
+        set(),
+    ),
+    "harmful-transform": (
+        lambda _, fault: (
+            harmful_transform("HorizontalFlip", 100, (1.0, 0.5, 0.05), 50, None) if fault else []
+        ),
+        set(),
+    ),
 }
 
 
@@ -410,7 +425,7 @@ def clean(tmp_path_factory: pytest.TempPathFactory) -> Evidence:
 
 def test_the_catalogue_is_complete() -> None:
     assert set(SEVERITY) == {*DATA_CHECKS, *FOLD_CHECKS, *RUN_CHECKS}
-    assert len(SEVERITY) == sum(len(family) for family in CATALOGUE.values()) == 40
+    assert len(SEVERITY) == sum(len(family) for family in CATALOGUE.values()) == 42
 
 
 def test_every_check_has_a_planted_fault_and_a_clean_test() -> None:
