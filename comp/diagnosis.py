@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from comp import __version__, registry
+from comp import registry
+from comp._version import __version__
 from comp.competition import Competition
 from comp.credentials import SETTINGS, Credential, find_credential, readable_by_others
 from comp.errors import CompError

@@ -13,7 +13,8 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
-from comp import __version__, console
+from comp import console
+from comp._version import __version__
 from comp.errors import DownloadError, InputError
 from comp.numerals import whole_number
 from comp.workspace import make_folder, unwritable

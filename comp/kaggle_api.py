@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from comp import __version__
+from comp._version import __version__
 from comp.credentials import SETTINGS, Credential, find_credential, scrub
 from comp.errors import CompError, KaggleError
 from comp.kaggle_types import DataFile, Limits, Standing, State, Submission

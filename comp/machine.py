@@ -6,7 +6,7 @@ import platform
 from collections.abc import Mapping
 from typing import Any
 
-from comp import __version__
+from comp._version import __version__
 
 
 def machine(device: str = "cpu") -> str:

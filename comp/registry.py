@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from comp._version import PACKAGE
 from comp.competition import Competition
 from comp.errors import InputError, UnknownName
 from comp.facts import CompetitionFacts, overlaid, read_facts_table, validate
@@ -66,8 +67,8 @@ class Registry:
 
 def built_in_folder() -> Path:
     """``comp/builtin`` in an installed wheel, ``competitions`` beside the package in a checkout."""
-    inside = Path(__file__).parent / "builtin"
-    return inside if inside.is_dir() else Path(__file__).parent.parent / "competitions"
+    inside = PACKAGE / "builtin"
+    return inside if inside.is_dir() else PACKAGE.parent / "competitions"
 
 
 def find(workspace: Workspace) -> Registry:

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from comp import __version__, console
+from comp import console
+from comp._version import __version__
 from comp.errors import CompError, InputError, Refusal, UnknownName
 from comp.hashes import SEAL, is_intact, sealed, sha256_of
 from comp.leftovers import remove_leftovers

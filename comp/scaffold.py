@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from comp import registry
+from comp._version import PACKAGE
 from comp.errors import InputError, UnknownName
 from comp.workspace import Workspace, make_folder, write_text
 
@@ -14,7 +15,7 @@ LAYOUTS = {
     "csv": "train/<file>, test/<file>, train.csv (id,label), sample_submission.csv",
     "array": "train.npz (images, labels), test.npz (images)",
 }
-_TEMPLATES = Path(__file__).parent / "scaffolds"
+_TEMPLATES = PACKAGE / "scaffolds"
 
 
 def scaffold(slug: str, layout: str, workspace: Workspace) -> Path:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from comp import __version__
+from comp._version import __version__
 from comp.checks.memory import Memory
 from comp.competition import Competition
 from comp.folds import Folds

@@ -10,7 +10,8 @@ from contextlib import suppress
 
 import typer
 
-from comp import __version__, console
+from comp import console
+from comp._version import __version__
 from comp.cli import answers, combine, kit, look, pseudo, submitting, tune, work
 from comp.errors import CompError, InputError, shortened
 

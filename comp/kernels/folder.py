@@ -9,7 +9,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from comp import __version__, registry, runs
+from comp import registry, runs
+from comp._version import __version__
 from comp.competition import Competition
 from comp.errors import InputError
 from comp.kernels.dataset import FILES, Dataset

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Any
 
-TEXT = Path(__file__).parent / "notebook.py.txt"
+from comp._version import PACKAGE
+
+TEXT = PACKAGE / "kernels" / "notebook.py.txt"
 
 # What prediction imports, besides the standard library; Kaggle's image has them all.
 MODULES = (

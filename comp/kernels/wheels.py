@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
-import comp
+from comp._version import PACKAGE, __version__
 from comp.errors import InputError
 from comp.registry import built_in_folder
 from comp.workspace import atomic
@@ -28,12 +28,11 @@ def own_wheel(folder: Path) -> Path:
 
     It is made of the package's own files, so that it needs neither a checkout nor a build tool.
     """
-    package = Path(comp.__file__).parent
-    files = {f"comp/{name}": content for name, content in _files(package).items()}
-    if built_in_folder() != package / "builtin":
+    files = {f"comp/{name}": content for name, content in _files(PACKAGE).items()}
+    if built_in_folder() != PACKAGE / "builtin":
         files |= {f"comp/builtin/{name}": content for name, content in _files(built_in_folder()).items()}
     about = {"METADATA": _about(), "entry_points.txt": "[console_scripts]\ncomp = comp.cli.main:main\n"}
-    return _write(folder, DISTRIBUTION, comp.__version__, files, about)
+    return _write(folder, DISTRIBUTION, __version__, files, about)
 
 
 def installed_wheel(name: str, folder: Path) -> Path | None:
@@ -119,8 +118,8 @@ def _about() -> str:
         found = metadata.distribution(DISTRIBUTION)
     except metadata.PackageNotFoundError:
         found = None
-    text = found.read_text("METADATA") if found is not None and found.version == comp.__version__ else None
-    return text or f"Metadata-Version: 2.1\nName: {DISTRIBUTION}\nVersion: {comp.__version__}\n"
+    text = found.read_text("METADATA") if found is not None and found.version == __version__ else None
+    return text or f"Metadata-Version: 2.1\nName: {DISTRIBUTION}\nVersion: {__version__}\n"
 
 
 def _write(folder: Path, name: str, version: str, files: dict[str, bytes], about: dict[str, str]) -> Path:

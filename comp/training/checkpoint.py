@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from comp import __version__
+from comp._version import __version__
 from comp.errors import WeightsError
 from comp.images.fit import Preprocess
 from comp.inference.control import Noise
