@@ -24,15 +24,15 @@ from comp.ensembling.parts import (
 )
 from comp.ensembling.stack import Judged, align, judged
 from comp.errors import InputError
+from comp.files import make_folder, write_bytes, write_json, write_text
 from comp.findings_view import say_findings
 from comp.folds import Folds, group_names
 from comp.manifest import Manifest
-from comp.metrics import Metric
+from comp.metrics import Metric, confusion
 from comp.predictions import Predictions
 from comp.result import RunResult, confusion_csv
-from comp.scores import confusion
 from comp.template import load_template
-from comp.workspace import Workspace, make_folder, write_bytes, write_json, write_text
+from comp.workspace import Workspace
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,9 @@ from typing import Any
 
 from comp import console, runs
 from comp.competition import Competition
+from comp.config import lay, whole_number
 from comp.errors import InputError
-from comp.numerals import whole_number
 from comp.order import Order, model_mistakes, order_like, order_of, require_own
-from comp.overrides import lay
 from comp.recipe import NAMED, Recipe, as_one, from_table
 from comp.run_files import recipe_of
 from comp.workspace import Workspace

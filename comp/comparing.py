@@ -15,10 +15,11 @@ from comp import console, registry, runs
 from comp.competition import Competition
 from comp.errors import InputError
 from comp.facts import TemplateFacts
+from comp.files import read_json, require_output, write_text
 from comp.tables import Table
 from comp.template import Template, from_table, paired, read_submission
 from comp.to_submit import warn_of_another_content
-from comp.workspace import Workspace, read_json, require_output, write_text
+from comp.workspace import Workspace
 
 
 @dataclass(frozen=True)

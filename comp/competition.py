@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 from comp.adapters import Adapter, import_adapter
 from comp.archives import STREAMS, SUFFIXES
+from comp.config import validate as validate
 from comp.errors import InputError, RawDataError, RecipeError
 from comp.facts import CompetitionFacts as CompetitionFacts
 from comp.facts import read_facts as read_facts
-from comp.facts import validate as validate
 from comp.images.tree import RawTree
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ class Competition:
         """Whether the order of the classes is stated: in competition.toml, or by the adapter in another order than a
         listing has.
         """
-        from comp.metrics import is_sorted
+        from comp.labels import is_sorted
 
         if self.facts.classes != "discover":
             return True

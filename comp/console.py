@@ -14,8 +14,8 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
-from comp.documents import json_text
 from comp.errors import CompError, InputError
+from comp.files import json_text
 
 RELAY_SECONDS = 0.2
 QUIET_SECONDS = 15.0  # between lines of progress when the output is no terminal

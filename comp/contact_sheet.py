@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 
 from comp import registry
 from comp.errors import InputError, UnknownName, WeightsError
+from comp.files import make_folder, require_output, write_bytes
 from comp.images.fit import Preprocess
 from comp.images.pixels import FittedPixels
 from comp.images.source import ImageSource
 from comp.order import load_recipe, recipe_file
 from comp.recipe import Recipe
-from comp.view_sets import ALIASES, VIEW_SETS, VIEWS, require_views, views_named
-from comp.workspace import Workspace, make_folder, require_output, write_bytes
+from comp.tta_presets import ALIASES, VIEW_SETS, VIEWS, require_views, views_named
+from comp.workspace import Workspace
 
 Pixels = NDArray[np.uint8]
 VARIANTS = 7

@@ -15,9 +15,9 @@ from pathlib import Path
 
 from comp import console
 from comp._version import __version__
+from comp.config import whole_number
 from comp.errors import DownloadError, InputError
-from comp.numerals import whole_number
-from comp.workspace import make_folder, unwritable
+from comp.files import make_folder, unwritable
 
 MIRROR = (
     "COMP_MIRROR"  # another place for the files, by their names: a mirror at home, or a test's own server

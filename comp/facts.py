@@ -3,21 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import Field, field_validator
 
-from comp.documents import read_toml
-from comp.errors import RecipeError, shortened
-
-Model = TypeVar("Model", bound=BaseModel)
-MOST_SHOWN = 200  # letters of a value in a mistake's line
-
-
-class Facts(BaseModel):
-    """Frozen, strict, without unknown keys, and with numbers that are numbers."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+from comp.config import Facts, validate
+from comp.files import read_toml
 
 
 def _require_inside(path: str) -> None:
@@ -138,35 +129,3 @@ def read_facts_table(path: Path) -> dict[str, Any]:
         If it is no readable TOML.
     """
     return read_toml(path, "competition.toml")
-
-
-def overlaid(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """A table with another laid over it; tables within tables are laid over one another likewise."""
-    result = dict(base)
-    for key, value in over.items():
-        below = result.get(key)
-        result[key] = overlaid(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
-    return result
-
-
-def validate(model: type[Model], table: dict[str, Any], name: str) -> Model:
-    """A pydantic model from a TOML table; raises RecipeError with one line for each mistake."""
-    try:
-        return model.model_validate(table)
-    except ValidationError as error:
-        raise RecipeError(
-            f"{name} has {error.error_count()} mistake(s)",
-            "\n".join(_told(e) for e in error.errors()),
-            "correct them",
-        ) from None
-
-
-def _told(error: Any) -> str:
-    path = ".".join(str(part) for part in error["loc"])
-    if error["type"] == "extra_forbidden":
-        return f"{path}: no such key"
-    text = str(error["msg"]).removeprefix("Value error, ")
-    text = text[:1].lower() + text[1:]
-    if not path:  # keys that do not fit together: the input is the whole table
-        return text
-    return f"{path}: {text}, found {shortened(repr(error['input']), MOST_SHOWN)}"

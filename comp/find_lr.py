@@ -10,10 +10,11 @@ from typing import Any
 from comp import console, registry
 from comp.checks.gate import require_pass
 from comp.errors import InputError
+from comp.files import make_folder, require_output, write_bytes, write_text
 from comp.findings_view import show_findings
 from comp.order import first_model, new_order
 from comp.survey import fold_count, survey
-from comp.workspace import Workspace, make_folder, require_output, write_bytes, write_text
+from comp.workspace import Workspace
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from pathlib import Path
 from comp import console
 from comp.checks.findings import Finding, counts
 from comp.errors import shortened
+from comp.files import write_text
 from comp.survey import Survey
-from comp.workspace import write_text
 
 COLOURS = {"error": "red", "warning": "yellow", "info": "dim"}
 

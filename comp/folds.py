@@ -13,13 +13,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from comp.config import Shape, read_shaped, whole_number
 from comp.errors import InputError, shortened
-from comp.hashes import sha256_of
+from comp.files import read_json, sha256_of, write_json, write_text
 from comp.manifest import Manifest
-from comp.numerals import whole_number
-from comp.shapes import Shape, read_shaped
 from comp.tables import read_table
-from comp.workspace import read_json, write_json, write_text
 
 MOST_FOLDS = 1_000_000
 _SAVED_NAME = re.compile(r"folds\.csv|k\d+-seed\d+(-pool)?\.csv")

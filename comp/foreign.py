@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from comp.config import finite_number, whole_number
 from comp.errors import InputError, UnknownName, near_names
 from comp.folds import numbered
 from comp.labels import LabelMap
 from comp.names import nfc
-from comp.numerals import finite_number, whole_number
 from comp.predictions import ROW_SUM_TOLERANCE, Predictions
 from comp.spelling import listed
 from comp.tables import Table, read_table

@@ -10,14 +10,14 @@ from typing import Any
 
 from comp import archives, console
 from comp.admission import require_entered
+from comp.config import whole_number
 from comp.credentials import scrub
 from comp.download import ATTEMPTS, MEGA, require_room
 from comp.errors import CompError, DownloadError, InputError, KaggleError, KaggleRefusal
+from comp.files import atomic, make_folder, unwritable
 from comp.kaggle_api import SITE, Kaggle
 from comp.kaggle_types import DataFile
 from comp.kaggle_wire import translated
-from comp.numerals import whole_number
-from comp.workspace import atomic, make_folder, unwritable
 
 BLOCK = 1 << 14  # bytes; what came of a block that broke off is lost
 FEW = 50  # files that are fetched one by one; more come as one archive

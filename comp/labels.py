@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from comp.errors import InputError, UnknownName
+from comp.metrics import Metric
 from comp.spelling import in_order as in_order
+from comp.spelling import listed, whole_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -75,3 +78,39 @@ class LabelMap:
     def discover(cls, labels: Iterable[str]) -> LabelMap:
         """The label map of a table without one: its distinct labels, numbers first and as numbers (2 before 10)."""
         return cls(in_order(set(labels)))
+
+
+@dataclass(frozen=True)
+class Disorder:
+    """Why a metric of order cannot be trusted with a label map; ``grave`` where it would score another thing."""
+
+    message: str
+    grave: bool = True
+
+
+def disorder(metric: Metric, names: Sequence[str], stated: bool) -> Disorder | None:
+    """What is wrong with the order of classes for a metric that measures distances between them; None where nothing is.
+
+    Whole numbers must follow one another by ones. Words must be ``stated`` in their order: sorted as text they mean
+    nothing. Of two classes either order is the same.
+    """
+    if not metric.ordered or len(names) < 3:
+        return None
+    numbers = [whole for name in names if (whole := whole_of(name)) is not None]
+    if len(numbers) < len(names):
+        if stated:
+            return None
+        return Disorder(
+            f"{metric.name} goes by the order of the classes, and they are neither stated nor whole numbers: {listed(names, 8)}"
+        )
+    steps = {b - a for a, b in pairwise(numbers)}
+    if steps in ({1}, {-1}):
+        return None
+    told = f"{metric.name} counts the steps between classes, and these numbers do not follow by ones: {listed(names, 12)}"
+    rising = all(step > 0 for step in steps) or all(step < 0 for step in steps)
+    return Disorder(told, grave=not (stated and rising))
+
+
+def is_sorted(names: Sequence[str]) -> bool:
+    """Whether names stand as a listing sorts them, so that their order may mean nothing."""
+    return list(names) in (sorted(names), in_order(names))

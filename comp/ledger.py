@@ -19,10 +19,11 @@ from typing import Any
 from pydantic import Field
 
 from comp import console
+from comp.config import Shape, require_shape
 from comp.errors import InputError
+from comp.files import make_folder, read_json, write_json
 from comp.lock import alone as locked
-from comp.shapes import Shape, require_shape
-from comp.workspace import Workspace, make_folder, read_json, write_json
+from comp.workspace import Workspace
 
 ENTRIES = "submitted"
 _RESTORE = "restore it, or move it away"

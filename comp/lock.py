@@ -10,7 +10,7 @@ from typing import IO
 
 from comp import console
 from comp.errors import Refusal
-from comp.workspace import unwritable
+from comp.files import unwritable
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from comp.checks.findings import Finding
 from comp.child import BEFORE
 from comp.clock import Clock
 from comp.errors import InputError
+from comp.files import make_folder, unwritable
 from comp.order import Order, order_like
 from comp.pipeline import checked, finish_run, kept_of, marks_of, run_folder
 from comp.pseudo_labels import rows_for
@@ -23,7 +24,7 @@ from comp.quick import quick_rows
 from comp.recipe import Recipe, as_one
 from comp.result import RunResult
 from comp.run_files import findings_of, folds_of, recipe_of, rehome, require_fold, require_of_fold
-from comp.workspace import Workspace, make_folder, unwritable
+from comp.workspace import Workspace
 
 if TYPE_CHECKING:
     from comp.survey import Survey

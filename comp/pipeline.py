@@ -13,8 +13,8 @@ from comp.checks.findings import Finding, counts, lower
 from comp.checks.gate import require_pass
 from comp.child import resumed_order
 from comp.clock import Clock
+from comp.files import make_folder, remove_leftovers, write_bytes, write_json, write_text
 from comp.findings_view import say_findings, show_findings
-from comp.leftovers import remove_leftovers
 from comp.order import Order, new_order, require_folds
 from comp.predictions import Predictions
 from comp.pseudo_labels import rows_for
@@ -26,7 +26,7 @@ from comp.result import RunResult, confusion_csv
 from comp.run_files import folds_of, manifest_of
 from comp.survey import Survey, fold_count, survey
 from comp.training.deadline import Deadline, parse_seconds
-from comp.workspace import Workspace, make_folder, write_bytes, write_json, write_text
+from comp.workspace import Workspace
 
 if TYPE_CHECKING:
     from comp.training.fold import Plan

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from comp.errors import InputError
+from comp.files import atomic
 from comp.labels import LabelMap
-from comp.workspace import atomic
 
 ROW_SUM_TOLERANCE = 1e-6
 _BLOCK = 4096  # rows that a mean holds in memory for all its parts at once

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from comp.config import Shape, require_shape
 from comp.errors import InputError
+from comp.files import read_json, write_json, write_text
 from comp.folds import Folds
 from comp.labels import LabelMap
 from comp.manifest import Manifest
-from comp.shapes import Shape, require_shape
 from comp.tables import read_table
-from comp.workspace import read_json, write_json, write_text
 
 FILE = "pseudo.csv"  # in the folder of a run that trains with them
 REMEDY = "`comp pseudo RUN --threshold P` makes them anew"

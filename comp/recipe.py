@@ -8,11 +8,10 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from comp.documents import read_toml
+from comp.config import lay, not_finite, overlaid, validate
 from comp.errors import RecipeError
-from comp.facts import overlaid, validate
-from comp.overrides import lay, not_finite
-from comp.recipe_parts import (
+from comp.files import read_toml
+from comp.recipe_schema import (
     BalancePart,
     LossPart,
     ModelPart,
@@ -24,7 +23,7 @@ from comp.recipe_parts import (
     StagePart,
     StopPart,
 )
-from comp.view_sets import AUTO, require_views, views_named
+from comp.tta_presets import AUTO, require_views, views_named
 
 NAMED = ("model", "optimizer", "schedule", "loss", "balance")  # tables that a bare name stands for
 COMMON = (

@@ -13,8 +13,9 @@ from typing import Any
 
 from comp._version import PACKAGE
 from comp.competition import Competition
+from comp.config import overlaid, validate
 from comp.errors import InputError, UnknownName
-from comp.facts import CompetitionFacts, overlaid, read_facts_table, validate
+from comp.facts import CompetitionFacts, read_facts_table
 from comp.workspace import Workspace
 
 ENTRY_POINTS = "comp.competitions"

@@ -14,6 +14,7 @@ from comp.checks.findings import lower
 from comp.checks.gate import judge_test, require_known, require_pass
 from comp.competition import Competition
 from comp.errors import InputError
+from comp.files import require_output
 from comp.findings_view import say_findings
 from comp.labels import LabelMap
 from comp.manifest import Manifest
@@ -32,7 +33,7 @@ from comp.to_submit import warn_of_another_content
 from comp.tta import with_chosen_views
 from comp.validation import Problem
 from comp.validation import validate as judge
-from comp.workspace import Workspace, require_output
+from comp.workspace import Workspace
 
 
 @dataclass(frozen=True)

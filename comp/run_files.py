@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
+from comp.config import Shape, read_shaped, require_shape
 from comp.errors import InputError, Refusal
+from comp.files import is_intact, read_json, sealed, sha256_of, write_json
 from comp.folds import Folds
-from comp.hashes import is_intact, sealed, sha256_of
 from comp.manifest import Manifest
 from comp.predictions import Predictions
 from comp.pseudo_rows import folds_sha256
 from comp.runs import PREDICTED, RECIPE, RESULT, STARTED, Run, recipe_sha256, require_content
-from comp.shapes import Shape, read_shaped, require_shape
-from comp.workspace import read_json, write_json
 
 if TYPE_CHECKING:
     from comp.recipe import Recipe

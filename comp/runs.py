@@ -20,13 +20,12 @@ from pydantic import Field
 
 from comp import console
 from comp._version import __version__
+from comp.config import Shape, read_shaped
 from comp.errors import CompError, InputError, Refusal, UnknownName
-from comp.hashes import SEAL, is_intact, sealed, sha256_of
-from comp.leftovers import remove_leftovers
+from comp.files import SEAL, is_intact, make_folder, remove_leftovers, sealed, sha256_of, write_json
 from comp.lock import alone
 from comp.machine import machine
-from comp.shapes import Shape, read_shaped
-from comp.workspace import Workspace, make_folder, write_json
+from comp.workspace import Workspace
 
 if TYPE_CHECKING:
     from comp.checks.evidence import Evidence

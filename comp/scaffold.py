@@ -8,7 +8,8 @@ from pathlib import Path
 from comp import registry
 from comp._version import PACKAGE
 from comp.errors import InputError, UnknownName
-from comp.workspace import Workspace, make_folder, write_text
+from comp.files import make_folder, write_text
+from comp.workspace import Workspace
 
 LAYOUTS = {
     "folders": "train/<class>/<file>, test/<file>, sample_submission.csv",

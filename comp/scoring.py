@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from comp import registry
 from comp.competition import Competition
 from comp.errors import InputError, InvalidSubmission
-from comp.labels import LabelMap
-from comp.metrics import disorder
+from comp.files import read_json, write_json
+from comp.labels import LabelMap, disorder
 from comp.tables import Table
 from comp.template import Template, load_template, read_submission
 from comp.validation import class_columns, validate
-from comp.workspace import Workspace, read_json, write_json
+from comp.workspace import Workspace
 
 LOOKS = "looks.json"
 

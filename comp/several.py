@@ -7,9 +7,9 @@ from pathlib import Path
 
 from comp import console, runs
 from comp.blending import ensemble
+from comp.config import whole_number
 from comp.ensembling.outcome import Options
 from comp.errors import InputError
-from comp.numerals import whole_number
 from comp.result import RunResult
 from comp.workspace import Workspace
 

@@ -13,15 +13,14 @@ from comp import console, ledger, runs
 from comp.competition import Competition
 from comp.errors import CompError
 from comp.ledger import Entry
-from comp.metrics import Metric
 from comp.predictions import Predictions
 from comp.run_files import manifest_of, predictions_of
 from comp.runs import Run
 from comp.template import read_submission
+from comp.uncertainty import bootstrap
 from comp.workspace import Workspace
 
 PUBLIC_SHARE = 0.3  # of the test rows, where competition.toml does not say
-DRAWS = 200
 FEWEST = 3  # submissions for a correlation
 SAME_ERRORS = 0.9995  # a correlation that is shown as 1.000
 
@@ -173,17 +172,6 @@ def _is_as_written(run: Run) -> bool:
         console.warn_once(f"run {run.id} is left out: {problem.value}")
         return False
     return True
-
-
-def bootstrap(metric: Metric, truth: NDArray[np.int64], probs: Probs, rows: int, seed: int = 0) -> float:
-    """The standard error of a metric on ``rows`` rows like these: the spread over samples drawn with replacement.
-
-    ``truth`` (N,) are class indices, ``probs`` (N, C).
-    """
-    rng = np.random.default_rng(seed)
-    drawn = (rng.integers(0, len(truth), rows) for _ in range(DRAWS))
-    scores = [score for at in drawn if np.isfinite(score := metric(truth[at], probs[at]))]
-    return float(np.std(scores, ddof=1)) if len(scores) > 1 else float("inf")
 
 
 def _standard_error(run: Run | None, competition: Competition, rows: int) -> float | None:

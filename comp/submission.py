@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from comp.errors import InputError, InvalidSubmission
+from comp.files import write_bytes
 from comp.labels import LabelMap
 from comp.manifest import Manifest
 from comp.predictions import Predictions
 from comp.tables import parse_table
 from comp.template import Template
 from comp.validation import class_columns, validate
-from comp.workspace import write_bytes
 
 _FEW = 256  # rows that are composed at once to try every class
 

@@ -16,17 +16,18 @@ from comp.checks.gate import judge_data, judge_folds, require_known
 from comp.checks.grouping import grouped
 from comp.checks.memory import Memory
 from comp.competition import Competition
+from comp.config import whole_number
 from comp.errors import InputError, shortened
 from comp.extra import with_extra
+from comp.files import make_folder, write_text
 from comp.folds import Folds, make_folds
 from comp.images.fingerprints import Fingerprints, scan
 from comp.images.source import ImageSource, WithFiles
 from comp.images.store import StoreWriter
 from comp.labels import LabelMap
 from comp.manifest import Manifest
-from comp.numerals import whole_number
 from comp.template import Template, load_template
-from comp.workspace import Workspace, make_folder, write_text
+from comp.workspace import Workspace
 
 BARE = {"class-too-small": "a bare check; a run needs fewer folds or --rare pool"}
 SAMPLE_MARK = ".comp-sample"

@@ -10,6 +10,7 @@ from typing import Any
 from comp import console, registry, runs
 from comp.competition import Competition
 from comp.errors import CheckFailed, InputError, InvalidSubmission, Refusal, UnknownName
+from comp.files import read_json, write_bytes
 from comp.inference.control import control_table
 from comp.labels import LabelMap
 from comp.manifest import Manifest
@@ -18,7 +19,7 @@ from comp.runs import Run
 from comp.tables import Table, parse_table
 from comp.template import Template, load_template, read_submission
 from comp.validation import Problem, validate
-from comp.workspace import Workspace, read_json, write_bytes
+from comp.workspace import Workspace
 
 SHOWN = 20
 ALLOWED = ("control-rows", "stale-folds")  # checks that --allow lets pass here

@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from comp.ensembling.calibration import told
+from comp.calibration import told
 from comp.errors import InputError, TrainingFailed
+from comp.files import write_text
 from comp.images.source import ImageSource
+from comp.metrics import confusion
 from comp.predictions import Predictions, average, join
 from comp.recipe import as_one, load
-from comp.scores import confusion
 from comp.training.deadline import OutOfTime
 from comp.training.fold import FoldResult, Plan
-from comp.workspace import write_text
 
 
 @dataclass(frozen=True)

@@ -12,15 +12,15 @@ from numpy.typing import NDArray
 from comp import console
 from comp.checks.findings import Finding
 from comp.checks.run_family import harmful_views
+from comp.config import Shape, read_shaped
 from comp.errors import InputError
+from comp.files import write_json
 from comp.folds import group_names
 from comp.metrics import Metric
 from comp.recipe import Recipe
 from comp.runs import Run
-from comp.shapes import Shape, read_shaped
-from comp.standard_error import Judge
-from comp.view_sets import PLAIN, VIEW_SETS, VIEWS
-from comp.workspace import write_json
+from comp.tta_presets import PLAIN, VIEW_SETS, VIEWS
+from comp.uncertainty import Judge
 
 if TYPE_CHECKING:
     from comp.trained import Trained

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from comp.config import finite_number, whole_number
 from comp.damaged_ids import damaged
 from comp.errors import InputError, near_names
 from comp.labels import LabelMap
 from comp.names import nfc
-from comp.numerals import finite_number, whole_number
 from comp.spelling import NOTHING, clean, listed
 from comp.tables import Table
 from comp.template import Template

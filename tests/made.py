@@ -19,17 +19,16 @@ import numpy as np
 import comp
 from comp import console
 from comp.cli.main import main
+from comp.files import read_json, sealed, sha256_of, write_json
 from comp.folds import Folds
-from comp.hashes import sealed, sha256_of
 from comp.images.fit import Preprocess
 from comp.images.source import ArraySource
 from comp.labels import LabelMap
 from comp.manifest import Manifest
 from comp.metrics import metric_by_name
 from comp.recipe import Recipe
-from comp.recipe_parts import BalancePart
+from comp.recipe_schema import BalancePart
 from comp.run_files import rehome
-from comp.workspace import read_json, write_json
 
 if TYPE_CHECKING:
     from comp.training.fold import Plan

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from comp.ensembling.stack import Judged, judged
+from comp.files import write_json, write_text
 from comp.folds import Folds
 from comp.labels import LabelMap
 from comp.manifest import Manifest, Sample
 from comp.predictions import Predictions
-from comp.workspace import write_json, write_text
 
 LABELS = LabelMap(("circle", "cross", "square"))
 

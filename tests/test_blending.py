@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 import comp
 from comp.errors import InputError, Refusal
+from comp.files import read_json, write_json
 from comp.folds import Folds
 from comp.manifest import Manifest
 from comp.predictions import Predictions
-from comp.workspace import read_json, write_json
 from made import run_comp, write_shapes
 from made_blends import by_id, shuffled, truth_of, write_run
 

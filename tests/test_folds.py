@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from comp.errors import InputError
+from comp.files import write_json
 from comp.folds import Folds, make_folds
 from comp.manifest import Manifest, Sample
-from comp.workspace import write_json
 
 
 @st.composite

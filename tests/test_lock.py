@@ -16,7 +16,7 @@ import pytest
 import comp
 from comp import runs
 from comp.errors import Refusal
-from comp.leftovers import remove_leftovers
+from comp.files import remove_leftovers
 from comp.lock import alone
 from comp.workspace import Workspace
 from made import clean_environment, run_comp, write_shapes

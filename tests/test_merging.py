@@ -14,12 +14,13 @@ import torch
 import comp
 from comp import runs
 from comp.errors import InputError, Refusal
+from comp.files import read_json, write_json
 from comp.merging import require_alike
 from comp.predictions import Predictions
 from comp.recipe import load
 from comp.result import RunResult
 from comp.runs import recipe_sha256
-from comp.workspace import Workspace, read_json, write_json
+from comp.workspace import Workspace
 from made import draw, proven_again, rewritten, run_comp, save_picture, write_shapes
 
 TWO = ["epochs=2"]

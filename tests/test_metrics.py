@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from sklearn import metrics as sk
 
 from comp.errors import InputError, RecipeError, UnknownName
-from comp.labels import LabelMap
-from comp.metrics import METRICS, disorder, metric_by_name, own_metric
+from comp.labels import LabelMap, disorder
+from comp.metrics import METRICS, metric_by_name, own_metric
 
 
 @st.composite

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comp.numerals import finite_number, whole_number
+from comp.config import finite_number, whole_number
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 import comp
+from comp.files import read_json, write_json
 from comp.predictions import Predictions
-from comp.workspace import read_json, write_json
 from made import Outcome, proven_again, rewritten, run_comp
 
 Change = Callable[[Path], None]
@@ -371,7 +371,7 @@ def test_a_proof_that_proves_nothing_is_refused(submittable: Path, file: str, co
     else:
         path.write_text(content)
     if file == "folds.csv":
-        from comp.hashes import sha256_of
+        from comp.files import sha256_of
 
         facts = read_json(run / "folds.json")
         write_json(run / "folds.json", {**facts, "sha256": sha256_of(path)})

@@ -9,7 +9,8 @@ import pytest
 
 from comp import runs
 from comp.errors import InputError, UnknownName
-from comp.workspace import Workspace, write_json
+from comp.files import write_json
+from comp.workspace import Workspace
 
 
 def make(workspace: Path, name: str, slug: str = "shapes", record: bool = True) -> None:

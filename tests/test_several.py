@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from comp.errors import InputError
+from comp.files import read_json
 from comp.folds import Folds
 from comp.predictions import Predictions, average
 from comp.several import seeds_of
-from comp.workspace import read_json
 from made import run_comp
 
 QUICK = ("--folds", 2, "--quick", "--set", "threads=1")

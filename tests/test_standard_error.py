@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from comp.metrics import metric_by_name
-from comp.standard_error import BLOCKS, Gain, Judge
+from comp.uncertainty import BLOCKS, Gain, Judge
 
 ACCURACY = metric_by_name("accuracy")
 

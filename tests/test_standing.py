@@ -15,7 +15,8 @@ from comp.ledger import Entry
 from comp.metrics import metric_by_name
 from comp.predictions import Predictions
 from comp.runs import all_runs
-from comp.standing import bootstrap, final_two, standing
+from comp.standing import final_two, standing
+from comp.uncertainty import bootstrap
 from comp.workspace import Workspace
 from made import proven_again, run_comp
 

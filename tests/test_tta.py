@@ -15,7 +15,7 @@ from comp.predictions import Predictions
 from comp.recipe import load
 from comp.result import RunResult
 from comp.tta import Tried, try_sets
-from comp.view_sets import VIEW_SETS, sets_among
+from comp.tta_presets import VIEW_SETS, sets_among
 from made import SHAPES_TOML, probe, run_comp, save_picture, train_table, write_shapes, write_train_table
 
 

@@ -13,16 +13,8 @@ from pathlib import Path
 import pytest
 
 from comp.errors import InputError
-from comp.workspace import (
-    Workspace,
-    atomic,
-    make_folder,
-    read_json,
-    require_output,
-    write_bytes,
-    write_json,
-    write_text,
-)
+from comp.files import atomic, make_folder, read_json, require_output, write_bytes, write_json, write_text
+from comp.workspace import Workspace
 
 
 def test_the_workspace_is_the_given_one_then_the_environments_then_here(

@@ -9,7 +9,8 @@ from comp.checks.evidence import Evidence
 from comp.checks.findings import Finding, Severity, finding
 from comp.checks.template_cells import judge_cells
 from comp.errors import CompError
-from comp.metrics import Metric, disorder
+from comp.labels import disorder
+from comp.metrics import Metric
 from comp.spelling import listed, whole_of
 from comp.submission import rehearse
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from comp.workspace import write_json
+from comp.files import write_json
 
 
 class Memory:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from comp.checks.findings import Finding
 from comp.metrics import Metric
 from comp.predictions import Predictions
-from comp.standard_error import Gain
+from comp.uncertainty import Gain
 
 TOO_GOOD = 0.995
 COLLAPSED_SHARE = 0.95

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
+from comp.config import finite_number, whole_number
 from comp.errors import InputError
-from comp.numerals import finite_number, whole_number
 
 Slug = Annotated[str, typer.Argument(metavar="SLUG", help="A competition of `comp list`.")]
 AsJson = Annotated[

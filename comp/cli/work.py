@@ -27,7 +27,7 @@ from comp.cli.options import (
     parse_only,
 )
 from comp.errors import InputError, shortened
-from comp.workspace import require_output
+from comp.files import require_output
 
 if TYPE_CHECKING:
     from comp.result import RunResult

@@ -14,8 +14,7 @@ from comp.ensembling.stack import Aligned, Judged, Probs
 from comp.ensembling.stacking import stacked, train
 from comp.errors import UnknownName
 from comp.labels import LabelMap
-from comp.metrics import Metric
-from comp.scores import log_loss
+from comp.metrics import Metric, log_loss
 
 TINY = 1e-12  # below it a probability counts as this: one part's zero shall not silence all others
 EXPONENTS = (1.0, 0.5, 2.0, 0.25, 4.0)  # nearest to the mean first: of equals the nearest wins

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from comp.ensembling.calibration import TINY, temperature_of
+from comp.calibration import TINY, temperature_of
 
 Probs = NDArray[np.float64]
 

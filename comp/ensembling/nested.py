@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from comp.ensembling.calibration import scaled, temperature_of
+from comp.calibration import scaled, temperature_of
 from comp.ensembling.decisions import multiplied, multipliers_of
 from comp.ensembling.methods import METHODS, Blend, learn
 from comp.ensembling.stack import Aligned, Judged, Probs
 from comp.metrics import Metric
-from comp.standard_error import Gain, Judge, Scored
+from comp.uncertainty import Gain, Judge, Scored
 
 AUTO = "auto"
 MUCH = 20_000_000  # numbers (parts × rows × classes) past which auto leaves the dear methods out

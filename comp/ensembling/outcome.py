@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from comp.ensembling.calibration import calibration_error
+from comp.calibration import calibration_error
 from comp.ensembling.decisions import UNEVEN, prior_factors
 from comp.ensembling.methods import METHODS
 from comp.ensembling.nested import (
@@ -27,9 +27,8 @@ from comp.ensembling.nested import (
 )
 from comp.ensembling.stack import Judged, Probs
 from comp.errors import InputError, UnknownName
-from comp.metrics import Metric
-from comp.scores import log_loss
-from comp.standard_error import Gain, Judge, Scored
+from comp.metrics import Metric, log_loss
+from comp.uncertainty import Gain, Judge, Scored
 
 SWITCHES = ("auto", "on", "off")
 PROPER = ("log_loss",)  # metrics that reward calibrated probabilities

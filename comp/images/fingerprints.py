@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from comp.errors import ImageError
+from comp.files import atomic
 from comp.images.decode import BACKGROUND, Decoded, decode_with_facts
 from comp.images.metadata import NO_HEADER, read_header
 from comp.images.perceptual import FINGERPRINT_BYTES, perceptual
 from comp.images.source import ImageSource, gives_files
-from comp.workspace import atomic
 
 VERSION = 2
 _NO_PIXELS = np.zeros(FINGERPRINT_BYTES, np.uint8)

@@ -9,11 +9,11 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from comp.config import whole_number
 from comp.errors import CompError, ImageError, RawDataError
 from comp.images.tree import RawTree as RawTree
 from comp.limits import read_file
 from comp.names import is_ignored
-from comp.numerals import whole_number
 
 Pixels = NDArray[np.uint8]
 

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from comp.config import Shape, read_shaped
 from comp.errors import CheckFailed, InputError
+from comp.files import write_bytes, write_json
 from comp.images.source import ImageSource
 from comp.labels import LabelMap
 from comp.run_files import read_result, require_of_fold
 from comp.runs import RESULT
-from comp.shapes import Shape, read_shaped
-from comp.workspace import write_bytes, write_json
 
 MOST = 16
 # how far probabilities of control rows may come back: FACTOR times the noise of their run, within these bounds

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from comp.errors import InputError
-from comp.workspace import atomic, make_folder
+from comp.files import atomic, make_folder
 
 Features = NDArray[np.float32]
 _DIGEST = 32  # bytes behind the array: SHA-256 of all before them, since wrong features would go unnoticed

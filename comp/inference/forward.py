@@ -20,7 +20,7 @@ from comp.images.pixels import FittedPixels
 from comp.inference.views import square_of, squares_of, view
 from comp.predictions import ROW_SUM_TOLERANCE
 from comp.recipe import Recipe
-from comp.recipe_parts import ModelPart
+from comp.recipe_schema import ModelPart
 from comp.training.batches import batches
 from comp.training.exact import exact
 from comp.training.memory import free_memory, is_out_of_memory

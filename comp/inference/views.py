@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from comp.images.fit import Preprocess
-from comp.view_sets import LARGE, VIEWS, scale_of
+from comp.tta_presets import LARGE, VIEWS, scale_of
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -13,13 +13,13 @@ from comp import registry, runs
 from comp._version import __version__
 from comp.competition import Competition
 from comp.errors import InputError
+from comp.files import make_folder, remove_leftovers, unwritable, write_json
 from comp.kernels.dataset import FILES, Dataset
 from comp.kernels.names import DATASET, KERNEL, Names, names_for
 from comp.kernels.notebook import notebook
-from comp.leftovers import remove_leftovers
 from comp.repeat import folds_to_ask
 from comp.run_files import recipe_of
-from comp.workspace import Workspace, make_folder, unwritable, write_json
+from comp.workspace import Workspace
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from comp._version import PACKAGE, __version__
 from comp.errors import InputError
+from comp.files import atomic
 from comp.registry import built_in_folder
-from comp.workspace import atomic
 
 DISTRIBUTION = "imgcomp"
 PYTHON = "3.12"  # of the machine that a downloaded wheel is for, where it is compiled

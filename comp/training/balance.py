@@ -12,13 +12,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from comp.files import make_folder, write_bytes, write_text
 from comp.images.fit import fit
 from comp.images.pixels import Extent, FittedPixels
 from comp.recipe import Recipe
 from comp.training.fold import Part, Plan
 from comp.training.seeds import derive
 from comp.training.transforms import TrainTransform
-from comp.workspace import make_folder, write_bytes, write_text
 
 Rows = NDArray[np.int64]
 

@@ -7,7 +7,7 @@ import sys
 from torch import nn
 
 from comp.errors import WeightsError
-from comp.recipe_parts import ModelPart
+from comp.recipe_schema import ModelPart
 from comp.training.model import Net, arguments_of
 from comp.training.networks import classifier_names, is_own
 from comp.training.weights import StateDict

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from comp import console
 from comp.errors import TrainingFailed
+from comp.files import write_json
 from comp.images.pixels import FittedPixels
 from comp.inference.forward import NotFinite, probabilities
 from comp.recipe import Recipe
@@ -37,7 +38,6 @@ from comp.training.state import NEVER, Epoch, State
 from comp.training.transforms import TrainTransform
 from comp.training.upload import upload
 from comp.training.variants import Variants
-from comp.workspace import write_json
 
 LOOK_EVERY = 50  # steps between looks at a GPU's losses: each look waits for it
 _SMALLER = (

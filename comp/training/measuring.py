@@ -232,7 +232,7 @@ def _finite(times: dict[str, float]) -> dict[str, float]:
 
 def _write(path: Path, known: dict[str, dict[str, float]]) -> None:
     from comp.errors import InputError
-    from comp.workspace import make_folder, write_json
+    from comp.files import make_folder, write_json
 
     try:
         make_folder(path.parent)

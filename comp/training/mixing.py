@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from comp.recipe_parts import RegularizePart
+from comp.recipe_schema import RegularizePart
 from comp.training.upload import upload
 
 ERASED_AREA = (0.02, 1 / 3)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from comp.errors import CompError, WeightsError
 from comp.images.fit import Preprocess
-from comp.recipe_parts import HeadPart, ModelPart
+from comp.recipe_schema import HeadPart, ModelPart
 from comp.training.memory import is_out_of_memory
 from comp.training.networks import config_of, create, is_own, require_model, small_stem
 from comp.training.one_thread import one_thread

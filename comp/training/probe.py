@@ -17,7 +17,6 @@ from comp.folds import group_names
 from comp.images.pixels import FittedPixels
 from comp.inference.feature_cache import FeatureCache
 from comp.inference.forward import Probs, facts_of_features, outputs, softmax
-from comp.standard_error import Judge
 from comp.training.batches import loaders
 from comp.training.checkpoint import hash_tensors
 from comp.training.device import accelerator as make_accelerator
@@ -26,6 +25,7 @@ from comp.training.folded import fold_batchnorm
 from comp.training.loop import new_net
 from comp.training.losses import loss_weights
 from comp.training.model import Net
+from comp.uncertainty import Judge
 
 Features = NDArray[np.float32]
 

@@ -19,6 +19,7 @@ from torch import Tensor
 from comp import console
 from comp.checks.recipe_family import FITTED
 from comp.errors import InputError
+from comp.files import make_folder, write_text
 from comp.images.pixels import FittedPixels
 from comp.inference.control import Noise, chosen, keep_controls
 from comp.inference.forward import Probs, mean_of_views, probabilities
@@ -38,7 +39,6 @@ from comp.training.probe import FrozenFeatures, apply_head, solve_on, views_to_s
 from comp.training.selection import FILE as BEST
 from comp.training.state import FILE as STATE
 from comp.training.state import SIDECAR, Epoch
-from comp.workspace import make_folder, write_text
 
 
 def run_fold(plan: Plan, k: int, features: FrozenFeatures | None = None) -> FoldResult:

@@ -13,7 +13,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from comp.errors import RecipeError, UnknownName
 from comp.recipe import Recipe
-from comp.recipe_parts import OptimizerPart, SchedulePart
+from comp.recipe_schema import OptimizerPart, SchedulePart
 from comp.training.model import Net
 from comp.training.stages import Stage, layer_groups, stages_of
 

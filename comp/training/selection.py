@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from comp.errors import InputError
-from comp.hashes import sha256_of
+from comp.files import sha256_of
 from comp.metrics import Metric
 from comp.recipe import Recipe
 from comp.training.state import Epoch

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from comp.errors import WeightsError
 from comp.inference.views import large_size, large_sizes
-from comp.recipe_parts import ModelPart
+from comp.recipe_schema import ModelPart
 from comp.training.model import Net, require_forward
-from comp.view_sets import scale_of, sets_among
+from comp.tta_presets import scale_of, sets_among
 
 
 def require_larger(net: Net, part: ModelPart, classes: int, views: Sequence[str]) -> None:

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
+from comp.config import Shape, read_shaped
 from comp.errors import InputError
-from comp.hashes import sha256_of
+from comp.files import sha256_of, write_json
 from comp.recipe import Recipe
-from comp.shapes import Shape, read_shaped
 from comp.training.averaging import Average
 from comp.training.device import accelerator as make_accelerator
 from comp.training.folded import fold_batchnorm
@@ -25,7 +25,6 @@ from comp.training.schedule import make_optimizer, make_schedule, plateau_factor
 from comp.training.seeds import derive
 from comp.training.stages import open_layers, stage_at, stages_of
 from comp.training.tensor_file import save_tensors
-from comp.workspace import write_json
 
 FILE = "state.pt"
 SIDECAR = "state.json"  # the SHA-256 of state.pt

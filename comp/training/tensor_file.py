@@ -9,8 +9,7 @@ from typing import IO, Any, cast
 
 import torch
 
-from comp.hashes import sha256_of
-from comp.workspace import atomic
+from comp.files import atomic, sha256_of
 
 
 def save_tensors(path: Path, table: dict[str, Any], announce: Callable[[str], None] | None = None) -> str:

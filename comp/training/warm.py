@@ -13,7 +13,7 @@ from comp.errors import InputError, WeightsError
 from comp.folds import Folds
 from comp.labels import LabelMap
 from comp.recipe import Recipe
-from comp.recipe_parts import ModelPart
+from comp.recipe_schema import ModelPart
 from comp.run_files import folds_of, require_fold, require_of_fold
 from comp.runs import Run, find_run, require_checkpoints
 from comp.training.checkpoint import Sidecar, read_sidecar, read_tensors

@@ -19,8 +19,8 @@ from torch import Tensor
 from comp import console
 from comp.competition import validate
 from comp.errors import WeightsError
-from comp.recipe_parts import ModelPart
-from comp.workspace import read_json
+from comp.files import read_json
+from comp.recipe_schema import ModelPart
 
 StateDict = dict[str, Tensor]
 HUB = "huggingface.co"

@@ -23,12 +23,12 @@ from comp.inference.control import LEAST, ControlRow, refuse, worst_difference
 from comp.labels import LabelMap
 from comp.metrics import METRICS
 from comp.predictions import Predictions
-from comp.recipe_parts import ModelPart
-from comp.standard_error import Gain
+from comp.recipe_schema import ModelPart
 from comp.tables import Table
 from comp.template import Template, from_table
 from comp.tidy import without_test_labels
 from comp.training.model import overrides
+from comp.uncertainty import Gain
 from gallery import CLASSES, Gallery, clean_gallery, folds_of, texture
 
 CATALOGUE = {

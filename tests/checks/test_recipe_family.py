@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from comp.checks.recipe_family import FITTED, preprocessing_override, warm_leak, weights_leak
 from comp.folds import Folds, make_folds
 from comp.manifest import Manifest
-from comp.recipe_parts import ModelPart
+from comp.recipe_schema import ModelPart
 from comp.training.model import overrides
 from comp.training.weights import read_weights
 from gallery import clean_gallery

@@ -13,7 +13,7 @@ import torch
 from comp import runs
 from comp.errors import InputError
 from comp.recipe import Recipe, as_one, load
-from comp.recipe_parts import ModelPart
+from comp.recipe_schema import ModelPart
 from comp.training import device
 from comp.training.device import computes, on_this_machine, resolve_device
 from made import Outcome, proven_again, rewritten, run_comp, write_shapes

@@ -7,9 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comp.ensembling.calibration import RANGE, calibration_error, scaled, temperature_of, told
-from comp.metrics import metric_by_name
-from comp.scores import log_loss
+from comp.calibration import RANGE, calibration_error, scaled, temperature_of, told
+from comp.metrics import log_loss, metric_by_name
 
 
 def drawn(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

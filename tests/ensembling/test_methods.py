@@ -7,13 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comp.ensembling.calibration import scaled, temperature_of
+from comp.calibration import scaled, temperature_of
 from comp.ensembling.methods import METHODS, geometric_mean, learn, normalised, power_mean
 from comp.ensembling.stack import align
 from comp.errors import UnknownName
-from comp.metrics import metric_by_name
+from comp.metrics import accuracy, log_loss, metric_by_name
 from comp.predictions import Predictions, average
-from comp.scores import accuracy, log_loss
 from made_blends import LABELS, guesses, rows_of, truth_of
 
 ACCURACY, LOSS = metric_by_name("accuracy"), metric_by_name("log_loss")

@@ -20,11 +20,11 @@ from comp.images.source import ArraySource
 from comp.inference.forward import mean_of_views, outputs, softmax
 from comp.inference.views import WIDE, large_size, large_sizes, square_of, squares_of, view
 from comp.recipe import Recipe, load
-from comp.recipe_parts import ModelPart
+from comp.recipe_schema import ModelPart
 from comp.training.batches import loaders
 from comp.training.model import build
 from comp.training.sizes import require_larger, sets_to_try
-from comp.view_sets import VIEW_SETS, VIEWS, scale_of
+from comp.tta_presets import VIEW_SETS, VIEWS, scale_of
 
 D4 = VIEW_SETS["d4"]
 PREPROCESS = Preprocess(28, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), crop_pct=0.875)

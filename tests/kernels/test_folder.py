@@ -18,10 +18,11 @@ from safetensors.torch import save_file
 import comp
 from comp import registry
 from comp.errors import InputError, UnknownName
+from comp.files import read_json
 from comp.kernels.folder import KernelFolder, kernel
 from comp.kernels.names import names_for
 from comp.kernels.notebook import MODULES
-from comp.workspace import Workspace, read_json
+from comp.workspace import Workspace
 from made import REPOSITORY, SHAPES, clean_environment, proven_again, rewritten, run_comp, write_shapes
 
 MINE = {"kaggle": "shapes-behind-a-curtain", "user": "ann"}

@@ -18,7 +18,7 @@ from comp.errors import RecipeError
 from comp.folds import make_folds
 from comp.manifest import Manifest, Sample
 from comp.recipe import Recipe, load
-from comp.recipe_parts import BalancePart
+from comp.recipe_schema import BalancePart
 from comp.training.balance import TrainPixels, epoch_order, with_copies, write_copies
 from comp.training.fold import Part, Plan, rows_of_fold
 from made import TINY_RECIPE, draw, planned

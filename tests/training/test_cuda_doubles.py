@@ -20,7 +20,7 @@ from comp.errors import TrainingFailed
 from comp.manifest import Manifest, Sample
 from comp.predictions import Predictions
 from comp.recipe import Recipe, load
-from comp.recipe_parts import OptimizerPart, RegularizePart
+from comp.recipe_schema import OptimizerPart, RegularizePart
 from comp.training import loop, measuring
 from comp.training.averaging import Average
 from comp.training.batches import loaders

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from comp.recipe_parts import ModelPart
+from comp.recipe_schema import ModelPart
 from comp.training.folded import fold_batchnorm
 from comp.training.model import build, freeze_batchnorm
 

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 import comp
-from comp.recipe_parts import ModelPart
+from comp.recipe_schema import ModelPart
 from comp.training.folded import fold_batchnorm
 from comp.training.model import build
 from gpu_doubles import Tf32, to_tf32

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from comp.recipe import Recipe
-from comp.recipe_parts import LossPart, RegularizePart
+from comp.recipe_schema import LossPart, RegularizePart
 from comp.training.losses import class_weights, loss_of
 
 torch.manual_seed(0)

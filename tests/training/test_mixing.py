@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comp.recipe_parts import RegularizePart
+from comp.recipe_schema import RegularizePart
 from comp.training.mixing import mix
 
 B, C, S = 6, 4, 16

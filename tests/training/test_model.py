@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from comp.images.fit import Preprocess
-from comp.recipe_parts import ModelPart
+from comp.recipe_schema import ModelPart
 from comp.training.model import build, freeze_batchnorm, init_head, normalise
 from made import draw
 

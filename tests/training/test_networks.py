@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from comp.errors import InputError, RecipeError, UnknownName, WeightsError
-from comp.recipe_parts import HeadPart, ModelPart
+from comp.recipe_schema import HeadPart, ModelPart
 from comp.training.model import build, init_head, require_forward, resolve
 from comp.training.networks import load_models, require_model
 from comp.training.stages import layer_groups, open_layers

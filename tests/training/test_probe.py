@@ -8,7 +8,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 
 from comp.errors import TrainingFailed
-from comp.recipe_parts import ModelPart
+from comp.recipe_schema import ModelPart
 from comp.training.model import Net, build
 from comp.training.probe import solve_head
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from comp.errors import RecipeError, UnknownName
 from comp.recipe import load
-from comp.recipe_parts import ModelPart, SchedulePart
+from comp.recipe_schema import ModelPart, SchedulePart
 from comp.training.model import build
 from comp.training.schedule import make_optimizer, make_schedule, plateau_factor, rate
 from comp.training.stages import open_layers, stage_at, stages_of

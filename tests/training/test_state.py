@@ -10,13 +10,12 @@ import pytest
 import torch
 
 from comp.errors import InputError
-from comp.hashes import sha256_of
+from comp.files import sha256_of, write_json
 from comp.recipe import Recipe
 from comp.training.checkpoint import hash_tensors
 from comp.training.loop import step
 from comp.training.model import Net, build, init_head
 from comp.training.state import FILE, NEVER, SIDECAR, Epoch, State
-from comp.workspace import write_json
 from made import planned
 
 STEPS = 3

@@ -13,7 +13,7 @@ from comp.errors import WeightsError
 from comp.images.fit import Preprocess
 from comp.labels import LabelMap
 from comp.recipe import Recipe
-from comp.recipe_parts import ModelPart, OptimizerPart
+from comp.recipe_schema import ModelPart, OptimizerPart
 from comp.training.checkpoint import load_checkpoint, save_checkpoint
 from comp.training.folded import fold_batchnorm
 from comp.training.loading import load_into

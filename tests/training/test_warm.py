@@ -8,16 +8,17 @@ import pytest
 import torch
 
 from comp.errors import InputError, WeightsError
+from comp.files import write_json
 from comp.folds import Folds
 from comp.images.fit import Preprocess
 from comp.labels import LabelMap
 from comp.recipe import Recipe
-from comp.recipe_parts import HeadPart, ModelPart
+from comp.recipe_schema import HeadPart, ModelPart
 from comp.training.checkpoint import save_checkpoint
 from comp.training.loading import load_into
 from comp.training.model import build, init_head
 from comp.training.warm import Warm, warm_start
-from comp.workspace import Workspace, write_json
+from comp.workspace import Workspace
 
 LABELS = LabelMap(["circle", "cross", "square"])
 PART = ModelPart(name="test_resnet", kwargs={"drop_path_rate": 0.1})

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 
 from comp.errors import InputError, UnknownName, WeightsError
 from comp.images.fit import Preprocess
-from comp.recipe_parts import ModelPart
+from comp.recipe_schema import ModelPart
 from comp.training.loading import load_into
 from comp.training.model import Net, build, init_head, resolve
 from comp.training.weights import StateDict, find_default, read_weights, require_usable

@@ -81,3 +81,18 @@ class Judge:
 
 def _digest(name: str) -> bytes:
     return hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()
+
+
+Probs = NDArray[np.float64]
+DRAWS = 200
+
+
+def bootstrap(metric: Metric, truth: NDArray[np.int64], probs: Probs, rows: int, seed: int = 0) -> float:
+    """The standard error of a metric on ``rows`` rows like these: the spread over samples drawn with replacement.
+
+    ``truth`` (N,) are class indices, ``probs`` (N, C).
+    """
+    rng = np.random.default_rng(seed)
+    drawn = (rng.integers(0, len(truth), rows) for _ in range(DRAWS))
+    scores = [score for at in drawn if np.isfinite(score := metric(truth[at], probs[at]))]
+    return float(np.std(scores, ddof=1)) if len(scores) > 1 else float("inf")

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from comp.metrics import Metric
-from comp.scores import log_loss
+from comp.metrics import Metric, log_loss
 
 Probs = NDArray[np.float64]
 
