@@ -29,7 +29,7 @@ def rows_of(data: Path, run: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Pictures (N, 32, 32, 3), fine labels (N,) and fold (N,) of the train rows, as comp's run had them."""
     import csv
 
-    from comp.pickles import load
+    from comp.data.safe_pickle import load
 
     with (data / "cifar-100-python" / "train").open("rb") as packed:
         table = load(packed, "train")

@@ -33,18 +33,18 @@ from gpu_runs import TINY as TINY_RUNS
 from gpu_runs import cifar10, folds_at_once, hundred, made_up, paintings
 from inputs import COLOURS, MOVES
 
-from comp.images.fit import Preprocess
-from comp.images.pixels import FittedPixels
-from comp.images.source import ArraySource, RawTree
+from comp.data.augment.augmenter import Variants
+from comp.data.augment.policies import A, TrainTransform
+from comp.data.images.dataset import FittedPixels
+from comp.data.images.preprocess import Preprocess
+from comp.data.images.source import ArraySource, RawTree
+from comp.data.loading.prefetch import batches, loaders
+from comp.data.loading.train_loader import Feed
 from comp.recipe import Recipe, from_table
-from comp.training.batches import batches, loaders
 from comp.training.device import resolve_device
-from comp.training.feed import Feed
 from comp.training.measuring import choose
 from comp.training.model import build, normalise
 from comp.training.state import State
-from comp.training.transforms import A, TrainTransform
-from comp.training.variants import Variants
 
 MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
 RESNET50_FLOP = 2 * 4.09e9  # a picture, forward at 224 pixels; a training step is three times as much

@@ -117,8 +117,8 @@ def with_early_copies(raw: Path, folder: Path, rows: list[Row], folds: int, size
     """
     from sklearn.model_selection import StratifiedKFold
 
-    from comp.images.fit import Preprocess
-    from comp.training.transforms import TrainTransform
+    from comp.data.augment.policies import TrainTransform
+    from comp.data.images.preprocess import Preprocess
 
     change = TrainTransform("no-colour", Preprocess(size, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)))
     shutil.copytree(raw, folder)
@@ -148,8 +148,8 @@ def with_early_copies(raw: Path, folder: Path, rows: list[Row], folds: int, size
 
 def judge(work: Path, found: dict[str, Any], rows: list[Row], seconds: float) -> Scores:
     """The scores of a run, of the real pictures among its OOF rows."""
+    from comp.data.predictions import Predictions
     from comp.metrics import metric_by_name
-    from comp.predictions import Predictions
 
     macro_f1, label_of = metric_by_name("macro_f1"), dict(rows)
     folder = work / "runs" / found["run"]

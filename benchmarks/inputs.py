@@ -27,17 +27,17 @@ import numpy as np
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line does; torch reads it once
 import torch
 
-from comp.images.fit import Preprocess
-from comp.images.pixels import FittedPixels
-from comp.images.source import ArraySource, RawTree
-from comp.images.store import decoded_once
-from comp.names import is_image_name
-from comp.training.batches import batches, loaders
-from comp.training.feed import Feed
-from comp.training.memory import keep_memory
+from comp.data.augment.augmenter import Variants
+from comp.data.augment.policies import TrainTransform, check_transform
+from comp.data.file_names import is_image_name
+from comp.data.images.dataset import FittedPixels
+from comp.data.images.pixel_cache import decoded_once
+from comp.data.images.preprocess import Preprocess
+from comp.data.images.source import ArraySource, RawTree
+from comp.data.loading.device_memory import keep_memory
+from comp.data.loading.prefetch import batches, loaders
+from comp.data.loading.train_loader import Feed
 from comp.training.model import normalise
-from comp.training.transforms import TrainTransform, check_transform
-from comp.training.variants import Variants
 
 BATCH, WORKERS = 64, 2
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -189,7 +189,7 @@ def photos(folder: Path, size: int, seconds: float, rounds: int) -> dict[str, An
 def cifar(folder: Path, listed: list[dict[str, Any]], seconds: float, rounds: int) -> dict[str, Any]:
     import albumentations as A
 
-    from comp.pickles import load as unpickle
+    from comp.data.safe_pickle import load as unpickle
 
     with (folder / "cifar-100-python" / "train").open("rb") as packed:
         table = unpickle(packed, "train")

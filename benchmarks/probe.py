@@ -81,9 +81,9 @@ def loop_epochs(data: Path, weights: Path, work: Path, run: str) -> float:
     import torch
     from safetensors.torch import load_file
 
-    from comp.images.fit import Preprocess
-    from comp.images.pixels import FittedPixels
-    from comp.images.source import RawTree
+    from comp.data.images.dataset import FittedPixels
+    from comp.data.images.preprocess import Preprocess
+    from comp.data.images.source import RawTree
     from comp.training.model import normalise
 
     torch.set_num_threads(2)

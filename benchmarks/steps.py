@@ -25,7 +25,8 @@ BATCH, STEPS = 32, 12
 
 
 def fed(data: Path, work: Path, overrides: list[str], rounds: int, steps: int = 30) -> dict[str, Any]:
-    from comp import engine, registry
+    from comp import engine
+    from comp.data.competitions import registry
     from comp.order import new_order
     from comp.survey import survey
     from comp.training.bench_parts import Bench

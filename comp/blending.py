@@ -9,10 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from comp import console, registry, runs, submission
+from comp import console, runs, submission
 from comp.checks.findings import Finding, counts
 from comp.checks.run_family import collapsed_predictions, prior_shift
-from comp.competition import Competition
+from comp.data.competitions import registry
+from comp.data.competitions.competition import Competition
+from comp.data.folds import Folds, group_names
+from comp.data.manifest import Manifest
+from comp.data.predictions import Predictions
+from comp.data.template import load_template
 from comp.ensembling.outcome import Options, Outcome, as_json, weigh
 from comp.ensembling.parts import (
     Part,
@@ -26,12 +31,8 @@ from comp.ensembling.stack import Judged, align, judged
 from comp.errors import InputError
 from comp.files import make_folder, write_bytes, write_json, write_text
 from comp.findings_view import say_findings
-from comp.folds import Folds, group_names
-from comp.manifest import Manifest
 from comp.metrics import Metric, confusion
-from comp.predictions import Predictions
 from comp.result import RunResult, confusion_csv
-from comp.template import load_template
 from comp.workspace import Workspace
 
 

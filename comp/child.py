@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from comp import console, runs
-from comp.competition import Competition
 from comp.config import lay, whole_number
+from comp.data.competitions.competition import Competition
 from comp.errors import InputError
 from comp.order import Order, model_mistakes, order_like, order_of, require_own
 from comp.recipe import NAMED, Recipe, as_one, from_table

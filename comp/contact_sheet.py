@@ -12,12 +12,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from comp import registry
+from comp.data.competitions import registry
+from comp.data.images.dataset import FittedPixels
+from comp.data.images.preprocess import Preprocess
+from comp.data.images.source import ImageSource
 from comp.errors import InputError, UnknownName, WeightsError
 from comp.files import make_folder, require_output, write_bytes
-from comp.images.fit import Preprocess
-from comp.images.pixels import FittedPixels
-from comp.images.source import ImageSource
 from comp.order import load_recipe, recipe_file
 from comp.recipe import Recipe
 from comp.tta_presets import ALIASES, VIEW_SETS, VIEWS, require_views, views_named
@@ -48,8 +48,8 @@ def contact_sheet(
     CompError
         For a mistake in the recipe, missing data, or an image that cannot be read.
     """
-    from comp.training.transforms import TrainTransform
-    from comp.training.variants import Variants
+    from comp.data.augment.augmenter import Variants
+    from comp.data.augment.policies import TrainTransform
 
     out = require_output(out)
     shown = _shown(slug, workspace, data, recipe, overrides, rows)
@@ -174,7 +174,7 @@ def _mixed(recipe: Recipe, preprocess: Preprocess, pictures: list[Pixels], label
     """The pictures as one batch, mixed and erased as the recipe wants it; empty where it wants nothing."""
     import torch
 
-    from comp.training.mixing import mix
+    from comp.data.augment.mixup import mix
     from comp.training.model import normalise
 
     part = recipe.regularize

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from comp.names import nfc, without_suffix
+from comp.data.file_names import nfc, without_suffix
 
 
 @dataclass(frozen=True)

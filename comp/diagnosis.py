@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from comp import registry
 from comp._version import __version__
-from comp.competition import Competition
 from comp.credentials import SETTINGS, Credential, find_credential, readable_by_others
+from comp.data.competitions import registry
+from comp.data.competitions.competition import Competition
 from comp.errors import CompError
 from comp.workspace import Workspace
 

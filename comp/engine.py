@@ -14,15 +14,17 @@ from comp import console
 from comp.checks.findings import Finding
 from comp.checks.recipe_family import harmful_transform, preprocessing_override, warm_leak, weights_leak
 from comp.checks.run_family import collapsed_predictions, prior_shift, too_good
-from comp.competition import Competition
+from comp.data.augment.policies import TrainTransform, check_transform
+from comp.data.competitions.competition import Competition
+from comp.data.folds import Folds
+from comp.data.images.pixel_cache import decoded_once, missing
+from comp.data.images.preprocess import Preprocess, side_for
+from comp.data.images.source import ImageSource
+from comp.data.manifest import Manifest
+from comp.data.predictions import Predictions, average, with_prior
 from comp.errors import InputError
-from comp.folds import Folds
-from comp.images.fit import Preprocess, side_for
-from comp.images.source import ImageSource
-from comp.images.store import decoded_once, missing
 from comp.inference.predict import KeptFor, predict_each
-from comp.manifest import Manifest
-from comp.predictions import Predictions, average, with_prior
+from comp.inference.views import require_larger, sets_to_try
 from comp.recipe import Recipe, member_tables
 from comp.survey import Survey
 from comp.trained import Trained
@@ -36,9 +38,7 @@ from comp.training.mirrored import mirrored_costs
 from comp.training.model import differences, overrides, require_forward, resolve
 from comp.training.networks import load_models, require_model
 from comp.training.schedule import make_optimizer, require_optimizer
-from comp.training.sizes import require_larger, sets_to_try
 from comp.training.stages import open_layers, stages_of
-from comp.training.transforms import TrainTransform, check_transform
 from comp.training.warm import Warm, warm_start
 from comp.workspace import Workspace, cache_folder
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from comp import ledger, to_submit
 from comp.admission import explained
-from comp.competition import Competition
+from comp.data.competitions.competition import Competition
 from comp.errors import CompError, InputError
 from comp.kaggle_api import Kaggle
 from comp.kaggle_types import Standing

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from comp import console, registry
+from comp import console
 from comp.checks.gate import require_pass
+from comp.data.competitions import registry
 from comp.errors import InputError
 from comp.files import make_folder, require_output, write_bytes, write_text
 from comp.findings_view import show_findings

@@ -11,14 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from comp.config import finite_number, whole_number
+from comp.data.csv_table import Table, read_table
+from comp.data.file_names import nfc
+from comp.data.folds import numbered
+from comp.data.labels import LabelMap
+from comp.data.predictions import ROW_SUM_TOLERANCE, Predictions
+from comp.data.spelling import listed
+from comp.data.template import paired
 from comp.errors import InputError, UnknownName, near_names
-from comp.folds import numbered
-from comp.labels import LabelMap
-from comp.names import nfc
-from comp.predictions import ROW_SUM_TOLERANCE, Predictions
-from comp.spelling import listed
-from comp.tables import Table, read_table
-from comp.template import paired
 
 MOST_ROUNDING = 1e-3  # of a row's sum, that the decimals of a file may explain
 ID_COLUMNS = ("id", "image_id", "img_id", "image", "filename", "file")

@@ -13,24 +13,25 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from comp import console, registry, runs
+from comp import console, runs
 from comp.checks.findings import Finding, counts, lower
 from comp.checks.gate import require_pass
 from comp.checks.run_family import assumed_folds, collapsed_predictions, prior_shift, too_good
-from comp.competition import Competition
+from comp.data.competitions import registry
+from comp.data.competitions.competition import Competition
+from comp.data.folds import Folds
+from comp.data.predictions import Predictions
 from comp.errors import InputError
 from comp.files import make_folder, write_json, write_text
 from comp.findings_view import say_findings, show_findings
-from comp.folds import Folds
 from comp.foreign import ForeignRows, joined_ids, predictions_of, read_rows
 from comp.metrics import confusion
-from comp.predictions import Predictions
 from comp.result import RunResult
 from comp.survey import Survey, fold_count, survey
 from comp.workspace import Workspace
 
 if TYPE_CHECKING:
-    from comp.labels import LabelMap
+    from comp.data.labels import LabelMap
 
 
 def import_(

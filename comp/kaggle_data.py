@@ -8,11 +8,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-from comp import archives, console
+from comp import console
 from comp.admission import require_entered
 from comp.config import whole_number
 from comp.credentials import scrub
-from comp.download import ATTEMPTS, MEGA, require_room
+from comp.data import archives
+from comp.data.download import ATTEMPTS, MEGA, require_room
 from comp.errors import CompError, DownloadError, InputError, KaggleError, KaggleRefusal
 from comp.files import atomic, make_folder, unwritable
 from comp.kaggle_api import SITE, Kaggle

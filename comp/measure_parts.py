@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from comp import console, registry
+from comp import console
 from comp.checks.gate import require_pass
+from comp.data.competitions import registry
 from comp.errors import InputError
 from comp.findings_view import show_findings
 from comp.order import first_model, new_order
@@ -101,7 +102,7 @@ def bench(
 
 
 def _measured(slug: str, plan: Plan, seconds: float) -> BenchResult:
-    from comp.images.decode import load_pixels
+    from comp.data.images.decode import load_pixels
     from comp.training.bench_parts import Bench
 
     parts, recipe = Bench(plan), plan.recipe

@@ -11,10 +11,11 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from comp import console, registry, runs
+from comp import console, runs
 from comp.checks.findings import Finding
 from comp.child import BEFORE
 from comp.clock import Clock
+from comp.data.competitions import registry
 from comp.errors import InputError
 from comp.files import make_folder, unwritable
 from comp.order import Order, order_like

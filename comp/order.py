@@ -10,7 +10,7 @@ from typing import Any
 
 from comp import console, runs
 from comp.checks.run_family import expected_score
-from comp.competition import Competition
+from comp.data.competitions.competition import Competition
 from comp.errors import InputError
 from comp.machine import what_differs
 from comp.quick import quick_recipe

@@ -10,17 +10,17 @@ import pandas as pd
 
 from comp.checks.findings import lower
 from comp.checks.gate import judge_data, judge_folds, require_known
-from comp.competition import Competition
+from comp.data.competitions.competition import Competition
+from comp.data.competitions.schema import CompetitionFacts
+from comp.data.csv_table import read_table
+from comp.data.file_names import is_image_name, nfc
+from comp.data.folds import Folds, make_folds
+from comp.data.images.raw_tree import RawTree
+from comp.data.labels import LabelMap
+from comp.data.manifest import Manifest, Sample
+from comp.data.template import made_template
 from comp.errors import InputError
-from comp.facts import CompetitionFacts
-from comp.folds import Folds, make_folds
-from comp.images.tree import RawTree
-from comp.labels import LabelMap
-from comp.manifest import Manifest, Sample
-from comp.names import is_image_name, nfc
 from comp.survey import BARE, Survey, look
-from comp.tables import read_table
-from comp.template import made_template
 from comp.workspace import Workspace
 
 

@@ -8,18 +8,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from comp import console, ledger, registry, runs
+from comp import console, ledger, runs
 from comp.checks.findings import Finding, counts, lower
 from comp.checks.gate import require_pass
 from comp.child import resumed_order
 from comp.clock import Clock
+from comp.data.competitions import registry
+from comp.data.predictions import Predictions
+from comp.data.pseudo_labels import FILE as PSEUDO
+from comp.data.pseudo_labels import PseudoRows, folds_sha256
 from comp.files import make_folder, remove_leftovers, write_bytes, write_json, write_text
 from comp.findings_view import say_findings, show_findings
 from comp.order import Order, new_order, require_folds
-from comp.predictions import Predictions
 from comp.pseudo_labels import rows_for
-from comp.pseudo_rows import FILE as PSEUDO
-from comp.pseudo_rows import PseudoRows, folds_sha256
 from comp.quick import quick_rows
 from comp.recipe import Recipe, as_one
 from comp.result import RunResult, confusion_csv

@@ -12,11 +12,11 @@ import pandas as pd
 
 from comp import console, runs
 from comp.checks.grouping import folds_of_kin
+from comp.data.predictions import Predictions, average
+from comp.data.pseudo_labels import FILE, PseudoRows, folds_sha256
 from comp.errors import InputError
 from comp.files import require_output
 from comp.order import Order
-from comp.predictions import Predictions, average
-from comp.pseudo_rows import FILE, PseudoRows, folds_sha256
 from comp.quick import ROWS_PER_CLASS_AND_FOLD
 from comp.run_files import folds_of, recipe_of
 from comp.survey import Survey

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 from dataclasses import replace
 
-from comp.folds import Folds
-from comp.manifest import Manifest
+from comp.data.folds import Folds
+from comp.data.manifest import Manifest
 from comp.recipe import Recipe, as_one
 
 ROWS_PER_CLASS_AND_FOLD = 4

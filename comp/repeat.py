@@ -8,17 +8,19 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from comp import console, registry, runs, submission
+from comp import console, runs, submission
 from comp.checks.evidence import Evidence
 from comp.checks.findings import lower
 from comp.checks.gate import judge_test, require_known, require_pass
-from comp.competition import Competition
+from comp.data.competitions import registry
+from comp.data.competitions.competition import Competition
+from comp.data.labels import LabelMap
+from comp.data.manifest import Manifest
+from comp.data.predictions import Predictions, with_prior
+from comp.data.template import load_template, read_submission
 from comp.errors import InputError
 from comp.files import require_output
 from comp.findings_view import say_findings
-from comp.labels import LabelMap
-from comp.manifest import Manifest
-from comp.predictions import Predictions, with_prior
 from comp.run_files import (
     manifest_of,
     predictions_of,
@@ -28,7 +30,6 @@ from comp.run_files import (
     require_of_fold,
 )
 from comp.survey import look_at_images
-from comp.template import load_template, read_submission
 from comp.to_submit import warn_of_another_content
 from comp.tta import with_chosen_views
 from comp.validation import Problem

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from comp.labels import LabelMap
+    from comp.data.labels import LabelMap
 
 NAMES = {
     "identity_view": "identity view",

@@ -29,8 +29,8 @@ from comp.workspace import Workspace
 
 if TYPE_CHECKING:
     from comp.checks.evidence import Evidence
-    from comp.competition import CompetitionFacts
-    from comp.manifest import Manifest
+    from comp.data.competitions.competition import CompetitionFacts
+    from comp.data.manifest import Manifest
     from comp.recipe import Recipe
 
 RECORD = "record.json"

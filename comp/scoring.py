@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from comp import registry
-from comp.competition import Competition
+from comp.data.competitions import registry
+from comp.data.competitions.competition import Competition
+from comp.data.csv_table import Table
+from comp.data.labels import LabelMap, disorder
+from comp.data.template import Template, load_template, read_submission
 from comp.errors import InputError, InvalidSubmission
 from comp.files import read_json, write_json
-from comp.labels import LabelMap, disorder
-from comp.tables import Table
-from comp.template import Template, load_template, read_submission
 from comp.validation import class_columns, validate
 from comp.workspace import Workspace
 

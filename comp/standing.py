@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from comp import console, ledger, runs
-from comp.competition import Competition
+from comp.data.competitions.competition import Competition
+from comp.data.predictions import Predictions
+from comp.data.template import read_submission
 from comp.errors import CompError
 from comp.ledger import Entry
-from comp.predictions import Predictions
 from comp.run_files import manifest_of, predictions_of
 from comp.runs import Run
-from comp.template import read_submission
 from comp.uncertainty import bootstrap
 from comp.workspace import Workspace
 

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from comp.data.csv_table import parse_table
+from comp.data.labels import LabelMap
+from comp.data.manifest import Manifest
+from comp.data.predictions import Predictions
+from comp.data.template import Template
 from comp.errors import InputError, InvalidSubmission
 from comp.files import write_bytes
-from comp.labels import LabelMap
-from comp.manifest import Manifest
-from comp.predictions import Predictions
-from comp.tables import parse_table
-from comp.template import Template
 from comp.validation import class_columns, validate
 
 _FEW = 256  # rows that are composed at once to try every class

@@ -9,24 +9,24 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from comp import console, registry
-from comp.checks.evidence import Evidence
+from comp import console
+from comp.checks.evidence import Evidence, Memory
 from comp.checks.findings import Finding, counts, lower
 from comp.checks.gate import judge_data, judge_folds, require_known
 from comp.checks.grouping import grouped
-from comp.checks.memory import Memory
-from comp.competition import Competition
 from comp.config import whole_number
+from comp.data.competitions import registry
+from comp.data.competitions.competition import Competition
+from comp.data.extra_rows import with_extra
+from comp.data.folds import Folds, make_folds
+from comp.data.images.pixel_cache import StoreWriter
+from comp.data.images.source import ImageSource, WithFiles
+from comp.data.labels import LabelMap
+from comp.data.manifest import Manifest
+from comp.data.template import Template, load_template
 from comp.errors import InputError, shortened
-from comp.extra import with_extra
 from comp.files import make_folder, write_text
-from comp.folds import Folds, make_folds
 from comp.images.fingerprints import Fingerprints, scan
-from comp.images.source import ImageSource, WithFiles
-from comp.images.store import StoreWriter
-from comp.labels import LabelMap
-from comp.manifest import Manifest
-from comp.template import Template, load_template
 from comp.workspace import Workspace
 
 BARE = {"class-too-small": "a bare check; a run needs fewer folds or --rare pool"}

@@ -7,17 +7,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from comp import console, registry, runs
-from comp.competition import Competition
+from comp import console, runs
+from comp.data.competitions import registry
+from comp.data.competitions.competition import Competition
+from comp.data.csv_table import Table, parse_table
+from comp.data.labels import LabelMap
+from comp.data.manifest import Manifest
+from comp.data.template import Template, load_template, read_submission
 from comp.errors import CheckFailed, InputError, InvalidSubmission, Refusal, UnknownName
 from comp.files import read_json, write_bytes
 from comp.inference.control import control_table
-from comp.labels import LabelMap
-from comp.manifest import Manifest
 from comp.run_files import findings_of, manifest_of, require_fold, submissions_of
 from comp.runs import Run
-from comp.tables import Table, parse_table
-from comp.template import Template, load_template, read_submission
 from comp.validation import Problem, validate
 from comp.workspace import Workspace
 

@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from comp.calibration import told
+from comp.data.images.source import ImageSource
+from comp.data.predictions import Predictions, average, join
 from comp.errors import InputError, TrainingFailed
 from comp.files import write_text
-from comp.images.source import ImageSource
 from comp.metrics import confusion
-from comp.predictions import Predictions, average, join
 from comp.recipe import as_one, load
 from comp.training.deadline import OutOfTime
 from comp.training.fold import FoldResult, Plan

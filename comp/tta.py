@@ -13,9 +13,9 @@ from comp import console
 from comp.checks.findings import Finding
 from comp.checks.run_family import harmful_views
 from comp.config import Shape, read_shaped
+from comp.data.folds import group_names
 from comp.errors import InputError
 from comp.files import write_json
-from comp.folds import group_names
 from comp.metrics import Metric
 from comp.recipe import Recipe
 from comp.runs import Run

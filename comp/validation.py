@@ -9,12 +9,12 @@ import numpy as np
 
 from comp.config import finite_number, whole_number
 from comp.damaged_ids import damaged
+from comp.data.csv_table import Table
+from comp.data.file_names import nfc
+from comp.data.labels import LabelMap
+from comp.data.spelling import NOTHING, clean, listed
+from comp.data.template import Template
 from comp.errors import InputError, near_names
-from comp.labels import LabelMap
-from comp.names import nfc
-from comp.spelling import NOTHING, clean, listed
-from comp.tables import Table
-from comp.template import Template
 
 SHOWN = 5
 SUM_TOLERANCE = 1e-6

@@ -10,14 +10,14 @@ import cv2
 import numpy as np
 
 from comp.checks.evidence import Evidence
-from comp.competition import Competition
-from comp.facts import CompetitionFacts, Layout
-from comp.folds import Folds
-from comp.images.tree import RawTree
-from comp.labels import LabelMap
-from comp.manifest import Manifest, Sample
+from comp.data.competitions.competition import Competition
+from comp.data.competitions.schema import CompetitionFacts, Layout
+from comp.data.folds import Folds
+from comp.data.images.raw_tree import RawTree
+from comp.data.labels import LabelMap
+from comp.data.manifest import Manifest, Sample
+from comp.data.template import Template, made_template
 from comp.survey import look
-from comp.template import Template, made_template
 from comp.workspace import Workspace
 
 CLASSES = ("cat", "dog", "owl")

@@ -19,12 +19,12 @@ import numpy as np
 import comp
 from comp import console
 from comp.cli.main import main
+from comp.data.folds import Folds
+from comp.data.images.preprocess import Preprocess
+from comp.data.images.source import ArraySource
+from comp.data.labels import LabelMap
+from comp.data.manifest import Manifest
 from comp.files import read_json, sealed, sha256_of, write_json
-from comp.folds import Folds
-from comp.images.fit import Preprocess
-from comp.images.source import ArraySource
-from comp.labels import LabelMap
-from comp.manifest import Manifest
 from comp.metrics import metric_by_name
 from comp.recipe import Recipe
 from comp.recipe_schema import BalancePart
@@ -60,9 +60,9 @@ SHAPES_ADAPTER = '''\
 
 from pathlib import PurePosixPath
 
-from comp.images.source import RawTree
-from comp.manifest import Manifest, Sample
-from comp.tables import read_table
+from comp.data.images.source import RawTree
+from comp.data.manifest import Manifest, Sample
+from comp.data.csv_table import read_table
 
 
 def read(raw):

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
+from comp.data.folds import Folds
+from comp.data.labels import LabelMap
+from comp.data.manifest import Manifest, Sample
+from comp.data.predictions import Predictions
 from comp.ensembling.stack import Judged, judged
 from comp.files import write_json, write_text
-from comp.folds import Folds
-from comp.labels import LabelMap
-from comp.manifest import Manifest, Sample
-from comp.predictions import Predictions
 
 LABELS = LabelMap(("circle", "cross", "square"))
 

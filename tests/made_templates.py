@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from comp.labels import LabelMap
-from comp.tables import Table
-from comp.template import Template, from_table
+from comp.data.csv_table import Table
+from comp.data.labels import LabelMap
+from comp.data.template import Template, from_table
 
 LABELS = LabelMap(("cat", "dog", "eel"))
 KINDS = {

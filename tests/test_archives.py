@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from comp import archives
+from comp.data import archives
+from comp.data.images.raw_tree import RawTree
 from comp.errors import ImageError, RawDataError
-from comp.images.tree import RawTree
 
 
 def zipped(path: Path, files: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> Path:

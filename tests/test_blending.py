@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import comp
+from comp.data.folds import Folds
+from comp.data.manifest import Manifest
+from comp.data.predictions import Predictions
 from comp.errors import InputError, Refusal
 from comp.files import read_json, write_json
-from comp.folds import Folds
-from comp.manifest import Manifest
-from comp.predictions import Predictions
 from made import run_comp, write_shapes
 from made_blends import by_id, shuffled, truth_of, write_run
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from comp import download
+from comp.data import download
 from comp.errors import DownloadError, InputError
 from made import run_comp
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from comp import registry
+from comp.data.competitions import registry
+from comp.data.extra_rows import with_extra
+from comp.data.manifest import Manifest
 from comp.errors import InputError
-from comp.extra import with_extra
-from comp.manifest import Manifest
 from comp.workspace import Workspace
 from made import draw, run_comp, save_picture
 

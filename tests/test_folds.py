@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from comp.data.folds import Folds, make_folds
+from comp.data.manifest import Manifest, Sample
 from comp.errors import InputError
 from comp.files import write_json
-from comp.folds import Folds, make_folds
-from comp.manifest import Manifest, Sample
 
 
 @st.composite

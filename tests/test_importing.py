@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 import comp
+from comp.data.folds import Folds
+from comp.data.predictions import Predictions
 from comp.errors import InputError
-from comp.folds import Folds
-from comp.predictions import Predictions
 from made import run_comp, train_table, write_shapes
 
 CLASSES = ["circle", "cross", "square"]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from comp.data.labels import LabelMap
 from comp.errors import InputError, UnknownName
-from comp.labels import LabelMap
 
 
 def test_a_names_place_is_its_index() -> None:

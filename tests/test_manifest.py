@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from comp.data.manifest import Manifest, Sample, is_ignored, natural_key
 from comp.errors import InputError
-from comp.manifest import Manifest, Sample, is_ignored, natural_key
 
 
 @given(st.lists(st.integers(0, 10**6), unique=True, max_size=20), st.sampled_from(["", "img", "사진-"]))

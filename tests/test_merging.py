@@ -13,10 +13,10 @@ import torch
 
 import comp
 from comp import runs
+from comp.data.predictions import Predictions
 from comp.errors import InputError, Refusal
 from comp.files import read_json, write_json
 from comp.merging import require_alike
-from comp.predictions import Predictions
 from comp.recipe import load
 from comp.result import RunResult
 from comp.runs import recipe_sha256

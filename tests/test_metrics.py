@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics as sk
 
+from comp.data.labels import LabelMap, disorder
 from comp.errors import InputError, RecipeError, UnknownName
-from comp.labels import LabelMap, disorder
 from comp.metrics import METRICS, metric_by_name, own_metric
 
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from comp.data.labels import LabelMap
+from comp.data.predictions import Predictions, average, join, with_prior
 from comp.errors import InputError
-from comp.labels import LabelMap
-from comp.predictions import Predictions, average, join, with_prior
 
 LABELS = LabelMap(("a", "b", "c"))
 

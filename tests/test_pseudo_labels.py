@@ -17,13 +17,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import comp
-from comp import registry
 from comp.checks.grouping import folds_of_kin
+from comp.data.competitions import registry
+from comp.data.folds import Folds, make_folds
+from comp.data.manifest import Manifest, Sample
+from comp.data.predictions import Predictions
+from comp.data.pseudo_labels import PseudoRows, folds_sha256
 from comp.errors import CompError, InputError
-from comp.folds import Folds, make_folds
-from comp.manifest import Manifest, Sample
-from comp.predictions import Predictions
-from comp.pseudo_rows import PseudoRows, folds_sha256
 from comp.result import RunResult
 from comp.survey import survey
 from comp.training.fold import rows_of_fold

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 import comp
+from comp.data.predictions import Predictions
 from comp.files import read_json, write_json
-from comp.predictions import Predictions
 from made import Outcome, proven_again, rewritten, run_comp
 
 Change = Callable[[Path], None]

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score, precision_score, recall_score
 
-from comp import registry
-from comp.labels import LabelMap
+from comp.data.competitions import registry
+from comp.data.labels import LabelMap
 from comp.scoring import class_scores
 from comp.workspace import Workspace
 from made import run_comp

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from comp.data.folds import Folds
+from comp.data.predictions import Predictions, average
 from comp.errors import InputError
 from comp.files import read_json
-from comp.folds import Folds
-from comp.predictions import Predictions, average
 from comp.several import seeds_of
 from made import run_comp
 

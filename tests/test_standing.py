@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from comp import ledger, registry
-from comp.labels import LabelMap
+from comp import ledger
+from comp.data.competitions import registry
+from comp.data.labels import LabelMap
+from comp.data.predictions import Predictions
 from comp.ledger import Entry
 from comp.metrics import metric_by_name
-from comp.predictions import Predictions
 from comp.runs import all_runs
 from comp.standing import final_two, standing
 from comp.uncertainty import bootstrap

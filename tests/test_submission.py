@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from comp import submission
+from comp.data.csv_table import Table, parse_table
+from comp.data.labels import LabelMap
+from comp.data.manifest import Manifest, Sample
+from comp.data.predictions import Predictions
+from comp.data.template import Template, from_table
 from comp.errors import InputError, InvalidSubmission
-from comp.labels import LabelMap
-from comp.manifest import Manifest, Sample
-from comp.predictions import Predictions
-from comp.tables import Table, parse_table
-from comp.template import Template, from_table
 from comp.validation import validate
 from made_templates import KINDS, LABELS, template_of
 

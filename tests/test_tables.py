@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from comp.data.csv_table import parse_table, read_table
 from comp.errors import InputError
-from comp.tables import parse_table, read_table
 
 CELLS = st.text(st.characters(codec="cp949", exclude_categories=["Cc"]), max_size=6)
 

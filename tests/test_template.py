@@ -11,13 +11,13 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from comp.competition import Competition
+from comp.data.competitions.competition import Competition
+from comp.data.competitions.schema import CompetitionFacts
+from comp.data.csv_table import Table
+from comp.data.file_names import nfc, without_suffix
+from comp.data.manifest import Manifest, Sample
+from comp.data.template import Template, from_table, load_template, made_template, paired, read_submission
 from comp.errors import InputError
-from comp.facts import CompetitionFacts
-from comp.manifest import Manifest, Sample
-from comp.names import nfc, without_suffix
-from comp.tables import Table
-from comp.template import Template, from_table, load_template, made_template, paired, read_submission
 
 NAMES = st.lists(st.text("ab0é.가", min_size=1, max_size=4), min_size=1, max_size=10, unique_by=nfc)
 

@@ -6,8 +6,8 @@ from collections import Counter
 
 import pytest
 
-from comp.manifest import Manifest, Sample
-from comp.tidy import spellings, tidy_labels, without_test_labels
+from comp.data.label_cleaning import spellings, tidy_labels, without_test_labels
+from comp.data.manifest import Manifest, Sample
 
 
 @pytest.mark.parametrize("found", [" dog", "dog\t", "\ufeffdog", "DOG", "Dog ", "dog\u200b"])

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 import comp
+from comp.data.predictions import Predictions
 from comp.errors import RecipeError
 from comp.metrics import METRICS, metric_by_name
-from comp.predictions import Predictions
 from comp.recipe import load
 from comp.result import RunResult
 from comp.tta import Tried, try_sets

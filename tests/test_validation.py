@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from comp import submission
-from comp.predictions import Predictions
-from comp.tables import parse_table
+from comp.data.csv_table import parse_table
+from comp.data.predictions import Predictions
 from comp.validation import Problem, validate
 from made_templates import KINDS, LABELS, template_of
 

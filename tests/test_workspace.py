@@ -67,7 +67,7 @@ def test_a_file_over_the_limit_is_a_clear_error(tmp_path: Path) -> None:
     program = """
 import pathlib
 from comp.errors import InputError
-from comp.workspace import write_bytes
+from comp.files import write_bytes
 try:
     write_bytes(pathlib.Path("a"), bytes(10_000))
 except InputError as error:

@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 from comp.checks.evidence import Evidence
 from comp.checks.findings import Finding, Severity, finding
 from comp.checks.template_cells import judge_cells
+from comp.data.labels import disorder
+from comp.data.spelling import listed, whole_of
 from comp.errors import CompError
-from comp.labels import disorder
 from comp.metrics import Metric
-from comp.spelling import listed, whole_of
 from comp.submission import rehearse
 
 TRIES = 64  # rows on which a metric of an adapter is tried, besides two of each class

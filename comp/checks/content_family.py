@@ -8,7 +8,7 @@ import numpy as np
 
 from comp.checks.evidence import Evidence
 from comp.checks.findings import EXAMPLES, Finding, Severity, finding
-from comp.images.jpeg import SEES_DAMAGE
+from comp.data.images.jpeg import SEES_DAMAGE
 
 BLANK_STD = 2.0
 MANY_DUPLICATES = 0.1

@@ -2,24 +2,51 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from comp._version import __version__
-from comp.checks.memory import Memory
-from comp.competition import Competition
-from comp.folds import Folds
+from comp.data.competitions.competition import Competition
+from comp.data.folds import Folds
+from comp.data.images.raw_tree import RawTree
+from comp.data.labels import LabelMap
+from comp.data.manifest import Manifest
+from comp.data.template import Template
+from comp.files import write_json
 from comp.images.fingerprints import Fingerprints
 from comp.images.near_duplicates import SEARCH, clusters, near_duplicate_pairs
-from comp.images.tree import RawTree
-from comp.labels import LabelMap
-from comp.manifest import Manifest
-from comp.template import Template
 
 METHOD = f"comp {__version__} search {SEARCH} "  # what was found by another version is searched for again
+
+
+class Memory:
+    """Remembers a JSON value by name for as long as what it was worked out from has the same digest."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        self.path = path
+        self._kept: dict[str, Any] = {}
+        if path is not None and path.is_file():
+            try:
+                self._kept = dict(json.loads(path.read_text(encoding="utf-8")))
+            except (OSError, ValueError, TypeError):
+                self._kept = {}  # a torn file only costs the work again
+
+    def recall(self, name: str, digest: str, work: Callable[[], Any]) -> Any:
+        """The value of ``work()``, worked out only where it is not known for this digest."""
+        known = self._kept.get(name)
+        if known is not None and known.get("digest") == digest:
+            return known["value"]
+        value = work()
+        self._kept[name] = {"digest": digest, "value": value}
+        if self.path is not None:
+            write_json(self.path, self._kept)
+        return value
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import pandas as pd
 
 from comp.checks.evidence import Evidence
 from comp.checks.findings import Finding, finding
-from comp.folds import group_names
+from comp.data.folds import group_names
 
 
 def fold_coverage(evidence: Evidence) -> list[Finding]:

@@ -12,10 +12,10 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from comp.checks.evidence import Evidence
-from comp.folds import Folds
+from comp.data.file_names import is_array_row, nfc
+from comp.data.folds import Folds
+from comp.data.manifest import Manifest
 from comp.images.name_patterns import name_parents, parent_name
-from comp.manifest import Manifest
-from comp.names import is_array_row, nfc
 
 
 def grouped(evidence: Evidence) -> Manifest:

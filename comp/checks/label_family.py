@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 
 from comp.checks.evidence import Evidence
 from comp.checks.findings import Finding, Severity, finding
-from comp.spelling import folded, is_padded, number_of, same_number
+from comp.data.spelling import folded, is_padded, number_of, same_number
 
 ABSENT = {"nan", "NaN", "NAN", "<NA>", "NaT"}  # what pandas writes where a cell was empty
 STATE = "correct the table, or state `classes` in competition.toml: labels are then read as those"

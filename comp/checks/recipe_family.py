@@ -7,9 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from comp.checks.findings import Finding, finding
+from comp.data.folds import Folds
+from comp.data.manifest import Manifest
 from comp.errors import InputError
-from comp.folds import Folds
-from comp.manifest import Manifest
 from comp.run_files import require_of_fold, wrote
 
 FITTED = "fitted.txt"

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from comp.checks.findings import Finding
+from comp.data.predictions import Predictions
 from comp.metrics import Metric
-from comp.predictions import Predictions
 from comp.uncertainty import Gain
 
 TOO_GOOD = 0.995

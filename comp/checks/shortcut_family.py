@@ -15,8 +15,8 @@ import pandas as pd
 from comp.checks.evidence import Evidence
 from comp.checks.findings import Finding
 from comp.checks.guessing import FOLDS, Guess, date_in, guesses, rows_by_content
-from comp.folds import group_names
-from comp.images.metadata import ENCODING
+from comp.checks.image_metadata import ENCODING
+from comp.data.folds import group_names
 
 METHOD = 2  # what another one came to is worked out again
 LEAST_ROWS = 40

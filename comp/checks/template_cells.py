@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from comp.checks.findings import Severity
-from comp.labels import LabelMap
-from comp.spelling import NOTHING, clean, folded, listed, number_of, same_number, whole_of
-from comp.template import Template
+from comp.data.labels import LabelMap
+from comp.data.spelling import NOTHING, clean, folded, listed, number_of, same_number, whole_of
+from comp.data.template import Template
 
 KIND = "correct `kind` in [template]"
 _SINGULAR = {"are": "is", "have": "has", "name": "names"}

@@ -20,7 +20,7 @@ def new(
     json: AsJson = False,
 ) -> None:
     """Scaffold a competition folder that works at once on its own made-up sample."""
-    from comp.scaffold import scaffold
+    from comp.data.competitions.scaffold import scaffold
     from comp.workspace import Workspace
 
     place = Workspace.find(workspace)

@@ -9,9 +9,10 @@ from typing import Annotated, Any
 
 import typer
 
-from comp import console, registry
+from comp import console
 from comp.cli.options import AsJson, DataDir, RecipeFile, SetOption, Slug, WorkspaceDir
-from comp.competition import Competition
+from comp.data.competitions import registry
+from comp.data.competitions.competition import Competition
 from comp.errors import CompError, InputError
 from comp.workspace import Workspace
 

@@ -7,8 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-from comp import console, registry
+from comp import console
 from comp.cli.options import Allow, AsJson, DataDir, Slug, WorkspaceDir, parse_allow
+from comp.data.competitions import registry
 from comp.errors import InputError
 from comp.workspace import Workspace
 
@@ -130,7 +131,7 @@ def submit(
     json: AsJson = False,
 ) -> None:
     """Validate a submission, upload it to Kaggle, wait for its score and write the ledger; or enter a score by hand."""
-    from comp.submitted_view import show
+    from comp.standing_view import show_submitted
     from comp.submitting import submit as send
 
     if scored is not None or final is not None:
@@ -158,7 +159,7 @@ def submit(
             data=data,
             workspace=workspace,
         )
-    show(found)
+    show_submitted(found)
     if json:
         console.document(found.as_json())
 

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from comp.data.labels import LabelMap
 from comp.ensembling.methods import normalised
 from comp.errors import InputError
-from comp.labels import LabelMap
 from comp.metrics import Metric
 
 Probs = NDArray[np.float64]

@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from comp.ensembling.mixture import mixture
+from comp.data.labels import LabelMap
 from comp.ensembling.stack import Aligned, Judged, Probs
-from comp.ensembling.stacking import stacked, train
+from comp.ensembling.stacking import mixture, stacked, train
 from comp.errors import UnknownName
-from comp.labels import LabelMap
 from comp.metrics import Metric, log_loss
 
 TINY = 1e-12  # below it a probability counts as this: one part's zero shall not silence all others

@@ -12,10 +12,10 @@ import numpy as np
 import pandas as pd
 
 from comp import runs
+from comp.data.folds import Folds, group_names, make_folds
+from comp.data.manifest import Manifest
+from comp.data.predictions import Predictions
 from comp.errors import InputError, Refusal
-from comp.folds import Folds, group_names, make_folds
-from comp.manifest import Manifest
-from comp.predictions import Predictions
 from comp.run_files import folds_of, manifest_of, predictions_of, require_rows, require_same_train_rows
 from comp.workspace import Workspace
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from comp.data.labels import LabelMap
+from comp.data.predictions import Predictions
 from comp.errors import InputError
-from comp.labels import LabelMap
-from comp.predictions import Predictions
 
 Probs = NDArray[np.float64]
 

@@ -15,12 +15,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from comp.checks.image_metadata import NO_HEADER, read_header
+from comp.data.images.decode import BACKGROUND, Decoded, decode_with_facts
+from comp.data.images.source import ImageSource, gives_files
 from comp.errors import ImageError
 from comp.files import atomic
-from comp.images.decode import BACKGROUND, Decoded, decode_with_facts
-from comp.images.metadata import NO_HEADER, read_header
 from comp.images.perceptual import FINGERPRINT_BYTES, perceptual
-from comp.images.source import ImageSource, gives_files
 
 VERSION = 2
 _NO_PIXELS = np.zeros(FINGERPRINT_BYTES, np.uint8)

@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from comp.config import Shape, read_shaped
+from comp.data.images.source import ImageSource
+from comp.data.labels import LabelMap
 from comp.errors import CheckFailed, InputError
 from comp.files import write_bytes, write_json
-from comp.images.source import ImageSource
-from comp.labels import LabelMap
 from comp.run_files import read_result, require_of_fold
 from comp.runs import RESULT
 

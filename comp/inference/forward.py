@@ -14,16 +14,16 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from comp.data.images.dataset import FittedPixels
+from comp.data.images.preprocess import Preprocess
+from comp.data.loading.device_memory import free_memory, is_out_of_memory
+from comp.data.loading.prefetch import batches
+from comp.data.predictions import ROW_SUM_TOLERANCE
 from comp.errors import TrainingFailed
-from comp.images.fit import Preprocess
-from comp.images.pixels import FittedPixels
 from comp.inference.views import square_of, squares_of, view
-from comp.predictions import ROW_SUM_TOLERANCE
 from comp.recipe import Recipe
 from comp.recipe_schema import ModelPart
-from comp.training.batches import batches
-from comp.training.exact import exact
-from comp.training.memory import free_memory, is_out_of_memory
+from comp.training.device import exact
 from comp.training.model import normalise
 
 Probs = NDArray[np.float64]

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from comp.images.pixels import FittedPixels
+from comp.data.images.dataset import FittedPixels
 from comp.inference.control import Noise, Probs
 from comp.inference.forward import probabilities
 from comp.recipe import Recipe

@@ -12,9 +12,11 @@ import torch
 from numpy.typing import NDArray
 
 from comp import console
+from comp.data.images.dataset import FittedPixels
+from comp.data.images.source import ImageSource
+from comp.data.loading.prefetch import loaders
+from comp.data.predictions import Predictions, average
 from comp.errors import WeightsError
-from comp.images.pixels import FittedPixels
-from comp.images.source import ImageSource
 from comp.inference.control import (
     LEAST,
     ControlRow,
@@ -28,9 +30,7 @@ from comp.inference.control import (
 )
 from comp.inference.feature_cache import FeatureCache
 from comp.inference.forward import Probs, facts_of_features, mean_of_views, outputs, softmax
-from comp.predictions import Predictions, average
 from comp.recipe import Recipe
-from comp.training.batches import loaders
 from comp.training.checkpoint import Sidecar, load_checkpoint, read_sidecar
 from comp.training.device import accelerator as make_accelerator
 from comp.training.device import computes

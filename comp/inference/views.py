@@ -11,8 +11,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from comp.images.fit import Preprocess
-from comp.tta_presets import LARGE, VIEWS, scale_of
+from comp.data.images.preprocess import Preprocess
+from comp.errors import WeightsError
+from comp.recipe_schema import ModelPart
+from comp.training.model import Net, require_forward
+from comp.tta_presets import LARGE, VIEWS, scale_of, sets_among
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -142,3 +145,27 @@ def _fitted(square: str, preprocess: Preprocess) -> Preprocess:
     if square == WIDE:
         return replace(preprocess, size=round(preprocess.size * ZOOM), crop_pct=1.0)
     return replace(preprocess, size=large_size(preprocess.size, LARGE.get(square, 1.0)))
+
+
+def require_larger(net: Net, part: ModelPart, classes: int, views: Sequence[str]) -> None:
+    """WeightsError, naming the view, for a network that cannot read the larger pictures that some views feed it."""
+    size = part.size or 224
+    reads = {large_size(size, scale_of(view)): view for view in views}
+    for larger in large_sizes(views, size):
+        try:
+            require_forward(net, part, classes, larger)
+        except WeightsError as error:
+            rule = f"the view {reads[larger]!r} needs a network that reads pictures of any size"
+            raise WeightsError(rule, error.value, "take it out of tta") from error
+
+
+def sets_to_try(net: Net, part: ModelPart, classes: int, tta: list[str]) -> dict[str, list[str]]:
+    """The sets of views that ``tta`` lets be chosen among, by name, as far as this network can be fed them."""
+    found = {}
+    for name, views in sets_among(tta).items():
+        try:
+            require_larger(net, part, classes, views)
+        except WeightsError:
+            continue
+        found[name] = views
+    return found

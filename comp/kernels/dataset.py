@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from comp import runs
-from comp.competition import Competition
+from comp.data.competitions.competition import Competition
+from comp.data.competitions.registry import built_in_folder
 from comp.errors import InputError
 from comp.files import read_json, sealed, sha256_of, write_json, write_text
 from comp.inference.control import control_table
 from comp.kernels.wheels import fetch_wheels, installed_wheel, is_left_over, own_wheel
 from comp.recipe import Recipe, as_one
-from comp.registry import built_in_folder
 from comp.run_files import recipe_of, require_fold, require_of_fold
 from comp.tta import FILE as VIEWS
 

@@ -9,9 +9,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from comp import registry, runs
+from comp import runs
 from comp._version import __version__
-from comp.competition import Competition
+from comp.data.competitions import registry
+from comp.data.competitions.competition import Competition
 from comp.errors import InputError
 from comp.files import make_folder, remove_leftovers, unwritable, write_json
 from comp.kernels.dataset import FILES, Dataset

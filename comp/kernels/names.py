@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from comp.competition import Competition
+from comp.data.competitions.competition import Competition
 from comp.errors import InputError
 
 KERNEL, DATASET = "kernel-metadata.json", "dataset-metadata.json"

@@ -13,9 +13,9 @@ from importlib import metadata
 from pathlib import Path
 
 from comp._version import PACKAGE, __version__
+from comp.data.competitions.registry import built_in_folder
 from comp.errors import InputError
 from comp.files import atomic
-from comp.registry import built_in_folder
 
 DISTRIBUTION = "imgcomp"
 PYTHON = "3.12"  # of the machine that a downloaded wheel is for, where it is compiled

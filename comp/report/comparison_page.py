@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from html import escape
 from typing import TYPE_CHECKING
 
-from comp.images.source import ImageSource
+from comp.data.images.source import ImageSource
 from comp.report.pictures import STYLE, figure
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 
 from comp.checks.findings import Finding
-from comp.images.source import ImageSource
+from comp.data.images.source import ImageSource
 from comp.report.pictures import STYLE, figure
 from comp.survey import Survey
 

@@ -7,9 +7,9 @@ from html import escape
 
 import cv2
 
+from comp.data.images.decode import load_pixels
+from comp.data.images.source import ImageSource
 from comp.errors import ImageError
-from comp.images.decode import load_pixels
-from comp.images.source import ImageSource
 
 SIDE = 160
 STYLE = """

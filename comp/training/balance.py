@@ -12,13 +12,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from comp.data.augment.policies import TrainTransform
+from comp.data.images.dataset import Extent, FittedPixels
+from comp.data.images.preprocess import fit
+from comp.data.seeding import derive
 from comp.files import make_folder, write_bytes, write_text
-from comp.images.fit import fit
-from comp.images.pixels import Extent, FittedPixels
 from comp.recipe import Recipe
 from comp.training.fold import Part, Plan
-from comp.training.seeds import derive
-from comp.training.transforms import TrainTransform
 
 Rows = NDArray[np.int64]
 

@@ -12,18 +12,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from comp.images.pixels import FittedPixels
-from comp.images.source import ImageSource
+from comp.data.augment.augmenter import Variants
+from comp.data.augment.policies import TrainTransform
+from comp.data.images.dataset import FittedPixels
+from comp.data.images.source import ImageSource
+from comp.data.loading.prefetch import batches, each, loaders
+from comp.data.loading.train_loader import Feed
 from comp.training.balance import TrainPixels, epoch_order
-from comp.training.batches import batches, each, loaders
 from comp.training.device import wait_for
-from comp.training.feed import Feed
 from comp.training.fold import Plan, rows_of_fold
 from comp.training.loop import new_net, step, steps_per_epoch, train_mode
 from comp.training.losses import loss_weights
 from comp.training.state import State
-from comp.training.transforms import TrainTransform
-from comp.training.variants import Variants
 
 Rows = NDArray[np.int64]
 Batch = tuple[Rows, Tensor]

@@ -15,11 +15,11 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from comp._version import __version__
+from comp.data.images.preprocess import Preprocess
+from comp.data.labels import LabelMap
 from comp.errors import WeightsError
 from comp.files import read_json, write_bytes, write_json
-from comp.images.fit import Preprocess
 from comp.inference.control import Noise
-from comp.labels import LabelMap
 from comp.recipe_schema import ModelPart
 from comp.run_files import require_of_fold
 from comp.training.model import Net, build

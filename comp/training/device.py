@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -10,9 +12,9 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState, GradientState, PartialState
 
 from comp import console
+from comp.data.loading.device_memory import keep_memory
 from comp.errors import InputError
 from comp.recipe import Recipe, as_one
-from comp.training.memory import keep_memory
 
 MOST_THREADS = 256  # that a recipe takes
 _MIXED = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
@@ -125,3 +127,46 @@ def _there() -> dict[str, bool]:
 
 def _best(there: dict[str, bool]) -> str:
     return next(name for name in ("cuda", "mps", "cpu") if there[name])
+
+
+LITTLE = 1 << 20  # numbers; from about here on a second thread is worth its waking (docs/benchmarks.md)
+
+
+@contextmanager
+def on_threads(count: int) -> Iterator[None]:
+    """Torch's operations inside run on ``count`` threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
+def one_thread(numbers: int, device: torch.device) -> Iterator[None]:
+    """Operations on about so many numbers run on the calling thread alone where these are few, and on a CPU: to wake a
+    sleeping thread takes longer (20 to 60 µs an operation) than to do its work.
+    """
+    with on_threads(1) if device.type == "cpu" and numbers <= LITTLE else nullcontext():
+        yield
+
+
+@contextmanager
+def exact(on: bool = True) -> Iterator[None]:
+    """Convolutions and matrix products in fp32 inside keep all 24 bits of what they multiply; without ``on`` as they were.
+
+    NVIDIA's GPUs from Ampere on round what a convolution multiplies to 11 bits (TF32) unless they are told not to: rows
+    that are compared with those of another device would come back some thousandths away. On a CPU nothing changes.
+    """
+    if not on:
+        yield
+        return
+    convolutions, products = torch.backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()
+    torch.backends.cudnn.allow_tf32 = False
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = convolutions
+        torch.set_float32_matmul_precision(products)

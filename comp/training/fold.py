@@ -12,14 +12,14 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from comp.checks.recipe_family import fitted_beside
-from comp.folds import Folds
-from comp.images.fit import Preprocess
-from comp.images.source import ImageSource
-from comp.labels import LabelMap
-from comp.manifest import Manifest
+from comp.data.folds import Folds
+from comp.data.images.preprocess import Preprocess
+from comp.data.images.source import ImageSource
+from comp.data.labels import LabelMap
+from comp.data.manifest import Manifest
+from comp.data.predictions import Predictions
+from comp.data.pseudo_labels import PseudoRows, folds_sha256
 from comp.metrics import Metric
-from comp.predictions import Predictions
-from comp.pseudo_rows import PseudoRows, folds_sha256
 from comp.recipe import Recipe
 from comp.training.deadline import Deadline
 from comp.training.warm import Warm

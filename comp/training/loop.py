@@ -16,28 +16,27 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from comp import console
+from comp.data.augment.augmenter import Variants
+from comp.data.augment.mixup import mix
+from comp.data.augment.policies import TrainTransform
+from comp.data.images.dataset import FittedPixels
+from comp.data.loading.device_memory import enough_memory, free_memory, is_out_of_memory, upload
+from comp.data.loading.prefetch import loaders
+from comp.data.loading.train_loader import Feed
+from comp.data.seeding import derive
 from comp.errors import TrainingFailed
 from comp.files import write_json
-from comp.images.pixels import FittedPixels
 from comp.inference.forward import NotFinite, probabilities
 from comp.recipe import Recipe
 from comp.training.balance import TrainPixels, epoch_order
-from comp.training.batches import loaders
 from comp.training.deadline import stopped
-from comp.training.feed import Feed
 from comp.training.fold import Part, Plan
 from comp.training.loading import load_into
 from comp.training.losses import loss_of, loss_weights
-from comp.training.memory import enough_memory, free_memory, is_out_of_memory
-from comp.training.mixing import mix
 from comp.training.model import Net, build, freeze_batchnorm, init_head, normalise
-from comp.training.seeds import derive
 from comp.training.selection import best_epoch, is_over, load_best, save_best
 from comp.training.stages import stage_at, stages_of
 from comp.training.state import NEVER, Epoch, State
-from comp.training.transforms import TrainTransform
-from comp.training.upload import upload
-from comp.training.variants import Variants
 
 LOOK_EVERY = 50  # steps between looks at a GPU's losses: each look waits for it
 _SMALLER = (

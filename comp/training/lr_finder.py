@@ -16,19 +16,19 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
 from comp import console
+from comp.data.augment.augmenter import Variants
+from comp.data.augment.policies import TrainTransform
+from comp.data.loading.prefetch import loaders
+from comp.data.loading.train_loader import Feed
+from comp.data.seeding import derive
 from comp.training.balance import TrainPixels, epoch_order, with_copies
-from comp.training.batches import loaders
-from comp.training.feed import Feed
 from comp.training.fold import Part, Plan, rows_of_fold
 from comp.training.loop import new_net, step, train_mode
 from comp.training.losses import loss_weights
 from comp.training.probe import frozen_features, needs_features
 from comp.training.run_fold import with_solved_head
-from comp.training.seeds import derive
 from comp.training.stages import stages_of
 from comp.training.state import State
-from comp.training.transforms import TrainTransform
-from comp.training.variants import Variants
 
 RUNAWAY = 4.0  # times the best smoothed loss
 MEMORY = 0.9  # of the smoothing

@@ -15,13 +15,11 @@ from typing import Any, Literal
 import torch
 
 from comp import console
+from comp.data.loading.device_memory import free_memory, is_out_of_memory
 from comp.recipe import Recipe
-from comp.training.device import computes, set_flags, wait_for
-from comp.training.exact import exact
+from comp.training.device import computes, exact, on_threads, set_flags, wait_for
 from comp.training.folded import fold_batchnorm
-from comp.training.memory import free_memory, is_out_of_memory
 from comp.training.model import Net, freeze_batchnorm
-from comp.training.one_thread import on_threads
 
 Precision = Literal["fp32", "bf16", "fp16"]
 Choice = tuple[Precision, bool]

@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import from_numpy
 
-from comp.images.pixels import FittedPixels
+from comp.data.augment.policies import check_transform
+from comp.data.images.dataset import FittedPixels
 from comp.inference.views import view
 from comp.training.quick_classifier import SIDE, Floats, Patches, held_out_answers
 from comp.training.symmetries import Symmetry, symmetries
-from comp.training.transforms import check_transform
 
 if TYPE_CHECKING:
     from comp.training.fold import Plan

@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from comp.data.images.preprocess import Preprocess
+from comp.data.loading.device_memory import is_out_of_memory
 from comp.errors import CompError, WeightsError
-from comp.images.fit import Preprocess
 from comp.recipe_schema import HeadPart, ModelPart
-from comp.training.memory import is_out_of_memory
+from comp.training.device import one_thread
 from comp.training.networks import config_of, create, is_own, require_model, small_stem
-from comp.training.one_thread import one_thread
 from comp.training.weights import StateDict, find_default, read_weights, sidecar_preprocess
 
 # arguments of timm.create_model that model.kwargs cannot have

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from comp import console
+from comp.data.folds import group_names
+from comp.data.images.dataset import FittedPixels
+from comp.data.loading.prefetch import loaders
 from comp.errors import TrainingFailed
-from comp.folds import group_names
-from comp.images.pixels import FittedPixels
 from comp.inference.feature_cache import FeatureCache
 from comp.inference.forward import Probs, facts_of_features, outputs, softmax
-from comp.training.batches import loaders
 from comp.training.checkpoint import hash_tensors
 from comp.training.device import accelerator as make_accelerator
 from comp.training.fold import Part, Plan

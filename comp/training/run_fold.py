@@ -18,22 +18,22 @@ from torch import Tensor
 
 from comp import console
 from comp.checks.recipe_family import FITTED
+from comp.data.images.dataset import FittedPixels
+from comp.data.loading.device_memory import release_memory
+from comp.data.loading.prefetch import loaders
+from comp.data.predictions import Predictions
 from comp.errors import InputError
 from comp.files import make_folder, write_text
-from comp.images.pixels import FittedPixels
 from comp.inference.control import Noise, chosen, keep_controls
 from comp.inference.forward import Probs, mean_of_views, probabilities
 from comp.inference.noise import judged_again
-from comp.predictions import Predictions
 from comp.run_files import read_result, require_of_fold, write_result
 from comp.training.balance import with_copies, write_copies
-from comp.training.batches import loaders
 from comp.training.checkpoint import save_checkpoint
 from comp.training.device import accelerator as make_accelerator
 from comp.training.fold import FoldResult, Part, Plan, rows_of_fold
 from comp.training.folded import fold_batchnorm
 from comp.training.loop import kept, new_net, train
-from comp.training.memory import release_memory
 from comp.training.model import Net
 from comp.training.probe import FrozenFeatures, apply_head, solve_on, views_to_solve
 from comp.training.selection import FILE as BEST

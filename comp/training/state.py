@@ -13,16 +13,16 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
 from comp.config import Shape, read_shaped
+from comp.data.loading.device_memory import is_out_of_memory
+from comp.data.seeding import derive
 from comp.errors import InputError
 from comp.files import sha256_of, write_json
 from comp.recipe import Recipe
 from comp.training.averaging import Average
 from comp.training.device import accelerator as make_accelerator
 from comp.training.folded import fold_batchnorm
-from comp.training.memory import is_out_of_memory
 from comp.training.model import Net
 from comp.training.schedule import make_optimizer, make_schedule, plateau_factor
-from comp.training.seeds import derive
 from comp.training.stages import open_layers, stage_at, stages_of
 from comp.training.tensor_file import save_tensors
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from comp.checks.recipe_family import fitted_beside
+from comp.data.folds import Folds
+from comp.data.labels import LabelMap
 from comp.errors import InputError, WeightsError
-from comp.folds import Folds
-from comp.labels import LabelMap
 from comp.recipe import Recipe
 from comp.recipe_schema import ModelPart
 from comp.run_files import folds_of, require_fold, require_of_fold

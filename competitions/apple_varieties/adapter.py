@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path, PurePosixPath
 
+from comp.data.csv_table import Table, parse_table
+from comp.data.file_names import nfc
+from comp.data.images.source import RawTree
+from comp.data.manifest import Manifest, Sample, is_image_name
 from comp.errors import InputError
-from comp.images.source import RawTree
-from comp.manifest import Manifest, Sample, is_image_name
-from comp.names import nfc
-from comp.tables import Table, parse_table
 
 
 def read(raw: Path) -> Manifest:

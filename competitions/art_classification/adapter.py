@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path, PurePosixPath
 
-from comp.images.source import RawTree
-from comp.manifest import Manifest, Sample, natural_key
+from comp.data.images.source import RawTree
+from comp.data.manifest import Manifest, Sample, natural_key
 
 CLASSES = ("dog", "elephant", "giraffe", "guitar", "horse", "house", "person")
 

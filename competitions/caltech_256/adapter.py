@@ -11,11 +11,11 @@ import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from comp.download import fetch
+from comp.data.download import fetch
+from comp.data.file_names import natural_key, nfc
+from comp.data.images.source import RawTree
+from comp.data.manifest import Manifest, Sample
 from comp.errors import RawDataError
-from comp.images.source import RawTree
-from comp.manifest import Manifest, Sample
-from comp.names import natural_key, nfc
 
 FOLDER = "256_ObjectCategories"
 ARCHIVE = f"{FOLDER}.tar"

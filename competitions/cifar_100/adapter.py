@@ -16,11 +16,12 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from comp import archives, pickles
-from comp.download import fetch
+from comp.data import archives
+from comp.data import safe_pickle as pickles
+from comp.data.download import fetch
+from comp.data.images.source import ArraySource
+from comp.data.manifest import Manifest, Sample
 from comp.errors import RawDataError
-from comp.images.source import ArraySource
-from comp.manifest import Manifest, Sample
 
 FOLDER = "cifar-100-python"
 ARCHIVE = f"{FOLDER}.tar.gz"

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from comp.images.source import ArraySource
-from comp.manifest import Manifest, Sample
+from comp.data.images.source import ArraySource
+from comp.data.manifest import Manifest, Sample
 
 TEST_SHARE = 0.2
 

@@ -12,12 +12,12 @@ from comp.checks.answer_family import class_index, metric_mismatch
 from comp.checks.evidence import Evidence
 from comp.checks.findings import Finding
 from comp.checks.label_family import label_spelling
-from comp.competition import Competition
-from comp.facts import CompetitionFacts, TemplateFacts
+from comp.data.competitions.competition import Competition
+from comp.data.competitions.schema import CompetitionFacts, TemplateFacts
+from comp.data.labels import LabelMap
+from comp.data.manifest import Manifest, Sample
+from comp.data.template import made_template
 from comp.images.fingerprints import Fingerprints
-from comp.labels import LabelMap
-from comp.manifest import Manifest, Sample
-from comp.template import made_template
 from gallery import save, texture
 from made import run_comp
 

@@ -16,7 +16,7 @@ from comp.checks.fold_family import (
     test_id_in_folds,
 )
 from comp.checks.gate import judge_folds
-from comp.folds import Folds, make_folds
+from comp.data.folds import Folds, make_folds
 from gallery import Gallery, clean_gallery, folds_of, texture
 
 unfold = test_id_in_folds  # so that pytest does not take the check for a test

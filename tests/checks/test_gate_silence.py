@@ -17,16 +17,16 @@ from comp.checks.findings import Finding
 from comp.checks.gate import DATA_CHECKS, FOLD_CHECKS, RUN_CHECKS, judge_data, judge_folds, require_pass
 from comp.checks.recipe_family import FITTED, harmful_transform, preprocessing_override, weights_leak
 from comp.checks.run_family import assumed_folds, collapsed_predictions, harmful_views, prior_shift, too_good
+from comp.data.csv_table import Table
+from comp.data.folds import make_folds
+from comp.data.label_cleaning import without_test_labels
+from comp.data.labels import LabelMap
+from comp.data.predictions import Predictions
+from comp.data.template import Template, from_table
 from comp.errors import CheckFailed
-from comp.folds import make_folds
 from comp.inference.control import LEAST, ControlRow, refuse, worst_difference
-from comp.labels import LabelMap
 from comp.metrics import METRICS
-from comp.predictions import Predictions
 from comp.recipe_schema import ModelPart
-from comp.tables import Table
-from comp.template import Template, from_table
-from comp.tidy import without_test_labels
 from comp.training.model import overrides
 from comp.uncertainty import Gain
 from gallery import CLASSES, Gallery, clean_gallery, folds_of, texture

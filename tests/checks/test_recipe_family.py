@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from comp.checks.recipe_family import FITTED, preprocessing_override, warm_leak, weights_leak
-from comp.folds import Folds, make_folds
-from comp.manifest import Manifest
+from comp.data.folds import Folds, make_folds
+from comp.data.manifest import Manifest
 from comp.recipe_schema import ModelPart
 from comp.training.model import overrides
 from comp.training.weights import read_weights

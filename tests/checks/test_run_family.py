@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from comp.checks.run_family import collapsed_predictions, expected_score, prior_shift, too_good
-from comp.labels import LabelMap
+from comp.data.competitions.registry import built_in_folder
+from comp.data.labels import LabelMap
+from comp.data.predictions import Predictions
 from comp.metrics import METRICS
-from comp.predictions import Predictions
-from comp.registry import built_in_folder
 
 EVEN = np.full(4, 0.25)
 

@@ -12,12 +12,11 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
-from comp.checks.evidence import Evidence
-from comp.checks.memory import Memory
+from comp.checks.evidence import Evidence, Memory
 from comp.checks.shortcut_family import metadata_shortcut, train_test_drift
+from comp.data.images.source import ArraySource
+from comp.data.manifest import Manifest, Sample
 from comp.images.fingerprints import scan
-from comp.images.source import ArraySource
-from comp.manifest import Manifest, Sample
 from gallery import CLASSES, FACTS, Gallery, clean_gallery, texture
 
 

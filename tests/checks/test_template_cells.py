@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import pytest
 
 from comp.checks.template_cells import judge_cells
-from comp.labels import LabelMap
-from comp.tables import Table
-from comp.template import Template, from_table, made_template
+from comp.data.csv_table import Table
+from comp.data.labels import LabelMap
+from comp.data.template import Template, from_table, made_template
 
 ANIMALS = ("cat", "dog", "eel")
 DIGITS = ("0", "1", "2")

@@ -10,7 +10,7 @@ import pytest
 
 from comp import check as check_in_python
 from comp.checks.gate import DATA_CHECKS, FOLD_CHECKS, RUN_CHECKS
-from comp.predictions import Predictions
+from comp.data.predictions import Predictions
 from contract import contents
 from made import (
     SHAPES_TOML,

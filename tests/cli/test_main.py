@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 import comp
-from comp import registry
 from comp.cli.main import app
+from comp.data.competitions import registry
 from made import run_comp, subprocess_comp
 
 

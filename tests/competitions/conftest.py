@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from comp import registry
-from comp.competition import Competition
+from comp.data.competitions import registry
+from comp.data.competitions.competition import Competition
 from comp.survey import write_sample
 from comp.workspace import Workspace
 

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from comp import registry
-from comp.competition import Competition
-from comp.folds import make_folds
-from comp.images.decode import load_pixels
+from comp.data.competitions import registry
+from comp.data.competitions.competition import Competition
+from comp.data.folds import make_folds
+from comp.data.images.decode import load_pixels
 from comp.workspace import Workspace
 
 Find = Callable[[str], Competition]

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from comp import registry
+from comp.data.competitions import registry
+from comp.data.competitions.scaffold import LAYOUTS, scaffold
 from comp.recipe import load
-from comp.scaffold import LAYOUTS, scaffold
 from comp.workspace import Workspace
 from contract import fulfil
 from made import run_comp

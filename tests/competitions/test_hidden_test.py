@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from comp import registry
-from comp.scaffold import LAYOUTS
+from comp.data.competitions import registry
+from comp.data.competitions.scaffold import LAYOUTS
 from comp.survey import write_sample
 from comp.workspace import Workspace
 from contract import QUICK, TINY

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from comp import registry
-from comp.folds import make_folds
-from comp.images.decode import load_pixels
+from comp.data.competitions import registry
+from comp.data.folds import make_folds
+from comp.data.images.decode import load_pixels
 from comp.workspace import Workspace
 
 REAL = Path(os.environ.get("COMP_REAL_DATA", ""))

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from comp.competition import Competition
+from comp.data.competitions.competition import Competition
+from comp.data.images.decode import load_pixels
 from comp.errors import InputError, RawDataError
-from comp.images.decode import load_pixels
 from made import run_comp
 
 Find = Callable[[str], Competition]

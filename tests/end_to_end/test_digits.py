@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from comp.predictions import Predictions
+from comp.data.predictions import Predictions
 from made import Outcome, run_comp, subprocess_comp
 
 COMMAND = ("run", "digits", "--folds", 2, "--quick", "--set", "threads=1", "--json")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from comp.scaffold import scaffold
+from comp.data.competitions.scaffold import scaffold
 from comp.workspace import Workspace
 from made import Outcome, run_comp
 

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 import torch
 
-from comp import registry
-from comp.images.decode import load_pixels
-from comp.images.fit import fit
-from comp.images.source import RawTree
+from comp.data.competitions import registry
+from comp.data.images.decode import load_pixels
+from comp.data.images.preprocess import fit
+from comp.data.images.source import RawTree
 from comp.training.checkpoint import load_checkpoint
 from comp.training.model import normalise
 from comp.workspace import Workspace

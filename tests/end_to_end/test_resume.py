@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from comp.predictions import Predictions
+from comp.data.predictions import Predictions
 
 RECIPE = """
 mode = "scratch"

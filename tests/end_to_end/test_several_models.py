@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import comp
+from comp.data.predictions import Predictions, average
 from comp.errors import CompError, InputError, RecipeError
-from comp.predictions import Predictions, average
 from comp.recipe import load
 from comp.training.deadline import OutOfTime
 

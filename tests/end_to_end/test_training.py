@@ -11,9 +11,9 @@ import pytest
 import torch
 
 import comp
+from comp.data.labels import LabelMap
+from comp.data.predictions import Predictions
 from comp.errors import TrainingFailed
-from comp.labels import LabelMap
-from comp.predictions import Predictions
 from comp.recipe import load
 from comp.training.averaging import Average
 from comp.training.checkpoint import load_checkpoint

@@ -13,8 +13,8 @@ import torch
 
 import comp
 from comp import runs
+from comp.data.predictions import Predictions
 from comp.errors import CheckFailed, InputError, WeightsError
-from comp.predictions import Predictions
 from comp.recipe import load
 from comp.result import RunResult
 from comp.training.checkpoint import load_checkpoint, read_sidecar

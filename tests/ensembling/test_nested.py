@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from comp.data.predictions import Predictions
 from comp.ensembling.nested import AUTO, Procedure, additions, affordable, choose, judge_of, learn_all, nested
 from comp.ensembling.outcome import Options, as_json, weigh
 from comp.errors import InputError, UnknownName
 from comp.metrics import metric_by_name
-from comp.predictions import Predictions
 from made_blends import LABELS, guesses, in_folds, rows_of, truth_of
 
 ACCURACY, LOSS, F1 = (metric_by_name(name) for name in ("accuracy", "log_loss", "macro_f1"))

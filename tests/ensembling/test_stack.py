@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from comp.data.labels import LabelMap
+from comp.data.predictions import Predictions
 from comp.ensembling.methods import METHODS
 from comp.ensembling.nested import AUTO, Procedure, learn_all, nested
 from comp.ensembling.stack import align, judged
 from comp.errors import InputError
-from comp.labels import LabelMap
 from comp.metrics import METRICS, metric_by_name
-from comp.predictions import Predictions
 from made_blends import LABELS, by_id, guesses, in_folds, rows_of, shuffled, truth_of
 
 ACCURACY = metric_by_name("accuracy")

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 import torch
 
+from comp.data.predictions import Predictions
 from comp.inference.control import read_controls
-from comp.predictions import Predictions
 from comp.recipe import load
 from comp.training.checkpoint import load_checkpoint, read_sidecar
 from comp.training.folded import fold_batchnorm

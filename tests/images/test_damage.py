@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from comp.data.images import jpeg, png
+from comp.data.images.decode import decode
 from comp.errors import ImageError
-from comp.images import jpeg, png
-from comp.images.decode import decode
 from made import REPOSITORY, draw
 
 PIXELS = draw("square", 3, 160)
@@ -296,7 +296,7 @@ def test_where_the_strict_decoder_is_missing_pixels_are_the_same_and_a_check_say
     (workspace / "one.jpg").write_bytes(BASELINE)
     program = (
         "import sys; sys.modules['simplejpeg'] = None\n"
-        "import hashlib, comp\nfrom comp.images.decode import decode\n"
+        "import hashlib, comp\nfrom comp.data.images.decode import decode\n"
         "print(hashlib.sha256(decode(open('one.jpg', 'rb').read(), 'one.jpg').tobytes()).hexdigest())\n"
         "for f in comp.check('shapes', folds=2, workspace='.').findings:\n    print(f.severity, f.check, f.message)\n"
     )

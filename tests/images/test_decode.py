@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from comp.data.images.decode import decode, load_pixels
+from comp.data.images.source import ArraySource, RawTree
 from comp.errors import ImageError
-from comp.images.decode import decode, load_pixels
-from comp.images.source import ArraySource, RawTree
 from made import draw
 
 RED, BLUE = (220, 30, 30), (30, 30, 220)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comp.images.fit import Preprocess, fit
+from comp.data.images.preprocess import Preprocess, fit
 from made import draw
 
 HALF = Preprocess(32, (0.5, 0.25, 0.75), (0.2, 0.2, 0.2))

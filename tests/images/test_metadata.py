@@ -9,7 +9,7 @@ import zlib
 import pytest
 from PIL import Image, ImageCms, PngImagePlugin
 
-from comp.images.metadata import LONGEST, MOST, read_header
+from comp.checks.image_metadata import LONGEST, MOST, read_header
 
 XMP = (
     b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF><rdf:Description xmp:CreateDate="2020-01-02T10:00:00">'

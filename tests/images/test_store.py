@@ -14,14 +14,10 @@ import cv2
 import numpy as np
 import pytest
 
-from comp.errors import InputError
-from comp.images import store as module
-from comp.images.decode import load_pixels
-from comp.images.fingerprints import scan
-from comp.images.fit import SIDE, Preprocess, shrunk, side_for
-from comp.images.pixels import Extent, FittedPixels
-from comp.images.source import ArraySource, RawTree
-from comp.images.store import (
+from comp.data.images import pixel_cache as module
+from comp.data.images.dataset import Extent, FittedPixels
+from comp.data.images.decode import load_pixels
+from comp.data.images.pixel_cache import (
     DecodedSource,
     PixelStore,
     StoreWriter,
@@ -29,6 +25,10 @@ from comp.images.store import (
     missing,
     store_name,
 )
+from comp.data.images.preprocess import SIDE, Preprocess, shrunk, side_for
+from comp.data.images.source import ArraySource, RawTree
+from comp.errors import InputError
+from comp.images.fingerprints import scan
 from comp.workspace import cache_folder
 
 SIZES = [(40, 60), (33, 21), (900, 1000), (800, 2000), (5, 7)]

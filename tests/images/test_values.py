@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from comp.data.images.decode import BACKGROUND, decode, decode_with_facts
+from comp.data.images.png import SIGNATURE
 from comp.errors import ImageError
-from comp.images.decode import BACKGROUND, decode, decode_with_facts
-from comp.images.png import SIGNATURE
 
 RNG = np.random.default_rng(0)
 GREY = RNG.integers(0, 256, (9, 7)).astype(np.uint8)

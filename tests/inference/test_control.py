@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from comp.data.images.source import ArraySource, RawTree
+from comp.data.labels import LabelMap
 from comp.errors import CheckFailed
-from comp.images.source import ArraySource, RawTree
 from comp.inference.control import (
     MOST,
     ControlRow,
@@ -24,7 +25,6 @@ from comp.inference.control import (
     worst_difference,
 )
 from comp.inference.predict import predict
-from comp.labels import LabelMap
 from comp.recipe import load
 from gallery import save, texture
 from made import proven_again, run_comp, write_shapes

@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 import torch
 
+from comp.data.images.source import RawTree
+from comp.data.labels import LabelMap
+from comp.data.predictions import Predictions
 from comp.errors import CheckFailed
-from comp.images.source import RawTree
 from comp.inference import control
 from comp.inference.control import FACTOR, LEAST, UTMOST, read_controls, tolerance
 from comp.inference.predict import predict
-from comp.labels import LabelMap
-from comp.predictions import Predictions
 from comp.recipe import load
 from comp.training.checkpoint import read_sidecar
 from gpu_doubles import Noisy, Tf32

@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from comp.data.images.dataset import FittedPixels
+from comp.data.images.preprocess import Preprocess
+from comp.data.images.source import ArraySource
+from comp.data.loading.prefetch import loaders
 from comp.errors import TrainingFailed
-from comp.images.fit import Preprocess
-from comp.images.pixels import FittedPixels
-from comp.images.source import ArraySource
 from comp.inference.forward import NotFinite, outputs, softmax
 from comp.recipe import Recipe
-from comp.training.batches import loaders
 from made import Outcome, proven_again, run_comp, write_shapes
 
 

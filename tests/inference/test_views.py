@@ -13,17 +13,25 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 import comp
+from comp.data.images.dataset import FittedPixels
+from comp.data.images.preprocess import Preprocess, fit
+from comp.data.images.source import ArraySource
+from comp.data.loading.prefetch import loaders
 from comp.errors import WeightsError
-from comp.images.fit import Preprocess, fit
-from comp.images.pixels import FittedPixels
-from comp.images.source import ArraySource
 from comp.inference.forward import mean_of_views, outputs, softmax
-from comp.inference.views import WIDE, large_size, large_sizes, square_of, squares_of, view
+from comp.inference.views import (
+    WIDE,
+    large_size,
+    large_sizes,
+    require_larger,
+    sets_to_try,
+    square_of,
+    squares_of,
+    view,
+)
 from comp.recipe import Recipe, load
 from comp.recipe_schema import ModelPart
-from comp.training.batches import loaders
 from comp.training.model import build
-from comp.training.sizes import require_larger, sets_to_try
 from comp.tta_presets import VIEW_SETS, VIEWS, scale_of
 
 D4 = VIEW_SETS["d4"]

@@ -12,7 +12,7 @@ import pytest
 
 from comp.checks.findings import lower
 from comp.checks.gate import judge_data
-from comp.images.tree import RawTree
+from comp.data.images.raw_tree import RawTree
 from comp.report.findings_page import MOST_GROUPS, MOST_PICTURES, render
 from comp.survey import Survey
 from gallery import Gallery, clean_gallery, texture

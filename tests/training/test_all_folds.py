@@ -15,8 +15,8 @@ from comp.result import RunResult
 from comp.training import all_folds
 from comp.training import run_fold as module
 from comp.training.deadline import stopped
+from comp.training.device import on_threads
 from comp.training.fold import Plan
-from comp.training.one_thread import on_threads
 from made import write_shapes
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are forked")

@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import comp
+from comp.data.folds import make_folds
+from comp.data.manifest import Manifest, Sample
 from comp.errors import RecipeError
-from comp.folds import make_folds
-from comp.manifest import Manifest, Sample
 from comp.recipe import Recipe, load
 from comp.recipe_schema import BalancePart
 from comp.training.balance import TrainPixels, epoch_order, with_copies, write_copies

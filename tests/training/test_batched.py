@@ -14,17 +14,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from comp.images.fit import Preprocess
-from comp.images.pixels import FittedPixels
-from comp.images.source import ArraySource
-from comp.training.affine import inverted
-from comp.training.batched import Batched, Op, op_of
-from comp.training.batches import loaders
-from comp.training.colours import hue_steps
-from comp.training.feed import Feed
-from comp.training.seeds import uniforms
-from comp.training.transforms import A, TrainTransform
-from comp.training.variants import SMALL, Variants
+from comp.data.augment.affine import inverted
+from comp.data.augment.augmenter import SMALL, Variants
+from comp.data.augment.batch_ops import Batched, Op, op_of
+from comp.data.augment.color import hue_steps
+from comp.data.augment.policies import A, TrainTransform
+from comp.data.images.dataset import FittedPixels
+from comp.data.images.preprocess import Preprocess
+from comp.data.images.source import ArraySource
+from comp.data.loading.prefetch import loaders
+from comp.data.loading.train_loader import Feed
+from comp.data.seeding import uniforms
 
 SIDE = 24
 _RNG = np.random.default_rng(0)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comp.training.batches import batches, each, loaders
+from comp.data.loading.prefetch import batches, each, loaders
 
 SIZE = 2
 

@@ -11,9 +11,9 @@ import pytest
 import safetensors.torch
 import torch
 
+from comp.data.images.preprocess import Preprocess
+from comp.data.labels import LabelMap
 from comp.errors import CompError, WeightsError
-from comp.images.fit import Preprocess
-from comp.labels import LabelMap
 from comp.recipe_schema import ModelPart
 from comp.training.checkpoint import Sidecar, load_checkpoint, read_sidecar, read_tensors, save_checkpoint
 from comp.training.model import Net, build

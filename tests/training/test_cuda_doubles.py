@@ -16,23 +16,25 @@ import torch
 from torch import Tensor, nn
 
 import comp
+from comp.data.augment.augmenter import Variants
+from comp.data.augment.geometry import Lattice
+from comp.data.augment.mixup import erased_at_once, erased_one_by_one, mix
+from comp.data.augment.policies import A, TrainTransform
+from comp.data.loading.packed_images import Stack
+from comp.data.loading.prefetch import loaders
+from comp.data.loading.train_loader import Feed
+from comp.data.manifest import Manifest, Sample
+from comp.data.predictions import Predictions
 from comp.errors import TrainingFailed
-from comp.manifest import Manifest, Sample
-from comp.predictions import Predictions
 from comp.recipe import Recipe, load
 from comp.recipe_schema import OptimizerPart, RegularizePart
 from comp.training import loop, measuring
 from comp.training.averaging import Average
-from comp.training.batches import loaders
 from comp.training.device import wait_for
-from comp.training.feed import Feed
 from comp.training.fold import Plan
-from comp.training.lattice import Lattice
 from comp.training.loop import MOST_SKIPPED, step
 from comp.training.losses import loss_of
-from comp.training.mixing import erased_at_once, erased_one_by_one, mix
 from comp.training.model import build, normalise
-from comp.training.stack import Stack
 from comp.training.state import (
     FILE,
     NEVER,
@@ -44,8 +46,6 @@ from comp.training.state import (
     load_optimizer,
 )
 from comp.training.tensor_file import save_tensors
-from comp.training.transforms import A, TrainTransform
-from comp.training.variants import Variants
 from gpu_doubles import OUT_OF_MEMORY, Alive, Copies, every_convolution, fake_gpu, moved
 from made import TINY_RECIPE, planned
 
@@ -253,7 +253,7 @@ def test_a_batch_that_cannot_be_uploaded_fails_its_fold_in_words(
 
 
 def test_rows_that_do_not_fit_are_judged_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from comp.images.pixels import FittedPixels
+    from comp.data.images.dataset import FittedPixels
     from comp.inference.forward import outputs
 
     plan = plan_of(20)

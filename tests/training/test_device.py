@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
+from comp.data.seeding import derive
 from comp.errors import InputError
 from comp.recipe import load
 from comp.training.device import resolve_device
-from comp.training.seeds import derive
 
 
 def test_what_is_left_open_is_filled_in() -> None:

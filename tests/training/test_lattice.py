@@ -12,13 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from comp.images.fit import Preprocess
-from comp.training.batches import loaders
-from comp.training.feed import Feed
-from comp.training.lattice import Lattice, flat_places, is_black, shown
-from comp.training.seeds import uniforms
-from comp.training.transforms import A, TrainTransform
-from comp.training.variants import Variants
+from comp.data.augment.augmenter import Variants
+from comp.data.augment.geometry import Lattice, flat_places, is_black, shown
+from comp.data.augment.policies import A, TrainTransform
+from comp.data.images.preprocess import Preprocess
+from comp.data.loading.prefetch import loaders
+from comp.data.loading.train_loader import Feed
+from comp.data.seeding import uniforms
 
 SIDE = 12
 PICTURE = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), np.uint8)
@@ -182,7 +182,7 @@ CROPPED = [{"name": "RandomResizedCrop"}, {"name": "ColorJitter"}]
 def test_every_way_of_feeding_gives_the_same_pixels(
     transform: Any, threads: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("comp.training.feed._DRAWN_AHEAD", 16)
+    monkeypatch.setattr("comp.data.loading.train_loader._DRAWN_AHEAD", 16)
     preprocess = Preprocess(16, (0.5,) * 3, (0.5,) * 3, crop_pct=0.8)
     made = TrainTransform(transform, preprocess)
     side = 20 if made.extent == "room" else 16

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 import comp
+from comp.data.loading.device_memory import is_out_of_memory
 from comp.errors import TrainingFailed
 from comp.recipe import load
-from comp.training.memory import is_out_of_memory
 from made import TINY_RECIPE
 
 REAL = torch.nn.functional.conv2d
@@ -65,7 +65,7 @@ def test_parts_give_the_same_gradients(tmp_path: Path) -> None:
         text = TINY_RECIPE.replace("batch = 8", f"batch = 32\naccumulate = {parts}")
         recipe.write_text(text.replace("[model]", "[model]\nfreeze_bn = true"))
         result = comp.run("digits", 2, workspace=tmp_path, recipe=recipe, quick=True)
-        scores.append(torch.tensor(comp.predictions.Predictions.load(result.folder / "oof.npz").probs))
+        scores.append(torch.tensor(comp.data.predictions.Predictions.load(result.folder / "oof.npz").probs))
     assert torch.allclose(*scores, atol=1e-3)
 
 

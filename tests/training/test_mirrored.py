@@ -8,12 +8,12 @@ import albumentations as A
 import numpy as np
 import pytest
 
-from comp.folds import Folds
-from comp.manifest import Manifest, Sample
+from comp.data.augment.policies import POLICIES
+from comp.data.folds import Folds
+from comp.data.manifest import Manifest, Sample
 from comp.training.fold import Plan
 from comp.training.mirrored import cost_of, mirrored_costs
 from comp.training.symmetries import Symmetry, symmetries
-from comp.training.transforms import POLICIES
 from made import planned
 
 TURNS = ("turn90", "turn180", "turn270")

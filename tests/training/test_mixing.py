@@ -8,8 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from comp.data.augment.mixup import mix
 from comp.recipe_schema import RegularizePart
-from comp.training.mixing import mix
 
 B, C, S = 6, 4, 16
 Y = torch.tensor([0, 1, 2, 3, 0, 1])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from comp.images.fit import Preprocess
+from comp.data.images.preprocess import Preprocess
 from comp.recipe_schema import ModelPart
 from comp.training.model import build, freeze_batchnorm, init_head, normalise
 from made import draw

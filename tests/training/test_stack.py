@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from comp.training.batches import loaders
-from comp.training.lattice import Lattice, shown
-from comp.training.stack import BUDGET, Stack
-from comp.training.transforms import A
+from comp.data.augment.geometry import Lattice, shown
+from comp.data.augment.policies import A
+from comp.data.loading.packed_images import BUDGET, Stack
+from comp.data.loading.prefetch import loaders
 
 SIDE = 12
 PICTURES = np.random.default_rng(0).integers(0, 256, (300, SIDE, SIDE, 3), np.uint8)

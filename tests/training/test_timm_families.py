@@ -9,9 +9,9 @@ import timm
 import torch
 from torch import Tensor, nn
 
+from comp.data.images.preprocess import Preprocess
+from comp.data.labels import LabelMap
 from comp.errors import WeightsError
-from comp.images.fit import Preprocess
-from comp.labels import LabelMap
 from comp.recipe import Recipe
 from comp.recipe_schema import ModelPart, OptimizerPart
 from comp.training.checkpoint import load_checkpoint, save_checkpoint

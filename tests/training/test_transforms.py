@@ -8,10 +8,10 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 
+from comp.data.augment.augmenter import Variants
+from comp.data.augment.policies import POLICIES, A, TrainTransform
+from comp.data.images.preprocess import Preprocess
 from comp.errors import RecipeError, UnknownName
-from comp.images.fit import Preprocess
-from comp.training.transforms import POLICIES, A, TrainTransform
-from comp.training.variants import Variants
 from made import draw
 
 PREPROCESS = Preprocess(32, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))

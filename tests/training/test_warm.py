@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from comp.data.folds import Folds
+from comp.data.images.preprocess import Preprocess
+from comp.data.labels import LabelMap
 from comp.errors import InputError, WeightsError
 from comp.files import write_json
-from comp.folds import Folds
-from comp.images.fit import Preprocess
-from comp.labels import LabelMap
 from comp.recipe import Recipe
 from comp.recipe_schema import HeadPart, ModelPart
 from comp.training.checkpoint import save_checkpoint

@@ -15,8 +15,8 @@ import timm
 import torch
 from safetensors.torch import save_file
 
+from comp.data.images.preprocess import Preprocess
 from comp.errors import InputError, UnknownName, WeightsError
-from comp.images.fit import Preprocess
 from comp.recipe_schema import ModelPart
 from comp.training.loading import load_into
 from comp.training.model import Net, build, init_head, resolve

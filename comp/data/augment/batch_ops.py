@@ -1,0 +1,175 @@
+"""What follows the moves of a policy, drawn for whole batches as albumentations draws it: affine maps, colours, cut-outs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from comp.data.augment import affine
+from comp.data.augment import color as colours
+from comp.data.augment.affine import between
+from comp.data.augment.color import each
+from comp.data.augment.policies import A
+from comp.data.loading.device_memory import upload
+from comp.data.seeding import Draws, uniforms
+
+Pixels = NDArray[np.uint8]
+Parameters = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Op:
+    """A transform of small pictures.
+
+    ``drawn`` makes parameters (R, ``width``) of ``count`` numbers in 0 … 1 a row. ``one`` changes a picture uint8
+    (S, S, 3) by its parameters, without writing into it; ``batch`` pictures, float (B, 3, S, S) of whole numbers
+    0 … 255, by theirs (B, ``width``), which lie on the CPU.
+    """
+
+    count: int
+    width: int
+    drawn: Callable[[Draws], NDArray[Any]]
+    one: Callable[[Pixels, list[float]], Pixels]
+    batch: Callable[[Tensor, Tensor], Tensor]
+
+
+class Batched:
+    """What is left of a list of albumentations after its moves (``Lattice``), in two ways: a picture at a time by OpenCV,
+    for a CPU, or a batch at a time by torch, for a GPU.
+
+    ``taken`` says how many of ``transforms`` could be, from the first one on. Each row's parameters come from the same
+    distributions as albumentations', and follow from seed and row alone. OpenCV's way is the one that albumentations
+    takes itself; torch's rounds after each step too, and differs from it by a level here and there.
+
+    Parameters
+    ----------
+    transforms : sequence of albumentations
+    size : int
+        S, the side of the pictures, pixels.
+    """
+
+    def __init__(self, transforms: Sequence[Any], size: int) -> None:
+        self._ops: list[Op] = []
+        for transform in transforms:
+            op = op_of(transform, size)
+            if op is None:
+                break
+            self._ops.append(op)
+        self.taken = len(self._ops)
+
+    def drawn(self, seed: int, rows: NDArray[np.int64]) -> Parameters:
+        """The parameters (R, P) of these rows (R,) in the variant of ``seed``."""
+        draws, place = uniforms(seed, rows, max(1, sum(op.count for op in self._ops))), 0
+        found = [np.empty((len(rows), 0), np.float32)]
+        for op in self._ops:
+            found.append(op.drawn(draws[:, place : place + op.count]).astype(np.float32))
+            place += op.count
+        return np.concatenate(found, 1)
+
+    def one(self, picture: Pixels, given: list[float]) -> Pixels:
+        """A picture uint8 (S, S, 3) as its P parameters change it: a new one, or itself as it was."""
+        place = 0
+        for op in self._ops:
+            picture = op.one(picture, given[place : place + op.width])
+            place += op.width
+        return picture
+
+    def batch(self, pictures: Tensor, parameters: Parameters) -> Tensor:
+        """Pictures uint8 (B, S, S, 3) as parameters (B, P) change them, uint8 (B, S, S, 3) on the same device."""
+        x, given, place = pictures.permute(0, 3, 1, 2).float().contiguous(), torch.from_numpy(parameters), 0
+        for op in self._ops:
+            x = op.batch(x, given[:, place : place + op.width])
+            place += op.width
+        return x.to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+
+
+def op_of(transform: Any, size: int) -> Op | None:
+    """How a transform changes pictures (S, S, 3); None for one that only albumentations can do."""
+    kind = type(transform)
+    if kind is A.HorizontalFlip or kind is A.VerticalFlip:
+        code, axis = (1, 3) if kind is A.HorizontalFlip else (0, 2)
+        return _or_not(transform, lambda picture: cv2.flip(picture, code), lambda x: x.flip(axis))
+    if kind is A.ToGray and transform.method == "weighted_average" and transform.num_output_channels == 3:
+        return _or_not(transform, colours.grey_of_one, colours.grey)
+    if kind is A.ColorJitter:
+        drawn = partial(colours.jitters, transform)
+        return Op(colours.COUNT, colours.WIDTH, drawn, colours.jittered, colours.batch_jittered)
+    if kind is A.Affine and size > 1 and affine.is_plain(transform):
+        drawn = partial(affine.places, transform, size)
+        ways = affine.of_one(transform, size), affine.of_batch(transform, size)
+        return Op(affine.COUNT, affine.WIDTH, drawn, *ways)
+    if kind is A.CoarseDropout and not isinstance(transform.fill, str) and _fit(transform, size):
+        return _cut_outs(transform, size)
+    return None
+
+
+def _or_not(transform: Any, one: Callable[[Pixels], Any], batch: Callable[[Tensor], Tensor]) -> Op:
+    """A transform without numbers of its own, which is carried out or not."""
+    p = float(transform.p)
+    return Op(
+        1,
+        1,
+        lambda u: u < p,
+        lambda picture, on: np.asarray(one(picture), dtype=np.uint8) if on[0] else picture,
+        lambda x, on: torch.where(each(on, x) > 0, batch(x), x),
+    )
+
+
+def _cut_outs(transform: Any, size: int) -> Op:
+    """CoarseDropout: rectangles of one colour."""
+    most = int(transform.num_holes_range[1])
+    fill = np.broadcast_to(np.asarray(transform.fill, np.uint8).ravel(), 3)
+
+    def one(picture: Pixels, edges: list[float]) -> Pixels:
+        made = picture.copy()
+        for n in range(0, 4 * most, 4):
+            top, left, bottom, right = (int(v) for v in edges[n : n + 4])
+            if bottom > top:
+                made[top:bottom, left:right] = fill
+        return made
+
+    def batch(x: Tensor, given: Tensor) -> Tensor:
+        places = torch.arange(size, device=x.device)
+        edges = upload(given.reshape(-1, most, 4, 1), x.device)
+        inside = (places >= edges[:, :, :2]) & (places < edges[:, :, 2:])  # (B, most, 2, S)
+        cut = (inside[:, :, 0, :, None] & inside[:, :, 1, None, :]).any(1, keepdim=True)  # (B, 1, S, S)
+        return torch.cat([x[:, n : n + 1].masked_fill(cut, float(fill[n])) for n in range(3)], 1)
+
+    return Op(2 + 4 * most, 4 * most, partial(_holes, transform, size), one, batch)
+
+
+def _fit(transform: Any, size: int) -> bool:
+    """Whether holes of all lengths lie in a picture: where not, albumentations raises, and is to say so."""
+    high, wide = transform.hole_height_range, transform.hole_width_range
+    if high[1] >= 1:
+        return all(int(side[0]) <= int(min(side[1], size)) for side in (high, wide))
+    return bool(wide[1] <= 1)
+
+
+def _holes(transform: Any, size: int, u: Draws) -> NDArray[np.float64]:
+    """Of draws (R, 2 + 4 N) top, left, bottom and right of N holes (R, 4 N), all 0 of those that are not made."""
+    least, most = (int(n) for n in transform.num_holes_range)
+    sides = transform.hole_height_range, transform.hole_width_range
+    in_pixels = sides[0][1] >= 1  # albumentations asks the heights alone
+
+    def length(bounds: Any, v: NDArray[np.float64]) -> NDArray[np.float64]:
+        if not in_pixels:
+            return np.asarray(np.floor(size * between(bounds, v)), dtype=np.float64)
+        low, high = int(bounds[0]), int(min(bounds[1], size))
+        return np.asarray(low + np.floor(v * (high - low + 1)), dtype=np.float64)
+
+    holes = np.where(u[:, 0] < float(transform.p), least + np.floor(u[:, 1] * (most - least + 1)), 0)
+    v = u[:, 2:].reshape(len(u), most, 4)
+    lengths = np.stack([length(bounds, v[..., n]) for n, bounds in enumerate(sides)], -1)  # (R, N, 2)
+    first = np.floor(v[..., 2:] * (size - lengths + 1))
+    edges = np.concatenate([first, first + lengths], -1)
+    made = np.arange(most)[None, :, None] < holes[:, None, None]
+    return np.where(made, edges, 0).reshape(len(u), most * 4)

@@ -1,0 +1,216 @@
+"""A competition: the facts of its competition.toml and the adapter beside it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from comp.config import validate as validate
+from comp.data.archives import STREAMS, SUFFIXES
+from comp.data.competitions.adapter import Adapter, import_adapter
+from comp.data.competitions.schema import CompetitionFacts as CompetitionFacts
+from comp.data.competitions.schema import read_facts as read_facts
+from comp.data.images.raw_tree import RawTree
+from comp.errors import InputError, RawDataError, RecipeError
+
+if TYPE_CHECKING:
+    from comp.data.images.source import ImageSource
+    from comp.data.labels import LabelMap
+    from comp.data.manifest import Manifest
+    from comp.metrics import Metric
+
+
+class Competition:
+    """The facts of a competition and its adapter, which is imported only when it is asked for.
+
+    ``base`` is the competition that this one overlays, if any: files that ``folder`` lacks are the base's.
+    """
+
+    def __init__(self, folder: Path, facts: CompetitionFacts, base: Competition | None = None) -> None:
+        self.folder = folder
+        self.facts = facts
+        self.base = base
+
+    @property
+    def slug(self) -> str:
+        return self.facts.slug
+
+    @cached_property
+    def adapter(self) -> Adapter:
+        return import_adapter(self.file("adapter.py"), self.slug, self.facts.options)
+
+    @property
+    def metric(self) -> Metric:
+        from comp.metrics import metric_by_name, own_metric
+
+        facts = self.facts
+        if not facts.metric.startswith("adapter:"):
+            return metric_by_name(facts.metric, facts.metric_classes == "all")
+        if facts.metric_classes == "all":
+            value = f'metric_classes = "all" beside metric = {facts.metric!r}'
+            raise RecipeError(
+                "metric_classes is for the macro averages of comp", value, "drop metric_classes"
+            )
+        name = facts.metric.removeprefix("adapter:")
+        if not self.adapter.has(name):
+            value = f"{self.file('adapter.py')} has no function {name!r}"
+            raise InputError('metric = "adapter:function" names one of the adapter\'s', value, "define it")
+        function = self.adapter.function(name)
+        return own_metric(name, function, facts.metric_direction, facts.metric_input)
+
+    def file(self, name: str) -> Path:
+        """A file of the competition's folder, or of the one that it overlays."""
+        own = self.folder / name
+        return own if own.exists() or self.base is None else self.base.file(name)
+
+    def has_data(self, raw: Path) -> bool:
+        """Whether everything that the layout requires is there."""
+        return not self.missing(raw)
+
+    def missing(self, raw: Path) -> list[str]:
+        """What the layout requires and ``raw`` lacks, on disk and in the archives that lie there."""
+        if not self.facts.layout.needs_data:
+            return []
+        absent = [pattern for pattern in self.facts.layout.required if not _exists(raw, pattern)]
+        return [pattern for pattern in absent if not _in_archive(raw, pattern)]
+
+    def read(self, raw: Path) -> Manifest:
+        """The manifest, once the raw folder is known to be this competition's; labels are tidied, and that is noted.
+
+        Raises
+        ------
+        RawDataError
+            If the folder is missing, empty, or in another layout.
+        """
+        self.require_layout(raw)
+        manifest = self.tidied(self.adapter.read(raw), raw)
+        if not len(manifest.train):
+            value = f"{raw} has no training images"
+            raise RawDataError(
+                "a competition needs labelled images", value, f"see `comp data {self.slug}` for the layout"
+            )
+        return manifest
+
+    def read_test(self, raw: Path) -> Manifest:
+        """The rows to predict, of a raw folder whose train part may be absent (a competition with a hidden test set).
+
+        Raises
+        ------
+        RawDataError
+            If the folder is missing, holds no test images, or cannot be read without its train part.
+        """
+        from comp.data.label_cleaning import without_test_labels
+
+        if self.facts.layout.needs_data and not raw.is_dir():
+            remedy = f"`comp data {self.slug}` says what goes where; or name the folder with --data"
+            raise RawDataError("the rows to predict must be there", f"{raw} is not a folder", remedy)
+        try:
+            found = self.adapter.read_test(raw)
+        except (InputError, OSError) as error:
+            if self.adapter.has("read_test") or not self.missing(raw):
+                raise
+            value = f"{self.file('adapter.py')} has no read_test(raw), and its read says: {error}"
+            remedy = (
+                "complete the folder, or define read_test: the test rows of a folder without its train part"
+            )
+            raise RawDataError("the rows to predict must be readable alone", value, remedy) from error
+        if not len(found.test):
+            value = f"{raw} has no test images"
+            raise RawDataError("there must be rows to predict", value, f"see `comp data {self.slug}`")
+        return without_test_labels(replace(found, table=found.test))
+
+    def tidied(self, manifest: Manifest, raw: Path) -> Manifest:
+        """The manifest with labels as the label map spells them (stray spaces, a BOM and case do not count), and test
+        rows without any.
+        """
+        from comp.data.label_cleaning import tidy_labels, without_test_labels
+
+        return tidy_labels(without_test_labels(manifest), self.classes(raw))
+
+    def classes(self, raw: Path) -> tuple[str, ...] | None:
+        """The class names in index order, by the facts or the raw folder; None where they are found in the rows."""
+        if self.facts.classes != "discover":
+            return self.facts.classes
+        return self.adapter.classes(raw) if self.adapter.has("classes") else None
+
+    def states_order(self, raw: Path) -> bool:
+        """Whether the order of the classes is stated: in competition.toml, or by the adapter in another order than a
+        listing has.
+        """
+        from comp.data.labels import is_sorted
+
+        if self.facts.classes != "discover":
+            return True
+        found = self.classes(raw)
+        return found is not None and not is_sorted(found)
+
+    def require_layout(self, raw: Path) -> None:
+        """Refuses a raw folder that is missing, empty, or not in this competition's layout."""
+        if not self.facts.layout.needs_data:
+            return
+        remedy = f"`comp data {self.slug}` says what goes where; or name the folder with --data"
+        if not raw.is_dir():
+            raise RawDataError(f"the raw data of {self.slug} must be there", f"{raw} is not a folder", remedy)
+        missing = self.missing(raw)
+        if missing:
+            from comp.data.images.source import describe_folder
+
+            value = f"{raw} lacks {', '.join(missing)}; it holds {describe_folder(raw)}"
+            raise RawDataError(f"the raw folder must be laid out as {self.slug}", value, remedy)
+
+    def source(self, raw: Path) -> ImageSource:
+        """Where the images' bytes come from: the adapter's own source, else the files of the raw folder.
+
+        Raises
+        ------
+        InputError
+            If the adapter's ``source`` gives nothing with a ``load``.
+        """
+        if not self.adapter.has("source"):
+            return RawTree(raw)
+        from comp.data.images.source import AdapterSource
+
+        given, file = self.adapter.source(raw), self.file("adapter.py")
+        if type(given) is RawTree and given.raw == raw:
+            return given
+        if not callable(getattr(given, "load", None)):
+            value = f"{file}: source(raw) gave {type(given).__name__}"
+            raise InputError(
+                "a source has load(path)", value, "return an ArraySource, a RawTree, or your own"
+            )
+        return AdapterSource(given, file)
+
+    def label_map(self, manifest: Manifest, raw: Path | None = None) -> LabelMap:
+        """The label map of the facts, else of the raw folder, else the one discovered in the training rows."""
+        from comp.data.labels import LabelMap
+
+        stated = (
+            self.facts.classes if self.facts.classes != "discover" else self.classes(raw) if raw else None
+        )
+        if stated is None:
+            return LabelMap.discover(label for label in manifest.train["label"] if label)
+        return LabelMap(stated)
+
+
+def _exists(raw: Path, pattern: str) -> bool:
+    if any(c in pattern for c in "*?["):
+        return next(raw.glob(pattern), None) is not None
+    target = raw / pattern
+    return target.is_dir() and any(target.iterdir()) if pattern.endswith("/") else target.exists()
+
+
+def _in_archive(raw: Path, pattern: str) -> bool:
+    """Whether a zip there holds what the layout requires, or a tar of its name, which is only looked into by ``read``."""
+    top = pattern.strip("/").split("/", 1)[0]
+    if any((raw / f"{top}{suffix}").is_file() for suffix in (*SUFFIXES, *STREAMS) if suffix != ".zip"):
+        return True
+    if not raw.is_dir() or not any(raw.glob("*.[zZ][iI][pP]")):
+        return False
+    tree = RawTree(raw)
+    if any(c in pattern for c in "*?["):
+        return bool(tree.glob(pattern))
+    return any(
+        path.startswith(pattern) if pattern.endswith("/") else path == pattern for path in tree.archived
+    )

@@ -1,0 +1,239 @@
+"""A raw folder as one tree of files, zips and tars in it included."""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+from functools import cached_property
+from pathlib import Path
+
+from comp.data import archives
+from comp.data.archives import Index, Member
+from comp.data.file_names import FIRST_BYTES, is_array_row, is_ignored, is_image_name, is_image_start, nfc
+from comp.data.limits import TABLES, read_file, require_size
+from comp.errors import ImageError, RawDataError
+
+
+class RawTree:
+    """The files of a raw folder, by posix path relative to it, sorted by their NFC names.
+
+    A .zip or .tar at the top of the folder counts as unpacked there: ``train.zip`` gives ``train/…`` whether or
+    not its members carry that folder. Where the unpacked folder lies beside it, the archive is left alone.
+    Operating systems' litter (.DS_Store, Thumbs.db, __MACOSX …) is left out and counted in ``ignored``.
+    """
+
+    gives_files = True  # as they lie: a file whose size and times are known need not be read again
+
+    def __init__(self, raw: Path) -> None:
+        self.raw = raw
+        self.ignored = 0
+
+    @cached_property
+    def files(self) -> tuple[str, ...]:
+        found = [*self._walk(), *self.archived]
+        return tuple(sorted(found, key=lambda name: (nfc(name), name)))
+
+    @cached_property
+    def archived(self) -> dict[str, Member]:
+        """The files that lie in archives, by their path in the tree."""
+        found: dict[str, Member] = {}
+        for archive in self._archives:
+            contents = archives.index(archive)
+            prefix = _prefix(archive, contents)
+            for name, member in contents.files.items():
+                path = prefix + name
+                if is_ignored(path):
+                    self.ignored += 1
+                elif not (self.raw / path.split("/", 1)[0]).exists():
+                    found.setdefault(path, member)
+        return found
+
+    @property
+    def notes(self) -> list[str]:
+        """What people should know of how the folder was read."""
+        _ = self.files
+        read = sorted({member.archive.name for member in self.archived.values()})
+        told = [f"{', '.join(read)} read without unpacking"] if read else []
+        return [*told, *([f"{self.ignored} files of the operating system ignored"] if self.ignored else [])]
+
+    def glob(self, pattern: str) -> list[str]:
+        """Files that match, part by part (``train/*/*`` has three parts), whatever the case of the suffix."""
+        parts = pattern.split("/")
+        parts[-1] = _lower_suffix(parts[-1])
+        return [f for f in self.files if f.count("/") == len(parts) - 1 and _matches(f.split("/"), parts)]
+
+    def images(self, pattern: str) -> list[str]:
+        """Files that match and are images: by their suffix, or without a known one by their first bytes."""
+        return [path for path in self.glob(pattern) if self.is_image(path)]
+
+    def is_image(self, path: str) -> bool:
+        """Whether a file is an image: by its suffix, or without a known one by its first bytes."""
+        return is_image_name(path) or is_image_start(self._first_bytes(path))
+
+    def folders(self, pattern: str) -> list[str]:
+        """Folders that match, with or without files in them: a class folder without images must not vanish."""
+        parts = pattern.split("/")
+        found = {
+            str(p.relative_to(self.raw)).replace(os.sep, "/") for p in self.raw.glob(pattern) if p.is_dir()
+        }
+        inside = {f.rsplit("/", 1)[0] for f in self.files if "/" in f}
+        for archive in self._archives:
+            contents = archives.index(archive)
+            inside.update(_prefix(archive, contents) + name for name in contents.folders)
+        for folder in inside:
+            here = folder.split("/")
+            if len(here) >= len(parts) and _matches(here[: len(parts)], parts):
+                found.add("/".join(here[: len(parts)]))
+        return sorted((f for f in found if not is_ignored(f)), key=lambda name: (nfc(name), name))
+
+    def has(self, path: str) -> bool:
+        """Whether a manifest's path names a file in this folder. A row of an array (``NAME#i``) is none."""
+        return self._place(path) is not None
+
+    def identity(self, path: str) -> object:
+        """What is equal for two paths that lead to one file: device and inode, or the place in an archive; of a row of
+        an array, its name and number.
+        """
+        place = self._place(path)
+        if place is None and is_array_row(path):
+            name, _, row = path.rpartition("#")
+            return (name, row.lstrip("0"))
+        if isinstance(place, Member):
+            return (str(place.archive), place.offset)
+        full = place or self.raw / path
+        try:
+            facts = os.stat(full)
+        except (OSError, ValueError):
+            return os.path.normcase(os.path.normpath(full))
+        return (facts.st_dev, facts.st_ino) if facts.st_ino else os.path.normcase(os.path.realpath(full))
+
+    def read(self, path: str) -> bytes:
+        """The bytes of a file, on disk or in an archive.
+
+        Raises
+        ------
+        RawDataError
+            If it is not there, cannot be read, or is too large for what its name says it is.
+        """
+        place = self._place(path)
+        if place is None:
+            raise RawDataError("a file must be there", f"{self.raw} has no {path}", "complete the download")
+        if isinstance(place, Member):
+            require_size(path, place.size)
+            return archives.read(place)
+        try:
+            return read_file(place, path)
+        except OSError as error:
+            raise RawDataError(
+                "a file must be readable", f"{place}: {error.strerror}", "check its permissions"
+            ) from error
+
+    def load(self, path: str) -> bytes:
+        """The bytes of an image's file.
+
+        Raises
+        ------
+        ImageError
+            If it is not there, cannot be read, or is too large.
+        """
+        try:
+            return self.read(path)
+        except RawDataError as error:
+            told = error.value if error.value.startswith(path) else f"{path}: {error.value}"
+            raise ImageError(
+                "an image must be readable", told, error.remedy or "restore the file, then `comp check`"
+            ) from error
+
+    def _first_bytes(self, path: str) -> bytes:
+        """The first bytes of a file; none where it cannot be read, which whoever reads it will say."""
+        place = self._place(path)
+        try:
+            if isinstance(place, Member):
+                return archives.read_start(place, FIRST_BYTES)
+            if place is not None:
+                with place.open("rb") as opened:
+                    return opened.read(FIRST_BYTES)
+        except (RawDataError, OSError):
+            pass
+        return b""
+
+    @cached_property
+    def _archives(self) -> list[Path]:
+        """The archives at the top of the folder, in the order of their names."""
+        try:
+            names = sorted(os.listdir(self.raw))
+        except OSError:
+            return []
+        found = [self.raw / name for name in names if archives.is_archive(name) and not is_ignored(name)]
+        return [path for path in found if path.is_file()]
+
+    @cached_property
+    def _by_nfc(self) -> dict[str, str]:
+        return {nfc(name): name for name in self.files}
+
+    def _place(self, path: str) -> Path | Member | None:
+        """The file behind a path; a name in another Unicode form than the file's own is found too.
+
+        None for a path that leaves the folder: what lies elsewhere is no part of this competition's data.
+        """
+        full = self.raw / path
+        if not self._inside(path):
+            return None
+        if os.path.isfile(full):  # False too for a name that no file can have
+            return full
+        if path in self.archived:
+            return self.archived[path]
+        if path.isascii():
+            return None
+        own = self._by_nfc.get(nfc(path))
+        return None if own is None else self.archived.get(own) or self.raw / own
+
+    def _inside(self, path: str) -> bool:
+        if ".." not in path and not os.path.isabs(path):
+            return True
+        whole = os.path.normpath(self.raw / path)
+        return whole.startswith(os.path.normpath(self.raw) + os.sep)
+
+    def _walk(self) -> list[str]:
+        found: list[str] = []
+        seen: set[tuple[int, int]] = set()
+        base = str(self.raw)
+        own = {archive.name for archive in self._archives}
+        for folder, subfolders, names in os.walk(base, followlinks=True):
+            facts = os.stat(folder)
+            if (
+                facts.st_dev,
+                facts.st_ino,
+            ) in seen and facts.st_ino:  # a link that leads back: a loop without end
+                subfolders.clear()
+                continue
+            seen.add((facts.st_dev, facts.st_ino))
+            inside = os.path.relpath(folder, base).replace(os.sep, "/")
+            prefix = "" if inside == "." else inside + "/"
+            for name in names:
+                if is_ignored(prefix + name):
+                    self.ignored += 1
+                elif prefix or name not in own:
+                    found.append(prefix + name)
+        return found
+
+
+def _prefix(archive: Path, contents: Index) -> str:
+    """Where an archive unpacks to: a folder of its name, unless it carries that folder or is a whole raw folder."""
+    names = [name for name in contents.files if not is_ignored(name)]
+    tops = {name.split("/", 1)[0] for name in names}
+    at_top = [name for name in names if "/" not in name]
+    whole = tops & {"train", "test"} or any(name.lower().endswith(TABLES) for name in at_top)
+    return "" if whole or nfc(archive.stem) in {nfc(top) for top in tops} else archive.stem + "/"
+
+
+def _matches(path: list[str], pattern: list[str]) -> bool:
+    return len(path) == len(pattern) and all(
+        fnmatch.fnmatchcase(a, b) or (last and fnmatch.fnmatchcase(_lower_suffix(a), b))
+        for a, b, last in zip(path, pattern, [False] * (len(path) - 1) + [True], strict=True)
+    )
+
+
+def _lower_suffix(name: str) -> str:
+    stem, dot, suffix = name.rpartition(".")
+    return f"{stem}{dot}{suffix.lower()}" if dot else name

@@ -1,0 +1,135 @@
+"""Where an image's bytes or pixels come from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from comp.config import whole_number
+from comp.data.file_names import is_ignored
+from comp.data.images.raw_tree import RawTree as RawTree
+from comp.data.limits import read_file
+from comp.errors import CompError, ImageError, RawDataError
+
+Pixels = NDArray[np.uint8]
+
+
+class ImageSource(Protocol):
+    """Loads what a manifest's ``path`` names: a file's bytes, or pixels uint8 (H, W, 3) from an array."""
+
+    def load(self, path: str) -> bytes | Pixels: ...
+
+
+@dataclass(frozen=True)
+class ArraySource:
+    """Images held in one array: path ``NAME#i`` is row i of ``arrays[NAME]``, uint8 (N, H, W, 3), any strides."""
+
+    arrays: dict[str, Pixels]
+
+    def load(self, path: str) -> Pixels:
+        name, _, text = path.rpartition("#")
+        row = whole_number(text)
+        try:
+            if row is None or row < 0:  # numpy would count from the end
+                raise IndexError(text)
+            return np.ascontiguousarray(self.arrays[name][row])
+        except (KeyError, ValueError, IndexError) as error:
+            has = ", ".join(f"{name} with {len(array):,} rows" for name, array in self.arrays.items())
+            value = f"{path!r}; there is {has or 'no array'}"
+            raise ImageError("an array path is NAME#row", value, "correct the adapter") from error
+
+
+@dataclass(frozen=True)
+class WithFiles:
+    """A competition's own source, and beside it files by absolute path (the rows of ``--extra``)."""
+
+    own: ImageSource
+
+    @property
+    def gives_files(self) -> bool:
+        return gives_files(self.own)
+
+    def load(self, path: str) -> bytes | Pixels:
+        if not Path(path).is_absolute():
+            return self.own.load(path)
+        try:
+            return read_file(Path(path))
+        except RawDataError as error:
+            raise ImageError("an image must be readable", error.value, error.remedy) from error
+        except OSError as error:
+            raise ImageError(
+                "an image must be readable", f"{path}: {error.strerror}", "correct the --extra table"
+            ) from error
+
+
+@dataclass(frozen=True)
+class AdapterSource:
+    """What an adapter's ``source`` gives, held to what an image source may give.
+
+    ``adapter`` is its file, for errors. Nothing is converted: whether 0 … 1 or channels in front were meant cannot be
+    seen from the numbers.
+    """
+
+    own: ImageSource
+    adapter: Path
+
+    def load(self, path: str) -> bytes | Pixels:
+        """
+        Raises
+        ------
+        RawDataError
+            For anything but bytes, or an array uint8 (H, W, 3) with a pixel or more; for whatever the adapter raises.
+        """
+        try:
+            content = self.own.load(path)
+        except CompError:
+            raise
+        except Exception as error:
+            value = f"{self.adapter}, {path}: {type(error).__name__}: {error}"
+            raise RawDataError("a source must load every row", value, "correct the adapter") from error
+        if isinstance(content, bytes):
+            return content
+        if (
+            isinstance(content, np.ndarray)
+            and content.dtype == np.uint8
+            and content.ndim == 3
+            and content.shape[2] == 3
+            and content.size
+        ):
+            return np.ascontiguousarray(content)
+        value = f"{self.adapter}, {path}: found {_kind(content)}"
+        remedy = "convert them in the adapter's source: scale to 0 … 255, channels last, grey three times"
+        raise RawDataError("a source gives bytes of a file, or pixels uint8 (H, W, 3)", value, remedy)
+
+
+def gives_files(source: ImageSource) -> bool:
+    """Whether a source gives files as they lie, so that a file whose size and times are known need not be read again."""
+    return bool(getattr(source, "gives_files", False))
+
+
+def _kind(content: object) -> str:
+    """What a value is, in few words."""
+    shape = getattr(content, "shape", None)
+    dtype = getattr(content, "dtype", None)
+    if shape is not None and dtype is not None:
+        return f"{dtype} {tuple(shape)}"
+    return "None" if content is None else f"a {type(content).__name__}"
+
+
+def describe_folder(raw: Path, limit: int = 6) -> str:
+    """What lies at the top of a raw folder, in one line."""
+    try:
+        names = sorted(p.name + ("/" if p.is_dir() else "") for p in raw.iterdir() if not is_ignored(p.name))
+    except OSError as error:
+        raise RawDataError(
+            "the raw folder must be readable", f"{raw}: {error.strerror}", "check --data"
+        ) from error
+    return (
+        ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")
+        if names
+        else "nothing"
+    )
