@@ -81,7 +81,7 @@ def peer(
 ) -> dict[str, float]:
     from torchvision import transforms as T
 
-    from comp.training.small_nets import cifar_resnet18
+    from comp.models.small_nets import cifar_resnet18
 
     torch.manual_seed(0)
     torch.set_num_threads(2)

@@ -40,10 +40,10 @@ from comp.data.images.preprocess import Preprocess
 from comp.data.images.source import ArraySource, RawTree
 from comp.data.loading.prefetch import batches, loaders
 from comp.data.loading.train_loader import Feed
+from comp.models.autotune import choose
+from comp.models.net import build, normalise
+from comp.models.runtime import resolve_device
 from comp.recipe import Recipe, from_table
-from comp.training.device import resolve_device
-from comp.training.measuring import choose
-from comp.training.model import build, normalise
 from comp.training.state import State
 
 MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)

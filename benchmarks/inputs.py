@@ -37,7 +37,7 @@ from comp.data.images.source import ArraySource, RawTree
 from comp.data.loading.device_memory import keep_memory
 from comp.data.loading.prefetch import batches, loaders
 from comp.data.loading.train_loader import Feed
-from comp.training.model import normalise
+from comp.models.net import normalise
 
 BATCH, WORKERS = 64, 2
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

@@ -84,7 +84,7 @@ def loop_epochs(data: Path, weights: Path, work: Path, run: str) -> float:
     from comp.data.images.dataset import FittedPixels
     from comp.data.images.preprocess import Preprocess
     from comp.data.images.source import RawTree
-    from comp.training.model import normalise
+    from comp.models.net import normalise
 
     torch.set_num_threads(2)
     table = pd.read_csv(work / "runs" / run / "manifest.csv", dtype=str, keep_default_na=False)

@@ -29,7 +29,7 @@ def fed(data: Path, work: Path, overrides: list[str], rounds: int, steps: int = 
     from comp.data.competitions import registry
     from comp.order import new_order
     from comp.survey import survey
-    from comp.training.bench_parts import Bench
+    from comp.training.throughput import Bench
     from comp.workspace import Workspace
 
     work.mkdir(parents=True, exist_ok=True)
@@ -70,11 +70,11 @@ def one_side(side: str, model: str) -> dict[str, Any]:
     """Pictures a second of one side; in a process of its own, since the allocator's settings are the process's."""
     import torch
 
+    from comp.models.autotune import choose
+    from comp.models.net import build, freeze_batchnorm
+    from comp.models.runtime import resolve_device
     from comp.recipe import from_table
-    from comp.training.device import resolve_device
-    from comp.training.measuring import choose
-    from comp.training.model import build, freeze_batchnorm
-    from comp.training.schedule import make_optimizer
+    from comp.training.optim import make_optimizer
     from comp.training.state import State
 
     table = {"mode": "finetune", "batch": BATCH, "model": {"name": model, "size": 224, "freeze_bn": True}}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from comp import console
 from comp.blending import EnsembleResult
-from comp.result import RunResult, calibration_line, gains, show_result
+from comp.runs.result import RunResult, calibration_line, gains, show_result
 
 
 def show(result: RunResult) -> None:

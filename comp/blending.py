@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from comp import console, runs, submission
+from comp import console, submission
 from comp.checks.findings import Finding, counts
 from comp.checks.run_family import collapsed_predictions, prior_shift
 from comp.data.competitions import registry
@@ -32,7 +32,8 @@ from comp.errors import InputError
 from comp.files import make_folder, write_bytes, write_json, write_text
 from comp.findings_view import say_findings
 from comp.metrics import Metric, confusion
-from comp.result import RunResult, confusion_csv
+from comp.runs import run as runs
+from comp.runs.result import RunResult, confusion_csv
 from comp.workspace import Workspace
 
 

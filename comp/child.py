@@ -7,13 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from comp import console, runs
+from comp import console
 from comp.config import lay, whole_number
 from comp.data.competitions.competition import Competition
 from comp.errors import InputError
 from comp.order import Order, model_mistakes, order_like, order_of, require_own
 from comp.recipe import NAMED, Recipe, as_one, from_table
-from comp.run_files import recipe_of
+from comp.runs import run as runs
+from comp.runs.contents import recipe_of
 from comp.workspace import Workspace
 
 Mistakes = Callable[[dict[str, Any]], list[str]]
@@ -61,7 +62,7 @@ def child_order(
         If the parent is unfinished or of another competition, N does not exceed its epochs, or an override would
         take the child away from its parent's folds or weights.
     """
-    from comp.training.device import on_this_machine
+    from comp.models.runtime import on_this_machine
 
     require_own(parent, competition)
     if not parent.record:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from comp import console, runs
+from comp import console
 from comp.data.competitions import registry
 from comp.data.competitions.competition import Competition
 from comp.data.competitions.schema import TemplateFacts
@@ -19,6 +19,7 @@ from comp.data.csv_table import Table
 from comp.data.template import Template, from_table, paired, read_submission
 from comp.errors import InputError
 from comp.files import read_json, require_output, write_text
+from comp.runs import run as runs
 from comp.to_submit import warn_of_another_content
 from comp.workspace import Workspace
 

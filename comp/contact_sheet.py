@@ -91,7 +91,7 @@ def view_sheet(
     """
     import torch
 
-    from comp.inference.views import OWN, WIDE, square_of, squares_of, view
+    from comp.inference.tta import OWN, WIDE, square_of, squares_of, view
 
     known = views_named(views)
     if views not in VIEW_SETS and known[0] not in (*VIEWS, *ALIASES):
@@ -161,7 +161,7 @@ def _picked(train: pd.DataFrame, rows: int) -> pd.DataFrame:
 
 
 def _preprocess(recipe: Recipe, place: Workspace) -> Preprocess:
-    from comp.training.model import resolve
+    from comp.models.net import resolve
 
     try:
         return resolve(recipe.model, recipe.mode, place.weight_folders())[1]
@@ -175,7 +175,7 @@ def _mixed(recipe: Recipe, preprocess: Preprocess, pictures: list[Pixels], label
     import torch
 
     from comp.data.augment.mixup import mix
-    from comp.training.model import normalise
+    from comp.models.net import normalise
 
     part = recipe.regularize
     if not (part.mixup or part.cutmix or part.erasing):

@@ -24,22 +24,22 @@ from comp.data.manifest import Manifest
 from comp.data.predictions import Predictions, average, with_prior
 from comp.errors import InputError
 from comp.inference.predict import KeptFor, predict_each
-from comp.inference.views import require_larger, sets_to_try
+from comp.inference.tta import require_larger, sets_to_try
+from comp.models.autotune import choose
+from comp.models.backbones import load_models, require_model
+from comp.models.net import differences, overrides, require_forward, resolve
+from comp.models.runtime import resolve_device
 from comp.recipe import Recipe, member_tables
 from comp.survey import Survey
-from comp.trained import Trained
-from comp.training.all_folds import in_one_job, train_folds
-from comp.training.deadline import OutOfTime
-from comp.training.device import resolve_device
-from comp.training.fold import FoldResult, Plan
 from comp.training.loop import new_net
-from comp.training.measuring import choose
-from comp.training.mirrored import mirrored_costs
-from comp.training.model import differences, overrides, require_forward, resolve
-from comp.training.networks import load_models, require_model
-from comp.training.schedule import make_optimizer, require_optimizer
+from comp.training.optim import make_optimizer, require_optimizer
+from comp.training.plan import FoldResult, Plan
+from comp.training.result import Trained
 from comp.training.stages import open_layers, stages_of
-from comp.training.warm import Warm, warm_start
+from comp.training.time_limit import OutOfTime
+from comp.training.train_folds import in_one_job, train_folds
+from comp.training.transform_trial import mirrored_costs
+from comp.training.warm_start import Warm, warm_start
 from comp.workspace import Workspace, cache_folder
 
 

@@ -7,13 +7,14 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from comp import ledger, to_submit
+from comp import to_submit
 from comp.admission import explained
 from comp.data.competitions.competition import Competition
 from comp.errors import CompError, InputError
 from comp.kaggle_api import Kaggle
 from comp.kaggle_types import Standing
-from comp.ledger import Entry
+from comp.runs import ledger
+from comp.runs.ledger import Entry
 from comp.submitting import Submitted
 from comp.workspace import Workspace
 

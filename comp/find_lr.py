@@ -87,7 +87,7 @@ def lr(
 
     from comp import engine
     from comp.report.lr_plot import lr_plot
-    from comp.training.lr_finder import range_test
+    from comp.training.lr_range_test import range_test
 
     (plan,) = engine.prepare(competition, found, wanted, place, None)
     with console.progress():

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from comp import console, runs
+from comp import console
 from comp.checks.findings import Finding, counts, lower
 from comp.checks.gate import require_pass
 from comp.checks.run_family import assumed_folds, collapsed_predictions, prior_shift, too_good
@@ -26,7 +26,8 @@ from comp.files import make_folder, write_json, write_text
 from comp.findings_view import say_findings, show_findings
 from comp.foreign import ForeignRows, joined_ids, predictions_of, read_rows
 from comp.metrics import confusion
-from comp.result import RunResult
+from comp.runs import run as runs
+from comp.runs.result import RunResult
 from comp.survey import Survey, fold_count, survey
 from comp.workspace import Workspace
 
@@ -231,7 +232,7 @@ def _finished(
 ) -> RunResult:
     """Writes the run's folder and the submission; the record last."""
     from comp.pipeline import write_submission
-    from comp.result import confusion_csv
+    from comp.runs.result import confusion_csv
 
     competition, manifest = found.evidence.competition, found.evidence.manifest
     oof, truth, metric = ours["oof"], _truth(found), competition.metric

@@ -18,7 +18,7 @@ from comp.survey import fold_count, survey
 from comp.workspace import Workspace
 
 if TYPE_CHECKING:
-    from comp.training.fold import Plan
+    from comp.training.plan import Plan
 
 ENOUGH = 0.97  # of the step's own speed: then the step is the limit
 
@@ -103,7 +103,7 @@ def bench(
 
 def _measured(slug: str, plan: Plan, seconds: float) -> BenchResult:
     from comp.data.images.decode import load_pixels
-    from comp.training.bench_parts import Bench
+    from comp.training.throughput import Bench
 
     parts, recipe = Bench(plan), plan.recipe
     found: dict[str, float] = {}

@@ -11,7 +11,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from comp import console, runs
+from comp import console
 from comp.checks.findings import Finding
 from comp.child import BEFORE
 from comp.clock import Clock
@@ -23,13 +23,14 @@ from comp.pipeline import checked, finish_run, kept_of, marks_of, run_folder
 from comp.pseudo_labels import rows_for
 from comp.quick import quick_rows
 from comp.recipe import Recipe, as_one
-from comp.result import RunResult
-from comp.run_files import findings_of, folds_of, recipe_of, rehome, require_fold, require_of_fold
+from comp.runs import run as runs
+from comp.runs.contents import findings_of, folds_of, recipe_of, rehome, require_fold, require_of_fold
+from comp.runs.result import RunResult
 from comp.workspace import Workspace
 
 if TYPE_CHECKING:
     from comp.survey import Survey
-    from comp.training.fold import Plan
+    from comp.training.plan import Plan
 
 HOW = (
     "device",
@@ -235,9 +236,9 @@ def require_sound(folders: dict[Path, runs.Run]) -> None:
     """InputError, before anything is copied, for a fold whose files are damaged or not what its run wrote, or whose rows
     are not those that it holds out.
     """
-    from comp.training.checkpoint import load_checkpoint
-    from comp.training.run_fold import read_fold
+    from comp.models.checkpoint import load_checkpoint
     from comp.training.state import require_state
+    from comp.training.train_fold import read_fold
 
     for relative, one in folders.items():
         folder, k = one.folder / relative, int(relative.name.removeprefix("fold-"))
@@ -255,7 +256,7 @@ def require_sound(folders: dict[Path, runs.Run]) -> None:
 
 
 def _fold_folders(one: runs.Run, models: int) -> Iterator[Path]:
-    from comp.trained import model_folder
+    from comp.training.result import model_folder
 
     for n in range(models):
         for k in range(int(one.started.get("folds") or 0)):
@@ -269,7 +270,7 @@ def _is_finished(folder: Path) -> bool:
 def _plans(order: Order, found: Survey) -> list[Plan]:
     """The plans of the run; nothing is trained, so that no weights are looked for, and another device will do."""
     from comp import engine
-    from comp.training.device import on_this_machine
+    from comp.models.runtime import on_this_machine
 
     recipes = order.recipe.each
     bare = [

@@ -8,14 +8,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from comp import console, runs
+from comp import console
 from comp.checks.run_family import expected_score
 from comp.data.competitions.competition import Competition
 from comp.errors import InputError
-from comp.machine import what_differs
 from comp.quick import quick_recipe
 from comp.recipe import Recipe, load
-from comp.run_files import recipe_of
+from comp.runs import run as runs
+from comp.runs.contents import recipe_of
+from comp.runs.machine import what_differs
 from comp.workspace import Workspace
 
 
@@ -119,7 +120,7 @@ def order_of(one: runs.Run, place: Workspace, competition: Competition, data: st
             f"--set epochs=N trains on as a child run; `comp predict {one.id}` predicts again",
         )
     require_own(one, competition)
-    from comp.training.device import on_this_machine, resolve_device
+    from comp.models.runtime import on_this_machine, resolve_device
 
     recipe = on_this_machine(recipe_of(one))
     if differing := what_differs(one.started, resolve_device(recipe.each[0]).device):

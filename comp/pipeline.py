@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from comp import console, ledger, runs
+from comp import console
 from comp.checks.findings import Finding, counts, lower
 from comp.checks.gate import require_pass
 from comp.child import resumed_order
@@ -23,14 +23,16 @@ from comp.order import Order, new_order, require_folds
 from comp.pseudo_labels import rows_for
 from comp.quick import quick_rows
 from comp.recipe import Recipe, as_one
-from comp.result import RunResult, confusion_csv
-from comp.run_files import folds_of, manifest_of
+from comp.runs import ledger
+from comp.runs import run as runs
+from comp.runs.contents import folds_of, manifest_of
+from comp.runs.result import RunResult, confusion_csv
 from comp.survey import Survey, fold_count, survey
-from comp.training.deadline import Deadline, parse_seconds
+from comp.training.time_limit import Deadline, parse_seconds
 from comp.workspace import Workspace
 
 if TYPE_CHECKING:
-    from comp.training.fold import Plan
+    from comp.training.plan import Plan
 
 
 def run(
@@ -188,7 +190,7 @@ def finish_run(
 ) -> RunResult:
     """Trains what is left of a run, predicts, and writes the submission and the record."""
     from comp import engine
-    from comp.trained import model_folder, remember_parts, require_something
+    from comp.training.result import model_folder, remember_parts, require_something
     from comp.tta import choose_views, judge_views
 
     plans = [plan.in_folder(model_folder(one.folder, n, len(plans))) for n, plan in enumerate(plans)]
@@ -291,7 +293,7 @@ def run_folder(
 
 def kept_of(order: Order, found: Survey, recipe: Recipe) -> dict[str, str | None]:
     """What has to be the same when a run goes on: its folds, and its competition's models.py where a network is of it."""
-    from comp.training.networks import models_sha256
+    from comp.models.backbones import models_sha256
 
     assert found.folds is not None, "the gate lets no run pass without folds"
     names = [one.model.name for one in recipe.each]

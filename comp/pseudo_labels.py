@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from comp import console, runs
+from comp import console
 from comp.checks.grouping import folds_of_kin
 from comp.data.predictions import Predictions, average
 from comp.data.pseudo_labels import FILE, PseudoRows, folds_sha256
@@ -18,7 +18,8 @@ from comp.errors import InputError
 from comp.files import require_output
 from comp.order import Order
 from comp.quick import ROWS_PER_CLASS_AND_FOLD
-from comp.run_files import folds_of, recipe_of
+from comp.runs import run as runs
+from comp.runs.contents import folds_of, recipe_of
 from comp.survey import Survey
 from comp.workspace import Workspace
 
@@ -107,7 +108,7 @@ def pseudo(
 
 def _of_fold(one: runs.Run, k: int) -> Predictions:
     """The test rows by fold k's own models; InputError where they are not there."""
-    from comp.trained import model_folder
+    from comp.training.result import model_folder
 
     models = len(recipe_of(one).each) if (one.folder / "recipe.toml").is_file() else 1
     files = [model_folder(one.folder, n, models) / f"fold-{k}" / "test.npz" for n in range(models)]

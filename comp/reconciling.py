@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from comp import console, ledger
+from comp import console
 from comp.errors import CompError
 from comp.kaggle_api import Kaggle
 from comp.kaggle_types import Submission
 from comp.kaggle_wire import status_of
-from comp.ledger import Entry
+from comp.runs import ledger
+from comp.runs.ledger import Entry
 from comp.workspace import Workspace
 
 LOOKS = 3  # at the list, for a submission that may just have been made

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from comp import console, runs, submission
+from comp import console, submission
 from comp.checks.evidence import Evidence
 from comp.checks.findings import lower
 from comp.checks.gate import judge_test, require_known, require_pass
@@ -21,7 +21,8 @@ from comp.data.template import load_template, read_submission
 from comp.errors import InputError
 from comp.files import require_output
 from comp.findings_view import say_findings
-from comp.run_files import (
+from comp.runs import run as runs
+from comp.runs.contents import (
     manifest_of,
     predictions_of,
     recipe_of,
@@ -105,9 +106,9 @@ def predict_again(
 ) -> Predicted:
     """``predict``, with the rows named that were answered with the class prior."""
     from comp.inference.predict import predict as predict_rows
-    from comp.training.checkpoint import read_sidecar
-    from comp.training.device import on_this_machine, resolve_device
-    from comp.training.networks import load_models
+    from comp.models.backbones import load_models
+    from comp.models.checkpoint import read_sidecar
+    from comp.models.runtime import on_this_machine, resolve_device
 
     place = Workspace.find(workspace)
     out = require_output(out)
@@ -201,7 +202,7 @@ def folds_to_ask(one: runs.Run, partial: bool) -> list[Path]:
 
 
 def _every_fold(one: runs.Run) -> list[Path]:
-    from comp.trained import model_folder
+    from comp.training.result import model_folder
 
     models = len(recipe_of(one).each)
     folds = range(int(one.started.get("folds") or 0))
@@ -232,7 +233,7 @@ def validate(
         manifest = _asked_rows(competition, raw)
         labels = competition.label_map(manifest, raw)
     else:
-        from comp.training.checkpoint import read_sidecar
+        from comp.models.checkpoint import read_sidecar
 
         manifest = competition.read_test(raw)
         labels = read_sidecar(folds_to_ask(runs.find_run(place, run), True)[0]).labels

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from comp import console, runs
+from comp import console
 from comp.blending import ensemble
 from comp.config import whole_number
 from comp.ensembling.outcome import Options
 from comp.errors import InputError
-from comp.result import RunResult
+from comp.runs import run as runs
+from comp.runs.result import RunResult
 from comp.workspace import Workspace
 
 SEED = "seed"

@@ -9,14 +9,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from comp import console, ledger, runs
+from comp import console
 from comp.data.competitions.competition import Competition
 from comp.data.predictions import Predictions
 from comp.data.template import read_submission
 from comp.errors import CompError
-from comp.ledger import Entry
-from comp.run_files import manifest_of, predictions_of
-from comp.runs import Run
+from comp.runs import ledger
+from comp.runs import run as runs
+from comp.runs.contents import manifest_of, predictions_of
+from comp.runs.ledger import Entry
+from comp.runs.run import Run
 from comp.uncertainty import bootstrap
 from comp.workspace import Workspace
 

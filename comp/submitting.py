@@ -7,13 +7,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from comp import console, ledger, to_submit
+from comp import console, to_submit
 from comp.admission import explained, require_allowance, require_open
 from comp.errors import CompError, KaggleError, KaggleRefusal
 from comp.kaggle_api import SITE, Kaggle
 from comp.kaggle_wire import status_of
-from comp.ledger import Entry
 from comp.reconciling import alike, await_score, file_name, look_for, reconcile
+from comp.runs import ledger
+from comp.runs.ledger import Entry
 from comp.to_submit import Ready
 from comp.workspace import Workspace
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from comp import console, runs
+from comp import console
 from comp.data.competitions import registry
 from comp.data.competitions.competition import Competition
 from comp.data.csv_table import Table, parse_table
@@ -16,9 +16,10 @@ from comp.data.manifest import Manifest
 from comp.data.template import Template, load_template, read_submission
 from comp.errors import CheckFailed, InputError, InvalidSubmission, Refusal, UnknownName
 from comp.files import read_json, write_bytes
-from comp.inference.control import control_table
-from comp.run_files import findings_of, manifest_of, require_fold, submissions_of
-from comp.runs import Run
+from comp.inference.control_rows import control_table
+from comp.runs import run as runs
+from comp.runs.contents import findings_of, manifest_of, require_fold, submissions_of
+from comp.runs.run import Run
 from comp.validation import Problem, validate
 from comp.workspace import Workspace
 

@@ -18,13 +18,13 @@ from comp.errors import InputError
 from comp.files import write_json
 from comp.metrics import Metric
 from comp.recipe import Recipe
-from comp.runs import Run
+from comp.runs.run import Run
 from comp.tta_presets import PLAIN, VIEW_SETS, VIEWS
 from comp.uncertainty import Judge
 
 if TYPE_CHECKING:
-    from comp.trained import Trained
-    from comp.training.fold import Plan
+    from comp.training.plan import Plan
+    from comp.training.result import Trained
 
 FILE = "views.json"
 

@@ -92,7 +92,7 @@ class Copies(TorchDispatchMode):
 @contextmanager
 def fake_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[torch.device]:
     """Inside, tensors on ``cuda:0`` have shapes and a device but no numbers; what mixes devices fails as on a real one."""
-    from comp.training.model import _line
+    from comp.models.net import _line
 
     monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self: self)
     _line.cache_clear()  # it keeps tensors by device

@@ -28,10 +28,10 @@ from comp.files import read_json, sealed, sha256_of, write_json
 from comp.metrics import metric_by_name
 from comp.recipe import Recipe
 from comp.recipe_schema import BalancePart
-from comp.run_files import rehome
+from comp.runs.contents import rehome
 
 if TYPE_CHECKING:
-    from comp.training.fold import Plan
+    from comp.training.plan import Plan
 
 REPOSITORY = Path(comp.__file__).resolve().parent.parent
 SHAPES = ("circle", "cross", "square")
@@ -244,7 +244,7 @@ def planned(
     manifest: Manifest | None = None, folds: Folds | None = None, pictures: object = None, **balance: object
 ) -> Plan:
     """A plan of the classes a, b, c; ``pictures`` uint8 (N, H, W, 3) are what the paths ``all#n`` name."""
-    from comp.training.fold import Plan
+    from comp.training.plan import Plan
 
     array = np.zeros((1, 32, 32, 3), np.uint8) if pictures is None else np.asarray(pictures)
     return Plan(

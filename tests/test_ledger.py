@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comp import ledger
 from comp.errors import InputError, Refusal
 from comp.kaggle_types import Submission
-from comp.ledger import Entry
 from comp.reconciling import alike
+from comp.runs import ledger
+from comp.runs.ledger import Entry
 from comp.workspace import Workspace
 
 

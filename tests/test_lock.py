@@ -14,17 +14,17 @@ from pathlib import Path
 import pytest
 
 import comp
-from comp import runs
 from comp.errors import Refusal
 from comp.files import remove_leftovers
-from comp.lock import alone
+from comp.runs import run as runs
+from comp.runs.lock import alone
 from comp.workspace import Workspace
 from made import clean_environment, run_comp, write_shapes
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from comp.lock import alone
+from comp.runs.lock import alone
 with alone(Path(sys.argv[1]), "rule", "value", "remedy"):
     print("held", flush=True)
     time.sleep(600)

@@ -12,14 +12,14 @@ import pytest
 import torch
 
 import comp
-from comp import runs
 from comp.data.predictions import Predictions
 from comp.errors import InputError, Refusal
 from comp.files import read_json, write_json
 from comp.merging import require_alike
 from comp.recipe import load
-from comp.result import RunResult
-from comp.runs import recipe_sha256
+from comp.runs import run as runs
+from comp.runs.result import RunResult
+from comp.runs.run import recipe_sha256
 from comp.workspace import Workspace
 from made import draw, proven_again, rewritten, run_comp, save_picture, write_shapes
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from comp import runs
 from comp.errors import InputError, UnknownName
 from comp.files import write_json
+from comp.runs import run as runs
 from comp.workspace import Workspace
 
 

@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from comp import ledger
 from comp.data.competitions import registry
 from comp.data.labels import LabelMap
 from comp.data.predictions import Predictions
-from comp.ledger import Entry
 from comp.metrics import metric_by_name
-from comp.runs import all_runs
+from comp.runs import ledger
+from comp.runs.ledger import Entry
+from comp.runs.run import all_runs
 from comp.standing import final_two, standing
 from comp.uncertainty import bootstrap
 from comp.workspace import Workspace

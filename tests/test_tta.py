@@ -13,7 +13,7 @@ from comp.data.predictions import Predictions
 from comp.errors import RecipeError
 from comp.metrics import METRICS, metric_by_name
 from comp.recipe import load
-from comp.result import RunResult
+from comp.runs.result import RunResult
 from comp.tta import Tried, try_sets
 from comp.tta_presets import VIEW_SETS, sets_among
 from made import SHAPES_TOML, probe, run_comp, save_picture, train_table, write_shapes, write_train_table

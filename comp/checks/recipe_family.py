@@ -10,7 +10,7 @@ from comp.checks.findings import Finding, finding
 from comp.data.folds import Folds
 from comp.data.manifest import Manifest
 from comp.errors import InputError
-from comp.run_files import require_of_fold, wrote
+from comp.runs.contents import require_of_fold, wrote
 
 FITTED = "fitted.txt"
 

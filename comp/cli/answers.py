@@ -39,7 +39,7 @@ def import_(
 ) -> None:
     """Make a run of other people's OOF and test predictions: scored, submitted and blended as any other."""
     from comp.importing import import_ as import_predictions
-    from comp.result import show_result
+    from comp.runs.result import show_result
 
     result = import_predictions(
         slug,

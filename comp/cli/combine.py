@@ -21,7 +21,7 @@ def merge(
 ) -> None:
     """Make one run of folds of one recipe that were trained in several places, and predict with all of them."""
     from comp.merging import merge as merge_runs
-    from comp.result import show_result
+    from comp.runs.result import show_result
 
     result = merge_runs(*runs, workspace=workspace, data=data, allow=parse_allow(allow))
     show_result(result)

@@ -19,8 +19,8 @@ from comp.workspace import Workspace
 
 def list_(workspace: WorkspaceDir = None, json: AsJson = False) -> None:
     """Competitions, whether their data is there, and their best scores: OOF, and on the leaderboard."""
-    from comp import ledger
-    from comp import runs as records
+    from comp.runs import ledger
+    from comp.runs import run as records
 
     place = Workspace.find(workspace)
     finished = [run for run in records.sound_runs(place) if run.record and not run.marks]

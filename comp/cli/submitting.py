@@ -25,7 +25,7 @@ def runs(
     json: AsJson = False,
 ) -> None:
     """Runs, newest first, with their OOF scores and submissions; of one competition also beside the leaderboard."""
-    from comp import runs as records
+    from comp.runs import run as records
 
     place = Workspace.find(workspace)
     if slug is None and final:

@@ -30,7 +30,7 @@ from comp.errors import InputError, shortened
 from comp.files import require_output
 
 if TYPE_CHECKING:
-    from comp.result import RunResult
+    from comp.runs.result import RunResult
     from comp.survey import Survey
 
 
@@ -235,7 +235,7 @@ def predict(
 ) -> None:
     """Predict the test rows again with a run's checkpoints, or other rows with --data."""
     from comp import repeat
-    from comp.result import say_unread
+    from comp.runs.result import say_unread
 
     found = repeat.predict_again(
         run,

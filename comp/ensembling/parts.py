@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from comp import runs
 from comp.data.folds import Folds, group_names, make_folds
 from comp.data.manifest import Manifest
 from comp.data.predictions import Predictions
 from comp.errors import InputError, Refusal
-from comp.run_files import folds_of, manifest_of, predictions_of, require_rows, require_same_train_rows
+from comp.runs import run as runs
+from comp.runs.contents import folds_of, manifest_of, predictions_of, require_rows, require_same_train_rows
 from comp.workspace import Workspace
 
 

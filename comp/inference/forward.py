@@ -20,11 +20,11 @@ from comp.data.loading.device_memory import free_memory, is_out_of_memory
 from comp.data.loading.prefetch import batches
 from comp.data.predictions import ROW_SUM_TOLERANCE
 from comp.errors import TrainingFailed
-from comp.inference.views import square_of, squares_of, view
+from comp.inference.tta import square_of, squares_of, view
+from comp.models.net import normalise
+from comp.models.runtime import exact
 from comp.recipe import Recipe
 from comp.recipe_schema import ModelPart
-from comp.training.device import exact
-from comp.training.model import normalise
 
 Probs = NDArray[np.float64]
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from comp.data.images.dataset import FittedPixels
-from comp.inference.control import Noise, Probs
+from comp.inference.control_rows import Noise, Probs
 from comp.inference.forward import probabilities
 from comp.recipe import Recipe
 

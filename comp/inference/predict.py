@@ -17,7 +17,7 @@ from comp.data.images.source import ImageSource
 from comp.data.loading.prefetch import loaders
 from comp.data.predictions import Predictions, average
 from comp.errors import WeightsError
-from comp.inference.control import (
+from comp.inference.control_rows import (
     LEAST,
     ControlRow,
     WithControls,
@@ -30,12 +30,12 @@ from comp.inference.control import (
 )
 from comp.inference.feature_cache import FeatureCache
 from comp.inference.forward import Probs, facts_of_features, mean_of_views, outputs, softmax
+from comp.models.batchnorm_fusion import fold_batchnorm
+from comp.models.checkpoint import Sidecar, load_checkpoint, read_sidecar
+from comp.models.net import Net
+from comp.models.runtime import accelerator as make_accelerator
+from comp.models.runtime import computes
 from comp.recipe import Recipe
-from comp.training.checkpoint import Sidecar, load_checkpoint, read_sidecar
-from comp.training.device import accelerator as make_accelerator
-from comp.training.device import computes
-from comp.training.folded import fold_batchnorm
-from comp.training.model import Net
 
 
 @dataclass(frozen=True)

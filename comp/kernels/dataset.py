@@ -11,15 +11,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from comp import runs
 from comp.data.competitions.competition import Competition
 from comp.data.competitions.registry import built_in_folder
 from comp.errors import InputError
 from comp.files import read_json, sealed, sha256_of, write_json, write_text
-from comp.inference.control import control_table
+from comp.inference.control_rows import control_table
 from comp.kernels.wheels import fetch_wheels, installed_wheel, is_left_over, own_wheel
 from comp.recipe import Recipe, as_one
-from comp.run_files import recipe_of, require_fold, require_of_fold
+from comp.runs import run as runs
+from comp.runs.contents import recipe_of, require_fold, require_of_fold
 from comp.tta import FILE as VIEWS
 
 FILES = "files.json"
@@ -79,7 +79,7 @@ class Dataset:
 
     def _add_fold(self, one: runs.Run, folder: Path, place: str) -> str:
         """What a prediction needs of a fold; the SHA-256 of its result as it is here."""
-        from comp.training.checkpoint import read_tensors
+        from comp.models.checkpoint import read_tensors
 
         inside = folder.relative_to(one.folder).as_posix()
         result = require_fold(one, folder)

@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from comp import runs
 from comp._version import __version__
 from comp.data.competitions import registry
 from comp.data.competitions.competition import Competition
@@ -19,7 +18,8 @@ from comp.kernels.dataset import FILES, Dataset
 from comp.kernels.names import DATASET, KERNEL, Names, names_for
 from comp.kernels.notebook import notebook
 from comp.repeat import folds_to_ask
-from comp.run_files import recipe_of
+from comp.runs import run as runs
+from comp.runs.contents import recipe_of
 from comp.workspace import Workspace
 
 
@@ -159,7 +159,7 @@ def _run(place: Workspace, slug: str, name: str) -> runs.Run:
 
 def _require_gpu(one: runs.Run, folders: Sequence[Path], gpu: bool) -> None:
     """InputError for checkpoints in fp16 that would be asked on a CPU."""
-    from comp.training.checkpoint import read_sidecar
+    from comp.models.checkpoint import read_sidecar
 
     if not gpu and any(read_sidecar(folder).precision == "fp16" for folder in folders):
         raise InputError("fp16 needs a GPU", f"{one.id} was judged in fp16", "--gpu")

@@ -27,16 +27,16 @@ from comp.data.seeding import derive
 from comp.errors import TrainingFailed
 from comp.files import write_json
 from comp.inference.forward import NotFinite, probabilities
+from comp.models.load_weights import load_into
+from comp.models.net import Net, build, freeze_batchnorm, init_head, normalise
 from comp.recipe import Recipe
-from comp.training.balance import TrainPixels, epoch_order
-from comp.training.deadline import stopped
-from comp.training.fold import Part, Plan
-from comp.training.loading import load_into
+from comp.training.class_balance import TrainPixels, epoch_order
+from comp.training.early_stopping import best_epoch, is_over, load_best, save_best
 from comp.training.losses import loss_of, loss_weights
-from comp.training.model import Net, build, freeze_batchnorm, init_head, normalise
-from comp.training.selection import best_epoch, is_over, load_best, save_best
+from comp.training.plan import Part, Plan
 from comp.training.stages import stage_at, stages_of
 from comp.training.state import NEVER, Epoch, State
+from comp.training.time_limit import stopped
 
 LOOK_EVERY = 50  # steps between looks at a GPU's losses: each look waits for it
 _SMALLER = (

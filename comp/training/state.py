@@ -17,14 +17,14 @@ from comp.data.loading.device_memory import is_out_of_memory
 from comp.data.seeding import derive
 from comp.errors import InputError
 from comp.files import sha256_of, write_json
+from comp.models.batchnorm_fusion import fold_batchnorm
+from comp.models.net import Net
+from comp.models.runtime import accelerator as make_accelerator
+from comp.models.tensor_file import save_tensors
 from comp.recipe import Recipe
-from comp.training.averaging import Average
-from comp.training.device import accelerator as make_accelerator
-from comp.training.folded import fold_batchnorm
-from comp.training.model import Net
-from comp.training.schedule import make_optimizer, make_schedule, plateau_factor
+from comp.training.ema import Average
+from comp.training.optim import make_optimizer, make_schedule, plateau_factor
 from comp.training.stages import open_layers, stage_at, stages_of
-from comp.training.tensor_file import save_tensors
 
 FILE = "state.pt"
 SIDECAR = "state.json"  # the SHA-256 of state.pt

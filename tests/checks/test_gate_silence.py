@@ -24,10 +24,10 @@ from comp.data.labels import LabelMap
 from comp.data.predictions import Predictions
 from comp.data.template import Template, from_table
 from comp.errors import CheckFailed
-from comp.inference.control import LEAST, ControlRow, refuse, worst_difference
+from comp.inference.control_rows import LEAST, ControlRow, refuse, worst_difference
 from comp.metrics import METRICS
+from comp.models.net import overrides
 from comp.recipe_schema import ModelPart
-from comp.training.model import overrides
 from comp.uncertainty import Gain
 from gallery import CLASSES, Gallery, clean_gallery, folds_of, texture
 

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from comp.checks.recipe_family import FITTED, preprocessing_override, warm_leak, weights_leak
 from comp.data.folds import Folds, make_folds
 from comp.data.manifest import Manifest
+from comp.models.net import overrides
+from comp.models.weights import read_weights
 from comp.recipe_schema import ModelPart
-from comp.training.model import overrides
-from comp.training.weights import read_weights
 from gallery import clean_gallery
 from made import draw, run_comp, save_picture, train_table, write_shapes
 

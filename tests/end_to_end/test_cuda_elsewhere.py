@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from comp import runs
 from comp.errors import InputError
+from comp.models import runtime as device
+from comp.models.runtime import computes, on_this_machine, resolve_device
 from comp.recipe import Recipe, as_one, load
 from comp.recipe_schema import ModelPart
-from comp.training import device
-from comp.training.device import computes, on_this_machine, resolve_device
+from comp.runs import run as runs
 from made import Outcome, proven_again, rewritten, run_comp, write_shapes
 
 pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")

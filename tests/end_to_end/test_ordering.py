@@ -16,8 +16,8 @@ from comp.data.competitions import registry
 from comp.data.images.decode import load_pixels
 from comp.data.images.preprocess import fit
 from comp.data.images.source import RawTree
-from comp.training.checkpoint import load_checkpoint
-from comp.training.model import normalise
+from comp.models.checkpoint import load_checkpoint
+from comp.models.net import normalise
 from comp.workspace import Workspace
 from made import run_comp
 

@@ -12,8 +12,8 @@ import torch
 
 import comp
 from comp.errors import InputError, Refusal, TrainingFailed
-from comp.result import show_result
-from comp.training.deadline import OutOfTime
+from comp.runs.result import show_result
+from comp.training.time_limit import OutOfTime
 
 TINY: dict[str, Any] = {"folds": 3, "overrides": ["epochs=1", "batch=128"], "quick": True}
 

@@ -12,7 +12,7 @@ import comp
 from comp.data.predictions import Predictions, average
 from comp.errors import CompError, InputError, RecipeError
 from comp.recipe import load
-from comp.training.deadline import OutOfTime
+from comp.training.time_limit import OutOfTime
 
 RECIPE = """
 mode = "scratch"
@@ -50,8 +50,8 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> comp.pipeline.RunResult:
     workspace = tmp_path_factory.mktemp("ws")
     (workspace / "three.toml").write_text(RECIPE)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("comp.training.device.usable_cores", lambda: 2)
-        patch.setattr("comp.training.measuring._step_seconds", lambda *given: 0.01 * given[-1])
+        patch.setattr("comp.models.runtime.usable_cores", lambda: 2)
+        patch.setattr("comp.models.autotune._step_seconds", lambda *given: 0.01 * given[-1])
         return comp.run("digits", 2, workspace=workspace, recipe=workspace / "three.toml", quick=True)
 
 

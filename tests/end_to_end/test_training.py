@@ -14,9 +14,9 @@ import comp
 from comp.data.labels import LabelMap
 from comp.data.predictions import Predictions
 from comp.errors import TrainingFailed
+from comp.models.checkpoint import load_checkpoint
 from comp.recipe import load
-from comp.training.averaging import Average
-from comp.training.checkpoint import load_checkpoint
+from comp.training.ema import Average
 from made import TINY_RECIPE
 
 

@@ -12,13 +12,13 @@ import pytest
 import torch
 
 import comp
-from comp import runs
 from comp.data.predictions import Predictions
 from comp.errors import CheckFailed, InputError, WeightsError
+from comp.models.checkpoint import load_checkpoint, read_sidecar
+from comp.models.weights import read_weights
 from comp.recipe import load
-from comp.result import RunResult
-from comp.training.checkpoint import load_checkpoint, read_sidecar
-from comp.training.weights import read_weights
+from comp.runs import run as runs
+from comp.runs.result import RunResult
 from comp.workspace import Workspace
 from made import run_comp, write_shapes
 

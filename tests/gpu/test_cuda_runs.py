@@ -16,10 +16,10 @@ import pytest
 import torch
 
 from comp.data.predictions import Predictions
-from comp.inference.control import read_controls
+from comp.inference.control_rows import read_controls
+from comp.models.batchnorm_fusion import fold_batchnorm
+from comp.models.checkpoint import load_checkpoint, read_sidecar
 from comp.recipe import load
-from comp.training.checkpoint import load_checkpoint, read_sidecar
-from comp.training.folded import fold_batchnorm
 from made import Outcome, clean_environment, probe, proven_again, run_comp, write_shapes
 
 NO_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")

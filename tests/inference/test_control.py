@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from comp.data.images.source import ArraySource, RawTree
 from comp.data.labels import LabelMap
 from comp.errors import CheckFailed
-from comp.inference.control import (
+from comp.inference.control_rows import (
     MOST,
     ControlRow,
     WithControls,

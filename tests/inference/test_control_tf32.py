@@ -16,11 +16,11 @@ from comp.data.images.source import RawTree
 from comp.data.labels import LabelMap
 from comp.data.predictions import Predictions
 from comp.errors import CheckFailed
-from comp.inference import control
-from comp.inference.control import FACTOR, LEAST, UTMOST, read_controls, tolerance
+from comp.inference import control_rows as control
+from comp.inference.control_rows import FACTOR, LEAST, UTMOST, read_controls, tolerance
 from comp.inference.predict import predict
+from comp.models.checkpoint import read_sidecar
 from comp.recipe import load
-from comp.training.checkpoint import read_sidecar
 from gpu_doubles import Noisy, Tf32
 from made import proven_again, run_comp, write_shapes
 

@@ -19,7 +19,7 @@ from comp.data.images.source import ArraySource
 from comp.data.loading.prefetch import loaders
 from comp.errors import WeightsError
 from comp.inference.forward import mean_of_views, outputs, softmax
-from comp.inference.views import (
+from comp.inference.tta import (
     WIDE,
     large_size,
     large_sizes,
@@ -29,9 +29,9 @@ from comp.inference.views import (
     squares_of,
     view,
 )
+from comp.models.net import build
 from comp.recipe import Recipe, load
 from comp.recipe_schema import ModelPart
-from comp.training.model import build
 from comp.tta_presets import VIEW_SETS, VIEWS, scale_of
 
 D4 = VIEW_SETS["d4"]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from comp import console
-from comp.runs import all_runs
+from comp.runs.run import all_runs
 from comp.workspace import Workspace
 from kaggle_server import LoopbackKaggle
 from made import proven_again, rewritten
@@ -188,7 +188,7 @@ def test_a_run_of_another_competition_is_refused(submittable: Path, kaggle: Loop
 
 
 def test_two_at_a_time_are_refused(submittable: Path, kaggle: LoopbackKaggle) -> None:
-    from comp import ledger
+    from comp.runs import ledger
 
     with ledger.alone(Workspace(submittable), "shapes"):
         done = kaggle.comp(submittable, "submit", "shapes", "--run", "latest")

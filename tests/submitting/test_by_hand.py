@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from comp import ledger
+from comp.runs import ledger
 from comp.workspace import Workspace
 from made import run_comp
 

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from comp.kaggle_types import Submission
-from comp.ledger import Entry
 from comp.reconciling import alike
+from comp.runs.ledger import Entry
 from kaggle_server import GONE, Fault, LoopbackKaggle, wait_until
 from kaggle_worker import worker
 from made import KAGGLE_KEY, KAGGLE_TOKEN, KAGGLE_USER

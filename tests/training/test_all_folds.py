@@ -10,13 +10,13 @@ import torch
 
 import comp
 from comp.errors import RecipeError, TrainingFailed
+from comp.models.runtime import on_threads
 from comp.recipe import load
-from comp.result import RunResult
-from comp.training import all_folds
-from comp.training import run_fold as module
-from comp.training.deadline import stopped
-from comp.training.device import on_threads
-from comp.training.fold import Plan
+from comp.runs.result import RunResult
+from comp.training import train_fold as module
+from comp.training import train_folds as all_folds
+from comp.training.plan import Plan
+from comp.training.time_limit import stopped
 from made import write_shapes
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are forked")

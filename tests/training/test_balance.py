@@ -19,8 +19,8 @@ from comp.data.manifest import Manifest, Sample
 from comp.errors import RecipeError
 from comp.recipe import Recipe, load
 from comp.recipe_schema import BalancePart
-from comp.training.balance import TrainPixels, epoch_order, with_copies, write_copies
-from comp.training.fold import Part, Plan, rows_of_fold
+from comp.training.class_balance import TrainPixels, epoch_order, with_copies, write_copies
+from comp.training.plan import Part, Plan, rows_of_fold
 from made import TINY_RECIPE, draw, planned
 
 

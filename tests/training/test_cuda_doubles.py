@@ -26,15 +26,17 @@ from comp.data.loading.train_loader import Feed
 from comp.data.manifest import Manifest, Sample
 from comp.data.predictions import Predictions
 from comp.errors import TrainingFailed
+from comp.models import autotune as measuring
+from comp.models.net import build, normalise
+from comp.models.runtime import wait_for
+from comp.models.tensor_file import save_tensors
 from comp.recipe import Recipe, load
 from comp.recipe_schema import OptimizerPart, RegularizePart
-from comp.training import loop, measuring
-from comp.training.averaging import Average
-from comp.training.device import wait_for
-from comp.training.fold import Plan
+from comp.training import loop
+from comp.training.ema import Average
 from comp.training.loop import MOST_SKIPPED, step
 from comp.training.losses import loss_of
-from comp.training.model import build, normalise
+from comp.training.plan import Plan
 from comp.training.state import (
     FILE,
     NEVER,
@@ -45,7 +47,6 @@ from comp.training.state import (
     _set_random_state,
     load_optimizer,
 )
-from comp.training.tensor_file import save_tensors
 from gpu_doubles import OUT_OF_MEMORY, Alive, Copies, every_convolution, fake_gpu, moved
 from made import TINY_RECIPE, planned
 
@@ -579,7 +580,7 @@ LEFT = [
 def test_a_forward_pass_mixes_no_devices_and_waits_for_no_copy(monkeypatch: pytest.MonkeyPatch) -> None:
     plan = plan_of(regularize=RegularizePart(mixup=1.0, cutmix=1.0, erasing=0.9))
     net = build(plan.recipe.model, 3)
-    from comp.training.folded import fold_batchnorm
+    from comp.models.batchnorm_fusion import fold_batchnorm
 
     net.eval()
     assert fold_batchnorm(net, 32) > 3

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from comp.errors import InputError
-from comp.training.deadline import FIXED_SECONDS, Deadline, parse_seconds
+from comp.training.time_limit import FIXED_SECONDS, Deadline, parse_seconds
 
 
 @pytest.mark.parametrize(

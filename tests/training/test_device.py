@@ -7,8 +7,8 @@ import torch
 
 from comp.data.seeding import derive
 from comp.errors import InputError
+from comp.models.runtime import resolve_device
 from comp.recipe import load
-from comp.training.device import resolve_device
 
 
 def test_what_is_left_open_is_filled_in() -> None:

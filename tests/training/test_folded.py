@@ -2,9 +2,9 @@ import pytest
 import torch
 from torch import nn
 
+from comp.models.batchnorm_fusion import fold_batchnorm
+from comp.models.net import build, freeze_batchnorm
 from comp.recipe_schema import ModelPart
-from comp.training.folded import fold_batchnorm
-from comp.training.model import build, freeze_batchnorm
 
 NETS = [
     ("test_resnet", {}),

@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 import comp
+from comp.models.batchnorm_fusion import fold_batchnorm
+from comp.models.net import build
 from comp.recipe_schema import ModelPart
-from comp.training.folded import fold_batchnorm
-from comp.training.model import build
 from gpu_doubles import Tf32, to_tf32
 from made import TINY_RECIPE, probe
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from comp.training.lr_finder import RangeTest
+from comp.training.lr_range_test import RangeTest
 
 RATES = np.logspace(-6, 0, 121)
 LOG = np.log10(RATES)

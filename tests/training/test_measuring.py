@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import torch
 
+from comp.models import autotune as measuring
+from comp.models.autotune import FILE, choose, fastest
+from comp.models.net import build
+from comp.models.runtime import resolve_device
 from comp.recipe import load
-from comp.training import measuring
-from comp.training.device import resolve_device
-from comp.training.measuring import FILE, choose, fastest
-from comp.training.model import build
 
 ASKED = ["device=cpu", "model=test_resnet", "model.size=32", "mode=scratch", "batch=4", "threads=1"]
 

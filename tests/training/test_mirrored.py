@@ -11,9 +11,9 @@ import pytest
 from comp.data.augment.policies import POLICIES
 from comp.data.folds import Folds
 from comp.data.manifest import Manifest, Sample
-from comp.training.fold import Plan
-from comp.training.mirrored import cost_of, mirrored_costs
+from comp.training.plan import Plan
 from comp.training.symmetries import Symmetry, symmetries
+from comp.training.transform_trial import cost_of, mirrored_costs
 from made import planned
 
 TURNS = ("turn90", "turn180", "turn270")

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from comp.data.images.preprocess import Preprocess
+from comp.models.net import build, freeze_batchnorm, init_head, normalise
 from comp.recipe_schema import ModelPart
-from comp.training.model import build, freeze_batchnorm, init_head, normalise
 from made import draw
 
 

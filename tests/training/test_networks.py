@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from comp.errors import InputError, RecipeError, UnknownName, WeightsError
+from comp.models.backbones import load_models, require_model
+from comp.models.net import build, init_head, require_forward, resolve
 from comp.recipe_schema import HeadPart, ModelPart
-from comp.training.model import build, init_head, require_forward, resolve
-from comp.training.networks import load_models, require_model
 from comp.training.stages import layer_groups, open_layers
 
 SMALL = {"cifar_resnet18": {"width": 8}, "resnet9": {"width": 8}, "wide_resnet": {"depth": 10, "width": 1}}

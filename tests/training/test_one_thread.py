@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from comp.training.device import LITTLE, on_threads, one_thread
+from comp.models.runtime import LITTLE, on_threads, one_thread
 
 
 @pytest.fixture(autouse=True)

@@ -8,9 +8,9 @@ import torch
 from sklearn.linear_model import LogisticRegression
 
 from comp.errors import TrainingFailed
+from comp.models.net import Net, build
 from comp.recipe_schema import ModelPart
-from comp.training.model import Net, build
-from comp.training.probe import solve_head
+from comp.training.linear_probe import solve_head
 
 
 def problem(n: int = 240, dimensions: int = 12, classes: int = 4) -> tuple[np.ndarray, np.ndarray]:

@@ -11,9 +11,9 @@ import torch
 
 import comp
 from comp.errors import InputError
-from comp.training.deadline import OutOfTime
-from comp.training.selection import load_best, save_best
+from comp.training.early_stopping import load_best, save_best
 from comp.training.state import FILE, SIDECAR, require_state
+from comp.training.time_limit import OutOfTime
 from made import write_shapes
 
 LONG = ["epochs=400", "checkpoint=best"]

@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from comp.errors import RecipeError, UnknownName
+from comp.models.net import build
 from comp.recipe import load
 from comp.recipe_schema import ModelPart, SchedulePart
-from comp.training.model import build
-from comp.training.schedule import make_optimizer, make_schedule, plateau_factor, rate
+from comp.training.optim import make_optimizer, make_schedule, plateau_factor, rate
 from comp.training.stages import open_layers, stage_at, stages_of
 
 OPTIMIZERS = ("adamw", "adam", "nadam", "sgd")

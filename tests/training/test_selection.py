@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from comp.metrics import metric_by_name
 from comp.recipe import load
-from comp.training.selection import best_epoch, is_over
+from comp.training.early_stopping import best_epoch, is_over
 from comp.training.state import Epoch
 
 SCORES = st.lists(

@@ -13,8 +13,8 @@ import torch
 
 from comp import console
 from comp.errors import TrainingFailed, UnknownName
-from comp.training.deadline import Deadline, OutOfTime, stopped
-from comp.training.side_by_side import hindrance, side_by_side
+from comp.training.parallel_folds import hindrance, side_by_side
+from comp.training.time_limit import Deadline, OutOfTime, stopped
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are forked")
 

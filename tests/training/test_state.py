@@ -11,10 +11,10 @@ import torch
 
 from comp.errors import InputError
 from comp.files import sha256_of, write_json
+from comp.models.checkpoint import hash_tensors
+from comp.models.net import Net, build, init_head
 from comp.recipe import Recipe
-from comp.training.checkpoint import hash_tensors
 from comp.training.loop import step
-from comp.training.model import Net, build, init_head
 from comp.training.state import FILE, NEVER, SIDECAR, Epoch, State
 from made import planned
 

@@ -12,16 +12,16 @@ from torch import Tensor, nn
 from comp.data.images.preprocess import Preprocess
 from comp.data.labels import LabelMap
 from comp.errors import WeightsError
+from comp.models.backbones import config_of
+from comp.models.batchnorm_fusion import fold_batchnorm
+from comp.models.checkpoint import load_checkpoint, save_checkpoint
+from comp.models.load_weights import load_into
+from comp.models.net import Net, build, freeze_batchnorm, init_head, require_forward
+from comp.models.weights import StateDict, read_weights
 from comp.recipe import Recipe
 from comp.recipe_schema import ModelPart, OptimizerPart
-from comp.training.checkpoint import load_checkpoint, save_checkpoint
-from comp.training.folded import fold_batchnorm
-from comp.training.loading import load_into
-from comp.training.model import Net, build, freeze_batchnorm, init_head, require_forward
-from comp.training.networks import config_of
-from comp.training.schedule import make_optimizer
+from comp.training.optim import make_optimizer
 from comp.training.stages import open_layers
-from comp.training.weights import StateDict, read_weights
 
 CLASSES = 5
 # one of each way that timm's models end: a layer called fc, head, head.fc, classifier or last_linear, a norm or a hidden

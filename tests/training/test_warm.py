@@ -12,12 +12,12 @@ from comp.data.images.preprocess import Preprocess
 from comp.data.labels import LabelMap
 from comp.errors import InputError, WeightsError
 from comp.files import write_json
+from comp.models.checkpoint import save_checkpoint
+from comp.models.load_weights import load_into
+from comp.models.net import build, init_head
 from comp.recipe import Recipe
 from comp.recipe_schema import HeadPart, ModelPart
-from comp.training.checkpoint import save_checkpoint
-from comp.training.loading import load_into
-from comp.training.model import build, init_head
-from comp.training.warm import Warm, warm_start
+from comp.training.warm_start import Warm, warm_start
 from comp.workspace import Workspace
 
 LABELS = LabelMap(["circle", "cross", "square"])

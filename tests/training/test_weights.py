@@ -17,10 +17,10 @@ from safetensors.torch import save_file
 
 from comp.data.images.preprocess import Preprocess
 from comp.errors import InputError, UnknownName, WeightsError
+from comp.models.load_weights import load_into
+from comp.models.net import Net, build, init_head, resolve
+from comp.models.weights import StateDict, find_default, read_weights, require_usable
 from comp.recipe_schema import ModelPart
-from comp.training.loading import load_into
-from comp.training.model import Net, build, init_head, resolve
-from comp.training.weights import StateDict, find_default, read_weights, require_usable
 
 TINY = ModelPart(name="test_resnet")
 NORMAL = {"mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6]}

@@ -16,12 +16,12 @@ from torch import from_numpy
 
 from comp.data.augment.policies import check_transform
 from comp.data.images.dataset import FittedPixels
-from comp.inference.views import view
-from comp.training.quick_classifier import SIDE, Floats, Patches, held_out_answers
+from comp.inference.tta import view
+from comp.training.patch_classifier import SIDE, Floats, Patches, held_out_answers
 from comp.training.symmetries import Symmetry, symmetries
 
 if TYPE_CHECKING:
-    from comp.training.fold import Plan
+    from comp.training.plan import Plan
 
 Ids = NDArray[np.int64]
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 from comp.data.images.preprocess import Preprocess
 from comp.errors import WeightsError
+from comp.models.net import Net, require_forward
 from comp.recipe_schema import ModelPart
-from comp.training.model import Net, require_forward
 from comp.tta_presets import LARGE, VIEWS, scale_of, sets_among
 
 if TYPE_CHECKING:

@@ -7,10 +7,10 @@ import sys
 from torch import nn
 
 from comp.errors import WeightsError
+from comp.models.backbones import classifier_names, is_own
+from comp.models.net import Net, arguments_of
+from comp.models.weights import StateDict
 from comp.recipe_schema import ModelPart
-from comp.training.model import Net, arguments_of
-from comp.training.networks import classifier_names, is_own
-from comp.training.weights import StateDict
 
 _OURS = ("backbone.", "head.")  # how ``Net`` names its parts
 _HEADS = ("fc.", "classifier.", "head.")  # of models that are not timm's

@@ -22,7 +22,7 @@ from comp import console
 from comp.config import Shape, require_shape
 from comp.errors import InputError
 from comp.files import make_folder, read_json, write_json
-from comp.lock import alone as locked
+from comp.runs.lock import alone as locked
 from comp.workspace import Workspace
 
 ENTRIES = "submitted"

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from comp.data.images.preprocess import Preprocess
 from comp.data.loading.device_memory import is_out_of_memory
 from comp.errors import CompError, WeightsError
+from comp.models.backbones import config_of, create, is_own, require_model, small_stem
+from comp.models.runtime import one_thread
+from comp.models.weights import StateDict, find_default, read_weights, sidecar_preprocess
 from comp.recipe_schema import HeadPart, ModelPart
-from comp.training.device import one_thread
-from comp.training.networks import config_of, create, is_own, require_model, small_stem
-from comp.training.weights import StateDict, find_default, read_weights, sidecar_preprocess
 
 # arguments of timm.create_model that model.kwargs cannot have
 _OURS = ("num_classes", "pretrained", "checkpoint_path", "features_only")

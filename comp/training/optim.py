@@ -12,9 +12,9 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from comp.errors import RecipeError, UnknownName
+from comp.models.net import Net
 from comp.recipe import Recipe
 from comp.recipe_schema import OptimizerPart, SchedulePart
-from comp.training.model import Net
 from comp.training.stages import Stage, layer_groups, stages_of
 
 TORCH_OPTIMIZERS = ("adam", "adamw", "nadam", "sgd")

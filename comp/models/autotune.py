@@ -16,10 +16,10 @@ import torch
 
 from comp import console
 from comp.data.loading.device_memory import free_memory, is_out_of_memory
+from comp.models.batchnorm_fusion import fold_batchnorm
+from comp.models.net import Net, freeze_batchnorm
+from comp.models.runtime import computes, exact, on_threads, set_flags, wait_for
 from comp.recipe import Recipe
-from comp.training.device import computes, exact, on_threads, set_flags, wait_for
-from comp.training.folded import fold_batchnorm
-from comp.training.model import Net, freeze_batchnorm
 
 Precision = Literal["fp32", "bf16", "fp16"]
 Choice = tuple[Precision, bool]

@@ -17,8 +17,8 @@ from comp.errors import InputError, TrainingFailed
 from comp.files import write_text
 from comp.metrics import confusion
 from comp.recipe import as_one, load
-from comp.training.deadline import OutOfTime
-from comp.training.fold import FoldResult, Plan
+from comp.training.plan import FoldResult, Plan
+from comp.training.time_limit import OutOfTime
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from comp.errors import InputError, RecipeError, UnknownName
-from comp.training.small_nets import SMALL_NETS
+from comp.models.small_nets import SMALL_NETS
 
 _OWN: dict[str, Callable[..., nn.Module]] = {}  # of the competition at hand, and of no other
 

@@ -18,7 +18,7 @@ from comp.data.images.preprocess import fit
 from comp.data.seeding import derive
 from comp.files import make_folder, write_bytes, write_text
 from comp.recipe import Recipe
-from comp.training.fold import Part, Plan
+from comp.training.plan import Part, Plan
 
 Rows = NDArray[np.int64]
 

@@ -23,8 +23,8 @@ from comp._version import __version__
 from comp.config import Shape, read_shaped
 from comp.errors import CompError, InputError, Refusal, UnknownName
 from comp.files import SEAL, is_intact, make_folder, remove_leftovers, sealed, sha256_of, write_json
-from comp.lock import alone
-from comp.machine import machine
+from comp.runs.lock import alone
+from comp.runs.machine import machine
 from comp.workspace import Workspace
 
 if TYPE_CHECKING:

@@ -19,11 +19,11 @@ from comp.data.images.preprocess import Preprocess
 from comp.data.labels import LabelMap
 from comp.errors import WeightsError
 from comp.files import read_json, write_bytes, write_json
-from comp.inference.control import Noise
+from comp.inference.control_rows import Noise
+from comp.models.net import Net, build
+from comp.models.weights import require_usable
 from comp.recipe_schema import ModelPart
-from comp.run_files import require_of_fold
-from comp.training.model import Net, build
-from comp.training.weights import require_usable
+from comp.runs.contents import require_of_fold
 
 
 @dataclass(frozen=True)

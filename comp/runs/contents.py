@@ -15,7 +15,7 @@ from comp.data.predictions import Predictions
 from comp.data.pseudo_labels import folds_sha256
 from comp.errors import InputError, Refusal
 from comp.files import is_intact, read_json, sealed, sha256_of, write_json
-from comp.runs import PREDICTED, RECIPE, RESULT, STARTED, Run, recipe_sha256, require_content
+from comp.runs.run import PREDICTED, RECIPE, RESULT, STARTED, Run, recipe_sha256, require_content
 
 if TYPE_CHECKING:
     from comp.recipe import Recipe

@@ -12,12 +12,12 @@ from comp.checks.recipe_family import fitted_beside
 from comp.data.folds import Folds
 from comp.data.labels import LabelMap
 from comp.errors import InputError, WeightsError
+from comp.models.checkpoint import Sidecar, read_sidecar, read_tensors
+from comp.models.weights import StateDict
 from comp.recipe import Recipe
 from comp.recipe_schema import ModelPart
-from comp.run_files import folds_of, require_fold, require_of_fold
-from comp.runs import Run, find_run, require_checkpoints
-from comp.training.checkpoint import Sidecar, read_sidecar, read_tensors
-from comp.training.weights import StateDict
+from comp.runs.contents import folds_of, require_fold, require_of_fold
+from comp.runs.run import Run, find_run, require_checkpoints
 from comp.workspace import Workspace
 
 PREFIX = "run:"

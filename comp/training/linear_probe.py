@@ -18,13 +18,13 @@ from comp.data.loading.prefetch import loaders
 from comp.errors import TrainingFailed
 from comp.inference.feature_cache import FeatureCache
 from comp.inference.forward import Probs, facts_of_features, outputs, softmax
-from comp.training.checkpoint import hash_tensors
-from comp.training.device import accelerator as make_accelerator
-from comp.training.fold import Part, Plan
-from comp.training.folded import fold_batchnorm
+from comp.models.batchnorm_fusion import fold_batchnorm
+from comp.models.checkpoint import hash_tensors
+from comp.models.net import Net
+from comp.models.runtime import accelerator as make_accelerator
 from comp.training.loop import new_net
 from comp.training.losses import loss_weights
-from comp.training.model import Net
+from comp.training.plan import Part, Plan
 from comp.uncertainty import Judge
 
 Features = NDArray[np.float32]

@@ -21,14 +21,14 @@ from comp.data.augment.policies import TrainTransform
 from comp.data.loading.prefetch import loaders
 from comp.data.loading.train_loader import Feed
 from comp.data.seeding import derive
-from comp.training.balance import TrainPixels, epoch_order, with_copies
-from comp.training.fold import Part, Plan, rows_of_fold
+from comp.training.class_balance import TrainPixels, epoch_order, with_copies
+from comp.training.linear_probe import frozen_features, needs_features
 from comp.training.loop import new_net, step, train_mode
 from comp.training.losses import loss_weights
-from comp.training.probe import frozen_features, needs_features
-from comp.training.run_fold import with_solved_head
+from comp.training.plan import Part, Plan, rows_of_fold
 from comp.training.stages import stages_of
 from comp.training.state import State
+from comp.training.train_fold import with_solved_head
 
 RUNAWAY = 4.0  # times the best smoothed loss
 MEMORY = 0.9  # of the smoothing

@@ -24,19 +24,19 @@ from comp.data.loading.prefetch import loaders
 from comp.data.predictions import Predictions
 from comp.errors import InputError
 from comp.files import make_folder, write_text
-from comp.inference.control import Noise, chosen, keep_controls
+from comp.inference.control_rows import Noise, chosen, keep_controls
 from comp.inference.forward import Probs, mean_of_views, probabilities
 from comp.inference.noise import judged_again
-from comp.run_files import read_result, require_of_fold, write_result
-from comp.training.balance import with_copies, write_copies
-from comp.training.checkpoint import save_checkpoint
-from comp.training.device import accelerator as make_accelerator
-from comp.training.fold import FoldResult, Part, Plan, rows_of_fold
-from comp.training.folded import fold_batchnorm
+from comp.models.batchnorm_fusion import fold_batchnorm
+from comp.models.checkpoint import save_checkpoint
+from comp.models.net import Net
+from comp.models.runtime import accelerator as make_accelerator
+from comp.runs.contents import read_result, require_of_fold, write_result
+from comp.training.class_balance import with_copies, write_copies
+from comp.training.early_stopping import FILE as BEST
+from comp.training.linear_probe import FrozenFeatures, apply_head, solve_on, views_to_solve
 from comp.training.loop import kept, new_net, train
-from comp.training.model import Net
-from comp.training.probe import FrozenFeatures, apply_head, solve_on, views_to_solve
-from comp.training.selection import FILE as BEST
+from comp.training.plan import FoldResult, Part, Plan, rows_of_fold
 from comp.training.state import FILE as STATE
 from comp.training.state import SIDECAR, Epoch
 

@@ -20,10 +20,10 @@ from comp.data.manifest import Manifest
 from comp.data.predictions import Predictions
 from comp.data.pseudo_labels import PseudoRows, folds_sha256
 from comp.metrics import Metric
+from comp.models.weights import StateDict
 from comp.recipe import Recipe
-from comp.training.deadline import Deadline
-from comp.training.warm import Warm
-from comp.training.weights import StateDict
+from comp.training.time_limit import Deadline
+from comp.training.warm_start import Warm
 
 Rows = NDArray[np.int64]
 

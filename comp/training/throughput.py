@@ -18,11 +18,11 @@ from comp.data.images.dataset import FittedPixels
 from comp.data.images.source import ImageSource
 from comp.data.loading.prefetch import batches, each, loaders
 from comp.data.loading.train_loader import Feed
-from comp.training.balance import TrainPixels, epoch_order
-from comp.training.device import wait_for
-from comp.training.fold import Plan, rows_of_fold
+from comp.models.runtime import wait_for
+from comp.training.class_balance import TrainPixels, epoch_order
 from comp.training.loop import new_net, step, steps_per_epoch, train_mode
 from comp.training.losses import loss_weights
+from comp.training.plan import Plan, rows_of_fold
 from comp.training.state import State
 
 Rows = NDArray[np.int64]

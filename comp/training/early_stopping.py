@@ -11,9 +11,9 @@ from torch import Tensor
 from comp.errors import InputError
 from comp.files import sha256_of
 from comp.metrics import Metric
+from comp.models.tensor_file import save_tensors
 from comp.recipe import Recipe
 from comp.training.state import Epoch
-from comp.training.tensor_file import save_tensors
 
 FILE = "best.pt"
 

@@ -17,8 +17,8 @@ from comp.data.images.source import ImageSource
 from comp.data.labels import LabelMap
 from comp.errors import CheckFailed, InputError
 from comp.files import write_bytes, write_json
-from comp.run_files import read_result, require_of_fold
-from comp.runs import RESULT
+from comp.runs.contents import read_result, require_of_fold
+from comp.runs.run import RESULT
 
 MOST = 16
 # how far probabilities of control rows may come back: FACTOR times the noise of their run, within these bounds

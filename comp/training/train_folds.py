@@ -10,13 +10,13 @@ from typing import Any
 from comp import console
 from comp.data.loading.device_memory import free_memory, only_new_is_searched
 from comp.errors import CompError, TrainingFailed
+from comp.models.checkpoint import load_checkpoint
 from comp.recipe import Recipe
-from comp.training.checkpoint import load_checkpoint
-from comp.training.deadline import OutOfTime
-from comp.training.fold import FoldResult, Plan
-from comp.training.probe import frozen_features, needs_features
-from comp.training.run_fold import is_finished, read_fold, run_fold
-from comp.training.side_by_side import hindrance, side_by_side
+from comp.training.linear_probe import frozen_features, needs_features
+from comp.training.parallel_folds import hindrance, side_by_side
+from comp.training.plan import FoldResult, Plan
+from comp.training.time_limit import OutOfTime
+from comp.training.train_fold import is_finished, read_fold, run_fold
 
 Ended = tuple[int, Exception | None]  # a fold, and what was raised in it
 

@@ -21,7 +21,7 @@ import torch
 
 from comp import console
 from comp.errors import CompError, TrainingFailed
-from comp.training.deadline import OutOfTime
+from comp.training.time_limit import OutOfTime
 
 GRACE_SECONDS = 10.0  # for a process to end after its work
 _PR_SET_PDEATHSIG = 1  # of Linux' prctl
