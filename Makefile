@@ -32,8 +32,8 @@ fmt: $(VENV)/.dev
 	$(BIN)/ruff format comp competitions tests benchmarks
 
 docs: $(BIN)/comp  ## writes the generated references of the command line and of recipes
-	$(BIN)/python -m comp.cli.reference > docs/cli.md
-	$(BIN)/python -m comp.cli.recipe_reference > docs/recipe.md
+	$(BIN)/python -m comp.cli.docs > docs/cli.md
+	$(BIN)/python -m comp.cli.recipe_docs > docs/recipe.md
 
 clean:
 	rm -rf $(VENV) demo

@@ -80,8 +80,8 @@ def prepare(source: Path, folder: Path, count: int = 40_000, planted: int = 3_60
 def by_comp(folder: Path) -> set[frozenset[str]]:
     import cv2
 
-    from comp.images.near_duplicates import near_duplicate_pairs
-    from comp.images.perceptual import perceptual
+    from comp.checks.duplicates.perceptual_hash import perceptual
+    from comp.checks.duplicates.search import near_duplicate_pairs
 
     cv2.setNumThreads(1)
     names = sorted(os.listdir(folder))
@@ -170,8 +170,8 @@ def index(count: int) -> None:
     """Made fingerprints: smooth random pictures with natural spectra, one in a hundred a changed copy."""
     import cv2
 
-    from comp.images.near_duplicates import near_duplicate_pairs
-    from comp.images.perceptual import FINGERPRINT_BYTES, perceptual
+    from comp.checks.duplicates.perceptual_hash import FINGERPRINT_BYTES, perceptual
+    from comp.checks.duplicates.search import near_duplicate_pairs
 
     rng = np.random.default_rng(0)
     fade = (

@@ -23,8 +23,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from comp.images.near_duplicates import clusters, near_duplicate_pairs
-from comp.images.perceptual import perceptual
+from comp.checks.duplicates.perceptual_hash import perceptual
+from comp.checks.duplicates.search import clusters, near_duplicate_pairs
 
 Image = NDArray[np.uint8]
 Change = Callable[[Image, np.random.Generator], Image]

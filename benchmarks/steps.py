@@ -25,10 +25,10 @@ BATCH, STEPS = 32, 12
 
 
 def fed(data: Path, work: Path, overrides: list[str], rounds: int, steps: int = 30) -> dict[str, Any]:
-    from comp import engine
     from comp.data.competitions import registry
-    from comp.order import new_order
-    from comp.survey import survey
+    from comp.pipelines import plan as engine
+    from comp.pipelines.check import survey
+    from comp.pipelines.request import new_order
     from comp.training.throughput import Bench
     from comp.workspace import Workspace
 

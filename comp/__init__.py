@@ -34,35 +34,35 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from comp.blending import ensemble
-    from comp.comparing import compare
-    from comp.find_lr import lr
-    from comp.importing import import_
-    from comp.kernels.folder import kernel
-    from comp.measure_parts import bench
-    from comp.merging import merge
-    from comp.pipeline import run
-    from comp.pseudo_labels import pseudo
-    from comp.repeat import predict, validate
-    from comp.scoring import score
-    from comp.submitting import submit
-    from comp.survey import check
+    from comp.kaggle.kernel.build import kernel
+    from comp.kaggle.submit import submit
+    from comp.pipelines.benchmark import bench
+    from comp.pipelines.check import check
+    from comp.pipelines.compare import compare
+    from comp.pipelines.ensemble import ensemble
+    from comp.pipelines.find_lr import lr
+    from comp.pipelines.import_predictions import import_
+    from comp.pipelines.merge import merge
+    from comp.pipelines.predict import predict, validate
+    from comp.pipelines.pseudo_label import pseudo
+    from comp.pipelines.run import run
+    from comp.pipelines.score import score
 
 _HOMES = {
-    "run": "comp.pipeline",
-    "check": "comp.survey",
-    "lr": "comp.find_lr",
-    "kernel": "comp.kernels.folder",
-    "bench": "comp.measure_parts",
-    "merge": "comp.merging",
-    "ensemble": "comp.blending",
-    "predict": "comp.repeat",
-    "pseudo": "comp.pseudo_labels",
-    "compare": "comp.comparing",
-    "import_": "comp.importing",
-    "validate": "comp.repeat",
-    "score": "comp.scoring",
-    "submit": "comp.submitting",
+    "run": "comp.pipelines.run",
+    "check": "comp.pipelines.check",
+    "lr": "comp.pipelines.find_lr",
+    "kernel": "comp.kaggle.kernel.build",
+    "bench": "comp.pipelines.benchmark",
+    "merge": "comp.pipelines.merge",
+    "ensemble": "comp.pipelines.ensemble",
+    "predict": "comp.pipelines.predict",
+    "pseudo": "comp.pipelines.pseudo_label",
+    "compare": "comp.pipelines.compare",
+    "import_": "comp.pipelines.import_predictions",
+    "validate": "comp.pipelines.predict",
+    "score": "comp.pipelines.score",
+    "submit": "comp.kaggle.submit",
 }
 
 

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 import cv2
 import numpy as np
 
-from comp.checks.evidence import Evidence
+from comp.checks.context import Evidence
 from comp.data.competitions.competition import Competition
 from comp.data.competitions.schema import CompetitionFacts, Layout
 from comp.data.folds import Folds
@@ -17,7 +17,7 @@ from comp.data.images.raw_tree import RawTree
 from comp.data.labels import LabelMap
 from comp.data.manifest import Manifest, Sample
 from comp.data.template import Template, made_template
-from comp.survey import look
+from comp.pipelines.check import look
 from comp.workspace import Workspace
 
 CLASSES = ("cat", "dog", "owl")

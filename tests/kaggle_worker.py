@@ -76,7 +76,7 @@ def _serve() -> None:
     import requests  # noqa: F401
 
     import comp.cli.main
-    import comp.standing_view  # noqa: F401
+    import comp.cli.show_submissions  # noqa: F401
 
     for line in sys.stdin:
         request = json.loads(line)

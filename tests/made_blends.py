@@ -11,7 +11,7 @@ from comp.data.folds import Folds
 from comp.data.labels import LabelMap
 from comp.data.manifest import Manifest, Sample
 from comp.data.predictions import Predictions
-from comp.ensembling.stack import Judged, judged
+from comp.ensembling.aligned import Judged, judged
 from comp.files import write_json, write_text
 
 LABELS = LabelMap(("circle", "cross", "square"))

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comp.comparing import Comparison, compare
 from comp.errors import CompError, InputError
+from comp.pipelines.compare import Comparison, compare
 from made import run_comp
 
 NAMES = st.lists(st.text(alphabet="abc012é사 ", min_size=1, max_size=5), min_size=1, max_size=9, unique=True)

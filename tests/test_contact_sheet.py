@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from comp.contact_sheet import MARGIN, SMALLEST, TITLE, VARIANTS
+from comp.pipelines.contact_sheet import MARGIN, SMALLEST, TITLE, VARIANTS
 from made import run_comp
 
 

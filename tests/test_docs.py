@@ -41,7 +41,7 @@ def test_every_error_and_command_says_in_its_first_line_what_it_is() -> None:
 
 
 def test_every_check_stands_on_its_page() -> None:
-    from comp.checks.gate import DATA_CHECKS, FOLD_CHECKS, RUN_CHECKS
+    from comp.checks.runner import DATA_CHECKS, FOLD_CHECKS, RUN_CHECKS
 
     page = (REPOSITORY / "docs" / "checks.md").read_text(encoding="utf-8")
     listed = re.findall(r"^\| `([a-z-]+)` \|", page, re.MULTILINE)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from comp.data.labels import LabelMap
 from comp.data.predictions import ROW_SUM_TOLERANCE, Predictions
 from comp.errors import CompError, InputError
-from comp.foreign import ForeignRows, predictions_of, read_rows
+from comp.pipelines.external_predictions import ForeignRows, predictions_of, read_rows
 
 NAMES = st.text(alphabet="abxyzé사0189 .-_", min_size=1, max_size=6).filter(lambda s: s.strip() == s)
 CLASSES = st.lists(

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from comp.errors import InputError, Refusal
-from comp.kaggle_types import Submission
-from comp.reconciling import alike
+from comp.kaggle.reconcile import alike
+from comp.kaggle.types import Submission
 from comp.runs import ledger
 from comp.runs.ledger import Entry
 from comp.workspace import Workspace

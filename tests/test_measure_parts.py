@@ -8,7 +8,7 @@ import pytest
 
 import comp
 from comp.errors import InputError
-from comp.measure_parts import BenchResult
+from comp.pipelines.benchmark import BenchResult
 from made import run_comp
 
 

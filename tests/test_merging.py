@@ -15,7 +15,7 @@ import comp
 from comp.data.predictions import Predictions
 from comp.errors import InputError, Refusal
 from comp.files import read_json, write_json
-from comp.merging import require_alike
+from comp.pipelines.merge import require_alike
 from comp.recipe import load
 from comp.runs import run as runs
 from comp.runs.result import RunResult

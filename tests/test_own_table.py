@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from comp.errors import InputError
-from comp.own_table import check_table, read_own_table
+from comp.pipelines.check_table import check_table, read_own_table
 from contract import contents
 from gallery import CLASSES, save, texture
 from made import Outcome, run_comp

@@ -24,8 +24,8 @@ from comp.data.manifest import Manifest, Sample
 from comp.data.predictions import Predictions
 from comp.data.pseudo_labels import PseudoRows, folds_sha256
 from comp.errors import CompError, InputError
+from comp.pipelines.check import survey
 from comp.runs.result import RunResult
-from comp.survey import survey
 from comp.training.plan import rows_of_fold
 from comp.workspace import Workspace
 from made import planned, probe, proven_again, run_comp, train_table, write_shapes, write_train_table

@@ -48,16 +48,16 @@ def test_every_command_of_the_readme_parses(line: str) -> None:
 
 
 def test_the_cli_reference_is_the_generated_one() -> None:
-    from comp.cli.reference import render
+    from comp.cli.docs import render
 
     written = (REPOSITORY / "docs" / "cli.md").read_text(encoding="utf-8")
     assert written == render(), (
-        "docs/cli.md is stale: write it again with `python -m comp.cli.reference > docs/cli.md`"
+        "docs/cli.md is stale: write it again with `python -m comp.cli.docs > docs/cli.md`"
     )
 
 
 def test_the_recipe_reference_is_the_generated_one() -> None:
-    from comp.cli.recipe_reference import render
+    from comp.cli.recipe_docs import render
 
     written = (REPOSITORY / "docs" / "recipe.md").read_text(encoding="utf-8")
     assert written == render(), "docs/recipe.md is stale: `make docs`"

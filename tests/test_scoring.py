@@ -11,7 +11,7 @@ from sklearn.metrics import f1_score, precision_score, recall_score
 
 from comp.data.competitions import registry
 from comp.data.labels import LabelMap
-from comp.scoring import class_scores
+from comp.pipelines.score import class_scores
 from comp.workspace import Workspace
 from made import run_comp
 

@@ -11,7 +11,7 @@ from comp.data.folds import Folds
 from comp.data.predictions import Predictions, average
 from comp.errors import InputError
 from comp.files import read_json
-from comp.several import seeds_of
+from comp.pipelines.seeds import seeds_of
 from made import run_comp
 
 QUICK = ("--folds", 2, "--quick", "--set", "threads=1")

@@ -12,11 +12,11 @@ import pytest
 from comp.data.competitions import registry
 from comp.data.labels import LabelMap
 from comp.data.predictions import Predictions
+from comp.kaggle.oof_vs_leaderboard import final_two, standing
 from comp.metrics import metric_by_name
 from comp.runs import ledger
 from comp.runs.ledger import Entry
 from comp.runs.run import all_runs
-from comp.standing import final_two, standing
 from comp.uncertainty import bootstrap
 from comp.workspace import Workspace
 from made import proven_again, run_comp

@@ -11,14 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comp import submission
 from comp.data.csv_table import Table, parse_table
 from comp.data.labels import LabelMap
 from comp.data.manifest import Manifest, Sample
 from comp.data.predictions import Predictions
 from comp.data.template import Template, from_table
 from comp.errors import InputError, InvalidSubmission
-from comp.validation import validate
+from comp.submission import write as submission
+from comp.submission.validate import validate
 from made_templates import KINDS, LABELS, template_of
 
 

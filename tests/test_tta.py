@@ -12,9 +12,9 @@ import comp
 from comp.data.predictions import Predictions
 from comp.errors import RecipeError
 from comp.metrics import METRICS, metric_by_name
+from comp.pipelines.tta_selection import Tried, try_sets
 from comp.recipe import load
 from comp.runs.result import RunResult
-from comp.tta import Tried, try_sets
 from comp.tta_presets import VIEW_SETS, sets_among
 from made import SHAPES_TOML, probe, run_comp, save_picture, train_table, write_shapes, write_train_table
 

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comp import submission
 from comp.data.csv_table import parse_table
 from comp.data.predictions import Predictions
-from comp.validation import Problem, validate
+from comp.submission import write as submission
+from comp.submission.validate import Problem, validate
 from made_templates import KINDS, LABELS, template_of
 
 

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from comp.checks.evidence import Evidence
+from comp.checks.context import Evidence
+from comp.checks.duplicates.name_patterns import name_parents, parent_name
 from comp.data.file_names import is_array_row, nfc
 from comp.data.folds import Folds
 from comp.data.manifest import Manifest
-from comp.images.name_patterns import name_parents, parent_name
 
 
 def grouped(evidence: Evidence) -> Manifest:

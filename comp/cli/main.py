@@ -12,7 +12,19 @@ import typer
 
 from comp import console
 from comp._version import __version__
-from comp.cli import answers, combine, kit, look, pseudo, submitting, tune, work
+from comp.cli import (
+    check,
+    competitions,
+    doctor,
+    ensemble,
+    kernel,
+    predict,
+    run,
+    runs,
+    submissions,
+    submit,
+    tune,
+)
 from comp.errors import CompError, InputError, shortened
 
 # What a disk, a limit or a path that was named can say wherever a file is touched: no fault of the program's.
@@ -58,27 +70,27 @@ def options(
 
 
 for _verb in (
-    look.list_,
-    look.show,
-    look.data,
-    kit.new,
-    work.check,
-    work.run,
-    work.predict,
-    combine.merge,
-    pseudo.pseudo,
-    answers.import_,
-    combine.ensemble,
-    work.validate,
-    answers.compare,
-    kit.score,
-    kit.kernel,
-    submitting.submit,
-    submitting.leaderboard,
+    competitions.list_,
+    competitions.show,
+    competitions.data,
+    competitions.new,
+    check.check,
+    run.run,
+    predict.predict,
+    ensemble.merge,
+    predict.pseudo,
+    ensemble.import_,
+    ensemble.ensemble,
+    submissions.validate,
+    submissions.compare,
+    submissions.score,
+    kernel.kernel,
+    submit.submit,
+    submit.leaderboard,
     tune.lr,
     tune.bench,
-    submitting.runs,
-    look.doctor,
+    runs.runs,
+    doctor.doctor,
 ):
     app.command(_verb.__name__.rstrip("_"), no_args_is_help=False)(_verb)
 

@@ -30,7 +30,7 @@ def lr(
     json: AsJson = False,
 ) -> None:
     """Look for a learning rate: train some steps with a growing one, plot the loss and suggest."""
-    from comp.find_lr import lr as find
+    from comp.pipelines.find_lr import lr as find
 
     found = find(
         slug,
@@ -69,7 +69,7 @@ def bench(
     json: AsJson = False,
 ) -> None:
     """Measure this machine: decode, transform, feed and step, alone and together, and say which is the limit."""
-    from comp.measure_parts import bench as measure
+    from comp.pipelines.benchmark import bench as measure
 
     found = measure(
         slug, seconds=seconds, workspace=workspace, data=data, recipe=recipe, overrides=set_ or []

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from comp.data.labels import LabelMap
-from comp.ensembling.stack import Aligned, Judged, Probs
-from comp.ensembling.stacking import mixture, stacked, train
+from comp.ensembling.aligned import Aligned, Judged, Probs
+from comp.ensembling.solvers import mixture, stacked, train
 from comp.errors import UnknownName
 from comp.metrics import Metric, log_loss
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from comp.checks.recipe_family import fitted_beside
+from comp.checks.recipe_checks import fitted_beside
 from comp.data.folds import Folds
 from comp.data.images.preprocess import Preprocess
 from comp.data.images.source import ImageSource

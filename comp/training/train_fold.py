@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from comp import console
-from comp.checks.recipe_family import FITTED
+from comp.checks.recipe_checks import FITTED
 from comp.data.images.dataset import FittedPixels
 from comp.data.loading.device_memory import release_memory
 from comp.data.loading.prefetch import loaders

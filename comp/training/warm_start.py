@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from comp.checks.recipe_family import fitted_beside
+from comp.checks.recipe_checks import fitted_beside
 from comp.data.folds import Folds
 from comp.data.labels import LabelMap
 from comp.errors import InputError, WeightsError

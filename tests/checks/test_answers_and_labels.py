@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from comp.checks.answer_family import class_index, metric_mismatch
-from comp.checks.evidence import Evidence
+from comp.checks.answer_checks import class_index, metric_mismatch
+from comp.checks.context import Evidence
 from comp.checks.findings import Finding
-from comp.checks.label_family import label_spelling
+from comp.checks.image_scan import Fingerprints
+from comp.checks.label_checks import label_spelling
 from comp.data.competitions.competition import Competition
 from comp.data.competitions.schema import CompetitionFacts, TemplateFacts
 from comp.data.labels import LabelMap
 from comp.data.manifest import Manifest, Sample
 from comp.data.template import made_template
-from comp.images.fingerprints import Fingerprints
 from gallery import save, texture
 from made import run_comp
 

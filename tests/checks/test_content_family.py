@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from comp.checks.content_family import (
+from comp.checks.image_checks import (
     blank_image,
     conflicting_labels,
     exact_duplicate,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from comp.checks.gate import DATA_CHECKS, FOLD_CHECKS
+from comp.checks.runner import DATA_CHECKS, FOLD_CHECKS
 from made import run_comp, train_table, write_train_table
 
 

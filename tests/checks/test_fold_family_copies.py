@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from comp.checks.evidence import Evidence
-from comp.checks.fold_family import (
+from comp.checks.context import Evidence
+from comp.checks.fold_checks import (
     copy_across_folds,
     fold_coverage,
     stale_folds,
     stratification,
     test_id_in_folds,
 )
-from comp.checks.gate import judge_folds
+from comp.checks.runner import judge_folds
 from comp.data.folds import Folds, make_folds
 from gallery import Gallery, clean_gallery, folds_of, texture
 

@@ -12,11 +12,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from comp.checks.evidence import Evidence
+from comp.checks.context import Evidence
 from comp.checks.findings import Finding
-from comp.checks.gate import DATA_CHECKS, FOLD_CHECKS, RUN_CHECKS, judge_data, judge_folds, require_pass
-from comp.checks.recipe_family import FITTED, harmful_transform, preprocessing_override, weights_leak
-from comp.checks.run_family import assumed_folds, collapsed_predictions, harmful_views, prior_shift, too_good
+from comp.checks.prediction_checks import (
+    assumed_folds,
+    collapsed_predictions,
+    harmful_views,
+    prior_shift,
+    too_good,
+)
+from comp.checks.recipe_checks import FITTED, harmful_transform, preprocessing_override, weights_leak
+from comp.checks.runner import DATA_CHECKS, FOLD_CHECKS, RUN_CHECKS, judge_data, judge_folds, require_pass
 from comp.data.csv_table import Table
 from comp.data.folds import make_folds
 from comp.data.label_cleaning import without_test_labels

@@ -11,15 +11,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from comp.checks.evidence import Evidence
+from comp.checks.context import Evidence
 from comp.checks.grouping import folds_of_kin, grouped
+from comp.checks.image_scan import Fingerprints, Look, scan
 from comp.data.competitions.competition import Competition
 from comp.data.folds import Folds, group_names, make_folds
 from comp.data.images.source import ArraySource
 from comp.data.labels import LabelMap
 from comp.data.manifest import Manifest, Sample
 from comp.data.template import made_template
-from comp.images.fingerprints import Fingerprints, Look, scan
 from gallery import FACTS, Gallery, clean_gallery, texture
 
 PICTURES = 5

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from comp.checks.proposal import proposed
+from comp.checks.proposed_manifest import proposed
 from contract import contents
 from gallery import Gallery, clean_gallery, texture
 from made import draw, run_comp, save_picture, train_table, write_train_table

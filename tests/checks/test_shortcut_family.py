@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
-from comp.checks.evidence import Evidence, Memory
-from comp.checks.shortcut_family import metadata_shortcut, train_test_drift
+from comp.checks.context import Evidence, Memory
+from comp.checks.image_scan import scan
+from comp.checks.shortcut_checks import metadata_shortcut, train_test_drift
 from comp.data.images.source import ArraySource
 from comp.data.manifest import Manifest, Sample
-from comp.images.fingerprints import scan
 from gallery import CLASSES, FACTS, Gallery, clean_gallery, texture
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from comp import check as check_in_python
-from comp.checks.gate import DATA_CHECKS, FOLD_CHECKS, RUN_CHECKS
+from comp.checks.runner import DATA_CHECKS, FOLD_CHECKS, RUN_CHECKS
 from comp.data.predictions import Predictions
 from contract import contents
 from made import (

@@ -10,7 +10,7 @@ import pytest
 
 from comp.data.competitions import registry
 from comp.data.competitions.scaffold import LAYOUTS
-from comp.survey import write_sample
+from comp.pipelines.check import write_sample
 from comp.workspace import Workspace
 from contract import QUICK, TINY
 from made import run_comp, write_shapes

@@ -26,7 +26,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def csv_of(run: comp.pipeline.RunResult) -> bytes:
+def csv_of(run: comp.pipelines.run.RunResult) -> bytes:
     return run.submission.read_bytes()
 
 

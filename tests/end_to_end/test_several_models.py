@@ -46,7 +46,7 @@ epochs = 2
 
 
 @pytest.fixture(scope="module")
-def ran(tmp_path_factory: pytest.TempPathFactory) -> comp.pipeline.RunResult:
+def ran(tmp_path_factory: pytest.TempPathFactory) -> comp.pipelines.run.RunResult:
     workspace = tmp_path_factory.mktemp("ws")
     (workspace / "three.toml").write_text(RECIPE)
     with pytest.MonkeyPatch.context() as patch:
@@ -55,7 +55,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> comp.pipeline.RunResult:
         return comp.run("digits", 2, workspace=workspace, recipe=workspace / "three.toml", quick=True)
 
 
-def test_one_oof_a_model_and_their_mean(ran: comp.pipeline.RunResult) -> None:
+def test_one_oof_a_model_and_their_mean(ran: comp.pipelines.run.RunResult) -> None:
     assert [m["model"] for m in ran.models] == ["test_resnet", "resnet9", "test_efficientnet"]
     parts = [
         average([Predictions.load(ran.folder / f"model-{n}" / f"fold-{k}" / "oof.npz") for n in range(3)])
@@ -76,13 +76,13 @@ def test_one_oof_a_model_and_their_mean(ran: comp.pipeline.RunResult) -> None:
     ]  # --quick is one for all
 
 
-def test_predicting_again_gives_the_same_bytes(ran: comp.pipeline.RunResult) -> None:
+def test_predicting_again_gives_the_same_bytes(ran: comp.pipelines.run.RunResult) -> None:
     before = ran.submission.read_bytes()
     path, _ = comp.predict(ran.run, workspace=ran.folder.parent.parent)
     assert path.read_bytes() == before
 
 
-def test_swapped_sidecars_are_refused(ran: comp.pipeline.RunResult, tmp_path: Path) -> None:
+def test_swapped_sidecars_are_refused(ran: comp.pipelines.run.RunResult, tmp_path: Path) -> None:
     workspace = tmp_path / "ws"
     shutil.copytree(ran.folder.parent.parent, workspace)
     one, other = (workspace / "runs" / ran.run / f"model-{n}" / "fold-0" / "model.json" for n in (0, 2))
@@ -93,7 +93,7 @@ def test_swapped_sidecars_are_refused(ran: comp.pipeline.RunResult, tmp_path: Pa
         comp.predict(ran.run, workspace=workspace)
 
 
-def test_a_missing_fold_of_one_model_is_named(ran: comp.pipeline.RunResult, tmp_path: Path) -> None:
+def test_a_missing_fold_of_one_model_is_named(ran: comp.pipelines.run.RunResult, tmp_path: Path) -> None:
     workspace = tmp_path / "ws"
     shutil.copytree(ran.folder.parent.parent, workspace)
     shutil.rmtree(workspace / "runs" / ran.run / "model-1" / "fold-1")

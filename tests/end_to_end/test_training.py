@@ -20,7 +20,7 @@ from comp.training.ema import Average
 from made import TINY_RECIPE
 
 
-def run(workspace: Path, *overrides: str, folds: int = 2) -> comp.pipeline.RunResult:
+def run(workspace: Path, *overrides: str, folds: int = 2) -> comp.pipelines.run.RunResult:
     recipe = workspace / "r.toml"
     recipe.write_text(TINY_RECIPE)
     return comp.run("digits", folds, workspace=workspace, recipe=recipe, overrides=overrides, quick=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from comp.ensembling.decisions import multiplied, multipliers_of, prior_factors
+from comp.ensembling.class_weights import multiplied, multipliers_of, prior_factors
 from comp.errors import InputError
 from comp.metrics import metric_by_name
 from made_blends import LABELS, guesses, truth_of

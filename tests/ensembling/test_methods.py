@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from comp.calibration import scaled, temperature_of
 from comp.data.predictions import Predictions, average
+from comp.ensembling.aligned import align
 from comp.ensembling.methods import METHODS, geometric_mean, learn, normalised, power_mean
-from comp.ensembling.stack import align
 from comp.errors import UnknownName
 from comp.metrics import accuracy, log_loss, metric_by_name
 from made_blends import LABELS, guesses, rows_of, truth_of

@@ -6,8 +6,17 @@ import numpy as np
 import pytest
 
 from comp.data.predictions import Predictions
-from comp.ensembling.nested import AUTO, Procedure, additions, affordable, choose, judge_of, learn_all, nested
-from comp.ensembling.outcome import Options, as_json, weigh
+from comp.ensembling.evaluate import Options, as_json, weigh
+from comp.ensembling.nested_cv import (
+    AUTO,
+    Procedure,
+    additions,
+    affordable,
+    choose,
+    judge_of,
+    learn_all,
+    nested,
+)
 from comp.errors import InputError, UnknownName
 from comp.metrics import metric_by_name
 from made_blends import LABELS, guesses, in_folds, rows_of, truth_of

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from comp.data.labels import LabelMap
 from comp.data.predictions import Predictions
+from comp.ensembling.aligned import align, judged
 from comp.ensembling.methods import METHODS
-from comp.ensembling.nested import AUTO, Procedure, learn_all, nested
-from comp.ensembling.stack import align, judged
+from comp.ensembling.nested_cv import AUTO, Procedure, learn_all, nested
 from comp.errors import InputError
 from comp.metrics import METRICS, metric_by_name
 from made_blends import LABELS, by_id, guesses, in_folds, rows_of, shuffled, truth_of

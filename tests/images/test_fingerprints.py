@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from comp.checks.image_scan import VERSION, Fingerprints, Look, load, scan
 from comp.data.images.source import ArraySource, RawTree
-from comp.images.fingerprints import VERSION, Fingerprints, Look, load, scan
 from gallery import save, texture
 
 PATHS = [f"{n}.png" for n in range(12)]

@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from comp.images.duplicate_windows import orient
-from comp.images.near_duplicates import TURNS, clusters, near_duplicate_pairs
-from comp.images.perceptual import FINGERPRINT_BYTES, perceptual
+from comp.checks.duplicates.descriptors import orient
+from comp.checks.duplicates.perceptual_hash import FINGERPRINT_BYTES, perceptual
+from comp.checks.duplicates.search import TURNS, clusters, near_duplicate_pairs
 
 Image = NDArray[np.uint8]
 SCENES = 60
@@ -231,7 +231,7 @@ def test_the_answer_does_not_depend_on_the_number_of_workers(base: list[Image]) 
 
 
 def test_cells_find_what_one_comparison_finds(monkeypatch: pytest.MonkeyPatch, base: list[Image]) -> None:
-    from comp.images import duplicate_candidates
+    from comp.checks.duplicates import candidates as duplicate_candidates
 
     fingerprints = prints(base + [image[5:, ::-1] for image in base])
     whole = near_duplicate_pairs(fingerprints)

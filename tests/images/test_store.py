@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 import pytest
 
+from comp.checks.image_scan import scan
 from comp.data.images import pixel_cache as module
 from comp.data.images.dataset import Extent, FittedPixels
 from comp.data.images.decode import load_pixels
@@ -28,7 +29,6 @@ from comp.data.images.pixel_cache import (
 from comp.data.images.preprocess import SIDE, Preprocess, shrunk, side_for
 from comp.data.images.source import ArraySource, RawTree
 from comp.errors import InputError
-from comp.images.fingerprints import scan
 from comp.workspace import cache_folder
 
 SIZES = [(40, 60), (33, 21), (900, 1000), (800, 2000), (5, 7)]

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from comp.kernels.folder import KernelFolder, kernel
+from comp.kaggle.kernel.build import KernelFolder, kernel
 from made import clean_environment, run_comp, write_shapes
 
 pytestmark = [

@@ -19,9 +19,9 @@ import comp
 from comp.data.competitions import registry
 from comp.errors import InputError, UnknownName
 from comp.files import read_json
-from comp.kernels.folder import KernelFolder, kernel
-from comp.kernels.names import names_for
-from comp.kernels.notebook import MODULES
+from comp.kaggle.kernel.build import KernelFolder, kernel
+from comp.kaggle.kernel.metadata import names_for
+from comp.kaggle.kernel.notebook import MODULES
 from comp.workspace import Workspace
 from made import REPOSITORY, SHAPES, clean_environment, proven_again, rewritten, run_comp, write_shapes
 

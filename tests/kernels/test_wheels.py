@@ -12,7 +12,7 @@ import pytest
 
 import comp
 from comp.errors import InputError
-from comp.kernels.wheels import fetch_wheels, installed_wheel, is_left_over, own_wheel
+from comp.kaggle.kernel.wheels import fetch_wheels, installed_wheel, is_left_over, own_wheel
 from made import REPOSITORY, clean_environment
 
 

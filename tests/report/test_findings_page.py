@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from comp.checks.findings import lower
-from comp.checks.gate import judge_data
+from comp.checks.runner import judge_data
 from comp.data.images.raw_tree import RawTree
-from comp.report.findings_page import MOST_GROUPS, MOST_PICTURES, render
-from comp.survey import Survey
+from comp.pipelines.check import Survey
+from comp.report.findings_html import MOST_GROUPS, MOST_PICTURES, render
 from gallery import Gallery, clean_gallery, texture
 
 VOID = {"meta", "br", "img"}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from comp.credentials import find_credential, readable_by_others, scrub
+from comp.kaggle.credentials import find_credential, readable_by_others, scrub
 from kaggle_server import LoopbackKaggle
 from made import KAGGLE_KEY, KAGGLE_TOKEN, KAGGLE_USER, SIGNED, clean_environment, run_comp
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from comp import kaggle_data
+from comp.kaggle import download as kaggle_data
 from kaggle_server import Fault, LoopbackKaggle
 from made import write_shapes
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from comp.kaggle_types import Submission
-from comp.reconciling import alike
+from comp.kaggle.reconcile import alike
+from comp.kaggle.types import Submission
 from comp.runs.ledger import Entry
 from kaggle_server import GONE, Fault, LoopbackKaggle, wait_until
 from kaggle_worker import worker

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from comp import to_submit
 from comp.errors import CheckFailed, InputError, Refusal
 from comp.files import read_json, write_json
+from comp.kaggle import prepare as to_submit
 from comp.runs.run import Run, all_runs
 from comp.workspace import Workspace
 from made import proven_again, rewritten

@@ -15,10 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from urllib3.exceptions import HTTPError as PoolError
 
-from comp import kaggle_wire
-from comp.credentials import Credential
 from comp.errors import CompError, InputError, KaggleError, KaggleRefusal
-from comp.kaggle_wire import Patience, ask, by_status, reason_of, status_of, translated
+from comp.kaggle import http as kaggle_wire
+from comp.kaggle.credentials import Credential
+from comp.kaggle.http import Patience, ask, by_status, reason_of, status_of, translated
 from made import KAGGLE_KEY, KAGGLE_USER, REPOSITORY
 
 ONE = Credential("key", "a test", KAGGLE_USER, KAGGLE_KEY)

@@ -246,9 +246,6 @@ def _write_at(file: int, content: memoryview, offset: int) -> None:
         content, offset = content[written:], offset + written
 
 
-Pixels = NDArray[np.uint8]
-
-
 class PixelStore:
     """Decoded pictures by the SHA-256 of their files; read-only, safe for threads and processes.
 

@@ -1,0 +1,251 @@
+"""Which pairs of pictures are worth comparing: the candidate stage of the near-duplicate search.
+
+Windows are looked up among windows by the cosine of their descriptions (see `duplicate_windows`), in cells
+around k-means centres with several probes, the inverted index of Jegou et al. (2011). Whole cells are
+compared with one matrix product, which does several times more a second than one lookup per question, and
+needs numpy only.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from comp.checks.duplicates.descriptors import (
+    ASKED,
+    FREQUENCIES,
+    WINDOWS,
+    describe,
+    invariant_of,
+    signed_cosines,
+    window_map,
+)
+from comp.checks.duplicates.perceptual_hash import luma
+
+Floats = NDArray[np.float32]
+Ints = NDArray[np.int64]
+
+_MIN_CONTRAST: Final = 2.5  # standard deviation in grey levels; flatter pictures have nothing to match
+_LEAF: Final = 2000  # windows compared with one matrix product; also the mean size of a cell
+_MAX_CELLS: Final = 2048
+_PROBES: Final = 4
+_LOOSEST: Final = 0.88  # cosine of invariant descriptions: 0.92 is the 1 % quantile of true 10 % crops
+_HITS: Final = 32.0  # mean number of windows found per question; sets the cosine on crowded sets
+_SIGNED: Final = (0.78, 0.86)  # cosine with signs: 0.85 is the 1 % quantile of true 10 % crops
+_A_PICTURE: Final = 1.0  # pairs a picture to pass on before the signed cosine is raised
+_PARTNERS: Final = 6
+_BLOCK: Final = 1024
+
+
+class Candidates(NamedTuple):
+    """M pairs that may be near duplicates: `left` < `right` are rows of the fingerprints, int64 (M,).
+
+    Turning picture `right` by `orientation` (0-7, see `duplicate_windows.orient`) makes it look like `left`; a point x of it
+    (0..1 across, then down) then lies near `start[m, axis, 0] * x + start[m, axis, 1]` of `left`,
+    `start` float32 (M, 2, 2).
+    """
+
+    left: Ints
+    right: Ints
+    orientation: NDArray[np.uint8]
+    start: Floats
+    cosine: Floats
+
+    def part(self, chosen: slice | Ints) -> Candidates:
+        """Some of the pairs."""
+        return Candidates(
+            self.left[chosen],
+            self.right[chosen],
+            self.orientation[chosen],
+            self.start[chosen],
+            self.cosine[chosen],
+        )
+
+
+def candidates(fingerprints: NDArray[np.uint8], *, seed: int = 0) -> Candidates:
+    """Find the pairs worth comparing among fingerprints (N, 1156), as `perceptual` makes them.
+
+    Exact up to about 400 pictures' worth of windows, by cells above; deterministic for a given seed.
+    Pictures of nearly one colour take no part. Memory is about 2.8 KB a picture, time a little over
+    linear (N^1.5 until the cells reach their largest number).
+    """
+    rows = np.flatnonzero(_contrast(fingerprints) >= _MIN_CONTRAST)
+    if len(rows) < 2:
+        return _nothing()
+    coefficients = describe(fingerprints, rows)  # (R, 11, 8, 8) float16
+    invariant = invariant_of(coefficients.reshape(-1, FREQUENCIES, FREQUENCIES))
+    asked = (np.arange(len(rows))[:, None] * WINDOWS + np.arange(ASKED)).ravel()
+    rng = np.random.default_rng(seed)
+    question, answer, cosine = _search(invariant, asked, _cosine_needed(invariant, asked, rng), rng)
+    del invariant
+    return _with_signs(coefficients, rows, question, answer, cosine)
+
+
+def _nothing() -> Candidates:
+    none = np.empty(0, np.int64)
+    return Candidates(
+        none, none, none.astype(np.uint8), np.empty((0, 2, 2), np.float32), np.empty(0, np.float32)
+    )
+
+
+def _contrast(fingerprints: NDArray[np.uint8]) -> Floats:
+    parts = [
+        luma(fingerprints[s : s + 8192]).std(axis=(1, 2), dtype=np.float32)
+        for s in range(0, len(fingerprints), 8192)
+    ]
+    return np.concatenate(parts) if parts else np.empty(0, np.float32)
+
+
+def _cosine_needed(invariant: NDArray[np.float16], asked: Ints, rng: np.random.Generator) -> float:
+    """The cosine above which a question has about `_HITS` answers, and never less than `_LOOSEST`.
+
+    On a set where everything looks alike a fixed cosine would pass a share of all N^2 pairs.
+    """
+    total = len(invariant)
+    some = rng.choice(asked, min(len(asked), 256), replace=False)
+    others = rng.choice(total, min(total, 65536), replace=False)
+    found = (invariant[some].astype(np.float32) @ invariant[others].astype(np.float32).T).ravel()
+    share = _HITS / total + WINDOWS / total  # a picture's own windows are always among them
+    keep = max(1, int(share * len(found)))
+    if keep >= len(found):
+        return _LOOSEST
+    return max(_LOOSEST, float(np.partition(found, -keep)[-keep]))
+
+
+def _search(
+    base: NDArray[np.float16], asked: Ints, cosine: float, rng: np.random.Generator
+) -> tuple[Ints, Ints, Floats]:
+    """All (question, answer, cosine) above `cosine`, both rows of `base`, never of the same picture."""
+    cells = min(_MAX_CELLS, len(base) // _LEAF)
+    if cells < 8:
+        return _compare(base, asked, np.arange(len(base)), cosine)
+    centres = _centres(base, cells, rng)
+    member = _nearest(base, np.arange(len(base)), centres, 1)[:, 0]
+    probed = _nearest(base, asked, centres, min(_PROBES, cells))
+    members, member_at = _sorted_by_cell(member, cells)
+    visitors, visitor_at = _sorted_by_cell(probed.ravel(), cells)
+    found = [
+        _compare(
+            base,
+            asked[visitors[visitor_at[c] : visitor_at[c + 1]] // probed.shape[1]],
+            members[member_at[c] : member_at[c + 1]],
+            cosine,
+        )
+        for c in range(cells)
+    ]
+    question, answer, value = (np.concatenate(part) for part in zip(*found, strict=True))
+    return question, answer, value
+
+
+def _sorted_by_cell(cell: NDArray[np.integer], cells: int) -> tuple[Ints, Ints]:
+    return np.argsort(cell, kind="stable"), np.searchsorted(np.sort(cell), np.arange(cells + 1))
+
+
+def _centres(base: NDArray[np.float16], cells: int, rng: np.random.Generator) -> Floats:
+    """Spherical k-means on a sample: (cells, 63)."""
+    sample = base[rng.choice(len(base), min(len(base), 48 * cells), replace=False)].astype(np.float32)
+    centres = sample[:cells].copy()
+    for _ in range(6):
+        nearest = _nearest_of(sample, centres)
+        order, at = _sorted_by_cell(nearest, cells)
+        filled = np.flatnonzero(np.diff(at))
+        centres[filled] = np.add.reduceat(sample[order], at[filled], axis=0)
+        centres /= np.linalg.norm(centres, axis=1, keepdims=True) + 1e-6
+    return centres
+
+
+def _nearest_of(points: Floats, centres: Floats) -> Ints:
+    parts = [(points[s : s + _BLOCK] @ centres.T).argmax(axis=1) for s in range(0, len(points), _BLOCK)]
+    return np.concatenate(parts)
+
+
+def _nearest(base: NDArray[np.float16], rows: Ints, centres: Floats, count: int) -> NDArray[np.int32]:
+    """The `count` nearest centres of each row: (len(rows), count), in no order."""
+    out = np.empty((len(rows), count), np.int32)
+    for s in range(0, len(rows), _BLOCK):
+        near = base[rows[s : s + _BLOCK]].astype(np.float32) @ centres.T
+        if count == 1:
+            out[s : s + _BLOCK, 0] = near.argmax(axis=1)
+        else:
+            out[s : s + _BLOCK] = np.argpartition(near, -count, axis=1)[:, -count:]
+    return out
+
+
+def _compare(
+    base: NDArray[np.float16], asked: Ints, members: Ints, cosine: float
+) -> tuple[Ints, Ints, Floats]:
+    """Every question against every member, in blocks; at most 4 * `_HITS` answers each, the best."""
+    questions, answers, values = [], [], []
+    against = base[members].astype(np.float32).T
+    picture = members // WINDOWS
+    most = int(4 * _HITS)
+    for s in range(0, len(asked), _BLOCK):
+        block = asked[s : s + _BLOCK]
+        near = base[block].astype(np.float32) @ against
+        row, column = np.divmod(np.flatnonzero(near.ravel() > cosine), max(1, len(members)))
+        other = picture[column] != block[row] // WINDOWS
+        row, column = row[other], column[other]
+        value = near[row, column]
+        if len(row) > most:
+            row, column, value = _best_of_each(row, column, value, most)
+        questions.append(block[row])
+        answers.append(members[column])
+        values.append(value)
+    if not questions:
+        return np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32)
+    return np.concatenate(questions), np.concatenate(answers), np.concatenate(values)
+
+
+def _best_of_each(row: Ints, column: Ints, value: Floats, most: int) -> tuple[Ints, Ints, Floats]:
+    """Thin hits to the `most` with the highest value of each row (rows come sorted)."""
+    counts = np.bincount(row)
+    if counts.max() <= most:
+        return row, column, value
+    over = counts[row] > most
+    place = np.flatnonzero(over)
+    order = place[np.lexsort((-value[place], row[place]))]
+    many = counts[counts > most]
+    rank = np.arange(len(place)) - np.repeat(np.cumsum(many) - many, many)
+    keep = np.sort(np.concatenate([np.flatnonzero(~over), order[rank < most]]))
+    return row[keep], column[keep], value[keep]
+
+
+def _with_signs(
+    coefficients: NDArray[np.float16], rows: Ints, question: Ints, answer: Ints, cosine: Floats
+) -> Candidates:
+    """One hit a pair (the closest), kept where the signs of some orientation agree too."""
+    asker, window = np.divmod(question, WINDOWS)
+    found, place = np.divmod(answer, WINDOWS)
+    pair = np.minimum(asker, found) * len(rows) + np.maximum(asker, found)
+    order = np.lexsort((-cosine, pair))
+    first = order[np.flatnonzero(np.diff(pair[order], prepend=-1))]
+    asker, window, found, place = asker[first], window[first], found[first], place[first]
+    best = np.empty(len(first), np.float32)
+    orientation = np.empty(len(first), np.uint8)
+    for s in range(0, len(first), 8192):
+        c = slice(s, s + 8192)
+        signed = signed_cosines(coefficients[found[c], place[c]], coefficients[asker[c], window[c]])
+        orientation[c] = signed.argmax(axis=1)
+        best[c] = signed.max(axis=1)
+    loosest, strictest = _SIGNED
+    crowded = best[best >= loosest]
+    most = max(1, int(_A_PICTURE * len(rows)))
+    if len(crowded) > most:
+        loosest = min(strictest, float(np.partition(crowded, -most)[-most]))
+    keep = np.flatnonzero(best >= loosest)
+    keep = keep[_among_best(asker[keep], found[keep], best[keep])]
+    start = window_map(window[keep], place[keep])
+    left, right, turn = rows[found[keep]], rows[asker[keep]], orientation[keep]
+    return Candidates(left, right, turn, start, best[keep])
+
+
+def _among_best(one: Ints, other: Ints, value: Floats) -> NDArray[np.bool_]:
+    """Which pairs are among the `_PARTNERS` best of either end: enough to hold any cluster together."""
+    ends = np.concatenate([one, other])
+    order = np.lexsort((-np.tile(value, 2), ends))
+    counts = np.bincount(ends)
+    rank = np.empty(len(ends), np.int64)
+    rank[order] = np.arange(len(ends)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return np.asarray((rank < _PARTNERS).reshape(2, -1).any(axis=0), dtype=np.bool_)

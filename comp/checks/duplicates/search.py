@@ -1,0 +1,203 @@
+"""Near duplicates among fingerprints: candidate pairs, verified one by one, then doubted together.
+
+`duplicate_candidates` finds the pairs worth comparing, `registration` aligns and measures each. What is left
+here is the decision: how much agreement is enough for pictures of a given size, and when a crowd of pairs
+means a set that looks alike (digits, scans, parts on white) rather than copies. docs/near-duplicates.md has
+the measurements behind every constant.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from comp.checks.duplicates.alignment import Agreement, agreement, nothing_agrees
+from comp.checks.duplicates.candidates import Candidates, candidates
+from comp.checks.duplicates.families import consistent, edges_moved
+from comp.checks.duplicates.perceptual_hash import FINGERPRINT_BYTES, LUMA_SIDE, native_size
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float32]
+
+SEARCH: Final = 2  # pairs that another search found are searched for again
+
+_STRUCTURE: Final = 0.80  # agreement that a copy keeps; chance pairs of photos rarely have it
+_PER_SIDE: Final = 1.8  # more is asked of pictures under 32 pixels, by this over their shorter side
+_EVIDENCE: Final = 8.5  # significance asked on a set of unlike pictures
+_MOST_EVIDENCE: Final = 14.0  # and at most, on a set that looks alike
+_STEP: Final = 0.25
+_BAND: Final = 1.0  # width of the band below the bar in which chance pairs are counted
+_TOLERATED: Final = 0.004  # chance pairs a row in that band
+_ALIKE: Final = (3.0, 0.5)  # so many pairs a row, so far below the bar, and the set certainly looks alike
+_SAME_COLOUR: Final = 0.5
+# agreement asked of quiet places, of a pair at rest and of a moved one: next to no copy has less, and 98 of 100
+# outlines alike that are drawn on two grounds
+_QUIET: Final = (0.4, 0.5)
+_AT_REST: Final = 0.03  # of a side
+_MOST_MOVED: Final = 0.27  # of a side: what an edge is moved by a crop of 20 % at one side
+_CHUNK: Final = 256
+
+TURNS: Final = (
+    "copy",
+    "mirrored",
+    "flipped",
+    "half turn",
+    "transposed",
+    "turned right",
+    "turned left",
+    "transposed the other way",
+)
+
+
+class NearDuplicates(NamedTuple):
+    """M pairs of pictures that show the same, each once.
+
+    `pairs` int64 (M, 2): rows of the fingerprints, left < right, sorted. `score` float32 (M,): agreement of
+    structure after alignment, 0.8 to 1. `turn` uint8 (M,): index into `TURNS`, how the right one is turned
+    against the left one.
+    """
+
+    pairs: Ints
+    score: Floats
+    turn: NDArray[np.uint8]
+
+
+def near_duplicate_pairs(
+    fingerprints: NDArray[np.uint8], *, workers: int = 2, seed: int = 0
+) -> NearDuplicates:
+    """Find all pairs that are one picture: re-encoded, resized, cropped, mirrored, turned, recoloured a little.
+
+    `fingerprints` is uint8 (N, 1156), one row a picture as `perceptual` makes them. Identical fingerprints
+    are reported too, each against the first of them. Pictures of nearly one colour (grey levels with a
+    standard deviation under 2.5) are never reported, unless identical. Deterministic for a given `seed`,
+    whatever `workers` (threads of the verification) is. Memory about 3 KB a picture above the input.
+
+    Raises ValueError where the fingerprints have another shape or dtype.
+    """
+    if fingerprints.ndim != 2 or fingerprints.shape[1] != FINGERPRINT_BYTES or fingerprints.dtype != np.uint8:
+        raise ValueError(
+            f"fingerprints must be uint8 (N, {FINGERPRINT_BYTES}), got "
+            f"{fingerprints.dtype} {fingerprints.shape}: make them with comp.checks.duplicates.perceptual_hash.perceptual"
+        )
+    if len(fingerprints) < 2:
+        return _none()
+    first, same = _identical(fingerprints)
+    distinct = np.ascontiguousarray(fingerprints[first])
+    proposed = candidates(distinct, seed=seed)
+    measured = _measure(distinct, proposed, workers)
+    measured = _laid_straight(distinct, proposed, measured, workers)
+    believed = np.flatnonzero(_believable(distinct, proposed, measured))
+    left, right = first[proposed.left[believed]], first[proposed.right[believed]]
+    score, turn = measured.structure[believed], proposed.orientation[believed]
+    back = left > right
+    turn[back] = _INVERSE[turn[back]]
+    pairs = np.stack([np.minimum(left, right), np.maximum(left, right)], axis=1)
+    pairs = np.concatenate([pairs, same])
+    score = np.concatenate([score, np.ones(len(same), np.float32)])
+    turn = np.concatenate([turn, np.zeros(len(same), np.uint8)])
+    order = np.lexsort((pairs[:, 1], pairs[:, 0]))
+    return NearDuplicates(pairs[order], score[order], turn[order])
+
+
+def clusters(count: int, pairs: Ints) -> list[list[int]]:
+    """Join pairs (M, 2) of the rows 0..count-1 into clusters of two or more, each sorted, by first row."""
+    if not len(pairs):
+        return []
+    ends = np.asarray(pairs)
+    if ends.min() < 0 or ends.max() >= count:
+        raise ValueError(f"pairs must name rows 0 to {count - 1}, got {ends.min()} to {ends.max()}")
+    label = _components(count, ends[:, 0], ends[:, 1])
+    order = np.argsort(label, kind="stable")
+    starts = np.flatnonzero(np.diff(label[order], prepend=-1))
+    groups = [[int(row) for row in part] for part in np.split(order, starts[1:])]
+    return sorted(group for group in groups if len(group) > 1)
+
+
+_INVERSE: Final = np.array([0, 1, 2, 3, 4, 6, 5, 7], np.uint8)  # only the quarter turns have another inverse
+
+
+def _none() -> NearDuplicates:
+    return NearDuplicates(np.empty((0, 2), np.int64), np.empty(0, np.float32), np.empty(0, np.uint8))
+
+
+def _identical(fingerprints: NDArray[np.uint8]) -> tuple[Ints, Ints]:
+    """The first row of each distinct fingerprint, and the pairs (first, other) of those seen again."""
+    whole = np.ascontiguousarray(fingerprints).view(f"V{FINGERPRINT_BYTES}").ravel()
+    _, first, which = np.unique(whole, return_index=True, return_inverse=True)
+    owner = first[which]
+    again = np.flatnonzero(owner != np.arange(len(owner)))
+    return np.sort(first), np.stack([owner[again], again], axis=1)
+
+
+def _components(count: int, left: Ints, right: Ints) -> NDArray[np.int32]:
+    graph = coo_array((np.ones(len(left), np.int8), (left, right)), shape=(count, count))
+    label: NDArray[np.int32] = connected_components(graph, directed=False)[1]
+    return label
+
+
+def _measure(fingerprints: NDArray[np.uint8], pairs: Candidates, workers: int) -> Agreement:
+    chunks = [pairs.part(slice(s, s + _CHUNK)) for s in range(0, len(pairs.left), _CHUNK)]
+    if not chunks:
+        return nothing_agrees(0)
+    with ThreadPoolExecutor(max(1, workers)) as pool:
+        found = list(pool.map(lambda chunk: agreement(fingerprints, chunk), chunks))
+    return Agreement(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
+
+
+def _laid_straight(
+    fingerprints: NDArray[np.uint8], pairs: Candidates, measured: Agreement, workers: int
+) -> Agreement:
+    """The agreement of all pairs, with those unturned whose outlines agree turned, but not what lies behind them.
+
+    A ring, a plate, a flag look alike turned any way: which way they lie is only seen in what contrasts little. Other
+    turns are not tried, as each is a chance more for pictures that are no copies.
+    """
+    doubtful = (measured.structure >= _STRUCTURE) & (measured.quiet < _QUIET[1]) & (pairs.orientation > 0)
+    rows = np.flatnonzero(doubtful & (measured.evidence >= _EVIDENCE))
+    straight = pairs.part(rows)
+    straight.orientation[:] = 0
+    tried = _measure(fingerprints, straight, workers)
+    good = np.flatnonzero((tried.structure >= _STRUCTURE) & (tried.quiet >= _QUIET[1]) & (tried.quiet < 1))
+    pairs.orientation[rows[good]] = 0
+    for values, other in zip(measured, tried, strict=True):
+        values[rows[good]] = other[good]
+    return measured
+
+
+def _believable(fingerprints: NDArray[np.uint8], pairs: Candidates, measured: Agreement) -> NDArray[np.bool_]:
+    """Which candidates are near duplicates: enough structure for their size, enough evidence for the set."""
+    side = np.minimum(*(native_size(fingerprints[rows]).min(axis=1) for rows in (pairs.left, pairs.right)))
+    small = np.maximum(0, 1 / np.maximum(side, 1) - 1 / LUMA_SIDE)
+    alike = (measured.structure >= _STRUCTURE + _PER_SIDE * small) & (measured.colour >= _SAME_COLOUR)
+    moved = edges_moved(measured.at)
+    alike &= (moved <= _MOST_MOVED) & (measured.quiet >= np.where(moved <= _AT_REST, *_QUIET))
+    alike &= measured.evidence >= _bar(measured.evidence, len(fingerprints))
+    result: NDArray[np.bool_] = consistent(pairs, measured, alike)
+    return result
+
+
+def _bar(evidence: Floats, count: int) -> float:
+    """The evidence to ask for on this set of `count` pictures.
+
+    The evidence of chance pairs falls off steeply, that of copies rises until about 18. So where the pairs
+    just below the bar are many and get fewer upwards, they are chance, and the bar is raised past them. On a
+    set with so many of them that it certainly looks alike, it is raised even where they do not get fewer.
+    """
+
+    def between(low: float, high: float) -> float:
+        return np.count_nonzero((evidence >= low) & (evidence < high)) / count
+
+    depth, many = _ALIKE
+    certain = between(_EVIDENCE - depth, _EVIDENCE) > many
+    bar = _EVIDENCE
+    while bar < _MOST_EVIDENCE:
+        below = between(bar - _BAND, bar)
+        if below <= _TOLERATED or not (certain or between(bar, bar + _BAND) < below):
+            break
+        bar += _STEP
+    return bar

@@ -1,0 +1,214 @@
+"""Checks of what the images hold: whole, blank, odd, the same as one another."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+
+from comp.checks.context import Evidence
+from comp.checks.findings import EXAMPLES, Finding, Severity, finding
+from comp.data.images.jpeg import SEES_DAMAGE
+
+BLANK_STD = 2.0
+MANY_DUPLICATES = 0.1
+MANY_CONFLICTS = 0.01
+
+
+def unreadable_image(evidence: Evidence) -> list[Finding]:
+    """Images that cannot be read whole, or whose values have no known range.
+
+    Cut off, empty, not an image; a JPEG that its decoder warns of, a PNG with a wrong checksum (the other formats have
+    none: damage inside them shows only where it breaks their structure); floating-point, signed or 32-bit values; more
+    pixels or bytes than the limit. Reads the one look at every image; says so where JPEGs cannot be judged.
+    """
+    looks = evidence.images.looks
+    found = []
+    if not SEES_DAMAGE and any(look.kind.startswith(("JPEG", "MPO")) for look in looks.values()):
+        message = "damage inside JPEGs cannot be seen here: the package simplejpeg is not installed"
+        remedy = "install simplejpeg; for a notebook without internet: comp kernel … --wheels simplejpeg"
+        found.append(Finding("unreadable-image", "warning", 0, message, (), remedy))
+    rows = [path for path, look in looks.items() if look.error and path not in evidence.absent]
+    if rows:
+        message = f"{len(rows)} images cannot be decoded, first {looks[rows[0]].error}"
+        remedy = "restore the files, or take their rows out"
+        found.append(finding("unreadable-image", "error", rows, message, remedy))
+    return found
+
+
+def value_range(evidence: Evidence) -> list[Finding]:
+    """Images of more than 8 bits a value of which all are dark: no value above an eighth of what their bits can hold.
+
+    Values are scaled by the bits that the files state. A set of 12-bit values in 16-bit files would be nearly black.
+    """
+    by_bits: dict[int, list[str]] = {}
+    for path in evidence.readable:
+        if evidence.images[path].bits > 8:
+            by_bits.setdefault(evidence.images[path].bits, []).append(path)
+    found = []
+    for bits, rows in by_bits.items():
+        white, greatest = (1 << bits) - 1, max(evidence.images[path].greatest for path in rows)
+        if greatest * 8 <= white:
+            message = f"{len(rows)} images of {bits} bits hold no value above {greatest:,} of {white:,}: they are read as nearly black"
+            remedy = "if their values have fewer bits than their files say, convert them to 8 bits, all by one scale"
+            found.append(finding("value-range", "warning", rows, message, remedy))
+    return found
+
+
+def several_pages(evidence: Evidence) -> list[Finding]:
+    """Files that hold several images (pages of a TIFF, frames of a GIF, PNG, WebP or AVIF): only the first is read.
+
+    Previews do not count: those behind a camera's JPEG, and reduced pages of a TIFF.
+    """
+    rows = [path for path in evidence.readable if evidence.images[path].pages > 1]
+    if not rows:
+        return []
+    listed = ", ".join(f"{path} ({evidence.images[path].pages})" for path in rows[:EXAMPLES])
+    more = f" and {len(rows) - EXAMPLES} more" if len(rows) > EXAMPLES else ""
+    message = f"{len(rows)} files hold several pages or frames, and only the first is read: {listed}{more}"
+    remedy = "if the others count, save each as a file with a row of its own"
+    return [finding("several-pages", "warning", rows, message, remedy)]
+
+
+def blank_image(evidence: Evidence) -> list[Finding]:
+    """Images of one colour: grey levels with a standard deviation under 2 of 255. Reads the fingerprints."""
+    rows = [path for path in evidence.readable if evidence.images[path].std < BLANK_STD]
+    if not rows:
+        return []
+    message = f"{len(rows)} images show nothing: all their pixels are nearly equal"
+    return [
+        finding(
+            "blank-image", "warning", rows, message, "look at them; take their rows out if they are broken"
+        )
+    ]
+
+
+def odd_size(evidence: Evidence) -> list[Finding]:
+    """Images far from the others' size: shorter side under a quarter of the median, or a side ratio over 5 where
+    the median is under 2. Reads the fingerprints; says nothing on sets of fewer than 20 images.
+    """
+    paths = evidence.readable
+    if len(paths) < 20:
+        return []
+    sides = np.array([(evidence.images[p].height, evidence.images[p].width) for p in paths], dtype=np.float64)
+    shorter, ratio = sides.min(axis=1), sides.max(axis=1) / sides.min(axis=1)
+    odd = (shorter < np.median(shorter) / 4) | ((ratio > 5) & (np.median(ratio) < 2))
+    rows = [path for path, yes in zip(paths, odd, strict=True) if yes]
+    if not rows:
+        return []
+    first = evidence.images[rows[0]]
+    message = f"{len(rows)} images are far from the others' size, first {first.width}x{first.height} pixels"
+    return [
+        finding(
+            "odd-size", "warning", rows, message, "look at them: icons, strips and broken crops teach nothing"
+        )
+    ]
+
+
+def exact_duplicate(evidence: Evidence) -> list[Finding]:
+    """Labelled rows with the same pixels, whatever their files. They are grouped, so that they share a fold.
+
+    Information up to a tenth of the labelled rows, a warning above it, and an error where one picture makes up
+    half of a class (of four rows or more): then labelling or copying went wrong. Exact: SHA-256 of the pixels.
+    """
+    labels = _labels(evidence)
+    found = [
+        kin
+        for kin in (tuple(p for p in cluster if p in labels) for cluster in evidence.exact)
+        if len(kin) > 1
+    ]
+    if not found:
+        return []
+    rows = sum(len(kin) for kin in found)
+    sizes = Counter(labels.values())
+    most = {(label, kin[0]): n for kin in found for label, n in Counter(labels[p] for p in kin).items()}
+    filled = [(label, n) for (label, _), n in most.items() if sizes[label] >= 4 and n * 2 >= sizes[label]]
+    severity: Severity = "error" if filled else "warning" if rows > MANY_DUPLICATES * len(labels) else "info"
+    message = f"{rows} labelled rows show {len(found)} pictures more than once, pixel by pixel"
+    if filled:
+        message += f"; one picture makes up {filled[0][1]} of the {sizes[filled[0][0]]} rows of class {filled[0][0]!r}"
+    remedy = (
+        "were paths collapsed onto one file, or copies made?"
+        if filled
+        else "folds that comp makes keep them together"
+    )
+    return [_of_groups("exact-duplicate", severity, found, message, remedy)]
+
+
+def near_duplicate(evidence: Evidence) -> list[Finding]:
+    """Labelled rows that show one picture: re-encoded, resized, cropped, mirrored, turned, recoloured a little.
+
+    They are grouped, so that a copy cannot validate its original. How they are found, and how surely, is in
+    docs/near-duplicates.md. A candidate search over all fingerprints and a comparison of thumbnails, seconds for
+    thousands of images; remembered for the same contents.
+    """
+    labels = _labels(evidence)
+    found = [
+        kin
+        for kin in (tuple(p for p in cluster if p in labels) for cluster in evidence.alike)
+        if len(kin) > 1
+    ]
+    found = [kin for kin in found if len({evidence.images[p].pixel_sha for p in kin}) > 1]
+    if not found:
+        return []
+    message = f"{sum(map(len, found))} labelled rows show {len(found)} pictures in more than one version"
+    return [_of_groups("near-duplicate", "info", found, message, "folds that comp makes keep them together")]
+
+
+def train_test_duplicate(evidence: Evidence) -> list[Finding]:
+    """Test rows whose picture stands among the labelled rows too, exactly or nearly.
+
+    A warning (the competition may be made so), an error when it is over half of the test rows: then the test
+    set was probably copied into train. Exact or as near as ``near-duplicate`` finds.
+    """
+    labels = _labels(evidence)
+    test = set(evidence.manifest.test["path"])
+    found = []
+    for cluster in evidence.alike:
+        if any(p in labels for p in cluster) and any(p in test for p in cluster):
+            found.append(tuple(cluster))
+    matched = [p for kin in found for p in kin if p in test]
+    if not matched:
+        return []
+    severity: Severity = "error" if len(matched) * 2 > len(test) else "warning"
+    message = f"{len(matched)} of {len(test)} test rows show a picture that is labelled too"
+    remedy = "take the copies out of train, or the OOF score will promise too much for the rest"
+    one = _of_groups("train-test-duplicate", severity, found, message, remedy)
+    return [Finding(one.check, severity, len(matched), message, tuple(matched[:5]), remedy, one.groups)]
+
+
+def conflicting_labels(evidence: Evidence) -> list[Finding]:
+    """One picture under different labels. A warning, an error above one per cent of the labelled rows."""
+    labels = _labels(evidence)
+    found = []
+    for cluster in evidence.alike:
+        kin = tuple(p for p in cluster if p in labels)
+        if len({labels[p] for p in kin}) > 1:
+            found.append(kin)
+    if not found:
+        return []
+    rows = sum(len(kin) for kin in found)
+    severity: Severity = "error" if rows > MANY_CONFLICTS * len(labels) else "warning"
+    message = f"{rows} rows show {len(found)} pictures under different labels, first {', '.join(repr(labels[p]) for p in found[0][:3])}"
+    return [
+        _of_groups(
+            "conflicting-labels",
+            severity,
+            found,
+            message,
+            "look at them and correct the labels, or drop the rows",
+        )
+    ]
+
+
+def _labels(evidence: Evidence) -> dict[str, str]:
+    """Path → label of the labelled rows."""
+    labelled = evidence.manifest.table[evidence.manifest.table["split"] != "test"]
+    return dict(zip(labelled["path"], labelled["label"], strict=True))
+
+
+def _of_groups(
+    check: str, severity: Severity, groups: list[tuple[str, ...]], message: str, remedy: str
+) -> Finding:
+    rows = [path for kin in groups for path in kin]
+    return Finding(check, severity, len(rows), message, tuple(rows[:5]), remedy, tuple(groups))

@@ -1,0 +1,49 @@
+"""A proposed manifest: what `comp check --fix` would do about its findings, row by row, with the reason."""
+
+from __future__ import annotations
+
+from comp.checks.context import Evidence
+from comp.checks.duplicates.name_patterns import parent_name
+
+
+def proposed(evidence: Evidence) -> str:
+    """The manifest as CSV with the columns ``action`` and ``why``.
+
+    ``drop``: the image is missing or unreadable, or it repeats a labelled picture pixel by pixel under the same
+    label (the first by path that is not named a copy stays), or it is a labelled copy of a test row. ``group``:
+    it shows the picture of another row, so that both share a fold. ``look``: one picture under different labels;
+    a person must decide. ``keep``: everything else. Raw files are never touched; `--manifest FILE` uses the
+    proposal, without its dropped rows.
+    """
+    table = evidence.manifest.table.copy()
+    table["action"], table["why"] = "keep", ""
+    labelled = {
+        p: label
+        for p, label, s in zip(table["path"], table["label"], table["split"], strict=True)
+        if s != "test"
+    }
+    decided: dict[str, tuple[str, str]] = {}
+    for cluster in evidence.alike:
+        kin = [path for path in cluster if path in labelled]
+        test = [path for path in cluster if path not in labelled]
+        if len({labelled[path] for path in kin}) > 1:
+            why = "the picture has other labels too: " + ", ".join(sorted({labelled[path] for path in kin}))
+            decided.update((path, ("look", why)) for path in kin)
+        elif test:
+            decided.update((path, ("drop", f"a copy of the test row {test[0]}")) for path in kin)
+        elif len(kin) > 1:
+            decided.update((path, ("group", f"shows the picture of {kin[0]}")) for path in kin)
+    for cluster in evidence.exact:
+        kin = sorted(
+            (path for path in cluster if path in labelled),
+            key=lambda path: (parent_name(path) is not None, path),
+        )
+        for path in kin[1:]:
+            if decided.get(path, ("group",))[0] == "group":
+                decided[path] = ("drop", f"the same pixels as {kin[0]}")
+    for path, look in evidence.images.looks.items():
+        if look.error:
+            decided[path] = ("drop" if path in labelled else "look", look.error)
+    table["action"] = [decided.get(path, ("keep", ""))[0] for path in table["path"]]
+    table["why"] = [decided.get(path, ("keep", ""))[1] for path in table["path"]]
+    return str(table.to_csv(index=False, lineterminator="\n"))

@@ -1,0 +1,120 @@
+"""`comp check`: the checks alone, before anything is trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from comp import console
+from comp.cli.options import Allow, AsJson, DataDir, ExtraFile, ManifestFile, Rare, WorkspaceDir, parse_allow
+from comp.errors import InputError
+from comp.files import require_output
+
+if TYPE_CHECKING:
+    from comp.pipelines.check import Survey
+
+
+def check(
+    slug: Annotated[
+        str | None, typer.Argument(metavar="[SLUG]", help="A competition of `comp list`, unless --images.")
+    ] = None,
+    folds: Annotated[
+        str | None, typer.Option("--folds", metavar="K|FILE", help="How many folds (5), or a CSV of id,fold.")
+    ] = None,
+    data: DataDir = None,
+    manifest: ManifestFile = None,
+    extra: ExtraFile = None,
+    rare: Rare = "error",
+    allow: Allow = None,
+    images: Annotated[
+        Path | None,
+        typer.Option("--images", metavar="DIR", help="A folder of images of your own, with --csv."),
+    ] = None,
+    csv: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Its table.")] = None,
+    id_: Annotated[str, typer.Option("--id", metavar="COL", help="The column that names the image.")] = "id",
+    label: Annotated[
+        str, typer.Option("--label", metavar="COL", help="The column with its class.")
+    ] = "label",
+    fold: Annotated[
+        str | None,
+        typer.Option("--fold", metavar="COL", help="The column with your own split, to be judged."),
+    ] = None,
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="A page with the duplicates side by side.")
+    ] = None,
+    fix: Annotated[
+        Path | None,
+        typer.Option(
+            "--fix", metavar="FILE", help="Write a proposed manifest: what to drop, group, look at."
+        ),
+    ] = None,
+    workspace: WorkspaceDir = None,
+    json: AsJson = False,
+) -> None:
+    """Check raw data for leaks and faults, or your own images and table; exit code 1 if an error is found."""
+    from comp.report import findings_text as findings_view
+
+    allowed = parse_allow(allow)
+    html, fix = require_output(html), require_output(fix)
+    if html is not None and html == fix:
+        raise InputError("--html and --fix are two files", str(html), "name another for one of them")
+    if images is not None or csv is not None:
+        found = _own(slug, folds, images, csv, id_, label, fold, workspace, allowed)
+    elif slug is None:
+        raise InputError(
+            "check takes a competition, or --images and --csv",
+            "neither was named",
+            "comp check SLUG; `comp list`",
+        )
+    else:
+        from comp.pipelines.check import check as check_competition
+
+        found = check_competition(
+            slug,
+            folds,
+            workspace=workspace,
+            data=data,
+            manifest=manifest,
+            extra=extra,
+            rare=rare,
+            allow=allowed,
+        )
+    findings_view.table(found.findings)
+    findings_view.show_counts(found)
+    findings_view.write_pages(found, html, fix)
+    console.answer(f"{found.evidence.competition.slug}: {found.status}")
+    if json:
+        console.document(found.as_json())
+    if found.status == "fail":
+        raise typer.Exit(1)
+
+
+def _own(
+    slug: str | None,
+    folds: str | None,
+    images: Path | None,
+    csv: Path | None,
+    id_: str,
+    label: str,
+    fold: str | None,
+    workspace: Path | None,
+    allowed: dict[str, str],
+) -> Survey:
+    """The check of people's own images and table."""
+    from comp.pipelines.check import fold_count
+    from comp.pipelines.check_table import check_table
+
+    if slug is not None or images is None or csv is None:
+        raise InputError(
+            "your own images take --images DIR and --csv FILE, without a SLUG",
+            "one of them is missing or too many",
+            "comp check --help",
+        )
+    k = None if folds is None else fold_count(folds)
+    if isinstance(k, Path):
+        raise InputError(
+            "with --images, --folds takes a number", str(k), "your own split goes in with --fold COL"
+        )
+    return check_table(images, csv, id_, label, fold, folds=k, workspace=workspace, allow=allowed)

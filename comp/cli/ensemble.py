@@ -1,0 +1,146 @@
+"""Verbs that make one run of several: merge, ensemble."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from comp import console
+from comp.cli.options import (
+    Allow,
+    AsJson,
+    DataDir,
+    FoldsOption,
+    Slug,
+    WorkspaceDir,
+    parse_allow,
+    parse_priors,
+)
+
+
+def merge(
+    runs: Annotated[
+        list[str], typer.Argument(metavar="RUN RUN…", help="Run ids or prefixes, two or more, of one recipe.")
+    ],
+    data: DataDir = None,
+    allow: Allow = None,
+    workspace: WorkspaceDir = None,
+    json: AsJson = False,
+) -> None:
+    """Make one run of folds of one recipe that were trained in several places, and predict with all of them."""
+    from comp.pipelines.merge import merge as merge_runs
+    from comp.runs.result import show_result
+
+    result = merge_runs(*runs, workspace=workspace, data=data, allow=parse_allow(allow))
+    show_result(result)
+    if json:
+        console.document(result.as_json())
+
+
+def ensemble(
+    runs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RUN RUN…",
+            help="Run ids or prefixes, or RUN/model-N; a run of several models alone is taken apart.",
+        ),
+    ],
+    method: Annotated[
+        str,
+        typer.Option(
+            "--method",
+            metavar="NAME",
+            help="mean, geometric, rank, power, weighted, greedy or stacking. auto: the simplest that the best does not beat by more than a standard error.",
+        ),
+    ] = "auto",
+    calibrate: Annotated[
+        str,
+        typer.Option(
+            "--calibrate",
+            metavar="auto|on|off",
+            help="Scale the temperature. auto: where the metric is log loss and gains.",
+        ),
+    ] = "auto",
+    decide: Annotated[
+        str,
+        typer.Option(
+            "--decide",
+            metavar="auto|on|off",
+            help="Multiply the classes' probabilities. auto: for F1 and its kin, where that gains more than a standard error.",
+        ),
+    ] = "auto",
+    priors: Annotated[
+        str | None,
+        typer.Option(
+            "--priors",
+            metavar="uniform|CLASS=SHARE,…",
+            help="Class shares of the test rows, where they are known to be others than in train.",
+        ),
+    ] = None,
+    data: DataDir = None,
+    workspace: WorkspaceDir = None,
+    json: AsJson = False,
+) -> None:
+    """Blend runs into a run of its own, with weights learned on OOF rows and a score nested by folds."""
+    from comp.cli.show_ensemble import show_ensemble
+    from comp.pipelines.ensemble import ensemble as blend
+
+    result = blend(
+        *runs,
+        method=method,
+        calibrate=calibrate,
+        decide=decide,
+        priors=parse_priors(priors),
+        workspace=workspace,
+        data=data,
+    )
+    show_ensemble(result)
+    if json:
+        console.document(result.as_json())
+
+
+def import_(
+    slug: Slug,
+    oof: Annotated[
+        Path,
+        typer.Option(
+            "--oof", metavar="FILE", help="OOF predictions: a CSV of id and a column a class, or .npz."
+        ),
+    ],
+    test: Annotated[Path, typer.Option("--test", metavar="FILE", help="Test predictions, likewise.")],
+    name: Annotated[
+        str | None,
+        typer.Option("--name", metavar="TEXT", help="What the model is called. Default: the OOF file."),
+    ] = None,
+    folds: FoldsOption = "5",
+    fold_column: Annotated[
+        str | None,
+        typer.Option("--fold-column", metavar="COL", help="The column of the OOF file with each row's fold."),
+    ] = None,
+    normalise: Annotated[bool, typer.Option("--normalise", help="Divide each row by its sum.")] = False,
+    data: DataDir = None,
+    allow: Allow = None,
+    workspace: WorkspaceDir = None,
+    json: AsJson = False,
+) -> None:
+    """Make a run of other people's OOF and test predictions: scored, submitted and blended as any other."""
+    from comp.pipelines.import_predictions import import_ as import_predictions
+    from comp.runs.result import show_result
+
+    result = import_predictions(
+        slug,
+        oof,
+        test,
+        name=name,
+        folds=folds,
+        fold_column=fold_column,
+        normalise=normalise,
+        workspace=workspace,
+        data=data,
+        allow=parse_allow(allow),
+    )
+    show_result(result)
+    if json:
+        console.document(result.as_json())

@@ -1,0 +1,68 @@
+"""`comp predict` and `comp pseudo`: answers of a finished run for other images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from comp import console
+from comp.cli.options import Allow, AsJson, DataDir, TemplateFile, WorkspaceDir, parse_allow
+
+
+def predict(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run id, a prefix of one, or latest.")],
+    data: DataDir = None,
+    template: TemplateFile = None,
+    partial: Annotated[bool, typer.Option("--partial", help="Predict with the folds there are.")] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="CSV", help="Where to write. Default: the run's submission."),
+    ] = None,
+    allow: Allow = None,
+    workspace: WorkspaceDir = None,
+    json: AsJson = False,
+) -> None:
+    """Predict the test rows again with a run's checkpoints, or other rows with --data."""
+    from comp.pipelines import predict as repeat
+    from comp.runs.result import say_unread
+
+    found = repeat.predict_again(
+        run,
+        workspace=workspace,
+        data=data,
+        template=template,
+        partial=partial,
+        out=out,
+        allow=parse_allow(allow),
+    )
+    say_unread(found.unread)
+    console.answer(f"{found.rows} rows -> {found.path}")
+    if json:
+        document = {"submission": str(found.path), "rows": found.rows, "unread": found.unread}
+        console.document({"run": run, **document})
+
+
+def pseudo(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A finished run: an id, a prefix, or latest.")],
+    threshold: Annotated[
+        float, typer.Option("--threshold", metavar="P", help="How sure a fold's model must be, above 0 to 1.")
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", metavar="CSV", help="Where they go. Default: pseudo-P.csv in the run's folder."
+        ),
+    ] = None,
+    workspace: WorkspaceDir = None,
+    json: AsJson = False,
+) -> None:
+    """Label test rows for training, each fold by its own model; comp run --pseudo CSV trains with them."""
+    from comp.pipelines.pseudo_label import pseudo as make
+    from comp.pipelines.pseudo_label import show_pseudo
+
+    result = make(run, threshold, workspace=workspace, out=out)
+    show_pseudo(result)
+    if json:
+        console.document(result.as_json())

@@ -1,0 +1,111 @@
+"""Verbs that work: check, run, predict, validate."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from comp import console
+from comp.cli.options import (
+    Allow,
+    AsJson,
+    DataDir,
+    ExtraFile,
+    FoldsOption,
+    ManifestFile,
+    PseudoFile,
+    Rare,
+    RecipeFile,
+    SetOption,
+    Slug,
+    WorkspaceDir,
+    parse_allow,
+    parse_only,
+)
+
+if TYPE_CHECKING:
+    from comp.runs.result import RunResult
+
+
+def run(
+    slug: Slug,
+    folds: FoldsOption = "5",
+    data: DataDir = None,
+    recipe: RecipeFile = None,
+    set_: SetOption = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", metavar="N", help="Of everything random but the folds.")
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="A smoke run: one epoch, a few rows of each class.")
+    ] = False,
+    resume: Annotated[
+        str | None,
+        typer.Option(
+            "--resume",
+            metavar="RUN",
+            help="Go on with an unfinished run; finished folds are kept. With --set: a child of a finished run.",
+        ),
+    ] = None,
+    only: Annotated[
+        str | None,
+        typer.Option("--only", metavar="0,2", help="Train these folds only; --resume trains the rest."),
+    ] = None,
+    time_limit: Annotated[
+        str | None,
+        typer.Option(
+            "--time-limit",
+            metavar="11h",
+            help="Stop in time, with everything saved and a CSV of the finished folds.",
+        ),
+    ] = None,
+    ensemble: Annotated[
+        str | None,
+        typer.Option(
+            "--ensemble",
+            metavar="METHOD",
+            help="Blend the recipe's models, or the seeds of --set seed=0,1,2, by a method of `comp ensemble`.",
+        ),
+    ] = None,
+    manifest: ManifestFile = None,
+    extra: ExtraFile = None,
+    pseudo: PseudoFile = None,
+    rare: Rare = "error",
+    allow: Allow = None,
+    workspace: WorkspaceDir = None,
+    json: AsJson = False,
+) -> None:
+    """Check, make folds, train, predict and write the submission: the whole chain."""
+    from comp.cli.show_ensemble import show
+    from comp.pipelines.run import run as run_pipeline
+    from comp.pipelines.seeds import require_whole, run_each
+
+    overrides = set_ or []
+    require_whole(overrides, ensemble, only, time_limit, resume)
+
+    def go(overrides: Sequence[str], resume: str | None) -> RunResult:
+        return run_pipeline(
+            slug,
+            folds,
+            workspace=workspace,
+            data=data,
+            recipe=recipe,
+            overrides=overrides,
+            seed=seed,
+            quick=quick,
+            resume=resume,
+            manifest=manifest,
+            extra=extra,
+            pseudo=pseudo,
+            rare=rare,
+            only=parse_only(only),
+            time_limit=time_limit,
+            allow=parse_allow(allow),
+        )
+
+    result = run_each(go, overrides, ensemble, seed, workspace, data, resume)
+    show(result)
+    if json:
+        console.document(result.as_json())

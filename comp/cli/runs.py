@@ -1,0 +1,91 @@
+"""`comp runs`: the runs that there are, with their scores."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from comp import console
+from comp.cli.options import AsJson, WorkspaceDir
+from comp.data.competitions import registry
+from comp.errors import InputError
+from comp.workspace import Workspace
+
+YES = "yes"
+
+
+def runs(
+    slug: Annotated[str | None, typer.Argument(metavar="[SLUG]", help="Of one competition only.")] = None,
+    final: Annotated[
+        bool, typer.Option("--final", help="Of one competition: the two submissions to select.")
+    ] = False,
+    workspace: WorkspaceDir = None,
+    json: AsJson = False,
+) -> None:
+    """Runs, newest first, with their OOF scores and submissions; of one competition also beside the leaderboard."""
+    from comp.runs import run as records
+
+    place = Workspace.find(workspace)
+    if slug is None and final:
+        slug = _only_one(sorted({run.slug for run in records.all_runs(place)} - {""}))
+    if slug is not None:
+        competition = registry.competition(slug, place)
+    every = records.all_runs(place, slug)
+    if slug is not None:  # a damaged one may not even say whose it is
+        every += [run for run in records.all_runs(place, "") if run.damage]
+    found = [run.summary() for run in every]
+    for run in every:
+        if run.damage:
+            console.warn_once(f"run {run.id} is damaged and left out: {run.damage}")
+    header = ("run", "competition", "state", "model", "folds", "metric", "OOF", "CSV")
+    rows = [
+        (
+            r["run"],
+            r["slug"],
+            " ".join([r["state"], *r["marks"], *_origin(r)]),
+            f"{r['mode'] or '–'} {r['model'] or ''}".rstrip(),
+            "–" if r["folds"] is None else r["folds"],
+            r["metric"] or "–",
+            "–" if r["oof"] is None else r["oof"],
+            _csv(place, r),
+        )
+        for r in found
+    ]
+    console.table("", header, rows)
+    if any(row[-1] == YES for row in rows):
+        console.answer(f"CSV: {place.shown(place.submissions('COMPETITION'))}/RUN.csv")
+    board: dict[str, Any] = {}
+    if slug is not None:
+        from comp.cli.show_submissions import show as show_standing
+
+        board = show_standing(place, competition, final)
+        for row in found:
+            row["submissions"] = [one for one in board["submissions"] if one["run"] == row["run"]]
+    if json:
+        console.document({"slug": slug, "runs": found, **board} if final else found)
+
+
+def _csv(place: Workspace, run: dict[str, Any]) -> str:
+    """Whether a run has a submission; where, if not in its place: a path as long as most would fold the whole table."""
+    if not run["submission"]:
+        return ""
+    path = Path(run["submission"])
+    usual = place.submissions(run["slug"]) / f"{run['run']}.csv"
+    return YES if usual.is_file() else place.shown(path)
+
+
+def _only_one(slugs: list[str]) -> str:
+    """The competition that is meant where only one has runs."""
+    if len(slugs) != 1:
+        value = f"there are runs of {', '.join(slugs)}" if slugs else "there are no runs"
+        raise InputError("--final is of one competition", value, "comp runs SLUG --final")
+    return slugs[0]
+
+
+def _origin(row: dict[str, Any]) -> list[str]:
+    """Where a run comes from, in words."""
+    merged = [f"merged of {len(row['merged'])}"] if row["merged"] else []
+    pseudo = [f"pseudo-labels of {row['pseudo']}"] if row["pseudo"] else []
+    return merged + ([f"child of {row['parent']}"] if row["parent"] else []) + pseudo

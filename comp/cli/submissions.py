@@ -1,0 +1,102 @@
+"""Verbs about answers that exist already: import, compare."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from comp import console
+from comp.cli.options import (
+    AsJson,
+    DataDir,
+    Slug,
+    TemplateFile,
+    WorkspaceDir,
+)
+from comp.errors import shortened
+
+SHOWN = 10
+
+
+def compare(
+    one: Annotated[Path, typer.Argument(metavar="CSV", help="A submission.")],
+    other: Annotated[Path, typer.Argument(metavar="CSV", help="Another of the same rows.")],
+    slug: Annotated[
+        str | None,
+        typer.Option(
+            "--slug", metavar="SLUG", help="Their competition. Default: that of the run that wrote one."
+        ),
+    ] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option("--html", metavar="FILE", help="A page with the pictures of the rows that differ."),
+    ] = None,
+    data: DataDir = None,
+    workspace: WorkspaceDir = None,
+    json: AsJson = False,
+) -> None:
+    """Compare two submissions by id: how far they agree, and which rows differ."""
+    from comp.pipelines.compare import compare as compare_files
+
+    found = compare_files(one, other, slug=slug, workspace=workspace, data=data, html=html)
+    rows = [(row.id, row.row, row.one, row.other) for row in found.differing[:SHOWN]]
+    if rows:
+        console.table("", ("id", "row", "first file", "second file"), rows)
+        pairs = sorted(((n, a, b) for (a, b), n in found.table.items() if a != b), reverse=True)[:SHOWN]
+        console.table("", ("first file", "second file", "rows"), [(a, b, n) for n, a, b in pairs])
+    if found.mean_difference is not None:
+        correlation = "–" if found.correlation is None else f"{found.correlation:.4f}"
+        console.answer(f"mean |Δp| {found.mean_difference:.6f}, correlation {correlation}")
+    console.answer(f"{found.agreement:.2%} of {found.rows} rows agree, {len(found.differing)} differ")
+    if html is not None:
+        console.answer(f"page {html}")
+    if json:
+        console.document(found.as_json())
+
+
+def score(
+    slug: Slug,
+    csv: Annotated[Path, typer.Argument(metavar="CSV", help="The submission to judge.")],
+    data: DataDir = None,
+    workspace: WorkspaceDir = None,
+    json: AsJson = False,
+) -> None:
+    """Judge a submission by labels that the competition publishes or held out; every look is counted."""
+    from comp.pipelines import score as scoring
+
+    found = scoring.score(slug, csv, workspace=workspace, data=data)
+    rows = [(one.name, one.rows, one.recall, one.precision, one.f1) for one in found.classes]
+    console.table("", ("class", "rows", "recall", "precision", "F1"), rows)
+    console.answer(f"{found.metric} {found.score * found.scale:.4f} on {found.rows} rows")
+    times = "the first look" if found.looks == 1 else f"look {found.looks}"
+    console.answer(f"{times} at the labels of {slug}: choose by OOF scores, these are for the end")
+    if json:
+        console.document(found.as_json())
+
+
+def validate(
+    slug: Slug,
+    csv: Annotated[Path, typer.Argument(metavar="CSV", help="The submission to look at.")],
+    data: DataDir = None,
+    template: TemplateFile = None,
+    workspace: WorkspaceDir = None,
+    json: AsJson = False,
+) -> None:
+    """Compare a submission with its template; exit code 1 if it does not answer it."""
+    from comp.pipelines import predict as repeat
+
+    problems, rows = repeat.validate(slug, csv, workspace=workspace, data=data, template=template)
+    for problem in problems:
+        console.answer(shortened(f"{problem.rule}: {problem.message}"))
+    if not problems:
+        console.answer(f"{csv}: valid, {rows} rows")
+    if json:
+        status = "fail" if problems else "pass"
+        listed = [
+            {"rule": p.rule, "message": p.message, "count": p.count, "rows": list(p.rows)} for p in problems
+        ]
+        console.document({"slug": slug, "file": str(csv), "status": status, "rows": rows, "problems": listed})
+    if problems:
+        raise typer.Exit(1)

@@ -1,0 +1,114 @@
+"""Verbs on runs, submissions and what a competition's site says of them: runs, submit, leaderboard."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from comp import console
+from comp.cli.options import Allow, AsJson, DataDir, Slug, WorkspaceDir, parse_allow
+from comp.errors import InputError
+
+
+def submit(
+    slug: Slug,
+    run: Annotated[
+        str | None, typer.Option("--run", metavar="RUN", help="Default: the newest full run on real data.")
+    ] = None,
+    file: Annotated[
+        Path | None, typer.Option("--file", metavar="CSV", help="A submission that is no run's.")
+    ] = None,
+    message: Annotated[
+        str, typer.Option("-m", "--message", metavar="TEXT", help="Stands beside it on the site.")
+    ] = "",
+    kaggle: Annotated[
+        str,
+        typer.Option("--kaggle", metavar="SLUG", help="The name on Kaggle. Default: competition.toml's."),
+    ] = "",
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="For the score.")] = True,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Look at everything, upload and write nothing.")
+    ] = False,
+    again: Annotated[bool, typer.Option("--again", help="Upload a file that was submitted before.")] = False,
+    yes: Annotated[
+        bool,
+        typer.Option("--yes", help="Yes to the questions: this run, also a quick, sample or partial one."),
+    ] = False,
+    scored: Annotated[
+        float | None,
+        typer.Option(
+            "--scored", metavar="X", help="Enter what the site said, on its scale; uploads nothing."
+        ),
+    ] = None,
+    final: Annotated[
+        float | None,
+        typer.Option("--final", metavar="Y", help="Enter the score on the private part; uploads nothing."),
+    ] = None,
+    allow: Allow = None,
+    data: DataDir = None,
+    workspace: WorkspaceDir = None,
+    json: AsJson = False,
+) -> None:
+    """Validate a submission, upload it to Kaggle, wait for its score and write the ledger; or enter a score by hand."""
+    from comp.cli.show_submissions import show_submitted
+    from comp.kaggle.submit import submit as send
+
+    if scored is not None or final is not None:
+        from comp.kaggle.manual_score import enter
+
+        if dry_run or again:
+            raise InputError(
+                "a score is entered, nothing is uploaded",
+                f"{'--dry-run' if dry_run else '--again'} beside {'--final' if scored is None else '--scored'}",
+                "drop one of them",
+            )
+        found = enter(slug, scored, final, run=run, file=file, workspace=workspace)
+    else:
+        found = send(
+            slug,
+            run=run,
+            file=file,
+            message=message,
+            kaggle=kaggle,
+            wait=wait,
+            dry_run=dry_run,
+            again=again,
+            yes=yes,
+            allow=parse_allow(allow),
+            data=data,
+            workspace=workspace,
+        )
+    show_submitted(found)
+    if json:
+        console.document(found.as_json())
+
+
+def leaderboard(
+    slug: Slug,
+    rows: Annotated[int, typer.Option("--rows", metavar="N", help="How many of the first.")] = 20,
+    kaggle: Annotated[
+        str,
+        typer.Option("--kaggle", metavar="SLUG", help="The name on Kaggle. Default: competition.toml's."),
+    ] = "",
+    workspace: WorkspaceDir = None,
+    json: AsJson = False,
+) -> None:
+    """The first rows of a competition's public leaderboard on Kaggle."""
+    from comp.kaggle.manual_score import first_rows
+
+    if rows < 1:
+        raise InputError("--rows is 1 or more", str(rows), "for example --rows 20")
+    found = first_rows(slug, rows, kaggle, workspace)
+    console.table(
+        "",
+        ("rank", "team", "score", "date"),
+        [(r.rank, r.team, r.score, str(r.at or "")[:16]) for r in found],
+    )
+    if json:
+        listed = [
+            {"rank": r.rank, "team": r.team, "score": r.score, "date": str(r.at) if r.at else None}
+            for r in found
+        ]
+        console.document({"slug": slug, "leaderboard": listed})

@@ -1,0 +1,261 @@
+"""A blend weighed: every method's nested score, what each part adds, calibration, and the decision rule."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from comp.calibration import calibration_error
+from comp.ensembling.aligned import Judged, Probs
+from comp.ensembling.class_weights import UNEVEN, prior_factors
+from comp.ensembling.methods import METHODS
+from comp.ensembling.nested_cv import (
+    AUTO,
+    Added,
+    Learned,
+    Procedure,
+    additions,
+    affordable,
+    best_of,
+    choose,
+    judge_of,
+    learn_all,
+    nested,
+    tried,
+)
+from comp.errors import InputError, UnknownName
+from comp.metrics import Metric, log_loss
+from comp.uncertainty import Gain, Judge, Scored
+
+SWITCHES = ("auto", "on", "off")
+PROPER = ("log_loss",)  # metrics that reward calibrated probabilities
+
+
+@dataclass(frozen=True)
+class Options:
+    """What was asked for: ``method`` of METHODS or "auto"; ``calibrate`` and ``decide`` "auto", "on" or "off";
+    ``priors`` "uniform" or class shares of the test rows.
+    """
+
+    method: str = AUTO
+    calibrate: str = "auto"
+    decide: str = "auto"
+    priors: Mapping[str, float] | str | None = None
+
+    def __post_init__(self) -> None:
+        if self.method not in (*METHODS, AUTO):
+            raise UnknownName("method", self.method, [*METHODS, AUTO])
+        for name, value in (("calibrate", self.calibrate), ("decide", self.decide)):
+            if value not in SWITCHES:
+                raise InputError(f"{name} is one of {', '.join(SWITCHES)}", repr(value), f"{name} auto")
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A method's nested score, and what it gains over the best part alone."""
+
+    method: str
+    score: float
+    gain: Gain
+    chosen: bool
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What a temperature does to OOF rows that it was not fitted on, ``score`` by the competition's own metric;
+    ``temperature`` is that of all rows.
+    """
+
+    temperature: float
+    error_before: float
+    error_after: float
+    log_loss_before: float
+    log_loss_after: float
+    score_before: float
+    score_after: float
+    applied: bool
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What multipliers of the classes do to OOF rows that they were not fitted on."""
+
+    multipliers: dict[str, float]
+    score_before: float
+    score_after: float
+    gain: Gain
+    applied: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What a blend came to. ``oof`` (N, C) are its answers to each fold, learned on the others, ``gain`` is over the
+    best part; ``learned`` is what answers the test rows, learned on all OOF rows.
+    """
+
+    method: str
+    score: float
+    gain: Gain
+    best_part: str
+    tried: list[Tried]
+    added: list[Added]
+    calibration: Calibration
+    decision: Decision | None
+    oof: Probs
+    learned: Learned
+
+
+def weigh(rows: Judged, metric: Metric, options: Options) -> Outcome:
+    """Scores every method on nested folds, chooses, and learns on all rows what will answer the test rows.
+
+    With "auto" the score is that of the whole procedure: in each fold the method, too, is chosen without its rows.
+    """
+    judge = judge_of(rows, metric)
+    known = affordable(rows)
+    start = Procedure(options.method, metric, known, calibrate=_calibrates(rows, metric, options))
+    singles = _alone(start, rows, judge)
+    best = best_of(singles, metric)
+    asked = known[0] if options.method == AUTO and len(known) == 1 else options.method
+    shown = known if asked == AUTO else tuple(dict.fromkeys(["mean", asked]))
+    answers = tried(start, shown, rows)
+    method = choose(answers, judge) if asked == AUTO else asked
+    table = [
+        Tried(name, one.score, judge.gain(one, singles[best]), name == method)
+        for name, one in ((name, judge.score(probs)) for name, probs in answers.items())
+    ]
+    unmoved = replace(start, method=method)
+    fixed = replace(unmoved, factors=_factors(rows, options))
+    plain = answers[method] if fixed == unmoved else nested(fixed, rows)
+    decision, fixed = _decided(fixed, rows, plain, judge, options)
+    procedure = replace(fixed, method=asked)
+    oof = answers[method] if procedure == unmoved else nested(procedure, rows)
+    whole = judge.score(oof)
+    plain_parts = replace(fixed, decide=False)
+    return Outcome(
+        method=method,
+        score=whole.score,
+        gain=judge.gain(whole, singles[best]),
+        best_part=best,
+        tried=table,
+        added=additions(plain_parts, rows, judge.score(plain), judge),
+        calibration=_calibration(unmoved, rows, answers[method]),
+        decision=decision,
+        oof=oof,
+        learned=learn_all(fixed, rows),
+    )
+
+
+def _factors(rows: Judged, options: Options) -> tuple[float, ...] | None:
+    if options.priors is None:
+        return None
+    return tuple(float(f) for f in prior_factors(options.priors, rows.truth, rows.aligned.labels))
+
+
+def _calibrates(rows: Judged, metric: Metric, options: Options) -> bool:
+    """Whether a temperature is used: with "auto" where the metric rewards it, and the blend is better with one that was
+    learned on other folds. Of several methods that is settled by the mean first, as they are chosen with it or without.
+    """
+    if options.calibrate != "auto" or metric.name not in PROPER:
+        return options.calibrate == "on"
+    plain = Procedure("mean" if options.method == AUTO else options.method, metric)
+    with_it, without = (nested(replace(plain, calibrate=c), rows) for c in (True, False))
+    return metric.better(metric(rows.truth, with_it), metric(rows.truth, without))
+
+
+def _alone(start: Procedure, rows: Judged, judge: Judge) -> dict[str, Scored]:
+    """The score of each part alone, at its own temperature where the blend has one, so that a blend is not praised for
+    that; a part that is calibrated alone gains nothing else, and is compared as it is.
+    """
+    if not start.calibrate or len(rows.aligned.names) == 1:
+        return {name: judge.score(rows.aligned.probs[n]) for n, name in enumerate(rows.aligned.names)}
+    single = replace(start, method="mean")
+    return {name: judge.score(nested(single, rows.parts([name]))) for name in rows.aligned.names}
+
+
+def _calibration(used: Procedure, rows: Judged, answers: Probs) -> Calibration:
+    """What a temperature does; ``answers`` are those of the procedure that is used, with it or without."""
+    warm = replace(used, calibrate=True)
+    other = nested(replace(used, calibrate=not used.calibrate), rows)
+    before, after = (other, answers) if used.calibrate else (answers, other)
+    temperature, truth = learn_all(warm, rows).temperature, rows.truth
+    assert temperature is not None, "it was asked for"
+    return Calibration(
+        temperature,
+        calibration_error(before, truth),
+        calibration_error(after, truth),
+        log_loss(truth, before),
+        log_loss(truth, after),
+        used.metric(truth, before),
+        used.metric(truth, after),
+        used.calibrate,
+    )
+
+
+def _decided(
+    fixed: Procedure, rows: Judged, plain: Probs, judge: Judge, options: Options
+) -> tuple[Decision | None, Procedure]:
+    """What multipliers do, where the metric calls for them or they were asked for; used where they gain."""
+    if options.decide == "off" or (options.decide == "auto" and fixed.metric.name not in UNEVEN):
+        return None, fixed
+    with_rule = replace(fixed, decide=True)
+    before, after = judge.score(plain), judge.score(nested(with_rule, rows))
+    gain = judge.gain(after, before)
+    used = options.decide == "on" or gain.is_beyond
+    multipliers = learn_all(with_rule, rows).multipliers
+    assert multipliers is not None, "they were asked for"
+    named = dict(zip(rows.aligned.labels.names, (float(m) for m in multipliers), strict=True))
+    return Decision(named, before.score, after.score, gain, used), with_rule if used else fixed
+
+
+def as_json(outcome: Outcome, asked: str) -> dict[str, Any]:
+    """An outcome for the record and for ``--json``, without what is too large; numbers that are none become null."""
+    weights = outcome.learned.blend.by_part() or {}
+    parts = [
+        {
+            "part": one.part,
+            "score": number(one.alone),
+            "weight": number(weights.get(one.part)),
+            "without": number(one.without),
+            **_gain(one.gain),
+        }
+        for one in outcome.added
+    ]
+    methods = [
+        {"method": one.method, "score": number(one.score), **_gain(one.gain), "chosen": one.chosen}
+        for one in outcome.tried
+    ]
+    calibration = {k: number(v) for k, v in vars(outcome.calibration).items() if k != "applied"}
+    decision = outcome.decision
+    return {
+        "method": outcome.method,
+        "asked": asked,
+        "facts": outcome.learned.blend.facts,
+        "score": number(outcome.score),
+        "best_part": outcome.best_part,
+        **_gain(outcome.gain),
+        "parts": parts,
+        "methods": methods,
+        "calibration": {**calibration, "applied": outcome.calibration.applied},
+        "decision": decision
+        and {
+            "multipliers": decision.multipliers,
+            "score_before": number(decision.score_before),
+            "score_after": number(decision.score_after),
+            **_gain(decision.gain),
+            "applied": decision.applied,
+        },
+    }
+
+
+def _gain(gain: Gain | None) -> dict[str, float | None]:
+    if gain is None:
+        return {"gain": None, "standard_error": None}
+    return {"gain": number(gain.value), "standard_error": number(gain.error)}
+
+
+def number(value: float | None) -> float | None:
+    """A number that JSON has; None for an infinity or no number."""
+    return float(value) if value is not None and np.isfinite(value) else None

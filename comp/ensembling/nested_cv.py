@@ -1,0 +1,167 @@
+"""Nested scores: what is learned on OOF rows is judged on rows that it was not learned on."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from comp.calibration import scaled, temperature_of
+from comp.ensembling.aligned import Aligned, Judged, Probs
+from comp.ensembling.class_weights import multiplied, multipliers_of
+from comp.ensembling.methods import METHODS, Blend, learn
+from comp.metrics import Metric
+from comp.uncertainty import Gain, Judge, Scored
+
+AUTO = "auto"
+MUCH = 20_000_000  # numbers (parts × rows × classes) past which auto leaves the dear methods out
+DEAR = ("greedy", "stacking")
+
+
+@dataclass(frozen=True)
+class Procedure:
+    """Everything that is learned on OOF rows: a method of METHODS or "auto" (one of ``methods``, by their nested
+    scores), then a temperature, then the classes' multipliers; ``factors`` (C,) are given, not learned.
+    """
+
+    method: str
+    metric: Metric
+    methods: tuple[str, ...] = tuple(METHODS)
+    calibrate: bool = False
+    decide: bool = False
+    factors: tuple[float, ...] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Learned:
+    """A procedure after it has seen rows: what it answers others with."""
+
+    blend: Blend
+    temperature: float | None
+    multipliers: NDArray[np.float64] | None
+    factors: NDArray[np.float64] | None
+
+    def __call__(self, aligned: Aligned) -> Probs:
+        """Probabilities (N, C)."""
+        probs = self.blend(aligned)
+        if self.temperature is not None:
+            probs = scaled(probs, self.temperature)
+        if self.factors is not None:
+            probs = multiplied(probs, self.factors)
+        return probs if self.multipliers is None else multiplied(probs, self.multipliers)
+
+
+def learn_all(procedure: Procedure, rows: Judged) -> Learned:
+    """Learns a procedure on rows; "auto" chooses its method by scores nested within these rows."""
+    method = procedure.method
+    if method == AUTO:
+        method = choose(tried(procedure, procedure.methods, rows), judge_of(rows, procedure.metric))
+    blend = learn(method, rows, procedure.metric)
+    probs = blend(rows.aligned)
+    temperature = temperature_of(probs, rows.truth) if procedure.calibrate else None
+    probs = probs if temperature is None else scaled(probs, temperature)
+    factors = None if procedure.factors is None else np.array(procedure.factors)
+    probs = probs if factors is None else multiplied(probs, factors)
+    multipliers = multipliers_of(probs, rows.truth, procedure.metric) if procedure.decide else None
+    return Learned(blend, temperature, multipliers, factors)
+
+
+def tried(procedure: Procedure, methods: Sequence[str], rows: Judged) -> dict[str, Probs]:
+    """The nested answers by which a method is chosen: with the procedure's temperature, before factors and multipliers.
+
+    Folds and the whole choose alike, or the score would be that of another method than the one that answers the test rows.
+    """
+    plain = Procedure("", procedure.metric, calibrate=procedure.calibrate)
+    return {name: nested(replace(plain, method=name), rows) for name in methods}
+
+
+def nested(procedure: Procedure, rows: Judged) -> Probs:
+    """The answers (N, C) of a procedure to each fold, learned on the others."""
+    return by_fold(rows, lambda others: learn_all(procedure, others))
+
+
+def by_fold(rows: Judged, learn_on: Callable[[Judged], Callable[[Aligned], Probs]]) -> Probs:
+    """Answers (N, C) to each fold by what was learned on the others; neither row order nor fold numbers matter."""
+    fold = _folds(rows)
+    found = np.empty(rows.aligned.probs.shape[1:])
+    for k in dict.fromkeys(fold.tolist()):
+        here = fold == k
+        others = replace(rows.rows(~here), fold=fold[~here])
+        found[here] = learn_on(others)(rows.aligned.rows(here))
+    return found
+
+
+def _folds(rows: Judged) -> NDArray[np.int64]:
+    """The rows' folds; two made of their groups, where one fold is all that is left."""
+    if len(rows.folds) > 1:
+        return rows.fold
+    names = sorted(
+        set(rows.group), key=lambda name: hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()
+    )
+    half = {name: n % 2 for n, name in enumerate(names)}
+    return np.array([half[name] for name in rows.group], dtype=np.int64)
+
+
+def judge_of(rows: Judged, metric: Metric) -> Judge:
+    """The judge of these rows."""
+    return Judge(metric, rows.truth, rows.group)
+
+
+def choose(answers: Mapping[str, Probs], judge: Judge) -> str:
+    """The simplest method that the best does not beat by more than one standard error (Breiman et al. 1984).
+
+    ``answers`` are nested, by method, from simple to elaborate.
+    """
+    scored = {name: judge.score(probs) for name, probs in answers.items()}
+    best = best_of(scored, judge.metric)
+    return next(
+        name for name, one in scored.items() if name == best or judge.gain(scored[best], one).is_within
+    )
+
+
+def best_of(scored: Mapping[str, Scored], metric: Metric) -> str:
+    """The name with the best score; of equal ones the first."""
+    names = list(scored)
+    best = names[0]
+    for name in names[1:]:
+        if metric.better(scored[name].score, scored[best].score):
+            best = name
+    return best
+
+
+def affordable(rows: Judged) -> tuple[str, ...]:
+    """The methods that auto tries: those that take long are left out of very large blends; of one part, the mean."""
+    parts, count, classes = rows.aligned.probs.shape
+    if parts == 1:
+        return ("mean",)
+    if parts * count * classes <= MUCH:
+        return tuple(METHODS)
+    return tuple(name for name in METHODS if name not in DEAR)
+
+
+@dataclass(frozen=True)
+class Added:
+    """What a part adds to a blend: its own score, the blend's without it, and the gain of having it."""
+
+    part: str
+    alone: float
+    without: float | None
+    gain: Gain | None
+
+
+def additions(procedure: Procedure, rows: Judged, whole: Scored, judge: Judge) -> list[Added]:
+    """What each part adds: the nested score with it against the nested score without it, learned anew."""
+    names = rows.aligned.names
+    found = []
+    for place, name in enumerate(names):
+        alone = judge.metric(rows.truth, rows.aligned.probs[place])
+        others: Sequence[str] = [other for other in names if other != name]
+        if not others:
+            found.append(Added(name, alone, None, None))
+            continue
+        left = judge.score(nested(procedure, rows.parts(others)))
+        found.append(Added(name, alone, left.score, judge.gain(whole, left)))
+    return found

@@ -1,1 +1,0 @@
-"""Image files: where they lie, decoding, fingerprints."""

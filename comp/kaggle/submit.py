@@ -1,0 +1,283 @@
+"""submit(): from a validated file to its score, with a ledger that a crash cannot make lie."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from comp import console
+from comp.errors import CompError, KaggleError, KaggleRefusal
+from comp.kaggle import prepare as to_submit
+from comp.kaggle.client import SITE, Kaggle
+from comp.kaggle.http import status_of
+from comp.kaggle.permissions import explained, require_allowance, require_open
+from comp.kaggle.prepare import Ready
+from comp.kaggle.reconcile import alike, await_score, file_name, look_for, reconcile
+from comp.runs import ledger
+from comp.runs.ledger import Entry
+from comp.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """What a submission came to; ``left`` is how many Kaggle still allows today, None where it does not say.
+
+    ``root`` is the workspace, from which the entry's file is named.
+    """
+
+    slug: str
+    entry: Entry
+    root: Path
+    ledger: Path | None
+    scale: float
+    left: int | None = None
+    dry_run: bool = False
+    page: str = ""
+
+    @property
+    def file(self) -> Path:
+        """The submission, whatever the current folder."""
+        return Path(os.path.normpath(self.root / self.entry.file))
+
+    def as_json(self) -> dict[str, Any]:
+        """The document of ``comp submit --json``."""
+        e = self.entry
+        return {
+            "slug": self.slug,
+            "kaggle": e.kaggle or None,
+            "run": e.run or None,
+            "file": str(self.file),
+            "sha256": e.sha256,
+            "rows": e.rows,
+            "message": e.message,
+            "state": "dry-run" if self.dry_run else e.state,
+            "ref": e.ref or None,
+            "status": e.status or None,
+            "public": e.public,
+            "private": e.private,
+            "rank": e.rank or None,
+            "oof": e.oof,
+            "score_scale": self.scale,
+            "left_today": self.left,
+            "page": self.page or None,
+            "ledger": str(self.ledger) if self.ledger else None,
+        }
+
+
+def submit(
+    slug: str,
+    *,
+    run: str | None = None,
+    file: str | Path | None = None,
+    message: str = "",
+    kaggle: str = "",
+    wait: bool = True,
+    dry_run: bool = False,
+    again: bool = False,
+    yes: bool = False,
+    allow: dict[str, str] | None = None,
+    data: str | Path | None = None,
+    workspace: str | Path | None = None,
+) -> Submitted:
+    """Validates a submission, uploads it to Kaggle, waits for its score and writes the ledger.
+
+    Of a competition that is not on Kaggle, the file is validated, and named with the page where it goes.
+
+    Parameters
+    ----------
+    slug : str
+    run, file : str or path, optional
+        A run or a CSV; by default the newest full run on real data, once that is confirmed.
+    message : str
+        Stands beside the submission on the site.
+    kaggle : str
+        The competition's name on Kaggle, where competition.toml has none or another.
+    wait : bool
+        For the score.
+    dry_run : bool
+        Everything but the upload; nothing is written.
+    again : bool
+        Upload a file that was submitted before.
+    yes : bool
+        Answers the questions: is it this run, also a quick, sample or partial one?
+    allow : dict, optional
+        Of ``stale-folds`` and ``control-rows``, each with its reason.
+    data, workspace : path, optional
+
+    Raises
+    ------
+    InvalidSubmission, CheckFailed, Refusal
+        If it is not to leave the machine.
+    KaggleError, KaggleRefusal
+        If Kaggle cannot be reached, says no, or cannot score it.
+    """
+    place, competition = to_submit.found(slug, workspace)
+    path, one = to_submit.choose(place, slug, run, file, yes or dry_run)
+    ready = to_submit.make_ready(place, competition, path, one, data, allow or {})
+    marks = [] if one is None else to_submit.marks_of(one)
+    if one is not None and not dry_run:
+        to_submit.require_proven(one, yes)
+    if one is not None and marks and not dry_run:
+        question = f"run {one.id} is no full run ({', '.join(marks)}): submit it all the same?"
+        to_submit.require_yes(question, yes, "say --yes, or submit a full run")
+    name = kaggle or competition.facts.kaggle
+    entry = Entry(
+        run=one.id if one else "",
+        file=os.path.relpath(ready.file.absolute(), place.root),
+        sha256=ready.sha256,
+        rows=ready.rows,
+        message=" ".join(message.split()) or _message(ready),
+        kaggle=name,
+        oof=ready.oof,
+        metric=competition.facts.metric,
+    )
+    page = ledger.page_of(place, slug, entry.run, ready.file, entry.sha256)
+    asked = Submitted(slug, entry, place.root, page, competition.facts.score_scale)
+    console.say(f"{place.shown(ready.file)}: valid, {ready.rows} rows")
+    if not name:
+        return _by_hand(place, replace(asked, page=competition.facts.url), dry_run)
+    with ledger.alone(place, slug):
+        return _to_kaggle(place, slug, ready, asked, wait, dry_run, again)
+
+
+def _message(ready: Ready) -> str:
+    if ready.run is None:
+        return ready.file.name
+    score = "" if ready.oof is None else f", OOF {ready.oof:.4f}"
+    return f"comp {ready.run.id}: {ready.run.started.get('model')}{score}"
+
+
+def _by_hand(place: Workspace, asked: Submitted, dry_run: bool) -> Submitted:
+    """Names the file and the page; the ledger remembers that it was made ready."""
+    entry = asked.entry
+    if dry_run:
+        return replace(asked, dry_run=True, ledger=None)
+    before = [e for e in ledger.same_file(place, asked.slug, "", entry.sha256) if e.counts]
+    if before:
+        return replace(asked, entry=before[-1])
+    assert asked.ledger is not None
+    return replace(
+        asked, entry=ledger.put(asked.ledger, replace(entry, state=ledger.SUBMITTED, status="BY HAND"))
+    )
+
+
+def _to_kaggle(
+    place: Workspace, slug: str, ready: Ready, asked: Submitted, wait: bool, dry_run: bool, again: bool
+) -> Submitted:
+    """Looks on Kaggle first, then uploads what is not there yet, and waits for the score."""
+    name = asked.entry.kaggle
+    api = Kaggle.open()
+    left = require_open(api, name)
+    listed = api.submissions(name)
+    recovered = set() if dry_run else reconcile(api, place, slug, name, listed)
+    before = [e for e in ledger.same_file(place, slug, name, asked.entry.sha256) if e.counts]
+    if before and not (again or dry_run) and (before[-1].pending or before[-1].id in recovered):
+        entry = before[-1]
+        console.say(f"this very file was submitted at {entry.at} as {entry.ref}: nothing is uploaded again")
+    else:
+        if before and not again:
+            _require_again(before[-1], dry_run)
+        require_allowance(left, name)
+        if dry_run:
+            return replace(asked, ledger=None, dry_run=True, left=left.left if left else None)
+        assert asked.ledger is not None
+        known = tuple(one.ref for one in alike(asked.entry, listed))
+        entry = upload(api, asked.ledger, replace(asked.entry, known=known), ready)
+        left = replace(left, left=max(0, left.left - 1)) if left else None
+    asked = replace(asked, ledger=_page_of(place, slug, entry), left=left.left if left else None)
+    if wait:
+        entry = with_rank(api, place, slug, await_score(api, place, slug, entry))
+        require_scored(entry)
+    return replace(asked, entry=entry)
+
+
+def _page_of(place: Workspace, slug: str, entry: Entry) -> Path:
+    return next(p.path for p in ledger.pages(place, slug) if any(e.id == entry.id for e in p.entries))
+
+
+def _require_again(entry: Entry, dry_run: bool) -> None:
+    """A file that the site has already goes there a second time only if somebody says so."""
+    score = "" if entry.public is None else f", scored {entry.public:g}"
+    if entry.status == "ERROR":
+        score = f", which Kaggle could not score ({entry.error or 'it gives no reason'})"
+    question = f"this very file was submitted at {entry.at} as {entry.ref}{score}: submit it again?"
+    if dry_run:
+        console.say(question)
+        return
+    to_submit.require_yes(question, False, "--again submits it once more; `comp runs` shows what it scored")
+
+
+def upload(api: Kaggle, path: Path, entry: Entry, ready: Ready) -> Entry:
+    """Uploads a file and makes it a submission, with the intent written down before and each step after it."""
+    entry = ledger.put(path, entry)
+    kept = f"nothing was submitted and {entry.file} is kept: the same command tries again"
+    try:
+        modified = int(ready.file.stat().st_mtime)
+        token, address = api.start_upload(entry.kaggle, file_name(entry), len(ready.content), modified)
+    except CompError as problem:
+        ledger.put(path, replace(entry, state=ledger.BROKEN, error=problem.value))
+        raise explained(api, entry.kaggle, problem) from problem
+    try:
+        api.put(address, ready.content)
+    except CompError as problem:
+        ledger.put(path, replace(entry, state=ledger.BROKEN, error=problem.value))
+        raise KaggleError(
+            "the upload must arrive", problem.value, kept, status=status_of(problem)
+        ) from problem
+    entry = ledger.put(path, replace(entry, state=ledger.SENT))
+    try:
+        ref = api.create(entry.kaggle, token, entry.message)
+    except CompError as problem:
+        return _after_no_number(api, path, entry, problem, kept)
+    console.say(f"submitted as {ref}")
+    return ledger.put(path, replace(entry, state=ledger.SUBMITTED, ref=ref, status="PENDING"))
+
+
+def _after_no_number(api: Kaggle, path: Path, entry: Entry, problem: CompError, kept: str) -> Entry:
+    """What became of a submission that was asked for and got no number: the server's list knows."""
+    if isinstance(problem, KaggleError) and problem.unsure:
+        console.say(f"  {problem.value}: looking whether Kaggle has it")
+        found = look_for(api, entry, {*entry.known}, None)
+        if found is not None:
+            console.say(f"it was submitted as {found.ref}")
+            return ledger.put(
+                path, replace(entry, state=ledger.SUBMITTED, ref=found.ref, status=found.status)
+            )
+        remedy = (
+            f"it is not in Kaggle's list; the same command looks there again before it uploads {entry.file}"
+        )
+        raise KaggleError(problem.rule, problem.value, remedy, status=problem.status) from problem
+    state = ledger.REFUSED if isinstance(problem, KaggleRefusal) else ledger.BROKEN
+    ledger.put(path, replace(entry, state=state, error=problem.value))
+    if status_of(problem) in (400, 403):
+        page = "accept its rules at {}/rules" if status_of(problem) == 403 else "{} says what is allowed"
+        remedy = f"{page.format(f'{SITE}/{entry.kaggle}')}; {entry.file} is kept"
+        raise KaggleRefusal("Kaggle must take a submission", problem.value, remedy, status=status_of(problem))
+    problem.remedy = f"{problem.remedy}. {kept[:1].upper()}{kept[1:]}"
+    raise problem
+
+
+def with_rank(api: Kaggle, place: Workspace, slug: str, entry: Entry) -> Entry:
+    """The rank of the team, where the leaderboard or the competition shows it; nothing is said where not."""
+    if entry.status != "COMPLETE" or entry.public is None:
+        return entry
+    rank = 0
+    try:
+        rows = api.leaderboard(entry.kaggle, 200, patient=False)
+        rank = next((row.rank for row in rows if entry.team and row.team == entry.team), 0)
+        rank = rank or api.competition(entry.kaggle).rank
+    except CompError:
+        return entry
+    return ledger.update(place, slug, entry, rank=rank) if rank else entry
+
+
+def require_scored(entry: Entry) -> None:
+    """Refuses with Kaggle's own words where it could not score a submission."""
+    if entry.status == "ERROR":
+        value = f"submission {entry.ref}: {entry.error or 'it gives no reason'}"
+        remedy = (
+            f"compare with the sample submission at {SITE}/{entry.kaggle}/data; then submit a corrected file"
+        )
+        raise KaggleRefusal("Kaggle must be able to score a submission", value, remedy)

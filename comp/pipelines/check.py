@@ -1,0 +1,290 @@
+"""From a raw folder to checked folds: what `comp check` does, and what every run does first."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from comp import console
+from comp.checks.context import Evidence, Memory
+from comp.checks.findings import Finding, counts, lower
+from comp.checks.grouping import grouped
+from comp.checks.image_scan import Fingerprints, scan
+from comp.checks.runner import judge_data, judge_folds, require_known
+from comp.config import whole_number
+from comp.data.competitions import registry
+from comp.data.competitions.competition import Competition
+from comp.data.extra_rows import with_extra
+from comp.data.folds import Folds, make_folds
+from comp.data.images.pixel_cache import StoreWriter
+from comp.data.images.source import ImageSource, WithFiles
+from comp.data.labels import LabelMap
+from comp.data.manifest import Manifest
+from comp.data.template import Template, load_template
+from comp.errors import InputError, shortened
+from comp.files import make_folder, write_text
+from comp.workspace import Workspace
+
+BARE = {"class-too-small": "a bare check; a run needs fewer folds or --rare pool"}
+SAMPLE_MARK = ".comp-sample"
+
+
+@dataclass(frozen=True)
+class Survey:
+    """A raw folder, read and judged; ``folds`` is None where the data did not pass."""
+
+    evidence: Evidence
+    source: ImageSource
+    folds: Folds | None
+    findings: list[Finding]
+    allowed: dict[str, str]
+
+    @property
+    def status(self) -> str:
+        return "fail" if counts(self.findings)["error"] else "pass"
+
+    def as_json(self) -> dict[str, Any]:
+        """The document of ``comp check --json``."""
+        slug = self.evidence.competition.slug
+        return {
+            "slug": slug,
+            "status": self.status,
+            "findings": [f.as_json() for f in self.findings],
+            "stats": self.stats(),
+        }
+
+    @property
+    def is_sample(self) -> bool:
+        """Whether the raw folder was made up by ``comp data --sample``."""
+        return (self.evidence.raw / SAMPLE_MARK).is_file()
+
+    def unread(self) -> dict[str, str]:
+        """Test rows whose image cannot be decoded, id → path; a run has some only where ``--allow`` let them pass."""
+        test, images = self.evidence.manifest.test, self.evidence.images
+        return {i: path for i, path in zip(test["id"], test["path"], strict=True) if images[path].error}
+
+    def stats(self) -> dict[str, Any]:
+        """Counts that people compare with what the competition's page says."""
+        manifest = self.evidence.manifest
+        per_class = manifest.train["label"].value_counts()
+        return {
+            "train": len(manifest.train),
+            "extra": len(manifest.extra),
+            "test": len(manifest.test),
+            "classes": len(self.evidence.labels),
+            "smallest_class": int(per_class.min()) if len(per_class) else 0,
+            "largest_class": int(per_class.max()) if len(per_class) else 0,
+            "folds": self.evidence.k,
+            "notes": list(manifest.notes),
+        }
+
+
+def check(
+    slug: str,
+    folds: int | str | Path | None = None,
+    *,
+    workspace: str | Path | None = None,
+    data: str | Path | None = None,
+    manifest: str | Path | None = None,
+    extra: str | Path | None = None,
+    rare: str = "error",
+    allow: dict[str, str] | None = None,
+) -> Survey:
+    """The leakage and sanity check of a competition's raw folder; trains nothing.
+
+    Parameters are those of ``comp.run``. The result's ``status`` is "pass" or "fail", ``findings`` say why.
+    Without ``folds`` it judges 5, and a class too small for them is only a warning.
+    """
+    place = Workspace.find(workspace)
+    competition = registry.competition(slug, place)
+    raw = Path(data).expanduser().absolute() if data else place.raw(slug)
+    return survey(
+        competition,
+        place,
+        raw,
+        folds=fold_count(5 if folds is None else folds),
+        manifest_file=Path(manifest).expanduser() if manifest else None,
+        extra_file=Path(extra).expanduser() if extra else None,
+        rare=rare,
+        allow={**(BARE if folds is None else {}), **(allow or {})},
+    )
+
+
+def survey(
+    competition: Competition,
+    workspace: Workspace,
+    raw: Path,
+    *,
+    folds: int | Path = 5,
+    fold_seed: int = 0,
+    manifest_file: Path | None = None,
+    extra_file: Path | None = None,
+    rare: str = "error",
+    allow: dict[str, str] | None = None,
+) -> Survey:
+    """Reads, looks at every image, judges, makes or reads the folds, and judges those.
+
+    Parameters
+    ----------
+    folds : int or Path
+        K, or a CSV of ``id,fold`` made elsewhere.
+    rare : "error" or "pool"
+        What becomes of classes with fewer groups than folds: refused, or kept in training only.
+    allow : dict
+        Checks to lower, with reasons, on top of the competition's own.
+
+    Raises
+    ------
+    InputError
+        For a raw folder in another layout, K below 2 or above N, or a check name that does not exist.
+    """
+    if isinstance(folds, int) and folds < 2:
+        raise InputError("--folds takes 2 or more", f"got {folds}", "5 is the usual number")
+    if rare not in ("error", "pool"):
+        raise InputError(
+            "--rare takes error or pool", repr(rare), "pool keeps small classes in training only"
+        )
+    pooled = (
+        {"class-too-small": "kept in training only (--rare pool), left out of OOF"} if rare == "pool" else {}
+    )
+    allowed = {**competition.facts.check.allow, **pooled, **(allow or {})}
+    require_known(allowed)
+    k = folds if isinstance(folds, int) else 2
+    evidence, source = gather(competition, workspace, raw, k, manifest_file, extra_file)
+    findings = judge_data(evidence)
+    made = None
+    if not any(f.severity == "error" for f in lower(findings, allowed)):
+        made = _folds(evidence, workspace, folds, fold_seed, rare == "pool")
+        evidence = replace(evidence, folds=made, k=made.k)
+        findings += judge_folds(evidence)
+    return Survey(evidence, source, made, lower(findings, allowed), allowed)
+
+
+def gather(
+    competition: Competition,
+    workspace: Workspace,
+    raw: Path,
+    k: int,
+    manifest_file: Path | None = None,
+    extra_file: Path | None = None,
+) -> tuple[Evidence, ImageSource]:
+    """The evidence of a raw folder: manifest, label map, template, and one look at every image."""
+    if manifest_file is None:
+        manifest = competition.read(raw)
+    else:
+        competition.require_layout(raw)
+        manifest = competition.tidied(Manifest.read_csv(manifest_file), raw)
+    if extra_file is not None:
+        manifest = competition.tidied(with_extra(manifest, extra_file), raw)
+    if k > len(manifest.train):
+        value = f"{k} folds of {len(manifest.train)} samples"
+        raise InputError(
+            "there cannot be more folds than samples to hold out", value, "choose a smaller --folds"
+        )
+    labels = competition.label_map(manifest, raw)
+    template = load_template(competition, raw, manifest)
+    source = WithFiles(competition.source(raw)) if len(manifest.extra) else competition.source(raw)
+    return look(competition, workspace, raw, manifest, labels, template, source, k), source
+
+
+def look(
+    competition: Competition,
+    workspace: Workspace,
+    raw: Path,
+    manifest: Manifest,
+    labels: LabelMap,
+    template: Template,
+    source: ImageSource,
+    k: int,
+) -> Evidence:
+    """Looks at every image (or remembers it), and groups the rows that are kin."""
+    kept = fingerprint_file(workspace, competition.slug, raw)
+    images = look_at_images(source, raw, manifest, kept)
+    manifest = replace(manifest, notes=(*manifest.notes, *images.notes()))
+    memory = Memory(kept.with_suffix(".json"))
+    evidence = Evidence(competition, raw, manifest, labels, template, k, images, memory=memory)
+    return replace(evidence, manifest=grouped(evidence), declared=manifest)
+
+
+def look_at_images(source: ImageSource, raw: Path, manifest: Manifest, kept: Path | None) -> Fingerprints:
+    """The fingerprints of every image of a manifest, with a bar; what is decoded for them goes into the pixel store."""
+    paths = list(dict.fromkeys(manifest.table["path"]))
+    writer = StoreWriter(len(paths))
+    keep = writer.put if kept is not None else lambda content, pixels: None
+    try:
+        with console.task("looking at images", len(paths)) as bar:
+            found = scan(source, raw, paths, kept, bar.advance, keep)
+        writer.finish(set(found.files(paths).values()))
+    finally:
+        writer.finish(())  # whatever happened, nothing half written stays
+    return found
+
+
+def fingerprint_file(workspace: Workspace, slug: str, raw: Path) -> Path:
+    """Where the fingerprints of a raw folder are kept: by its place in the workspace, which may travel."""
+    place = str(raw.relative_to(workspace.root)) if raw.is_relative_to(workspace.root) else str(raw)
+    return workspace.fingerprints / f"{slug}-{hashlib.sha256(os.fsencode(place)).hexdigest()[:8]}.npz"
+
+
+def _folds(
+    evidence: Evidence, workspace: Workspace, folds: int | Path, fold_seed: int, pool_rare: bool
+) -> Folds:
+    """Folds of the workspace where there are some for these facts, else new ones, kept for the next run."""
+    if isinstance(folds, Path):
+        if Folds.is_saved(folds):  # by a run: they know which rows they were made for
+            return Folds.load(folds)
+        return Folds.brought(folds, evidence.manifest)
+    sample = "sample-" if (evidence.raw / SAMPLE_MARK).is_file() else ""
+    kept = (
+        workspace.folds(evidence.competition.slug)
+        / f"{sample}k{folds}-seed{fold_seed}{'-pool' if pool_rare else ''}.csv"
+    )
+    if kept.is_file() and Folds.is_saved(kept):
+        return Folds.load(kept)
+    made = make_folds(evidence.manifest, folds, fold_seed, pool_rare)
+    made.save(kept)
+    return made
+
+
+def write_sample(competition: Competition, raw: Path, seed: int = 0) -> None:
+    """Writes the adapter's made-up raw folder and marks it as made up.
+
+    Raises
+    ------
+    InputError
+        If something is there already: real data is never mixed with made-up files.
+    """
+    if raw.is_dir() and any(raw.iterdir()):
+        raise InputError(
+            "a sample needs an empty folder", f"{raw} holds files", "name another with --data DIR"
+        )
+    make_folder(raw)
+    try:
+        competition.adapter.sample(raw, seed)
+    except BaseException:
+        for half in raw.iterdir():  # the folder was empty: all of it is the sample's
+            shutil.rmtree(half) if half.is_dir() and not half.is_symlink() else half.unlink()
+        raise
+    write_text(raw / SAMPLE_MARK, "made up by comp data --sample\n")
+
+
+def fold_count(folds: int | str | Path) -> int | Path:
+    """K, or the path of a fold file."""
+    if isinstance(folds, int):
+        return folds
+    text = str(folds)
+    number = whole_number(text)
+    if number is not None:
+        return number
+    path = Path(text).expanduser()
+    try:
+        if path.is_file():
+            return path
+    except (OSError, ValueError):  # too long for a path, or with a NUL
+        pass
+    value = f"{shortened(text, 80)!r} is neither"
+    raise InputError("--folds takes a number or a CSV of id,fold", value, "for example --folds 5")

@@ -1,0 +1,237 @@
+"""Two submissions against each other: where they agree, and which rows differ."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from comp import console
+from comp.data.competitions import registry
+from comp.data.competitions.competition import Competition
+from comp.data.competitions.schema import TemplateFacts
+from comp.data.csv_table import Table
+from comp.data.template import Template, from_table, paired, read_submission
+from comp.errors import InputError
+from comp.files import read_json, require_output, write_text
+from comp.kaggle.prepare import warn_of_another_content
+from comp.runs import run as runs
+from comp.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A row that two submissions answer differently; ``row`` is that of the first file, the header is row 1."""
+
+    id: str
+    row: int
+    one: str
+    other: str
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two submissions joined by id.
+
+    ``agreement`` is the share of rows with the same answer (of probabilities the likeliest class, of several names the
+    first); ``table`` counts rows by both answers; ``mean_difference`` (mean |Δp| over all cells) and ``correlation``
+    (Pearson's, over all cells; None where one file is constant) are of probabilities alone.
+    """
+
+    files: tuple[str, str]
+    slug: str
+    kind: str
+    rows: int
+    agreement: float
+    differing: list[Difference] = field(default_factory=list)
+    table: dict[tuple[str, str], int] = field(default_factory=dict)
+    mean_difference: float | None = None
+    correlation: float | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """The document of ``comp compare --json``."""
+        return {
+            "files": list(self.files),
+            "slug": self.slug or None,
+            "kind": self.kind,
+            "rows": self.rows,
+            "agreement": self.agreement,
+            "differ": len(self.differing),
+            "mean_difference": self.mean_difference,
+            "correlation": self.correlation,
+            "differing": [vars(one) for one in self.differing],
+            "table": [{"one": a, "other": b, "rows": n} for (a, b), n in self.table.items()],
+        }
+
+
+def compare(
+    one: str | Path,
+    other: str | Path,
+    *,
+    slug: str | None = None,
+    workspace: str | Path | None = None,
+    data: str | Path | None = None,
+    html: str | Path | None = None,
+) -> Comparison:
+    """Compares two submissions, joined by id.
+
+    Parameters
+    ----------
+    one, other : path
+    slug : str, optional
+        Their competition; by default that of the run which wrote one of them. Without any, the first column is the
+        id, and the others are the answer or, where all cells are numbers, probabilities.
+    workspace, data : path, optional
+        As for ``comp.run``; ``data`` is read for pictures alone.
+    html : path, optional
+        A page with the pictures of the rows that differ; needs the competition.
+
+    Raises
+    ------
+    InputError
+        If the files ask for other columns or other ids, naming them, or hold what is no answer.
+    """
+    place = Workspace.find(workspace)
+    html = require_output(html)
+    paths = [Path(one).expanduser(), Path(other).expanduser()]
+    tables = [read_submission(path) for path in paths]
+    for path in paths:
+        warn_of_another_content(place, path, path.read_bytes())
+    found = slug or next((s for path in paths if (s := _slug_of(path, place))), "")
+    competition = registry.competition(found, place) if found else None
+    if html is not None and competition is None:
+        value = "neither file is of a run here"
+        raise InputError("pictures need a competition", value, "name it with --slug SLUG")
+    facts = competition.facts.template if competition else _guessed(tables[0])
+    first, second = (from_table(table, facts.id, facts.target, facts.kind) for table in tables)
+    joined = _joined(first, second)
+    files = (str(paths[0]), str(paths[1]))
+    result = _compared(first, joined, files, found)
+    if html is not None and competition is not None:
+        _write_page(result, competition, place, data, html)
+    return result
+
+
+def _slug_of(path: Path, place: Workspace) -> str:
+    """The competition of the run that wrote a CSV: by the record beside it, or by the run's id in its name."""
+    for beside in (
+        path.with_suffix(".json"),
+        path.parent / runs.STARTED,
+    ):  # the ledger's, or that of a run's copy
+        try:
+            record = read_json(beside) if beside.is_file() else {}
+        except InputError as damaged:  # a run's id in the name will do
+            console.warn_once(str(damaged))
+            continue
+        if isinstance(record, dict) and isinstance(record.get("slug"), str):
+            return str(record["slug"])
+    return next((run.slug for run in runs.all_runs(place) if path.name.startswith(run.id)), "")
+
+
+def _guessed(table: Table) -> TemplateFacts:
+    """The id and the target of a table of no known competition."""
+    if len(table.header) < 2:
+        value = f"{table.name} has {', '.join(map(repr, table.header))}"
+        raise InputError("a submission has an id and an answer", value, "compare two submissions")
+    target: str | tuple[str, ...] = table.header[1] if len(table.header) == 2 else "*"
+    kind = "probs" if len(table.header) > 2 else "label"
+    return TemplateFacts(id=table.header[0], target=target, kind=kind)  # type: ignore[arg-type]
+
+
+def _joined(one: Template, other: Template) -> list[tuple[str, ...]]:
+    """The answers of ``other`` in the rows and columns of ``one``."""
+    for template in (one, other):
+        template.require_rows()
+    ours = [one.table.header[place] for place in one.target_places]
+    theirs = [other.table.header[place] for place in other.target_places]
+    if sorted(ours) != sorted(theirs):
+        value = f"{', '.join(ours[:5])} in {one.table.name}; {', '.join(theirs[:5])} in {other.table.name}"
+        raise InputError("two submissions answer the same columns", value, "compare those of one competition")
+    ids = paired(one.ids, other.ids, one.table.name)
+    answers = dict(zip(other.ids, other.table.rows, strict=True))
+    missing = [i for i in ids if i not in answers]
+    extra = sorted(set(answers) - set(ids))
+    if missing or extra:
+        told = [f"{len(missing)} ids of {one.table.name} alone, first {missing[0]!r}"] if missing else []
+        told += [f"{len(extra)} of {other.table.name} alone, first {extra[0]!r}"] if extra else []
+        raise InputError(
+            "two submissions answer the same ids", "; ".join(told), "compare those of one template"
+        )
+    places = [other.target_places[theirs.index(name)] for name in ours]
+    return [tuple(answers[i][place] for place in places) for i in ids]
+
+
+def _compared(one: Template, joined: list[tuple[str, ...]], files: tuple[str, str], slug: str) -> Comparison:
+    ours = [tuple(row[place] for place in one.target_places) for row in one.table.rows]
+    mean_difference = correlation = None
+    if one.kind == "probs":
+        mine, theirs = (_numbers(cells, file) for cells, file in zip((ours, joined), files, strict=True))
+        mean_difference = float(np.abs(mine - theirs).mean())
+        both = mine.std() > 0 and theirs.std() > 0
+        correlation = float(np.corrcoef(mine.ravel(), theirs.ravel())[0, 1]) if both else None
+        names = [one.table.header[place] for place in one.target_places]
+        said = [[names[n] for n in probs.argmax(axis=1)] for probs in (mine, theirs)]
+        agree = [a == b for a, b in zip(*said, strict=True)]
+    else:
+        said = [[cells[0] for cells in rows] for rows in (ours, joined)]
+        firsts = [[cell.split(" ")[0] if one.kind == "topk" else cell for cell in cells] for cells in said]
+        agree = [a == b for a, b in zip(*firsts, strict=True)]
+        said = firsts if one.kind == "topk" else said
+    differing = [
+        Difference(i, n, a, b)
+        for n, (i, a, b, same) in enumerate(zip(one.ids, *said, agree, strict=True), start=2)
+        if not same
+    ]
+    counts = Counter(zip(*said, strict=True))
+    return Comparison(
+        files,
+        slug,
+        one.kind,
+        len(agree),
+        sum(agree) / len(agree),
+        differing,
+        dict(sorted(counts.items())),
+        mean_difference,
+        correlation,
+    )
+
+
+def _numbers(rows: Sequence[tuple[str, ...]], file: str) -> NDArray[np.float64]:
+    """Cells (N, C) as numbers."""
+    try:
+        found = np.array(rows, dtype=np.float64)
+    except ValueError as error:
+        raise InputError(
+            "probabilities must be numbers", f"{file}: {error}", "`comp validate` says all"
+        ) from error
+    if not np.isfinite(found).all():
+        row = int(np.argmin(np.isfinite(found).all(axis=1))) + 2
+        value = f"{file}, row {row} has a NaN or infinity"
+        raise InputError("probabilities must be numbers", value, "`comp validate` says all")
+    return found
+
+
+def _write_page(
+    result: Comparison, competition: Competition, place: Workspace, data: str | Path | None, html: Path
+) -> None:
+    from comp.report.comparison_html import render
+
+    raw = Path(data).expanduser().absolute() if data else place.raw(competition.slug)
+    manifest = competition.read_test(raw)
+    samples = list(manifest.test["id"])
+    paths = dict(zip(samples, manifest.test["path"], strict=True))
+    ids = [one.id for one in result.differing]
+    shown = paired(ids, samples, result.files[0])
+    pictures = {i: paths[sample] for i, sample in zip(ids, shown, strict=True) if sample in paths}
+    write_text(html, render(result, pictures, competition.source(raw), names_of(competition, raw)))
+
+
+def names_of(competition: Competition, raw: Path) -> dict[str, str]:
+    """What answers are called on a page: class names by index, where the template asks for indices."""
+    classes = competition.classes(raw) if competition.facts.template.kind == "index" else None
+    return {str(index): name for index, name in enumerate(classes or ())}

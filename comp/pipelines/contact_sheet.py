@@ -1,0 +1,223 @@
+"""Contact sheets: what the network will see in training, or under the views of a set, beside what validation sees."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from comp.data.competitions import registry
+from comp.data.images.dataset import FittedPixels
+from comp.data.images.preprocess import Preprocess
+from comp.data.images.source import ImageSource
+from comp.errors import InputError, UnknownName, WeightsError
+from comp.files import make_folder, require_output, write_bytes
+from comp.pipelines.request import load_recipe, recipe_file
+from comp.recipe import Recipe
+from comp.tta_presets import ALIASES, VIEW_SETS, VIEWS, require_views, views_named
+from comp.workspace import Workspace
+
+Pixels = NDArray[np.uint8]
+VARIANTS = 7
+SMALLEST, MARGIN, TITLE = 112, 6, 22
+
+
+def contact_sheet(
+    slug: str,
+    *,
+    workspace: str | Path | None = None,
+    data: str | Path | None = None,
+    recipe: str | Path | None = None,
+    overrides: Sequence[str] = (),
+    rows: int = 8,
+    out: str | Path | None = None,
+) -> Path:
+    """Draws pictures of each class as validation sees them, and as seven epochs of training in fold 0 would.
+
+    The last column shows mixing and erasing, where the recipe has any. Returns the PNG that was written, by default
+    ``<workspace>/<slug>-transforms.png``.
+
+    Raises
+    ------
+    CompError
+        For a mistake in the recipe, missing data, or an image that cannot be read.
+    """
+    from comp.data.augment.augmenter import Variants
+    from comp.data.augment.policies import TrainTransform
+
+    out = require_output(out)
+    shown = _shown(slug, workspace, data, recipe, overrides, rows)
+    wanted, preprocess, table = shown.recipe, shown.preprocess, shown.table
+    transform = TrainTransform(wanted.transform, preprocess)
+    variants = Variants(transform, wanted.seed, 0)
+    paths, source = list(table["path"]), shown.source
+    plain = FittedPixels(source, paths, preprocess)
+    roomy = FittedPixels(source, paths, preprocess, transform.extent)
+    columns = [("validation", [plain[n] for n in range(len(paths))])]
+    for epoch in range(VARIANTS):
+        seen = [variants.one(roomy[n], int(row), epoch) for n, row in enumerate(table["row"])]
+        columns.append((f"epoch {epoch + 1}", seen))
+    if mixed := _mixed(wanted, preprocess, columns[1][1], list(table["label"])):
+        columns.append(("mixed", mixed))
+    return shown.write(columns, f"transform: {_name(wanted)}", out, "transforms")
+
+
+def view_sheet(
+    slug: str,
+    views: str,
+    *,
+    workspace: str | Path | None = None,
+    data: str | Path | None = None,
+    recipe: str | Path | None = None,
+    overrides: Sequence[str] = (),
+    rows: int = 8,
+    out: str | Path | None = None,
+) -> Path:
+    """Draws pictures of each class under the views of a set, as the network reads them.
+
+    ``views`` is the name of a set or of one view. Returns the PNG that was written, by default
+    ``<workspace>/<slug>-views.png``.
+
+    Raises
+    ------
+    CompError
+        As ``contact_sheet``; for a set that does not exist.
+    """
+    import torch
+
+    from comp.inference.tta import OWN, WIDE, square_of, squares_of, view
+
+    known = views_named(views)
+    if views not in VIEW_SETS and known[0] not in (*VIEWS, *ALIASES):
+        raise UnknownName("set of views", views, [*VIEW_SETS, *VIEWS, *ALIASES], "docs/views.md shows them")
+    names = require_views(known)
+    out = require_output(out)
+    shown = _shown(slug, workspace, data, recipe, overrides, rows)
+    squares = squares_of(names, shown.preprocess)
+    pixels = FittedPixels(shown.source, list(shown.table["path"]), shown.preprocess)
+    fitted = [pixels.squares(n, list(squares.values())) for n in range(len(pixels))]
+    stacks = {
+        square: torch.from_numpy(np.stack(every)).permute(0, 3, 1, 2).float()
+        for square, every in zip(squares, zip(*fitted, strict=True), strict=True)
+    }
+    columns = []
+    for name in names:
+        seen = view(name, stacks[square_of(name)], shown.preprocess.size).permute(0, 2, 3, 1)
+        title = name if square_of(name) in (OWN, WIDE) else f"{name} ({squares[square_of(name)].size})"
+        columns.append((title, list(seen.round().clamp(0, 255).to(torch.uint8).numpy())))
+    return shown.write(columns, f"views: {views}", out, "views")
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """The pictures of a sheet: of which rows, and how a recipe's network reads them."""
+
+    slug: str
+    place: Workspace
+    recipe: Recipe
+    preprocess: Preprocess
+    table: pd.DataFrame
+    source: ImageSource
+
+    def write(self, columns: list[tuple[str, list[Pixels]]], title: str, out: Path | None, kind: str) -> Path:
+        target = out or self.place.root / f"{self.slug}-{kind}.png"
+        make_folder(target.parent)
+        write_bytes(target, _png(columns, list(self.table["label"]), title))
+        return target
+
+
+def _shown(
+    slug: str,
+    workspace: str | Path | None,
+    data: str | Path | None,
+    recipe: str | Path | None,
+    overrides: Sequence[str],
+    rows: int,
+) -> _Shown:
+    if not 1 <= rows <= 200:
+        raise InputError("--rows is 1 to 200", str(rows), "for example --rows 8")
+    place = Workspace.find(workspace)
+    competition = registry.competition(slug, place)
+    raw = Path(data).expanduser().absolute() if data else place.raw(slug)
+    path = recipe_file(competition, recipe)
+    wanted = load_recipe(competition, path, bool(recipe), overrides, None, False).each[0]
+    competition.require_layout(raw)
+    table = _picked(competition.read(raw).train, rows)
+    return _Shown(slug, place, wanted, _preprocess(wanted, place), table, competition.source(raw))
+
+
+def _picked(train: pd.DataFrame, rows: int) -> pd.DataFrame:
+    """Rows in turn from each class, chosen by SHA-256 of their id; ``row`` is their number in the manifest."""
+    key = [hashlib.sha256(i.encode("utf-8", "surrogatepass")).hexdigest() for i in train["id"]]
+    table = train.assign(row=np.arange(len(train)), key=key).sort_values("key")
+    table["turn"] = table.groupby("label").cumcount()
+    return table.sort_values(["turn", "label"]).head(rows).sort_values(["label", "turn"])
+
+
+def _preprocess(recipe: Recipe, place: Workspace) -> Preprocess:
+    from comp.models.net import resolve
+
+    try:
+        return resolve(recipe.model, recipe.mode, place.weight_folders())[1]
+    except WeightsError:  # the pictures can be shown without the weights
+        part = recipe.model.model_copy(update={"weights": "none"})
+        return resolve(part, recipe.mode, [])[1]
+
+
+def _mixed(recipe: Recipe, preprocess: Preprocess, pictures: list[Pixels], labels: list[str]) -> list[Pixels]:
+    """The pictures as one batch, mixed and erased as the recipe wants it; empty where it wants nothing."""
+    import torch
+
+    from comp.data.augment.mixup import mix
+    from comp.models.net import normalise
+
+    part = recipe.regularize
+    if not (part.mixup or part.cutmix or part.erasing):
+        return []
+    names = sorted(set(labels))
+    y = torch.tensor([names.index(label) for label in labels])
+    x = normalise(torch.from_numpy(np.stack(pictures)), preprocess)
+    x, _ = mix(x, y, len(names), part, np.random.default_rng(recipe.seed))
+    mean, std = torch.tensor(preprocess.mean), torch.tensor(preprocess.std)
+    seen = (x.permute(0, 2, 3, 1) * std + mean) * 255
+    return list(seen.round().clamp(0, 255).to(torch.uint8).numpy())
+
+
+def _name(recipe: Recipe) -> str:
+    given = recipe.transform
+    return given if isinstance(given, str) else ", ".join(str(one.get("name")) for one in given)
+
+
+def _png(columns: list[tuple[str, list[Pixels]]], labels: list[str], told: str) -> bytes:
+    side = columns[0][1][0].shape[0]
+    cell = max(side, SMALLEST, 8 * max(len(title) for title, _ in columns))
+    left = 12 + 9 * max(len(_latin(label)) for label in labels)
+    width = left + len(columns) * (cell + MARGIN)
+    sheet = np.full((2 * TITLE + len(labels) * (cell + MARGIN), width, 3), 255, np.uint8)
+    _write(sheet, told, 6, 16)
+    for c, (title, pictures) in enumerate(columns):
+        x = left + c * (cell + MARGIN)
+        _write(sheet, title, x, TITLE + 14)
+        for r, picture in enumerate(pictures):
+            y = 2 * TITLE + r * (cell + MARGIN)
+            how = cv2.INTER_NEAREST if picture.shape[0] <= cell else cv2.INTER_AREA
+            large = cv2.resize(picture, (cell, cell), interpolation=how)
+            sheet[y : y + cell, x : x + cell] = large
+    for r, label in enumerate(labels):
+        _write(sheet, _latin(label), 6, 2 * TITLE + r * (cell + MARGIN) + cell // 2)
+    return cv2.imencode(".png", cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))[1].tobytes()
+
+
+def _latin(label: str) -> str:
+    """What the plain font of OpenCV can write of a label."""
+    return label[:24].encode("ascii", "replace").decode()
+
+
+def _write(sheet: Pixels, text: str, x: int, y: int) -> None:
+    cv2.putText(sheet, text, (x, y), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (30, 30, 30), 1, cv2.LINE_AA)

@@ -1,0 +1,109 @@
+"""lr(): the learning rate that a recipe could take, from a range test on fold 0."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from comp import console
+from comp.checks.runner import require_pass
+from comp.data.competitions import registry
+from comp.errors import InputError
+from comp.files import make_folder, require_output, write_bytes, write_text
+from comp.pipelines.check import fold_count, survey
+from comp.pipelines.request import first_model, new_order
+from comp.report.findings_text import show_findings
+from comp.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class LrResult:
+    """What a range test suggests for ``optimizer.lr``, and where its plot and its table lie; ``edge`` says at which end of
+    the rates, "lowest" or "highest", the loss was lowest, if it was at one.
+    """
+
+    slug: str
+    suggestion: float
+    steepest: float
+    lowest_over_ten: float
+    edge: str | None
+    steps: int
+    plot: Path
+    table: Path
+
+    def as_json(self) -> dict[str, Any]:
+        """The document of ``comp lr --json``."""
+        return {
+            "slug": self.slug,
+            "suggestion": self.suggestion,
+            "steepest": self.steepest,
+            "lowest_over_ten": self.lowest_over_ten,
+            "edge": self.edge,
+            "steps": self.steps,
+            "plot": str(self.plot),
+            "table": str(self.table),
+        }
+
+
+def lr(
+    slug: str,
+    folds: int | str | Path = 5,
+    *,
+    low: float = 1e-6,
+    high: float = 1.0,
+    steps: int = 100,
+    workspace: str | Path | None = None,
+    data: str | Path | None = None,
+    recipe: str | Path | None = None,
+    overrides: Sequence[str] = (),
+    out: str | Path | None = None,
+) -> LrResult:
+    """Looks for a learning rate: fold 0 is trained for ``steps`` steps with rates from ``low`` to ``high``.
+
+    Writes a plot (``out``, by default ``<workspace>/<slug>-lr.png``) and a CSV beside it. A recipe of several models
+    is judged by its first.
+
+    Raises
+    ------
+    CompError
+        For bad bounds, a mode that has no rate, and whatever ``run`` would refuse.
+    """
+    if not 0 < low < high or not 10 <= steps <= 100_000:
+        value = f"{low:g} to {high:g} in {steps} steps"
+        raise InputError("a range test goes up, in 10 steps or more", value, "--from 1e-6 --to 1 --steps 100")
+    place = Workspace.find(workspace)
+    competition = registry.competition(slug, place)
+    plot, table = _outputs(require_output(out) or place.root / f"{slug}-lr.png")
+    raw = Path(data).expanduser().absolute() if data else place.raw(slug)
+    order = new_order(place, competition, raw, recipe, overrides, None, fold_count(folds), False)
+    wanted = first_model(order.recipe)
+    if wanted.mode == "probe":
+        raise InputError("a range test needs a learning rate", 'mode = "probe" solves', "--set mode=finetune")
+    found = survey(competition, place, raw, folds=order.folds, fold_seed=wanted.fold_seed)
+    show_findings(found)
+    require_pass(found.findings, slug)
+
+    from comp.pipelines import plan as engine
+    from comp.report.lr_plot import lr_plot
+    from comp.training.lr_range_test import range_test
+
+    (plan,) = engine.prepare(competition, found, wanted, place, None)
+    with console.progress():
+        test = range_test(plan, low, high, steps)
+    make_folder(plot.parent)
+    marks = {"steepest": test.steepest, "lowest / 10": test.safe}
+    title = f"{slug}: {wanted.model.name}, {wanted.optimizer.name}, batch {wanted.batch}"
+    write_bytes(plot, lr_plot(test.rates, test.losses, test.smooth, marks, title))
+    write_text(table, test.to_csv())
+    return LrResult(slug, test.suggestion, test.steepest, test.safe, test.edge, len(test.rates), plot, table)
+
+
+def _outputs(plot: Path) -> tuple[Path, Path]:
+    """The plot, and the table beside it."""
+    table = plot.with_suffix(".csv")
+    if table == plot:
+        raise InputError("a plot is a PNG with a CSV beside it", str(plot), "name a .png")
+    require_output(table)
+    return plot, table

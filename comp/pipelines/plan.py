@@ -1,0 +1,275 @@
+"""The steps of a run that need torch: the plan, the folds, the test predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from comp import console
+from comp.checks.findings import Finding
+from comp.checks.prediction_checks import collapsed_predictions, prior_shift, too_good
+from comp.checks.recipe_checks import harmful_transform, preprocessing_override, warm_leak, weights_leak
+from comp.data.augment.policies import TrainTransform, check_transform
+from comp.data.competitions.competition import Competition
+from comp.data.folds import Folds
+from comp.data.images.pixel_cache import decoded_once, missing
+from comp.data.images.preprocess import Preprocess, side_for
+from comp.data.images.source import ImageSource
+from comp.data.manifest import Manifest
+from comp.data.predictions import Predictions, average, with_prior
+from comp.errors import InputError
+from comp.inference.predict import KeptFor, predict_each
+from comp.inference.tta import require_larger, sets_to_try
+from comp.models.autotune import choose
+from comp.models.backbones import load_models, require_model
+from comp.models.net import differences, overrides, require_forward, resolve
+from comp.models.runtime import resolve_device
+from comp.pipelines.check import Survey
+from comp.recipe import Recipe, member_tables
+from comp.training.loop import new_net
+from comp.training.optim import make_optimizer, require_optimizer
+from comp.training.plan import FoldResult, Plan
+from comp.training.result import Trained
+from comp.training.stages import open_layers, stages_of
+from comp.training.time_limit import OutOfTime
+from comp.training.train_folds import in_one_job, train_folds
+from comp.training.transform_trial import mirrored_costs
+from comp.training.warm_start import Warm, warm_start
+from comp.workspace import Workspace, cache_folder
+
+
+def recipe_mistakes(competition: Competition, table: dict[str, Any]) -> list[str]:
+    """Names in a recipe's table that timm, torch or albumentations do not have, told by their dotted paths."""
+    load_models(competition.file("models.py"))
+    several = isinstance(table.get("model"), list)
+    found: list[str] = []
+    for n, one in enumerate(member_tables(table)):
+        for path, attempt in _names_in(one):
+            try:
+                attempt()
+            except InputError as error:
+                place = f"model.{n}.{path.removeprefix('model.')}" if several else path
+                found.append(f"{place}: {error.rule}, {error.value}")
+    return found
+
+
+def _names_in(table: dict[str, Any]) -> list[tuple[str, Callable[[], object]]]:
+    """The names of a model's table, by their dotted paths, each with what raises if nobody knows it."""
+    tried: list[tuple[str, Callable[[], object]]] = []
+    for key, require in (("model", require_model), ("optimizer", require_optimizer)):
+        part = table.get(key, {})
+        name = part if isinstance(part, str) else part.get("name") if isinstance(part, dict) else None
+        if isinstance(name, str):
+            tried.append((f"{key}.name", partial(require, name)))
+    balance = table.get("balance")
+    copied = balance.get("transform") if isinstance(balance, dict) else None
+    for path, transform in (("transform", table.get("transform")), ("balance.transform", copied)):
+        if isinstance(transform, str) or (
+            isinstance(transform, list) and all(isinstance(t, dict) for t in transform)
+        ):
+            tried.append((path, partial(check_transform, transform)))
+    return tried
+
+
+def prepare(
+    competition: Competition,
+    found: Survey,
+    wanted: Recipe,
+    workspace: Workspace,
+    reduce: Callable[[Manifest, Folds], Manifest] | None,
+) -> list[Plan]:
+    """A plan for each model of the recipe, so that mistakes in any show before a run folder is made."""
+    load_models(competition.file("models.py"))
+    warm = [
+        warm_start(one, n, len(wanted.each), workspace, competition.slug) for n, one in enumerate(wanted.each)
+    ]
+    pairs = zip(wanted.each, warm, strict=True)
+    # threads is one number for all models, and one where folds train at once
+    threads_open = wanted.threads is None and len(warm) == 1 and (wanted.jobs or 1) == 1
+    plans = [
+        _prepare(competition, found, one, workspace, reduce, start, threads_open) for one, start in pairs
+    ]
+    shared = [name for name in plans[0].sets if all(name in plan.sets for plan in plans)]
+    return [replace(plan, sets={name: plan.sets[name] for name in shared}) for plan in plans]
+
+
+def _prepare(
+    competition: Competition,
+    found: Survey,
+    wanted: Recipe,
+    workspace: Workspace,
+    reduce: Callable[[Manifest, Folds], Manifest] | None,
+    warm: Warm | None,
+    threads_open: bool,
+) -> Plan:
+    """Resolves a model's recipe on this machine, and builds the model once."""
+    assert found.folds is not None, "the gate lets no run pass without folds"
+    recipe = resolve_device(wanted)
+    part = warm.part(recipe.model) if warm else recipe.model
+    part, preprocess, weights = resolve(part, recipe.mode, workspace.weight_folders())
+    part = part.model_copy(update={"weights": warm.name}) if warm else part
+    recipe = recipe.model_copy(update={"model": part})
+    TrainTransform(recipe.transform, preprocess)
+    manifest = without_unreadable(found)
+    plan = Plan(
+        slug=competition.slug,
+        recipe=recipe,
+        preprocess=preprocess,
+        weights=weights,
+        manifest=reduce(manifest, found.folds) if reduce else manifest,
+        labels=found.evidence.labels,
+        folds=found.folds,
+        metric=competition.metric,
+        source=found.source,
+        folder=workspace.runs,
+        warm=warm,
+        decoded=_decoded(found, preprocess, recipe.mode),
+        features=workspace.features,
+    )
+    net = new_net(plan, warm.whole[0] if warm else 0)
+    for size in {None, *(stage.size for stage in stages_of(recipe))}:
+        require_forward(net, recipe.model, len(plan.labels), size)
+    sets = sets_to_try(net, recipe.model, len(plan.labels), recipe.tta) if recipe.chooses_views else {}
+    require_larger(net, recipe.model, len(plan.labels), recipe.views)
+    for stage in stages_of(recipe):
+        open_layers(net, stage.train)
+        make_optimizer(net, recipe, stage)
+    open_layers(net, "all")
+    chosen = choose(net, in_one_job(recipe), cache_folder(), threads_open)
+    if (recipe.jobs or 1) > 1:
+        chosen = chosen.model_copy(update={"threads": recipe.threads})
+    return replace(plan, recipe=chosen, sets=sets)
+
+
+def _decoded(found: Survey, preprocess: Preprocess, mode: str) -> ImageSource | None:
+    """The pictures decoded once; None where that brings nothing: networks that read very large ones, or one pass."""
+    contents = found.evidence.images.files(list(found.evidence.manifest.table["path"]))
+    if side_for(preprocess) is None or (mode == "probe" and missing(contents.values())):
+        return None
+    with console.task("decoding once", len(set(contents.values()))) as bar:
+        return decoded_once(found.source, contents, bar.advance)
+
+
+def without_unreadable(found: Survey) -> Manifest:
+    """The manifest without labelled rows whose image cannot be decoded (the gate let them pass by ``--allow``)."""
+    table = found.evidence.manifest.table
+    broken = np.array([bool(found.evidence.images[path].error) for path in table["path"]], dtype=bool)
+    if broken.any() and not {"unreadable-image", "missing-file"} & set(found.allowed):
+        value = f"{int(broken.sum())} rows have no image, first {table['path'][int(broken.argmax())]!r}"
+        raise InputError("no row is left out without a reason", value, "`comp check` names them")
+    return Manifest(
+        table[~broken | (table["split"] == "test")].reset_index(drop=True), found.evidence.manifest.notes
+    )
+
+
+def require_starts(plans: list[Plan], only: Sequence[int] | None) -> None:
+    """WeightsError where a fold that is to be trained would start from a checkpoint that is not there, InputError where it
+    is not what its run wrote.
+    """
+    for plan in plans:
+        if plan.warm is not None:
+            plan.warm.require_written(range(plan.folds.k) if only is None else only)
+
+
+def judge_recipe(plans: list[Plan], wanted: Recipe) -> list[Finding]:
+    """The findings on the recipe and its weights, before anything is trained; what holds for several models once."""
+    found: list[Finding] = []
+    for plan, one in zip(plans, wanted.each, strict=True):
+        if plan.warm is None:
+            found += weights_leak(plan.recipe.model.weights, plan.manifest, plan.folds)
+            found += preprocessing_override(overrides(one.model, one.mode))
+        else:
+            warm = plan.warm
+            found += warm_leak(warm.run, warm.folds, warm.fitted, plan.manifest, plan.folds)
+            found += preprocessing_override(differences(one.model, warm.sidecar.preprocess.as_json()))
+        found += _judge_transform(plan)
+    return list({finding.message: finding for finding in found}.values())
+
+
+def _judge_transform(plan: Plan) -> list[Finding]:
+    """The mirroring and turning transforms that make classes alike; a probe has none (``judge_views`` looks there)."""
+    found: list[Finding] = []
+    for cost in mirrored_costs(plan) if plan.recipe.mode != "probe" else []:
+        if cost.is_harmful:
+            first, second = (plan.labels.names[n] for n in cost.pair)
+            scores = (cost.without, cost.with_copies, cost.error)
+            pair = (first, second) if cost.is_pair else None
+            found += harmful_transform(cost.symmetry.name, cost.rows, scores, cost.lost, pair)
+    return found
+
+
+def judge_run(plan: Plan, test: Predictions, score: float, expected: float | None) -> list[Finding]:
+    """The findings on what a run came to."""
+    targets = plan.labels.encode(plan.manifest.train["label"])
+    priors = np.bincount(targets, minlength=len(plan.labels)) / len(targets)
+    return [
+        *collapsed_predictions(test, priors),
+        *too_good(score, plan.metric, len(targets), expected),
+        *prior_shift(test, priors),
+    ]
+
+
+def train_models(folder: Path, plans: list[Plan], only: Sequence[int] | None = None) -> Trained:
+    """The folds of every model of a run, as ``train_folds`` has them; past the time limit no further model begins."""
+    each: list[list[FoldResult]] = []
+    failures: list[Exception] = []
+    for plan in plans:
+        over = any(isinstance(failure, OutOfTime) for failure in failures)
+        results, failed = train_folds(plan, () if over else only)
+        each.append(results)
+        failures += failed
+    return Trained(folder, plans, each, failures)
+
+
+def predict_test(trained: Trained, unread: set[str]) -> Predictions:
+    """The mean of the finished folds and views of every model on the test rows.
+
+    Rows whose path is in ``unread`` (their images cannot be decoded, and ``--allow`` let them pass) are answered
+    with the OOF class prior: the mean OOF probabilities.
+    """
+    plan = trained.plans[0]
+    test = plan.manifest.test
+    readable = test[[path not in unread for path in test["path"]]]
+    fingerprint = plan.manifest.fingerprint("test")
+    with console.progress():
+        each: dict[Path, Predictions] = {}
+        for images, folders in trained.by_source:
+            each |= predict_each(
+                folders,
+                images,
+                list(readable["id"]),
+                list(readable["path"]),
+                plan.recipe,
+                fingerprint,
+                KeptFor(plan.features, list(readable["content"])) if "content" in readable else None,
+            )
+        each = {folder: each[folder] for folder in trained.folders}
+    for folder, alone in each.items():  # `comp pseudo` asks each fold for itself
+        alone.save(folder / "test.npz")
+    found = average(list(each.values()))
+    rest = [name for name, path in zip(test["id"], test["path"], strict=True) if path in unread]
+    if rest:
+        found = with_prior(found, rest, trained.oof.probs.mean(axis=0), list(test["id"]))
+    if len(found) != len(test):
+        value = f"{len(found)} of {len(test)} test rows have an answer"
+        raise InputError("every test row is answered", value, "please report this run")
+    found.save(trained.folder / "test.npz")
+    if len(trained.plans) > 1:
+        _keep_each_model(trained, each, rest)
+    return found
+
+
+def _keep_each_model(trained: Trained, each: dict[Path, Predictions], unread: list[str]) -> None:
+    """Writes the OOF and test predictions of each model that has all its folds, so that `comp ensemble` can weigh it."""
+    ids = list(trained.plans[0].manifest.test["id"])
+    for plan, results in zip(trained.plans, trained.results, strict=True):
+        alone = Trained(trained.folder, [plan], [results])
+        if alone.is_whole:
+            test = average([each[folder] for folder in alone.folders])
+            alone.oof.save(plan.folder / "oof.npz")
+            with_prior(test, unread, alone.oof.probs.mean(axis=0), ids).save(plan.folder / "test.npz")

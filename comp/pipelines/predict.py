@@ -1,0 +1,252 @@
+"""Steps of a run repeated alone: predicting again, validating a CSV."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from comp import console
+from comp.checks.context import Evidence
+from comp.checks.findings import lower
+from comp.checks.runner import judge_test, require_known, require_pass
+from comp.data.competitions import registry
+from comp.data.competitions.competition import Competition
+from comp.data.labels import LabelMap
+from comp.data.manifest import Manifest
+from comp.data.predictions import Predictions, with_prior
+from comp.data.template import load_template, read_submission
+from comp.errors import InputError
+from comp.files import require_output
+from comp.kaggle.prepare import warn_of_another_content
+from comp.pipelines.check import look_at_images
+from comp.pipelines.tta_selection import with_chosen_views
+from comp.report.findings_text import say_findings
+from comp.runs import run as runs
+from comp.runs.contents import (
+    manifest_of,
+    predictions_of,
+    recipe_of,
+    remember_predicted,
+    require_fold,
+    require_of_fold,
+)
+from comp.submission import write as submission
+from comp.submission.validate import Problem
+from comp.submission.validate import validate as judge
+from comp.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """A CSV that was written, its number of rows, and the rows that were answered with the class prior, since their
+    images cannot be decoded.
+    """
+
+    path: Path
+    rows: int
+    unread: list[str]
+
+
+def predict(
+    run: str,
+    *,
+    workspace: str | Path | None = None,
+    data: str | Path | None = None,
+    template: str | Path | None = None,
+    partial: bool = False,
+    out: str | Path | None = None,
+    allow: dict[str, str] | None = None,
+) -> tuple[Path, int]:
+    """Predicts test rows with the checkpoints of a run.
+
+    Parameters
+    ----------
+    run : str
+        An id, a prefix, or "latest".
+    data : path, optional
+        A raw folder with other test rows (its train part may be absent); by default the run's own.
+    template : path, optional
+        Another template than the one in the raw folder.
+    partial : bool
+        Predict with the folds there are, where some are missing.
+    out : path, optional
+        By default the run's own submission, or ``<run>-new.csv`` beside it where rows or template are new (``-partial``
+        where folds are missing).
+    allow : dict, optional
+        Checks whose errors become warnings, each with its reason. With ``unreadable-image`` rows whose image cannot be
+        decoded are answered with the OOF class prior, and named.
+
+    Returns
+    -------
+    (Path, int)
+        The CSV and its number of rows.
+
+    Raises
+    ------
+    CompError
+        Where a checkpoint is missing, ``out`` is no plain file, or the test rows do not pass the gate.
+    """
+    found = predict_again(
+        run, workspace=workspace, data=data, template=template, partial=partial, out=out, allow=allow
+    )
+    return found.path, found.rows
+
+
+def predict_again(
+    run: str,
+    *,
+    workspace: str | Path | None = None,
+    data: str | Path | None = None,
+    template: str | Path | None = None,
+    partial: bool = False,
+    out: str | Path | None = None,
+    allow: dict[str, str] | None = None,
+) -> Predicted:
+    """``predict``, with the rows named that were answered with the class prior."""
+    from comp.inference.predict import predict as predict_rows
+    from comp.models.backbones import load_models
+    from comp.models.checkpoint import read_sidecar
+    from comp.models.runtime import on_this_machine, resolve_device
+
+    place = Workspace.find(workspace)
+    out = require_output(out)
+    one = runs.find_run(place, run)
+    runs.require_checkpoints(one)
+    competition = registry.competition(one.slug, place)
+    allowed = {**competition.facts.check.allow, **(allow or {})}
+    require_known(allowed)
+    load_models(competition.file("models.py"))
+    folders = folds_to_ask(one, partial)
+    labels = read_sidecar(folders[0]).labels
+    evidence = _rows(one, place, competition, labels, data, template)
+    findings = lower(judge_test(evidence), allowed)
+    say_findings(findings)
+    require_pass(findings, one.slug, "no prediction past an error")
+
+    test = evidence.manifest.test
+    unread = [i for i, path in zip(test["id"], test["path"], strict=True) if evidence.images[path].error]
+    readable = test[~test["id"].isin(unread)]
+    here = resolve_device(on_this_machine(recipe_of(one)))
+    recipe = with_chosen_views(here, one)
+    with console.progress():
+        found = predict_rows(
+            folders,
+            competition.source(evidence.raw),
+            list(readable["id"]),
+            list(readable["path"]),
+            recipe,
+            evidence.manifest.fingerprint("test"),
+        )
+    if unread:
+        found = with_prior(found, unread, _prior(one), list(test["id"]))
+    new = ("-new" if data or template else "") + ("-partial" if len(folders) < len(_every_fold(one)) else "")
+    path = out or place.submissions(one.slug) / f"{one.id}{new}.csv"
+    submission.write(found, evidence.template, path)
+    if path == place.submissions(one.slug) / f"{one.id}.csv":
+        remember_predicted(one, path)
+    return Predicted(path, len(evidence.template.ids), unread)
+
+
+def _rows(
+    one: runs.Run,
+    place: Workspace,
+    competition: Competition,
+    labels: LabelMap,
+    data: str | Path | None,
+    template: str | Path | None,
+) -> Evidence:
+    """The rows to predict and one look at their images: other rows of ``data``, or the run's own, as its folder has them."""
+    if data:
+        raw = Path(data).expanduser().absolute()
+        manifest = competition.read_test(raw)
+    else:
+        raw = runs.raw_folder(one, place)
+        manifest = Manifest(manifest_of(one).test)
+    asked = load_template(competition, raw, manifest, Path(template).expanduser() if template else None)
+    images = look_at_images(competition.source(raw), raw, manifest, None)
+    return Evidence(competition, raw, manifest, labels, asked, int(one.started.get("folds") or 0), images)
+
+
+def _prior(one: runs.Run) -> NDArray[np.float64]:
+    """The mean OOF probabilities (C,) of a run, of the folds that are there."""
+    if one.has("oof.npz"):
+        parts = [predictions_of(one, "oof")]
+    else:
+        folders = folds_to_ask(one, True)
+        for folder in folders:
+            require_of_fold(folder, ["oof.npz"])
+        parts = [Predictions.load(folder / "oof.npz") for folder in folders]
+    every = np.concatenate([part.probs for part in parts])
+    return np.asarray(every.mean(axis=0), dtype=np.float64)
+
+
+def folds_to_ask(one: runs.Run, partial: bool) -> list[Path]:
+    """The fold folders of a run, of all its models; those that are missing are named, unless ``partial``."""
+    every = _every_fold(one)
+    whole = [
+        folder
+        for folder in every
+        if (folder / "result.json").is_file() and (folder / "model.safetensors").is_file()
+    ]
+    missing = [str(folder.relative_to(one.folder)) for folder in every if folder not in whole]
+    if not whole or (missing and not partial):
+        remedy = f"comp run {one.slug} --resume {one.id} trains them" + ("; or --partial" if whole else "")
+        raise InputError(
+            "a prediction asks every fold", f"{one.id} lacks the checkpoint of {', '.join(missing)}", remedy
+        )
+    for folder in whole:
+        require_fold(one, folder)
+    return whole
+
+
+def _every_fold(one: runs.Run) -> list[Path]:
+    from comp.training.result import model_folder
+
+    models = len(recipe_of(one).each)
+    folds = range(int(one.started.get("folds") or 0))
+    return [model_folder(one.folder, n, models) / f"fold-{k}" for n in range(models) for k in folds]
+
+
+def validate(
+    slug: str,
+    csv: str | Path,
+    *,
+    workspace: str | Path | None = None,
+    data: str | Path | None = None,
+    run: str | None = None,
+    template: str | Path | None = None,
+) -> tuple[list[Problem], int]:
+    """Every way in which a CSV does not answer the competition's template (or ``template``), and its number of rows.
+
+    The train part of the raw folder may be absent, where the class names are known without it; with ``run`` they are
+    those of its checkpoints.
+    """
+    place = Workspace.find(workspace)
+    competition = registry.competition(slug, place)
+    raw = Path(data).expanduser().absolute() if data else place.raw(slug)
+    file = Path(csv).expanduser()
+    table = read_submission(file)
+    warn_of_another_content(place, file, file.read_bytes())
+    if run is None:
+        manifest = _asked_rows(competition, raw)
+        labels = competition.label_map(manifest, raw)
+    else:
+        from comp.models.checkpoint import read_sidecar
+
+        manifest = competition.read_test(raw)
+        labels = read_sidecar(folds_to_ask(runs.find_run(place, run), True)[0]).labels
+    asked = load_template(competition, raw, manifest, Path(template).expanduser() if template else None)
+    return judge(table, asked, labels), len(table)
+
+
+def _asked_rows(competition: Competition, raw: Path) -> Manifest:
+    """The rows of a raw folder; the test rows alone where there are no others."""
+    try:
+        return competition.read(raw)
+    except InputError:
+        if not raw.is_dir() or not competition.missing(raw) or not competition.classes(raw):
+            raise
+        return competition.read_test(raw)

@@ -1,0 +1,184 @@
+"""``comp pseudo``: extra rows from a run's test predictions, and the guard that keeps them out of what is held out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from comp import console
+from comp.checks.grouping import folds_of_kin
+from comp.data.predictions import Predictions, average
+from comp.data.pseudo_labels import FILE, PseudoRows, folds_sha256
+from comp.errors import InputError
+from comp.files import require_output
+from comp.pipelines.check import Survey
+from comp.pipelines.request import Order
+from comp.pipelines.smoke import ROWS_PER_CLASS_AND_FOLD
+from comp.runs import run as runs
+from comp.runs.contents import folds_of, recipe_of
+from comp.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class PseudoResult:
+    """The pseudo-labels that were made: the file, how many of the ``test`` rows each fold gets, and their classes."""
+
+    path: Path
+    pseudo: PseudoRows
+    test: int
+
+    def as_json(self) -> dict[str, Any]:
+        """The document of ``comp pseudo --json``."""
+        classes = Counter(self.pseudo.table["label"])
+        return {
+            **self.pseudo.as_json(),
+            "slug": self.pseudo.slug,
+            "file": str(self.path),
+            "test": self.test,
+            "classes": dict(sorted(classes.items())),
+        }
+
+
+def pseudo(
+    run: str,
+    threshold: float,
+    *,
+    workspace: str | Path | None = None,
+    out: str | Path | None = None,
+) -> PseudoResult:
+    """Labels test rows of a finished run, for each fold by that fold's own models alone.
+
+    A test row goes to fold k with the most probable class of the models that held out fold k, where they are at
+    least ``threshold`` sure. Other models have been fitted on what fold k holds out: their labels would carry it into
+    fold k's training. ``comp.run(..., pseudo=PATH)`` trains with them.
+
+    Parameters
+    ----------
+    run : str
+        A finished run: an id, a prefix, or "latest".
+    threshold : float
+        Above 0, at most 1.
+    out : path, optional
+        The CSV (fold, id, label, prob), with a JSON beside it; by default ``pseudo-THRESHOLD.csv`` in the run's folder.
+
+    Raises
+    ------
+    CompError
+        For another threshold, a run without test predictions of each fold, and where no row is so sure.
+    """
+    if not 0 < threshold <= 1:  # a NaN is neither
+        raise InputError("--threshold is above 0, at most 1", f"got {threshold:g}", "for example 0.95")
+    place = Workspace.find(workspace)
+    out = require_output(out)
+    if out is not None and require_output(out.with_suffix(".json")) == out:
+        raise InputError("pseudo-labels are a CSV with a JSON beside it", str(out), "name a .csv")
+    one = runs.find_run(place, run)
+    runs.require_checkpoints(one)
+    if not one.started.get("folds"):
+        raise InputError("pseudo-labels are of folds", f"{one.id} has none", "name a trained run")
+    folds = [_of_fold(one, k) for k in range(int(one.started.get("folds") or 0))]
+    tables = [_sure(found, k, threshold) for k, found in enumerate(folds)]
+    table = pd.concat(tables, ignore_index=True)
+    if not len(table):
+        most = max(float(found.probs.max()) for found in folds)
+        raise InputError(
+            "pseudo-labels need rows", f"no fold is more than {most:.4f} sure", "a lower threshold"
+        )
+    split = folds_of(one)
+    made = PseudoRows(
+        run=one.id,
+        slug=one.slug,
+        threshold=float(threshold),
+        train_sha256=str(one.started.get("train_sha256")),
+        test_sha256=str(one.started.get("test_sha256")),
+        folds_sha256=folds_sha256(split),
+        k=split.k,
+        selected=bool(one.record["oof"].get("selected_on_oof")),
+        table=table,
+    )
+    path = out or one.folder / f"pseudo-{threshold:g}.csv"
+    made.save(path)
+    return PseudoResult(path, made, len(folds[0]))
+
+
+def _of_fold(one: runs.Run, k: int) -> Predictions:
+    """The test rows by fold k's own models; InputError where they are not there."""
+    from comp.training.result import model_folder
+
+    models = len(recipe_of(one).each) if (one.folder / "recipe.toml").is_file() else 1
+    files = [model_folder(one.folder, n, models) / f"fold-{k}" / "test.npz" for n in range(models)]
+    missing = [str(file.relative_to(one.folder)) for file in files if not file.is_file()]
+    if missing or not one.record:
+        value = f"{one.id} lacks {missing[0]}" if missing else f"{one.id} is not done"
+        remedy = f"comp run {one.slug} --resume {one.id}, or another run that was trained to its end"
+        raise InputError("pseudo-labels need the test predictions of every fold alone", value, remedy)
+    for file in files:
+        one.checked(file.relative_to(one.folder).as_posix())
+    found = average([Predictions.load(file) for file in files])
+    if not len(found) or found.fingerprint != one.started.get("test_sha256"):
+        value = f"{missing or files[0]} answers other test rows than {one.id} began with"
+        raise InputError("pseudo-labels are of the run's own test rows", value, f"`comp run {one.slug}` anew")
+    return found
+
+
+def _sure(found: Predictions, k: int, threshold: float) -> pd.DataFrame:
+    """The rows of which fold k is sure, in the order of their ids; of equal classes the first."""
+    most, best = found.probs.max(axis=1), found.probs.argmax(axis=1)
+    rows = sorted(np.flatnonzero(most >= threshold).tolist(), key=lambda row: found.ids[row])
+    return pd.DataFrame(
+        {
+            "fold": np.full(len(rows), k, np.int64),
+            "id": [found.ids[row] for row in rows],
+            "label": [found.labels.names[best[row]] for row in rows],
+            "prob": [float(most[row]) for row in rows],
+        }
+    )
+
+
+def rows_for(order: Order, found: Survey) -> PseudoRows | None:
+    """The pseudo-labels that an order trains with, without those whose picture its fold holds out in a copy.
+
+    They are those of ``--pseudo``, or of the run that goes on.
+
+    Raises
+    ------
+    InputError
+        Where they were made from other rows or other folds, or are no longer in the folder of the run that goes on.
+    """
+    began = order.given is not None and order.given.started.get("pseudo")  # then its file must be there
+    path = order.pseudo
+    if order.given and began:
+        order.given.checked("pseudo.json")
+        path = order.given.checked(FILE)
+    if path is None:
+        return None
+    assert found.folds is not None, "the gate lets no run pass without folds"
+    wanted = PseudoRows.load(path)
+    evidence = found.evidence
+    wanted.require_fitting(order.competition.slug, evidence.manifest, found.folds, evidence.labels)
+    clean = wanted.without(folds_of_kin(evidence, found.folds))
+    apart = len(wanted.table) - len(clean.table)
+    told = f"  pseudo-labels of {clean.run}, at least {clean.threshold:g} sure: {clean.rows} rows by fold"
+    console.say(told + (f"; {apart} left out, copies of what their fold holds out" if apart else ""))
+    return clean.few(ROWS_PER_CLASS_AND_FOLD) if order.quick else clean
+
+
+def show_pseudo(result: PseudoResult) -> None:
+    """A table of the rows that each fold gets, and where they lie."""
+    made = result.pseudo
+    by_fold = made.table.groupby("fold")["prob"].mean()
+    rows = [
+        (f"fold {k}", count, f"{count / result.test:.1%}", f"{by_fold[k]:.4f}" if count else "–")
+        for k, count in enumerate(made.rows)
+    ]
+    console.table("", (f"pseudo-labels of {made.run}", "rows", "of test", "mean probability"), rows)
+    labels = made.table.groupby("id")["label"].nunique()
+    if (labels > 1).any():
+        console.say(f"  {int((labels > 1).sum())} rows have another label in another fold")
+    console.answer(f"pseudo-labels {result.path}")
+    console.say(f"  comp run {made.slug} --folds {made.k} --pseudo {result.path} trains with them")

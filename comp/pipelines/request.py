@@ -1,0 +1,149 @@
+"""What a run was asked for, from arguments or from the folder of an unfinished run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from comp import console
+from comp.checks.prediction_checks import expected_score
+from comp.data.competitions.competition import Competition
+from comp.errors import InputError
+from comp.pipelines.smoke import quick_recipe
+from comp.recipe import Recipe, load
+from comp.runs import run as runs
+from comp.runs.contents import recipe_of
+from comp.runs.machine import what_differs
+from comp.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Order:
+    """What was asked for: where, of what, by which recipe, what score its header expects, whether an unfinished run
+    goes on, which folds only, and how many seconds it may take.
+
+    ``like`` is another run whose rows and folds a new one takes, ``pseudo`` a file of ``comp pseudo`` to train with,
+    and ``origin`` what its record says of where it comes from.
+    """
+
+    workspace: Workspace
+    competition: Competition
+    raw: Path
+    recipe: Recipe
+    folds: int | Path
+    quick: bool
+    expected: float | None
+    resumed: runs.Run | None
+    only: Sequence[int] | None = None
+    seconds: float | None = None
+    like: runs.Run | None = None
+    pseudo: Path | None = None
+    origin: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def given(self) -> runs.Run | None:
+        """The run whose rows and folds are taken, instead of new ones."""
+        return self.resumed or self.like
+
+
+def new_order(
+    place: Workspace,
+    competition: Competition,
+    raw: Path,
+    recipe: str | Path | None,
+    overrides: Sequence[str],
+    seed: int | None,
+    folds: int | Path,
+    quick: bool,
+) -> Order:
+    """The order of a new run."""
+    path = recipe_file(competition, recipe)
+    wanted = load_recipe(competition, path, bool(recipe), overrides, seed, quick)
+    return Order(place, competition, raw, wanted, folds, quick, expected_score(path), None)
+
+
+def require_folds(only: Sequence[int] | None, k: int) -> None:
+    """InputError for a fold that does not exist."""
+    wrong = [fold for fold in only or () if not 0 <= fold < k]
+    if wrong or (only is not None and not only):
+        raise InputError(
+            "--only names folds 0…K-1", f"{wrong or 'none'} of {k} folds", f"for example --only 0,{k - 1}"
+        )
+
+
+def first_model(recipe: Recipe) -> Recipe:
+    """The recipe of the first model, where only one can be measured; that it is the first of several is said."""
+    if recipe.members:
+        console.say(f"  the first of {len(recipe.members)} models: {recipe.each[0].model.name}")
+    return recipe.each[0]
+
+
+def recipe_file(competition: Competition, recipe: str | Path | None) -> Path:
+    """The recipe that was asked for: a file, a recipe of the competition by its name, or its baseline."""
+    named = competition.file(f"{recipe or 'baseline'}.toml")  # --recipe story means the competition's own
+    if recipe and not (str(recipe).isidentifier() and named.is_file()):
+        return Path(recipe).expanduser()
+    return named
+
+
+def load_recipe(
+    competition: Competition,
+    path: Path,
+    asked: bool,
+    overrides: Sequence[str],
+    seed: int | None,
+    quick: bool,
+) -> Recipe:
+    """A recipe, then --set, --seed and --quick over it; without a file the defaults, unless one was asked for."""
+    laid = [*overrides, *([f"seed={seed}"] if seed is not None else [])]
+    recipe = load(path if asked or path.is_file() else None, laid, also=model_mistakes(competition))
+    told = any("epochs" in override.partition("=")[0] for override in overrides)
+    return quick_recipe(recipe) if quick and not told else recipe
+
+
+def model_mistakes(competition: Competition) -> Callable[[dict[str, Any]], list[str]]:
+    """Finds mistakes in a recipe that only timm, torch and albumentations can see."""
+    from comp.pipelines.plan import recipe_mistakes
+
+    return partial(recipe_mistakes, competition)
+
+
+def order_of(one: runs.Run, place: Workspace, competition: Competition, data: str | Path | None) -> Order:
+    """The order of an unfinished run, as its folder tells it."""
+    if one.record:
+        raise InputError(
+            "only an unfinished run can be resumed",
+            f"{one.id} is done",
+            f"--set epochs=N trains on as a child run; `comp predict {one.id}` predicts again",
+        )
+    require_own(one, competition)
+    from comp.models.runtime import on_this_machine, resolve_device
+
+    recipe = on_this_machine(recipe_of(one))
+    if differing := what_differs(one.started, resolve_device(recipe.each[0]).device):
+        console.say(
+            f"  {one.id} began with {'; '.join(differing)}: what is left may differ in the last digits"
+        )
+    return replace(order_like(one, place, competition, recipe, data), resumed=one, like=None)
+
+
+def order_like(
+    one: runs.Run, place: Workspace, competition: Competition, recipe: Recipe, data: str | Path | None
+) -> Order:
+    """The order of a new run on another's rows and folds, with its marks."""
+    raw = Path(data).expanduser().absolute() if data else runs.raw_folder(one, place)
+    folds, expected = one.folder / "folds.csv", one.started.get("expected")
+    return Order(place, competition, raw, recipe, folds, "quick" in one.marks, expected, None, like=one)
+
+
+def require_own(one: runs.Run, competition: Competition) -> None:
+    """InputError for a run of another competition."""
+    if one.slug != competition.slug:
+        raise InputError(
+            "a run belongs to one competition",
+            f"{one.id} is of {one.slug}",
+            f"comp run {one.slug} --resume {one.id}",
+        )

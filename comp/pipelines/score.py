@@ -1,0 +1,192 @@
+"""A submission against labels that the competition publishes or that were held out. Nothing else reads those labels."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from comp.data.competitions import registry
+from comp.data.competitions.competition import Competition
+from comp.data.csv_table import Table
+from comp.data.labels import LabelMap, disorder
+from comp.data.template import Template, load_template, read_submission
+from comp.errors import InputError, InvalidSubmission
+from comp.files import read_json, write_json
+from comp.submission.validate import class_columns, validate
+from comp.workspace import Workspace
+
+LOOKS = "looks.json"
+
+
+@dataclass(frozen=True)
+class ClassScore:
+    """How one class fared: its rows, those that were found (recall), and precision and F1."""
+
+    name: str
+    rows: int
+    recall: float
+    precision: float
+    f1: float
+
+
+@dataclass(frozen=True)
+class Score:
+    """A submission's score; ``looks`` counts how often this competition's labels were looked at, this time included."""
+
+    slug: str
+    metric: str
+    direction: str
+    score: float
+    scale: float
+    rows: int
+    classes: list[ClassScore]
+    looks: int
+
+    def as_json(self) -> dict[str, Any]:
+        """The document of ``comp score --json``."""
+        return asdict(self)
+
+
+def score(
+    slug: str, csv: str | Path, *, workspace: str | Path | None = None, data: str | Path | None = None
+) -> Score:
+    """Judges a submission by the labels of the test rows, and writes down that they were looked at.
+
+    Parameters
+    ----------
+    slug : str
+    csv : path
+    workspace, data : path, optional
+        As for ``comp.run``.
+
+    Raises
+    ------
+    InputError
+        If the competition publishes no labels.
+    InvalidSubmission
+        If the CSV does not answer the template; that is no look.
+    """
+    place = Workspace.find(workspace)
+    competition = registry.competition(slug, place)
+    if not competition.adapter.has("answers"):
+        where = competition.facts.url or "the competition's page"
+        raise InputError(
+            "only published labels can be scored against",
+            f"{slug} keeps those of its test rows",
+            f"submit it at {where}",
+        )
+    raw = Path(data).expanduser().absolute() if data else place.raw(slug)
+    manifest = competition.read(raw)
+    labels = competition.label_map(manifest, raw)
+    _require_order(competition, labels, raw)
+    template = load_template(competition, raw, manifest)
+    file = Path(csv).expanduser()
+    table = read_submission(file)
+    problems = validate(table, template, labels)
+    if problems:
+        raise InvalidSubmission(
+            "a submission must answer its template",
+            problems[0].message,
+            f"`comp validate {slug} {csv}` says all",
+        )
+    truth = labels.encode(_answers(competition, raw, template))
+    probs = probabilities(table, template, labels)
+    value = competition.metric(truth, probs)
+    looks = _count_look(place, slug, file, value)
+    metric = competition.metric
+    per_class = class_scores(truth, probs.argmax(axis=1), labels)
+    return Score(
+        slug,
+        metric.name,
+        metric.direction,
+        value,
+        competition.facts.score_scale,
+        len(truth),
+        per_class,
+        looks,
+    )
+
+
+def _require_order(competition: Competition, labels: LabelMap, raw: Path) -> None:
+    """Refuses a metric of order where the order of the classes is not known."""
+    metric = competition.metric
+    wrong = disorder(metric, labels.names, metric.ordered and competition.states_order(raw))
+    if wrong is not None and wrong.grave:
+        remedy = "state `classes` in competition.toml, from one end to the other"
+        raise InputError("a metric of order needs classes in order", wrong.message, remedy)
+
+
+def probabilities(table: Table, template: Template, labels: LabelMap) -> NDArray[np.float64]:
+    """What a valid submission answers, as probabilities (N, C): one where it names a class, falling ones for several."""
+    if template.kind == "probs":
+        probs = np.zeros((len(table), len(labels)))
+        for place, index in class_columns(template, labels).items():
+            probs[:, index] = [float(row[place]) for row in table.rows]
+        return probs
+    cells = [row[template.target_places[0]] for row in table.rows]
+    if template.kind == "topk":  # weights that fall: a metric sees the order alone
+        weights = np.zeros((len(table), len(labels)))
+        for row, cell in enumerate(cells):
+            named = [labels.index(name) for name in cell.split(" ")]
+            weights[row, named] = np.arange(len(named), 0, -1)
+        return np.asarray(weights / weights.sum(axis=1, keepdims=True), dtype=np.float64)
+    answers = [int(cell) if template.kind == "index" else labels.index(cell) for cell in cells]
+    return np.asarray(np.eye(len(labels))[answers], dtype=np.float64)
+
+
+def class_scores(truth: NDArray[np.int64], answers: NDArray[np.int64], labels: LabelMap) -> list[ClassScore]:
+    """Recall, precision and F1 of every class, in the order of the label map; 0 where there is nothing to divide by."""
+    classes = len(labels)
+    confusion = np.bincount(truth * classes + answers, minlength=classes * classes).reshape(classes, classes)
+    hits, rows, said = np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)
+    found = []
+    for index, name in enumerate(labels):
+        n, own, claimed = int(hits[index]), int(rows[index]), int(said[index])
+        found.append(
+            ClassScore(
+                name,
+                own,
+                n / own if own else 0.0,
+                n / claimed if claimed else 0.0,
+                2 * n / (own + claimed) if own + claimed else 0.0,
+            )
+        )
+    return found
+
+
+def _answers(competition: Competition, raw: Path, template: Template) -> list[str]:
+    """The label of each row of the template, in its order."""
+    known = competition.adapter.answers(raw)
+    missing = [i for i in template.samples if i not in known]
+    if missing:
+        raise InputError(
+            "every test row needs its label",
+            f"{len(missing)} have none, first {missing[0]!r}",
+            "correct answers() in adapter.py",
+        )
+    return [known[i] for i in template.samples]
+
+
+def _count_look(place: Workspace, slug: str, file: Path, value: float) -> int:
+    """Writes the look into the ledger folder; how many there are now."""
+    ledger = place.submissions(slug) / LOOKS
+    looks = read_json(ledger) if ledger.is_file() else []
+    if not isinstance(looks, list):
+        raise InputError("the ledger of looks must be a list", f"{ledger}", "restore it, or move it away")
+    sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
+    looks.append(
+        {
+            "when": datetime.now(UTC).isoformat(timespec="seconds"),
+            "file": str(file),
+            "sha256": sha256,
+            "score": value,
+        }
+    )
+    write_json(ledger, looks)
+    return len(looks)

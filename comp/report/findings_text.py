@@ -1,0 +1,77 @@
+"""Findings as people read them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from comp import console
+from comp.checks.findings import Finding, counts
+from comp.errors import shortened
+from comp.files import write_text
+from comp.pipelines.check import Survey
+
+COLOURS = {"error": "red", "warning": "yellow", "info": "dim"}
+
+
+def table(findings: list[Finding]) -> None:
+    """Findings gravest first: how grave, which check, how many rows, what, examples and the remedy."""
+    rows = []
+    for f in findings:
+        lines = [shortened(f.message)]
+        if f.examples:
+            lines.append(
+                "e.g. "
+                + ", ".join(shortened(one, 200) for one in f.examples[:3])
+                + (" …" if f.count > 3 else "")
+            )
+        if f.allowed:
+            lines.append(f"allowed: {f.allowed}")
+        elif f.remedy:
+            lines.append(f"→ {f.remedy}")
+        rows.append((f.severity, f.check, f.count, "\n".join(lines)))
+    if rows:
+        console.table(
+            "", ("severity", "check", "rows", "what was found"), rows, [COLOURS[f.severity] for f in findings]
+        )
+
+
+def show_findings(found: Survey) -> None:
+    """Errors and warnings, a line each, and the line of counts."""
+    say_findings(found.findings)
+    show_counts(found)
+
+
+def say_findings(findings: list[Finding]) -> None:
+    """Errors and warnings as lines on what is being done."""
+    for f in findings:
+        if f.severity != "info":
+            allowed = f" (allowed: {f.allowed})" if f.allowed else ""
+            console.say(shortened(f"  {f.severity}: {f.check}: {f.message}{allowed}"))
+
+
+def show_counts(found: Survey) -> None:
+    """What was read, and how many findings there are."""
+    for note in found.evidence.manifest.notes:
+        console.say(f"  note: {note}")
+    stats, n = found.stats(), counts(found.findings)
+    console.say(
+        f"  {stats['train']:,} train, {stats['test']:,} test, {stats['classes']} classes; "
+        f"checks: {n['error']} errors, {n['warning']} warnings"
+    )
+
+
+def write_pages(found: Survey, html: Path | None, fix: Path | None) -> None:
+    """The HTML page and the proposed manifest, where they were asked for."""
+    if html is not None:
+        from comp.report.findings_html import render
+
+        write_text(html, render(found))
+        console.answer(f"page {html}")
+    if fix is not None:
+        from comp.checks.proposed_manifest import proposed
+
+        write_text(fix, proposed(found.evidence))
+        use = f": `comp check {found.evidence.competition.slug} --manifest {fix}` uses it without the rows to drop"
+        console.answer(
+            f"proposed manifest {fix}{use if found.evidence.competition.slug != 'own-table' else ''}"
+        )

@@ -1,0 +1,303 @@
+"""Any CSV against a template: every way in which it does not answer it, in one go."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from comp.config import finite_number, whole_number
+from comp.data.csv_table import Table
+from comp.data.file_names import nfc
+from comp.data.labels import LabelMap
+from comp.data.spelling import NOTHING, clean, listed
+from comp.data.template import Template
+from comp.errors import InputError, near_names
+from comp.submission.id_repair import damaged
+
+SHOWN = 5
+SUM_TOLERANCE = 1e-6
+_SLACK = 1e-9  # of adding decimals in binary
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One way in which a submission does not answer its template; ``rows`` are file rows, the header is row 1."""
+
+    rule: str
+    message: str
+    count: int = 1
+    rows: tuple[int, ...] = ()
+
+
+def validate(table: Table, template: Template, labels: LabelMap) -> list[Problem]:
+    """Every way in which ``table`` does not answer ``template``; empty when it does.
+
+    Rules: ``encoding``, ``header``, ``doubled-id``, ``damaged-id`` (ids of the template in another spelling),
+    ``missing-id``, ``extra-id``, ``order``, ``value``, ``row-sum``. Under a wrong header, columns that are known by a
+    near name are judged on.
+
+    Raises
+    ------
+    InputError
+        If the template itself cannot be answered: no rows, or columns of probabilities that are not the classes.
+    """
+    template.require_rows()
+    if template.kind == "probs":
+        class_columns(template, labels)
+    found = [*_encoding_problems(table, template), *_header_problems(table, template)]
+    places = _places(table.header, template.table.header)
+    if template.id_place in places:
+        ids = [row[places[template.id_place]] for row in table.rows]
+        found += _id_problems(ids, template)
+    if all(place in places for place in template.target_places):
+        moved = replace(template, target_places=tuple(places[place] for place in template.target_places))
+        found += _value_problems(table, moved, labels)
+    return found
+
+
+def class_columns(template: Template, labels: LabelMap) -> dict[int, int]:
+    """Column place → class index of a probs template, by the names in its header; stray spaces and Unicode forms
+    do not count where no name is exact.
+
+    Raises
+    ------
+    InputError
+        If the columns are not the classes, each once.
+    """
+    names = [template.table.header[place] for place in template.target_places]
+    loosely = {clean(name): index for index, name in enumerate(labels)}
+    found = {
+        place: labels.index(name) if name in labels else loosely[clean(name)]
+        for place, name in zip(template.target_places, names, strict=True)
+        if name in labels or clean(name) in loosely
+    }
+    unknown = [name for name in names if name not in labels and clean(name) not in loosely]
+    missing = [name for index, name in enumerate(labels) if index not in found.values()]
+    twice = len(set(found.values())) < len(found)
+    told = [f"{listed(unknown)} {'are' if len(unknown) > 1 else 'is'} no class"] if unknown else []
+    told += [f"did you mean {near[0]!r}?"] if unknown and (near := near_names(unknown[0], missing)) else []
+    told += [f"no column for {listed(missing)}"] if missing else []
+    told += ["a class has two columns"] if twice else []
+    if told:
+        value = f"{template.table.name}: {'; '.join(told)}"
+        remedy = (
+            "correct [template] target, or name the classes as the columns do: `classes` in competition.toml"
+        )
+        raise InputError("a probs template has a column for each class", value, remedy)
+    return found
+
+
+def _encoding_problems(table: Table, template: Template) -> list[Problem]:
+    ours, theirs = table.encoding, template.table.encoding
+    if ours == theirs or (theirs == "cp949" and ours == "utf-8" and _is_ascii(table)):
+        return []
+    if ours == "utf-8-sig":
+        message = "the file begins with a byte order mark (utf-8-sig), which the template does not have"
+    elif theirs == "utf-8-sig":
+        message = f"the template begins with a byte order mark (utf-8-sig), the file does not ({ours})"
+    else:
+        message = f"the file is {ours} text, the template {theirs}"
+    return [Problem("encoding", message, rows=(1,))]
+
+
+def _is_ascii(table: Table) -> bool:
+    return all(cell.isascii() for row in (table.header, *table.rows) for cell in row)
+
+
+def _header_problems(table: Table, template: Template) -> list[Problem]:
+    ours, theirs = table.header, template.table.header
+    if ours == theirs:
+        return []
+    said = [f"the header is {','.join(ours)!r}, the template's {','.join(theirs)!r}"]
+    missing = [name for name in theirs if name not in ours]
+    extra = [name for name in ours if name not in theirs]
+    for name in missing:
+        near = [other for other in extra if _loose(other) == _loose(name)] or near_names(name, extra)
+        said.append(f"no column {name!r}" + (f", {near[0]!r} looks like it" if near else ""))
+    unlike = [name for name in extra if not any(_loose(name) == _loose(other) for other in missing)]
+    said += [f"{name!r} is not asked for" for name in unlike]
+    doubled = sorted({name for name in ours if ours.count(name) > theirs.count(name) > 0})
+    said += [f"{name!r} comes {ours.count(name)} times" for name in doubled]
+    if not missing and not extra and not doubled:
+        said.append("the columns stand in another order")
+    if len(ours) == 1 < len(theirs) and ";" in ours[0]:
+        said.append("cells are separated by commas, not by semicolons")
+    return [Problem("header", "; ".join(said), rows=(1,))]
+
+
+def _places(ours: Sequence[str], theirs: Sequence[str]) -> dict[int, int]:
+    """Template column → our column, by exact name, else by a name that differs in case and spaces alone."""
+    if tuple(ours) == tuple(theirs):
+        return {place: place for place in range(len(theirs))}
+    found: dict[int, int] = {}
+    for place, name in enumerate(theirs):
+        exact = [n for n, other in enumerate(ours) if other == name]
+        fits = exact or [n for n, other in enumerate(ours) if _loose(other) == _loose(name)]
+        if len(fits) == 1 and fits[0] not in found.values():
+            found[place] = fits[0]
+    return found
+
+
+def _loose(name: str) -> str:
+    return "".join(nfc(name).split()).casefold().replace("_", "").replace("-", "").lstrip("\ufeff")
+
+
+def _id_problems(ids: list[str], template: Template) -> list[Problem]:
+    wanted = template.ids
+    known = set(wanted)
+    repaired, found = damaged(ids, wanted)
+    problems = [Problem("damaged-id", d.message, d.count, d.rows) for d in found]
+    mended = [repaired.get(i, i) for i in ids]
+    have = set(mended)
+    counts: dict[str, int] = {}
+    for one in mended:
+        counts[one] = counts.get(one, 0) + 1
+    doubled = [i for i, n in counts.items() if n > 1]
+    missing = [i for i in wanted if i not in have]
+    extra = [i for i in counts if i not in known]
+    for rule, names in (("doubled-id", doubled), ("missing-id", missing), ("extra-id", extra)):
+        if names:
+            first = set(names[:SHOWN])
+            rows = [] if rule == "missing-id" else [n for n, i in enumerate(mended, start=2) if i in first]
+            shown = ", ".join(repr(n) for n in names[:SHOWN]) + (" …" if len(names) > SHOWN else "")
+            words = f"{rule.replace('-', ' ')}{'s' if len(names) > 1 else ''}"
+            where = ""
+            if rule == "missing-id":
+                at = wanted.index(names[0]) + 2
+                where = f", first in the template's row {at}"
+            problems.append(
+                Problem(rule, f"{len(names)} {words}: {shown}{where}", len(names), tuple(rows[:SHOWN]))
+            )
+    return problems + _order_problems(mended, wanted)
+
+
+def _order_problems(ids: list[str], wanted: Sequence[str]) -> list[Problem]:
+    """Ids that both have, each counted once, in another order."""
+    have, known = set(ids), set(wanted)
+    place = {one: n for n, one in reversed(list(enumerate(ids, start=2)))}
+    ours = [i for i in place if i in known]
+    ours.sort(key=lambda i: place[i])
+    theirs = [i for i in wanted if i in have]
+    wrong = [(mine, other) for mine, other in zip(ours, theirs, strict=True) if mine != other]
+    if not wrong:
+        return []
+    rows = tuple(place[mine] for mine, _ in wrong)
+    message = (
+        f"{len(wrong)} rows stand in another order than the template's, "
+        f"first row {rows[0]}: {wrong[0][0]!r} for {wrong[0][1]!r}"
+    )
+    return [Problem("order", message, len(wrong), rows[:SHOWN])]
+
+
+def _value_problems(table: Table, template: Template, labels: LabelMap) -> list[Problem]:
+    if template.kind == "probs":
+        return _probability_problems(table, template)
+    wrong: list[tuple[int, str, str]] = []
+    place = template.target_places[0]
+    known: dict[str, str] = {}
+    for number, row in enumerate(table.rows, start=2):
+        cell = row[place]
+        if cell not in known:
+            known[cell] = _fault(cell, template, labels)
+        if known[cell]:
+            wrong.append((number, cell, known[cell]))
+    if not wrong:
+        return []
+    kind = {
+        "index": f"a class index 0…{len(labels) - 1}",
+        "label": "a class name",
+        "topk": f"1 to {template.k} class names with a space between them",
+    }[template.kind]
+    faults = list(dict.fromkeys(fault for _, _, fault in wrong))
+    number, cell, fault = wrong[0]
+    message = f"{len(wrong)} answers are not {kind}, first in row {number}: {cell!r}, {fault}"
+    others = [next(w for w in wrong if w[2] == other) for other in faults[1 : SHOWN + 1]]
+    message += "".join(f"; row {n}: {text!r}, {why}" for n, text, why in others)
+    return [Problem("value", message, len(wrong), tuple(n for n, _, _ in wrong[:SHOWN]))]
+
+
+def _fault(cell: str, template: Template, labels: LabelMap) -> str:
+    """What is wrong with an answer; empty where nothing is."""
+    if template.kind == "index":
+        return _index_fault(cell, labels)
+    if template.kind == "label":
+        return _label_fault(cell, labels)
+    names = cell.split(" ")
+    faults = [fault for name in names if (fault := _label_fault(name, labels))]
+    if not faults and len(names) > template.k:
+        faults = [f"{len(names)} names"]
+    if not faults and len(set(names)) < len(names):
+        faults = ["a name comes twice"]
+    return faults[0] if faults else ""
+
+
+def _index_fault(cell: str, labels: LabelMap) -> str:
+    index = whole_number(cell)
+    if index is not None and cell == str(index):
+        return "" if 0 <= index < len(labels) else "out of range"
+    if cell.strip().lower() in NOTHING:
+        return "empty"
+    if cell in labels:
+        return f"a class name, write {labels.index(cell)}"
+    try:
+        number = float(cell)
+    except ValueError:
+        near = near_names(cell.strip(), labels.names)
+        return f"no number; did you mean {near[0]!r}, class {labels.index(near[0])}?" if near else "no number"
+    if not number.is_integer():
+        return "no whole number"
+    return f"write {int(number)}" if 0 <= number < len(labels) else "out of range"
+
+
+def _label_fault(cell: str, labels: LabelMap) -> str:
+    if cell in labels:
+        return ""
+    if cell.strip().lower() in NOTHING:
+        return "empty"
+    spelled = [name for name in labels if _loose(name) == _loose(cell)]
+    if spelled:
+        return f"write {spelled[0]!r}: case, spaces and Unicode form count"
+    index = whole_number(cell)
+    if index is not None and 0 <= index < len(labels):
+        return f"an index, write {labels.names[index]!r}"
+    near = near_names(cell, labels.names)
+    return f"did you mean {near[0]!r}?" if near else "unknown"
+
+
+def _probability_problems(table: Table, template: Template) -> list[Problem]:
+    no_numbers: list[tuple[int, str]] = []
+    outside: list[int] = []
+    off: list[tuple[int, float]] = []
+    for number, row in enumerate(table.rows, start=2):
+        cells = [row[place] for place in template.target_places]
+        values = [finite_number(cell) for cell in cells]
+        if None in values:
+            no_numbers.append((number, cells[values.index(None)]))
+            continue
+        numbers = np.array(values, dtype=np.float64)
+        if numbers.min() < 0 or numbers.max() > 1:
+            outside.append(number)
+        if abs(numbers.sum() - 1) > SUM_TOLERANCE + _SLACK:
+            off.append((number, float(numbers.sum())))
+    found: list[Problem] = []
+    if no_numbers:
+        first, cell = no_numbers[0]
+        what = "empty" if cell.strip().lower() in NOTHING else "no number"
+        message = (
+            f"{len(no_numbers)} rows have a cell that is no number, first row {first}: {cell!r} is {what}"
+        )
+        rows = tuple(n for n, _ in no_numbers[:SHOWN])
+        found.append(Problem("value", message, len(no_numbers), rows))
+    bad = sorted({*outside, *(n for n, _ in off)})
+    if bad:
+        sums = dict(off)
+        why = f"sums to {sums[bad[0]]:.8g}" if bad[0] in sums else "has a value outside 0 … 1"
+        message = f"{len(bad)} rows are not probabilities that sum to one ± 1e-6, first row {bad[0]} {why}"
+        if outside:
+            message += (
+                f"; {len(outside)} have values outside 0 … 1, first row {outside[0]}: logits need a softmax"
+            )
+        found.append(Problem("row-sum", message, len(bad), tuple(bad[:SHOWN])))
+    return found
