@@ -15,7 +15,7 @@ os.environ["OMP_NUM_THREADS"] = "1"  # threads that wait for each other make a b
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
 
 from comp.data.competitions import registry
-from comp.pipelines.check import write_sample
+from comp.data.competitions.sample import write_sample
 from comp.workspace import Workspace
 from kaggle_server import LoopbackKaggle, serve
 from made import KAGGLE_KEY, KAGGLE_USER, files_with_secrets, run_comp, write_shapes

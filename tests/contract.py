@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 
 from comp.data.competitions import registry
-from comp.pipelines.check import SAMPLE_MARK, write_sample
+from comp.data.competitions.sample import SAMPLE_MARK, write_sample
 from comp.workspace import Workspace
 from made import Outcome, run_comp
 

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from comp.errors import CompError, InputError
-from comp.pipelines.compare import Comparison, compare
+from comp.pipelines.compare import compare
+from comp.submission.comparison import Comparison
 from made import run_comp
 
 NAMES = st.lists(st.text(alphabet="abc012é사 ", min_size=1, max_size=5), min_size=1, max_size=9, unique=True)

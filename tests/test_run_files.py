@@ -170,8 +170,8 @@ def test_a_prediction_on_another_machine_is_the_runs_own_too(
     submittable: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Bits may differ there: what ``comp predict`` writes in the run's place is known, and proven by control rows."""
-    from comp.runs.contents import remember_predicted, submissions_of
     from comp.runs.run import find_run
+    from comp.runs.submissions import remember_predicted, submissions_of
     from comp.workspace import Workspace
 
     csv, one = its_csv(submittable), find_run(Workspace(submittable), "latest")

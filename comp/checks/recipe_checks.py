@@ -9,10 +9,7 @@ from pathlib import Path
 from comp.checks.findings import Finding, finding
 from comp.data.folds import Folds
 from comp.data.manifest import Manifest
-from comp.errors import InputError
-from comp.runs.contents import require_of_fold, wrote
-
-FITTED = "fitted.txt"
+from comp.runs.contents import fitted_beside
 
 
 def weights_leak(weights: str, manifest: Manifest, folds: Folds) -> list[Finding]:
@@ -37,25 +34,6 @@ def weights_leak(weights: str, manifest: Manifest, folds: Folds) -> list[Finding
     message = f"{path} was fitted on {len(rows)} of the rows that it would be judged on"
     remedy = "start from weights that never saw these rows (timm's own, or none)"
     return [finding("weights-leak", "error", rows, message, remedy)]
-
-
-def fitted_beside(path: Path) -> set[str]:
-    """The contents of the rows that a checkpoint was ever fitted on, by fitted.txt beside it; empty if not known.
-
-    Raises
-    ------
-    InputError
-        Where its fold wrote another fitted.txt than there is.
-    """
-    known = path.with_name(FITTED)
-    if wrote(path.parent, FITTED):
-        require_of_fold(path.parent, [FITTED])
-    if not known.is_file():
-        return set()
-    try:
-        return set(known.read_text(encoding="utf-8").split())
-    except (OSError, ValueError) as error:
-        raise InputError("fitted.txt must be readable", f"{known}: {error}", "restore it") from error
 
 
 def warm_leak(

@@ -13,7 +13,7 @@ from comp.errors import InputError
 from comp.files import require_output
 
 if TYPE_CHECKING:
-    from comp.pipelines.check import Survey
+    from comp.checks.result import Survey
 
 
 def check(

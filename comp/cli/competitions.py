@@ -152,7 +152,7 @@ def data(
     competition = registry.competition(slug, place)
     raw = (data or place.raw(slug)).expanduser().absolute()
     if sample:
-        from comp.pipelines.check import write_sample
+        from comp.data.competitions.sample import write_sample
 
         write_sample(competition, raw)
         console.answer(f"made-up sample of {slug} -> {place.shown(raw)}")

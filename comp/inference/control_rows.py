@@ -17,6 +17,7 @@ from comp.data.images.source import ImageSource
 from comp.data.labels import LabelMap
 from comp.errors import CheckFailed, InputError
 from comp.files import write_bytes, write_json
+from comp.models.checkpoint import Noise
 from comp.runs.contents import read_result, require_of_fold
 from comp.runs.run import RESULT
 
@@ -28,8 +29,6 @@ UTMOST = {"fp32": 0.01, "bf16": 0.25, "fp16": 0.25}
 _MARK = "\x00control"  # in no path and no id of a real row
 
 Probs = NDArray[np.float64]
-# by precision the largest |Δp| of control rows that were judged again, by what was different then
-Noise = dict[str, dict[str, float]]
 
 
 class _Row(Shape):

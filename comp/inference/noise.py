@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from torch import nn
 
 from comp.data.images.dataset import FittedPixels
-from comp.inference.control_rows import Noise, Probs
+from comp.inference.control_rows import Probs
 from comp.inference.forward import probabilities
+from comp.models.checkpoint import Noise
 from comp.recipe import Recipe
 
 

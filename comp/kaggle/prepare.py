@@ -18,8 +18,9 @@ from comp.errors import CheckFailed, InputError, InvalidSubmission, Refusal, Unk
 from comp.files import read_json, write_bytes
 from comp.inference.control_rows import control_table
 from comp.runs import run as runs
-from comp.runs.contents import findings_of, manifest_of, require_fold, submissions_of
+from comp.runs.contents import findings_of, manifest_of, require_fold
 from comp.runs.run import Run
+from comp.runs.submissions import _run_of, require_its_own, warn_of_another_content
 from comp.submission.validate import Problem, validate
 from comp.workspace import Workspace
 
@@ -168,26 +169,6 @@ def make_ready(
     return Ready(path, content, len(table), run)
 
 
-def require_its_own(run: Run, path: Path, content: bytes) -> None:
-    """CheckFailed unless the content of a CSV is what a run wrote as its submission, beside whose score it would stand."""
-    if run.is_proven:
-        known = submissions_of(run)
-        written = hashlib.sha256(content).hexdigest() in known
-        if not known:
-            value = f"{run.id} did not come to a submission: nothing says what {path} is"
-            remedy = f"`comp run {run.slug} --resume {run.id}` goes on with it"
-            raise CheckFailed("a run's submission is the one that it wrote", value, remedy)
-    else:
-        copy = run.folder / "submission.csv"
-        written = not copy.is_file() or copy.read_bytes() == content
-    if not written:
-        value = f"{path} is not what {run.id} wrote: its SHA-256 is another"
-        remedy = (
-            f"`comp predict {run.id}` writes it again; a CSV of your own goes with --file, under another name"
-        )
-        raise CheckFailed("a run's submission is the one that it wrote", value, remedy)
-
-
 def require_proven(run: Run, yes: bool) -> None:
     """Asks before a run of an older version is submitted, that does not know the SHA-256 of what it wrote."""
     if not run.is_proven:
@@ -281,49 +262,6 @@ def _remedy(competition: Competition, problems: list[Problem], path: Path) -> st
     if order and competition.facts.pairs == "position":
         return "rows of this competition go by position, so nothing here can know what is meant: restore the file"
     return f"correct it; `comp validate {competition.slug} {path}` says the same. Nothing was uploaded"
-
-
-def _run_of(place: Workspace, slug: str, content: bytes) -> Run | None:
-    """The run whose submission has that very content, if there is one."""
-    sha256 = hashlib.sha256(content).hexdigest()
-    for run in runs.sound_runs(place, slug):
-        if run.is_proven:
-            if sha256 in _known_submissions(run):
-                return run
-            continue
-        for path in (place.submissions(slug) / f"{run.id}.csv", run.folder / "submission.csv"):
-            if path.is_file() and path.stat().st_size == len(content) and path.read_bytes() == content:
-                return run
-    return None
-
-
-def _known_submissions(run: Run) -> set[str]:
-    """The SHA-256 of a run's submissions; of a run whose proof is damaged there are none, which is said."""
-    try:
-        return submissions_of(run)
-    except InputError as damaged:
-        console.warn_once(f"{run.id} is passed over: {damaged.value}")
-        return set()
-
-
-def named_run(place: Workspace, path: Path) -> Run | None:
-    """The run that a CSV has the name and the folder of, if there is one."""
-    for run in runs.all_runs(place):
-        folders = (place.submissions(run.slug), run.folder)
-        if path.absolute() in (folders[0] / f"{run.id}.csv", folders[1] / "submission.csv"):
-            return run
-    return None
-
-
-def warn_of_another_content(place: Workspace, path: Path, content: bytes) -> None:
-    """Says where a CSV that is called as a run's submission is not what that run wrote."""
-    run = named_run(place, path)
-    if run is None or run.damage or not run.is_proven:
-        return
-    try:
-        require_its_own(run, path, content)
-    except (CheckFailed, InputError) as other:
-        console.warn_once(f"{other.value}: no score of {run.id} says anything of it")
 
 
 def found(slug: str, workspace: str | Path | None) -> tuple[Workspace, Competition]:

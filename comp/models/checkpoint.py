@@ -19,7 +19,6 @@ from comp.data.images.preprocess import Preprocess
 from comp.data.labels import LabelMap
 from comp.errors import WeightsError
 from comp.files import read_json, write_bytes, write_json
-from comp.inference.control_rows import Noise
 from comp.models.net import Net, build
 from comp.models.weights import require_usable
 from comp.recipe_schema import ModelPart
@@ -212,3 +211,7 @@ def hash_tensors(tensors: dict[str, Tensor]) -> str:
         digest.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}".encode())
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
+
+
+# by precision the largest |Δp| of control rows that were judged again, by what was different then
+Noise = dict[str, dict[str, float]]

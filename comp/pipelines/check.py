@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from comp import console
 from comp.checks.context import Evidence, Memory
-from comp.checks.findings import Finding, counts, lower
+from comp.checks.findings import lower
 from comp.checks.grouping import grouped
 from comp.checks.image_scan import Fingerprints, scan
+from comp.checks.result import Survey
 from comp.checks.runner import judge_data, judge_folds, require_known
 from comp.config import whole_number
 from comp.data.competitions import registry
 from comp.data.competitions.competition import Competition
+from comp.data.competitions.sample import SAMPLE_MARK
 from comp.data.extra_rows import with_extra
 from comp.data.folds import Folds, make_folds
 from comp.data.images.pixel_cache import StoreWriter
@@ -26,61 +26,9 @@ from comp.data.labels import LabelMap
 from comp.data.manifest import Manifest
 from comp.data.template import Template, load_template
 from comp.errors import InputError, shortened
-from comp.files import make_folder, write_text
 from comp.workspace import Workspace
 
 BARE = {"class-too-small": "a bare check; a run needs fewer folds or --rare pool"}
-SAMPLE_MARK = ".comp-sample"
-
-
-@dataclass(frozen=True)
-class Survey:
-    """A raw folder, read and judged; ``folds`` is None where the data did not pass."""
-
-    evidence: Evidence
-    source: ImageSource
-    folds: Folds | None
-    findings: list[Finding]
-    allowed: dict[str, str]
-
-    @property
-    def status(self) -> str:
-        return "fail" if counts(self.findings)["error"] else "pass"
-
-    def as_json(self) -> dict[str, Any]:
-        """The document of ``comp check --json``."""
-        slug = self.evidence.competition.slug
-        return {
-            "slug": slug,
-            "status": self.status,
-            "findings": [f.as_json() for f in self.findings],
-            "stats": self.stats(),
-        }
-
-    @property
-    def is_sample(self) -> bool:
-        """Whether the raw folder was made up by ``comp data --sample``."""
-        return (self.evidence.raw / SAMPLE_MARK).is_file()
-
-    def unread(self) -> dict[str, str]:
-        """Test rows whose image cannot be decoded, id → path; a run has some only where ``--allow`` let them pass."""
-        test, images = self.evidence.manifest.test, self.evidence.images
-        return {i: path for i, path in zip(test["id"], test["path"], strict=True) if images[path].error}
-
-    def stats(self) -> dict[str, Any]:
-        """Counts that people compare with what the competition's page says."""
-        manifest = self.evidence.manifest
-        per_class = manifest.train["label"].value_counts()
-        return {
-            "train": len(manifest.train),
-            "extra": len(manifest.extra),
-            "test": len(manifest.test),
-            "classes": len(self.evidence.labels),
-            "smallest_class": int(per_class.min()) if len(per_class) else 0,
-            "largest_class": int(per_class.max()) if len(per_class) else 0,
-            "folds": self.evidence.k,
-            "notes": list(manifest.notes),
-        }
 
 
 def check(
@@ -248,28 +196,6 @@ def _folds(
     made = make_folds(evidence.manifest, folds, fold_seed, pool_rare)
     made.save(kept)
     return made
-
-
-def write_sample(competition: Competition, raw: Path, seed: int = 0) -> None:
-    """Writes the adapter's made-up raw folder and marks it as made up.
-
-    Raises
-    ------
-    InputError
-        If something is there already: real data is never mixed with made-up files.
-    """
-    if raw.is_dir() and any(raw.iterdir()):
-        raise InputError(
-            "a sample needs an empty folder", f"{raw} holds files", "name another with --data DIR"
-        )
-    make_folder(raw)
-    try:
-        competition.adapter.sample(raw, seed)
-    except BaseException:
-        for half in raw.iterdir():  # the folder was empty: all of it is the sample's
-            shutil.rmtree(half) if half.is_dir() and not half.is_symlink() else half.unlink()
-        raise
-    write_text(raw / SAMPLE_MARK, "made up by comp data --sample\n")
 
 
 def fold_count(folds: int | str | Path) -> int | Path:

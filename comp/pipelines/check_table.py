@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from comp.checks.findings import lower
+from comp.checks.result import Survey
 from comp.checks.runner import judge_data, judge_folds, require_known
 from comp.data.competitions.competition import Competition
 from comp.data.competitions.schema import CompetitionFacts
@@ -20,7 +21,7 @@ from comp.data.labels import LabelMap
 from comp.data.manifest import Manifest, Sample
 from comp.data.template import made_template
 from comp.errors import InputError
-from comp.pipelines.check import BARE, Survey, look
+from comp.pipelines.check import BARE, look
 from comp.workspace import Workspace
 
 

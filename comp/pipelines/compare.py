@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,54 +17,10 @@ from comp.data.csv_table import Table
 from comp.data.template import Template, from_table, paired, read_submission
 from comp.errors import InputError
 from comp.files import read_json, require_output, write_text
-from comp.kaggle.prepare import warn_of_another_content
 from comp.runs import run as runs
+from comp.runs.submissions import warn_of_another_content
+from comp.submission.comparison import Comparison, Difference
 from comp.workspace import Workspace
-
-
-@dataclass(frozen=True)
-class Difference:
-    """A row that two submissions answer differently; ``row`` is that of the first file, the header is row 1."""
-
-    id: str
-    row: int
-    one: str
-    other: str
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Two submissions joined by id.
-
-    ``agreement`` is the share of rows with the same answer (of probabilities the likeliest class, of several names the
-    first); ``table`` counts rows by both answers; ``mean_difference`` (mean |Δp| over all cells) and ``correlation``
-    (Pearson's, over all cells; None where one file is constant) are of probabilities alone.
-    """
-
-    files: tuple[str, str]
-    slug: str
-    kind: str
-    rows: int
-    agreement: float
-    differing: list[Difference] = field(default_factory=list)
-    table: dict[tuple[str, str], int] = field(default_factory=dict)
-    mean_difference: float | None = None
-    correlation: float | None = None
-
-    def as_json(self) -> dict[str, Any]:
-        """The document of ``comp compare --json``."""
-        return {
-            "files": list(self.files),
-            "slug": self.slug or None,
-            "kind": self.kind,
-            "rows": self.rows,
-            "agreement": self.agreement,
-            "differ": len(self.differing),
-            "mean_difference": self.mean_difference,
-            "correlation": self.correlation,
-            "differing": [vars(one) for one in self.differing],
-            "table": [{"one": a, "other": b, "rows": n} for (a, b), n in self.table.items()],
-        }
 
 
 def compare(

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from comp import console
 from comp.checks.findings import Finding, counts, lower
 from comp.checks.prediction_checks import assumed_folds, collapsed_predictions, prior_shift, too_good
+from comp.checks.result import Survey
 from comp.checks.runner import require_pass
 from comp.data.competitions import registry
 from comp.data.competitions.competition import Competition
@@ -24,7 +25,7 @@ from comp.data.predictions import Predictions
 from comp.errors import InputError
 from comp.files import make_folder, write_json, write_text
 from comp.metrics import confusion
-from comp.pipelines.check import Survey, fold_count, survey
+from comp.pipelines.check import fold_count, survey
 from comp.pipelines.external_predictions import ForeignRows, joined_ids, predictions_of, read_rows
 from comp.report.findings_text import say_findings, show_findings
 from comp.runs import run as runs

@@ -29,7 +29,7 @@ from comp.runs.result import RunResult
 from comp.workspace import Workspace
 
 if TYPE_CHECKING:
-    from comp.pipelines.check import Survey
+    from comp.checks.result import Survey
     from comp.training.plan import Plan
 
 HOW = (
@@ -256,7 +256,7 @@ def require_sound(folders: dict[Path, runs.Run]) -> None:
 
 
 def _fold_folders(one: runs.Run, models: int) -> Iterator[Path]:
-    from comp.training.result import model_folder
+    from comp.runs.contents import model_folder
 
     for n in range(models):
         for k in range(int(one.started.get("folds") or 0)):

@@ -14,6 +14,7 @@ from comp import console
 from comp.checks.findings import Finding
 from comp.checks.prediction_checks import collapsed_predictions, prior_shift, too_good
 from comp.checks.recipe_checks import harmful_transform, preprocessing_override, warm_leak, weights_leak
+from comp.checks.result import Survey
 from comp.data.augment.policies import TrainTransform, check_transform
 from comp.data.competitions.competition import Competition
 from comp.data.folds import Folds
@@ -29,7 +30,6 @@ from comp.models.autotune import choose
 from comp.models.backbones import load_models, require_model
 from comp.models.net import differences, overrides, require_forward, resolve
 from comp.models.runtime import resolve_device
-from comp.pipelines.check import Survey
 from comp.recipe import Recipe, member_tables
 from comp.training.loop import new_net
 from comp.training.optim import make_optimizer, require_optimizer

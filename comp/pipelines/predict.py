@@ -20,19 +20,19 @@ from comp.data.predictions import Predictions, with_prior
 from comp.data.template import load_template, read_submission
 from comp.errors import InputError
 from comp.files import require_output
-from comp.kaggle.prepare import warn_of_another_content
 from comp.pipelines.check import look_at_images
 from comp.pipelines.tta_selection import with_chosen_views
 from comp.report.findings_text import say_findings
 from comp.runs import run as runs
 from comp.runs.contents import (
+    _every_fold,
+    folds_to_ask,
     manifest_of,
     predictions_of,
     recipe_of,
-    remember_predicted,
-    require_fold,
     require_of_fold,
 )
+from comp.runs.submissions import remember_predicted, warn_of_another_content
 from comp.submission import write as submission
 from comp.submission.validate import Problem
 from comp.submission.validate import validate as judge
@@ -181,33 +181,6 @@ def _prior(one: runs.Run) -> NDArray[np.float64]:
         parts = [Predictions.load(folder / "oof.npz") for folder in folders]
     every = np.concatenate([part.probs for part in parts])
     return np.asarray(every.mean(axis=0), dtype=np.float64)
-
-
-def folds_to_ask(one: runs.Run, partial: bool) -> list[Path]:
-    """The fold folders of a run, of all its models; those that are missing are named, unless ``partial``."""
-    every = _every_fold(one)
-    whole = [
-        folder
-        for folder in every
-        if (folder / "result.json").is_file() and (folder / "model.safetensors").is_file()
-    ]
-    missing = [str(folder.relative_to(one.folder)) for folder in every if folder not in whole]
-    if not whole or (missing and not partial):
-        remedy = f"comp run {one.slug} --resume {one.id} trains them" + ("; or --partial" if whole else "")
-        raise InputError(
-            "a prediction asks every fold", f"{one.id} lacks the checkpoint of {', '.join(missing)}", remedy
-        )
-    for folder in whole:
-        require_fold(one, folder)
-    return whole
-
-
-def _every_fold(one: runs.Run) -> list[Path]:
-    from comp.training.result import model_folder
-
-    models = len(recipe_of(one).each)
-    folds = range(int(one.started.get("folds") or 0))
-    return [model_folder(one.folder, n, models) / f"fold-{k}" for n in range(models) for k in folds]
 
 
 def validate(

@@ -12,11 +12,11 @@ import pandas as pd
 
 from comp import console
 from comp.checks.grouping import folds_of_kin
+from comp.checks.result import Survey
 from comp.data.predictions import Predictions, average
 from comp.data.pseudo_labels import FILE, PseudoRows, folds_sha256
 from comp.errors import InputError
 from comp.files import require_output
-from comp.pipelines.check import Survey
 from comp.pipelines.request import Order
 from comp.pipelines.smoke import ROWS_PER_CLASS_AND_FOLD
 from comp.runs import run as runs
@@ -108,7 +108,7 @@ def pseudo(
 
 def _of_fold(one: runs.Run, k: int) -> Predictions:
     """The test rows by fold k's own models; InputError where they are not there."""
-    from comp.training.result import model_folder
+    from comp.runs.contents import model_folder
 
     models = len(recipe_of(one).each) if (one.folder / "recipe.toml").is_file() else 1
     files = [model_folder(one.folder, n, models) / f"fold-{k}" / "test.npz" for n in range(models)]

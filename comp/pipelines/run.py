@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 
 from comp import console
 from comp.checks.findings import Finding, counts, lower
+from comp.checks.result import Survey
 from comp.checks.runner import require_pass
 from comp.data.competitions import registry
 from comp.data.predictions import Predictions
 from comp.data.pseudo_labels import FILE as PSEUDO
 from comp.data.pseudo_labels import PseudoRows, folds_sha256
 from comp.files import make_folder, remove_leftovers, write_bytes, write_json, write_text
-from comp.pipelines.check import Survey, fold_count, survey
+from comp.pipelines.check import fold_count, survey
 from comp.pipelines.pseudo_label import rows_for
 from comp.pipelines.record import Clock
 from comp.pipelines.request import Order, new_order, require_folds
@@ -191,7 +192,8 @@ def finish_run(
     """Trains what is left of a run, predicts, and writes the submission and the record."""
     from comp.pipelines import plan as engine
     from comp.pipelines.tta_selection import choose_views, judge_views
-    from comp.training.result import model_folder, remember_parts, require_something
+    from comp.runs.contents import model_folder
+    from comp.training.result import remember_parts, require_something
 
     plans = [plan.in_folder(model_folder(one.folder, n, len(plans))) for n, plan in enumerate(plans)]
     for plan in plans:
@@ -277,7 +279,10 @@ def run_folder(
         models = order.competition.file("models.py")
         runs.require_kept(order.resumed, kept_of(order, found, recipe), models)
         return order.resumed
-    facts = runs.facts(order.competition.facts, found.evidence, recipe, marks, order.expected)
+    seen = found.evidence
+    facts = runs.facts(
+        order.competition.facts, seen.raw, seen.k, seen.manifest, recipe, marks, order.expected
+    )
     told = {"pseudo": pseudo.as_json()} if pseudo else {}
     kept = kept_of(order, found, recipe)
 

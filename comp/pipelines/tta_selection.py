@@ -18,6 +18,7 @@ from comp.errors import InputError
 from comp.files import write_json
 from comp.metrics import Metric
 from comp.recipe import Recipe
+from comp.runs.contents import VIEWS_FILE
 from comp.runs.run import Run
 from comp.tta_presets import PLAIN, VIEW_SETS, VIEWS
 from comp.uncertainty import Judge
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from comp.training.plan import Plan
     from comp.training.result import Trained
 
-FILE = "views.json"
 
 Probs = NDArray[np.float64]
 
@@ -72,7 +72,7 @@ def choose_views(trained: Trained) -> tuple[Trained, list[dict[str, Any]]]:
     tried = try_sets(probs, targets, _groups(trained.plans[0], ids), trained.plans[0].metric)
     chosen = next(one.set for one in tried if one.chosen)
     listed = [asdict(one) for one in tried]
-    write_json(trained.folder / FILE, {"chosen": chosen, "views": VIEW_SETS[chosen], "sets": listed})
+    write_json(trained.folder / VIEWS_FILE, {"chosen": chosen, "views": VIEW_SETS[chosen], "sets": listed})
     _say(tried)
     plans = [replace(plan, recipe=plan.recipe.with_views(VIEW_SETS[chosen])) for plan in trained.plans]
     results = [[replace(one, oof=one.sets[chosen]) for one in results] for results in trained.results]
@@ -143,10 +143,10 @@ def with_chosen_views(recipe: Recipe, run: Run) -> Recipe:
     """
     if not recipe.chooses_views:
         return recipe
-    if not run.has(FILE):
+    if not run.has(VIEWS_FILE):
         console.say(f"  {run.id} has not chosen its views: predicting by the identity view")
         return recipe.with_views(recipe.views)
-    path = run.checked(FILE)
+    path = run.checked(VIEWS_FILE)
     chosen: _Chosen = read_shaped(path, _Chosen, "restore it, or train again")
     strange = [view for view in chosen.views if view not in VIEWS]
     if strange or not chosen.views:

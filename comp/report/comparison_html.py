@@ -10,7 +10,7 @@ from comp.data.images.source import ImageSource
 from comp.report.html import STYLE, figure
 
 if TYPE_CHECKING:
-    from comp.pipelines.compare import Comparison, Difference
+    from comp.submission.comparison import Comparison, Difference
 
 MOST = 300  # pictures on a page
 _TABLE = "table{border-collapse:collapse}td,th{border:1px solid #ddd;padding:.15rem .5rem;text-align:right}"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from html import escape
 
 from comp.checks.findings import Finding
+from comp.checks.result import Survey
 from comp.data.images.source import ImageSource
-from comp.pipelines.check import Survey
 from comp.report.html import STYLE, figure
 
 MOST_GROUPS = 60

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from comp import console
 from comp.checks.findings import Finding, counts
+from comp.checks.result import Survey
 from comp.errors import shortened
 from comp.files import write_text
-from comp.pipelines.check import Survey
 
 COLOURS = {"error": "red", "warning": "yellow", "info": "dim"}
 

@@ -15,7 +15,8 @@ from comp.data.predictions import Predictions
 from comp.data.pseudo_labels import folds_sha256
 from comp.errors import InputError, Refusal
 from comp.files import is_intact, read_json, sealed, sha256_of, write_json
-from comp.runs.run import PREDICTED, RECIPE, RESULT, STARTED, Run, recipe_sha256, require_content
+from comp.runs import run as runs
+from comp.runs.run import RECIPE, RESULT, STARTED, Run, recipe_sha256, require_content
 
 if TYPE_CHECKING:
     from comp.recipe import Recipe
@@ -46,12 +47,6 @@ class _Result(Shape):
     sets: list[str] = Field(default_factory=list)
     files: dict[str, str] | None = None
     sha256: str | None = None
-
-
-class _Predicted(Shape):
-    run: str
-    files: dict[str, str]
-    sha256: str
 
 
 class _Finding(Shape):
@@ -274,29 +269,56 @@ def wrote(folder: Path, name: str) -> bool:
     return isinstance(files, dict) and name in files
 
 
-def remember_predicted(one: Run, csv: Path) -> None:
-    """Keeps the SHA-256 of a run's submission that was predicted again, where it is not that of the first."""
-    sha256 = sha256_of(csv)
-    if one.is_proven and sha256 not in submissions_of(one):
-        files = {csv.name: sha256}
-        write_json(one.folder / PREDICTED, sealed({"run": one.id, "slug": one.slug, "files": files}))
+def model_folder(run: Path, n: int, models: int) -> Path:
+    """Where model n of a run keeps its folds: the run's folder where it is the only one."""
+    return run if models == 1 else run / f"model-{n}"
 
 
-def submissions_of(one: Run) -> set[str]:
-    """The SHA-256 of each CSV that is a run's submission: the one that it wrote, and the one of the last prediction.
+def folds_to_ask(one: runs.Run, partial: bool) -> list[Path]:
+    """The fold folders of a run, of all its models; those that are missing are named, unless ``partial``."""
+    every = _every_fold(one)
+    whole = [
+        folder
+        for folder in every
+        if (folder / "result.json").is_file() and (folder / "model.safetensors").is_file()
+    ]
+    missing = [str(folder.relative_to(one.folder)) for folder in every if folder not in whole]
+    if not whole or (missing and not partial):
+        remedy = f"comp run {one.slug} --resume {one.id} trains them" + ("; or --partial" if whole else "")
+        raise InputError(
+            "a prediction asks every fold", f"{one.id} lacks the checkpoint of {', '.join(missing)}", remedy
+        )
+    for folder in whole:
+        require_fold(one, folder)
+    return whole
+
+
+def _every_fold(one: runs.Run) -> list[Path]:
+    from comp.runs.contents import model_folder
+
+    models = len(recipe_of(one).each)
+    folds = range(int(one.started.get("folds") or 0))
+    return [model_folder(one.folder, n, models) / f"fold-{k}" for n in range(models) for k in folds]
+
+
+FITTED = "fitted.txt"
+VIEWS_FILE = "views.json"  # the TTA views that a run chose
+
+
+def fitted_beside(path: Path) -> set[str]:
+    """The contents of the rows that a checkpoint was ever fitted on, by fitted.txt beside it; empty if not known.
 
     Raises
     ------
     InputError
-        Where the document of that prediction is damaged.
+        Where its fold wrote another fitted.txt than there is.
     """
-    found = {one.files["submission.csv"]} if "submission.csv" in one.files else set()
-    path = one.folder / PREDICTED
-    if path.is_file():
-        remedy = f"remove it; `comp predict {one.id}` writes it anew"
-        document: dict[str, Any] = read_shaped(path, dict[str, Any], remedy)
-        require_shape(_Predicted, document, str(path), remedy)
-        if not is_intact(document) or document["run"] != one.id:
-            raise InputError("a run's files are as it wrote them", f"{path} was changed", remedy)
-        found.update(document["files"].values())
-    return found
+    known = path.with_name(FITTED)
+    if wrote(path.parent, FITTED):
+        require_of_fold(path.parent, [FITTED])
+    if not known.is_file():
+        return set()
+    try:
+        return set(known.read_text(encoding="utf-8").split())
+    except (OSError, ValueError) as error:
+        raise InputError("fitted.txt must be readable", f"{known}: {error}", "restore it") from error

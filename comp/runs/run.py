@@ -28,7 +28,6 @@ from comp.runs.machine import machine
 from comp.workspace import Workspace
 
 if TYPE_CHECKING:
-    from comp.checks.context import Evidence
     from comp.data.competitions.competition import CompetitionFacts
     from comp.data.manifest import Manifest
     from comp.recipe import Recipe
@@ -250,7 +249,9 @@ def _is_hex(name: str) -> bool:
 
 def facts(
     competition: CompetitionFacts,
-    evidence: Evidence,
+    raw: Path,
+    k: int,
+    manifest: Manifest,
     recipe: Recipe,
     marks: list[str],
     expected: float | None,
@@ -258,7 +259,7 @@ def facts(
     """What is written down when a run starts: enough to know it, find its data and resume it."""
     import torch
 
-    told = facts_of_rows(competition, evidence.raw, evidence.k, evidence.manifest, marks)
+    told = facts_of_rows(competition, raw, k, manifest, marks)
     return {
         **told,
         "mode": recipe.mode,

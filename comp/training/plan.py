@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from comp.checks.recipe_checks import fitted_beside
 from comp.data.folds import Folds
 from comp.data.images.preprocess import Preprocess
 from comp.data.images.source import ImageSource
@@ -22,6 +21,7 @@ from comp.data.pseudo_labels import PseudoRows, folds_sha256
 from comp.metrics import Metric
 from comp.models.weights import StateDict
 from comp.recipe import Recipe
+from comp.runs.contents import fitted_beside
 from comp.training.time_limit import Deadline
 from comp.training.warm_start import Warm
 

@@ -127,11 +127,6 @@ class Trained:
         return found
 
 
-def model_folder(run: Path, n: int, models: int) -> Path:
-    """Where model n of a run keeps its folds: the run's folder where it is the only one."""
-    return run if models == 1 else run / f"model-{n}"
-
-
 def remember_parts(trained: Trained) -> None:
     """Writes into the run's recipe in how many parts memory let batches be computed."""
     path = trained.folder / "recipe.toml"

@@ -17,21 +17,20 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from comp import console
-from comp.checks.recipe_checks import FITTED
 from comp.data.images.dataset import FittedPixels
 from comp.data.loading.device_memory import release_memory
 from comp.data.loading.prefetch import loaders
 from comp.data.predictions import Predictions
 from comp.errors import InputError
 from comp.files import make_folder, write_text
-from comp.inference.control_rows import Noise, chosen, keep_controls
+from comp.inference.control_rows import chosen, keep_controls
 from comp.inference.forward import Probs, mean_of_views, probabilities
 from comp.inference.noise import judged_again
 from comp.models.batchnorm_fusion import fold_batchnorm
-from comp.models.checkpoint import save_checkpoint
+from comp.models.checkpoint import Noise, save_checkpoint
 from comp.models.net import Net
 from comp.models.runtime import accelerator as make_accelerator
-from comp.runs.contents import read_result, require_of_fold, write_result
+from comp.runs.contents import FITTED, read_result, require_of_fold, write_result
 from comp.training.class_balance import with_copies, write_copies
 from comp.training.early_stopping import FILE as BEST
 from comp.training.linear_probe import FrozenFeatures, apply_head, solve_on, views_to_solve

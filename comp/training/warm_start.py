@@ -8,7 +8,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from comp.checks.recipe_checks import fitted_beside
 from comp.data.folds import Folds
 from comp.data.labels import LabelMap
 from comp.errors import InputError, WeightsError
@@ -16,7 +15,7 @@ from comp.models.checkpoint import Sidecar, read_sidecar, read_tensors
 from comp.models.weights import StateDict
 from comp.recipe import Recipe
 from comp.recipe_schema import ModelPart
-from comp.runs.contents import folds_of, require_fold, require_of_fold
+from comp.runs.contents import fitted_beside, folds_of, require_fold, require_of_fold
 from comp.runs.run import Run, find_run, require_checkpoints
 from comp.workspace import Workspace
 

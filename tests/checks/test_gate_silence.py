@@ -21,7 +21,7 @@ from comp.checks.prediction_checks import (
     prior_shift,
     too_good,
 )
-from comp.checks.recipe_checks import FITTED, harmful_transform, preprocessing_override, weights_leak
+from comp.checks.recipe_checks import harmful_transform, preprocessing_override, weights_leak
 from comp.checks.runner import DATA_CHECKS, FOLD_CHECKS, RUN_CHECKS, judge_data, judge_folds, require_pass
 from comp.data.csv_table import Table
 from comp.data.folds import make_folds
@@ -34,6 +34,7 @@ from comp.inference.control_rows import LEAST, ControlRow, refuse, worst_differe
 from comp.metrics import METRICS
 from comp.models.net import overrides
 from comp.recipe_schema import ModelPart
+from comp.runs.contents import FITTED
 from comp.uncertainty import Gain
 from gallery import CLASSES, Gallery, clean_gallery, folds_of, texture
 

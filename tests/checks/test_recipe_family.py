@@ -12,12 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comp.checks.recipe_checks import FITTED, preprocessing_override, warm_leak, weights_leak
+from comp.checks.recipe_checks import preprocessing_override, warm_leak, weights_leak
 from comp.data.folds import Folds, make_folds
 from comp.data.manifest import Manifest
 from comp.models.net import overrides
 from comp.models.weights import read_weights
 from comp.recipe_schema import ModelPart
+from comp.runs.contents import FITTED
 from gallery import clean_gallery
 from made import draw, run_comp, save_picture, train_table, write_shapes
 

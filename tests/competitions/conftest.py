@@ -9,7 +9,7 @@ import pytest
 
 from comp.data.competitions import registry
 from comp.data.competitions.competition import Competition
-from comp.pipelines.check import write_sample
+from comp.data.competitions.sample import write_sample
 from comp.workspace import Workspace
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from comp.data.competitions import registry
+from comp.data.competitions.sample import write_sample
 from comp.data.competitions.scaffold import LAYOUTS
-from comp.pipelines.check import write_sample
 from comp.workspace import Workspace
 from contract import QUICK, TINY
 from made import run_comp, write_shapes

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from comp.checks.findings import lower
+from comp.checks.result import Survey
 from comp.checks.runner import judge_data
 from comp.data.images.raw_tree import RawTree
-from comp.pipelines.check import Survey
 from comp.report.findings_html import MOST_GROUPS, MOST_PICTURES, render
 from gallery import Gallery, clean_gallery, texture
 

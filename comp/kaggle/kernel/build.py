@@ -17,9 +17,8 @@ from comp.files import make_folder, remove_leftovers, unwritable, write_json
 from comp.kaggle.kernel.dataset import FILES, Dataset
 from comp.kaggle.kernel.metadata import DATASET, KERNEL, Names, names_for
 from comp.kaggle.kernel.notebook import notebook
-from comp.pipelines.predict import folds_to_ask
 from comp.runs import run as runs
-from comp.runs.contents import recipe_of
+from comp.runs.contents import folds_to_ask, recipe_of
 from comp.workspace import Workspace
 
 

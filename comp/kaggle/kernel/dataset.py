@@ -17,15 +17,14 @@ from comp.errors import InputError
 from comp.files import read_json, sealed, sha256_of, write_json, write_text
 from comp.inference.control_rows import control_table
 from comp.kaggle.kernel.wheels import fetch_wheels, installed_wheel, is_left_over, own_wheel
-from comp.pipelines.tta_selection import FILE as VIEWS
 from comp.recipe import Recipe, as_one
 from comp.runs import run as runs
-from comp.runs.contents import recipe_of, require_fold, require_of_fold
+from comp.runs.contents import VIEWS_FILE, recipe_of, require_fold, require_of_fold
 
 FILES = "files.json"
 CARRIED = ("timm",)  # an older one may lack the run's model; a newer one in the image is left as it is
 NEEDED = (
-    VIEWS,
+    VIEWS_FILE,
     "oof.npz",
 )  # of a run's own files: what was chosen after training, and what a class prior comes from
 
