@@ -26,7 +26,7 @@ BATCH, STEPS = 32, 12
 
 def fed(data: Path, work: Path, overrides: list[str], rounds: int, steps: int = 30) -> dict[str, Any]:
     from comp.data.competitions import registry
-    from comp.pipelines import plan as engine
+    from comp.pipelines import training_plans
     from comp.pipelines.check import survey
     from comp.pipelines.request import new_order
     from comp.training.throughput import Bench
@@ -37,7 +37,7 @@ def fed(data: Path, work: Path, overrides: list[str], rounds: int, steps: int = 
     competition = registry.competition("art-classification", place)
     order = new_order(place, competition, data, None, overrides, None, 5, False)
     found = survey(competition, place, data, folds=5, fold_seed=0)
-    (plan,) = engine.prepare(competition, found, order.recipe, place, None)
+    (plan,) = training_plans.prepare(competition, found, order.recipe, place, None)
     bench = Bench(plan)
     rates: dict[str, list[float]] = {"fed": [], "one batch": []}
     with bench.threads():

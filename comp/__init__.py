@@ -43,10 +43,11 @@ if TYPE_CHECKING:
     from comp.pipelines.find_lr import lr
     from comp.pipelines.import_predictions import import_
     from comp.pipelines.merge import merge
-    from comp.pipelines.predict import predict, validate
+    from comp.pipelines.predict import predict
     from comp.pipelines.pseudo_label import pseudo
     from comp.pipelines.run import run
     from comp.pipelines.score import score
+    from comp.pipelines.validate import validate
 
 _HOMES = {
     "run": "comp.pipelines.run",
@@ -60,7 +61,7 @@ _HOMES = {
     "pseudo": "comp.pipelines.pseudo_label",
     "compare": "comp.pipelines.compare",
     "import_": "comp.pipelines.import_predictions",
-    "validate": "comp.pipelines.predict",
+    "validate": "comp.pipelines.validate",
     "score": "comp.pipelines.score",
     "submit": "comp.kaggle.submit",
 }

@@ -23,7 +23,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "comp.pipelines.run",
         "comp.pipelines.predict",
         "comp.pipelines.check",
-        "comp.pipelines.plan",
+        "comp.pipelines.training_plans",
         "comp.training.result",
         "comp.pipelines.tta_selection",
         "comp.pipelines.pseudo_label",

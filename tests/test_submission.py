@@ -17,7 +17,7 @@ from comp.data.manifest import Manifest, Sample
 from comp.data.predictions import Predictions
 from comp.data.template import Template, from_table
 from comp.errors import InputError, InvalidSubmission
-from comp.submission import write as submission
+from comp.submission import write
 from comp.submission.validate import validate
 from made_templates import KINDS, LABELS, template_of
 
@@ -39,10 +39,10 @@ def test_order_never_changes_the_answer_of_an_id(ids: list[str], seed: int, kind
     found = predictions_of(ids, seed)
     order, other = rng.permutation(len(ids)), rng.permutation(len(ids))
     mixed = Predictions(tuple(ids[n] for n in order), LABELS, found.probs[order])
-    straight = submission.compose(found, template_of(ids, kind))
-    assert submission.compose(mixed, template_of(ids, kind)) == straight
+    straight = write.compose(found, template_of(ids, kind))
+    assert write.compose(mixed, template_of(ids, kind)) == straight
     asked = [ids[n] for n in other]
-    reordered = submission.compose(mixed, template_of(asked, kind))
+    reordered = write.compose(mixed, template_of(asked, kind))
     assert answers(reordered) == answers(straight)
     assert [row[0] for row in parse_table(reordered.encode(), "it").rows] == asked
 
@@ -50,10 +50,10 @@ def test_order_never_changes_the_answer_of_an_id(ids: list[str], seed: int, kind
 def test_each_kind_of_target_is_written_as_the_template_names_it() -> None:
     found = Predictions(("x", "y"), LABELS, np.array([[0.1, 0.2, 0.7], [0.5, 0.5, 0.0]]))
     assert (
-        submission.compose(found, template_of(["y", "x"], "index")) == "id,label\ny,0\nx,2\n"
+        write.compose(found, template_of(["y", "x"], "index")) == "id,label\ny,0\nx,2\n"
     )  # a tie: the lower
-    assert submission.compose(found, template_of(["y", "x"], "label")) == "id,label\ny,cat\nx,eel\n"
-    assert answers(submission.compose(found, template_of(["x", "y"], "probs")))["x"] == (
+    assert write.compose(found, template_of(["y", "x"], "label")) == "id,label\ny,cat\nx,eel\n"
+    assert answers(write.compose(found, template_of(["x", "y"], "probs")))["x"] == (
         "0.70000000",
         "0.10000000",
         "0.20000000",
@@ -62,7 +62,7 @@ def test_each_kind_of_target_is_written_as_the_template_names_it() -> None:
 
 def test_other_columns_of_the_template_stay_as_they_are() -> None:
     table = Table("s.csv", ("label", "note", "id"), (("", " keep, this ", "x"), ("", '"q"', "y")))
-    text = submission.compose(predictions_of(["y", "x"]), from_table(table, "id", "label", "label"))
+    text = write.compose(predictions_of(["y", "x"]), from_table(table, "id", "label", "label"))
     assert [row[1] for row in parse_table(text.encode(), "it").rows] == [" keep, this ", '"q"']
 
 
@@ -76,7 +76,7 @@ def test_rounded_rows_sum_to_one_exactly_and_keep_their_order(
     seed: int, decimals: int, classes: int, spread: float
 ) -> None:
     probs = np.random.default_rng(seed).dirichlet(np.full(classes, spread), 5)
-    for row, cells in zip(probs, submission.decimal_rows(probs, decimals), strict=True):
+    for row, cells in zip(probs, write.decimal_rows(probs, decimals), strict=True):
         written = [Decimal(cell) for cell in cells]
         assert sum(written) == 1
         assert all(len(cell) == decimals + 2 for cell in cells)
@@ -86,23 +86,23 @@ def test_rounded_rows_sum_to_one_exactly_and_keep_their_order(
 
 
 def test_thirds_are_rounded_to_the_lower_index() -> None:
-    assert submission.decimal_rows(np.full((1, 3), 1 / 3), 2) == [["0.34", "0.33", "0.33"]]
-    assert submission.decimal_rows(np.array([[1.0, 0.0, 0.0]]), 3) == [["1.000", "0.000", "0.000"]]
+    assert write.decimal_rows(np.full((1, 3), 1 / 3), 2) == [["0.34", "0.33", "0.33"]]
+    assert write.decimal_rows(np.array([[1.0, 0.0, 0.0]]), 3) == [["1.000", "0.000", "0.000"]]
 
 
 def test_decimals_are_the_templates_own() -> None:
     template = replace(template_of(["x"], "probs"), decimals=3)
     found = Predictions(("x",), LABELS, np.array([[0.1, 0.2, 0.7]]))
-    assert submission.compose(found, template) == "id,eel,cat,dog\nx,0.700,0.100,0.200\n"
+    assert write.compose(found, template) == "id,eel,cat,dog\nx,0.700,0.100,0.200\n"
 
 
 def test_the_likeliest_names_come_first_and_ties_to_the_lower_index() -> None:
     template = replace(template_of(["y", "x"], "topk"), k=2)
     found = Predictions(("x", "y"), LABELS, np.array([[0.1, 0.2, 0.7], [0.25, 0.5, 0.25]]))
-    assert submission.compose(found, template) == "id,label\ny,dog cat\nx,eel dog\n"
+    assert write.compose(found, template) == "id,label\ny,dog cat\nx,eel dog\n"
     spaced = Predictions(("x", "y"), LabelMap(("a cat", "dog", "eel")), found.probs)
     with pytest.raises(InputError, match="puts spaces between"):
-        submission.compose(spaced, template)
+        write.compose(spaced, template)
 
 
 @pytest.mark.parametrize(
@@ -116,14 +116,14 @@ def test_the_likeliest_names_come_first_and_ties_to_the_lower_index() -> None:
 def test_a_probs_template_has_the_classes_as_columns(header: tuple[str, ...], told: str) -> None:
     table = Table("s.csv", header, (("x", *["0"] * (len(header) - 1)),))
     with pytest.raises(InputError) as refused:
-        submission.compose(predictions_of(["x"]), from_table(table, "id", "*", "probs"))
+        write.compose(predictions_of(["x"]), from_table(table, "id", "*", "probs"))
     assert told in str(refused.value)
 
 
 def test_columns_may_carry_stray_spaces() -> None:
     table = Table("s.csv", ("id", " eel", "cat ", "dog"), (("x", "", "", ""),))
     found = Predictions(("x",), LABELS, np.array([[0.1, 0.2, 0.7]]))
-    text = submission.compose(found, from_table(table, "id", "*", "probs"))
+    text = write.compose(found, from_table(table, "id", "*", "probs"))
     assert text.splitlines()[1] == "x,0.70000000,0.10000000,0.20000000"
 
 
@@ -132,20 +132,20 @@ def test_columns_may_carry_stray_spaces() -> None:
 )
 def test_a_template_that_cannot_be_answered_is_refused(ids: list[str], told: str) -> None:
     with pytest.raises(InputError) as refused:
-        submission.compose(predictions_of(["x"]), template_of(ids, "label"))
+        write.compose(predictions_of(["x"]), template_of(ids, "label"))
     assert told in refused.value.value
 
 
 def test_a_class_that_the_templates_encoding_lacks_is_refused(tmp_path: Path) -> None:
     found = Predictions(("x",), LabelMap(("chat", "🐍")), np.array([[0.1, 0.9]]))
     with pytest.raises(InputError, match="keeps its template's encoding"):
-        submission.write(found, template_of(["x"], "label", encoding="cp949"), tmp_path / "s.csv")
+        write.write(found, template_of(["x"], "label", encoding="cp949"), tmp_path / "s.csv")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_template_row_without_a_prediction_is_refused() -> None:
     with pytest.raises(InputError, match="first 'z'"):
-        submission.compose(predictions_of(["x"]), template_of(["x", "z"], "index"))
+        write.compose(predictions_of(["x"]), template_of(["x", "z"], "index"))
 
 
 def test_the_file_keeps_the_templates_manner(tmp_path: Path) -> None:
@@ -157,7 +157,7 @@ def test_the_file_keeps_the_templates_manner(tmp_path: Path) -> None:
         quoted=(frozenset({0, 1}), frozenset({0, 1})),
         end="",
     )
-    submission.write(predictions_of(["배", "사과"]), template, tmp_path / "s.csv")
+    write.write(predictions_of(["배", "사과"]), template, tmp_path / "s.csv")
     content = (tmp_path / "s.csv").read_bytes()
     assert content.startswith('"id","label"\r\n"사과",'.encode("cp949"))
     assert not content.endswith(b"\n")
@@ -169,7 +169,7 @@ def test_what_does_not_validate_is_not_written_and_leaves_an_older_file_alone(tm
         Table("s.csv", ("id", "label"), (("x", "0"),)), 0, (0,), "label"
     )  # the id is also answered
     with pytest.raises(InvalidSubmission):
-        submission.write(predictions_of(["x"]), both, tmp_path / "s.csv")
+        write.write(predictions_of(["x"]), both, tmp_path / "s.csv")
     assert [p.read_text() for p in tmp_path.iterdir()] == ["an older one"]
 
 
@@ -191,19 +191,19 @@ def test_what_would_be_refused_after_training_is_refused_in_a_rehearsal(
     template: Template, labels: LabelMap, told: str
 ) -> None:
     with pytest.raises(InputError) as refused:
-        submission.rehearse(template, labels)
+        write.rehearse(template, labels)
     assert told in refused.value.value
 
 
 @pytest.mark.parametrize("kind", ["index", "label", "probs", "topk"])
 def test_a_rehearsal_passes_every_template_that_can_be_answered(kind: str) -> None:
-    submission.rehearse(template_of(["x", "y"], kind), LABELS)
-    submission.rehearse(template_of([], kind), LABELS)  # rows are judged elsewhere
-    submission.rehearse(template_of(["x", "x", ""], kind), LABELS)
+    write.rehearse(template_of(["x", "y"], kind), LABELS)
+    write.rehearse(template_of([], kind), LABELS)  # rows are judged elsewhere
+    write.rehearse(template_of(["x", "x", ""], kind), LABELS)
 
 
 def test_a_rehearsal_takes_names_that_need_quotes() -> None:
-    submission.rehearse(template_of(["x"], "label"), LabelMap(("a,b", 'say "hi"', "two\nlines", " space ")))
+    write.rehearse(template_of(["x"], "label"), LabelMap(("a,b", 'say "hi"', "two\nlines", " space ")))
 
 
 def test_a_submission_is_not_judged_against_columns_that_are_no_classes() -> None:
@@ -220,7 +220,7 @@ def test_the_table_of_answers_has_the_file_and_the_likeliest_class_of_each_test_
     )
     probs = np.array([[0.1, 0.2, 0.7], [0.5, 0.5, 0.0]])
     found = Predictions(("y", "x"), LABELS, probs)
-    assert submission.row_table(found, manifest) == "id,path,answer\ny,t/0.png,eel\nx,t/1.png,cat\n"
+    assert write.row_table(found, manifest) == "id,path,answer\ny,t/0.png,eel\nx,t/1.png,cat\n"
 
 
 @pytest.mark.parametrize("rows", [1, 2, 300, 700])
@@ -228,15 +228,13 @@ def test_the_table_of_answers_has_the_file_and_the_likeliest_class_of_each_test_
 def test_a_rehearsal_tries_every_class_however_few_the_rows(rows: int, at: int) -> None:
     names = [f"c{n}" for n in range(600)]
     template = template_of([f"r{n}" for n in range(rows)], "label", encoding="cp949")
-    submission.rehearse(template, LabelMap(names))
+    write.rehearse(template, LabelMap(names))
     names[at] = "né"
     with pytest.raises(InputError, match="'é' is not in cp949"):
-        submission.rehearse(template, LabelMap(names))
+        write.rehearse(template, LabelMap(names))
 
 
 def test_probabilities_are_written_of_what_they_sum_to() -> None:
-    assert submission.decimal_rows(np.array([[1.0, 1.0], [0.5, 1.5]]), 1) == [["0.5", "0.5"], ["0.3", "0.7"]]
-    assert submission.decimal_rows(np.array([[0.25, 0.75]]), 1) == [
-        ["0.3", "0.7"]
-    ]  # equal parts: the lower index
-    assert submission.decimal_rows(np.array([[0.16, 0.84]]), 1) == [["0.2", "0.8"]]
+    assert write.decimal_rows(np.array([[1.0, 1.0], [0.5, 1.5]]), 1) == [["0.5", "0.5"], ["0.3", "0.7"]]
+    assert write.decimal_rows(np.array([[0.25, 0.75]]), 1) == [["0.3", "0.7"]]  # equal parts: the lower index
+    assert write.decimal_rows(np.array([[0.16, 0.84]]), 1) == [["0.2", "0.8"]]

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from comp.checks import answer_checks as answer_family
-from comp.checks import fold_checks as fold_family
-from comp.checks import image_checks as content_family
-from comp.checks import label_checks as label_family
-from comp.checks import manifest_checks as manifest_family
-from comp.checks import shortcut_checks as shortcut_family
+from comp.checks import (
+    answer_checks,
+    fold_checks,
+    image_checks,
+    label_checks,
+    manifest_checks,
+    shortcut_checks,
+)
 from comp.checks.context import Evidence
 from comp.checks.findings import Finding
 from comp.errors import CheckFailed, InputError, UnknownName
@@ -18,41 +20,41 @@ from comp.errors import CheckFailed, InputError, UnknownName
 Check = Callable[[Evidence], list[Finding]]
 
 DATA_CHECKS: dict[str, Check] = {
-    "duplicate-id": manifest_family.duplicate_id,
-    "empty-id": manifest_family.empty_id,
-    "duplicate-path": manifest_family.duplicate_path,
-    "missing-file": manifest_family.missing_file,
-    "unlisted-file": manifest_family.unlisted_file,
-    "unknown-label": manifest_family.unknown_label,
-    "label-spelling": label_family.label_spelling,
-    "test-labels": label_family.labels_of_test_rows,
-    "label-map": manifest_family.label_map,
-    "class-too-small": manifest_family.class_too_small,
-    "train-test-overlap": manifest_family.train_test_overlap,
-    "template-mismatch": manifest_family.template_mismatch,
-    "template-columns": answer_family.template_columns,
-    "template-cells": answer_family.template_cells,
-    "class-index": answer_family.class_index,
-    "metric-mismatch": answer_family.metric_mismatch,
-    "unreadable-image": content_family.unreadable_image,
-    "value-range": content_family.value_range,
-    "several-pages": content_family.several_pages,
-    "blank-image": content_family.blank_image,
-    "odd-size": content_family.odd_size,
-    "exact-duplicate": content_family.exact_duplicate,
-    "near-duplicate": content_family.near_duplicate,
-    "train-test-duplicate": content_family.train_test_duplicate,
-    "conflicting-labels": content_family.conflicting_labels,
-    "metadata-shortcut": shortcut_family.metadata_shortcut,
-    "train-test-drift": shortcut_family.train_test_drift,
+    "duplicate-id": manifest_checks.duplicate_id,
+    "empty-id": manifest_checks.empty_id,
+    "duplicate-path": manifest_checks.duplicate_path,
+    "missing-file": manifest_checks.missing_file,
+    "unlisted-file": manifest_checks.unlisted_file,
+    "unknown-label": manifest_checks.unknown_label,
+    "label-spelling": label_checks.label_spelling,
+    "test-labels": label_checks.labels_of_test_rows,
+    "label-map": manifest_checks.label_map,
+    "class-too-small": manifest_checks.class_too_small,
+    "train-test-overlap": manifest_checks.train_test_overlap,
+    "template-mismatch": manifest_checks.template_mismatch,
+    "template-columns": answer_checks.template_columns,
+    "template-cells": answer_checks.template_cells,
+    "class-index": answer_checks.class_index,
+    "metric-mismatch": answer_checks.metric_mismatch,
+    "unreadable-image": image_checks.unreadable_image,
+    "value-range": image_checks.value_range,
+    "several-pages": image_checks.several_pages,
+    "blank-image": image_checks.blank_image,
+    "odd-size": image_checks.odd_size,
+    "exact-duplicate": image_checks.exact_duplicate,
+    "near-duplicate": image_checks.near_duplicate,
+    "train-test-duplicate": image_checks.train_test_duplicate,
+    "conflicting-labels": image_checks.conflicting_labels,
+    "metadata-shortcut": shortcut_checks.metadata_shortcut,
+    "train-test-drift": shortcut_checks.train_test_drift,
 }
 FOLD_CHECKS: dict[str, Check] = {
-    "fold-coverage": fold_family.fold_coverage,
-    "group-across-folds": fold_family.group_across_folds,
-    "copy-across-folds": fold_family.copy_across_folds,
-    "stratification": fold_family.stratification,
-    "test-id-in-folds": fold_family.test_id_in_folds,
-    "stale-folds": fold_family.stale_folds,
+    "fold-coverage": fold_checks.fold_coverage,
+    "group-across-folds": fold_checks.group_across_folds,
+    "copy-across-folds": fold_checks.copy_across_folds,
+    "stratification": fold_checks.stratification,
+    "test-id-in-folds": fold_checks.test_id_in_folds,
+    "stale-folds": fold_checks.stale_folds,
 }
 RUN_CHECKS = (
     "weights-leak",

@@ -54,7 +54,7 @@ def check(
     json: AsJson = False,
 ) -> None:
     """Check raw data for leaks and faults, or your own images and table; exit code 1 if an error is found."""
-    from comp.report import findings_text as findings_view
+    from comp.report import findings_text
 
     allowed = parse_allow(allow)
     html, fix = require_output(html), require_output(fix)
@@ -81,9 +81,9 @@ def check(
             rare=rare,
             allow=allowed,
         )
-    findings_view.table(found.findings)
-    findings_view.show_counts(found)
-    findings_view.write_pages(found, html, fix)
+    findings_text.table(found.findings)
+    findings_text.show_counts(found)
+    findings_text.write_pages(found, html, fix)
     console.answer(f"{found.evidence.competition.slug}: {found.status}")
     if json:
         console.document(found.as_json())

@@ -25,10 +25,10 @@ def predict(
     json: AsJson = False,
 ) -> None:
     """Predict the test rows again with a run's checkpoints, or other rows with --data."""
-    from comp.pipelines import predict as repeat
+    from comp.pipelines.predict import predict_again
     from comp.runs.result import say_unread
 
-    found = repeat.predict_again(
+    found = predict_again(
         run,
         workspace=workspace,
         data=data,

@@ -64,9 +64,9 @@ def score(
     json: AsJson = False,
 ) -> None:
     """Judge a submission by labels that the competition publishes or held out; every look is counted."""
-    from comp.pipelines import score as scoring
+    from comp.pipelines.score import score as score_file
 
-    found = scoring.score(slug, csv, workspace=workspace, data=data)
+    found = score_file(slug, csv, workspace=workspace, data=data)
     rows = [(one.name, one.rows, one.recall, one.precision, one.f1) for one in found.classes]
     console.table("", ("class", "rows", "recall", "precision", "F1"), rows)
     console.answer(f"{found.metric} {found.score * found.scale:.4f} on {found.rows} rows")
@@ -85,9 +85,9 @@ def validate(
     json: AsJson = False,
 ) -> None:
     """Compare a submission with its template; exit code 1 if it does not answer it."""
-    from comp.pipelines import predict as repeat
+    from comp.pipelines.validate import validate as validate_file
 
-    problems, rows = repeat.validate(slug, csv, workspace=workspace, data=data, template=template)
+    problems, rows = validate_file(slug, csv, workspace=workspace, data=data, template=template)
     for problem in problems:
         console.answer(shortened(f"{problem.rule}: {problem.message}"))
     if not problems:

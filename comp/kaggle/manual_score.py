@@ -9,13 +9,14 @@ from pathlib import Path
 
 from comp.data.competitions.competition import Competition
 from comp.errors import CompError, InputError
-from comp.kaggle import prepare as to_submit
+from comp.kaggle import prepare
 from comp.kaggle.client import Kaggle
 from comp.kaggle.permissions import explained
 from comp.kaggle.submit import Submitted
 from comp.kaggle.types import Standing
 from comp.runs import ledger
 from comp.runs.ledger import Entry
+from comp.runs.submissions import require_its_own
 from comp.workspace import Workspace
 
 TO_ONE = {"log_loss"}  # metrics of the registry that are not within 0 … 1
@@ -39,7 +40,7 @@ def enter(
     InputError
         If nothing was submitted, or the score cannot be one.
     """
-    place, competition = to_submit.found(slug, workspace)
+    place, competition = prepare.found(slug, workspace)
     for score in (public, private):
         if score is not None:
             _require_possible(competition, score)
@@ -62,7 +63,7 @@ def first_rows(slug: str, rows: int, kaggle: str, workspace: str | Path | None) 
     InputError
         If it is not on Kaggle.
     """
-    _, competition = to_submit.found(slug, workspace)
+    _, competition = prepare.found(slug, workspace)
     name = kaggle or competition.facts.kaggle
     if not name:
         where = competition.facts.url or "the competition's page"
@@ -107,10 +108,10 @@ def _entry(
             value = f"no submission of {slug} is without a {part} score"
             raise InputError("a score belongs to a submission", value, "name it with --run RUN or --file CSV")
         return max(open_, key=lambda pair: pair[0].at)
-    path, one = to_submit.choose(place, slug, run, file, yes=True)
-    content = to_submit.read_submission_bytes(path)
+    path, one = prepare.choose(place, slug, run, file, yes=True)
+    content = prepare.read_submission_bytes(path)
     if one is not None:
-        to_submit.require_its_own(one, path, content)
+        require_its_own(one, path, content)
     sha256 = hashlib.sha256(content).hexdigest()
     page = ledger.page_of(place, slug, one.id if one else "", path, sha256)
     before = [e for e in ledger.entries_of(page) if e.sha256 == sha256 and e.counts]
@@ -122,7 +123,7 @@ def _entry(
         sha256=sha256,
         rows=max(0, content.count(b"\n") - 1),
         message="entered by hand",
-        oof=None if one is None else to_submit.oof_of(one),
+        oof=None if one is None else prepare.oof_of(one),
         metric=competition.facts.metric,
     )
     return entry, page

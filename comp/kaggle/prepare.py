@@ -20,7 +20,7 @@ from comp.inference.control_rows import control_table
 from comp.runs import run as runs
 from comp.runs.contents import findings_of, manifest_of, require_fold
 from comp.runs.run import Run
-from comp.runs.submissions import _run_of, require_its_own, warn_of_another_content
+from comp.runs.submissions import require_its_own, run_that_wrote, warn_of_another_content
 from comp.submission.validate import Problem, validate
 from comp.workspace import Workspace
 
@@ -84,7 +84,7 @@ def choose(
         path = Path(file).expanduser()
         content = read_submission_bytes(path)
         warn_of_another_content(place, path, content)
-        return path, _run_of(place, slug, content)
+        return path, run_that_wrote(place, slug, content)
     if run is not None:
         newest = runs.sound_runs(place, slug)[:1] if run == "latest" else []
         one = newest[0] if newest else runs.find_run(place, run)

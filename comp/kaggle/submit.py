@@ -9,7 +9,7 @@ from typing import Any
 
 from comp import console
 from comp.errors import CompError, KaggleError, KaggleRefusal
-from comp.kaggle import prepare as to_submit
+from comp.kaggle import prepare
 from comp.kaggle.client import SITE, Kaggle
 from comp.kaggle.http import status_of
 from comp.kaggle.permissions import explained, require_allowance, require_open
@@ -113,15 +113,15 @@ def submit(
     KaggleError, KaggleRefusal
         If Kaggle cannot be reached, says no, or cannot score it.
     """
-    place, competition = to_submit.found(slug, workspace)
-    path, one = to_submit.choose(place, slug, run, file, yes or dry_run)
-    ready = to_submit.make_ready(place, competition, path, one, data, allow or {})
-    marks = [] if one is None else to_submit.marks_of(one)
+    place, competition = prepare.found(slug, workspace)
+    path, one = prepare.choose(place, slug, run, file, yes or dry_run)
+    ready = prepare.make_ready(place, competition, path, one, data, allow or {})
+    marks = [] if one is None else prepare.marks_of(one)
     if one is not None and not dry_run:
-        to_submit.require_proven(one, yes)
+        prepare.require_proven(one, yes)
     if one is not None and marks and not dry_run:
         question = f"run {one.id} is no full run ({', '.join(marks)}): submit it all the same?"
-        to_submit.require_yes(question, yes, "say --yes, or submit a full run")
+        prepare.require_yes(question, yes, "say --yes, or submit a full run")
     name = kaggle or competition.facts.kaggle
     entry = Entry(
         run=one.id if one else "",
@@ -206,7 +206,7 @@ def _require_again(entry: Entry, dry_run: bool) -> None:
     if dry_run:
         console.say(question)
         return
-    to_submit.require_yes(question, False, "--again submits it once more; `comp runs` shows what it scored")
+    prepare.require_yes(question, False, "--again submits it once more; `comp runs` shows what it scored")
 
 
 def upload(api: Kaggle, path: Path, entry: Entry, ready: Ready) -> Entry:

@@ -94,9 +94,9 @@ def bench(
     show_findings(found)
     require_pass(found.findings, slug)
 
-    from comp.pipelines import plan as engine
+    from comp.pipelines import training_plans
 
-    (plan,) = engine.prepare(competition, found, wanted, place, None)
+    (plan,) = training_plans.prepare(competition, found, wanted, place, None)
     with console.progress():
         return _measured(slug, plan, seconds)
 

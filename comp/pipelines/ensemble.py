@@ -34,7 +34,7 @@ from comp.metrics import Metric, confusion
 from comp.report.findings_text import say_findings
 from comp.runs import run as runs
 from comp.runs.result import RunResult, confusion_csv
-from comp.submission import write as submission
+from comp.submission import write
 from comp.workspace import Workspace
 
 
@@ -149,9 +149,9 @@ def _written(
     oof.save(one.folder / "oof.npz")
     test.save(one.folder / "test.npz")
     path = place.submissions(competition.slug) / f"{one.id}.csv"
-    submission.write(test, template, path)
+    write.write(test, template, path)
     write_bytes(one.folder / "submission.csv", path.read_bytes())
-    write_text(one.folder / "rows.csv", submission.row_table(test, manifest))
+    write_text(one.folder / "rows.csv", write.row_table(test, manifest))
     write_text(one.folder / "confusion.csv", confusion_csv(labels, confusion(rows.truth, outcome.oof)))
     findings = _judged(test, rows)
     result = EnsembleResult(

@@ -85,11 +85,11 @@ def lr(
     show_findings(found)
     require_pass(found.findings, slug)
 
-    from comp.pipelines import plan as engine
+    from comp.pipelines import training_plans
     from comp.report.lr_plot import lr_plot
     from comp.training.lr_range_test import range_test
 
-    (plan,) = engine.prepare(competition, found, wanted, place, None)
+    (plan,) = training_plans.prepare(competition, found, wanted, place, None)
     with console.progress():
         test = range_test(plan, low, high, steps)
     make_folder(plot.parent)

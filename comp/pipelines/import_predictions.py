@@ -232,7 +232,7 @@ def _finished(
     findings: list[Finding],
 ) -> RunResult:
     """Writes the run's folder and the submission; the record last."""
-    from comp.pipelines.run import write_submission
+    from comp.pipelines.record import write_submission
     from comp.runs.result import confusion_csv
 
     competition, manifest = found.evidence.competition, found.evidence.manifest

@@ -270,7 +270,7 @@ def _is_finished(folder: Path) -> bool:
 def _plans(order: Order, found: Survey) -> list[Plan]:
     """The plans of the run; nothing is trained, so that no weights are looked for, and another device will do."""
     from comp.models.runtime import on_this_machine
-    from comp.pipelines import plan as engine
+    from comp.pipelines import training_plans
 
     recipes = order.recipe.each
     bare = [
@@ -278,7 +278,7 @@ def _plans(order: Order, found: Survey) -> list[Plan]:
     ]
     reduce = quick_rows if order.quick else None
     here = on_this_machine(as_one(bare))
-    plans = engine.prepare(order.competition, found, here, order.workspace, reduce)
+    plans = training_plans.prepare(order.competition, found, here, order.workspace, reduce)
     return [
         replace(plan, recipe=one.model_copy(update={key: getattr(plan.recipe, key) for key in MACHINE}))
         for plan, one in zip(plans, recipes, strict=True)

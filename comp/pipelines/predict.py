@@ -17,8 +17,7 @@ from comp.data.competitions.competition import Competition
 from comp.data.labels import LabelMap
 from comp.data.manifest import Manifest
 from comp.data.predictions import Predictions, with_prior
-from comp.data.template import load_template, read_submission
-from comp.errors import InputError
+from comp.data.template import load_template
 from comp.files import require_output
 from comp.pipelines.check import look_at_images
 from comp.pipelines.tta_selection import with_chosen_views
@@ -32,10 +31,8 @@ from comp.runs.contents import (
     recipe_of,
     require_of_fold,
 )
-from comp.runs.submissions import remember_predicted, warn_of_another_content
-from comp.submission import write as submission
-from comp.submission.validate import Problem
-from comp.submission.validate import validate as judge
+from comp.runs.submissions import remember_predicted
+from comp.submission import write
 from comp.workspace import Workspace
 
 
@@ -73,7 +70,7 @@ def predict(
     partial : bool
         Predict with the folds there are, where some are missing.
     out : path, optional
-        By default the run's own submission, or ``<run>-new.csv`` beside it where rows or template are new (``-partial``
+        By default the run's own write, or ``<run>-new.csv`` beside it where rows or template are new (``-partial``
         where folds are missing).
     allow : dict, optional
         Checks whose errors become warnings, each with its reason. With ``unreadable-image`` rows whose image cannot be
@@ -144,7 +141,7 @@ def predict_again(
         found = with_prior(found, unread, _prior(one), list(test["id"]))
     new = ("-new" if data or template else "") + ("-partial" if len(folders) < len(_every_fold(one)) else "")
     path = out or place.submissions(one.slug) / f"{one.id}{new}.csv"
-    submission.write(found, evidence.template, path)
+    write.write(found, evidence.template, path)
     if path == place.submissions(one.slug) / f"{one.id}.csv":
         remember_predicted(one, path)
     return Predicted(path, len(evidence.template.ids), unread)
@@ -181,45 +178,3 @@ def _prior(one: runs.Run) -> NDArray[np.float64]:
         parts = [Predictions.load(folder / "oof.npz") for folder in folders]
     every = np.concatenate([part.probs for part in parts])
     return np.asarray(every.mean(axis=0), dtype=np.float64)
-
-
-def validate(
-    slug: str,
-    csv: str | Path,
-    *,
-    workspace: str | Path | None = None,
-    data: str | Path | None = None,
-    run: str | None = None,
-    template: str | Path | None = None,
-) -> tuple[list[Problem], int]:
-    """Every way in which a CSV does not answer the competition's template (or ``template``), and its number of rows.
-
-    The train part of the raw folder may be absent, where the class names are known without it; with ``run`` they are
-    those of its checkpoints.
-    """
-    place = Workspace.find(workspace)
-    competition = registry.competition(slug, place)
-    raw = Path(data).expanduser().absolute() if data else place.raw(slug)
-    file = Path(csv).expanduser()
-    table = read_submission(file)
-    warn_of_another_content(place, file, file.read_bytes())
-    if run is None:
-        manifest = _asked_rows(competition, raw)
-        labels = competition.label_map(manifest, raw)
-    else:
-        from comp.models.checkpoint import read_sidecar
-
-        manifest = competition.read_test(raw)
-        labels = read_sidecar(folds_to_ask(runs.find_run(place, run), True)[0]).labels
-    asked = load_template(competition, raw, manifest, Path(template).expanduser() if template else None)
-    return judge(table, asked, labels), len(table)
-
-
-def _asked_rows(competition: Competition, raw: Path) -> Manifest:
-    """The rows of a raw folder; the test rows alone where there are no others."""
-    try:
-        return competition.read(raw)
-    except InputError:
-        if not raw.is_dir() or not competition.missing(raw) or not competition.classes(raw):
-            raise
-        return competition.read_test(raw)

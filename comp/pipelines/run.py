@@ -1,4 +1,4 @@
-"""run(): the chain from a raw folder to a submission, top to bottom."""
+"""run(): the chain from a raw folder to a write, top to bottom."""
 
 from __future__ import annotations
 
@@ -13,19 +13,17 @@ from comp.checks.findings import Finding, counts, lower
 from comp.checks.result import Survey
 from comp.checks.runner import require_pass
 from comp.data.competitions import registry
-from comp.data.predictions import Predictions
 from comp.data.pseudo_labels import FILE as PSEUDO
 from comp.data.pseudo_labels import PseudoRows, folds_sha256
-from comp.files import make_folder, remove_leftovers, write_bytes, write_json, write_text
+from comp.files import make_folder, remove_leftovers, write_text
 from comp.pipelines.check import fold_count, survey
 from comp.pipelines.pseudo_label import rows_for
-from comp.pipelines.record import Clock
+from comp.pipelines.record import Clock, record, write_inputs, write_submission
 from comp.pipelines.request import Order, new_order, require_folds
 from comp.pipelines.resume import resumed_order
 from comp.pipelines.smoke import quick_rows
 from comp.recipe import Recipe, as_one
 from comp.report.findings_text import say_findings, show_findings
-from comp.runs import ledger
 from comp.runs import run as runs
 from comp.runs.contents import folds_of, manifest_of
 from comp.runs.result import RunResult, confusion_csv
@@ -55,7 +53,7 @@ def run(
     time_limit: str | None = None,
     allow: dict[str, str] | None = None,
 ) -> RunResult:
-    """Takes a competition from its raw folder to a validated submission.
+    """Takes a competition from its raw folder to a validated write.
 
     Parameters
     ----------
@@ -153,19 +151,19 @@ def checked(
 
 def _train_and_predict(order: Order, found: Survey, clock: Clock, held: ExitStack) -> RunResult:
     """From checked folds to the record; the heavy imports begin here. A new run is held by ``held`` from when it is made."""
-    from comp.pipelines import plan as engine
+    from comp.pipelines import training_plans
 
     pseudo = rows_for(order, found)
     with clock.step("model"):
-        plans = engine.prepare(
+        plans = training_plans.prepare(
             order.competition, found, order.recipe, order.workspace, quick_rows if order.quick else None
         )
         plans = [replace(plan, pseudo=pseudo) for plan in plans]
-    findings = [*found.findings, *_shown(engine.judge_recipe(plans, order.recipe), found)]
+    findings = [*found.findings, *_shown(training_plans.judge_recipe(plans, order.recipe), found)]
     require_pass(findings, order.competition.slug)
     require_folds(order.only, plans[0].folds.k)
     if order.resumed is None:
-        engine.require_starts(plans, order.only)
+        training_plans.require_starts(plans, order.only)
     if order.seconds is not None:
         rows, views = len(plans[0].manifest.test), plans[0].most_views
         deadline = Deadline(order.seconds - clock.total(), rows, views)
@@ -190,7 +188,7 @@ def finish_run(
     marks: list[str],
 ) -> RunResult:
     """Trains what is left of a run, predicts, and writes the submission and the record."""
-    from comp.pipelines import plan as engine
+    from comp.pipelines import training_plans
     from comp.pipelines.tta_selection import choose_views, judge_views
     from comp.runs.contents import model_folder
     from comp.training.result import remember_parts, require_something
@@ -199,7 +197,7 @@ def finish_run(
     for plan in plans:
         console.say(f"run {one.id}: {plan.summary}")
     with clock.step("train"):
-        trained = engine.train_models(one.folder, plans, order.only)
+        trained = training_plans.train_models(one.folder, plans, order.only)
         require_something(trained)
         remember_parts(trained)
         runs.goes_on(one)
@@ -209,13 +207,11 @@ def finish_run(
         write_text(one.folder / "confusion.csv", confusion_csv(plans[0].labels, trained.confusion(oof)))
     with clock.step("predict"):
         unread = found.unread()
-        test = engine.predict_test(trained, set(unread.values()))
+        test = training_plans.predict_test(trained, set(unread.values()))
     score, beside = trained.score(oof), trained.beside()
-    findings = [
-        *findings,
-        *_shown(engine.judge_run(plans[0], test, score, None if order.quick else order.expected), found),
-        *_shown(judge_views(trained), found),
-    ]
+    expected = None if order.quick else order.expected
+    judged = [*training_plans.judge_run(plans[0], test, score, expected), *judge_views(trained)]
+    findings = [*findings, *_shown(judged, found)]
     with clock.step("submit"):
         path = write_submission(order.workspace, found, one, test)
     result = RunResult(
@@ -239,19 +235,8 @@ def finish_run(
         unread=list(unread),
         marks=[*marks, *([] if trained.is_whole else ["partial"])],
     )
-    _record(one, result, findings)
+    record(one, result, findings)
     return result
-
-
-def _record(one: runs.Run, result: RunResult, findings: list[Finding]) -> None:
-    """Writes what the run came to; the record last, and only for a run with all its folds."""
-    write_json(one.folder / "findings.json", [f.as_json() for f in findings])
-    ledger.keep_entries(result.submission.with_suffix(".json"), result.as_json())
-    if "partial" in result.marks:
-        runs.finish_partly(one, result.as_json())
-        console.say(f"  some folds are left: `comp run {result.slug} --resume {one.id}` trains them")
-    else:
-        runs.finish(one, result.as_json())
 
 
 def _shown(findings: list[Finding], found: Survey) -> list[Finding]:
@@ -287,7 +272,7 @@ def run_folder(
     kept = kept_of(order, found, recipe)
 
     def inputs(folder: Path) -> None:
-        _write_inputs(folder, found, recipe)
+        write_inputs(folder, found, recipe)
         if pseudo:
             pseudo.save(folder / PSEUDO)
 
@@ -304,25 +289,3 @@ def kept_of(order: Order, found: Survey, recipe: Recipe) -> dict[str, str | None
     names = [one.model.name for one in recipe.each]
     models = models_sha256(order.competition.file("models.py"), names)
     return {"folds_sha256": folds_sha256(found.folds), "models_sha256": models}
-
-
-def _write_inputs(folder: Path, found: Survey, recipe: Recipe) -> None:
-    """What the run was given: the manifest, the folds, the findings, the resolved recipe."""
-    assert found.folds is not None, "the gate lets no run pass without folds"
-    write_text(folder / "manifest.csv", found.evidence.manifest.to_csv())
-    found.folds.save(folder / "folds.csv")
-    write_json(folder / "findings.json", [f.as_json() for f in found.findings])
-    slug, k = found.evidence.competition.slug, found.evidence.k
-    header = f"the resolved recipe of run {folder.name}\ncomp run {slug} --folds {k} --recipe runs/{folder.name}/recipe.toml"
-    write_text(folder / "recipe.toml", recipe.to_toml(header))
-
-
-def write_submission(place: Workspace, found: Survey, one: runs.Run, test: Predictions) -> Path:
-    """The CSV, validated, under submissions/ and in the run folder, and rows.csv for people to look at."""
-    from comp.submission import write as submission
-
-    path = place.submissions(one.slug) / f"{one.id}.csv"
-    submission.write(test, found.evidence.template, path)
-    write_bytes(one.folder / "submission.csv", path.read_bytes())
-    write_text(one.folder / "rows.csv", submission.row_table(test, found.evidence.manifest))
-    return path

@@ -35,7 +35,7 @@ def require_its_own(run: Run, path: Path, content: bytes) -> None:
         raise CheckFailed("a run's submission is the one that it wrote", value, remedy)
 
 
-def _run_of(place: Workspace, slug: str, content: bytes) -> Run | None:
+def run_that_wrote(place: Workspace, slug: str, content: bytes) -> Run | None:
     """The run whose submission has that very content, if there is one."""
     sha256 = hashlib.sha256(content).hexdigest()
     for run in runs.sound_runs(place, slug):

@@ -1,4 +1,4 @@
-"""CIFAR-100 in its Python pickles, as folder or tar.gz. The published test labels are for `comp score` alone.
+"""CIFAR-100 in its Python safe_pickle, as folder or tar.gz. The published test labels are for `comp score` alone.
 
 A row's id is its place: ``train-17`` and, in the template, ``17``. The pickles' own file names are not used,
 since they tell the class of test rows too.
@@ -16,8 +16,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from comp.data import archives
-from comp.data import safe_pickle as pickles
+from comp.data import archives, safe_pickle
 from comp.data.download import fetch
 from comp.data.images.source import ArraySource
 from comp.data.manifest import Manifest, Sample
@@ -89,7 +88,7 @@ def answers(raw: Path) -> dict[str, str]:
     """The published labels of the test rows, by id."""
     names = classes(raw)
     with _open(raw, "test") as opened:
-        fine = _plain(pickles.load(opened, "test"))["fine_labels"]
+        fine = _plain(safe_pickle.load(opened, "test"))["fine_labels"]
     return {str(row): names[label] for row, label in enumerate(fine)}
 
 
@@ -131,7 +130,7 @@ def _batch(raw: Path, name: str) -> Batch:
 @lru_cache(maxsize=4)
 def _load(raw: Path, name: str, _size: int, _modified: int) -> Batch:
     with _open(raw, name) as opened:
-        table = _plain(pickles.load(opened, name))
+        table = _plain(safe_pickle.load(opened, name))
     lacking = [key for key in ("data", "fine_labels", "coarse_labels") if key not in table]
     if lacking:
         raise RawDataError(
@@ -147,7 +146,7 @@ def _load(raw: Path, name: str, _size: int, _modified: int) -> Batch:
 
 def _names(raw: Path, kind: str) -> tuple[str, ...]:
     with _open(raw, "meta") as opened:
-        table = _plain(pickles.load(opened, "meta"))
+        table = _plain(safe_pickle.load(opened, "meta"))
     try:
         return tuple(
             name.decode() if isinstance(name, bytes) else str(name) for name in table[f"{kind}_label_names"]

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from comp.errors import InputError
-from comp.models import runtime as device
+from comp.models import runtime
 from comp.models.runtime import computes, on_this_machine, resolve_device
 from comp.recipe import Recipe, as_one, load
 from comp.recipe_schema import ModelPart
@@ -148,7 +148,7 @@ def here(monkeypatch: pytest.MonkeyPatch, *names: str, bf16: bool = False, cpu_b
     monkeypatch.setattr(torch.cuda, "is_available", lambda: "cuda" in names)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: "mps" in names)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: bf16)
-    monkeypatch.setattr(device, "_cpu_has_bf16", lambda: cpu_bf16)
+    monkeypatch.setattr(runtime, "_cpu_has_bf16", lambda: cpu_bf16)
 
 
 @pytest.mark.parametrize(

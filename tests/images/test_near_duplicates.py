@@ -231,11 +231,11 @@ def test_the_answer_does_not_depend_on_the_number_of_workers(base: list[Image]) 
 
 
 def test_cells_find_what_one_comparison_finds(monkeypatch: pytest.MonkeyPatch, base: list[Image]) -> None:
-    from comp.checks.duplicates import candidates as duplicate_candidates
+    from comp.checks.duplicates import candidates
 
     fingerprints = prints(base + [image[5:, ::-1] for image in base])
     whole = near_duplicate_pairs(fingerprints)
-    monkeypatch.setattr(duplicate_candidates, "_LEAF", 100)
+    monkeypatch.setattr(candidates, "_LEAF", 100)
     cells = near_duplicate_pairs(fingerprints)
     assert len(set(map(tuple, cells.pairs.tolist())) & set(map(tuple, whole.pairs.tolist()))) >= 0.97 * SCENES
 

@@ -16,7 +16,7 @@ from comp.data.images.source import RawTree
 from comp.data.labels import LabelMap
 from comp.data.predictions import Predictions
 from comp.errors import CheckFailed
-from comp.inference import control_rows as control
+from comp.inference import control_rows
 from comp.inference.control_rows import FACTOR, LEAST, UTMOST, read_controls, tolerance
 from comp.inference.predict import predict
 from comp.models.checkpoint import read_sidecar
@@ -353,6 +353,6 @@ def test_an_oof_is_of_the_same_rows_as_before(in_fp32: Path) -> None:
         oof = Predictions.load(in_fp32 / fold / "oof-identity_view.npz")
         by_id = dict(zip(oof.ids, oof.probs, strict=True))
         rows = read_controls(in_fp32 / fold, LabelMap(list(oof.labels)))
-        assert len(rows) == min(control.MOST, len(oof.ids))
+        assert len(rows) == min(control_rows.MOST, len(oof.ids))
         for row in rows:
             np.testing.assert_array_equal(row.probs, by_id[row.sample])

@@ -9,8 +9,9 @@ import pytest
 
 from comp.errors import CheckFailed, InputError, Refusal
 from comp.files import read_json, write_json
-from comp.kaggle import prepare as to_submit
+from comp.kaggle import prepare
 from comp.runs.run import Run, all_runs
+from comp.runs.submissions import require_its_own
 from comp.workspace import Workspace
 from made import proven_again, rewritten
 
@@ -47,16 +48,16 @@ def test_a_run_that_is_named_is_the_one_and_latest_is_the_newest(submittable: Pa
     place, newest = Workspace(submittable), the_run(submittable).id
     older = older_twin(submittable)
     for name, meant in ((older, older), (newest, newest), ("latest", newest)):
-        path, run = to_submit.choose(place, "shapes", name, None, False)
+        path, run = prepare.choose(place, "shapes", name, None, False)
         assert run is not None
         assert (run.id, path) == (meant, submittable / "submissions" / "shapes" / f"{meant}.csv")
-    _, run = to_submit.choose(place, "shapes", None, None, True)
+    _, run = prepare.choose(place, "shapes", None, None, True)
     assert run is not None
     assert run.id == newest
     with pytest.raises(Refusal, match=newest):
-        to_submit.choose(place, "shapes", None, None, False)
+        prepare.choose(place, "shapes", None, None, False)
     with pytest.raises(InputError, match="--run or --file"):
-        to_submit.choose(place, "shapes", newest, "x.csv", True)
+        prepare.choose(place, "shapes", newest, "x.csv", True)
 
 
 def test_a_file_belongs_to_the_run_that_wrote_its_bytes(submittable: Path) -> None:
@@ -65,10 +66,10 @@ def test_a_file_belongs_to_the_run_that_wrote_its_bytes(submittable: Path) -> No
     for name in (older, newest):
         mine = submittable / "mine.csv"
         shutil.copy(submittable / "submissions" / "shapes" / f"{name}.csv", mine)
-        path, run = to_submit.choose(place, "shapes", None, mine, False)
+        path, run = prepare.choose(place, "shapes", None, mine, False)
         assert (path, run and run.id) == (mine, name)
     mine.write_text(mine.read_text().replace("circle", "square"))
-    assert to_submit.choose(place, "shapes", None, mine, False) == (mine, None)
+    assert prepare.choose(place, "shapes", None, mine, False) == (mine, None)
 
 
 @pytest.mark.parametrize("lost", ["submissions", "run", ""])
@@ -82,33 +83,33 @@ def test_a_file_of_a_run_of_an_older_version_is_known_by_either_copy(submittable
     shutil.copy(copies["run"], mine)
     if lost:
         copies[lost].unlink()
-    _, found = to_submit.choose(place, "shapes", None, mine, False)
+    _, found = prepare.choose(place, "shapes", None, mine, False)
     assert found is not None
     assert found.id == run.id
     mine.write_bytes(mine.read_bytes()[:-1] + b" ")  # as long, and another
-    assert to_submit.choose(place, "shapes", None, mine, False)[1] is None
+    assert prepare.choose(place, "shapes", None, mine, False)[1] is None
 
 
 def test_the_bytes_of_an_older_version_are_compared_with_the_runs_copy(submittable: Path) -> None:
     run = without_a_proof(the_run(submittable))
     path = submittable / "submissions" / "shapes" / f"{run.id}.csv"
-    to_submit.require_its_own(run, path, path.read_bytes())
+    require_its_own(run, path, path.read_bytes())
     with pytest.raises(CheckFailed, match="is not what"):
-        to_submit.require_its_own(run, path, path.read_bytes() + b"\n")
+        require_its_own(run, path, path.read_bytes() + b"\n")
     (run.folder / "submission.csv").unlink()
-    to_submit.require_its_own(run, path, b"whatever")  # nothing is left that could say otherwise
+    require_its_own(run, path, b"whatever")  # nothing is left that could say otherwise
     with pytest.raises(Refusal, match="of an older version"):
-        to_submit.require_proven(run, False)
-    to_submit.require_proven(run, True)
+        prepare.require_proven(run, False)
+    prepare.require_proven(run, True)
 
 
 def test_the_bytes_of_a_run_are_those_whose_sha256_it_keeps(submittable: Path) -> None:
     run = the_run(submittable)
     path = submittable / "submissions" / "shapes" / f"{run.id}.csv"
-    to_submit.require_its_own(run, path, path.read_bytes())
-    to_submit.require_proven(run, False)
+    require_its_own(run, path, path.read_bytes())
+    prepare.require_proven(run, False)
     with pytest.raises(CheckFailed, match="is not what"):
-        to_submit.require_its_own(run, path, path.read_bytes() + b"\n")
+        require_its_own(run, path, path.read_bytes() + b"\n")
 
 
 @pytest.mark.parametrize(
@@ -126,12 +127,12 @@ def test_the_score_of_an_older_partial_run_is_that_of_its_ledger_page(
     submittable: Path, page: object, score: float | None
 ) -> None:
     run = without_a_proof(the_run(submittable))
-    assert to_submit.oof_of(run) == run.record["oof"]["score"]
+    assert prepare.oof_of(run) == run.record["oof"]["score"]
     (run.folder / "record.json").unlink()
     beside = submittable / "submissions" / "shapes" / f"{run.id}.json"
     beside.unlink(missing_ok=True)
     if page is not None:
         write_json(beside, page)
     (partial,) = all_runs(Workspace(submittable))
-    assert to_submit.oof_of(partial) == score
-    assert to_submit.marks_of(partial) == ["partial"]
+    assert prepare.oof_of(partial) == score
+    assert prepare.marks_of(partial) == ["partial"]

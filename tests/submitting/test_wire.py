@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from urllib3.exceptions import HTTPError as PoolError
 
 from comp.errors import CompError, InputError, KaggleError, KaggleRefusal
-from comp.kaggle import http as kaggle_wire
+from comp.kaggle import http
 from comp.kaggle.credentials import Credential
 from comp.kaggle.http import Patience, ask, by_status, reason_of, status_of, translated
 from made import KAGGLE_KEY, KAGGLE_USER, REPOSITORY
@@ -171,4 +171,4 @@ def test_every_session_has_a_timeout() -> None:
         tree = ast.parse((REPOSITORY / "comp" / f"{name}.py").read_text())
         calls = [ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)]
         assert not {"requests.get", "requests.post", "requests.put", "requests.request"} & set(calls)
-    assert kaggle_wire.timed_adapter(QUICK).start == 0
+    assert http.timed_adapter(QUICK).start == 0

@@ -26,7 +26,7 @@ from comp.data.loading.train_loader import Feed
 from comp.data.manifest import Manifest, Sample
 from comp.data.predictions import Predictions
 from comp.errors import TrainingFailed
-from comp.models import autotune as measuring
+from comp.models import autotune
 from comp.models.net import build, normalise
 from comp.models.runtime import wait_for
 from comp.models.tensor_file import save_tensors
@@ -661,17 +661,17 @@ def test_steps_are_timed_as_they_will_run(monkeypatch: pytest.MonkeyPatch) -> No
         return 1.0
 
     zeros = torch.zeros
-    monkeypatch.setattr(measuring, "_one_step", timed)
-    monkeypatch.setattr(measuring, "_copy", lambda net, *rest: net)
+    monkeypatch.setattr(autotune, "_one_step", timed)
+    monkeypatch.setattr(autotune, "_copy", lambda net, *rest: net)
     monkeypatch.setattr(torch, "zeros", lambda *size, device=None, **named: zeros(*size, **named))
     before = torch.backends.cudnn.benchmark, torch.get_float32_matmul_precision()
     recipe = load(None, ["device=cuda", "model=test_resnet", "model.size=32", "mode=scratch", "batch=4"])
     try:
         for deterministic in (False, True):
             one = recipe.model_copy(update={"deterministic": deterministic, "threads": 1})
-            measuring._step_seconds(build(recipe.model, 3), one, ("fp32", True), 1)
+            autotune._step_seconds(build(recipe.model, 3), one, ("fp32", True), 1)
     finally:
-        measuring.set_flags(Recipe(device="cpu"))
+        autotune.set_flags(Recipe(device="cpu"))
     assert set(seen[:2]) == {(True, "high")}
     assert set(seen[2:]) == {(False, "highest")}
     assert (torch.backends.cudnn.benchmark, torch.get_float32_matmul_precision()) == before

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from comp.models import autotune as measuring
+from comp.models import autotune
 from comp.models.autotune import FILE, choose, fastest
 from comp.models.net import build
 from comp.models.runtime import resolve_device
@@ -37,7 +37,7 @@ def test_what_is_measured_is_remembered(tmp_path: Path, monkeypatch: pytest.Monk
     (times,) = json.loads((tmp_path / FILE).read_text()).values()
     assert len(times) in (2, 4)
     assert all(0 < seconds < 60 for seconds in times.values())
-    monkeypatch.setattr(measuring, "_step_seconds", None)  # calling it again would fail
+    monkeypatch.setattr(autotune, "_step_seconds", None)  # calling it again would fail
     assert choose(net, recipe, tmp_path) == chosen
 
 
@@ -78,7 +78,7 @@ def timed(monkeypatch: pytest.MonkeyPatch, seconds: dict[int, float]) -> list[in
         asked.append(threads)
         return seconds[threads]
 
-    monkeypatch.setattr(measuring, "_step_seconds", step_seconds)
+    monkeypatch.setattr(autotune, "_step_seconds", step_seconds)
     return asked
 
 
@@ -111,7 +111,7 @@ def test_short_steps_run_on_fewer_threads_where_that_is_faster(
 def test_threads_are_measured_on_as_many_and_left_as_they_were(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(measuring, "QUICK", 60.0)  # however busy the machine is
+    monkeypatch.setattr(autotune, "QUICK", 60.0)  # however busy the machine is
     recipe = resolve_device(load(None, [*PINNED[:-1], "threads=2"]))
     before = torch.get_num_threads()
     assert choose(build(recipe.model, 3), recipe, tmp_path, threads_open=True).threads in (1, 2)

@@ -1,4 +1,4 @@
-"""What follows the moves of a policy, drawn for whole batches as albumentations draws it: affine maps, colours, cut-outs."""
+"""What follows the moves of a policy, drawn for whole batches as albumentations draws it: affine maps, color, cut-outs."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from comp.data.augment import affine
-from comp.data.augment import color as colours
+from comp.data.augment import affine, color
 from comp.data.augment.affine import between
 from comp.data.augment.color import each
 from comp.data.augment.policies import A
@@ -98,10 +97,10 @@ def op_of(transform: Any, size: int) -> Op | None:
         code, axis = (1, 3) if kind is A.HorizontalFlip else (0, 2)
         return _or_not(transform, lambda picture: cv2.flip(picture, code), lambda x: x.flip(axis))
     if kind is A.ToGray and transform.method == "weighted_average" and transform.num_output_channels == 3:
-        return _or_not(transform, colours.grey_of_one, colours.grey)
+        return _or_not(transform, color.grey_of_one, color.grey)
     if kind is A.ColorJitter:
-        drawn = partial(colours.jitters, transform)
-        return Op(colours.COUNT, colours.WIDTH, drawn, colours.jittered, colours.batch_jittered)
+        drawn = partial(color.jitters, transform)
+        return Op(color.COUNT, color.WIDTH, drawn, color.jittered, color.batch_jittered)
     if kind is A.Affine and size > 1 and affine.is_plain(transform):
         drawn = partial(affine.places, transform, size)
         ways = affine.of_one(transform, size), affine.of_batch(transform, size)
