@@ -37,7 +37,8 @@ from comp.data.augment.augmenter import Variants
 from comp.data.augment.policies import A, TrainTransform
 from comp.data.images.dataset import FittedPixels
 from comp.data.images.preprocess import Preprocess
-from comp.data.images.source import ArraySource, RawTree
+from comp.data.images.raw_tree import RawTree
+from comp.data.images.source import ArraySource
 from comp.data.loading.prefetch import batches, loaders
 from comp.data.loading.train_loader import Feed
 from comp.models.autotune import choose

@@ -29,12 +29,13 @@ import torch
 
 from comp.data.augment.augmenter import Variants
 from comp.data.augment.policies import TrainTransform, check_transform
+from comp.data.device_memory import keep_memory
 from comp.data.file_names import is_image_name
 from comp.data.images.dataset import FittedPixels
 from comp.data.images.pixel_cache import decoded_once
 from comp.data.images.preprocess import Preprocess
-from comp.data.images.source import ArraySource, RawTree
-from comp.data.loading.device_memory import keep_memory
+from comp.data.images.raw_tree import RawTree
+from comp.data.images.source import ArraySource
 from comp.data.loading.prefetch import batches, loaders
 from comp.data.loading.train_loader import Feed
 from comp.models.net import normalise

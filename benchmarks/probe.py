@@ -83,7 +83,7 @@ def loop_epochs(data: Path, weights: Path, work: Path, run: str) -> float:
 
     from comp.data.images.dataset import FittedPixels
     from comp.data.images.preprocess import Preprocess
-    from comp.data.images.source import RawTree
+    from comp.data.images.raw_tree import RawTree
     from comp.models.net import normalise
 
     torch.set_num_threads(2)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from comp._old_paths import accept_old_paths
 from comp._version import __version__
 
 __all__ = [
@@ -74,3 +75,6 @@ def __getattr__(name: str) -> Any:
 
         return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'comp' has no attribute {name!r}")
+
+
+accept_old_paths()

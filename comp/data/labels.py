@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from comp.data.spelling import in_order as in_order
-from comp.data.spelling import listed, whole_of
+from comp.data.spelling import in_order, listed, whole_of
 from comp.errors import InputError, UnknownName
 from comp.metrics import Metric
 

@@ -12,9 +12,6 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from comp.data.csv_table import read_table
-from comp.data.file_names import is_ignored as is_ignored
-from comp.data.file_names import is_image_name as is_image_name
-from comp.data.file_names import natural_key as natural_key
 from comp.errors import InputError, shortened
 
 COLUMNS = ("id", "path", "split", "label", "group", "parent")

@@ -14,9 +14,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from comp.data.device_memory import free_memory, is_out_of_memory
 from comp.data.images.dataset import FittedPixels
 from comp.data.images.preprocess import Preprocess
-from comp.data.loading.device_memory import free_memory, is_out_of_memory
 from comp.data.loading.prefetch import batches
 from comp.data.predictions import ROW_SUM_TOLERANCE
 from comp.errors import TrainingFailed

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Kaggle: credentials, its client, downloads, submissions and offline kernels."""

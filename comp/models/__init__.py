@@ -1,1 +1,1 @@
-"""TODO."""
+"""Networks: backbones and weights, what runs them on a device, and checkpoints."""

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import torch
 
 from comp import console
-from comp.data.loading.device_memory import free_memory, is_out_of_memory
+from comp.data.device_memory import free_memory, is_out_of_memory
 from comp.models.batchnorm_fusion import fold_batchnorm
 from comp.models.net import Net, freeze_batchnorm
 from comp.models.runtime import computes, exact, on_threads, set_flags, wait_for

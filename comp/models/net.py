@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from comp.data.device_memory import is_out_of_memory
 from comp.data.images.preprocess import Preprocess
-from comp.data.loading.device_memory import is_out_of_memory
 from comp.errors import CompError, WeightsError
 from comp.models.backbones import config_of, create, is_own, require_model, small_stem
 from comp.models.runtime import one_thread

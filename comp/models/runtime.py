@@ -12,7 +12,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState, GradientState, PartialState
 
 from comp import console
-from comp.data.loading.device_memory import keep_memory
+from comp.data.device_memory import keep_memory
 from comp.errors import InputError
 from comp.recipe import Recipe, as_one
 

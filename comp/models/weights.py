@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from comp import console
-from comp.data.competitions.competition import validate
+from comp.config import validate
 from comp.errors import WeightsError
 from comp.files import read_json
 from comp.recipe_schema import ModelPart

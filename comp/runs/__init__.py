@@ -1,1 +1,1 @@
-"""TODO."""
+"""Run folders: what a run keeps, reads again and proves, and the ledger of submissions."""

@@ -28,7 +28,7 @@ from comp.runs.machine import machine
 from comp.workspace import Workspace
 
 if TYPE_CHECKING:
-    from comp.data.competitions.competition import CompetitionFacts
+    from comp.data.competitions.schema import CompetitionFacts
     from comp.data.manifest import Manifest
     from comp.recipe import Recipe
 

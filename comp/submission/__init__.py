@@ -1,1 +1,1 @@
-"""TODO."""
+"""Submission CSVs: writing, validating, repairing ids, comparing."""

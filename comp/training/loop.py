@@ -19,8 +19,8 @@ from comp import console
 from comp.data.augment.augmenter import Variants
 from comp.data.augment.mixup import mix
 from comp.data.augment.policies import TrainTransform
+from comp.data.device_memory import enough_memory, free_memory, is_out_of_memory, upload
 from comp.data.images.dataset import FittedPixels
-from comp.data.loading.device_memory import enough_memory, free_memory, is_out_of_memory, upload
 from comp.data.loading.prefetch import loaders
 from comp.data.loading.train_loader import Feed
 from comp.data.seeding import derive

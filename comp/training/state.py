@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
 from comp.config import Shape, read_shaped
-from comp.data.loading.device_memory import is_out_of_memory
+from comp.data.device_memory import is_out_of_memory
 from comp.data.seeding import derive
 from comp.errors import InputError
 from comp.files import sha256_of, write_json

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from comp import console
+from comp.data.device_memory import release_memory
 from comp.data.images.dataset import FittedPixels
-from comp.data.loading.device_memory import release_memory
 from comp.data.loading.prefetch import loaders
 from comp.data.predictions import Predictions
 from comp.errors import InputError

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from comp import console
-from comp.data.loading.device_memory import free_memory, only_new_is_searched
+from comp.data.device_memory import free_memory, only_new_is_searched
 from comp.errors import CompError, TrainingFailed
 from comp.models.checkpoint import load_checkpoint
 from comp.recipe import Recipe

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path, PurePosixPath
 
-from comp.data.csv_table import Table, parse_table
-from comp.data.file_names import nfc
-from comp.data.images.source import RawTree
-from comp.data.manifest import Manifest, Sample, is_image_name
+from comp.data import Manifest, RawTree, Sample, Table, is_image_name, nfc, parse_table
 from comp.errors import InputError
 
 

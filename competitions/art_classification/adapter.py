@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path, PurePosixPath
 
-from comp.data.images.source import RawTree
-from comp.data.manifest import Manifest, Sample, natural_key
+from comp.data import Manifest, RawTree, Sample, natural_key
 
 CLASSES = ("dog", "elephant", "giraffe", "guitar", "horse", "house", "person")
 

@@ -11,10 +11,7 @@ import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from comp.data.download import fetch
-from comp.data.file_names import natural_key, nfc
-from comp.data.images.source import RawTree
-from comp.data.manifest import Manifest, Sample
+from comp.data import Manifest, RawTree, Sample, fetch, natural_key, nfc
 from comp.errors import RawDataError
 
 FOLDER = "256_ObjectCategories"

@@ -1,4 +1,4 @@
-"""CIFAR-100 in its Python safe_pickle, as folder or tar.gz. The published test labels are for `comp score` alone.
+"""CIFAR-100 in its Python pickles, as folder or tar.gz. The published test labels are for `comp score` alone.
 
 A row's id is its place: ``train-17`` and, in the template, ``17``. The pickles' own file names are not used,
 since they tell the class of test rows too.
@@ -16,10 +16,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from comp.data import archives, safe_pickle
-from comp.data.download import fetch
-from comp.data.images.source import ArraySource
-from comp.data.manifest import Manifest, Sample
+from comp.data import ArraySource, Manifest, Sample, archives, fetch, safe_pickle
 from comp.errors import RawDataError
 
 FOLDER = "cifar-100-python"

@@ -12,8 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from comp.data.images.source import ArraySource
-from comp.data.manifest import Manifest, Sample
+from comp.data import ArraySource, Manifest, Sample
 
 TEST_SHARE = 0.2
 

@@ -132,8 +132,8 @@ NUMBERED_ADAPTER = '''\
 import os
 from pathlib import PurePosixPath
 
-from comp.data.images.source import RawTree
-from comp.data.manifest import Manifest, Sample, natural_key
+from comp.data.images.raw_tree import RawTree
+from comp.data import Manifest, Sample, natural_key
 
 
 def read(raw, sort):

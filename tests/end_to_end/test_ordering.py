@@ -15,7 +15,7 @@ import torch
 from comp.data.competitions import registry
 from comp.data.images.decode import load_pixels
 from comp.data.images.preprocess import fit
-from comp.data.images.source import RawTree
+from comp.data.images.raw_tree import RawTree
 from comp.models.checkpoint import load_checkpoint
 from comp.models.net import normalise
 from comp.workspace import Workspace

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from comp.data.images.decode import decode, load_pixels
-from comp.data.images.source import ArraySource, RawTree
+from comp.data.images.raw_tree import RawTree
+from comp.data.images.source import ArraySource
 from comp.errors import ImageError
 from made import draw
 

@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 
 from comp.checks.image_scan import VERSION, Fingerprints, Look, load, scan
-from comp.data.images.source import ArraySource, RawTree
+from comp.data.images.raw_tree import RawTree
+from comp.data.images.source import ArraySource
 from gallery import save, texture
 
 PATHS = [f"{n}.png" for n in range(12)]

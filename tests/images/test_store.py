@@ -27,7 +27,8 @@ from comp.data.images.pixel_cache import (
     store_name,
 )
 from comp.data.images.preprocess import SIDE, Preprocess, shrunk, side_for
-from comp.data.images.source import ArraySource, RawTree
+from comp.data.images.raw_tree import RawTree
+from comp.data.images.source import ArraySource
 from comp.errors import InputError
 from comp.workspace import cache_folder
 

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comp.data.images.source import ArraySource, RawTree
+from comp.data.images.raw_tree import RawTree
+from comp.data.images.source import ArraySource
 from comp.data.labels import LabelMap
 from comp.errors import CheckFailed
 from comp.inference.control_rows import (

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from comp.data.images.source import RawTree
+from comp.data.images.raw_tree import RawTree
 from comp.data.labels import LabelMap
 from comp.data.predictions import Predictions
 from comp.errors import CheckFailed

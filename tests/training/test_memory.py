@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import comp
-from comp.data.loading.device_memory import is_out_of_memory
+from comp.data.device_memory import is_out_of_memory
 from comp.errors import TrainingFailed
 from comp.recipe import load
 from made import TINY_RECIPE

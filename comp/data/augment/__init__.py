@@ -1,1 +1,1 @@
-"""TODO."""
+"""Transforms of training images, for one image and for whole batches."""

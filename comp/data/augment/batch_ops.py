@@ -17,7 +17,7 @@ from comp.data.augment import affine, color
 from comp.data.augment.affine import between
 from comp.data.augment.color import each
 from comp.data.augment.policies import A
-from comp.data.loading.device_memory import upload
+from comp.data.device_memory import upload
 from comp.data.seeding import Draws, uniforms
 
 Pixels = NDArray[np.uint8]

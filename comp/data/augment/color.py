@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from comp.data.augment.affine import between
-from comp.data.loading.device_memory import upload
+from comp.data.device_memory import upload
 from comp.data.seeding import Draws
 
 Pixels = NDArray[np.uint8]

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from comp.data.loading.device_memory import upload
+from comp.data.device_memory import upload
 from comp.recipe_schema import RegularizePart
 
 ERASED_AREA = (0.02, 1 / 3)

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Competitions: their facts, their adapters, and where both are looked for."""

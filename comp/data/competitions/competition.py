@@ -7,11 +7,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from comp.config import validate as validate
 from comp.data.archives import STREAMS, SUFFIXES
 from comp.data.competitions.adapter import Adapter, import_adapter
-from comp.data.competitions.schema import CompetitionFacts as CompetitionFacts
-from comp.data.competitions.schema import read_facts as read_facts
+from comp.data.competitions.schema import CompetitionFacts
 from comp.data.images.raw_tree import RawTree
 from comp.errors import InputError, RawDataError, RecipeError
 

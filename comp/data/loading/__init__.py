@@ -1,1 +1,1 @@
-"""TODO."""
+"""Batches of training images: filled ahead by threads, or gathered where they lie packed."""

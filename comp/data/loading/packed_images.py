@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from comp.data.augment.geometry import Windows, flat_places, is_black
-from comp.data.loading.device_memory import free_memory, is_out_of_memory, upload
+from comp.data.device_memory import free_memory, is_out_of_memory, upload
 
 Pixels = NDArray[np.uint8]
 Rows = NDArray[np.int64]

@@ -1,0 +1,56 @@
+"""Old module paths that people's adapters and models import: they work for one release, with a DeprecationWarning."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from importlib import import_module
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any
+
+# what each old path offered, and where that is now
+OLD_PATHS = {
+    "comp.archives": ("comp.data.archives",),
+    "comp.download": ("comp.data.download",),
+    "comp.folds": ("comp.data.folds",),
+    "comp.images": ("comp.data.images",),
+    "comp.images.decode": ("comp.data.images.decode",),
+    "comp.images.source": ("comp.data.images.source", "comp.data.images.raw_tree"),
+    "comp.images.tree": ("comp.data.images.raw_tree",),
+    "comp.labels": ("comp.data.labels", "comp.data.spelling"),
+    "comp.manifest": ("comp.data.manifest", "comp.data.file_names"),
+    "comp.names": ("comp.data.file_names",),
+    "comp.pickles": ("comp.data.safe_pickle",),
+    "comp.predictions": ("comp.data.predictions",),
+    "comp.tables": ("comp.data.csv_table",),
+}
+
+
+class _OldPaths:
+    """A finder and loader of modules that Python's import asks last, for names that nothing else knows."""
+
+    def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> ModuleSpec | None:  # noqa: ARG002
+        if fullname not in OLD_PATHS:
+            return None
+        return ModuleSpec(fullname, self, is_package=fullname == "comp.images")  # type: ignore[arg-type]
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        return ModuleType(spec.name)
+
+    def exec_module(self, module: ModuleType) -> None:
+        homes = OLD_PATHS[module.__name__]
+        warnings.warn(
+            f"{module.__name__} is now {homes[0]}: import from comp.data; the old path goes with the next release",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        for home in reversed(homes):
+            public = {k: v for k, v in vars(import_module(home)).items() if not k.startswith("__")}
+            module.__dict__.update(public)
+
+
+def accept_old_paths() -> None:
+    """Lets ``import comp.manifest`` and the other old paths work."""
+    if not any(isinstance(finder, _OldPaths) for finder in sys.meta_path):
+        sys.meta_path.append(_OldPaths())
