@@ -26,7 +26,9 @@ class Metric:
 
     ``function(labels (N,) int64, probs (N, C) float64) -> float``; ``direction`` says which end is better. ``depth``
     is how many answers of a row it looks at, best first, None where it looks at the probabilities themselves; an
-    ``ordered`` one measures distances between classes by their places in the label map.
+    ``ordered`` one measures distances between classes by their places in the label map. Scores lie within ``lowest`` and
+    ``highest``, infinite where nothing is known. A ``proper`` one rewards calibrated probabilities; the best answer for
+    one that ``wants_decision`` is not always the likeliest class.
     """
 
     name: str
@@ -34,6 +36,10 @@ class Metric:
     direction: Direction = "max"
     depth: int | None = 1
     ordered: bool = False
+    lowest: float = 0.0
+    highest: float = 1.0
+    proper: bool = False
+    wants_decision: bool = False
 
     def __call__(self, labels: NDArray[np.int64], probs: NDArray[np.float64]) -> float:
         if len(labels) != len(probs):
@@ -178,14 +184,16 @@ def _share(part: Probs, whole: Probs) -> Probs:
 
 METRICS: dict[str, Metric] = {
     "accuracy": Metric("accuracy", accuracy),
-    "balanced_accuracy": Metric("balanced_accuracy", balanced_accuracy),
-    "macro_precision": Metric("macro_precision", macro_precision),
-    "macro_recall": Metric("macro_recall", macro_recall),
-    "macro_f1": Metric("macro_f1", macro_f1),
-    "weighted_f1": Metric("weighted_f1", weighted_f1),
-    "log_loss": Metric("log_loss", log_loss, "min", depth=None),
+    "balanced_accuracy": Metric("balanced_accuracy", balanced_accuracy, wants_decision=True),
+    "macro_precision": Metric("macro_precision", macro_precision, wants_decision=True),
+    "macro_recall": Metric("macro_recall", macro_recall, wants_decision=True),
+    "macro_f1": Metric("macro_f1", macro_f1, wants_decision=True),
+    "weighted_f1": Metric("weighted_f1", weighted_f1, wants_decision=True),
+    "log_loss": Metric("log_loss", log_loss, "min", depth=None, highest=math.inf, proper=True),
     "roc_auc": Metric("roc_auc", roc_auc, depth=None),
-    "quadratic_kappa": Metric("quadratic_kappa", quadratic_kappa, ordered=True),
+    "quadratic_kappa": Metric(
+        "quadratic_kappa", quadratic_kappa, ordered=True, lowest=-1.0, wants_decision=True
+    ),
 }
 ALIASES = {
     "acc": "accuracy",
@@ -269,4 +277,5 @@ def own_metric(
             raise InputError("the competition's metric must give a finite number", value, "correct it")
         return float(one)
 
-    return Metric(name, judged, direction, depth=1 if judges == "index" else None)
+    depth = 1 if judges == "index" else None
+    return Metric(name, judged, direction, depth=depth, lowest=-math.inf, highest=math.inf)

@@ -1,4 +1,4 @@
-"""The names of views and of sets of them; inference/views.py computes what they name."""
+"""The names of views and of sets of them; inference/tta.py computes what they name."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ def list_(workspace: WorkspaceDir = None, json: AsJson = False) -> None:
     for slug, competition in known.competitions.items():
         scores = [run.record["oof"]["score"] for run in finished if run.slug == slug]
         scores = [float(score) for score in scores if score is not None]
-        better = min if competition.facts.metric == "log_loss" else max
+        better = min if competition.direction == "min" else max
         best = better(scores) if scores else None
         public = _unless_damaged(slug, partial(ledger.entries, place, slug)) or []
         public = [entry.public for entry in public if entry.public is not None]

@@ -14,15 +14,6 @@ from comp.metrics import Metric
 
 Probs = NDArray[np.float64]
 
-# Metrics whose best answer is not the likeliest class.
-UNEVEN = (
-    "macro_f1",
-    "weighted_f1",
-    "balanced_accuracy",
-    "macro_recall",
-    "macro_precision",
-    "quadratic_kappa",
-)
 GRID = np.exp(np.linspace(-1.5, 1.5, 13))
 PASSES = 3
 

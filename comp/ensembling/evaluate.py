@@ -10,7 +10,7 @@ import numpy as np
 
 from comp.calibration import calibration_error
 from comp.ensembling.aligned import Judged, Probs
-from comp.ensembling.class_weights import UNEVEN, prior_factors
+from comp.ensembling.class_weights import prior_factors
 from comp.ensembling.methods import METHODS
 from comp.ensembling.nested_cv import (
     AUTO,
@@ -31,7 +31,6 @@ from comp.metrics import Metric, log_loss
 from comp.uncertainty import Gain, Judge, Scored
 
 SWITCHES = ("auto", "on", "off")
-PROPER = ("log_loss",)  # metrics that reward calibrated probabilities
 
 
 @dataclass(frozen=True)
@@ -158,7 +157,7 @@ def _calibrates(rows: Judged, metric: Metric, options: Options) -> bool:
     """Whether a temperature is used: with "auto" where the metric rewards it, and the blend is better with one that was
     learned on other folds. Of several methods that is settled by the mean first, as they are chosen with it or without.
     """
-    if options.calibrate != "auto" or metric.name not in PROPER:
+    if options.calibrate != "auto" or not metric.proper:
         return options.calibrate == "on"
     plain = Procedure("mean" if options.method == AUTO else options.method, metric)
     with_it, without = (nested(replace(plain, calibrate=c), rows) for c in (True, False))
@@ -198,7 +197,7 @@ def _decided(
     fixed: Procedure, rows: Judged, plain: Probs, judge: Judge, options: Options
 ) -> tuple[Decision | None, Procedure]:
     """What multipliers do, where the metric calls for them or they were asked for; used where they gain."""
-    if options.decide == "off" or (options.decide == "auto" and fixed.metric.name not in UNEVEN):
+    if options.decide == "off" or (options.decide == "auto" and not fixed.metric.wants_decision):
         return None, fixed
     with_rule = replace(fixed, decide=True)
     before, after = judge.score(plain), judge.score(nested(with_rule, rows))

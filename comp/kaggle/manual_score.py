@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from dataclasses import replace
+from math import isfinite
 from pathlib import Path
 
 from comp.data.competitions.competition import Competition
@@ -18,8 +19,6 @@ from comp.runs import ledger
 from comp.runs.ledger import Entry
 from comp.runs.submissions import require_its_own
 from comp.workspace import Workspace
-
-TO_ONE = {"log_loss"}  # metrics of the registry that are not within 0 … 1
 
 
 def enter(
@@ -78,12 +77,11 @@ def first_rows(slug: str, rows: int, kaggle: str, workspace: str | Path | None) 
 
 
 def _require_possible(competition: Competition, score: float) -> None:
-    """Most metrics lie within 0 … score_scale."""
-    facts = competition.facts
-    bounded = not facts.metric.startswith("adapter:") and facts.metric not in TO_ONE
-    lowest = -facts.score_scale if facts.metric == "quadratic_kappa" else 0.0
-    if score != score or abs(score) == float("inf") or (bounded and not lowest <= score <= facts.score_scale):
-        value = f"{score:g}, where {facts.metric} is {lowest:g} … {facts.score_scale:g} on the site"
+    """InputError for a score that the metric cannot have on the site's scale."""
+    metric, scale = competition.metric, competition.facts.score_scale
+    lowest, highest = metric.lowest * scale, metric.highest * scale
+    if not (isfinite(score) and lowest <= score <= highest):
+        value = f"{score:g}, where {metric.name} is {lowest:g} … {highest:g} on the site"
         raise InputError(
             "a score is on the site's scale", value, "look again, or correct score_scale in competition.toml"
         )

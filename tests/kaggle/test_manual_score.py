@@ -47,6 +47,28 @@ def test_the_path_and_the_page_are_told_then_the_score_is_entered(elsewhere: Pat
     assert listed["best_public"] == 82.86
 
 
+@pytest.mark.parametrize("metric", ["logloss", "adapter:cost"])
+def test_of_a_metric_where_less_is_better_scores_exceed_one_and_the_least_is_best(
+    elsewhere: Path, metric: str
+) -> None:
+    folder = elsewhere / "competitions" / "shapes"
+    facts = (folder / "competition.toml").read_text().replace("score_scale = 100\n", "")
+    own = 'metric_direction = "min"\n' if metric.startswith("adapter:") else ""
+    (folder / "competition.toml").write_text(
+        own + facts.replace('metric = "accuracy"', f'metric = "{metric}"')
+    )
+    code = "\n\ndef cost(labels, probs):\n    return 7.0 * float((labels != probs.argmax(1)).mean())\n"
+    (folder / "adapter.py").write_text((folder / "adapter.py").read_text() + code)
+    for name, score in (("a", 1.7), ("b", 0.9), ("c", 2.5)):
+        (csv,) = (elsewhere / "submissions" / "shapes").glob("*.csv")
+        other = elsewhere / f"{name}.csv"
+        other.write_text(csv.read_text().replace("circle", "square" if name == "a" else "circle") + "\n" * ord(name))
+        entered = run_comp(elsewhere, "submit", "shapes", "--file", other, "--scored", score)
+        assert entered.code == 0, entered.err
+    (listed,) = [r for r in run_comp(elsewhere, "list", "--json").json if r["slug"] == "shapes"]
+    assert listed["best_public"] == 0.9
+
+
 def test_the_file_is_named_as_the_current_folder_sees_it(
     elsewhere: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

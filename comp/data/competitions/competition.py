@@ -40,6 +40,15 @@ class Competition:
         return import_adapter(self.file("adapter.py"), self.slug, self.facts.options)
 
     @property
+    def direction(self) -> str:
+        """Which end of the metric is better, "max" or "min"; known without the adapter's code."""
+        from comp.metrics import metric_by_name
+
+        if self.facts.metric.startswith("adapter:"):
+            return self.facts.metric_direction
+        return metric_by_name(self.facts.metric).direction
+
+    @property
     def metric(self) -> Metric:
         from comp.metrics import metric_by_name, own_metric
 
