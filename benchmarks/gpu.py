@@ -172,7 +172,7 @@ def small_pictures(policy: list[Any], size: Size, workers: int, cache: Path) -> 
     pixels = FittedPixels(
         ArraySource({"a": array}), [f"a#{n}" for n in range(len(array))], trainer.preprocess
     )
-    variants = Variants(TrainTransform(policy, trainer.preprocess), 0, 0)
+    variants = Variants(TrainTransform(policy, trainer.preprocess), 0, 0, trainer.device)
     order = np.random.default_rng(1).permutation(len(array))
     compose = A.Compose([*variants.transform.listed, A.Normalize(MEAN, STD), A.ToTensorV2()])
 
@@ -231,7 +231,7 @@ def large_pictures(size: Size, workers: int, cache: Path) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         names = photographs(folder, size.photos)
-        variants = Variants(TrainTransform("crops", trainer.preprocess), 0, 0)
+        variants = Variants(TrainTransform("crops", trainer.preprocess), 0, 0, trainer.device)
         order = np.random.default_rng(1).permutation(len(names))
         fresh = FittedPixels(RawTree(folder), names, trainer.preprocess, "whole", budget=0)
         known = FittedPixels(RawTree(folder), names, trainer.preprocess, "whole")

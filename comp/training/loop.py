@@ -27,9 +27,10 @@ from comp.training.feed import Feed
 from comp.training.fold import Part, Plan
 from comp.training.loading import load_into
 from comp.training.losses import loss_of, loss_weights
-from comp.training.memory import enough_memory, free_memory, is_out_of_memory
+from comp.training.memory import enough_memory, is_out_of_memory, make_room
 from comp.training.mixing import mix
 from comp.training.model import Net, build, freeze_batchnorm, init_head, normalise
+from comp.training.resident import Resident, room_on, watched
 from comp.training.seeds import derive
 from comp.training.selection import best_epoch, is_over, load_best, save_best
 from comp.training.stages import stage_at, stages_of
@@ -81,7 +82,7 @@ def train(plan: Plan, k: int, part: Part, net: Net, folder: Path, ended: Callabl
     weights = loss_weights(recipe, part.targets[part.fitted], len(plan.labels), state.device)
     transform = TrainTransform(recipe.transform, plan.preprocess)
     train_pixels = TrainPixels(plan, part, transform.extent)
-    variants = Variants(transform, recipe.seed, k)
+    variants = Variants(transform, recipe.seed, k, state.device)
 
     with (
         enough_memory("a batch must fit into memory", _batch(recipe), _SMALLER),
@@ -89,7 +90,9 @@ def train(plan: Plan, k: int, part: Part, net: Net, folder: Path, ended: Callabl
         console.task(f"fold {k}", recipe.epochs * steps * recipe.batch) as bar,
     ):
         bar.advance((state.epoch * steps + state.batch) * recipe.batch)
-        feed = Feed(train_pixels, len(part.table), variants, pool, state.device)
+        room = room_on(state.device)
+        feed = Feed(train_pixels, len(part.table), variants, pool, state.device, part.fitted, room)
+        there = watched(pixels, part.held_out, pool, state.device, room - feed.nbytes)
         while not is_over(recipe, state.history, plan.metric):
             order = epoch_order(part, recipe, k, state.epoch)
             looks = _Looks(plan, k, part, order, folder)
@@ -100,8 +103,10 @@ def train(plan: Plan, k: int, part: Part, net: Net, folder: Path, ended: Callabl
 
             # empty where it stopped after the last
             rest = order[state.batch * recipe.batch : steps * recipe.batch]
+            labels, first = upload(torch.from_numpy(part.targets[rest]), state.device), state.batch
             for rows, images in feed.epoch(rest, recipe.batch, state.epoch) if len(rest) else ():
-                step(state, plan, k, images, torch.from_numpy(part.targets[rows]), weights)
+                at = (state.batch - first) * recipe.batch
+                step(state, plan, k, images, labels[at : at + len(rows)], weights)
                 if state.device.type == "cpu" or state.batch % LOOK_EVERY == 0 or state.batch == steps:
                     looks.at_losses(state)
                 speed = (state.seen - before) / (time.perf_counter() - started)
@@ -115,7 +120,7 @@ def train(plan: Plan, k: int, part: Part, net: Net, folder: Path, ended: Callabl
 
             loss = float(state.loss_sum) / state.seen
             with judged(state):
-                valid = _evaluate(plan, state.net, pool, pixels, part, state.device)
+                valid = _evaluate(plan, state.net, pool, pixels, part, state.device, there)
                 looks.at_end(state, valid[0])
                 state.history.append(Epoch(state.epoch + 1, loss, *valid, lr, speed))
                 if recipe.checkpoint == "best" and best_epoch(state.history, plan.metric) == state.epoch:
@@ -244,7 +249,7 @@ def _gradients(state: State, x: Tensor, y: Tensor, weights: Tensor | None) -> Te
                 raise
         # here the error is gone, and with it all that the attempt had made
         state.optimizer.zero_grad(set_to_none=True)
-        free_memory()
+        make_room()
         if not freed:
             freed = True
             continue
@@ -272,7 +277,7 @@ def steps_per_epoch(rows: int, batch: int) -> int:
 
 
 def _evaluate(
-    plan: Plan, net: Any, pool: Any, pixels: FittedPixels, part: Part, device: Any
+    plan: Plan, net: Any, pool: Any, pixels: FittedPixels, part: Part, device: Any, there: Resident | None
 ) -> tuple[float, float]:
     """Loss and metric of the identity view on the held-out rows, to watch them: they are judged in the end. NaN for a
     network that gives no numbers.
@@ -281,13 +286,15 @@ def _evaluate(
     started = time.perf_counter()
     rows = part.held_out
     try:
-        probs = probabilities(net, pool, pixels, rows, ["identity"], plan.recipe, device, tf32=True)[
+        views = ["identity"]
+        probs = probabilities(net, pool, pixels, rows, views, plan.recipe, device, tf32=True, there=there)[
             "identity"
         ]
     except NotFinite:
         return math.nan, math.nan
     if plan.deadline is not None:
-        plan.deadline.measured(len(part.held_out), time.perf_counter() - started)
+        loading = there.seconds if there is not None else 0.0  # predictions will have to load theirs
+        plan.deadline.measured(len(part.held_out), time.perf_counter() - started + loading)
     targets = part.targets[part.held_out]
     picked = np.clip(probs[np.arange(len(targets)), targets], 1e-12, 1.0)
     return float(-np.log(picked).mean()), plan.metric(targets, probs)

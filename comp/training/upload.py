@@ -10,8 +10,8 @@ from torch import Tensor
 
 def upload(values: Tensor, device: Any) -> Tensor:
     """A tensor of the machine's memory on ``device``. A GPU copies it while the program goes on: a copy from memory that is
-    not pinned would wait until all that was asked of the GPU before is done.
+    not pinned would wait until all that was asked of the GPU before is done. One that lies there already stays as it is.
     """
-    if torch.device(device).type != "cuda":
+    if torch.device(device).type != "cuda" or values.device.type == "cuda":
         return values.to(device)
     return values.pin_memory().to(device, non_blocking=True)

@@ -22,7 +22,7 @@ POLICIES = {
 
 def stack_of(pictures: np.ndarray, on_gpu: bool) -> Stack:
     with loaders(2) as pool:
-        stack = Stack(pictures.__getitem__, len(pictures), pictures.shape[1], pool, "cpu")
+        stack = Stack(pictures.__getitem__, len(pictures), pictures.shape[1], pool)
     if on_gpu:  # as if there were one
         stack._there = torch.from_numpy(stack._words)
     return stack
