@@ -78,21 +78,14 @@ def train(plan: Plan, k: int, part: Part, net: Net, folder: Path, ended: Callabl
     recipe = plan.recipe
     steps = steps_per_epoch(len(part.fitted), recipe.batch)
     state = _begun(plan, k, net, steps, folder)
-    pixels = FittedPixels(plan.images, list(part.table["path"]), plan.preprocess)
     weights = loss_weights(recipe, part.targets[part.fitted], len(plan.labels), state.device)
-    transform = TrainTransform(recipe.transform, plan.preprocess)
-    train_pixels = TrainPixels(plan, part, transform.extent)
-    variants = Variants(transform, recipe.seed, k, state.device)
-
     with (
         enough_memory("a batch must fit into memory", _batch(recipe), _SMALLER),
         loaders(recipe.threads or 1) as pool,
         console.task(f"fold {k}", recipe.epochs * steps * recipe.batch) as bar,
     ):
         bar.advance((state.epoch * steps + state.batch) * recipe.batch)
-        room = room_on(state.device)
-        feed = Feed(train_pixels, len(part.table), variants, pool, state.device, part.fitted, room)
-        there = watched(pixels, part.held_out, pool, state.device, room - feed.nbytes)
+        feed, pixels, there = _images(plan, k, part, pool, state.device)
         while not is_over(recipe, state.history, plan.metric):
             order = epoch_order(part, recipe, k, state.epoch)
             looks = _Looks(plan, k, part, order, folder)
@@ -103,10 +96,9 @@ def train(plan: Plan, k: int, part: Part, net: Net, folder: Path, ended: Callabl
 
             # empty where it stopped after the last
             rest = order[state.batch * recipe.batch : steps * recipe.batch]
-            labels, first = upload(torch.from_numpy(part.targets[rest]), state.device), state.batch
+            labels = upload(torch.from_numpy(part.targets[order]), state.device)
             for rows, images in feed.epoch(rest, recipe.batch, state.epoch) if len(rest) else ():
-                at = (state.batch - first) * recipe.batch
-                step(state, plan, k, images, labels[at : at + len(rows)], weights)
+                step(state, plan, k, images, labels[state.batch * recipe.batch :][: len(rows)], weights)
                 if state.device.type == "cpu" or state.batch % LOOK_EVERY == 0 or state.batch == steps:
                     looks.at_losses(state)
                 speed = (state.seen - before) / (time.perf_counter() - started)
@@ -129,6 +121,20 @@ def train(plan: Plan, k: int, part: Part, net: Net, folder: Path, ended: Callabl
             state.next_epoch()
             state.save(folder)
     return state
+
+
+def _images(
+    plan: Plan, k: int, part: Part, pool: Any, device: Any
+) -> tuple[Feed, FittedPixels, Resident | None]:
+    """What feeds fold k's steps; the images of its table as validation sees them, and those of the held-out rows that lie on
+    a GPU: what training images leave of the room there.
+    """
+    pixels = FittedPixels(plan.images, list(part.table["path"]), plan.preprocess)
+    transform = TrainTransform(plan.recipe.transform, plan.preprocess)
+    train_pixels = TrainPixels(plan, part, transform.extent)
+    variants, room = Variants(transform, plan.recipe.seed, k, device), room_on(device)
+    feed = Feed(train_pixels, len(part.table), variants, pool, device, part.fitted, room)
+    return feed, pixels, watched(pixels, part.held_out, pool, device, room - feed.nbytes)
 
 
 def _begun(plan: Plan, k: int, net: Net, steps: int, folder: Path) -> State:
