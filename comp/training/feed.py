@@ -65,6 +65,7 @@ class Feed:
         self._device = torch.device(device)
         self._on_gpu = self._device.type == "cuda" if on_gpu is None else on_gpu
         self._after = variants.after if self._on_gpu else None  # what is done where the network is
+        self._at_once = max(1, _CHANGED // (3 * variants.size**2))  # pictures, as long as memory suffices for them
         self._stack: Stack | None = None
         self._there: Resident | None = None
         squares = (
@@ -175,8 +176,9 @@ class Feed:
         """
         if self._after is None or given is None:
             return moved
-        moved, step = moved.to(self._device, non_blocking=True), max(1, _CHANGED // moved[0].numel())
+        moved = moved.to(self._device, non_blocking=True)
         while True:
+            step = self._at_once
             try:
                 parts = []
                 for start in range(0, len(moved), step):
@@ -186,9 +188,9 @@ class Feed:
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error) or step == 1:
                     raise
-            parts = []
+            parts = []  # nothing holds what the attempt had made
             make_room()
-            step = -(-min(step, len(moved)) // 2)
+            self._at_once = -(-min(step, len(moved)) // 2)
 
     def _recoloured(self, stack: Stack, parts: list[Rows], epoch: int) -> Iterator[tuple[Rows, Fill]]:
         """Batches, and what makes each on a CPU."""

@@ -134,6 +134,8 @@ def _images(
     train_pixels = TrainPixels(plan, part, transform.extent)
     variants, room = Variants(transform, plan.recipe.seed, k, device), room_on(device)
     feed = Feed(train_pixels, len(part.table), variants, pool, device, part.fitted, room)
+    if feed.nbytes:
+        train_pixels.forget()  # they lie on the GPU now
     return feed, pixels, watched(pixels, part.held_out, pool, device, room - feed.nbytes)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 import torch
@@ -25,6 +26,8 @@ Rows = NDArray[np.int64]
 ELSEWHERE = 2 << 30  # bytes of images on a device that does not say how much of its memory is free
 CHUNK = 32 << 20  # bytes of images that are copied at once, some of which wait in the machine's memory
 _GATHERED = 4 << 20  # pixels that are gathered at once: each takes an index of eight bytes
+_alive: WeakSet[Resident] = WeakSet()
+_most = 0  # bytes of images that have lain on a device together
 
 
 def room_on(device: Any) -> int:
@@ -34,7 +37,8 @@ def room_on(device: Any) -> int:
         return ELSEWHERE
     allocated = torch.cuda.memory_allocated(device)
     free = torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device) - allocated
-    return room_of(free, allocated, torch.cuda.max_memory_allocated(device))
+    steps = torch.cuda.max_memory_allocated(device) - _most  # an earlier fold's images were there as well
+    return room_of(free, allocated, steps)
 
 
 def room_of(free: int, allocated: int, peak: int) -> int:
@@ -46,7 +50,7 @@ def room_of(free: int, allocated: int, peak: int) -> int:
     Parameters
     ----------
     free, allocated, peak : int
-        Bytes that are free on the device, that this process has taken, and that it had taken at most so far.
+        Bytes that are free on the device, that this process has taken, and that it had taken at most so far beside images.
     """
     return max(0, min(free // 2, free - max(0, peak - allocated) - 3 * allocated))
 
@@ -83,6 +87,9 @@ class Resident:
         self._place = np.zeros(int(rows.max()) + 1, np.int64)
         self._place[rows] = np.arange(len(rows))
         gives_way(self)
+        _alive.add(self)
+        global _most
+        _most = max(_most, sum(one.nbytes for one in _alive))
 
     @classmethod
     def of(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +16,23 @@ from comp.images.fit import Preprocess
 from comp.images.pixels import FittedPixels
 from comp.images.source import ArraySource
 from comp.inference.forward import probabilities
-from comp.recipe import Recipe
-from comp.training import memory, resident
+from comp.labels import LabelMap
+from comp.manifest import Manifest, Sample
+from comp.recipe import Recipe, load
+from comp.recipe_parts import BalancePart
+from comp.training import loop, memory, resident
+from comp.training.balance import TrainPixels, with_copies
 from comp.training.batched import Batched
 from comp.training.batches import loaders
 from comp.training.feed import Feed
+from comp.training.fold import Part, Plan
 from comp.training.lattice import Lattice, shown
 from comp.training.model import build
 from comp.training.resident import ELSEWHERE, Resident, room_of, room_on, squares, watched
 from comp.training.transforms import A, TrainTransform
 from comp.training.variants import SMALL, Variants
 from gpu_doubles import OUT_OF_MEMORY, Alive, fake_gpu
+from made import planned
 
 SIDE = 12
 IMAGES = np.random.default_rng(0).integers(0, 256, (300, SIDE, SIDE, 3), np.uint8)
@@ -126,8 +133,23 @@ def test_room_is_asked_of_the_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, n in numbers.items():
         monkeypatch.setattr(torch.cuda, name, lambda device=None, n=n: n * GB)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device=None: (10 * GB, 16 * GB))
+    monkeypatch.setattr(resident, "_most", 0)
     # what torch has reserved and does not use is free as well
     assert room_on("cuda") == room_of(12 * GB, GB, 5 * GB) == 5 * GB
+    monkeypatch.setattr(resident, "_most", 4 * GB)
+    assert room_on("cuda") == 6 * GB, "an earlier fold's images are no need of its steps"
+
+
+def test_images_that_lie_on_a_device_together_are_counted_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resident, "_most", 0)
+    monkeypatch.setattr(resident, "_alive", type(resident._alive)())
+    first, second = resident_of(IMAGES[:100]), resident_of(IMAGES[:200])
+    assert first is not None
+    assert second is not None
+    assert resident._most == first.nbytes + second.nbytes == 300 * 3 * SIDE**2
+    del first
+    assert resident_of(IMAGES[:50]) is not None
+    assert resident._most == 300 * 3 * SIDE**2
 
 
 def test_images_beyond_the_room_are_not_loaded() -> None:
@@ -339,3 +361,52 @@ def test_held_out_rows_on_a_device_are_judged_the_same(leaves: bool) -> None:
             "identity"
         ]
     assert np.array_equal(expected, found)
+
+
+# --- a fold ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("balance", ["none", "sampler", "copies"])
+def test_a_fold_ends_with_the_same_bits_wherever_its_images_lie(
+    balance: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    count = 30
+    images = np.random.default_rng(0).integers(0, 256, (count, 80, 90, 3), np.uint8)
+    samples = [Sample(f"i{n}", f"all#{n}", "train", "aab"[n % 3]) for n in range(count)]
+    made = planned(Manifest.from_samples(samples), pictures=images)
+    part = Part(made.manifest.train, np.arange(count) % 3 // 2, np.arange(20), np.arange(20, count))
+    recipe = load(
+        None, ["model=test_resnet", "mode=scratch", "device=cpu", "threads=1", "epochs=2", "batch=6"]
+    )
+    changes = {
+        "precision": "fp32",
+        "channels_last": True,
+        "transform": "light",
+        "balance": BalancePart(name=balance),
+    }
+    plan = replace(made, recipe=recipe.model_copy(update=changes), labels=LabelMap(["a", "b"]))
+    plan = replace(plan, preprocess=replace(plan.preprocess, size=LARGE, crop_pct=0.9))
+    part = with_copies(plan, 0, part)
+
+    def lying(plan: Plan, k: int, part: Part, pool: Any, device: Any) -> Any:
+        _, pixels, there = by_threads(plan, k, part, pool, device)
+        assert there is None
+        transform = TrainTransform(plan.recipe.transform, plan.preprocess)
+        source, variants = TrainPixels(plan, part, transform.extent), Variants(transform, plan.recipe.seed, k)
+        feed = Feed(source, len(part.table), variants, pool, device, part.fitted, on_gpu=True)
+        assert feed.nbytes == len(part.fitted) * 3 * variants.side**2
+        return feed, pixels, squares(pixels, part.held_out, pool, device, ELSEWHERE)
+
+    by_threads, ends = loop._images, []
+    for name, images_of in (("threads", by_threads), ("device", lying)):
+        monkeypatch.setattr(loop, "_images", images_of)
+        torch.manual_seed(0)
+        (tmp_path / name).mkdir()
+        ends.append(
+            loop.train(plan, 0, part, build(plan.recipe.model, 2), tmp_path / name, lambda epoch: None)
+        )
+    one, other = ends
+    assert all(torch.equal(a, b) for a, b in zip(one.net.parameters(), other.net.parameters(), strict=True))
+    facts = [[(e.loss, e.valid_loss, e.valid_metric) for e in state.history] for state in ends]
+    assert facts[0] == facts[1]
+    assert len(facts[0]) == 2
