@@ -15,11 +15,19 @@ import numpy as np
 import pytest
 import torch
 
+from comp.images.fit import Preprocess
 from comp.inference.control import read_controls
 from comp.predictions import Predictions
 from comp.recipe import load
+from comp.training.batches import loaders
 from comp.training.checkpoint import load_checkpoint, read_sidecar
+from comp.training.feed import Feed
 from comp.training.folded import fold_batchnorm
+from comp.training.lattice import Lattice
+from comp.training.memory import make_room
+from comp.training.resident import Resident, room_on
+from comp.training.transforms import A, TrainTransform
+from comp.training.variants import Variants
 from made import Outcome, clean_environment, probe, proven_again, run_comp, write_shapes
 
 NO_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
@@ -152,3 +160,73 @@ def test_a_deterministic_run_gives_the_same_bits_twice(device: str, workspace: P
         found.append((Predictions.load(run / "oof.npz").probs, (workspace / csv).read_bytes()))
     assert np.array_equal(found[0][0], found[1][0])
     assert found[0][1] == found[1][1]
+
+
+# --- images that lie on the device ----------------------------------------------------------------------------------
+
+SIZE = 96
+JITTERED = [{"name": "HorizontalFlip"}, {"name": "Affine", "rotate": [-20, 20]}, {"name": "ColorJitter"}]
+
+
+class Squares:
+    """Made images of one side, by row."""
+
+    def __init__(self, count: int) -> None:
+        coarse = np.random.default_rng(0).integers(0, 256, (count, 8, 8, 3), np.uint8)
+        self.pixels = coarse.repeat(SIZE // 8, 1).repeat(SIZE // 8, 2)
+
+    def __getitem__(self, row: int) -> np.ndarray:
+        return np.asarray(self.pixels[row])
+
+    def shapes(self, rows: np.ndarray) -> np.ndarray:
+        return np.full((len(rows), 2), SIZE)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("transform", [[{"name": "HorizontalFlip"}, {"name": "RandomRotate90"}], JITTERED])
+def test_where_images_lie_changes_no_pixel(transform: list[dict[str, object]], device: str) -> None:
+    listed = TrainTransform(transform, Preprocess(SIZE, (0.5,) * 3, (0.5,) * 3))
+    variants, images = Variants(listed, 0, 0, "cuda"), Squares(70)
+    order = np.random.default_rng(1).permutation(70)
+    with loaders(2) as pool:
+        there = Feed(images, 70, variants, pool, device, room=1 << 30, on_gpu=True)
+        assert there.nbytes == 70 * SIZE * SIZE * 3
+        outside = Feed(images, 70, variants, pool, device, room=0, on_gpu=True)
+        pairs = list(zip(there.epoch(order, 16, 0), outside.epoch(order, 16, 0), strict=True))
+    for (rows, one), (same, other) in pairs:
+        assert (rows == same).all()
+        assert one.device.type == device
+        assert torch.equal(one, other.to(one.device))
+        by_opencv = np.stack([variants.one(images[row], row, 0) for row in rows.tolist()]).astype(int)
+        assert np.abs(by_opencv - one.cpu().numpy()).mean() < 1
+
+
+@pytest.mark.parametrize("device", [CUDA])
+def test_indices_go_beyond_two_to_the_31_on_a_gpu(device: str) -> None:
+    side, count = 256, 11_000  # 2.2e9 bytes
+    if room_on(device) < 3 * count * side**2:
+        pytest.skip("the device has no room for 2.2 GB of images")
+    pixels = torch.zeros((count, side, side, 3), dtype=torch.uint8, device=device)
+    rows = np.array([0, 10_922, 10_923, count - 1])
+    pixels[torch.from_numpy(rows)] = torch.arange(1, 5, dtype=torch.uint8, device=device).view(4, 1, 1, 1)
+    there = Resident(pixels, np.arange(count))
+    windows = Lattice([A.HorizontalFlip(p=1)], side, room=False).windows(0, rows, np.full((4, 2), side))
+    for made in (there.taken(there.places(rows, windows)), there.whole(rows)):
+        found = made.float().mean((1, 2, 3)).cpu().numpy()
+        assert (found == np.arange(1, 5)).all()
+
+
+@pytest.mark.parametrize("device", [CUDA])
+def test_images_give_way_to_a_step_that_does_not_fit(device: str) -> None:
+    images, variants = (
+        Squares(64),
+        Variants(TrainTransform("light", Preprocess(SIZE, (0.5,) * 3, (0.5,) * 3)), 0, 0, device),
+    )
+    with loaders(2) as pool:
+        feed = Feed(images, 64, variants, pool, device)
+        assert feed.nbytes > 0
+        before = torch.cuda.memory_allocated()
+        make_room()
+        assert feed.nbytes == 0
+        assert torch.cuda.memory_allocated() <= before - 64 * SIZE * SIZE * 3
+        assert sum(len(rows) for rows, _ in feed.epoch(np.arange(64), 16, 0)) == 64
