@@ -65,7 +65,9 @@ class Feed:
         self._device = torch.device(device)
         self._on_gpu = self._device.type == "cuda" if on_gpu is None else on_gpu
         self._after = variants.after if self._on_gpu else None  # what is done where the network is
-        self._at_once = max(1, _CHANGED // (3 * variants.size**2))  # pictures, as long as memory suffices for them
+        self._at_once = max(
+            1, _CHANGED // (3 * variants.size**2)
+        )  # pictures, as long as memory suffices for them
         self._stack: Stack | None = None
         self._there: Resident | None = None
         squares = (

@@ -128,6 +128,18 @@ def test_nothing_of_an_attempt_that_failed_in_backward_is_alive_in_the_next(
     assert state.accumulate == 1, "what was freed sufficed"
 
 
+def test_images_leave_the_gpu_before_a_batch_is_cut_into_parts(capsys: pytest.CaptureFixture[str]) -> None:
+    """In parts BatchNorm would see other batches; images lie there for speed alone."""
+    plan = plan_of()
+    state, there = begun(plan), Resident(torch.zeros((9, 32, 32, 3), dtype=torch.uint8), np.arange(9))
+    state.net.register_forward_hook(lambda module, inputs, made: EndsInBackward.apply(made))
+    EndsInBackward.fails = 1
+    one_step(state, plan)
+    assert there.pixels is None
+    assert state.accumulate == 1
+    assert "9 images leave the GPU" in capsys.readouterr().err
+
+
 def test_a_backward_that_never_fits_is_done_in_parts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
