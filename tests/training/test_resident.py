@@ -24,6 +24,7 @@ from comp.training import loop, memory, resident
 from comp.training.balance import TrainPixels, with_copies
 from comp.training.batched import Batched
 from comp.training.batches import loaders
+from comp.training.deadline import Deadline
 from comp.training.feed import Feed
 from comp.training.fold import Part, Plan
 from comp.training.lattice import Lattice, shown
@@ -361,6 +362,24 @@ def test_held_out_rows_on_a_device_are_judged_the_same(leaves: bool) -> None:
             "identity"
         ]
     assert np.array_equal(expected, found)
+
+
+def test_a_time_limit_counts_the_loading_that_predictions_will_need() -> None:
+    images = np.random.default_rng(2).integers(0, 256, (12, 32, 32, 3), np.uint8)
+    plan = replace(
+        planned(pictures=images), deadline=Deadline(3600, 1000, 1), recipe=Recipe(precision="fp32")
+    )
+    pixels = FittedPixels(plan.images, [f"all#{n}" for n in range(12)], plan.preprocess)
+    part = Part(plan.manifest.train, np.arange(12) % 3, np.empty(0, np.int64), np.arange(12))
+    net = build(plan.recipe.model.model_copy(update={"name": "test_resnet"}), 3)
+    with loaders(1) as pool:
+        there = squares(pixels, part.held_out, pool, "cpu", ELSEWHERE)
+        assert there is not None
+        there.seconds = 1200.0
+        loop._evaluate(plan, net, pool, pixels, part, "cpu", there)
+    assert plan.deadline is not None
+    seconds_per_image = plan.deadline._told[1]
+    assert seconds_per_image > 100
 
 
 # --- a fold ---------------------------------------------------------------------------------------------------------
