@@ -21,7 +21,7 @@ from comp.manifest import Manifest, Sample
 from comp.recipe import Recipe, load
 from comp.recipe_parts import BalancePart
 from comp.training import loop, memory, resident
-from comp.training.balance import TrainPixels, with_copies
+from comp.training.balance import TrainPixels, epoch_order, with_copies
 from comp.training.batched import Batched
 from comp.training.batches import loaders
 from comp.training.deadline import Deadline
@@ -416,6 +416,13 @@ def test_a_fold_ends_with_the_same_bits_wherever_its_images_lie(
         assert feed.nbytes == len(part.fitted) * 3 * variants.side**2
         return feed, pixels, squares(pixels, part.held_out, pool, device, ELSEWHERE)
 
+    plain, given = loop.step, list[tuple[int, int, Tensor]]()
+
+    def noted(state: Any, plan: Plan, k: int, images: Tensor, targets: Tensor, weights: Any) -> None:
+        given.append((state.epoch, state.batch, targets.clone()))
+        plain(state, plan, k, images, targets, weights)
+
+    monkeypatch.setattr(loop, "step", noted)
     by_threads, ends = loop._images, []
     for name, images_of in (("threads", by_threads), ("device", lying)):
         monkeypatch.setattr(loop, "_images", images_of)
@@ -424,6 +431,9 @@ def test_a_fold_ends_with_the_same_bits_wherever_its_images_lie(
         ends.append(
             loop.train(plan, 0, part, build(plan.recipe.model, 2), tmp_path / name, lambda epoch: None)
         )
+    for epoch, batch, targets in given:
+        rows = epoch_order(part, plan.recipe, 0, epoch)[batch * 6 :][: len(targets)]
+        assert (targets.numpy() == part.targets[rows]).all()
     one, other = ends
     assert all(torch.equal(a, b) for a, b in zip(one.net.parameters(), other.net.parameters(), strict=True))
     facts = [[(e.loss, e.valid_loss, e.valid_metric) for e in state.history] for state in ends]
