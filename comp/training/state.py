@@ -31,6 +31,11 @@ FILE = "state.pt"
 SIDECAR = "state.json"  # the SHA-256 of state.pt
 NEVER = 2**31 - 1
 _REMEDY = "remove it: its fold begins anew, others are kept"
+_FORMS = (
+    "fused",
+    "foreach",
+    "capturable",
+)  # how torch computes an optimizer's step, which follows from the device
 
 
 class _Sidecar(Shape):
@@ -216,14 +221,19 @@ class State:
 def load_optimizer(optimizer: Any, saved: dict[str, Any], on_cpu: list[str]) -> None:
     """Gives an optimizer back what ``saved`` says of it, each tensor where it was: those of the names ``on_cpu`` (Adam's
     count of steps) are read by the program in every step, which on a GPU would wait for it.
+
+    Which form of its step torch uses (``fused`` …) is the optimizer's on this device, whatever it was where the state was
+    saved; a fused step reads the count of steps on the GPU itself.
     """
-    optimizer.load_state_dict(saved)
-    ids = [n for group in saved["param_groups"] for n in group["params"]]
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    for n, parameter in zip(ids, parameters, strict=True):
-        known = saved["state"].get(n, {})
-        for name in set(on_cpu) & set(known):
-            optimizer.state[parameter][name] = known[name].clone()
+    pairs = list(zip(saved["param_groups"], optimizer.param_groups, strict=True))
+    groups = [{**was, **{name: now[name] for name in _FORMS if name in now}} for was, now in pairs]
+    optimizer.load_state_dict({**saved, "param_groups": groups})
+    for group, was in zip(optimizer.param_groups, groups, strict=True):
+        on_gpu = {"step"} if group.get("fused") or group.get("capturable") else set()
+        for n, parameter in zip(was["params"], group["params"], strict=True):
+            known = saved["state"].get(n, {})
+            for name in (set(on_cpu) - on_gpu) & set(known):
+                optimizer.state[parameter][name] = known[name].clone()
 
 
 def _on_cpu(optimizer: Any) -> list[str]:
