@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from comp.inference.forward import NotFinite, probabilities
 from comp.recipe import Recipe
 from comp.training.balance import TrainPixels, epoch_order
 from comp.training.batches import loaders
+from comp.training.compiled import forget_compiled, network_for, stop_compiled
 from comp.training.deadline import stopped
 from comp.training.feed import Feed
 from comp.training.fold import Part, Plan
@@ -123,6 +125,9 @@ def train(plan: Plan, k: int, part: Part, net: Net, folder: Path, ended: Callabl
             ended(state.history[-1])
             state.next_epoch()
             state.save(folder)
+    if state.compiled is not None:
+        state.compiled = None
+        forget_compiled()
     return state
 
 
@@ -233,18 +238,23 @@ def _gradients(state: State, x: Tensor, y: Tensor, weights: Tensor | None) -> Te
 
     A batch that does not fit is computed again, at first as before, since what an earlier fold or another program held may
     have been all that was missing, then in twice as many parts; the step is the same but for BatchNorm, which sees the
-    parts.
+    parts. After any error of a compiled network the plain one computes it again, and all that come.
     """
     freed = False
     while True:
         try:
             return _in_parts(state, x, y, weights)
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
+        except Exception as error:
+            for_memory, of_compiled = is_out_of_memory(error), state.compiled is not None
+            if of_compiled:
+                stop_compiled(state, error)
+            elif not for_memory:
                 raise
         # here the error is gone, and with it all that the attempt had made
         state.optimizer.zero_grad(set_to_none=True)
         free_memory()
+        if not for_memory:
+            continue
         if not freed:
             freed = True
             continue
@@ -258,8 +268,11 @@ def _gradients(state: State, x: Tensor, y: Tensor, weights: Tensor | None) -> Te
 def _in_parts(state: State, x: Tensor, y: Tensor, weights: Tensor | None) -> Tensor:
     total = torch.zeros((), device=x.device)
     for part_x, part_y in zip(x.chunk(state.accumulate), y.chunk(state.accumulate), strict=True):
+        net = network_for(
+            state, part_x, partial(loss_of, targets=part_y, recipe=state.recipe, weights=weights)
+        )
         with state.accelerator.autocast():
-            loss = loss_of(state.net(part_x), part_y, state.recipe, weights) * (len(part_x) / len(x))
+            loss = loss_of(net(part_x), part_y, state.recipe, weights) * (len(part_x) / len(x))
         (loss if state.scaler is None else state.scaler.scale(loss)).backward()
         total += loss.detach()
     return total

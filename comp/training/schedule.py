@@ -86,7 +86,7 @@ def _by_name(part: OptimizerPart, lr: float, groups: list[dict[str, Any]]) -> Op
     return made
 
 
-def fused_form(part: OptimizerPart, parameters: Sequence[torch.Tensor]) -> dict[str, bool]:
+def fused_form(part: OptimizerPart, parameters: Sequence[torch.Tensor]) -> dict[str, Any]:
     """The argument with which torch's optimizer takes a step in a few CUDA kernels instead of some for each operation.
 
     Empty on other devices, whose bits stay as they are, for optimizers without that form, and where ``optimizer.kwargs``

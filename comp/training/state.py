@@ -66,7 +66,8 @@ class State:
     Sample order, transforms, mixing and the seed of an epoch follow from the recipe's seed, early stopping and
     plateaus from the history, so that nothing else has to be kept but torch's generators in the middle of an epoch.
     ``of`` says what is trained (see ``Plan.key``): a state of anything else is none of this fold. ``best`` is the SHA-256
-    of the best epoch's weights where they are kept, ``saved`` that of the last state.pt.
+    of the best epoch's weights where they are kept, ``saved`` that of the last state.pt. ``compiled`` is the network's
+    compiled call of this stage, once ``compiled.network_for`` has looked at it; ``to_compile`` says that it has not yet.
     """
 
     accelerator: Any
@@ -88,6 +89,8 @@ class State:
     of: str = ""
     best: str = ""
     saved: str = ""
+    to_compile: bool = False
+    compiled: Any = None
 
     @classmethod
     def begin(cls, net: Net, recipe: Recipe, steps: int, of: str = "") -> State:
@@ -95,7 +98,7 @@ class State:
         accelerator = make_accelerator(recipe)
         if recipe.channels_last:
             net = net.to(memory_format=torch.channels_last)
-        if recipe.model.freeze_bn:
+        if recipe.model.freeze_bn and recipe.fold_norms is not False:
             fold_batchnorm(net, recipe.model.size or 224)
         net = net.to(accelerator.device)
         decay = recipe.regularize.ema
@@ -107,7 +110,10 @@ class State:
         return state
 
     def enter_stage(self) -> None:
-        """Opens the layers of this epoch's stage, and gives it an optimizer and a schedule of its own."""
+        """Opens the layers of this epoch's stage, and gives it an optimizer and a schedule of its own; what was compiled
+        was so for other layers.
+        """
+        self.compiled, self.to_compile = None, bool(self.recipe.compile)
         stage = stage_at(stages_of(self.recipe), self.epoch)
         open_layers(self.net, stage.train)
         self.optimizer = make_optimizer(self.net, self.recipe, stage)
