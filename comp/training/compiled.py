@@ -75,7 +75,7 @@ def stop_compiled(state: State, error: BaseException) -> None:
     """Goes on with the plain network after an error of the compiled one."""
     state.compiled = None
     forget_compiled()
-    console.say(f"  steps are no longer compiled: {_words(error)}")
+    console.say(f"  steps are no longer compiled: {in_words(error)}")
 
 
 def forget_compiled() -> None:
@@ -98,16 +98,18 @@ def _compared(state: State, x: Tensor, loss: Loss) -> Compiled | None:
             _require_same(state, call, x, loss)
         return Compiled(call, tuple(x.shape), x.stride())
     except Exception as error:  # whatever torch's compilers raise: none of it may end a run
-        reason = _words(error)
+        reason = in_words(error)
     forget_compiled()
     console.say(f"  steps are not compiled: {reason}")
     return None
 
 
-def _words(error: BaseException) -> str:
+def in_words(error: BaseException) -> str:
+    """Why a network was not compiled, in a line; torch wraps what a compiler raised."""
+    error = getattr(error, "inner_exception", error)
     if is_out_of_memory(error):
         return "memory does not suffice"
-    line = (str(error).strip().splitlines() or [""])[0][:160]
+    line = " ".join(str(error).split())[:160]
     return line if isinstance(error, _Refused) else f"{type(error).__name__}: {line}"
 
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from comp import console
 from comp.recipe import Recipe
-from comp.training.compiled import RECORDED, compiled_call, forget_compiled
+from comp.training.compiled import RECORDED, compiled_call, forget_compiled, in_words
 from comp.training.fold import Plan, rows_of_fold
 from comp.training.loop import steps_per_epoch
 from comp.training.measuring import Choice, Times, median, remembered, step_seconds, step_times
@@ -138,7 +138,7 @@ def _compiled(net: Net, recipe: Recipe) -> Times:
             times = step_times(net, recipe, _choice(recipe), recipe.threads, RECORDED, through)
         return {"compiling": sum(times[:RECORDED]), "compiled": median(times[RECORDED:])}
     except Exception as error:  # whatever torch's compilers raise: none of it may end a run
-        reason = f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0][:160]}"
+        reason = in_words(error)
     finally:
         forget_compiled()
         free_memory()

@@ -66,8 +66,8 @@ def new_net(plan: Plan, k: int) -> Net:
 def train(plan: Plan, k: int, part: Part, net: Net, folder: Path, ended: Callable[[Epoch], None]) -> State:
     """Trains fold k from ``net`` and returns the state after its last step; ``kept`` says what it came to.
 
-    The state is kept in ``folder`` after every epoch and every ``save_minutes``; where one is found, training
-    goes on there, and ends with the same bits as if it had never stopped.
+    The state is kept in ``folder`` every ``save_minutes`` and after epochs (see ``State.save_is_due``); where one is
+    found, training goes on there, and ends with the same bits as if it had never stopped.
 
     Raises
     ------
@@ -120,11 +120,15 @@ def train(plan: Plan, k: int, part: Part, net: Net, folder: Path, ended: Callabl
                 valid = _evaluate(plan, state.net, pool, pixels, part, state.device)
                 looks.at_end(state, valid[0])
                 state.history.append(Epoch(state.epoch + 1, loss, *valid, lr, speed))
-                if recipe.checkpoint == "best" and best_epoch(state.history, plan.metric) == state.epoch:
+                is_best = (
+                    recipe.checkpoint == "best" and best_epoch(state.history, plan.metric) == state.epoch
+                )
+                if is_best:
                     state.best = save_best(folder, state.net.state_dict())
             ended(state.history[-1])
             state.next_epoch()
-            state.save(folder)
+            if is_best or state.save_is_due():  # an older state would name other weights as the best
+                state.save(folder)
     if state.compiled is not None:
         state.compiled = None
         forget_compiled()

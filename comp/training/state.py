@@ -30,6 +30,7 @@ from comp.workspace import write_json
 FILE = "state.pt"
 SIDECAR = "state.json"  # the SHA-256 of state.pt
 NEVER = 2**31 - 1
+CHEAP = 0.05  # of the time since the last save: what saving after an epoch may take
 _REMEDY = "remove it: its fold begins anew, others are kept"
 _FORMS = (
     "fused",
@@ -86,6 +87,7 @@ class State:
     skipped: int = 0
     history: list[Epoch] = field(default_factory=list)
     saved_at: float = field(default_factory=time.monotonic)
+    save_seconds: float = 0.0  # that the last save took
     of: str = ""
     best: str = ""
     saved: str = ""
@@ -153,6 +155,7 @@ class State:
     def save(self, folder: Path) -> None:
         """Writes state.pt, all or nothing; state.json has its SHA-256, and that of the one before until it is replaced."""
         assert self.schedule is not None
+        began = time.monotonic()
         table = {
             "fold": folder.name,
             "of": self.of,
@@ -178,6 +181,14 @@ class State:
             folder / FILE, table, lambda sha256: write_json(folder / SIDECAR, {"sha256": [sha256, *earlier]})
         )
         self.saved_at = time.monotonic()
+        self.save_seconds = self.saved_at - began
+
+    def save_is_due(self) -> bool:
+        """Whether to save after an epoch: where ``save_minutes`` have passed, or it takes little of the time since the last
+        save. A large network's short epochs would spend more on saving than a stop could lose.
+        """
+        minutes = self.minutes_since_save()
+        return minutes > self.recipe.save_minutes or self.save_seconds <= CHEAP * minutes * 60
 
     def restore(self, folder: Path) -> bool:
         """Goes back to what state.pt holds; False where there is none.
