@@ -147,6 +147,7 @@ def _require_same(state: State, call: Callable[[Tensor], Tensor], x: Tensor, los
         torch.manual_seed(seed)
         return _numbers(net, of, images, loss, context, _SCALE.get(state.recipe.precision, 1.0))
 
+    # plain first: a process that compiles before its first backward pass could fork no folds at once any more
     first, again = (numbers(net, x, state.accelerator.autocast(), seed) for seed in (0, 1))
     a, b = (float(one["loss"]["loss"]) for one in (first, again))
     if abs(a - b) > 1e-3 * abs(a):

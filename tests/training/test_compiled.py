@@ -223,7 +223,7 @@ def test_a_stage_that_opens_other_layers_is_compiled_anew(monkeypatch: pytest.Mo
     states = []
     for on in (False, True):
         plan = plan_of(compile=on, stages=stages, epochs=2)
-        calls = through("aot_eager", monkeypatch) if on else []
+        calls = through("eager", monkeypatch) if on else []
         state = begun(plan)
         for epoch in range(2):
             train_mode(state)
@@ -300,6 +300,7 @@ def digits(tmp_path: Path, *overrides: str) -> comp.RunResult:
     return comp.run("digits", 2, workspace=tmp_path, recipe=recipe, quick=True, overrides=overrides)
 
 
+@pytest.mark.slow
 def test_a_whole_run_with_compiled_steps_comes_to_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
