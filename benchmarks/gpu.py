@@ -38,8 +38,10 @@ from comp.images.pixels import FittedPixels
 from comp.images.source import ArraySource, RawTree
 from comp.recipe import Recipe, from_table
 from comp.training.batches import batches, loaders
+from comp.training.compiled import compiled_call, forget_compiled
 from comp.training.device import resolve_device
 from comp.training.feed import Feed
+from comp.training.launches import fewer_launches
 from comp.training.measuring import choose
 from comp.training.model import build, normalise
 from comp.training.state import State
@@ -89,7 +91,7 @@ class Trainer:
         table = {"mode": "scratch", "batch": batch, "model": {"name": name, "size": size, "freeze_bn": False}}
         recipe: Recipe = resolve_device(from_table(table, "benchmark", lambda _: []))
         net = build(recipe.model, 100)
-        self.recipe = choose(net, recipe, cache)
+        self.recipe = fewer_launches(net, choose(net, recipe, cache), cache, 0, 1)
         self.state = State.begin(net, self.recipe, 1000)
         self.state.net.train()
         self.preprocess = Preprocess(size, MEAN, STD)
@@ -99,13 +101,33 @@ class Trainer:
     def device(self) -> torch.device:
         return torch.device(self.state.device)
 
+    @property
+    def choices(self) -> str:
+        """What was measured and chosen for this network."""
+        layout = "channels last" if self.recipe.channels_last else "contiguous"
+        norms = "norms folded" if self.recipe.model.freeze_bn and self.recipe.fold_norms else "norms apart"
+        steps = "compiled" if self.recipe.compile else "not compiled"
+        return f"{self.recipe.precision}, {layout}, {norms}, {steps}"
+
+    def compiled(self, images: torch.Tensor) -> Iterator[int]:
+        """Steps on one batch (B, S, S, 3) through the compiled network, whatever was chosen."""
+        plain = self.state.net
+        plain.train()
+        call = compiled_call(plain)
+        x = normalise(images.to(self.device), self.preprocess)
+        while True:
+            if self.device.type == "cuda":
+                torch.compiler.cudagraph_mark_step_begin()
+            self.learn(x, call)
+            yield len(images)
+
     def step(self, pixels: torch.Tensor) -> None:
         """A step on uint8 (B, S, S, 3)."""
         self.learn(normalise(pixels.to(self.device, non_blocking=True), self.preprocess))
 
-    def learn(self, x: torch.Tensor) -> None:
+    def learn(self, x: torch.Tensor, call: Callable[[torch.Tensor], torch.Tensor] | None = None) -> None:
         with self.state.accelerator.autocast():
-            loss = torch.nn.functional.cross_entropy(self.state.net(x), self.y[: len(x)])
+            loss = torch.nn.functional.cross_entropy((call or self.state.net)(x), self.y[: len(x)])
         self.state.accelerator.backward(loss)
         self.state.optimizer.step()
         self.state.optimizer.zero_grad(set_to_none=True)
@@ -194,11 +216,26 @@ def small_pictures(policy: list[Any], size: Size, workers: int, cache: Path) -> 
     batch = torch.from_numpy(array[: size.batch32])
     rates = race({"comp": ours, "DataLoader": theirs, "synthetic": lambda: trainer.repeated(batch)}, size)
     return {
-        "what": f"{size.small}, 32 px, batch {size.batch32}, {trainer.recipe.precision}",
+        "what": f"{size.small}, 32 px, batch {size.batch32}, {trainer.choices}",
         "images/s": rates,
         "comp / DataLoader": round(rates["comp"] / rates["DataLoader"], 2),
         "comp / synthetic": round(rates["comp"] / rates["synthetic"], 3),
     }
+
+
+def compiled_beside_plain(trainer: Trainer, batch: torch.Tensor, size: Size) -> dict[str, Any] | None:
+    """Steps on one batch through torch.compile and as they are; the seconds of the first are those of compiling."""
+    if size is not FULL:
+        return None  # a CPU would compile longer than all else takes
+    work = trainer.compiled(batch)
+    started = time.perf_counter()
+    for _ in range(3):
+        next(work)
+    _wait()
+    compiling = time.perf_counter() - started
+    found = {"compile, images/s": round(rate(work, size.seconds)), "compiling, s": round(compiling, 1)}
+    forget_compiled()
+    return {**found, "no compile, images/s": round(rate(trainer.repeated(batch), size.seconds))}
 
 
 def photographs(folder: Path, count: int) -> list[str]:
@@ -266,7 +303,8 @@ def large_pictures(size: Size, workers: int, cache: Path) -> dict[str, Any]:
         steps = race({"comp": lambda: later(True), "synthetic": lambda: trainer.repeated(batch)}, size)
         forward = race({"synthetic": lambda: trainer.answered(batch)}, size)["synthetic"]
     return {
-        "what": f"{size.large}, {size.side} px, batch {size.batch224}, {trainer.recipe.precision}",
+        "what": f"{size.large}, {size.side} px, batch {size.batch224}, {trainer.choices}",
+        "compiled / not": compiled_beside_plain(trainer, batch, size),
         "inputs, images/s": inputs,
         "training, images/s": steps,
         "forward, images/s": forward,

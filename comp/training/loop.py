@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from comp.inference.forward import NotFinite, probabilities
 from comp.recipe import Recipe
 from comp.training.balance import TrainPixels, epoch_order
 from comp.training.batches import loaders
+from comp.training.compiled import forget_compiled, network_for, stop_compiled
 from comp.training.deadline import stopped
 from comp.training.feed import Feed
 from comp.training.fold import Part, Plan
@@ -65,8 +67,8 @@ def new_net(plan: Plan, k: int) -> Net:
 def train(plan: Plan, k: int, part: Part, net: Net, folder: Path, ended: Callable[[Epoch], None]) -> State:
     """Trains fold k from ``net`` and returns the state after its last step; ``kept`` says what it came to.
 
-    The state is kept in ``folder`` after every epoch and every ``save_minutes``; where one is found, training
-    goes on there, and ends with the same bits as if it had never stopped.
+    The state is kept in ``folder`` every ``save_minutes`` and after epochs (see ``State.save_is_due``); where one is
+    found, training goes on there, and ends with the same bits as if it had never stopped.
 
     Raises
     ------
@@ -115,11 +117,18 @@ def train(plan: Plan, k: int, part: Part, net: Net, folder: Path, ended: Callabl
                 valid = _evaluate(plan, state.net, pool, pixels, part, state.device, there)
                 looks.at_end(state, valid[0])
                 state.history.append(Epoch(state.epoch + 1, loss, *valid, lr, speed))
-                if recipe.checkpoint == "best" and best_epoch(state.history, plan.metric) == state.epoch:
+                is_best = (
+                    recipe.checkpoint == "best" and best_epoch(state.history, plan.metric) == state.epoch
+                )
+                if is_best:
                     state.best = save_best(folder, state.net.state_dict())
             ended(state.history[-1])
             state.next_epoch()
-            state.save(folder)
+            if is_best or state.save_is_due():  # an older state would name other weights as the best
+                state.save(folder)
+    if state.compiled is not None:
+        state.compiled = None
+        forget_compiled()
     return state
 
 
@@ -246,17 +255,23 @@ def _gradients(state: State, x: Tensor, y: Tensor, weights: Tensor | None) -> Te
 
     A batch that does not fit is computed again, at first as before, since what an earlier fold or another program held may
     have been all that was missing, then in twice as many parts; the step is the same but for BatchNorm, which sees the
-    parts.
+    parts. After any error of a compiled network the plain one computes it again, and all that come.
     """
     freed = False
     while True:
         try:
             return _in_parts(state, x, y, weights)
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
+        except Exception as error:
+            for_memory, of_compiled = is_out_of_memory(error), state.compiled is not None
+            if of_compiled:
+                stop_compiled(state, error)
+            elif not for_memory:
                 raise
         # here the error is gone, and with it all that the attempt had made
         state.optimizer.zero_grad(set_to_none=True)
+        if not for_memory:
+            free_memory()
+            continue
         make_room()
         if not freed:
             freed = True
@@ -271,8 +286,11 @@ def _gradients(state: State, x: Tensor, y: Tensor, weights: Tensor | None) -> Te
 def _in_parts(state: State, x: Tensor, y: Tensor, weights: Tensor | None) -> Tensor:
     total = torch.zeros((), device=x.device)
     for part_x, part_y in zip(x.chunk(state.accumulate), y.chunk(state.accumulate), strict=True):
+        net = network_for(
+            state, part_x, partial(loss_of, targets=part_y, recipe=state.recipe, weights=weights)
+        )
         with state.accelerator.autocast():
-            loss = loss_of(state.net(part_x), part_y, state.recipe, weights) * (len(part_x) / len(x))
+            loss = loss_of(net(part_x), part_y, state.recipe, weights) * (len(part_x) / len(x))
         (loss if state.scaler is None else state.scaler.scale(loss)).backward()
         total += loss.detach()
     return total

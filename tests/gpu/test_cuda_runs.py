@@ -151,6 +151,44 @@ def test_the_memory_of_a_fold_is_free_before_the_next(device: str, workspace: Pa
     assert torch.cuda.memory_allocated() < 16 << 20
 
 
+@pytest.mark.parametrize("device", [CUDA])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_compiled_steps_come_to_what_plain_ones_do(device: str, precision: str, workspace: Path) -> None:
+    found = []
+    for compiled in ("false", "true"):
+        done = trained(workspace, device, precision, f"compile={compiled}", "batch=8")
+        run = folder(workspace, done)
+        assert load(run / "recipe.toml").compile is (compiled == "true")
+        assert "not compiled" not in done.err, done.err
+        assert "no longer compiled" not in done.err, done.err
+        found.append(Predictions.load(run / "oof.npz").probs)
+    assert np.abs(found[0] - found[1]).max() < (0.02 if precision == "fp32" else 0.1)
+
+
+@pytest.mark.parametrize("device", [CUDA])
+def test_a_state_of_a_fused_optimizer_goes_on_on_a_cpu_and_back(device: str, tmp_path: Path) -> None:
+    from comp.recipe_parts import OptimizerPart
+    from comp.training.schedule import fused_form
+    from comp.training.state import load_optimizer
+
+    first = torch.nn.Parameter(torch.ones(8, device=device))
+    assert fused_form(OptimizerPart(), [first]) == {"fused": True}
+    saved = None
+    for place in (device, "cpu", device):
+        parameter = torch.nn.Parameter(first.detach().to(place))
+        form = fused_form(OptimizerPart(), [parameter])
+        optimizer = torch.optim.AdamW([parameter], lr=0.1, **form)
+        if saved is not None:
+            load_optimizer(optimizer, torch.load(saved, map_location="cpu", weights_only=True), [])
+        parameter.grad = torch.ones_like(parameter)
+        optimizer.step()
+        assert optimizer.state[parameter]["step"].device.type == place
+        saved, first = tmp_path / "state.pt", parameter
+        torch.save(optimizer.state_dict(), saved)
+    assert float(optimizer.state[parameter]["step"]) == 3
+    assert torch.allclose(first.detach().cpu(), torch.full((8,), 0.7 * 0.999**3), atol=5e-3)
+
+
 @pytest.mark.parametrize("device", DEVICES)
 def test_a_deterministic_run_gives_the_same_bits_twice(device: str, workspace: Path) -> None:
     found = []

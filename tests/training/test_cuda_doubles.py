@@ -674,7 +674,7 @@ def test_steps_are_timed_as_they_will_run(monkeypatch: pytest.MonkeyPatch) -> No
     try:
         for deterministic in (False, True):
             one = recipe.model_copy(update={"deterministic": deterministic, "threads": 1})
-            measuring._step_seconds(build(recipe.model, 3), one, ("fp32", True), 1)
+            measuring.step_seconds(build(recipe.model, 3), one, ("fp32", True), 1)
     finally:
         measuring.set_flags(Recipe(device="cpu"))
     assert set(seen[:2]) == {(True, "high")}
