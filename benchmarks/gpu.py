@@ -45,6 +45,8 @@ from comp.models.autotune import choose
 from comp.models.net import build, normalise
 from comp.models.runtime import resolve_device
 from comp.recipe import Recipe, from_table
+from comp.training.compiled import compiled_call, forget_compiled
+from comp.training.launches import fewer_launches
 from comp.training.state import State
 
 MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
@@ -90,7 +92,7 @@ class Trainer:
         table = {"mode": "scratch", "batch": batch, "model": {"name": name, "size": size, "freeze_bn": False}}
         recipe: Recipe = resolve_device(from_table(table, "benchmark", lambda _: []))
         net = build(recipe.model, 100)
-        self.recipe = choose(net, recipe, cache)
+        self.recipe = fewer_launches(net, choose(net, recipe, cache), cache, 0, 1)
         self.state = State.begin(net, self.recipe, 1000)
         self.state.net.train()
         self.preprocess = Preprocess(size, MEAN, STD)
@@ -100,13 +102,33 @@ class Trainer:
     def device(self) -> torch.device:
         return torch.device(self.state.device)
 
+    @property
+    def choices(self) -> str:
+        """What was measured and chosen for this network."""
+        layout = "channels last" if self.recipe.channels_last else "contiguous"
+        norms = "norms folded" if self.recipe.model.freeze_bn and self.recipe.fold_norms else "norms apart"
+        steps = "compiled" if self.recipe.compile else "not compiled"
+        return f"{self.recipe.precision}, {layout}, {norms}, {steps}"
+
+    def compiled(self, images: torch.Tensor) -> Iterator[int]:
+        """Steps on one batch (B, S, S, 3) through the compiled network, whatever was chosen."""
+        plain = self.state.net
+        plain.train()
+        call = compiled_call(plain)
+        x = normalise(images.to(self.device), self.preprocess)
+        while True:
+            if self.device.type == "cuda":
+                torch.compiler.cudagraph_mark_step_begin()
+            self.learn(x, call)
+            yield len(images)
+
     def step(self, pixels: torch.Tensor) -> None:
         """A step on uint8 (B, S, S, 3)."""
         self.learn(normalise(pixels.to(self.device, non_blocking=True), self.preprocess))
 
-    def learn(self, x: torch.Tensor) -> None:
+    def learn(self, x: torch.Tensor, call: Callable[[torch.Tensor], torch.Tensor] | None = None) -> None:
         with self.state.accelerator.autocast():
-            loss = torch.nn.functional.cross_entropy(self.state.net(x), self.y[: len(x)])
+            loss = torch.nn.functional.cross_entropy((call or self.state.net)(x), self.y[: len(x)])
         self.state.accelerator.backward(loss)
         self.state.optimizer.step()
         self.state.optimizer.zero_grad(set_to_none=True)
@@ -173,7 +195,7 @@ def small_pictures(policy: list[Any], size: Size, workers: int, cache: Path) -> 
     pixels = FittedPixels(
         ArraySource({"a": array}), [f"a#{n}" for n in range(len(array))], trainer.preprocess
     )
-    variants = Variants(TrainTransform(policy, trainer.preprocess), 0, 0)
+    variants = Variants(TrainTransform(policy, trainer.preprocess), 0, 0, trainer.device)
     order = np.random.default_rng(1).permutation(len(array))
     compose = A.Compose([*variants.transform.listed, A.Normalize(MEAN, STD), A.ToTensorV2()])
 
@@ -195,11 +217,26 @@ def small_pictures(policy: list[Any], size: Size, workers: int, cache: Path) -> 
     batch = torch.from_numpy(array[: size.batch32])
     rates = race({"comp": ours, "DataLoader": theirs, "synthetic": lambda: trainer.repeated(batch)}, size)
     return {
-        "what": f"{size.small}, 32 px, batch {size.batch32}, {trainer.recipe.precision}",
+        "what": f"{size.small}, 32 px, batch {size.batch32}, {trainer.choices}",
         "images/s": rates,
         "comp / DataLoader": round(rates["comp"] / rates["DataLoader"], 2),
         "comp / synthetic": round(rates["comp"] / rates["synthetic"], 3),
     }
+
+
+def compiled_beside_plain(trainer: Trainer, batch: torch.Tensor, size: Size) -> dict[str, Any] | None:
+    """Steps on one batch through torch.compile and as they are; the seconds of the first are those of compiling."""
+    if size is not FULL:
+        return None  # a CPU would compile longer than all else takes
+    work = trainer.compiled(batch)
+    started = time.perf_counter()
+    for _ in range(3):
+        next(work)
+    _wait()
+    compiling = time.perf_counter() - started
+    found = {"compile, images/s": round(rate(work, size.seconds)), "compiling, s": round(compiling, 1)}
+    forget_compiled()
+    return {**found, "no compile, images/s": round(rate(trainer.repeated(batch), size.seconds))}
 
 
 def photographs(folder: Path, count: int) -> list[str]:
@@ -232,7 +269,7 @@ def large_pictures(size: Size, workers: int, cache: Path) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         names = photographs(folder, size.photos)
-        variants = Variants(TrainTransform("crops", trainer.preprocess), 0, 0)
+        variants = Variants(TrainTransform("crops", trainer.preprocess), 0, 0, trainer.device)
         order = np.random.default_rng(1).permutation(len(names))
         fresh = FittedPixels(RawTree(folder), names, trainer.preprocess, "whole", budget=0)
         known = FittedPixels(RawTree(folder), names, trainer.preprocess, "whole")
@@ -267,7 +304,8 @@ def large_pictures(size: Size, workers: int, cache: Path) -> dict[str, Any]:
         steps = race({"comp": lambda: later(True), "synthetic": lambda: trainer.repeated(batch)}, size)
         forward = race({"synthetic": lambda: trainer.answered(batch)}, size)["synthetic"]
     return {
-        "what": f"{size.large}, {size.side} px, batch {size.batch224}, {trainer.recipe.precision}",
+        "what": f"{size.large}, {size.side} px, batch {size.batch224}, {trainer.choices}",
+        "compiled / not": compiled_beside_plain(trainer, batch, size),
         "inputs, images/s": inputs,
         "training, images/s": steps,
         "forward, images/s": forward,

@@ -74,11 +74,20 @@ class Recipe(Part):
     probe: ProbePart = ProbePart()
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     channels_last: bool | None = Field(None, description="memory layout; by measuring where unset")
+    compile: bool | None = Field(
+        None, description="training steps through torch.compile; by measuring on CUDA where unset, else off"
+    )
+    fold_norms: bool | None = Field(
+        None,
+        description="training computes BatchNorm that stays within its convolution; by measuring on CUDA where unset, else on",
+    )
     deterministic: bool = Field(False, description="the same bits twice on CUDA too, slower")
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     threads: int | None = Field(None, ge=1, le=256, description="of the CPU; unset: all, or fewer if faster")
     jobs: int | None = Field(None, ge=1, le=64, description="folds at once on a CPU, each on one thread")
-    save_minutes: float = Field(5.0, ge=0, description="between saves within an epoch; each epoch saves too")
+    save_minutes: float = Field(
+        5.0, ge=0, description="at most between saves; epochs save too where that costs little"
+    )
     tta: list[str] = Field(
         default_factory=lambda: ["identity", "hflip"],
         description='views or the name of a set, averaged after softmax; "auto" chooses a set on OOF rows, among those named after it',

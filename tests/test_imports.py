@@ -38,7 +38,7 @@ DATA_FLOORS = ("competitions", "loading", "augment", "images")
 SILENT = ("data",)  # packages that print nothing, but for
 SPEAKS = {
     "comp.data.download",  # the bar of a download, which adapters start
-    "comp.data.loading.train_loader",  # images that stay outside the GPU
+    "comp.data.loading.resident",  # images that stay outside the GPU
 }
 
 OWNERS = {

@@ -7,7 +7,8 @@ import gc
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
-from typing import Any
+from typing import Any, Protocol
+from weakref import WeakSet
 
 import torch
 from torch import Tensor
@@ -22,6 +23,21 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     return isinstance(error, RuntimeError) and any(sign in str(error).lower() for sign in _SIGNS)
+
+
+class GivesWay(Protocol):
+    """What lies in memory for speed alone."""
+
+    def release(self) -> None:
+        """Gives the memory back, and does without."""
+
+
+_GIVE_WAY: WeakSet[GivesWay] = WeakSet()
+
+
+def gives_way(one: GivesWay) -> None:
+    """Lets ``make_room`` release what this holds, as long as it lives."""
+    _GIVE_WAY.add(one)
 
 
 @contextmanager
@@ -42,6 +58,13 @@ def free_memory() -> None:
         torch.cuda.empty_cache()
     if torch.backends.mps.is_available():
         torch.mps.empty_cache()
+
+
+def make_room() -> None:
+    """``free_memory`` where a step did not fit: what lies there for speed alone gives way first."""
+    for one in list(_GIVE_WAY):
+        one.release()
+    free_memory()
 
 
 @contextmanager
@@ -81,8 +104,8 @@ def keep_memory() -> None:
 
 def upload(values: Tensor, device: Any) -> Tensor:
     """A tensor of the machine's memory on ``device``. A GPU copies it while the program goes on: a copy from memory that is
-    not pinned would wait until all that was asked of the GPU before is done.
+    not pinned would wait until all that was asked of the GPU before is done. One that lies there already stays as it is.
     """
-    if torch.device(device).type != "cuda":
+    if torch.device(device).type != "cuda" or values.device.type == "cuda":
         return values.to(device)
     return values.pin_memory().to(device, non_blocking=True)

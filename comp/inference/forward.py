@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -14,10 +14,11 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from comp.data.device_memory import free_memory, is_out_of_memory
+from comp.data.device_memory import is_out_of_memory, make_room
 from comp.data.images.dataset import FittedPixels
 from comp.data.images.preprocess import Preprocess
 from comp.data.loading.prefetch import batches
+from comp.data.loading.resident import Resident
 from comp.data.predictions import ROW_SUM_TOLERANCE
 from comp.errors import TrainingFailed
 from comp.inference.tta import square_of, squares_of, view
@@ -52,12 +53,14 @@ def outputs(
     *,
     tf32: bool = False,
     at_once: int | None = None,
+    there: Resident | None = None,
 ) -> dict[str, NDArray[np.float32]]:
     """What the network gives for rows (R,) under each view: float32 (R, D), by view name.
 
     The network must be in eval mode and on ``device``. Each picture is decoded once for all views. Only with ``tf32`` may
     a GPU round to it: what is compared with another device's outputs must not be. ``at_once`` rows go through together
-    where that is not left to the device.
+    where that is not left to the device. ``there`` holds the rows' squares where the network is, for views that need no
+    others than the identity.
 
     Raises
     ------
@@ -92,7 +95,7 @@ def outputs(
         exact(not tf32),
         torch.autocast(torch.device(device).type, dtype=half, enabled=half is not None),
     ):
-        for part, flat in batches(pool, rows, batch, (numbers, 3), fill, pinned=on_gpu):
+        for part, flat in _batches(there, pool, rows, batch, (numbers, 3), fill, on_gpu):
             waiting += _fitting(see, flat, room)
             while len(waiting) > on_gpu:  # a GPU's copies are waited for once it has the next batch
                 keep(waiting.popleft())
@@ -103,6 +106,24 @@ def outputs(
         name: torch.cat(parts).numpy() if parts else np.zeros((0, 0), np.float32)
         for name, parts in found.items()
     }
+
+
+def _batches(
+    there: Resident | None,
+    pool: ThreadPoolExecutor,
+    rows: NDArray[np.int64],
+    batch: int,
+    shape: tuple[int, int],
+    fill: Callable[[NDArray[np.int64], NDArray[np.uint8]], None],
+    pinned: bool,
+) -> Iterator[tuple[NDArray[np.int64], torch.Tensor]]:
+    """``batches`` of squares (P, 3), taken from where they lie, as long as they do."""
+    done = 0
+    while there is not None and there.pixels is not None and done < len(rows):
+        part = rows[done : done + batch]
+        yield part, there.whole(part).view(len(part), *shape)
+        done += len(part)
+    yield from batches(pool, rows[done:], batch, shape, fill, pinned=pinned)
 
 
 def rows_at_once(device: Any, pixels: int) -> int:
@@ -209,7 +230,7 @@ def _fitting(see: Callable[[torch.Tensor], _Copied], flat: torch.Tensor, room: _
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-        free_memory()  # here nothing holds what the attempt had made
+        make_room()  # here nothing holds what the attempt had made
         if len(part) < 2:
             raise TrainingFailed("a row must fit into memory", "one row does not, not even alone", _ROOM)
         room.rows = len(part) // 2
@@ -228,9 +249,12 @@ def probabilities(
     *,
     tf32: bool = False,
     at_once: int | None = None,
+    there: Resident | None = None,
 ) -> dict[str, Probs]:
     """Softmax probabilities float64 (R, C) of rows, by view; as ``outputs`` has them."""
-    logits = outputs(net, pool, pixels, rows, views, recipe, device, advance, tf32=tf32, at_once=at_once)
+    logits = outputs(
+        net, pool, pixels, rows, views, recipe, device, advance, tf32=tf32, at_once=at_once, there=there
+    )
     return {name: softmax(values) for name, values in logits.items()}
 
 

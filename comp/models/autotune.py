@@ -6,6 +6,7 @@ import copy
 import json
 import re
 import time
+from collections.abc import Callable
 from contextlib import nullcontext
 from hashlib import sha256
 from math import isfinite
@@ -23,6 +24,7 @@ from comp.recipe import Recipe
 
 Precision = Literal["fp32", "bf16", "fp16"]
 Choice = tuple[Precision, bool]
+Times = dict[str, float]  # seconds by what was measured
 _KEY = re.compile("[0-9a-f]{64}")
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 SECONDS = 1.5  # a candidate, after one step to warm up
@@ -69,7 +71,7 @@ def _measured(net: Net, recipe: Recipe, cache: Path, wanted: list[Choice]) -> di
         with console.progress(), console.task("measuring precision and layout", len(wanted)) as bar:
             times: dict[str, float] = {}
             for choice in wanted:
-                times[_name(choice)] = _step_seconds(net, recipe, choice, recipe.threads)
+                times[_name(choice)] = step_seconds(net, recipe, choice, recipe.threads)
                 bar.advance()
         free_memory()
         _write(cache / FILE, {**known, key: _finite(times)})
@@ -92,7 +94,7 @@ def _on_fewer(net: Net, recipe: Recipe, cache: Path) -> Recipe:
         times = {}
         with console.progress(), console.task("measuring threads", len(counts)) as bar:
             for count in counts:
-                times[count] = _step_seconds(net, recipe, choice, count)
+                times[count] = step_seconds(net, recipe, choice, count)
                 bar.advance()
                 if times[whole] >= QUICK or times[count] > min(times.values()):
                     break
@@ -137,31 +139,49 @@ def _filled(recipe: Recipe, choice: Choice) -> Recipe:
     return recipe.model_copy(update={"precision": choice[0], "channels_last": choice[1]})
 
 
-def _step_seconds(net: Net, recipe: Recipe, choice: Choice, threads: int | None) -> float:
+def step_seconds(net: Net, recipe: Recipe, choice: Choice, threads: int | None) -> float:
     """Seconds a step, the median of those that ``SECONDS`` hold; infinite where it does not fit into memory."""
-    precision, layout = choice
-    device, batch = torch.device(recipe.device), _batch(recipe)
-    trains = recipe.mode != "probe"
-    set_flags(recipe)  # a step is timed as it will run
     try:
-        with (
-            torch.random.fork_rng([]),  # a GPU's generator is seeded before each epoch
-            torch.inference_mode(not trains),
-            exact(not trains),
-            on_threads(threads or torch.get_num_threads()),
-        ):
-            made = _copy(net, recipe, device, layout)
-            x = torch.zeros((batch, recipe.model.size or 224, recipe.model.size or 224, 3), device=device)
-            x = x.permute(0, 3, 1, 2)  # as ``normalise`` gives it
-            y = torch.zeros(batch, dtype=torch.int64, device=device)
-            found: list[float] = []
-            while len(found) < 2 or (sum(found) < SECONDS and len(found) < 50):
-                found.append(_one_step(made, x, y, precision, trains))
-        return sorted(found[1:])[(len(found) - 1) // 2]
+        return median(step_times(net, recipe, choice, threads)[1:])
     except (RuntimeError, MemoryError) as error:
         if is_out_of_memory(error):
             return float("inf")
         raise
+
+
+def median(times: list[float]) -> float:
+    return sorted(times)[len(times) // 2]
+
+
+def step_times(
+    net: Net,
+    recipe: Recipe,
+    choice: Choice,
+    threads: int | None,
+    first: int = 1,
+    through: Callable[[Any], Any] = lambda made: made,
+) -> list[float]:
+    """Seconds of each step of a copy of the network, or of what ``through`` makes of it; after the ``first`` ones, which
+    warm up, so many as ``SECONDS`` hold.
+    """
+    precision, layout = choice
+    device, batch = torch.device(recipe.device), _batch(recipe)
+    trains = recipe.mode != "probe"
+    set_flags(recipe)  # a step is timed as it will run
+    with (
+        torch.random.fork_rng([]),  # a GPU's generator is seeded before each epoch
+        torch.inference_mode(not trains),
+        exact(not trains),
+        on_threads(threads or torch.get_num_threads()),
+    ):
+        made = through(_copy(net, recipe, device, layout))
+        x = torch.zeros((batch, recipe.model.size or 224, recipe.model.size or 224, 3), device=device)
+        x = x.permute(0, 3, 1, 2)  # as ``normalise`` gives it
+        y = torch.zeros(batch, dtype=torch.int64, device=device)
+        found: list[float] = []
+        while len(found) <= first or (sum(found[first - 1 :]) < SECONDS and len(found) < 50):
+            found.append(_one_step(made, x, y, precision, trains))
+    return found
 
 
 def _one_step(net: Any, x: torch.Tensor, y: torch.Tensor, precision: Precision, trains: bool) -> float:
@@ -184,7 +204,7 @@ def _copy(net: Net, recipe: Recipe, device: torch.device, layout: bool) -> Any:
     made.train(recipe.mode != "probe")
     if recipe.model.freeze_bn:
         freeze_batchnorm(made)
-        if recipe.mode != "probe":
+        if recipe.mode != "probe" and recipe.fold_norms is not False:
             fold_batchnorm(made, recipe.model.size or 224)
     return made.to(device)
 
@@ -201,12 +221,23 @@ def _threads(count: int) -> str:
     return f"{count} thread" + ("s" if count > 1 else "")
 
 
-def _key(net: Net, recipe: Recipe) -> str:
+def remembered(net: Net, recipe: Recipe, cache: Path, what: str, measure: Callable[[], Times]) -> Times:
+    """The times that ``measure`` gives, or as they were measured for the same model, batch, device and ``what``."""
+    key, known = _key(net, recipe, what), _read(cache / FILE)
+    if key in known:
+        return known[key]
+    found = _finite(measure())
+    free_memory()
+    _write(cache / FILE, {**known, key: found})
+    return found
+
+
+def _key(net: Net, recipe: Recipe, *what: str) -> str:
     """What a measurement holds for: the model's layers, the batch, the device, the threads and torch."""
     device = torch.cuda.get_device_name() if recipe.device == "cuda" else f"{recipe.device} {recipe.threads}"
     device += " deterministic" if recipe.device == "cuda" and recipe.deterministic else ""
     facts = (str(net), recipe.model.size, _batch(recipe), recipe.mode, device, torch.__version__)
-    wanted = (recipe.precision, recipe.channels_last)
+    wanted = (recipe.precision, recipe.channels_last, *what)
     return sha256(repr((facts, wanted)).encode()).hexdigest()
 
 

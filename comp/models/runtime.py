@@ -47,7 +47,8 @@ def on_this_machine(recipe: Recipe) -> Recipe:
     """The recipe of a run as this machine can go on with it: what was chosen where the run began is a fact of it, no order.
 
     A device that is not here is replaced by the best that is, and with it the number of threads; a half precision that the
-    device here does not compute in by fp32. What is replaced is said.
+    device here does not compute in by fp32. What is replaced is said. A run of a version that neither compiled nor asked
+    whether to fold norms goes on as it began.
     """
     there, lines = _there(), dict[str, None]()
     each = []
@@ -62,6 +63,10 @@ def on_this_machine(recipe: Recipe) -> Recipe:
         if other and "auto" not in (device, one.precision) and not computes(one.precision, device):
             changes["precision"] = "fp32"
             lines[f"{device} does not compute in {one.precision} here: fp32 instead"] = None
+        if device != "auto":
+            moved = device != one.device
+            changes["compile"] = bool(one.compile) and not moved
+            changes["fold_norms"] = one.fold_norms is not False or moved
         each.append(one.model_copy(update=changes))
     for line in lines:
         console.say(f"  {line}")

@@ -55,7 +55,7 @@ def contact_sheet(
     shown = _shown(slug, workspace, data, recipe, overrides, rows)
     wanted, preprocess, table = shown.recipe, shown.preprocess, shown.table
     transform = TrainTransform(wanted.transform, preprocess)
-    variants = Variants(transform, wanted.seed, 0)
+    variants = Variants(transform, wanted.seed, 0, _kind_of_device(wanted))
     paths, source = list(table["path"]), shown.source
     plain = FittedPixels(source, paths, preprocess)
     roomy = FittedPixels(source, paths, preprocess, transform.extent)
@@ -150,6 +150,13 @@ def _shown(
     competition.require_layout(raw)
     table = _picked(competition.read(raw).train, rows)
     return _Shown(slug, place, wanted, _preprocess(wanted, place), table, competition.source(raw))
+
+
+def _kind_of_device(recipe: Recipe) -> str:
+    """Of the device that would train, as far as pixels depend on it."""
+    import torch
+
+    return "cuda" if recipe.device in ("auto", "cuda") and torch.cuda.is_available() else "cpu"
 
 
 def _picked(train: pd.DataFrame, rows: int) -> pd.DataFrame:

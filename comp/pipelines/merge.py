@@ -37,6 +37,8 @@ HOW = (
     "threads",
     "jobs",
     "channels_last",
+    "compile",
+    "fold_norms",
     "precision",
     "accumulate",
 )  # how a machine computes, not what

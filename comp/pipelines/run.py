@@ -155,9 +155,9 @@ def _train_and_predict(order: Order, found: Survey, clock: Clock, held: ExitStac
 
     pseudo = rows_for(order, found)
     with clock.step("model"):
-        plans = training_plans.prepare(
-            order.competition, found, order.recipe, order.workspace, quick_rows if order.quick else None
-        )
+        reduce = quick_rows if order.quick else None
+        here = len(order.only) if order.only is not None else None
+        plans = training_plans.prepare(order.competition, found, order.recipe, order.workspace, reduce, here)
         plans = [replace(plan, pseudo=pseudo) for plan in plans]
     findings = [*found.findings, *_shown(training_plans.judge_recipe(plans, order.recipe), found)]
     require_pass(findings, order.competition.slug)

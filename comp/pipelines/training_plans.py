@@ -31,6 +31,7 @@ from comp.models.backbones import load_models, require_model
 from comp.models.net import differences, overrides, require_forward, resolve
 from comp.models.runtime import resolve_device
 from comp.recipe import Recipe, member_tables
+from comp.training.launches import fewer_launches, steps_and_folds
 from comp.training.loop import new_net
 from comp.training.optim import make_optimizer, require_optimizer
 from comp.training.plan import FoldResult, Plan
@@ -82,8 +83,11 @@ def prepare(
     wanted: Recipe,
     workspace: Workspace,
     reduce: Callable[[Manifest, Folds], Manifest] | None,
+    folds_here: int | None = None,
 ) -> list[Plan]:
-    """A plan for each model of the recipe, so that mistakes in any show before a run folder is made."""
+    """A plan for each model of the recipe, so that mistakes in any show before a run folder is made; ``folds_here`` are
+    trained on this machine where not all are.
+    """
     load_models(competition.file("models.py"))
     warm = [
         warm_start(one, n, len(wanted.each), workspace, competition.slug) for n, one in enumerate(wanted.each)
@@ -92,7 +96,8 @@ def prepare(
     # threads is one number for all models, and one where folds train at once
     threads_open = wanted.threads is None and len(warm) == 1 and (wanted.jobs or 1) == 1
     plans = [
-        _prepare(competition, found, one, workspace, reduce, start, threads_open) for one, start in pairs
+        _prepare(competition, found, one, workspace, reduce, start, threads_open, folds_here)
+        for one, start in pairs
     ]
     shared = [name for name in plans[0].sets if all(name in plan.sets for plan in plans)]
     return [replace(plan, sets={name: plan.sets[name] for name in shared}) for plan in plans]
@@ -106,6 +111,7 @@ def _prepare(
     reduce: Callable[[Manifest, Folds], Manifest] | None,
     warm: Warm | None,
     threads_open: bool,
+    folds_here: int | None,
 ) -> Plan:
     """Resolves a model's recipe on this machine, and builds the model once."""
     assert found.folds is not None, "the gate lets no run pass without folds"
@@ -141,6 +147,7 @@ def _prepare(
         make_optimizer(net, recipe, stage)
     open_layers(net, "all")
     chosen = choose(net, in_one_job(recipe), cache_folder(), threads_open)
+    chosen = fewer_launches(net, chosen, cache_folder(), *steps_and_folds(plan, folds_here))
     if (recipe.jobs or 1) > 1:
         chosen = chosen.model_copy(update={"threads": recipe.threads})
     return replace(plan, recipe=chosen, sets=sets)

@@ -103,6 +103,10 @@ class TrainPixels:
         self._fitted = FittedPixels(plan.images, list(part.table["path"]), plan.preprocess, extent)
         self._change = TrainTransform(plan.recipe.balance.transform, plan.preprocess)
 
+    def forget(self) -> None:
+        """Gives back the memory of the pictures that were kept, as for those that lie on a GPU."""
+        self._fitted.forget()
+
     def shapes(self, rows: NDArray[np.int64]) -> NDArray[np.int64] | None:
         """Heights and widths (R, 2) of these rows' pictures, where none has to be made for it."""
         part = self._part

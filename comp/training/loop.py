@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,10 @@ from comp import console
 from comp.data.augment.augmenter import Variants
 from comp.data.augment.mixup import mix
 from comp.data.augment.policies import TrainTransform
-from comp.data.device_memory import enough_memory, free_memory, is_out_of_memory, upload
+from comp.data.device_memory import enough_memory, free_memory, is_out_of_memory, make_room, upload
 from comp.data.images.dataset import FittedPixels
 from comp.data.loading.prefetch import loaders
+from comp.data.loading.resident import Resident, room_on, watched
 from comp.data.loading.train_loader import Feed
 from comp.data.seeding import derive
 from comp.errors import TrainingFailed
@@ -31,6 +33,7 @@ from comp.models.load_weights import load_into
 from comp.models.net import Net, build, freeze_batchnorm, init_head, normalise
 from comp.recipe import Recipe
 from comp.training.class_balance import TrainPixels, epoch_order
+from comp.training.compiled import forget_compiled, network_for, stop_compiled
 from comp.training.early_stopping import best_epoch, is_over, load_best, save_best
 from comp.training.losses import loss_of, loss_weights
 from comp.training.plan import Part, Plan
@@ -63,8 +66,8 @@ def new_net(plan: Plan, k: int) -> Net:
 def train(plan: Plan, k: int, part: Part, net: Net, folder: Path, ended: Callable[[Epoch], None]) -> State:
     """Trains fold k from ``net`` and returns the state after its last step; ``kept`` says what it came to.
 
-    The state is kept in ``folder`` after every epoch and every ``save_minutes``; where one is found, training
-    goes on there, and ends with the same bits as if it had never stopped.
+    The state is kept in ``folder`` every ``save_minutes`` and after epochs (see ``State.save_is_due``); where one is
+    found, training goes on there, and ends with the same bits as if it had never stopped.
 
     Raises
     ------
@@ -76,19 +79,14 @@ def train(plan: Plan, k: int, part: Part, net: Net, folder: Path, ended: Callabl
     recipe = plan.recipe
     steps = steps_per_epoch(len(part.fitted), recipe.batch)
     state = _begun(plan, k, net, steps, folder)
-    pixels = FittedPixels(plan.images, list(part.table["path"]), plan.preprocess)
     weights = loss_weights(recipe, part.targets[part.fitted], len(plan.labels), state.device)
-    transform = TrainTransform(recipe.transform, plan.preprocess)
-    train_pixels = TrainPixels(plan, part, transform.extent)
-    variants = Variants(transform, recipe.seed, k)
-
     with (
         enough_memory("a batch must fit into memory", _batch(recipe), _SMALLER),
         loaders(recipe.threads or 1) as pool,
         console.task(f"fold {k}", recipe.epochs * steps * recipe.batch) as bar,
     ):
         bar.advance((state.epoch * steps + state.batch) * recipe.batch)
-        feed = Feed(train_pixels, len(part.table), variants, pool, state.device)
+        feed, pixels, there = _images(plan, k, part, pool, state.device)
         while not is_over(recipe, state.history, plan.metric):
             order = epoch_order(part, recipe, k, state.epoch)
             looks = _Looks(plan, k, part, order, folder)
@@ -99,8 +97,9 @@ def train(plan: Plan, k: int, part: Part, net: Net, folder: Path, ended: Callabl
 
             # empty where it stopped after the last
             rest = order[state.batch * recipe.batch : steps * recipe.batch]
+            labels = upload(torch.from_numpy(part.targets[order]), state.device)
             for rows, images in feed.epoch(rest, recipe.batch, state.epoch) if len(rest) else ():
-                step(state, plan, k, images, torch.from_numpy(part.targets[rows]), weights)
+                step(state, plan, k, images, labels[state.batch * recipe.batch :][: len(rows)], weights)
                 if state.device.type == "cpu" or state.batch % LOOK_EVERY == 0 or state.batch == steps:
                     looks.at_losses(state)
                 speed = (state.seen - before) / (time.perf_counter() - started)
@@ -114,15 +113,38 @@ def train(plan: Plan, k: int, part: Part, net: Net, folder: Path, ended: Callabl
 
             loss = float(state.loss_sum) / state.seen
             with judged(state):
-                valid = _evaluate(plan, state.net, pool, pixels, part, state.device)
+                valid = _evaluate(plan, state.net, pool, pixels, part, state.device, there)
                 looks.at_end(state, valid[0])
                 state.history.append(Epoch(state.epoch + 1, loss, *valid, lr, speed))
-                if recipe.checkpoint == "best" and best_epoch(state.history, plan.metric) == state.epoch:
+                is_best = (
+                    recipe.checkpoint == "best" and best_epoch(state.history, plan.metric) == state.epoch
+                )
+                if is_best:
                     state.best = save_best(folder, state.net.state_dict())
             ended(state.history[-1])
             state.next_epoch()
-            state.save(folder)
+            if is_best or state.save_is_due():  # an older state would name other weights as the best
+                state.save(folder)
+    if state.compiled is not None:
+        state.compiled = None
+        forget_compiled()
     return state
+
+
+def _images(
+    plan: Plan, k: int, part: Part, pool: Any, device: Any
+) -> tuple[Feed, FittedPixels, Resident | None]:
+    """What feeds fold k's steps; the images of its table as validation sees them, and those of the held-out rows that lie on
+    a GPU: what training images leave of the room there.
+    """
+    pixels = FittedPixels(plan.images, list(part.table["path"]), plan.preprocess)
+    transform = TrainTransform(plan.recipe.transform, plan.preprocess)
+    train_pixels = TrainPixels(plan, part, transform.extent)
+    variants, room = Variants(transform, plan.recipe.seed, k, device), room_on(device)
+    feed = Feed(train_pixels, len(part.table), variants, pool, device, part.fitted, room)
+    if feed.nbytes:
+        train_pixels.forget()  # they lie on the GPU now
+    return feed, pixels, watched(pixels, part.held_out, pool, device, room - feed.nbytes)
 
 
 def _begun(plan: Plan, k: int, net: Net, steps: int, folder: Path) -> State:
@@ -232,18 +254,24 @@ def _gradients(state: State, x: Tensor, y: Tensor, weights: Tensor | None) -> Te
 
     A batch that does not fit is computed again, at first as before, since what an earlier fold or another program held may
     have been all that was missing, then in twice as many parts; the step is the same but for BatchNorm, which sees the
-    parts.
+    parts. After any error of a compiled network the plain one computes it again, and all that come.
     """
     freed = False
     while True:
         try:
             return _in_parts(state, x, y, weights)
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
+        except Exception as error:
+            for_memory, of_compiled = is_out_of_memory(error), state.compiled is not None
+            if of_compiled:
+                stop_compiled(state, error)
+            elif not for_memory:
                 raise
         # here the error is gone, and with it all that the attempt had made
         state.optimizer.zero_grad(set_to_none=True)
-        free_memory()
+        if not for_memory:
+            free_memory()
+            continue
+        make_room()
         if not freed:
             freed = True
             continue
@@ -257,8 +285,11 @@ def _gradients(state: State, x: Tensor, y: Tensor, weights: Tensor | None) -> Te
 def _in_parts(state: State, x: Tensor, y: Tensor, weights: Tensor | None) -> Tensor:
     total = torch.zeros((), device=x.device)
     for part_x, part_y in zip(x.chunk(state.accumulate), y.chunk(state.accumulate), strict=True):
+        net = network_for(
+            state, part_x, partial(loss_of, targets=part_y, recipe=state.recipe, weights=weights)
+        )
         with state.accelerator.autocast():
-            loss = loss_of(state.net(part_x), part_y, state.recipe, weights) * (len(part_x) / len(x))
+            loss = loss_of(net(part_x), part_y, state.recipe, weights) * (len(part_x) / len(x))
         (loss if state.scaler is None else state.scaler.scale(loss)).backward()
         total += loss.detach()
     return total
@@ -271,7 +302,7 @@ def steps_per_epoch(rows: int, batch: int) -> int:
 
 
 def _evaluate(
-    plan: Plan, net: Any, pool: Any, pixels: FittedPixels, part: Part, device: Any
+    plan: Plan, net: Any, pool: Any, pixels: FittedPixels, part: Part, device: Any, there: Resident | None
 ) -> tuple[float, float]:
     """Loss and metric of the identity view on the held-out rows, to watch them: they are judged in the end. NaN for a
     network that gives no numbers.
@@ -280,13 +311,15 @@ def _evaluate(
     started = time.perf_counter()
     rows = part.held_out
     try:
-        probs = probabilities(net, pool, pixels, rows, ["identity"], plan.recipe, device, tf32=True)[
+        views = ["identity"]
+        probs = probabilities(net, pool, pixels, rows, views, plan.recipe, device, tf32=True, there=there)[
             "identity"
         ]
     except NotFinite:
         return math.nan, math.nan
     if plan.deadline is not None:
-        plan.deadline.measured(len(part.held_out), time.perf_counter() - started)
+        loading = there.seconds if there is not None else 0.0  # predictions will have to load theirs
+        plan.deadline.measured(len(part.held_out), time.perf_counter() - started + loading)
     targets = part.targets[part.held_out]
     picked = np.clip(probs[np.arange(len(targets)), targets], 1e-12, 1.0)
     return float(-np.log(picked).mean()), plan.metric(targets, probs)

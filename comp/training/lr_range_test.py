@@ -98,14 +98,20 @@ def range_test(plan: Plan, low: float, high: float, steps: int) -> RangeTest:
     state.schedule = LambdaLR(state.optimizer, lambda n: low / base * (high / low) ** (n / max(1, steps - 1)))
     weights = loss_weights(recipe, part.targets[part.fitted], len(plan.labels), state.device)
     transform = TrainTransform(recipe.transform, plan.preprocess)
-    pixels, variants = TrainPixels(plan, part, transform.extent), Variants(transform, recipe.seed, 0)
+    pixels, variants = (
+        TrainPixels(plan, part, transform.extent),
+        Variants(transform, recipe.seed, 0, state.device),
+    )
     torch.manual_seed(derive(recipe.seed, "epoch", 0, 0))
     train_mode(state)
     losses: list[float] = []
     smooth: list[float] = []
     average = 0.0
     with loaders(recipe.threads or 1) as pool, console.task("range test", steps) as bar:
-        feed = Feed(pixels, len(part.table), variants, pool, state.device)
+        once = (
+            0 if steps * recipe.batch <= len(part.fitted) else None
+        )  # nothing is loaded ahead for one look at it
+        feed = Feed(pixels, len(part.table), variants, pool, state.device, part.fitted, once)
         for rows, images, epoch in _endless(plan, part, feed):
             before = float(state.loss_sum)
             state.epoch = epoch

@@ -18,6 +18,8 @@ from comp.recipe_schema import OptimizerPart, SchedulePart
 from comp.training.stages import Stage, layer_groups, stages_of
 
 TORCH_OPTIMIZERS = ("adam", "adamw", "nadam", "sgd")
+_FUSED = ("adam", "adamw", "sgd")  # torch has one CUDA kernel each for the whole step
+_FORMS = ("fused", "foreach", "differentiable")  # which of its forms torch uses: one excludes another
 
 
 def make_optimizer(net: Net, recipe: Recipe, stage: Stage | None = None) -> Optimizer:
@@ -61,16 +63,17 @@ def require_optimizer(name: str) -> None:
 def _by_name(part: OptimizerPart, lr: float, groups: list[dict[str, Any]]) -> Optimizer:
     require_optimizer(part.name)
     made: Optimizer
+    form = fused_form(part, [p for group in groups for p in group["params"]])
     try:
         if part.name == "sgd":
-            nesterov = {"nesterov": part.momentum > 0, **part.kwargs}
+            nesterov = {"nesterov": part.momentum > 0, **part.kwargs, **form}
             made = torch.optim.SGD(groups, lr=lr, momentum=part.momentum, **nesterov)
         elif part.name == "nadam":
             made = torch.optim.NAdam(groups, lr=lr, **{"decoupled_weight_decay": True, **part.kwargs})
         elif part.name == "adam":
-            made = torch.optim.Adam(groups, lr=lr, **part.kwargs)
+            made = torch.optim.Adam(groups, lr=lr, **part.kwargs, **form)
         elif part.name == "adamw":
-            made = torch.optim.AdamW(groups, lr=lr, **part.kwargs)
+            made = torch.optim.AdamW(groups, lr=lr, **part.kwargs, **form)
         else:
             made = timm.optim.create_optimizer_v2(
                 groups, part.name, lr=lr, momentum=part.momentum, **part.kwargs
@@ -81,6 +84,16 @@ def _by_name(part: OptimizerPart, lr: float, groups: list[dict[str, Any]]) -> Op
             f"optimizer {part.name} must take its arguments", reason, "see optimizer.kwargs"
         ) from error
     return made
+
+
+def fused_form(part: OptimizerPart, parameters: Sequence[torch.Tensor]) -> dict[str, Any]:
+    """The argument with which torch's optimizer takes a step in a few CUDA kernels instead of some for each operation.
+
+    Empty on other devices, whose bits stay as they are, for optimizers without that form, and where ``optimizer.kwargs``
+    chooses a form itself.
+    """
+    there = bool(parameters) and all(p.device.type == "cuda" and p.is_floating_point() for p in parameters)
+    return {"fused": True} if there and part.name in _FUSED and not set(_FORMS) & set(part.kwargs) else {}
 
 
 def make_schedule(

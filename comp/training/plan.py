@@ -126,9 +126,8 @@ class Plan:
         computes it.
         """
         recipe = self.recipe.model_copy(update=dict.fromkeys(("device", "precision"), "auto"))
-        recipe = recipe.model_copy(
-            update={"threads": None, "jobs": None, "channels_last": None, "accumulate": 1}
-        )
+        left_open = dict.fromkeys(("threads", "jobs", "channels_last", "compile", "fold_norms"))
+        recipe = recipe.model_copy(update={**left_open, "accumulate": 1})
         pseudo = self.pseudo.of(k) if self.pseudo is not None else {}
         facts = (
             self.slug,

@@ -29,7 +29,13 @@ from comp.training.stages import open_layers, stage_at, stages_of
 FILE = "state.pt"
 SIDECAR = "state.json"  # the SHA-256 of state.pt
 NEVER = 2**31 - 1
+CHEAP = 0.05  # of the time since the last save: what saving after an epoch may take
 _REMEDY = "remove it: its fold begins anew, others are kept"
+_FORMS = (
+    "fused",
+    "foreach",
+    "capturable",
+)  # how torch computes an optimizer's step, which follows from the device
 
 
 class _Sidecar(Shape):
@@ -60,7 +66,8 @@ class State:
     Sample order, transforms, mixing and the seed of an epoch follow from the recipe's seed, early stopping and
     plateaus from the history, so that nothing else has to be kept but torch's generators in the middle of an epoch.
     ``of`` says what is trained (see ``Plan.key``): a state of anything else is none of this fold. ``best`` is the SHA-256
-    of the best epoch's weights where they are kept, ``saved`` that of the last state.pt.
+    of the best epoch's weights where they are kept, ``saved`` that of the last state.pt. ``compiled`` is the network's
+    compiled call of this stage, once ``compiled.network_for`` has looked at it; ``to_compile`` says that it has not yet.
     """
 
     accelerator: Any
@@ -79,9 +86,12 @@ class State:
     skipped: int = 0
     history: list[Epoch] = field(default_factory=list)
     saved_at: float = field(default_factory=time.monotonic)
+    save_seconds: float = 0.0  # that the last save took
     of: str = ""
     best: str = ""
     saved: str = ""
+    to_compile: bool = False
+    compiled: Any = None
 
     @classmethod
     def begin(cls, net: Net, recipe: Recipe, steps: int, of: str = "") -> State:
@@ -89,7 +99,7 @@ class State:
         accelerator = make_accelerator(recipe)
         if recipe.channels_last:
             net = net.to(memory_format=torch.channels_last)
-        if recipe.model.freeze_bn:
+        if recipe.model.freeze_bn and recipe.fold_norms is not False:
             fold_batchnorm(net, recipe.model.size or 224)
         net = net.to(accelerator.device)
         decay = recipe.regularize.ema
@@ -101,7 +111,10 @@ class State:
         return state
 
     def enter_stage(self) -> None:
-        """Opens the layers of this epoch's stage, and gives it an optimizer and a schedule of its own."""
+        """Opens the layers of this epoch's stage, and gives it an optimizer and a schedule of its own; what was compiled
+        was so for other layers.
+        """
+        self.compiled, self.to_compile = None, bool(self.recipe.compile)
         stage = stage_at(stages_of(self.recipe), self.epoch)
         open_layers(self.net, stage.train)
         self.optimizer = make_optimizer(self.net, self.recipe, stage)
@@ -141,6 +154,7 @@ class State:
     def save(self, folder: Path) -> None:
         """Writes state.pt, all or nothing; state.json has its SHA-256, and that of the one before until it is replaced."""
         assert self.schedule is not None
+        began = time.monotonic()
         table = {
             "fold": folder.name,
             "of": self.of,
@@ -166,6 +180,14 @@ class State:
             folder / FILE, table, lambda sha256: write_json(folder / SIDECAR, {"sha256": [sha256, *earlier]})
         )
         self.saved_at = time.monotonic()
+        self.save_seconds = self.saved_at - began
+
+    def save_is_due(self) -> bool:
+        """Whether to save after an epoch: where ``save_minutes`` have passed, or it takes little of the time since the last
+        save. A large network's short epochs would spend more on saving than a stop could lose.
+        """
+        minutes = self.minutes_since_save()
+        return minutes > self.recipe.save_minutes or self.save_seconds <= CHEAP * minutes * 60
 
     def restore(self, folder: Path) -> bool:
         """Goes back to what state.pt holds; False where there is none.
@@ -215,14 +237,19 @@ class State:
 def load_optimizer(optimizer: Any, saved: dict[str, Any], on_cpu: list[str]) -> None:
     """Gives an optimizer back what ``saved`` says of it, each tensor where it was: those of the names ``on_cpu`` (Adam's
     count of steps) are read by the program in every step, which on a GPU would wait for it.
+
+    Which form of its step torch uses (``fused`` …) is the optimizer's on this device, whatever it was where the state was
+    saved; a fused step reads the count of steps on the GPU itself.
     """
-    optimizer.load_state_dict(saved)
-    ids = [n for group in saved["param_groups"] for n in group["params"]]
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    for n, parameter in zip(ids, parameters, strict=True):
-        known = saved["state"].get(n, {})
-        for name in set(on_cpu) & set(known):
-            optimizer.state[parameter][name] = known[name].clone()
+    pairs = list(zip(saved["param_groups"], optimizer.param_groups, strict=True))
+    groups = [{**was, **{name: now[name] for name in _FORMS if name in now}} for was, now in pairs]
+    optimizer.load_state_dict({**saved, "param_groups": groups})
+    for group, was in zip(optimizer.param_groups, groups, strict=True):
+        on_gpu = {"step"} if group.get("fused") or group.get("capturable") else set()
+        for n, parameter in zip(was["params"], group["params"], strict=True):
+            known = saved["state"].get(n, {})
+            for name in (set(on_cpu) - on_gpu) & set(known):
+                optimizer.state[parameter][name] = known[name].clone()
 
 
 def _on_cpu(optimizer: Any) -> list[str]:

@@ -36,11 +36,11 @@ class Bench:
         self.plan, recipe = plan, plan.recipe
         self.part = rows_of_fold(plan, 0)
         self.transform = TrainTransform(recipe.transform, plan.preprocess)
-        self.variants = Variants(self.transform, recipe.seed, 0)
         self.pixels = TrainPixels(plan, self.part, self.transform.extent)
         self.state = State.begin(
             new_net(plan, 0), recipe, steps_per_epoch(len(self.part.fitted), recipe.batch)
         )
+        self.variants = Variants(self.transform, recipe.seed, 0, self.state.device)
         fitted = self.part.targets[self.part.fitted]
         self._weights = loss_weights(recipe, fitted, len(plan.labels), self.state.device)
         self._pool: ThreadPoolExecutor | None = None
@@ -94,7 +94,8 @@ class Bench:
 
     def _batches(self) -> Iterator[Batch]:
         assert self._pool is not None
-        feed = Feed(self.pixels, len(self.part.table), self.variants, self._pool, self.state.device)
+        rows, device = self.part.fitted, self.state.device
+        feed = Feed(self.pixels, len(self.part.table), self.variants, self._pool, device, rows)
         for row in self.part.fitted:
             self.pixels[int(row)]  # from here on nothing is decoded, as after a first epoch
         for epoch, order in self._orders():

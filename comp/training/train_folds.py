@@ -12,6 +12,7 @@ from comp.data.device_memory import free_memory, only_new_is_searched
 from comp.errors import CompError, TrainingFailed
 from comp.models.checkpoint import load_checkpoint
 from comp.recipe import Recipe
+from comp.training.compiled import forget_compiled
 from comp.training.linear_probe import frozen_features, needs_features
 from comp.training.parallel_folds import hindrance, side_by_side
 from comp.training.plan import FoldResult, Plan
@@ -71,6 +72,8 @@ def _one_by_one(
                 results[k] = run_fold(alone, k, _features(alone, k, features))
             except (OutOfTime, TrainingFailed) as raised:
                 failure = _without_frames(raised)
+            if plan.recipe.compile:
+                forget_compiled()
             free_memory()  # of this fold's network and optimizer, before the next ones are made
             yield k, failure
             if isinstance(failure, OutOfTime):
@@ -129,7 +132,7 @@ def _as_fits(plan: Plan, results: dict[int, FoldResult]) -> Plan:
 
 def in_one_job(recipe: Recipe) -> Recipe:
     """The recipe of a fold where several train at once: on one thread, also where it is alone in the end, so that it comes
-    to the same. All else runs on as many as there are.
+    to the same, and not compiled: the compiler's threads do not outlive a fork. All else runs on as many as there are.
     """
     one = (recipe.jobs or 1) > 1 and recipe.device == "cpu"
-    return recipe.model_copy(update={"threads": 1}) if one else recipe
+    return recipe.model_copy(update={"threads": 1, "compile": False}) if one else recipe

@@ -51,7 +51,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> comp.pipelines.run.RunResul
     (workspace / "three.toml").write_text(RECIPE)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("comp.models.runtime.usable_cores", lambda: 2)
-        patch.setattr("comp.models.autotune._step_seconds", lambda *given: 0.01 * given[-1])
+        patch.setattr("comp.models.autotune.step_seconds", lambda *given: 0.01 * given[-1])
         return comp.run("digits", 2, workspace=workspace, recipe=workspace / "three.toml", quick=True)
 
 

@@ -15,6 +15,14 @@ import numpy as np
 import pytest
 import torch
 
+from comp.data.augment.augmenter import Variants
+from comp.data.augment.geometry import Lattice
+from comp.data.augment.policies import A, TrainTransform
+from comp.data.device_memory import make_room
+from comp.data.images.preprocess import Preprocess
+from comp.data.loading.prefetch import loaders
+from comp.data.loading.resident import Resident, room_on
+from comp.data.loading.train_loader import Feed
 from comp.data.predictions import Predictions
 from comp.inference.control_rows import read_controls
 from comp.models.batchnorm_fusion import fold_batchnorm
@@ -143,6 +151,44 @@ def test_the_memory_of_a_fold_is_free_before_the_next(device: str, workspace: Pa
     assert torch.cuda.memory_allocated() < 16 << 20
 
 
+@pytest.mark.parametrize("device", [CUDA])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_compiled_steps_come_to_what_plain_ones_do(device: str, precision: str, workspace: Path) -> None:
+    found = []
+    for compiled in ("false", "true"):
+        done = trained(workspace, device, precision, f"compile={compiled}", "batch=8")
+        run = folder(workspace, done)
+        assert load(run / "recipe.toml").compile is (compiled == "true")
+        assert "not compiled" not in done.err, done.err
+        assert "no longer compiled" not in done.err, done.err
+        found.append(Predictions.load(run / "oof.npz").probs)
+    assert np.abs(found[0] - found[1]).max() < (0.02 if precision == "fp32" else 0.1)
+
+
+@pytest.mark.parametrize("device", [CUDA])
+def test_a_state_of_a_fused_optimizer_goes_on_on_a_cpu_and_back(device: str, tmp_path: Path) -> None:
+    from comp.recipe_schema import OptimizerPart
+    from comp.training.optim import fused_form
+    from comp.training.state import load_optimizer
+
+    first = torch.nn.Parameter(torch.ones(8, device=device))
+    assert fused_form(OptimizerPart(), [first]) == {"fused": True}
+    saved = None
+    for place in (device, "cpu", device):
+        parameter = torch.nn.Parameter(first.detach().to(place))
+        form = fused_form(OptimizerPart(), [parameter])
+        optimizer = torch.optim.AdamW([parameter], lr=0.1, **form)
+        if saved is not None:
+            load_optimizer(optimizer, torch.load(saved, map_location="cpu", weights_only=True), [])
+        parameter.grad = torch.ones_like(parameter)
+        optimizer.step()
+        assert optimizer.state[parameter]["step"].device.type == place
+        saved, first = tmp_path / "state.pt", parameter
+        torch.save(optimizer.state_dict(), saved)
+    assert float(optimizer.state[parameter]["step"]) == 3
+    assert torch.allclose(first.detach().cpu(), torch.full((8,), 0.7 * 0.999**3), atol=5e-3)
+
+
 @pytest.mark.parametrize("device", DEVICES)
 def test_a_deterministic_run_gives_the_same_bits_twice(device: str, workspace: Path) -> None:
     found = []
@@ -152,3 +198,73 @@ def test_a_deterministic_run_gives_the_same_bits_twice(device: str, workspace: P
         found.append((Predictions.load(run / "oof.npz").probs, (workspace / csv).read_bytes()))
     assert np.array_equal(found[0][0], found[1][0])
     assert found[0][1] == found[1][1]
+
+
+# --- images that lie on the device ----------------------------------------------------------------------------------
+
+SIZE = 96
+JITTERED = [{"name": "HorizontalFlip"}, {"name": "Affine", "rotate": [-20, 20]}, {"name": "ColorJitter"}]
+
+
+class Squares:
+    """Made images of one side, by row."""
+
+    def __init__(self, count: int) -> None:
+        coarse = np.random.default_rng(0).integers(0, 256, (count, 8, 8, 3), np.uint8)
+        self.pixels = coarse.repeat(SIZE // 8, 1).repeat(SIZE // 8, 2)
+
+    def __getitem__(self, row: int) -> np.ndarray:
+        return np.asarray(self.pixels[row])
+
+    def shapes(self, rows: np.ndarray) -> np.ndarray:
+        return np.full((len(rows), 2), SIZE)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("transform", [[{"name": "HorizontalFlip"}, {"name": "RandomRotate90"}], JITTERED])
+def test_where_images_lie_changes_no_pixel(transform: list[dict[str, object]], device: str) -> None:
+    listed = TrainTransform(transform, Preprocess(SIZE, (0.5,) * 3, (0.5,) * 3))
+    variants, images = Variants(listed, 0, 0, "cuda"), Squares(70)
+    order = np.random.default_rng(1).permutation(70)
+    with loaders(2) as pool:
+        there = Feed(images, 70, variants, pool, device, room=1 << 30, on_gpu=True)
+        assert there.nbytes == 70 * SIZE * SIZE * 3
+        outside = Feed(images, 70, variants, pool, device, room=0, on_gpu=True)
+        pairs = list(zip(there.epoch(order, 16, 0), outside.epoch(order, 16, 0), strict=True))
+    for (rows, one), (same, other) in pairs:
+        assert (rows == same).all()
+        assert one.device.type == device
+        assert torch.equal(one, other.to(one.device))
+        by_opencv = np.stack([variants.one(images[row], row, 0) for row in rows.tolist()]).astype(int)
+        assert np.abs(by_opencv - one.cpu().numpy()).mean() < 1
+
+
+@pytest.mark.parametrize("device", [CUDA])
+def test_indices_go_beyond_two_to_the_31_on_a_gpu(device: str) -> None:
+    side, count = 256, 11_000  # 2.2e9 bytes
+    if room_on(device) < 3 * count * side**2:
+        pytest.skip("the device has no room for 2.2 GB of images")
+    pixels = torch.zeros((count, side, side, 3), dtype=torch.uint8, device=device)
+    rows = np.array([0, 10_922, 10_923, count - 1])
+    pixels[torch.from_numpy(rows)] = torch.arange(1, 5, dtype=torch.uint8, device=device).view(4, 1, 1, 1)
+    there = Resident(pixels, np.arange(count))
+    windows = Lattice([A.HorizontalFlip(p=1)], side, room=False).windows(0, rows, np.full((4, 2), side))
+    for made in (there.taken(there.places(rows, windows)), there.whole(rows)):
+        found = made.float().mean((1, 2, 3)).cpu().numpy()
+        assert (found == np.arange(1, 5)).all()
+
+
+@pytest.mark.parametrize("device", [CUDA])
+def test_images_give_way_to_a_step_that_does_not_fit(device: str) -> None:
+    images, variants = (
+        Squares(64),
+        Variants(TrainTransform("light", Preprocess(SIZE, (0.5,) * 3, (0.5,) * 3)), 0, 0, device),
+    )
+    with loaders(2) as pool:
+        feed = Feed(images, 64, variants, pool, device)
+        assert feed.nbytes > 0
+        before = torch.cuda.memory_allocated()
+        make_room()
+        assert feed.nbytes == 0
+        assert torch.cuda.memory_allocated() <= before - 64 * SIZE * SIZE * 3
+        assert sum(len(rows) for rows, _ in feed.epoch(np.arange(64), 16, 0)) == 64

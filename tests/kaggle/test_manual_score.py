@@ -62,7 +62,9 @@ def test_of_a_metric_where_less_is_better_scores_exceed_one_and_the_least_is_bes
     for name, score in (("a", 1.7), ("b", 0.9), ("c", 2.5)):
         (csv,) = (elsewhere / "submissions" / "shapes").glob("*.csv")
         other = elsewhere / f"{name}.csv"
-        other.write_text(csv.read_text().replace("circle", "square" if name == "a" else "circle") + "\n" * ord(name))
+        other.write_text(
+            csv.read_text().replace("circle", "square" if name == "a" else "circle") + "\n" * ord(name)
+        )
         entered = run_comp(elsewhere, "submit", "shapes", "--file", other, "--scored", score)
         assert entered.code == 0, entered.err
     (listed,) = [r for r in run_comp(elsewhere, "list", "--json").json if r["slug"] == "shapes"]

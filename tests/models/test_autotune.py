@@ -37,7 +37,7 @@ def test_what_is_measured_is_remembered(tmp_path: Path, monkeypatch: pytest.Monk
     (times,) = json.loads((tmp_path / FILE).read_text()).values()
     assert len(times) in (2, 4)
     assert all(0 < seconds < 60 for seconds in times.values())
-    monkeypatch.setattr(autotune, "_step_seconds", None)  # calling it again would fail
+    monkeypatch.setattr(autotune, "step_seconds", None)  # calling it again would fail
     assert choose(net, recipe, tmp_path) == chosen
 
 
@@ -78,7 +78,7 @@ def timed(monkeypatch: pytest.MonkeyPatch, seconds: dict[int, float]) -> list[in
         asked.append(threads)
         return seconds[threads]
 
-    monkeypatch.setattr(autotune, "_step_seconds", step_seconds)
+    monkeypatch.setattr(autotune, "step_seconds", step_seconds)
     return asked
 
 

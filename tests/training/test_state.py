@@ -169,6 +169,33 @@ def test_the_time_since_the_last_save(tmp_path: Path) -> None:
     assert state.minutes_since_save() < 1
 
 
+@pytest.mark.parametrize(
+    ("took", "since", "minutes", "due"),
+    [
+        (0.0, 0.0, 5.0, True),  # the first epoch
+        (0.01, 1.0, 5.0, True),  # small networks: after every epoch
+        (2.0, 30.0, 5.0, False),
+        (2.0, 41.0, 5.0, True),
+        (20.0, 290.0, 5.0, False),
+        (20.0, 310.0, 5.0, True),  # save_minutes have passed
+        (2.0, 1.0, 0.0, True),
+    ],
+)
+def test_epochs_save_where_that_costs_little(took: float, since: float, minutes: float, due: bool) -> None:
+    state = begun()
+    state.recipe = RECIPE.model_copy(update={"save_minutes": minutes})
+    state.save_seconds, state.saved_at = took, time.monotonic() - since
+    assert state.save_is_due() is due
+
+
+def test_a_save_knows_what_it_took(tmp_path: Path) -> None:
+    state = begun()
+    assert state.save_seconds == 0.0
+    before = time.monotonic()
+    state.save(tmp_path)
+    assert 0 < state.save_seconds <= time.monotonic() - before
+
+
 def test_a_state_of_another_fold_or_no_state_is_refused(tmp_path: Path) -> None:
     for name in ("fold-0", "fold-1"):
         (tmp_path / name).mkdir()

@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from threading import Lock
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from comp.data.augment.batch_ops import Batched
@@ -19,7 +20,7 @@ from comp.data.seeding import derive
 
 Pixels = NDArray[np.uint8]
 Rows = NDArray[np.int64]
-SMALL = 64  # pixels: up to here colours and affine maps too are made for whole batches
+SMALL = 64  # pixels: up to here colours and affine maps too are drawn for whole batches on every device
 
 
 class Pictures(Protocol):
@@ -36,11 +37,20 @@ class Variants:
     """The variants of a fold's rows: each follows from run seed, fold, epoch and row alone.
 
     What the policy begins with and only moves pixels is drawn for a whole batch (``Lattice``), and of pictures up to 64
-    pixels what follows it (``Batched``); what neither can do runs through albumentations, a picture at a time, seeded by
-    its row. Which of these three does what depends on the policy and the size alone. Safe for several threads.
+    pixels, for a GPU of any size, what follows it (``Batched``); what neither can do runs through albumentations, a picture
+    at a time, seeded by its row. Which of these three does what depends on the policy, the size and the kind of device
+    alone, so that the draws of a run above 64 pixels are others on a GPU than on a CPU. Safe for several threads.
+
+    Parameters
+    ----------
+    transform : TrainTransform
+    seed, k : int
+        The run's seed and the fold.
+    device : torch device
+        That trains.
     """
 
-    def __init__(self, transform: TrainTransform, seed: int, k: int) -> None:
+    def __init__(self, transform: TrainTransform, seed: int, k: int, device: Any = "cpu") -> None:
         self.transform = transform
         self.size = transform.preprocess.size
         self._seed, self._k = seed, k
@@ -50,13 +60,14 @@ class Variants:
         self.lattice = Lattice(listed, self.size, self.side > self.size and not transform.crops)
         rest = listed[self.lattice.taken :]
         self.after: Batched | None = None
-        if rest and self.size <= SMALL and self.moved_side == self.size:
+        batched = self.size <= SMALL or torch.device(device).type == "cuda"
+        if rest and batched and self.moved_side == self.size:
             after = Batched(rest, self.size)
             self.after = after if after.taken == len(rest) else None
         self.rest = TrainTransform(rest if self.after is None else [], preprocess)
         # OpenCV takes a microsecond for a step of a small picture: threads would mostly wait for Python's lock. A crop of a
         # whole picture takes longer, and threads share that
-        alone = self.after is not None and not transform.crops
+        alone = self.after is not None and self.size <= SMALL and not transform.crops
         self._turn = Lock() if alone else nullcontext()
         self.in_batches = not self.rest.listed  # nothing is left for albumentations
 
@@ -70,10 +81,17 @@ class Variants:
         """What the rows (R,) show of pictures of these heights and widths (R, 2), and what ``after`` does to it; all but
         the rest of the policy.
         """
-        found = self.lattice.windows(derive(self._seed, "transform", self._k, epoch), rows, shapes)
-        if self.after is None:
-            return found
-        return replace(found, after=self.after.drawn(derive(self._seed, "after", self._k, epoch), rows))
+        found = self.moves(rows, epoch, shapes)
+        return found if self.after is None else replace(found, after=self.parameters(rows, epoch))
+
+    def moves(self, rows: Rows, epoch: int, shapes: NDArray[np.int64]) -> Windows:
+        """``windows`` without what ``after`` does."""
+        return self.lattice.windows(derive(self._seed, "transform", self._k, epoch), rows, shapes)
+
+    def parameters(self, rows: Rows, epoch: int) -> NDArray[np.float32]:
+        """What ``after`` does to the rows (R,) in an epoch: its parameters (R, P)."""
+        assert self.after is not None
+        return self.after.drawn(derive(self._seed, "after", self._k, epoch), rows)
 
     def fill(self, pictures: Pictures, rows: Rows, epoch: int, out: Pixels) -> None:
         """Writes the variants of rows (R,) in an epoch into ``out`` (R, S, S, 3)."""
@@ -87,7 +105,7 @@ class Variants:
         self, loaded: Sequence[Pixels], rows: Rows, epoch: int, windows: Windows, first: int, out: Pixels
     ) -> None:
         """Writes what R loaded pictures of ``rows`` show in an epoch into ``out`` (R, S, S, 3), through the windows
-        from the ``first`` on.
+        from the ``first`` on; without ``after`` where they have none of its parameters.
         """
         with self._turn:
             self._show(loaded, rows, epoch, windows, first, out)

@@ -66,6 +66,12 @@ class FittedPixels:
                 self._left -= pixels.nbytes
         return pixels
 
+    def forget(self) -> None:
+        """Gives back the memory of the pictures that were kept; what is read from now on is kept anew."""
+        with self._lock:
+            self._left += sum(pixels.nbytes for pixels in self._kept.values())
+            self._kept.clear()
+
     def shapes(self, rows: NDArray[np.int64]) -> NDArray[np.int64] | None:
         """Heights and widths (R, 2) of these rows' pictures; None where one of them was not seen yet, and does not lie
         in a store either.

@@ -12,24 +12,28 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from comp import console
 from comp.data.augment.augmenter import SMALL, Pictures, Variants
 from comp.data.augment.geometry import Windows
+from comp.data.device_memory import is_out_of_memory, make_room
 from comp.data.loading.packed_images import Places, Stack
 from comp.data.loading.prefetch import Fill, filled, in_batches
+from comp.data.loading.resident import Resident, room_on
 
 Rows = NDArray[np.int64]
+Parameters = NDArray[np.float32]
 _DRAWN = 4096  # rows whose variants are drawn at once
 _DRAWN_AHEAD = 1024  # the same where threads make them, which begin when the first are drawn
+_CHANGED = 16 << 20  # numbers of pictures that are recoloured at once on a GPU, in floats
 
 
 class Feed:
     """Batches of an epoch's variants, uint8 (B, S, S, 3).
 
-    Small pictures lie together on the network's device, where the moves of a whole batch are gathered in one go; what
-    their policy turns, recolours or cuts out follows there on a GPU (``Batched.batch``), on a CPU in the threads
-    (``Batched.one``). All others are made by threads while steps run. Moved pixels are the same everywhere, recoloured
-    ones differ by a level here and there.
+    On a GPU the pictures lie as bytes where there is room for them, and the moves of a whole batch are gathered there in one
+    go; without room threads make the moves while steps run. What the policy turns, recolours or cuts out follows on the
+    GPU either way (``Batched.batch``), so that its pixels do not depend on the room. On a CPU small pictures lie together,
+    and threads do what follows (``Batched.one``). Moved pixels are the same everywhere, recoloured ones differ by a level
+    here and there between GPU and CPU.
 
     Parameters
     ----------
@@ -38,53 +42,94 @@ class Feed:
     variants : Variants
     pool : ThreadPoolExecutor
     device : torch device
+    rows : int64 array, optional
+        Those that epochs will have; all where not given.
+    room : int, optional
+        Bytes that they may take on a GPU; ``room_on(device)`` where not given, and 0 where they come but once.
+    on_gpu : bool, optional
+        Whether to feed as a GPU is fed; as the device says where not given.
     """
 
     def __init__(
-        self, pictures: Pictures, count: int, variants: Variants, pool: ThreadPoolExecutor, device: Any
+        self,
+        pictures: Pictures,
+        count: int,
+        variants: Variants,
+        pool: ThreadPoolExecutor,
+        device: Any,
+        rows: Rows | None = None,
+        room: int | None = None,
+        on_gpu: bool | None = None,
     ) -> None:
         self._pictures, self._variants, self._pool = pictures, variants, pool
         self._device = torch.device(device)
-        self._on_gpu = self._device.type == "cuda"
+        self._on_gpu = self._device.type == "cuda" if on_gpu is None else on_gpu
+        self._after = variants.after if self._on_gpu else None  # what is done where the network is
+        self._at_once = max(
+            1, _CHANGED // (3 * variants.size**2)
+        )  # pictures, as long as memory suffices for them
         self._stack: Stack | None = None
-        self._no_room = False  # on the GPU for the stack
-        small = variants.in_batches and variants.size <= SMALL and not variants.transform.crops
-        if small and variants.moved_side == variants.size and Stack.fits(count, variants.side):
-            place = torch.device(device if self._on_gpu or variants.after is None else "cpu")
-            self._stack = Stack(pictures.__getitem__, count, variants.side, pool, place)
-            self._no_room = self._stack.device.type != place.type
-            if self._no_room:
-                console.say(
-                    f"  out of memory: {count:,} small images stay outside the GPU, which gets them by batches"
-                )
+        self._there: Resident | None = None
+        squares = (
+            variants.in_batches and not variants.transform.crops and variants.moved_side == variants.size
+        )
+        small = squares and variants.size <= SMALL
+        if (squares and self._on_gpu) or (small and self._device.type != "cpu" and variants.after is None):
+            wanted, left = np.arange(count) if rows is None else np.unique(rows), room
+            left = room_on(self._device) if room is None else room
+            load = pictures.__getitem__
+            self._there = Resident.of(load, wanted, variants.side, pool, self._device, left)
+        elif small and Stack.fits(count, variants.side):
+            self._stack = Stack(pictures.__getitem__, count, variants.side, pool)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of pictures on a device other than the CPU."""
+        return 0 if self._there is None else self._there.nbytes
 
     def epoch(self, rows: Rows, batch: int, epoch: int) -> Iterator[tuple[Rows, Tensor]]:
         """(rows (B,), pixels uint8 (B, S, S, 3)) of an epoch in the order of ``rows``; a last batch of one row is
         left out (BatchNorm cannot train on it), unless it is the only one.
         """
-        shape = (self._variants.size, self._variants.size, 3)
-        if self._stack is None:
-            work = self._work(rows, batch, epoch)
-        elif self._variants.after is None or (self._on_gpu and not self._no_room):
-            yield from self._gathered(self._stack, rows, batch, epoch)
+        parts = in_batches(rows, batch, drop_last=True)
+        if self._stack is not None and self._variants.after is None:
+            for part, places in self._places(self._stack, parts, epoch, _DRAWN):
+                yield part, self._stack.taken(places)
             return
-        else:
-            work = self._recoloured(self._stack, rows, batch, epoch)
-        yield from filled(self._pool, work, shape, pinned=self._on_gpu)
+        given = self._variants.parameters(rows, epoch) if self._after is not None else None
+        done = 0
+        for part, moved in self._moved(parts, epoch):
+            yield part, self._changed(moved, given, done)
+            done += len(part)
 
-    def _work(self, rows: Rows, batch: int, epoch: int) -> Iterator[tuple[Rows, Fill]]:
+    def _moved(self, parts: list[Rows], epoch: int) -> Iterator[tuple[Rows, Tensor]]:
+        """Batches, whole but for what is done where the network is."""
+        done = 0
+        if self._there is not None:
+            for part, made in self._gathered(self._there, parts, epoch):
+                done += 1
+                yield part, made
+        if done == len(parts):
+            return
+        # all of them, or those that are left since the pictures had to give way on the device
+        work = (
+            self._work(parts[done:], epoch)
+            if self._stack is None
+            else self._recoloured(self._stack, parts[done:], epoch)
+        )
+        shape = (self._variants.size, self._variants.size, 3)
+        yield from filled(self._pool, work, shape, pinned=self._device.type == "cuda")
+
+    def _work(self, parts: list[Rows], epoch: int) -> Iterator[tuple[Rows, Fill]]:
         """Batches, and what fills each. Where the pictures' shapes are known, many batches' windows are drawn here at
         once: drawing costs as much for few rows as for many, and in the threads it would keep the others waiting.
         """
-        parts = in_batches(rows, batch, drop_last=True)
-        together = max(1, _DRAWN_AHEAD // batch)
-        for start in range(0, len(parts), together):
-            every, place = np.concatenate(parts[start : start + together]), 0
-            shapes = self._pictures.shapes(every)
-            windows = None if shapes is None else self._variants.windows(every, epoch, shapes)
+        for every, some in _together(parts, _DRAWN_AHEAD):
+            shapes, place = self._pictures.shapes(every), 0
+            windows = None if shapes is None else self._windows(every, epoch, shapes)
             if windows is not None and self._variants.in_batches:
                 _ = windows.quick  # here, not by the first thread that asks for it while the others wait
-            for part in parts[start : start + together]:
+            for part in some:
                 yield part, partial(self._fill, part, epoch, windows, place)
                 place += len(part)
 
@@ -92,40 +137,87 @@ class Feed:
         self, part: Rows, epoch: int, windows: Windows | None, first: int, own: slice, out: NDArray[np.uint8]
     ) -> None:
         rows = part[own]
-        if windows is None:
-            self._variants.fill(self._pictures, rows, epoch, out)
-            return
         loaded = [self._pictures[row] for row in rows.tolist()]
-        self._variants.show(loaded, rows, epoch, windows, first + own.start, out)
+        if windows is None and len(rows):
+            shapes = np.array([picture.shape[:2] for picture in loaded], dtype=np.int64)
+            self._variants.show(loaded, rows, epoch, self._windows(rows, epoch, shapes), 0, out)
+        elif windows is not None:
+            self._variants.show(loaded, rows, epoch, windows, first + own.start, out)
 
-    def _gathered(self, stack: Stack, rows: Rows, batch: int, epoch: int) -> Iterator[tuple[Rows, Tensor]]:
-        """Batches that are made where the network is."""
-        after = self._variants.after
-        for part, places in self._places(stack, rows, batch, epoch, _DRAWN):
-            made = stack.taken(places)
-            if after is not None and places.after is not None:
-                made = after.batch(made, places.after)
-            yield part, made
+    def _windows(self, rows: Rows, epoch: int, shapes: NDArray[np.int64]) -> Windows:
+        """What threads show of these rows: all but what is done where the network is."""
+        if self._after is not None:
+            return self._variants.moves(rows, epoch, shapes)
+        return self._variants.windows(rows, epoch, shapes)
 
-    def _recoloured(self, stack: Stack, rows: Rows, batch: int, epoch: int) -> Iterator[tuple[Rows, Fill]]:
+    def _gathered(self, there: Resident, parts: list[Rows], epoch: int) -> Iterator[tuple[Rows, Tensor]]:
+        """Batches that are gathered where the network is, as long as the pictures lie there."""
+        for every, some in _together(parts, _DRAWN):
+            places, place = None, 0
+            for part in some:
+                try:
+                    if there.pixels is None:
+                        return
+                    if places is None:
+                        shapes = np.full((len(every), 2), there.side)
+                        places = there.places(every, self._variants.moves(every, epoch, shapes))
+                    made = there.taken(places[place : place + len(part)])
+                except (RuntimeError, MemoryError) as error:
+                    if not is_out_of_memory(error):
+                        raise
+                    made = None
+                if made is None:
+                    make_room()  # here the error is gone, and with it what it held
+                    return
+                yield part, made
+                place += len(part)
+
+    def _changed(self, moved: Tensor, given: Parameters | None, first: int) -> Tensor:
+        """Moved pictures (B, S, S, 3) as what is done where the network is changes them, by the parameters from ``first``
+        on; in smaller parts where memory ends.
+        """
+        if self._after is None or given is None:
+            return moved
+        moved = moved.to(self._device, non_blocking=True)
+        while True:
+            step = self._at_once
+            try:
+                parts = []
+                for start in range(0, len(moved), step):
+                    own = moved[start : start + step]
+                    parts.append(self._after.batch(own, given[first + start :][: len(own)]))
+                return parts[0] if len(parts) == 1 else torch.cat(parts)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error) or step == 1:
+                    raise
+            parts = []  # nothing holds what the attempt had made
+            make_room()
+            self._at_once = -(-min(step, len(moved)) // 2)
+
+    def _recoloured(self, stack: Stack, parts: list[Rows], epoch: int) -> Iterator[tuple[Rows, Fill]]:
         """Batches, and what makes each on a CPU."""
 
         def fill(places: Places, own: slice, out: NDArray[np.uint8]) -> None:
             self._variants.after_moves(partial(stack.take, places[own]), places[own].after, out)
 
-        for part, places in self._places(stack, rows, batch, epoch, _DRAWN_AHEAD):
+        for part, places in self._places(stack, parts, epoch, _DRAWN_AHEAD):
             yield part, partial(fill, places)
 
     def _places(
-        self, stack: Stack, rows: Rows, batch: int, epoch: int, together: int
+        self, stack: Stack, parts: list[Rows], epoch: int, together: int
     ) -> Iterator[tuple[Rows, Places]]:
         """Batches and their places, of about ``together`` rows drawn at once: it costs as much for few as for many."""
-        parts = in_batches(rows, batch, drop_last=True)
-        step = max(1, together // batch)
-        for start in range(0, len(parts), step):
-            every, place = np.concatenate(parts[start : start + step]), 0
-            windows = self._variants.windows(every, epoch, np.full((len(every), 2), stack.side))
+        for every, some in _together(parts, together):
+            windows, place = self._variants.windows(every, epoch, np.full((len(every), 2), stack.side)), 0
             places = stack.places(every, windows)
-            for part in parts[start : start + step]:
+            for part in some:
                 yield part, places[place : place + len(part)]
                 place += len(part)
+
+
+def _together(parts: list[Rows], together: int) -> Iterator[tuple[Rows, list[Rows]]]:
+    """Batches in groups of about ``together`` rows, each with all of its rows."""
+    step = max(1, together // max(1, len(parts[0]))) if parts else 1
+    for start in range(0, len(parts), step):
+        some = parts[start : start + step]
+        yield np.concatenate(some), some

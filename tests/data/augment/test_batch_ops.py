@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from comp.data.augment.affine import inverted
-from comp.data.augment.augmenter import SMALL, Variants
+from comp.data.augment.augmenter import Variants
 from comp.data.augment.batch_ops import Batched, Op, op_of
 from comp.data.augment.color import hue_steps
 from comp.data.augment.policies import A, TrainTransform
@@ -273,16 +273,6 @@ def test_what_it_cannot_is_left_to_albumentations() -> None:
     assert Batched([A.Affine()], 1).taken == 0
 
 
-@pytest.mark.parametrize("size", [SMALL, SMALL + 1])
-@pytest.mark.parametrize("last", ["HorizontalFlip", "GaussianBlur"])
-def test_size_and_policy_alone_say_who_does_it(size: int, last: str) -> None:
-    listed = [{"name": "ColorJitter"}, {"name": last}]
-    variants = Variants(TrainTransform(listed, Preprocess(size, (0.5,) * 3, (0.5,) * 3)), 0, 0)
-    batched = size <= SMALL and last == "HorizontalFlip"
-    assert (variants.after is not None) == variants.in_batches == batched
-    assert len(variants.rest.listed) == (0 if batched else 2)
-
-
 @pytest.mark.parametrize(
     "policy", ["standard", [{"name": "Affine", "rotate": (-90, 90)}, {"name": "ToGray"}]]
 )
@@ -295,8 +285,7 @@ def test_a_gpus_way_through_a_feed_shows_what_threads_show(policy: Any) -> None:
     order = np.random.default_rng(0).permutation(30)
     with loaders(2) as pool:
         by_threads = Feed(pixels, 30, variants, pool, "cpu")
-        gathered = Feed(pixels, 30, variants, pool, "cpu")
-        gathered._on_gpu = True
+        gathered = Feed(pixels, 30, variants, pool, "cpu", on_gpu=True)
         pairs = list(zip(by_threads.epoch(order, 8, 2), gathered.epoch(order, 8, 2), strict=True))
     assert sum(len(rows) for (rows, _), _ in pairs) == 30
     for (rows, one), (same, other) in pairs:

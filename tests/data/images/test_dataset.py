@@ -38,6 +38,17 @@ def test_each_picture_is_loaded_once_within_the_budget_and_again_past_it() -> No
     assert source.loads == paths + paths[4:]  # type: ignore[attr-defined]
 
 
+def test_pictures_that_are_forgotten_give_their_budget_back() -> None:
+    source = CountingSource()
+    paths = [f"a#{n}" for n in range(10)]
+    pixels = FittedPixels(source, paths, PREPROCESS, budget=4 * 16 * 16 * 3)
+    before = [pixels[n].copy() for n in range(4)]
+    pixels.forget()
+    for _ in range(2):
+        assert all((pixels[n] == before[n]).all() for n in range(4))
+    assert source.loads == paths[:4] * 2  # type: ignore[attr-defined]
+
+
 @pytest.mark.parametrize("budget", [0, 1 << 20])
 def test_shapes_are_known_of_what_was_seen(budget: int) -> None:
     source = ArraySource({"a": ARRAY, "t": np.zeros((2, 30, 24, 3), np.uint8)})

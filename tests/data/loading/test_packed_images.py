@@ -1,10 +1,9 @@
-"""A stack of small pictures gives what their windows show, on a CPU and as where a GPU is."""
+"""A stack of small pictures gives what their windows show."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 
 from comp.data.augment.geometry import Lattice, shown
 from comp.data.augment.policies import A
@@ -20,31 +19,22 @@ POLICIES = {
 }
 
 
-def stack_of(pictures: np.ndarray, on_gpu: bool) -> Stack:
-    with loaders(2) as pool:
-        stack = Stack(pictures.__getitem__, len(pictures), pictures.shape[1], pool, "cpu")
-    if on_gpu:  # as if there were one
-        stack._there = torch.from_numpy(stack._words)
-    return stack
-
-
-@pytest.mark.parametrize("on_gpu", [False, True])
 @pytest.mark.parametrize("policy", POLICIES)
-def test_a_stack_gives_what_windows_show(policy: str, on_gpu: bool) -> None:
+def test_a_stack_gives_what_windows_show(policy: str) -> None:
     rows = np.random.default_rng(1).permutation(300)[:50]
     windows = Lattice(POLICIES[policy], SIDE, room=False).windows(7, rows, np.full((50, 2), SIDE))
-    stack = stack_of(PICTURES, on_gpu)
+    with loaders(2) as pool:
+        stack = Stack(PICTURES.__getitem__, len(PICTURES), SIDE, pool)
     places = stack.places(rows, windows)
     assert (places.black is not None) == (policy == "with black borders")
     expected = np.stack([shown(PICTURES[row], windows, n) for n, row in enumerate(rows)])
     assert (stack.taken(places).numpy() == expected).all()
     assert (stack.taken(places[10:13]).numpy() == expected[10:13]).all()
-    if not on_gpu:
-        out = np.full((50, SIDE, SIDE, 3), 9, np.uint8)
-        stack.take(places[3:20], out[3:20])
-        assert (out[3:20] == expected[3:20]).all()
-        assert (out[:3] == 9).all()
-        assert (out[20:] == 9).all()
+    out = np.full((50, SIDE, SIDE, 3), 9, np.uint8)
+    stack.take(places[3:20], out[3:20])
+    assert (out[3:20] == expected[3:20]).all()
+    assert (out[:3] == 9).all()
+    assert (out[20:] == 9).all()
 
 
 def test_only_so_many_pictures_are_stacked() -> None:

@@ -1,0 +1,200 @@
+"""Images that lie where the network is, as long as its memory has room for them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakSet
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from comp import console
+from comp.data.augment.geometry import Windows, flat_places
+from comp.data.device_memory import free_memory, gives_way, is_out_of_memory, upload
+from comp.data.images.dataset import FittedPixels
+from comp.data.loading.prefetch import batches, each
+
+Pixels = NDArray[np.uint8]
+Rows = NDArray[np.int64]
+ELSEWHERE = 2 << 30  # bytes of images on a device that does not say how much of its memory is free
+CHUNK = 32 << 20  # bytes of images that are copied at once, some of which wait in the machine's memory
+_GATHERED = 4 << 20  # pixels that are gathered at once: each takes an index of eight bytes
+_alive: WeakSet[Resident] = WeakSet()
+_most = 0  # bytes of images that have lain on a device together
+
+
+def room_on(device: Any) -> int:
+    """Bytes of a device's memory that images may take, as ``room_of`` has it."""
+    device = torch.device(device)
+    if device.type != "cuda":
+        return ELSEWHERE
+    allocated = torch.cuda.memory_allocated(device)
+    free = torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device) - allocated
+    steps = torch.cuda.max_memory_allocated(device) - _most  # an earlier fold's images were there as well
+    return room_of(free, allocated, steps)
+
+
+def room_of(free: int, allocated: int, peak: int) -> int:
+    """Bytes that images may take: at most half of what is free, and no more than leaves what training will need.
+
+    That is what its measured steps took beyond what lies there now, and three times what lies there (the network): for
+    gradients and an optimizer's two numbers a weight.
+
+    Parameters
+    ----------
+    free, allocated, peak : int
+        Bytes that are free on the device, that this process has taken, and that it had taken at most so far beside images.
+    """
+    return max(0, min(free // 2, free - max(0, peak - allocated) - 3 * allocated))
+
+
+@dataclass(frozen=True)
+class There:
+    """Where the pixels of a batch lie among the images on a device: pixel (i, j) at ``lines[b, i] + columns[b, j]``, both
+    int64 (B, S); black where ``down[b, i]`` or ``across[b, j]``, both None where nothing is.
+    """
+
+    lines: Tensor
+    columns: Tensor
+    down: Tensor | None
+    across: Tensor | None
+
+    def __getitem__(self, own: slice) -> There:
+        down, across = (None if a is None else a[own] for a in (self.down, self.across))
+        return There(self.lines[own], self.columns[own], down, across)
+
+    def __len__(self) -> int:
+        return len(self.lines)
+
+
+class Resident:
+    """Images uint8 (N, L, L, 3) of some rows on a device, three bytes a pixel, for speed alone: where memory ends they give
+    way, and ``pixels`` is None from then on.
+
+    ``seconds`` is what loading them took.
+    """
+
+    def __init__(self, pixels: Tensor, rows: Rows, seconds: float = 0.0) -> None:
+        self.pixels: Tensor | None = pixels
+        self.side, self.seconds = int(pixels.shape[1]), seconds
+        self._place = np.zeros(int(rows.max()) + 1, np.int64)
+        self._place[rows] = np.arange(len(rows))
+        gives_way(self)
+        _alive.add(self)
+        global _most
+        _most = max(_most, sum(one.nbytes for one in _alive))
+
+    @classmethod
+    def of(
+        cls,
+        load: Callable[[int], Pixels],
+        rows: Rows,
+        side: int,
+        pool: ThreadPoolExecutor,
+        device: Any,
+        room: int,
+    ) -> Resident | None:
+        """The images of ``rows`` (N,), copied in chunks as the threads of ``pool`` load them; None where they take more than
+        ``room`` bytes, or memory does not suffice after all.
+        """
+        if not 0 < bytes_of(len(rows), side) <= room:
+            return None
+        started = time.perf_counter()
+        try:
+            pixels = _copied(load, rows, side, pool, torch.device(device))
+            return cls(pixels, rows, time.perf_counter() - started)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+        free_memory()  # here nothing holds what was copied
+        console.say(f"  out of memory: {len(rows):,} images stay outside the GPU, which gets them by batches")
+        return None
+
+    @property
+    def nbytes(self) -> int:
+        return 0 if self.pixels is None else self.pixels.nbytes
+
+    def release(self) -> None:
+        """Gives the memory back; what comes next loads images in another way."""
+        if self.pixels is not None:
+            count, self.pixels = len(self.pixels), None
+            console.say(f"  out of memory: {count:,} images leave the GPU, which gets them by batches")
+
+    def places(self, rows: Rows, windows: Windows) -> There:
+        """Where these rows (R,) show what through their windows, all of the side of the images."""
+        assert self.pixels is not None
+        device = self.pixels.device
+        lines, columns = (a.astype(np.int32) for a in flat_places(windows, self.side))
+        # not in 32 bits: 50,000 images of 256 pixels have more than 2**31
+        first = upload(torch.from_numpy(self._place[rows]), device)[:, None] * self.side**2
+        at = [upload(torch.from_numpy(a), device) for a in (lines, columns)]
+        black = [windows.first < 0, windows.second < 0]
+        down, across = None, None
+        if any(a.any() for a in black):
+            down, across = (upload(torch.from_numpy(a), device) for a in black)
+        return There(first + at[0], at[1].long(), down, across)
+
+    def taken(self, at: There) -> Tensor:
+        """The pixels at these places, uint8 (B, S, S, 3), on the device."""
+        assert self.pixels is not None
+        flat, count, size = self.pixels.view(-1, 3), len(at), at.lines.shape[1]
+        made = torch.empty((count, size, size, 3), dtype=torch.uint8, device=flat.device)
+        step = max(1, _GATHERED // size**2)
+        for start in range(0, count, step):
+            own = at[start : start + step]
+            index = own.lines[:, :, None] + own.columns[:, None, :]  # (B, S, S)
+            part = flat.index_select(0, index.view(-1)).view(*index.shape, 3)
+            if own.down is not None and own.across is not None:
+                part.masked_fill_((own.down[:, :, None] | own.across[:, None, :])[..., None], 0)
+            made[start : start + step] = part
+        return made
+
+    def whole(self, rows: Rows) -> Tensor:
+        """The images of these rows (R,) as they are, uint8 (R, L, L, 3)."""
+        assert self.pixels is not None
+        return self.pixels.index_select(0, upload(torch.from_numpy(self._place[rows]), self.pixels.device))
+
+
+def watched(
+    pixels: FittedPixels, rows: Rows, pool: ThreadPoolExecutor, device: Any, room: int
+) -> Resident | None:
+    """The squares of held-out rows on a GPU, as the identity view sees them, for a look after every epoch; None elsewhere,
+    or where they take more than ``room`` bytes.
+    """
+    if torch.device(device).type != "cuda":
+        return None
+    return squares(pixels, rows, pool, device, room)
+
+
+def squares(
+    pixels: FittedPixels, rows: Rows, pool: ThreadPoolExecutor, device: Any, room: int
+) -> Resident | None:
+    """``watched``, on any device."""
+    wanted = [pixels.preprocess]
+    return Resident.of(lambda row: pixels.squares(row, wanted)[0], rows, wanted[0].size, pool, device, room)
+
+
+def bytes_of(count: int, side: int) -> int:
+    """Bytes of so many images of a side on a device."""
+    return 3 * count * side**2
+
+
+def _copied(
+    load: Callable[[int], Pixels], rows: Rows, side: int, pool: ThreadPoolExecutor, device: torch.device
+) -> Tensor:
+    """The images of ``rows`` on the device; a few chunks of them are in the machine's memory at a time."""
+    made = torch.empty((len(rows), side, side, 3), dtype=torch.uint8, device=device)
+    size, done = max(1, CHUNK // bytes_of(1, side)), 0
+    chunks = batches(pool, rows, size, (side, side, 3), each(load), pinned=device.type == "cuda")
+    with console.task("images onto the GPU", len(rows)) as bar:
+        for part, pixels in chunks:
+            made[done : done + len(part)].copy_(pixels, non_blocking=True)
+            done += len(part)
+            bar.advance(len(part))
+    return made
