@@ -171,7 +171,7 @@ def test_what_is_given_or_cannot_be_is_not_measured(
 def test_a_compiled_step_is_really_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a CPU, through another of torch's backends; the network is left as it was."""
     monkeypatch.setattr(compiled, "HOW", {"backend": "eager", "dynamic": False})
-    monkeypatch.setattr(measuring, "SECONDS", 0.01)
+    monkeypatch.setattr(autotune, "SECONDS", 0.01)
     recipe = load(None, [*ASKED, "device=cpu", "mode=scratch"])
     net = build(recipe.model, 3)
     # a plain step first, as in every run: after torch's first compiling on a machine without a GPU the first backward pass
