@@ -37,7 +37,7 @@ def fed(data: Path, work: Path, overrides: list[str], rounds: int, steps: int = 
     competition = registry.competition("art-classification", place)
     order = new_order(place, competition, data, None, overrides, None, 5, False)
     found = survey(competition, place, data, folds=5, fold_seed=0)
-    (plan,) = training_plans.prepare(competition, found, order.recipe, place, None)
+    (plan,) = training_plans.make_plans(competition, found, order.recipe, place, None)
     bench = Bench(plan)
     rates: dict[str, list[float]] = {"fed": [], "one batch": []}
     with bench.threads():

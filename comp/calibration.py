@@ -14,7 +14,7 @@ BINS = 15
 RANGE = (0.05, 20.0)  # temperatures that are looked at
 
 
-def scaled(probs: Probs, temperature: float) -> Probs:
+def apply_temperature(probs: Probs, temperature: float) -> Probs:
     """Probabilities (N, C) to the power 1 / temperature, normalised: above 1 they come nearer to each other.
 
     No answer changes: the order of classes in a row stays.
@@ -24,7 +24,7 @@ def scaled(probs: Probs, temperature: float) -> Probs:
     return np.asarray(odds / odds.sum(axis=1, keepdims=True))
 
 
-def temperature_of(probs: Probs, truth: NDArray[np.int64]) -> float:
+def fit_temperature(probs: Probs, truth: NDArray[np.int64]) -> float:
     """The temperature with the smallest log loss (Guo et al. 2017), between 0.05 and 20.
 
     The loss is convex in 1 / temperature; its slope is bisected.
@@ -39,7 +39,7 @@ def temperature_of(probs: Probs, truth: NDArray[np.int64]) -> float:
     low, high = np.log(1.0 / RANGE[1]), np.log(1.0 / RANGE[0])
     for _ in range(50):
         middle = (low + high) / 2
-        expected = float((scaled(probs, 1.0 / np.exp(middle)) * logs).sum(axis=1).mean())
+        expected = float((apply_temperature(probs, 1.0 / np.exp(middle)) * logs).sum(axis=1).mean())
         low, high = (low, middle) if expected > true else (middle, high)
     return float(np.exp(-(low + high) / 2))
 
@@ -57,7 +57,9 @@ def calibration_error(probs: Probs, truth: NDArray[np.int64]) -> float:
     return float(np.abs(apart).sum() / len(truth))
 
 
-def told(probs: Probs, truth: NDArray[np.int64], fold: NDArray[np.int64], metric: Metric) -> dict[str, float]:
+def calibration_summary(
+    probs: Probs, truth: NDArray[np.int64], fold: NDArray[np.int64], metric: Metric
+) -> dict[str, float]:
     """What a temperature would do to OOF rows (N, C): calibration error, log loss and the competition's own metric
     (``score``) before and after, each fold scaled by the temperature of the others; ``temperature`` is that of all rows.
     """
@@ -65,9 +67,9 @@ def told(probs: Probs, truth: NDArray[np.int64], fold: NDArray[np.int64], metric
     for k in np.unique(fold):
         here = fold == k
         if not here.all():
-            after[here] = scaled(probs[here], temperature_of(probs[~here], truth[~here]))
+            after[here] = apply_temperature(probs[here], fit_temperature(probs[~here], truth[~here]))
     return {
-        "temperature": temperature_of(probs, truth),
+        "temperature": fit_temperature(probs, truth),
         "error_before": calibration_error(probs, truth),
         "error_after": calibration_error(after, truth),
         "log_loss_before": log_loss(truth, probs),

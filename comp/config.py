@@ -14,7 +14,7 @@ from comp.errors import InputError, RecipeError, shortened
 from comp.files import DEEPEST, TooMuch, Unreadable, parse_toml, read_json
 
 
-def lay(table: dict[str, Any], override: str, named: Sequence[str] = ()) -> None:
+def apply_override(table: dict[str, Any], override: str, named: Sequence[str] = ()) -> None:
     """Sets one value of a table in place; a bare word for a table of ``named`` replaces its name only.
 
     Raises
@@ -169,12 +169,14 @@ class Facts(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
-def overlaid(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+def deep_merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     """A table with another laid over it; tables within tables are laid over one another likewise."""
     result = dict(base)
     for key, value in over.items():
         below = result.get(key)
-        result[key] = overlaid(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+        result[key] = (
+            deep_merge(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+        )
     return result
 
 

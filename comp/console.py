@@ -51,7 +51,7 @@ def is_terminal() -> bool:
     return sys.stderr.isatty()
 
 
-def say(text: str) -> None:
+def log(text: str) -> None:
     """A line on what is being done (stderr)."""
     if settings.quiet:
         return
@@ -67,7 +67,7 @@ def warn_once(text: str) -> None:
     """A warning (stderr), the first time that it is given by a command; from Python, by the process."""
     if text not in _warned:
         _warned.add(text)
-        say(f"  warning: {text}")
+        log(f"  warning: {text}")
 
 
 def forget_warnings() -> None:
@@ -75,12 +75,12 @@ def forget_warnings() -> None:
     _warned.clear()
 
 
-def answer(text: str) -> None:
+def print_result(text: str) -> None:
     """A line of a command's answer: stdout, or stderr beside a JSON document."""
     _put(text, sys.stderr if settings.json else sys.stdout)
 
 
-def document(value: Any) -> None:
+def print_json(value: Any) -> None:
     """The one JSON document of a ``--json`` command (stdout)."""
     _put(json_text(value), sys.stdout)
 
@@ -178,7 +178,7 @@ class Task:
         elif time.monotonic() - self._said >= QUIET_SECONDS and self.done < self.total:
             self._said = time.monotonic()
             left = (self._said - self.started) / self.done * (self.total - self.done)
-            say(
+            log(
                 f"  {self.title}: {self.done}/{self.total}, {duration(left)} left"
                 + (f", {facts}" if facts else "")
             )
@@ -256,7 +256,7 @@ def waiting(title: str) -> Iterator[Callable[[str], None]]:
             live.update(f"{title}: {duration(time.monotonic() - started)}, {news}")
         elif news != said or time.monotonic() - when >= QUIET_SECONDS:
             said, when = news, time.monotonic()
-            say(f"  {title}: {news}")
+            log(f"  {title}: {news}")
 
     started = time.monotonic()
     with live or nullcontext():

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from comp.config import lay, not_finite, overlaid, validate
+from comp.config import apply_override, deep_merge, not_finite, validate
 from comp.errors import RecipeError
 from comp.files import read_toml
 from comp.recipe_schema import (
@@ -221,7 +221,7 @@ def load(
     """
     table = read_toml(path, "a recipe") if path is not None else {}
     for override in overrides:
-        lay(table, override, NAMED[1:])
+        apply_override(table, override, NAMED[1:])
         if override.partition("=")[0].strip() == "stages":
             table.pop("epochs", None)  # those of the file were for its own stages, or for none
     name = (str(path) if path is not None else "the recipe") + (" with --set" if overrides else "")
@@ -249,7 +249,7 @@ def member_tables(table: dict[str, Any]) -> list[dict[str, Any]]:
         entry = _without_shorthand(entry) if isinstance(entry, dict) else {"name": entry}
         own = {key: value for key, value in entry.items() if key not in ModelPart.model_fields}
         model = {key: value for key, value in entry.items() if key in ModelPart.model_fields}
-        found.append({**overlaid(_without_shorthand(shared), own), "model": model})
+        found.append({**deep_merge(_without_shorthand(shared), own), "model": model})
     return found
 
 

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 import cv2
 import numpy as np
 
-from comp.checks.context import Evidence
+from comp.checks.context import CheckContext
 from comp.data.competitions.competition import Competition
 from comp.data.competitions.schema import CompetitionFacts, Layout
 from comp.data.folds import Folds
@@ -17,7 +17,7 @@ from comp.data.images.raw_tree import RawTree
 from comp.data.labels import LabelMap
 from comp.data.manifest import Manifest, Sample
 from comp.data.template import Template, made_template
-from comp.pipelines.check import look
+from comp.pipelines.check import scan_images
 from comp.workspace import Workspace
 
 CLASSES = ("cat", "dog", "owl")
@@ -39,7 +39,7 @@ def save(path: Path, pixels: np.ndarray, quality: int | None = None) -> None:
     assert cv2.imwrite(str(path), pixels, options)
 
 
-def folds_of(evidence: Evidence, fold_of: Mapping[str, int]) -> Folds:
+def folds_of(evidence: CheckContext, fold_of: Mapping[str, int]) -> Folds:
     """Folds that were dealt by hand for exactly these rows."""
     used = np.array(list(fold_of.values()), dtype=np.int64)
     return Folds(tuple(fold_of), used, int(used.max()) + 1, -1, evidence.manifest.fingerprint("train"))
@@ -92,7 +92,7 @@ class Gallery:
 
     def evidence(
         self, k: int = 3, template: Template | None = None, classes: tuple[str, ...] | None = None
-    ) -> Evidence:
+    ) -> CheckContext:
         """What the checks see: every image looked at, kin grouped, no folds yet."""
         manifest = self.read(Manifest.from_samples(self.samples))
         competition = Competition(self.raw, self.facts)
@@ -100,7 +100,7 @@ class Gallery:
             template or self.template or made_template(list(manifest.test["id"]), "id", "label", "label")
         )
         workspace = Workspace(self.raw.parent)
-        return look(
+        return scan_images(
             competition,
             workspace,
             self.raw,

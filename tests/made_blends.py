@@ -11,7 +11,7 @@ from comp.data.folds import Folds
 from comp.data.labels import LabelMap
 from comp.data.manifest import Manifest, Sample
 from comp.data.predictions import Predictions
-from comp.ensembling.aligned import Judged, judged
+from comp.ensembling.aligned import LabelledPredictions, judged
 from comp.files import write_json, write_text
 
 LABELS = LabelMap(("circle", "cross", "square"))
@@ -36,7 +36,7 @@ def in_folds(ids: Sequence[str], k: int = 4) -> dict[str, int]:
     return {name: n % k for n, name in enumerate(sorted(ids))}
 
 
-def rows_of(parts: dict[str, Predictions], truth: dict[str, int], k: int = 4) -> Judged:
+def rows_of(parts: dict[str, Predictions], truth: dict[str, int], k: int = 4) -> LabelledPredictions:
     """The judged rows of parts, each row a group of its own."""
     return judged(parts, truth, in_folds(list(truth), k), {name: name for name in truth})
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comp.calibration import RANGE, calibration_error, scaled, temperature_of, told
+from comp.calibration import RANGE, apply_temperature, calibration_error, calibration_summary, fit_temperature
 from comp.metrics import log_loss, metric_by_name
 
 
@@ -21,10 +21,10 @@ def drawn(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("sharper", [0.5, 1.0, 3.0])
 def test_the_temperature_undoes_what_was_done(sharper: float) -> None:
     probs, truth = drawn(20_000, 1)
-    wrong = scaled(probs, 1 / sharper)
-    found = temperature_of(wrong, truth)
+    wrong = apply_temperature(probs, 1 / sharper)
+    found = fit_temperature(wrong, truth)
     assert found == pytest.approx(sharper, rel=0.05)
-    assert calibration_error(scaled(wrong, found), truth) < 0.015
+    assert calibration_error(apply_temperature(wrong, found), truth) < 0.015
     if sharper != 1.0:
         assert calibration_error(wrong, truth) > 0.05
 
@@ -32,12 +32,12 @@ def test_the_temperature_undoes_what_was_done(sharper: float) -> None:
 @given(st.integers(0, 999), st.floats(0.3, 5.0))
 def test_no_other_temperature_has_a_smaller_log_loss_and_no_answer_changes(seed: int, sharper: float) -> None:
     probs, truth = drawn(60, seed)
-    wrong = scaled(probs, 1 / sharper)
-    found = temperature_of(wrong, truth)
-    best = log_loss(truth, scaled(wrong, found))
+    wrong = apply_temperature(probs, 1 / sharper)
+    found = fit_temperature(wrong, truth)
+    best = log_loss(truth, apply_temperature(wrong, found))
     for other in np.geomspace(*RANGE, 40):
-        assert log_loss(truth, scaled(wrong, other)) >= best - 1e-6
-    assert (scaled(wrong, found).argmax(axis=1) == wrong.argmax(axis=1)).all()
+        assert log_loss(truth, apply_temperature(wrong, other)) >= best - 1e-6
+    assert (apply_temperature(wrong, found).argmax(axis=1) == wrong.argmax(axis=1)).all()
 
 
 def test_the_calibration_error_by_hand() -> None:
@@ -49,15 +49,17 @@ def test_the_calibration_error_by_hand() -> None:
 
 def test_what_is_told_of_a_fold_was_fitted_on_the_others() -> None:
     probs, truth = drawn(400, 3)
-    wrong, fold = scaled(probs, 0.3), np.arange(400) % 2
-    found = told(wrong, truth, fold, metric_by_name("log_loss"))
-    assert found["temperature"] == temperature_of(wrong, truth)
+    wrong, fold = apply_temperature(probs, 0.3), np.arange(400) % 2
+    found = calibration_summary(wrong, truth, fold, metric_by_name("log_loss"))
+    assert found["temperature"] == fit_temperature(wrong, truth)
     by_hand = np.empty_like(wrong)
     for k in (0, 1):
-        by_hand[fold == k] = scaled(wrong[fold == k], temperature_of(wrong[fold != k], truth[fold != k]))
+        by_hand[fold == k] = apply_temperature(
+            wrong[fold == k], fit_temperature(wrong[fold != k], truth[fold != k])
+        )
     assert found["log_loss_after"] == pytest.approx(log_loss(truth, by_hand))
     assert found["log_loss_after"] < found["log_loss_before"]
     assert found["error_after"] < found["error_before"]
     assert found["score_after"] == found["log_loss_after"]
-    unmoved = told(wrong, truth, fold, metric_by_name("accuracy"))
+    unmoved = calibration_summary(wrong, truth, fold, metric_by_name("accuracy"))
     assert unmoved["score_after"] == unmoved["score_before"], "a temperature changes no answer"

@@ -33,16 +33,16 @@ def test_an_error_is_a_line_each_of_rule_value_and_remedy(capsys: pytest.Capture
 def test_beside_json_tables_and_answers_go_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
     console.settings.json = True
     console.table("", ("name", "score"), [("a", 0.5)])
-    console.answer("an answer")
-    console.say("a word")
-    console.document({"score": 0.5})
+    console.print_result("an answer")
+    console.log("a word")
+    console.print_json({"score": 0.5})
     captured = capsys.readouterr()
     assert json.loads(captured.out) == {"score": 0.5}
     assert all(text in captured.err for text in ("name", "0.5000", "an answer", "a word"))
 
 
 def test_what_is_no_number_is_null_in_a_document(capsys: pytest.CaptureFixture[str]) -> None:
-    console.document({"score": float("nan")})
+    console.print_json({"score": float("nan")})
     assert json.loads(capsys.readouterr().out) == {"score": None}
 
 
@@ -74,7 +74,7 @@ def test_quiet_says_nothing_of_progress(
     console.settings.quiet = True
     with console.progress(), console.task("rows", 2) as bar:
         bar.advance()
-    console.say("nothing")
+    console.log("nothing")
     assert capsys.readouterr().err == ""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from comp.checks.context import Evidence
+from comp.checks.context import CheckContext
 from comp.checks.findings import Finding, Severity, finding
 from comp.checks.template_checks import judge_cells
 from comp.data.labels import disorder
@@ -17,7 +17,7 @@ from comp.submission.write import rehearse
 TRIES = 64  # rows on which a metric of an adapter is tried, besides two of each class
 
 
-def class_index(evidence: Evidence) -> list[Finding]:
+def class_index(evidence: CheckContext) -> list[Finding]:
     """Where the template wants class indices, classes that are whole numbers and not their own index: labels 1 … 5
     would be answered as 0 … 4. Exact; O(C).
     """
@@ -35,7 +35,7 @@ def class_index(evidence: Evidence) -> list[Finding]:
     return [finding("class-index", "error", wrong, message, remedy)]
 
 
-def template_columns(evidence: Evidence) -> list[Finding]:
+def template_columns(evidence: CheckContext) -> list[Finding]:
     """Templates that could not be answered after training: columns of probabilities that are not the classes, class
     names that its encoding lacks or that cannot stand beside others in a cell. A submission with every class in it is
     composed and judged, then dropped. O(C²) cells.
@@ -48,7 +48,7 @@ def template_columns(evidence: Evidence) -> list[Finding]:
     return []
 
 
-def template_cells(evidence: Evidence) -> list[Finding]:
+def template_cells(evidence: CheckContext) -> list[Finding]:
     """What already stands in the template's answers, which are placeholders until shown otherwise: an error where they
     contradict the stated kind (names for indices, numbers past the classes, several names in one label), or are
     classes in another spelling; a warning where they are something else. A made template has none. O(cells).
@@ -57,7 +57,7 @@ def template_cells(evidence: Evidence) -> list[Finding]:
     return [finding("template-cells", one.severity, one.rows, one.message, one.remedy) for one in found]
 
 
-def metric_mismatch(evidence: Evidence) -> list[Finding]:
+def metric_mismatch(evidence: CheckContext) -> list[Finding]:
     """Metrics that judge what is never written, so that the OOF score is not the site's: probabilities or several
     answers, where the template holds one class. Metrics of order without classes whose order is known. A metric of the
     adapter is tried on made-up answers. O(C²).
@@ -66,7 +66,7 @@ def metric_mismatch(evidence: Evidence) -> list[Finding]:
     return [*_unwritten(metric, evidence), *_disordered(metric, evidence)]
 
 
-def _unwritten(metric: Metric, evidence: Evidence) -> list[Finding]:
+def _unwritten(metric: Metric, evidence: CheckContext) -> list[Finding]:
     template, facts = evidence.template, evidence.competition.facts
     if template.kind == "probs" or metric.depth == 1:
         return []
@@ -89,7 +89,7 @@ def _unwritten(metric: Metric, evidence: Evidence) -> list[Finding]:
     return [finding("metric-mismatch", "error", [metric.name], message, remedy)]
 
 
-def _disordered(metric: Metric, evidence: Evidence) -> list[Finding]:
+def _disordered(metric: Metric, evidence: CheckContext) -> list[Finding]:
     if not metric.ordered:
         return []
     stated = evidence.competition.states_order(evidence.raw)

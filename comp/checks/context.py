@@ -13,7 +13,7 @@ import numpy as np
 
 from comp._version import __version__
 from comp.checks.duplicates.search import SEARCH, clusters, near_duplicate_pairs
-from comp.checks.image_scan import Fingerprints
+from comp.checks.image_scan import ImageIndex
 from comp.data.competitions.competition import Competition
 from comp.data.folds import Folds
 from comp.data.images.raw_tree import RawTree
@@ -25,7 +25,7 @@ from comp.files import write_json
 METHOD = f"comp {__version__} search {SEARCH} "  # what was found by another version is searched for again
 
 
-class Memory:
+class ResultCache:
     """Remembers a JSON value by name for as long as what it was worked out from has the same digest."""
 
     def __init__(self, path: Path | None = None) -> None:
@@ -50,7 +50,7 @@ class Memory:
 
 
 @dataclass(frozen=True)
-class Evidence:
+class CheckContext:
     """The evidence on which every check judges; nothing in it is changed by a check.
 
     ``images`` holds what one look at every image told; ``memory`` keeps dear results between commands.
@@ -62,9 +62,9 @@ class Evidence:
     labels: LabelMap
     template: Template
     k: int
-    images: Fingerprints
+    images: ImageIndex
     folds: Folds | None = None
-    memory: Memory = field(default_factory=Memory)
+    memory: ResultCache = field(default_factory=ResultCache)
     declared: Manifest | None = None  # the manifest before kin were grouped by what images show
 
     @cached_property

@@ -42,7 +42,7 @@ def finding(check: str, severity: Severity, rows: Sequence[str], message: str, r
     return Finding(check, severity, len(rows), message, tuple(rows[:EXAMPLES]), remedy)
 
 
-def lower(findings: Iterable[Finding], allow: dict[str, str]) -> list[Finding]:
+def downgrade_allowed(findings: Iterable[Finding], allow: dict[str, str]) -> list[Finding]:
     """Errors of the allowed checks become warnings that carry the reason; sorted by severity."""
     lowered = [
         replace(f, severity="warning", allowed=allow[f.check])

@@ -7,12 +7,12 @@ from collections import defaultdict
 import numpy as np
 import pandas as pd
 
-from comp.checks.context import Evidence
+from comp.checks.context import CheckContext
 from comp.checks.findings import Finding, finding
 from comp.data.folds import group_names
 
 
-def fold_coverage(evidence: Evidence) -> list[Finding]:
+def fold_coverage(evidence: CheckContext) -> list[Finding]:
     """Train rows without a fold, a fold without rows, or folds of ids that no row has. Exact; O(N)."""
     if evidence.folds is None:
         return []
@@ -25,7 +25,7 @@ def fold_coverage(evidence: Evidence) -> list[Finding]:
     return _without_folds(evidence, known)
 
 
-def _without_folds(evidence: Evidence, known: set[str]) -> list[Finding]:
+def _without_folds(evidence: CheckContext, known: set[str]) -> list[Finding]:
     assert evidence.folds is not None, "its caller looked"
     without = [i for i in evidence.manifest.train["id"] if i not in known]
     if without:
@@ -47,7 +47,7 @@ def _without_folds(evidence: Evidence, known: set[str]) -> list[Finding]:
     )
 
 
-def group_across_folds(evidence: Evidence) -> list[Finding]:
+def group_across_folds(evidence: CheckContext) -> list[Finding]:
     """Rows of one group (declared, or a parent and its copies) in different folds. Exact; O(N)."""
     if evidence.folds is None:
         return []
@@ -65,7 +65,7 @@ def group_across_folds(evidence: Evidence) -> list[Finding]:
     ]
 
 
-def stale_folds(evidence: Evidence) -> list[Finding]:
+def stale_folds(evidence: CheckContext) -> list[Finding]:
     """Folds that were made for other train rows than these. One SHA-256 over ids, labels, kin and contents."""
     if evidence.folds is None:
         return []
@@ -88,7 +88,7 @@ def stale_folds(evidence: Evidence) -> list[Finding]:
     return [finding("stale-folds", "error", rows, message, remedy)]
 
 
-def copy_across_folds(evidence: Evidence) -> list[Finding]:
+def copy_across_folds(evidence: CheckContext) -> list[Finding]:
     """One picture, exactly or nearly, in different folds: a copy would validate its original.
 
     Folds made by ``comp`` hold such rows together; this judges folds made elsewhere.
@@ -115,7 +115,7 @@ def copy_across_folds(evidence: Evidence) -> list[Finding]:
     return [Finding("copy-across-folds", "error", len(rows), message, tuple(rows[:5]), remedy, tuple(torn))]
 
 
-def stratification(evidence: Evidence) -> list[Finding]:
+def stratification(evidence: CheckContext) -> list[Finding]:
     """Classes spread unevenly over the folds: a fold without a class, or with half as many again as its share
     (and three rows more). Exact; O(N).
     """
@@ -137,7 +137,7 @@ def stratification(evidence: Evidence) -> list[Finding]:
     return [finding("stratification", "warning", names, message, remedy)]
 
 
-def test_id_in_folds(evidence: Evidence) -> list[Finding]:
+def test_id_in_folds(evidence: CheckContext) -> list[Finding]:
     """Test rows that have a fold: the test set would be trained and validated on. Exact; O(N)."""
     if evidence.folds is None:
         return []

@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from comp.checks.context import Evidence
+from comp.checks.context import CheckContext
 from comp.checks.duplicates.name_patterns import name_parents, parent_name
 from comp.data.file_names import is_array_row, nfc
 from comp.data.folds import Folds
 from comp.data.manifest import Manifest
 
 
-def grouped(evidence: Evidence) -> Manifest:
+def grouped(evidence: CheckContext) -> Manifest:
     """The manifest with every kinship as a group, and the contents of its images.
 
     Two labelled rows are kin if they share a declared group, if one is the other's parent, if their images are
@@ -50,7 +50,7 @@ def grouped(evidence: Evidence) -> Manifest:
     return replace(evidence.manifest, table=table)
 
 
-def folds_of_kin(evidence: Evidence, folds: Folds) -> dict[str, set[int]]:
+def folds_of_kin(evidence: CheckContext, folds: Folds) -> dict[str, set[int]]:
     """The folds that hold out kin of each test row, by its id; rows without kin are left out.
 
     Kin are as in ``grouped``, with the test rows among them: a declared group or parent, one picture (exactly or
@@ -78,7 +78,7 @@ def _is_named(child: str, parent: str) -> bool:
     return (parent_name(child) or "").casefold() == nfc(PurePosixPath(parent).stem).casefold()
 
 
-def _edges(evidence: Evidence, rows: pd.DataFrame) -> list[tuple[int, int]]:
+def _edges(evidence: CheckContext, rows: pd.DataFrame) -> list[tuple[int, int]]:
     """Pairs of row places that are kin."""
     edges: list[tuple[int, int]] = []
     by_group: dict[str, int] = {}

@@ -6,7 +6,7 @@ from collections import Counter
 
 import numpy as np
 
-from comp.checks.context import Evidence
+from comp.checks.context import CheckContext
 from comp.checks.findings import EXAMPLES, Finding, Severity, finding
 from comp.data.images.jpeg import SEES_DAMAGE
 
@@ -15,7 +15,7 @@ MANY_DUPLICATES = 0.1
 MANY_CONFLICTS = 0.01
 
 
-def unreadable_image(evidence: Evidence) -> list[Finding]:
+def unreadable_image(evidence: CheckContext) -> list[Finding]:
     """Images that cannot be read whole, or whose values have no known range.
 
     Cut off, empty, not an image; a JPEG that its decoder warns of, a PNG with a wrong checksum (the other formats have
@@ -36,7 +36,7 @@ def unreadable_image(evidence: Evidence) -> list[Finding]:
     return found
 
 
-def value_range(evidence: Evidence) -> list[Finding]:
+def value_range(evidence: CheckContext) -> list[Finding]:
     """Images of more than 8 bits a value of which all are dark: no value above an eighth of what their bits can hold.
 
     Values are scaled by the bits that the files state. A set of 12-bit values in 16-bit files would be nearly black.
@@ -55,7 +55,7 @@ def value_range(evidence: Evidence) -> list[Finding]:
     return found
 
 
-def several_pages(evidence: Evidence) -> list[Finding]:
+def several_pages(evidence: CheckContext) -> list[Finding]:
     """Files that hold several images (pages of a TIFF, frames of a GIF, PNG, WebP or AVIF): only the first is read.
 
     Previews do not count: those behind a camera's JPEG, and reduced pages of a TIFF.
@@ -70,7 +70,7 @@ def several_pages(evidence: Evidence) -> list[Finding]:
     return [finding("several-pages", "warning", rows, message, remedy)]
 
 
-def blank_image(evidence: Evidence) -> list[Finding]:
+def blank_image(evidence: CheckContext) -> list[Finding]:
     """Images of one colour: grey levels with a standard deviation under 2 of 255. Reads the fingerprints."""
     rows = [path for path in evidence.readable if evidence.images[path].std < BLANK_STD]
     if not rows:
@@ -83,7 +83,7 @@ def blank_image(evidence: Evidence) -> list[Finding]:
     ]
 
 
-def odd_size(evidence: Evidence) -> list[Finding]:
+def odd_size(evidence: CheckContext) -> list[Finding]:
     """Images far from the others' size: shorter side under a quarter of the median, or a side ratio over 5 where
     the median is under 2. Reads the fingerprints; says nothing on sets of fewer than 20 images.
     """
@@ -105,7 +105,7 @@ def odd_size(evidence: Evidence) -> list[Finding]:
     ]
 
 
-def exact_duplicate(evidence: Evidence) -> list[Finding]:
+def exact_duplicate(evidence: CheckContext) -> list[Finding]:
     """Labelled rows with the same pixels, whatever their files. They are grouped, so that they share a fold.
 
     Information up to a tenth of the labelled rows, a warning above it, and an error where one picture makes up
@@ -135,7 +135,7 @@ def exact_duplicate(evidence: Evidence) -> list[Finding]:
     return [_of_groups("exact-duplicate", severity, found, message, remedy)]
 
 
-def near_duplicate(evidence: Evidence) -> list[Finding]:
+def near_duplicate(evidence: CheckContext) -> list[Finding]:
     """Labelled rows that show one picture: re-encoded, resized, cropped, mirrored, turned, recoloured a little.
 
     They are grouped, so that a copy cannot validate its original. How they are found, and how surely, is in
@@ -155,7 +155,7 @@ def near_duplicate(evidence: Evidence) -> list[Finding]:
     return [_of_groups("near-duplicate", "info", found, message, "folds that comp makes keep them together")]
 
 
-def train_test_duplicate(evidence: Evidence) -> list[Finding]:
+def train_test_duplicate(evidence: CheckContext) -> list[Finding]:
     """Test rows whose picture stands among the labelled rows too, exactly or nearly.
 
     A warning (the competition may be made so), an error when it is over half of the test rows: then the test
@@ -177,7 +177,7 @@ def train_test_duplicate(evidence: Evidence) -> list[Finding]:
     return [Finding(one.check, severity, len(matched), message, tuple(matched[:5]), remedy, one.groups)]
 
 
-def conflicting_labels(evidence: Evidence) -> list[Finding]:
+def conflicting_labels(evidence: CheckContext) -> list[Finding]:
     """One picture under different labels. A warning, an error above one per cent of the labelled rows."""
     labels = _labels(evidence)
     found = []
@@ -201,7 +201,7 @@ def conflicting_labels(evidence: Evidence) -> list[Finding]:
     ]
 
 
-def _labels(evidence: Evidence) -> dict[str, str]:
+def _labels(evidence: CheckContext) -> dict[str, str]:
     """Path → label of the labelled rows."""
     labelled = evidence.manifest.table[evidence.manifest.table["split"] != "test"]
     return dict(zip(labelled["path"], labelled["label"], strict=True))

@@ -28,7 +28,7 @@ Stamp = tuple[int, int, int]
 NO_STAMP: Stamp = (-1, -1, -1)
 
 
-class Look(NamedTuple):
+class ImageFacts(NamedTuple):
     """One image.
 
     ``stamp`` is size, mtime and ctime of its file in bytes and ns; ``file_sha`` and ``pixel_sha`` are SHA-256 of
@@ -58,16 +58,16 @@ class Look(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Fingerprints:
+class ImageIndex:
     """Looks by path; ``decoded`` says how many images were decoded to make them."""
 
-    looks: dict[str, Look]
+    looks: dict[str, ImageFacts]
     decoded: int = 0
 
     def __len__(self) -> int:
         return len(self.looks)
 
-    def __getitem__(self, path: str) -> Look:
+    def __getitem__(self, path: str) -> ImageFacts:
         return self.looks[path]
 
     def files(self, paths: Sequence[str]) -> dict[str, str]:
@@ -112,7 +112,7 @@ def scan(
     kept: Path | None = None,
     advance: Callable[[int], None] = lambda n: None,
     keep: Callable[[str, NDArray[np.uint8]], None] = lambda content, pixels: None,
-) -> Fingerprints:
+) -> ImageIndex:
     """Looks at every image once, in threads, and keeps what was seen in ``kept``.
 
     A file whose size and times are those of the last look is not opened, where the source gives files as they lie; one
@@ -138,14 +138,14 @@ def scan(
     straight = gives_files(source)
     decoded = 0
 
-    def look(path: str) -> tuple[Look, bool]:
+    def look(path: str) -> tuple[ImageFacts, bool]:
         stamp = _stamp(raw, path)
         known = before.get(path)
         if straight and known is not None and not known.error and NO_STAMP != stamp == known.stamp:
             return known, False
         return _look(source, path, stamp, by_content, keep)
 
-    looks: dict[str, Look] = {}
+    looks: dict[str, ImageFacts] = {}
     pool = ThreadPoolExecutor(max_workers=os.cpu_count() or 1, thread_name_prefix="look")
     try:
         for path, (seen, fresh) in zip(paths, pool.map(look, paths), strict=True):
@@ -156,16 +156,16 @@ def scan(
         pool.shutdown(wait=True, cancel_futures=True)
     if kept and (decoded or any(before.get(p) is not seen for p, seen in looks.items())):
         _save(kept, looks)
-    return Fingerprints(looks, decoded)
+    return ImageIndex(looks, decoded)
 
 
 def _look(
     source: ImageSource,
     path: str,
     stamp: Stamp,
-    by_content: dict[str, Look],
+    by_content: dict[str, ImageFacts],
     keep: Callable[[str, NDArray[np.uint8]], None],
-) -> tuple[Look, bool]:
+) -> tuple[ImageFacts, bool]:
     """A look at one image, and whether it was decoded for it."""
     try:
         content = source.load(path)
@@ -187,7 +187,7 @@ def _look(
     shape = f"{pixels.shape[0]}x{pixels.shape[1]}|".encode()
     grey = pixels.mean(axis=2)
     return (
-        Look(
+        ImageFacts(
             stamp=stamp,
             file_sha=file_sha,
             pixel_sha=hashlib.sha256(shape + pixels.tobytes()).hexdigest(),
@@ -209,8 +209,8 @@ def _look(
     )
 
 
-def _unreadable(stamp: Stamp, file_sha: str, size: int, error: str, kind: str = "") -> Look:
-    return Look(stamp, file_sha, "", 0, 0, size, kind, 0.0, 0.0, error, False, 8, 0, 1, {}, _NO_PIXELS)
+def _unreadable(stamp: Stamp, file_sha: str, size: int, error: str, kind: str = "") -> ImageFacts:
+    return ImageFacts(stamp, file_sha, "", 0, 0, size, kind, 0.0, 0.0, error, False, 8, 0, 1, {}, _NO_PIXELS)
 
 
 def _stamp(raw: Path, path: str) -> Stamp:
@@ -221,7 +221,7 @@ def _stamp(raw: Path, path: str) -> Stamp:
     return facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns
 
 
-def load(kept: Path) -> dict[str, Look]:
+def load(kept: Path) -> dict[str, ImageFacts]:
     """The looks that were kept, by path; none where the file is missing, torn or of another version."""
     try:
         with kept.open("rb") as file, np.load(file, allow_pickle=False) as stored:
@@ -230,14 +230,14 @@ def load(kept: Path) -> dict[str, Look]:
         if meta["version"] != VERSION:
             return {}
         return {
-            path: Look._make([tuple(stamp), *facts, dict(meta["texts"][n] for n in tags), row])
+            path: ImageFacts._make([tuple(stamp), *facts, dict(meta["texts"][n] for n in tags), row])
             for (path, stamp, *facts, tags), row in zip(meta["looks"], prints, strict=True)
         }
     except (OSError, ValueError, LookupError, TypeError, EOFError, zipfile.BadZipFile):
         return {}
 
 
-def _save(kept: Path, looks: dict[str, Look]) -> None:
+def _save(kept: Path, looks: dict[str, ImageFacts]) -> None:
     texts: dict[tuple[str, str], int] = {}  # most images of a set share most of theirs
     listed = [
         [

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 
-from comp.checks.context import Evidence
+from comp.checks.context import CheckContext
 from comp.checks.findings import Finding, Severity, finding
 from comp.data.spelling import folded, is_padded, number_of, same_number
 
@@ -13,7 +13,7 @@ ABSENT = {"nan", "NaN", "NAN", "<NA>", "NaT"}  # what pandas writes where a cell
 STATE = "correct the table, or state `classes` in competition.toml: labels are then read as those"
 
 
-def label_spelling(evidence: Evidence) -> list[Finding]:
+def label_spelling(evidence: CheckContext) -> list[Finding]:
     """Classes that are one word or one number in two spellings: ``1`` and ``1.0`` are refused (tables joined with
     pandas), ``a`` and ``A``, ``1`` and ``01`` are two classes, and that is said with their rows. So is what was read
     as another spelling, and a label ``nan``. Classes that competition.toml states are what it says. Exact; O(N).
@@ -40,7 +40,7 @@ def label_spelling(evidence: Evidence) -> list[Finding]:
     ]
 
 
-def labels_of_test_rows(evidence: Evidence) -> list[Finding]:
+def labels_of_test_rows(evidence: CheckContext) -> list[Finding]:
     """Test rows that came with a label: nothing may know them. They were dropped when the rows were read. Exact; O(N)."""
     return [
         finding(one.check, "warning", list(one.rows), one.message, one.remedy)
@@ -49,7 +49,7 @@ def labels_of_test_rows(evidence: Evidence) -> list[Finding]:
     ]
 
 
-def _absent(evidence: Evidence, names: Sequence[str], rows: Counter[str]) -> list[Finding]:
+def _absent(evidence: CheckContext, names: Sequence[str], rows: Counter[str]) -> list[Finding]:
     if not names:
         return []
     message = f"{_told(names, rows)} {'is' if len(names) == 1 else 'are'} what tables write for no label"
@@ -57,7 +57,7 @@ def _absent(evidence: Evidence, names: Sequence[str], rows: Counter[str]) -> lis
 
 
 def _spoken(
-    evidence: Evidence, groups: Sequence[Sequence[str]], rows: Counter[str], severity: Severity, what: str
+    evidence: CheckContext, groups: Sequence[Sequence[str]], rows: Counter[str], severity: Severity, what: str
 ) -> list[Finding]:
     """One finding on all groups of a kind, with the rows of every spelling of the first few."""
     if not groups:
@@ -73,7 +73,7 @@ def _told(names: Sequence[str], rows: Counter[str]) -> str:
     return " and ".join(each)
 
 
-def _ids(evidence: Evidence, names: Iterable[str]) -> list[str]:
+def _ids(evidence: CheckContext, names: Iterable[str]) -> list[str]:
     """The train rows of these classes, those of the rarest spelling first."""
     train = evidence.manifest.train
     rows = Counter(train["label"])

@@ -6,7 +6,7 @@ import unicodedata
 from collections import Counter, defaultdict
 from pathlib import PurePosixPath
 
-from comp.checks.context import Evidence
+from comp.checks.context import CheckContext
 from comp.checks.findings import Finding, Severity, finding
 from comp.data.file_names import is_array_row, natural_key, nfc
 from comp.data.folds import group_names
@@ -19,7 +19,7 @@ TEXTS = {
 }
 
 
-def duplicate_id(evidence: Evidence) -> list[Finding]:
+def duplicate_id(evidence: CheckContext) -> list[Finding]:
     """Two rows with one id: every join by id would mix them up. Exact; O(N)."""
     rows = [i for i, n in Counter(evidence.manifest.table["id"]).items() if n > 1]
     if not rows:
@@ -28,7 +28,7 @@ def duplicate_id(evidence: Evidence) -> list[Finding]:
     return [finding("duplicate-id", "error", rows, message, "make ids unique in the table or the adapter")]
 
 
-def empty_id(evidence: Evidence) -> list[Finding]:
+def empty_id(evidence: CheckContext) -> list[Finding]:
     """Rows without an id, which nothing could be joined to. Exact; O(N)."""
     table = evidence.manifest.table
     paths = [path for i, path in zip(table["id"], table["path"], strict=True) if not i.strip()]
@@ -38,7 +38,7 @@ def empty_id(evidence: Evidence) -> list[Finding]:
     return [finding("empty-id", "error", paths, message, "give each row an id in the table or the adapter")]
 
 
-def duplicate_path(evidence: Evidence) -> list[Finding]:
+def duplicate_path(evidence: CheckContext) -> list[Finding]:
     """Rows that point at one file: by the same path, another spelling of it (``..``, case, Unicode form), a
     symbolic or a hard link. The fault behind 100 % validation accuracy and 25 points. One ``stat`` a row.
     """
@@ -70,7 +70,7 @@ def duplicate_path(evidence: Evidence) -> list[Finding]:
     ]
 
 
-def missing_file(evidence: Evidence) -> list[Finding]:
+def missing_file(evidence: CheckContext) -> list[Finding]:
     """Rows with no file behind them in the raw folder (a path that leaves it is none), and no row of an array that the
     competition has. Reads the one look at every image; one ``stat`` for each that failed.
     """
@@ -83,7 +83,7 @@ def missing_file(evidence: Evidence) -> list[Finding]:
     return [finding("missing-file", "error", rows, message, "complete the download, or take the rows out")]
 
 
-def unlisted_file(evidence: Evidence) -> list[Finding]:
+def unlisted_file(evidence: CheckContext) -> list[Finding]:
     """Files in the folders of the layout that no row names, beside those that the competition leaves out.
 
     A warning: images without a row, images where the layout has none, and files that are no image as far as can be
@@ -157,7 +157,7 @@ def _suffixes(paths: list[str]) -> str:
     return ", ".join(most) + (" …" if len(counted) > len(most) else "")
 
 
-def unknown_label(evidence: Evidence) -> list[Finding]:
+def unknown_label(evidence: CheckContext) -> list[Finding]:
     """Labelled rows with no label, or one that the label map does not have. Exact; O(N)."""
     labelled = evidence.manifest.table[evidence.manifest.table["split"] != "test"]
     wrong = labelled[[label not in evidence.labels for label in labelled["label"]]]
@@ -180,7 +180,7 @@ def unknown_label(evidence: Evidence) -> list[Finding]:
     ]
 
 
-def label_map(evidence: Evidence) -> list[Finding]:
+def label_map(evidence: CheckContext) -> list[Finding]:
     """Classes without one training row. Exact; O(N)."""
     present = set(evidence.manifest.train["label"])
     absent = [name for name in evidence.labels if name not in present]
@@ -190,7 +190,7 @@ def label_map(evidence: Evidence) -> list[Finding]:
     return [finding("label-map", "error", absent, message, "is the download complete? see `comp data`")]
 
 
-def class_too_small(evidence: Evidence) -> list[Finding]:
+def class_too_small(evidence: CheckContext) -> list[Finding]:
     """Classes with fewer groups than folds: some fold would have none to hold out. Exact; O(N)."""
     train = evidence.manifest.train
     groups: defaultdict[str, set[str]] = defaultdict(set)
@@ -213,7 +213,7 @@ def class_too_small(evidence: Evidence) -> list[Finding]:
     ]
 
 
-def train_test_overlap(evidence: Evidence) -> list[Finding]:
+def train_test_overlap(evidence: CheckContext) -> list[Finding]:
     """Files that stand both among the labelled and the test rows. One ``stat`` a row."""
     tree = RawTree(evidence.raw)
     labelled = {tree.identity(p) for p in evidence.manifest.table.query("split != 'test'")["path"]}
@@ -232,7 +232,7 @@ def train_test_overlap(evidence: Evidence) -> list[Finding]:
     ]
 
 
-def template_mismatch(evidence: Evidence) -> list[Finding]:
+def template_mismatch(evidence: CheckContext) -> list[Finding]:
     """Template ids and test rows that do not pair up: ids missing on either side, doubled, or another file
     beside an id than the competition's own rule gives (``pairs`` and ``order`` in competition.toml, worked out
     here from the raw folder alone).
@@ -268,7 +268,7 @@ def template_mismatch(evidence: Evidence) -> list[Finding]:
     return found or check_pairs(evidence)
 
 
-def check_pairs(evidence: Evidence) -> list[Finding]:
+def check_pairs(evidence: CheckContext) -> list[Finding]:
     """Compares the adapter's id → file with the rule that the competition states.
 
     ``pairs = "filename"``: an id is its file's name, with or without the suffix. ``pairs = "position"``: row i of
@@ -292,7 +292,7 @@ def check_pairs(evidence: Evidence) -> list[Finding]:
     return [finding("template-mismatch", "error", wrong, message, remedy)]
 
 
-def expected_pairs(evidence: Evidence) -> dict[str, str] | None:
+def expected_pairs(evidence: CheckContext) -> dict[str, str] | None:
     """Sample id → path by the stated rule; None where the competition states no test files."""
     facts = evidence.competition.facts
     if evidence.template.made:

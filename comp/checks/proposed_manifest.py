@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from comp.checks.context import Evidence
+from comp.checks.context import CheckContext
 from comp.checks.duplicates.name_patterns import parent_name
 
 
-def proposed(evidence: Evidence) -> str:
+def proposed(evidence: CheckContext) -> str:
     """The manifest as CSV with the columns ``action`` and ``why``.
 
     ``drop``: the image is missing or unreadable, or it repeats a labelled picture pixel by pixel under the same

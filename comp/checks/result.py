@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from comp.checks.context import Evidence
+from comp.checks.context import CheckContext
 from comp.checks.findings import Finding, counts
 from comp.data.competitions.sample import SAMPLE_MARK
 from comp.data.folds import Folds
@@ -13,10 +13,10 @@ from comp.data.images.source import ImageSource
 
 
 @dataclass(frozen=True)
-class Survey:
+class CheckResult:
     """A raw folder, read and judged; ``folds`` is None where the data did not pass."""
 
-    evidence: Evidence
+    evidence: CheckContext
     source: ImageSource
     folds: Folds | None
     findings: list[Finding]

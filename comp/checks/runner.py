@@ -13,11 +13,11 @@ from comp.checks import (
     manifest_checks,
     shortcut_checks,
 )
-from comp.checks.context import Evidence
+from comp.checks.context import CheckContext
 from comp.checks.findings import Finding
 from comp.errors import CheckFailed, InputError, UnknownName
 
-Check = Callable[[Evidence], list[Finding]]
+Check = Callable[[CheckContext], list[Finding]]
 
 DATA_CHECKS: dict[str, Check] = {
     "duplicate-id": manifest_checks.duplicate_id,
@@ -72,13 +72,13 @@ RUN_CHECKS = (
 ANSWER_CHECKS = ("template-mismatch", "template-columns", "template-cells", "class-index", "metric-mismatch")
 
 
-def judge_data(evidence: Evidence, answers: bool = True) -> list[Finding]:
+def run_data_checks(evidence: CheckContext, answers: bool = True) -> list[Finding]:
     """The findings of every check that needs no folds; without ``answers`` none of what is to be answered."""
     checks = [check for name, check in DATA_CHECKS.items() if answers or name not in ANSWER_CHECKS]
     return [found for check in checks for found in check(evidence)]
 
 
-def judge_test(evidence: Evidence) -> list[Finding]:
+def run_test_checks(evidence: CheckContext) -> list[Finding]:
     """The findings on the test rows alone, for a prediction without its training images."""
     checks = (
         "duplicate-id",
@@ -99,7 +99,7 @@ def judge_test(evidence: Evidence) -> list[Finding]:
     return [found for name in checks for found in DATA_CHECKS[name](alone)]
 
 
-def judge_folds(evidence: Evidence) -> list[Finding]:
+def run_fold_checks(evidence: CheckContext) -> list[Finding]:
     """The findings of every check of the folds."""
     return [found for check in FOLD_CHECKS.values() for found in check(evidence)]
 
@@ -121,7 +121,7 @@ def require_known(allow: dict[str, str]) -> None:
             )
 
 
-def require_pass(findings: list[Finding], slug: str, rule: str = "no training past an error") -> None:
+def raise_on_errors(findings: list[Finding], slug: str, rule: str = "no training past an error") -> None:
     """CheckFailed, naming the first error, where there is one."""
     errors = [f for f in findings if f.severity == "error"]
     if errors:

@@ -12,7 +12,7 @@ from pathlib import PurePosixPath
 import numpy as np
 import pandas as pd
 
-from comp.checks.context import Evidence
+from comp.checks.context import CheckContext
 from comp.checks.findings import Finding
 from comp.checks.guessing import FOLDS, Guess, date_in, guesses, rows_by_content
 from comp.checks.image_metadata import ENCODING
@@ -30,7 +30,7 @@ _SAID = 3  # facts that a message names
 Numbers = dict[str, list[float]]
 
 
-def metadata_shortcut(evidence: Evidence) -> list[Finding]:
+def metadata_shortcut(evidence: CheckContext) -> list[Finding]:
     """Facts of the files that predict the label: size in pixels and bytes, format; each text, date and number that is
     written beside the pixels (EXIF, XMP, IPTC, comments, PNG chunks, profiles); the number in the name (where train
     and test names are made alike), the place in the table (in table layouts). The class folder is never a fact.
@@ -62,7 +62,7 @@ def metadata_shortcut(evidence: Evidence) -> list[Finding]:
     return [Finding("metadata-shortcut", "warning", len(known), message, tuple(known["id"][:5]), remedy)]
 
 
-def train_test_drift(evidence: Evidence) -> list[Finding]:
+def train_test_drift(evidence: CheckContext) -> list[Finding]:
     """The same facts, without names, telling train rows from test rows: adversarial validation.
 
     A warning where the cross-validated area under the ROC curve is 0.8 or more, and four standard deviations beyond
@@ -96,7 +96,7 @@ def _named(telling: list[Guess]) -> str:
 
 
 def _guesses(
-    evidence: Evidence,
+    evidence: CheckContext,
     name: str,
     rows: pd.DataFrame,
     labels: list[str],
@@ -119,7 +119,7 @@ def _guesses(
     return [Guess(**guess) for guess in evidence.memory.recall(name, digest, work)]
 
 
-def _facts(evidence: Evidence, rows: pd.DataFrame) -> Numbers:
+def _facts(evidence: CheckContext, rows: pd.DataFrame) -> Numbers:
     """Numbers known of every file, by name; none of arrays."""
     looks = [evidence.images[path] for path in rows["path"]]
     if all(look.kind == "array" for look in looks):
@@ -135,7 +135,7 @@ def _facts(evidence: Evidence, rows: pd.DataFrame) -> Numbers:
     }
 
 
-def _name_facts(evidence: Evidence, rows: pd.DataFrame) -> Numbers:
+def _name_facts(evidence: CheckContext, rows: pd.DataFrame) -> Numbers:
     """Numbers of a row's name and place that test rows have too; none of arrays."""
     facts: Numbers = {}
     if all(evidence.images[path].kind == "array" for path in rows["path"]):
@@ -148,7 +148,7 @@ def _name_facts(evidence: Evidence, rows: pd.DataFrame) -> Numbers:
     return facts
 
 
-def _tags(evidence: Evidence, rows: pd.DataFrame) -> dict[str, list[str]]:
+def _tags(evidence: CheckContext, rows: pd.DataFrame) -> dict[str, list[str]]:
     """The text of every row by the name of its tag, "" where it has none; only tags that differ between rows, and of
     those that differ between the same rows the first.
     """
@@ -175,7 +175,7 @@ def _are_names(texts: list[str]) -> bool:
     ) * 2 < len(given)
 
 
-def _names_alike(evidence: Evidence) -> bool:
+def _names_alike(evidence: CheckContext) -> bool:
     """Whether train and test files are named after one pattern, so that a name could betray a test row too."""
     patterns = [
         {re.sub(r"\d+", "#", PurePosixPath(path).stem) for path in part["path"]}

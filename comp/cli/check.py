@@ -13,7 +13,7 @@ from comp.errors import InputError
 from comp.files import require_output
 
 if TYPE_CHECKING:
-    from comp.checks.result import Survey
+    from comp.checks.result import CheckResult
 
 
 def check(
@@ -84,9 +84,9 @@ def check(
     findings_text.table(found.findings)
     findings_text.show_counts(found)
     findings_text.write_pages(found, html, fix)
-    console.answer(f"{found.evidence.competition.slug}: {found.status}")
+    console.print_result(f"{found.evidence.competition.slug}: {found.status}")
     if json:
-        console.document(found.as_json())
+        console.print_json(found.as_json())
     if found.status == "fail":
         raise typer.Exit(1)
 
@@ -101,9 +101,9 @@ def _own(
     fold: str | None,
     workspace: Path | None,
     allowed: dict[str, str],
-) -> Survey:
+) -> CheckResult:
     """The check of people's own images and table."""
-    from comp.pipelines.check import fold_count
+    from comp.pipelines.check import parse_folds
     from comp.pipelines.check_table import check_table
 
     if slug is not None or images is None or csv is None:
@@ -112,7 +112,7 @@ def _own(
             "one of them is missing or too many",
             "comp check --help",
         )
-    k = None if folds is None else fold_count(folds)
+    k = None if folds is None else parse_folds(folds)
     if isinstance(k, Path):
         raise InputError(
             "with --images, --folds takes a number", str(k), "your own split goes in with --fold COL"

@@ -59,7 +59,7 @@ def list_(workspace: WorkspaceDir = None, json: AsJson = False) -> None:
     ]
     console.table("", ("competition", "title", "data", "metric", "best OOF", "leaderboard"), shown)
     if json:
-        console.document(rows)
+        console.print_json(rows)
 
 
 def _unless_damaged(slug: str, ask: Callable[[], Any]) -> Any:
@@ -67,13 +67,13 @@ def _unless_damaged(slug: str, ask: Callable[[], Any]) -> Any:
     try:
         return ask()
     except CompError as damaged:
-        console.say(f"  warning: {slug}: {damaged}")
+        console.log(f"  warning: {slug}: {damaged}")
         return None
 
 
 def _broken_row(one: registry.Broken) -> dict[str, Any]:
     """The row of a competition that cannot be used, which is also said in full."""
-    console.say(f"  warning: {one}")
+    console.log(f"  warning: {one}")
     empty = {"title": "", "metric": "", "data": False, "best_oof": None, "best_public": None}
     return {"slug": one.slugs[0], **empty, "error": str(one)}
 
@@ -112,9 +112,9 @@ def show(
         sheet = draw(
             slug, workspace=workspace, data=data, recipe=recipe, overrides=set_ or [], rows=rows, out=out
         )
-        console.answer(f"contact sheet {sheet}")
+        console.print_result(f"contact sheet {sheet}")
         if json:
-            console.document({"slug": slug, "transforms" if transforms else "views": str(sheet)})
+            console.print_json({"slug": slug, "transforms" if transforms else "views": str(sheet)})
         return
     if recipe or set_ or out:
         raise InputError(
@@ -125,7 +125,7 @@ def show(
     raw = (data or place.raw(slug)).expanduser()
     console.table("", (slug, ""), _lines(competition, raw))
     if json:
-        console.document(
+        console.print_json(
             {
                 **competition.facts.model_dump(mode="json"),
                 "raw": str(raw),
@@ -155,26 +155,26 @@ def data(
         from comp.data.competitions.sample import write_sample
 
         write_sample(competition, raw)
-        console.answer(f"made-up sample of {slug} -> {place.shown(raw)}")
+        console.print_result(f"made-up sample of {slug} -> {place.shown(raw)}")
     if download:
         _download(competition, raw)
     missing = competition.missing(raw)
     layout = competition.facts.layout
-    console.answer(f"{place.shown(raw)}: {_state(competition, raw)}")
+    console.print_result(f"{place.shown(raw)}: {_state(competition, raw)}")
     for pattern in layout.required:
-        console.answer(f"  {'missing' if pattern in missing else 'there':<8} {pattern}")
+        console.print_result(f"  {'missing' if pattern in missing else 'there':<8} {pattern}")
     if missing:
         _tell_where(competition, place.shown(raw))
     if json:
         required = list(layout.required)
-        console.document({"slug": slug, "raw": str(raw), "required": required, "missing": missing})
+        console.print_json({"slug": slug, "raw": str(raw), "required": required, "missing": missing})
     if missing:
         raise typer.Exit(1)
 
 
 def _download(competition: Competition, raw: Path) -> None:
     if not competition.facts.layout.needs_data:
-        console.answer(f"{competition.slug} needs no download")
+        console.print_result(f"{competition.slug} needs no download")
     elif competition.adapter.has("download"):
         competition.adapter.download(raw)
     elif competition.facts.kaggle:
@@ -192,14 +192,14 @@ def _tell_where(competition: Competition, raw: str) -> None:
     """What to do about missing data."""
     archives = ", ".join(competition.facts.layout.archives)
     if archives:
-        console.answer(f"  or, as it came: {archives}")
+        console.print_result(f"  or, as it came: {archives}")
     if competition.facts.url:
-        console.answer(f"get it from {competition.facts.url} and put it into {raw}")
+        console.print_result(f"get it from {competition.facts.url} and put it into {raw}")
     else:
-        console.answer(f"put it into {raw} as named above, or name its folder with --data DIR")
+        console.print_result(f"put it into {raw} as named above, or name its folder with --data DIR")
     if competition.adapter.has("download") or competition.facts.kaggle:
-        console.answer(f"or let `comp data {competition.slug} --download` do both")
-    console.answer(
+        console.print_result(f"or let `comp data {competition.slug} --download` do both")
+    console.print_result(
         f"to try without it: `comp data {competition.slug} --sample --data sample/{competition.slug}`"
     )
 
@@ -289,9 +289,9 @@ def new(
     place = Workspace.find(workspace)
     folder = scaffold(slug, layout, place)
     for name in ("competition.toml", "adapter.py", "baseline.toml", "README.md"):
-        console.answer(f"  {place.shown(folder / name)}")
-    console.answer(
+        console.print_result(f"  {place.shown(folder / name)}")
+    console.print_result(
         f"next: comp data {slug} --sample --data sample/{slug}, then comp check {slug} --data sample/{slug}"
     )
     if json:
-        console.document({"slug": slug, "layout": layout, "folder": str(folder)})
+        console.print_json({"slug": slug, "layout": layout, "folder": str(folder)})

@@ -150,10 +150,10 @@ def doctor(workspace: WorkspaceDir = None, json: AsJson = False) -> None:
 
     found = diagnose(Workspace.find(workspace))
     for line in found.lines:
-        console.answer(line)
+        console.print_result(line)
     for problem in found.problems:
-        console.answer(f"problem: {problem}")
+        console.print_result(f"problem: {problem}")
     if json:
-        console.document({**found.facts, "problems": found.problems})
+        console.print_json({**found.facts, "problems": found.problems})
     if found.problems:
         raise typer.Exit(1)

@@ -36,7 +36,7 @@ def merge(
     result = merge_runs(*runs, workspace=workspace, data=data, allow=parse_allow(allow))
     show_result(result)
     if json:
-        console.document(result.as_json())
+        console.print_json(result.as_json())
 
 
 def ensemble(
@@ -98,7 +98,7 @@ def ensemble(
     )
     show_ensemble(result)
     if json:
-        console.document(result.as_json())
+        console.print_json(result.as_json())
 
 
 def import_(
@@ -143,4 +143,4 @@ def import_(
     )
     show_result(result)
     if json:
-        console.document(result.as_json())
+        console.print_json(result.as_json())

@@ -67,4 +67,4 @@ def kernel(
     )
     show_kernel(found)
     if json:
-        console.document(found.as_json())
+        console.print_json(found.as_json())

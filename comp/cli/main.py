@@ -148,7 +148,7 @@ def _told(problem: CompError) -> int:
     with suppress(OSError):  # a full disk takes no message either
         console.error(problem)
     if console.settings.json:
-        console.document({"error": problem.as_json()})
+        console.print_json({"error": problem.as_json()})
     return problem.exit_code
 
 
@@ -169,7 +169,7 @@ def _foreign(error: Exception) -> int:
         if hasattr(error, "message"):
             error.message = shortened(str(error.message))
         if console.settings.json:
-            console.document(
+            console.print_json(
                 {
                     "error": {
                         "kind": "UsageError",
@@ -186,7 +186,7 @@ def _foreign(error: Exception) -> int:
         return int(error.exit_code)
     traceback.print_exc()
     if console.settings.json:
-        console.document(
+        console.print_json(
             {
                 "error": {
                     "kind": kind,
@@ -223,7 +223,7 @@ def _interrupted() -> int:
         file=sys.stderr,
     )
     if console.settings.json:
-        console.document(
+        console.print_json(
             {
                 "error": {
                     "kind": "Interrupted",

@@ -38,10 +38,10 @@ def predict(
         allow=parse_allow(allow),
     )
     say_unread(found.unread)
-    console.answer(f"{found.rows} rows -> {found.path}")
+    console.print_result(f"{found.rows} rows -> {found.path}")
     if json:
         document = {"submission": str(found.path), "rows": found.rows, "unread": found.unread}
-        console.document({"run": run, **document})
+        console.print_json({"run": run, **document})
 
 
 def pseudo(
@@ -65,4 +65,4 @@ def pseudo(
     result = make(run, threshold, workspace=workspace, out=out)
     show_pseudo(result)
     if json:
-        console.document(result.as_json())
+        console.print_json(result.as_json())

@@ -80,7 +80,7 @@ def run(
     """Check, make folds, train, predict and write the submission: the whole chain."""
     from comp.cli.show_ensemble import show
     from comp.pipelines.run import run as run_pipeline
-    from comp.pipelines.seeds import require_whole, run_each
+    from comp.pipelines.seeds import require_whole, run_seeds
 
     overrides = set_ or []
     require_whole(overrides, ensemble, only, time_limit, resume)
@@ -105,7 +105,7 @@ def run(
             allow=parse_allow(allow),
         )
 
-    result = run_each(go, overrides, ensemble, seed, workspace, data, resume)
+    result = run_seeds(go, overrides, ensemble, seed, workspace, data, resume)
     show(result)
     if json:
-        console.document(result.as_json())
+        console.print_json(result.as_json())

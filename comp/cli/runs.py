@@ -55,7 +55,7 @@ def runs(
     ]
     console.table("", header, rows)
     if any(row[-1] == YES for row in rows):
-        console.answer(f"CSV: {place.shown(place.submissions('COMPETITION'))}/RUN.csv")
+        console.print_result(f"CSV: {place.shown(place.submissions('COMPETITION'))}/RUN.csv")
     board: dict[str, Any] = {}
     if slug is not None:
         from comp.cli.show_submissions import show as show_standing
@@ -64,7 +64,7 @@ def runs(
         for row in found:
             row["submissions"] = [one for one in board["submissions"] if one["run"] == row["run"]]
     if json:
-        console.document({"slug": slug, "runs": found, **board} if final else found)
+        console.print_json({"slug": slug, "runs": found, **board} if final else found)
 
 
 def _csv(place: Workspace, run: dict[str, Any]) -> str:

@@ -30,10 +30,10 @@ def show_ensemble(result: EnsembleResult) -> None:
     ]
     console.table("", ("part", f"OOF {result.metric}", "weight", "blend without it", "it adds"), parts)
     for text in lines(result):
-        console.answer(text)
+        console.print_result(text)
     marks = f" ({', '.join(result.marks)}: not a full run)" if result.marks else ""
-    console.answer(f"run {result.run}: nested OOF {result.metric} {result.score:.4f}{marks}")
-    console.answer(f"submission {result.submission}")
+    console.print_result(f"run {result.run}: nested OOF {result.metric} {result.score:.4f}{marks}")
+    console.print_result(f"submission {result.submission}")
 
 
 def lines(result: EnsembleResult) -> list[str]:

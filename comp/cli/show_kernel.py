@@ -13,29 +13,29 @@ def show_kernel(found: KernelFolder) -> None:
     size = found.bytes
     wheels = ", ".join(f"{name} {version}" for name, version in found.wheels.items())
     compute = "with a GPU" if found.gpu else "on the CPU"
-    console.answer(f"{shown}: notebook {found.id}, private, without internet, {compute}")
+    console.print_result(f"{shown}: notebook {found.id}, private, without internet, {compute}")
     if found.marks:
-        console.answer(f"  run {found.run} is no full run ({', '.join(found.marks)})")
-    console.answer(f"  dataset {found.id}: {found.files} files, {told(size['dataset'])}")
-    console.answer(f"    {found.checkpoints} checkpoints of {found.run}, {told(size['checkpoints'])}")
-    console.answer(f"    wheels of {wheels}, {told(size['wheels'])}")
+        console.print_result(f"  run {found.run} is no full run ({', '.join(found.marks)})")
+    console.print_result(f"  dataset {found.id}: {found.files} files, {told(size['dataset'])}")
+    console.print_result(f"    {found.checkpoints} checkpoints of {found.run}, {told(size['checkpoints'])}")
+    console.print_result(f"    wheels of {wheels}, {told(size['wheels'])}")
     if found.own_competition:
-        console.answer(
+        console.print_result(
             f"    the folder of {found.slug}: competition.toml, adapter.py and what is beside them"
         )
-    console.answer(
+    console.print_result(
         f"    {found.control_rows} of the competition's train images, to prove the predictions: keep the dataset private"
     )
-    console.answer(
+    console.print_result(
         "  not in it: torch, pandas and whatever else Kaggle's image has; --wheels NAME adds what it lacks"
     )
-    console.answer("next, in this order:")
+    console.print_result("next, in this order:")
     for command in found.next:
-        console.answer(f"  {command}")
-    console.answer(
+        console.print_result(f"  {command}")
+    console.print_result(
         "wait until the dataset is ready before the push, and submit the version that the push names"
     )
-    console.answer(
+    console.print_result(
         f"a dataset that is there already: kaggle datasets version -p {shown}/dataset -m TEXT, instead of create"
     )
 

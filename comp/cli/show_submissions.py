@@ -7,22 +7,29 @@ from typing import Any
 
 from comp import console
 from comp.data.competitions.competition import Competition
-from comp.kaggle.oof_vs_leaderboard import PUBLIC_SHARE, Final, Standing, final_two, standing, with_news
+from comp.kaggle.oof_vs_leaderboard import (
+    PUBLIC_SHARE,
+    Final,
+    SubmissionSummary,
+    final_two,
+    standing,
+    sync_with_kaggle,
+)
 from comp.kaggle.submit import Submitted
 from comp.workspace import Workspace
 
 
 def show(place: Workspace, competition: Competition, final: bool) -> dict[str, Any]:
     """Submissions with OOF and leaderboard scores, what they tell, and the two to select if asked; all as a document."""
-    left, why = with_news(place, competition)
+    left, why = sync_with_kaggle(place, competition)
     found = standing(place, competition)
     if found.judged:
         _table(found)
         _lines(found, competition)
     if left is not None:
-        console.answer(f"submissions left today: {left}")
+        console.print_result(f"submissions left today: {left}")
     elif why:
-        console.say(f"Kaggle could not be asked: {why}")
+        console.log(f"Kaggle could not be asked: {why}")
     chosen = final_two(place, competition) if final else []
     if final:
         _final(chosen)
@@ -34,7 +41,7 @@ def show(place: Workspace, competition: Competition, final: bool) -> dict[str, A
     }
 
 
-def _table(found: Standing) -> None:
+def _table(found: SubmissionSummary) -> None:
     rows = []
     for j in found.judged:
         e = j.entry
@@ -46,16 +53,16 @@ def _table(found: Standing) -> None:
     console.table("", header, rows)
 
 
-def _lines(found: Standing, competition: Competition) -> None:
+def _lines(found: SubmissionSummary, competition: Competition) -> None:
     for name, value in (("public", found.public), ("private", found.private)):
         if value is not None:
-            console.answer(f"correlation of OOF and {name} scores: {value:.3f}")
+            console.print_result(f"correlation of OOF and {name} scores: {value:.3f}")
     far = [j for j in found.judged if j.beyond]
     share = competition.facts.public_share
     for j in far:
         part = f"{share:.0%} of the rows" if share else f"{PUBLIC_SHARE:.0%} of the rows, by guess"
         difference, error = j.difference or 0.0, j.standard_error or 1.0
-        console.answer(
+        console.print_result(
             f"warning: {j.entry.run}: public is {difference:+.4f} from OOF, "
             f"{abs(difference) / error:.1f} standard errors of the public part ({part}): "
             "look for leaks between folds, test rows in another order, or a shift of the data"
@@ -64,46 +71,48 @@ def _lines(found: Standing, competition: Competition) -> None:
 
 def _final(chosen: list[Final]) -> None:
     if not chosen:
-        console.answer("no full run to select")
+        console.print_result("no full run to select")
     for one in chosen:
         alike = "" if one.correlation is None else f", errors correlate {one.correlation:.3f}"
         sent = "" if one.submitted else "; not submitted yet"
-        console.answer(f"select {one.run}: OOF {one.score:.4f}, {one.why}{alike}{sent}")
+        console.print_result(f"select {one.run}: OOF {one.score:.4f}, {one.why}{alike}{sent}")
         if one.same:
-            console.answer(f"  the same answers: {', '.join(one.same)}")
+            console.print_result(f"  the same answers: {', '.join(one.same)}")
     if len(chosen) == 1:
-        console.answer("no second to select: no other full run gives other answers")
+        console.print_result("no second to select: no other full run gives other answers")
 
 
 def show_submitted(found: Submitted) -> None:
     """The score, the OOF score on the same scale, the rank, and what is left today; or where to upload by hand."""
     entry = found.entry
     if found.dry_run:
-        console.answer(f"dry run: {_shown(found)}, {entry.rows} rows, is ready; nothing was uploaded")
+        console.print_result(f"dry run: {_shown(found)}, {entry.rows} rows, is ready; nothing was uploaded")
         _left(found)
         return
     if not entry.kaggle and entry.public is None and entry.private is None:
-        console.answer(f"upload by hand: {_shown(found)}")
-        console.answer(f"at: {found.page or 'the page of the competition (competition.toml has no url)'}")
-        console.answer(f"then enter what it says: comp submit {found.slug}{_named(found)} --scored X")
+        console.print_result(f"upload by hand: {_shown(found)}")
+        console.print_result(
+            f"at: {found.page or 'the page of the competition (competition.toml has no url)'}"
+        )
+        console.print_result(f"then enter what it says: comp submit {found.slug}{_named(found)} --scored X")
         return
     if entry.ref:
-        console.answer(f"submission {entry.ref}: {entry.status}")
+        console.print_result(f"submission {entry.ref}: {entry.status}")
     for name, score in (("public", entry.public), ("private", entry.private)):
         if score is not None:
-            console.answer(f"{name} score {score:g}")
+            console.print_result(f"{name} score {score:g}")
     if entry.oof is not None:
-        console.answer(f"OOF {entry.metric} {entry.oof * found.scale:.6g} on the same scale")
+        console.print_result(f"OOF {entry.metric} {entry.oof * found.scale:.6g} on the same scale")
     if entry.rank:
-        console.answer(f"rank {entry.rank} on the public leaderboard")
+        console.print_result(f"rank {entry.rank} on the public leaderboard")
     if entry.pending:
-        console.answer(f"no score yet: `comp runs {found.slug}` asks again")
+        console.print_result(f"no score yet: `comp runs {found.slug}` asks again")
     _left(found)
 
 
 def _left(found: Submitted) -> None:
     if found.left is not None:
-        console.answer(f"submissions left today: {found.left}")
+        console.print_result(f"submissions left today: {found.left}")
 
 
 def _named(found: Submitted) -> str:

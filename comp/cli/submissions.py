@@ -48,12 +48,12 @@ def compare(
         console.table("", ("first file", "second file", "rows"), [(a, b, n) for n, a, b in pairs])
     if found.mean_difference is not None:
         correlation = "–" if found.correlation is None else f"{found.correlation:.4f}"
-        console.answer(f"mean |Δp| {found.mean_difference:.6f}, correlation {correlation}")
-    console.answer(f"{found.agreement:.2%} of {found.rows} rows agree, {len(found.differing)} differ")
+        console.print_result(f"mean |Δp| {found.mean_difference:.6f}, correlation {correlation}")
+    console.print_result(f"{found.agreement:.2%} of {found.rows} rows agree, {len(found.differing)} differ")
     if html is not None:
-        console.answer(f"page {html}")
+        console.print_result(f"page {html}")
     if json:
-        console.document(found.as_json())
+        console.print_json(found.as_json())
 
 
 def score(
@@ -69,11 +69,11 @@ def score(
     found = score_file(slug, csv, workspace=workspace, data=data)
     rows = [(one.name, one.rows, one.recall, one.precision, one.f1) for one in found.classes]
     console.table("", ("class", "rows", "recall", "precision", "F1"), rows)
-    console.answer(f"{found.metric} {found.score * found.scale:.4f} on {found.rows} rows")
+    console.print_result(f"{found.metric} {found.score * found.scale:.4f} on {found.rows} rows")
     times = "the first look" if found.looks == 1 else f"look {found.looks}"
-    console.answer(f"{times} at the labels of {slug}: choose by OOF scores, these are for the end")
+    console.print_result(f"{times} at the labels of {slug}: choose by OOF scores, these are for the end")
     if json:
-        console.document(found.as_json())
+        console.print_json(found.as_json())
 
 
 def validate(
@@ -89,14 +89,16 @@ def validate(
 
     problems, rows = validate_file(slug, csv, workspace=workspace, data=data, template=template)
     for problem in problems:
-        console.answer(shortened(f"{problem.rule}: {problem.message}"))
+        console.print_result(shortened(f"{problem.rule}: {problem.message}"))
     if not problems:
-        console.answer(f"{csv}: valid, {rows} rows")
+        console.print_result(f"{csv}: valid, {rows} rows")
     if json:
         status = "fail" if problems else "pass"
         listed = [
             {"rule": p.rule, "message": p.message, "count": p.count, "rows": list(p.rows)} for p in problems
         ]
-        console.document({"slug": slug, "file": str(csv), "status": status, "rows": rows, "problems": listed})
+        console.print_json(
+            {"slug": slug, "file": str(csv), "status": status, "rows": rows, "problems": listed}
+        )
     if problems:
         raise typer.Exit(1)

@@ -82,7 +82,7 @@ def submit(
         )
     show_submitted(found)
     if json:
-        console.document(found.as_json())
+        console.print_json(found.as_json())
 
 
 def leaderboard(
@@ -111,4 +111,4 @@ def leaderboard(
             {"rank": r.rank, "team": r.team, "score": r.score, "date": str(r.at) if r.at else None}
             for r in found
         ]
-        console.document({"slug": slug, "leaderboard": listed})
+        console.print_json({"slug": slug, "leaderboard": listed})

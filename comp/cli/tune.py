@@ -44,19 +44,21 @@ def lr(
         overrides=set_ or [],
         out=out,
     )
-    console.answer(
+    console.print_result(
         f"steepest fall at {found.steepest:.1e}, a tenth of the lowest {found.lowest_over_ten:.1e}"
     )
     if found.edge == "lowest":
-        console.answer(
+        console.print_result(
             "the loss was lowest within the first steps: try other rates (--from, --to) or more --steps"
         )
     elif found.edge == "highest":
-        console.answer(f"the loss still fell at the highest rate: look further with --to {high * 10:.0e}")
-    console.answer(f"try --set optimizer.lr={found.suggestion:.1e}")
-    console.answer(f"plot {found.plot}")
+        console.print_result(
+            f"the loss still fell at the highest rate: look further with --to {high * 10:.0e}"
+        )
+    console.print_result(f"try --set optimizer.lr={found.suggestion:.1e}")
+    console.print_result(f"plot {found.plot}")
     if json:
-        console.document(found.as_json())
+        console.print_json(found.as_json())
 
 
 def bench(
@@ -89,9 +91,9 @@ def bench(
         ["part", "images/s", ""],
         [(name, round(rate) if rate >= 10 else rate, told) for name, rate, told in rows],
     )
-    console.answer(f"the limit is the {found.limit}: {_advice(found.limit)}")
+    console.print_result(f"the limit is the {found.limit}: {_advice(found.limit)}")
     if json:
-        console.document(found.as_json())
+        console.print_json(found.as_json())
 
 
 def _advice(limit: str) -> str:

@@ -37,7 +37,7 @@ class _Facts(Shape):
 
 
 @dataclass(frozen=True)
-class PseudoRows:
+class PseudoLabels:
     """The pseudo-labels of a run, and what they were made from.
 
     ``table`` has the columns fold, id, label, prob: a row says that the models which held out fold ``fold`` answered
@@ -74,13 +74,13 @@ class PseudoRows:
         """What the record of a run says of its pseudo-labels."""
         return {"run": self.run, "threshold": self.threshold, "rows": self.rows}
 
-    def without(self, kin: Mapping[str, Collection[int]]) -> PseudoRows:
+    def without(self, kin: Mapping[str, Collection[int]]) -> PseudoLabels:
         """The rows whose picture is kin of none that their fold holds out; ``kin`` is test id → those folds."""
         pairs = zip(self.table["fold"], self.table["id"], strict=True)
         kept = np.array([fold not in kin.get(i, ()) for fold, i in pairs], dtype=bool)
         return replace(self, table=self.table[kept].reset_index(drop=True))
 
-    def few(self, most: int) -> PseudoRows:
+    def few(self, most: int) -> PseudoLabels:
         """At most so many rows of each class and fold, chosen by SHA-256 of their ids."""
         keyed = self.table.assign(key=[hashlib.sha256(_bytes(i)).hexdigest() for i in self.table["id"]])
         kept = keyed.sort_values("key").groupby(["fold", "label"]).head(most).index
@@ -94,7 +94,7 @@ class PseudoRows:
         write_json(path.with_suffix(".json"), {**facts, "sha256": hashlib.sha256(_bytes(text)).hexdigest()})
 
     @classmethod
-    def load(cls, path: Path) -> PseudoRows:
+    def load(cls, path: Path) -> PseudoLabels:
         """Reads what ``save`` wrote.
 
         Raises

@@ -11,13 +11,13 @@ Draws = NDArray[np.float64]
 _GOLDEN, _MIX1, _MIX2 = (np.uint64(v) for v in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
 
 
-def derive(seed: int, *parts: object) -> int:
+def derive_seed(seed: int, *parts: object) -> int:
     """A 31-bit seed for a named purpose: the same for the same parts, on every machine and in any order of use."""
     text = "\x1f".join(map(str, (seed, *parts)))
     return int.from_bytes(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:4], "big") >> 1
 
 
-def uniforms(seed: int, rows: NDArray[np.int64], count: int) -> Draws:
+def counter_uniforms(seed: int, rows: NDArray[np.int64], count: int) -> Draws:
     """Numbers in [0, 1), (R, ``count``), that follow from seed, row and place alone (SplitMix64, Steele et al. 2014):
     the same whatever other rows are in the batch.
     """

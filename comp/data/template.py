@@ -23,7 +23,7 @@ class Template:
 
     ``table`` is the sample submission as it stands; ``id_place`` and ``target_places`` are columns of it;
     ``kind`` says what the target is: the class index, its name, a probability for each class, or the ``k`` likeliest
-    names. ``asked`` are the sample ids that the rows ask for, where the template spells them otherwise.
+    names. ``sample_ids`` are the sample ids that the rows ask for, where the template spells them otherwise.
     """
 
     table: Table
@@ -33,7 +33,7 @@ class Template:
     made: bool = False
     decimals: int = 8
     k: int = 5
-    asked: tuple[str, ...] = ()
+    sample_ids: tuple[str, ...] = ()
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -43,7 +43,7 @@ class Template:
     @property
     def samples(self) -> tuple[str, ...]:
         """The sample ids that the rows ask for, in the template's order."""
-        return self.asked or self.ids
+        return self.sample_ids or self.ids
 
     @property
     def id_column(self) -> str:
@@ -86,11 +86,13 @@ def load_template(
 
 def _by_facts(table: Table, facts: TemplateFacts, samples: Sequence[str]) -> Template:
     found = from_table(table, facts.id, facts.target, facts.kind)
-    asked = tuple(paired(found.ids, samples, table.name))
-    return replace(found, decimals=facts.decimals, k=facts.k, asked=() if asked == found.ids else asked)
+    sample_ids = tuple(match_ids(found.ids, samples, table.name))
+    return replace(
+        found, decimals=facts.decimals, k=facts.k, sample_ids=() if sample_ids == found.ids else sample_ids
+    )
 
 
-def paired(ids: Sequence[str], samples: Sequence[str], name: str) -> list[str]:
+def match_ids(ids: Sequence[str], samples: Sequence[str], name: str) -> list[str]:
     """The sample that each id of a table means: its own, or the one that differs in an image's suffix or in Unicode form.
 
     Other spellings count only where every id finds its one sample by them; else the ids come back as they are, for

@@ -16,7 +16,7 @@ Probs = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
-class Aligned:
+class AlignedPredictions:
     """Probabilities of P parts for the same N rows.
 
     Parts stand in the order of their names and rows in that of their ids, whatever order they came in: what is worked
@@ -29,18 +29,18 @@ class Aligned:
     labels: LabelMap
     probs: Probs  # (P, N, C), locked
 
-    def rows(self, chosen: NDArray[np.bool_]) -> Aligned:
+    def rows(self, chosen: NDArray[np.bool_]) -> AlignedPredictions:
         """Some of the rows; ``chosen`` is (N,)."""
         ids = tuple(i for i, yes in zip(self.ids, chosen, strict=True) if yes)
-        return Aligned(self.names, ids, self.labels, _locked(self.probs[:, chosen]))
+        return AlignedPredictions(self.names, ids, self.labels, _locked(self.probs[:, chosen]))
 
-    def parts(self, names: Sequence[str]) -> Aligned:
+    def parts(self, names: Sequence[str]) -> AlignedPredictions:
         """Some of the parts; InputError for one that is not there."""
         missing = [name for name in names if name not in self.names]
         if missing:
             raise InputError("a part is one of the blend's", f"{missing[0]!r} is not", ", ".join(self.names))
         places = [n for n, name in enumerate(self.names) if name in names]
-        return Aligned(
+        return AlignedPredictions(
             tuple(self.names[n] for n in places), self.ids, self.labels, _locked(self.probs[places])
         )
 
@@ -53,7 +53,7 @@ class Aligned:
             )
 
 
-def align(parts: Mapping[str, Predictions]) -> Aligned:
+def align(parts: Mapping[str, Predictions]) -> AlignedPredictions:
     """Predictions side by side, by the name of each part, joined by id.
 
     Raises
@@ -73,7 +73,7 @@ def align(parts: Mapping[str, Predictions]) -> Aligned:
     for name in names:
         _require_same(name, parts[name], names[0], first)
     probs = np.stack([parts[name].select(ids).probs for name in names])
-    return Aligned(tuple(names), ids, first.labels, _locked(probs))
+    return AlignedPredictions(tuple(names), ids, first.labels, _locked(probs))
 
 
 def _require_same(name: str, one: Predictions, other: str, first: Predictions) -> None:
@@ -91,14 +91,14 @@ def _require_same(name: str, one: Predictions, other: str, first: Predictions) -
 
 
 @dataclass(frozen=True, eq=False)
-class Judged:
+class LabelledPredictions:
     """OOF predictions of several parts with the truth: what weights are learned on.
 
     ``truth`` (N,) are class indices, ``fold`` (N,) the nested folds, ``group`` (N,) names of groups that no fold
     splits; all in the order of ``aligned.ids``.
     """
 
-    aligned: Aligned
+    aligned: AlignedPredictions
     truth: NDArray[np.int64]
     fold: NDArray[np.int64]
     group: tuple[str, ...]
@@ -119,14 +119,14 @@ class Judged:
     def __len__(self) -> int:
         return len(self.truth)
 
-    def rows(self, chosen: NDArray[np.bool_]) -> Judged:
+    def rows(self, chosen: NDArray[np.bool_]) -> LabelledPredictions:
         """Some of the rows; ``chosen`` is (N,)."""
         group = tuple(g for g, yes in zip(self.group, chosen, strict=True) if yes)
-        return Judged(self.aligned.rows(chosen), self.truth[chosen], self.fold[chosen], group)
+        return LabelledPredictions(self.aligned.rows(chosen), self.truth[chosen], self.fold[chosen], group)
 
-    def parts(self, names: Sequence[str]) -> Judged:
+    def parts(self, names: Sequence[str]) -> LabelledPredictions:
         """The same rows with some of the parts."""
-        return Judged(self.aligned.parts(names), self.truth, self.fold, self.group)
+        return LabelledPredictions(self.aligned.parts(names), self.truth, self.fold, self.group)
 
     @property
     def folds(self) -> list[int]:
@@ -140,7 +140,7 @@ def judged(
     truth: Mapping[str, int],
     folds: Mapping[str, int],
     groups: Mapping[str, str],
-) -> Judged:
+) -> LabelledPredictions:
     """OOF predictions joined by id with class indices, nested folds and groups.
 
     Raises
@@ -156,7 +156,7 @@ def judged(
             raise InputError(
                 "every OOF row has a label, a fold and a group", value, "blend runs of the same rows"
             )
-    return Judged(
+    return LabelledPredictions(
         aligned,
         np.array([truth[i] for i in aligned.ids], dtype=np.int64),
         np.array([folds[i] for i in aligned.ids], dtype=np.int64),

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from comp.data.labels import LabelMap
-from comp.ensembling.methods import normalised
+from comp.ensembling.methods import normalize_rows
 from comp.errors import InputError
 from comp.metrics import Metric
 
@@ -18,12 +18,12 @@ GRID = np.exp(np.linspace(-1.5, 1.5, 13))
 PASSES = 3
 
 
-def multiplied(probs: Probs, multipliers: NDArray[np.float64]) -> Probs:
+def reweight(probs: Probs, multipliers: NDArray[np.float64]) -> Probs:
     """Probabilities (N, C) times a number a class (C,), normalised."""
-    return normalised(probs * multipliers)
+    return normalize_rows(probs * multipliers)
 
 
-def multipliers_of(probs: Probs, truth: NDArray[np.int64], metric: Metric) -> NDArray[np.float64]:
+def fit_class_weights(probs: Probs, truth: NDArray[np.int64], metric: Metric) -> NDArray[np.float64]:
     """Numbers (C,) by which the classes' probabilities are multiplied for the best score, one class after the other.
 
     A class's number changes only where the score rises, and of equal scores the nearest to 1 stays; the geometric mean
@@ -41,7 +41,7 @@ def multipliers_of(probs: Probs, truth: NDArray[np.int64], metric: Metric) -> ND
             for step in steps:
                 tried = found.copy()
                 tried[c] = here * step
-                score = metric(truth, multiplied(probs, tried))
+                score = metric(truth, reweight(probs, tried))
                 if metric.better(score, best):
                     found, best = tried, score
         if (found == before).all():

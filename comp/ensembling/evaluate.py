@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 
 from comp.calibration import calibration_error
-from comp.ensembling.aligned import Judged, Probs
+from comp.ensembling.aligned import LabelledPredictions, Probs
 from comp.ensembling.class_weights import prior_factors
 from comp.ensembling.methods import METHODS
 from comp.ensembling.nested_cv import (
     AUTO,
     Added,
-    Learned,
-    Procedure,
+    BlendSpec,
+    FittedBlend,
     additions,
     affordable,
     best_of,
@@ -34,7 +34,7 @@ SWITCHES = ("auto", "on", "off")
 
 
 @dataclass(frozen=True)
-class Options:
+class BlendOptions:
     """What was asked for: ``method`` of METHODS or "auto"; ``calibrate`` and ``decide`` "auto", "on" or "off";
     ``priors`` "uniform" or class shares of the test rows.
     """
@@ -90,7 +90,7 @@ class Decision:
 
 
 @dataclass(frozen=True, eq=False)
-class Outcome:
+class BlendResult:
     """What a blend came to. ``oof`` (N, C) are its answers to each fold, learned on the others, ``gain`` is over the
     best part; ``learned`` is what answers the test rows, learned on all OOF rows.
     """
@@ -104,17 +104,17 @@ class Outcome:
     calibration: Calibration
     decision: Decision | None
     oof: Probs
-    learned: Learned
+    learned: FittedBlend
 
 
-def weigh(rows: Judged, metric: Metric, options: Options) -> Outcome:
+def evaluate_blend(rows: LabelledPredictions, metric: Metric, options: BlendOptions) -> BlendResult:
     """Scores every method on nested folds, chooses, and learns on all rows what will answer the test rows.
 
     With "auto" the score is that of the whole procedure: in each fold the method, too, is chosen without its rows.
     """
     judge = judge_of(rows, metric)
     known = affordable(rows)
-    start = Procedure(options.method, metric, known, calibrate=_calibrates(rows, metric, options))
+    start = BlendSpec(options.method, metric, known, calibrate=_calibrates(rows, metric, options))
     singles = _alone(start, rows, judge)
     best = best_of(singles, metric)
     asked = known[0] if options.method == AUTO and len(known) == 1 else options.method
@@ -133,7 +133,7 @@ def weigh(rows: Judged, metric: Metric, options: Options) -> Outcome:
     oof = answers[method] if procedure == unmoved else nested(procedure, rows)
     whole = judge.score(oof)
     plain_parts = replace(fixed, decide=False)
-    return Outcome(
+    return BlendResult(
         method=method,
         score=whole.score,
         gain=judge.gain(whole, singles[best]),
@@ -147,24 +147,24 @@ def weigh(rows: Judged, metric: Metric, options: Options) -> Outcome:
     )
 
 
-def _factors(rows: Judged, options: Options) -> tuple[float, ...] | None:
+def _factors(rows: LabelledPredictions, options: BlendOptions) -> tuple[float, ...] | None:
     if options.priors is None:
         return None
     return tuple(float(f) for f in prior_factors(options.priors, rows.truth, rows.aligned.labels))
 
 
-def _calibrates(rows: Judged, metric: Metric, options: Options) -> bool:
+def _calibrates(rows: LabelledPredictions, metric: Metric, options: BlendOptions) -> bool:
     """Whether a temperature is used: with "auto" where the metric rewards it, and the blend is better with one that was
     learned on other folds. Of several methods that is settled by the mean first, as they are chosen with it or without.
     """
     if options.calibrate != "auto" or not metric.proper:
         return options.calibrate == "on"
-    plain = Procedure("mean" if options.method == AUTO else options.method, metric)
+    plain = BlendSpec("mean" if options.method == AUTO else options.method, metric)
     with_it, without = (nested(replace(plain, calibrate=c), rows) for c in (True, False))
     return metric.better(metric(rows.truth, with_it), metric(rows.truth, without))
 
 
-def _alone(start: Procedure, rows: Judged, judge: Judge) -> dict[str, Scored]:
+def _alone(start: BlendSpec, rows: LabelledPredictions, judge: Judge) -> dict[str, Scored]:
     """The score of each part alone, at its own temperature where the blend has one, so that a blend is not praised for
     that; a part that is calibrated alone gains nothing else, and is compared as it is.
     """
@@ -174,7 +174,7 @@ def _alone(start: Procedure, rows: Judged, judge: Judge) -> dict[str, Scored]:
     return {name: judge.score(nested(single, rows.parts([name]))) for name in rows.aligned.names}
 
 
-def _calibration(used: Procedure, rows: Judged, answers: Probs) -> Calibration:
+def _calibration(used: BlendSpec, rows: LabelledPredictions, answers: Probs) -> Calibration:
     """What a temperature does; ``answers`` are those of the procedure that is used, with it or without."""
     warm = replace(used, calibrate=True)
     other = nested(replace(used, calibrate=not used.calibrate), rows)
@@ -194,8 +194,8 @@ def _calibration(used: Procedure, rows: Judged, answers: Probs) -> Calibration:
 
 
 def _decided(
-    fixed: Procedure, rows: Judged, plain: Probs, judge: Judge, options: Options
-) -> tuple[Decision | None, Procedure]:
+    fixed: BlendSpec, rows: LabelledPredictions, plain: Probs, judge: Judge, options: BlendOptions
+) -> tuple[Decision | None, BlendSpec]:
     """What multipliers do, where the metric calls for them or they were asked for; used where they gain."""
     if options.decide == "off" or (options.decide == "auto" and not fixed.metric.wants_decision):
         return None, fixed
@@ -209,7 +209,7 @@ def _decided(
     return Decision(named, before.score, after.score, gain, used), with_rule if used else fixed
 
 
-def as_json(outcome: Outcome, asked: str) -> dict[str, Any]:
+def as_json(outcome: BlendResult, asked: str) -> dict[str, Any]:
     """An outcome for the record and for ``--json``, without what is too large; numbers that are none become null."""
     weights = outcome.learned.blend.by_part() or {}
     parts = [

@@ -21,7 +21,7 @@ from comp.workspace import Workspace
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
+class Member:
     """A run, or one model of a run, with its OOF and test predictions, its rows and its folds."""
 
     name: str
@@ -38,7 +38,7 @@ class Part:
         return dict(zip(train["id"], group_names(train), strict=True))
 
 
-def read_parts(place: Workspace, names: Sequence[str]) -> list[Part]:
+def read_parts(place: Workspace, names: Sequence[str]) -> list[Member]:
     """The parts of these names: RUN, or RUN/model-1 for one model of a run with several. A run of several models that
     is named alone is taken apart into them.
 
@@ -47,7 +47,7 @@ def read_parts(place: Workspace, names: Sequence[str]) -> list[Part]:
     InputError
         For a run that is not finished, comes twice, or lacks a file.
     """
-    found: list[Part] = []
+    found: list[Member] = []
     for name in names:
         run, sign, below = name.partition("/")
         one = runs.find_run(place, run)
@@ -82,7 +82,7 @@ def _require_done(one: runs.Run) -> None:
         raise InputError("a part of a blend is a finished run", f"{one.id} is not", remedy)
 
 
-def _part(one: runs.Run, model: str) -> Part:
+def _part(one: runs.Run, model: str) -> Member:
     folder = one.folder / model
     for name in ("oof.npz", "test.npz"):
         if not (folder / name).is_file():
@@ -91,7 +91,7 @@ def _part(one: runs.Run, model: str) -> Part:
                 "train it again: older runs kept no predictions of each model" if model else "train it again"
             )
             raise InputError("a part has OOF and test predictions", value, remedy)
-    part = Part(
+    part = Member(
         f"{one.id}/{model}" if model else one.id,
         one,
         predictions_of(one, "oof", model),
@@ -109,7 +109,7 @@ def _part(one: runs.Run, model: str) -> Part:
     return part
 
 
-def require_same_rows(parts: Sequence[Part]) -> None:
+def require_same_rows(parts: Sequence[Member]) -> None:
     """Refuses parts of other rows: ids, labels and, where both know them, contents must agree, in train and test.
 
     Groups may differ: which rows are kin may have been found out, or stated, by one of the runs alone.
@@ -148,7 +148,7 @@ def _difference(one: pd.DataFrame, other: pd.DataFrame) -> str:
     return ""
 
 
-def joined_manifest(parts: Sequence[Part]) -> Manifest:
+def joined_manifest(parts: Sequence[Member]) -> Manifest:
     """The rows of the parts, grouped by what any of them groups: a chain of groups of several parts is one."""
     table = parts[0].manifest.table
     table = table[table["split"] != "extra"].reset_index(drop=True)
@@ -167,7 +167,7 @@ def joined_manifest(parts: Sequence[Part]) -> Manifest:
     return Manifest(table.assign(group=group, parent=table["parent"].where(~is_train, "")))
 
 
-def require_whole_groups(parts: Sequence[Part]) -> None:
+def require_whole_groups(parts: Sequence[Member]) -> None:
     """Refuses parts one of which was trained on rows that another calls kin of those it predicted.
 
     Raises
@@ -189,7 +189,7 @@ def require_whole_groups(parts: Sequence[Part]) -> None:
                     raise Refusal("no part's folds split a group of another", value, remedy)
 
 
-def nested_folds(parts: Sequence[Part], manifest: Manifest) -> Folds:
+def nested_folds(parts: Sequence[Member], manifest: Manifest) -> Folds:
     """The folds that weights are learned and judged in: the parts' own where all have the same, else new ones over
     the joined groups of ``manifest``, as many as the part with the fewest has.
     """

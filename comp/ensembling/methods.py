@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from comp.data.labels import LabelMap
-from comp.ensembling.aligned import Aligned, Judged, Probs
+from comp.ensembling.aligned import AlignedPredictions, LabelledPredictions, Probs
 from comp.ensembling.solvers import mixture, stacked, train
 from comp.errors import UnknownName
 from comp.metrics import Metric, log_loss
@@ -33,10 +33,10 @@ class Blend:
     apply: Apply
     facts: dict[str, Any] = field(default_factory=dict)
 
-    def __call__(self, aligned: Aligned) -> Probs:
+    def __call__(self, aligned: AlignedPredictions) -> Probs:
         """Probabilities (N, C) of these rows; InputError for other parts than those it was learned with."""
         aligned.require_like(self.names, self.labels)
-        return normalised(self.apply(aligned.probs))
+        return normalize_rows(self.apply(aligned.probs))
 
     def by_part(self) -> dict[str, float] | None:
         """The weight of each part, by name."""
@@ -45,14 +45,14 @@ class Blend:
         return dict(zip(self.names, (float(w) for w in self.weights), strict=True))
 
 
-def learn(method: str, rows: Judged, metric: Metric) -> Blend:
+def learn(method: str, rows: LabelledPredictions, metric: Metric) -> Blend:
     """Learns a method on OOF rows; UnknownName for a method that does not exist."""
     if method not in METHODS:
         raise UnknownName("method", method, [*METHODS, "auto"])
     return METHODS[method](rows, metric)
 
 
-def normalised(probs: Probs) -> Probs:
+def normalize_rows(probs: Probs) -> Probs:
     """Rows (N, C) divided by their sums; a row without any mass becomes even."""
     total = probs.sum(axis=1, keepdims=True)
     even = np.full_like(probs, 1.0 / probs.shape[1])
@@ -61,39 +61,39 @@ def normalised(probs: Probs) -> Probs:
 
 def power_mean(probs: Probs, exponent: float) -> Probs:
     """The power mean over parts of (P, N, C), normalised; exponent 1 is the mean, towards 0 the geometric mean."""
-    return normalised(np.mean(np.maximum(probs, TINY) ** exponent, axis=0) ** (1.0 / exponent))
+    return normalize_rows(np.mean(np.maximum(probs, TINY) ** exponent, axis=0) ** (1.0 / exponent))
 
 
 def geometric_mean(probs: Probs) -> Probs:
     """The geometric mean over parts of probabilities (P, N, C), normalised."""
     logs = np.log(np.maximum(probs, TINY)).mean(axis=0)
-    return normalised(np.exp(logs - logs.max(axis=1, keepdims=True)))
+    return normalize_rows(np.exp(logs - logs.max(axis=1, keepdims=True)))
 
 
-def _even(rows: Judged) -> NDArray[np.float64]:
+def _even(rows: LabelledPredictions) -> NDArray[np.float64]:
     count = len(rows.aligned.names)
     return np.full(count, 1.0 / count)
 
 
 def _blend(
-    method: str, rows: Judged, weights: NDArray[np.float64] | None, apply: Apply, **facts: Any
+    method: str, rows: LabelledPredictions, weights: NDArray[np.float64] | None, apply: Apply, **facts: Any
 ) -> Blend:
     return Blend(method, rows.aligned.names, rows.aligned.labels, weights, apply, facts)
 
 
-def _linear(method: str, rows: Judged, weights: NDArray[np.float64], **facts: Any) -> Blend:
+def _linear(method: str, rows: LabelledPredictions, weights: NDArray[np.float64], **facts: Any) -> Blend:
     return _blend(method, rows, weights, lambda probs: np.tensordot(weights, probs, axes=1), **facts)
 
 
-def _mean(rows: Judged) -> Blend:
+def _mean(rows: LabelledPredictions) -> Blend:
     return _linear("mean", rows, _even(rows))
 
 
-def _geometric(rows: Judged) -> Blend:
+def _geometric(rows: LabelledPredictions) -> Blend:
     return _blend("geometric", rows, _even(rows), geometric_mean)
 
 
-def _power(rows: Judged) -> Blend:
+def _power(rows: LabelledPredictions) -> Blend:
     """The exponent with the smallest log loss."""
     probs, truth = rows.aligned.probs, rows.truth
     losses = [round(log_loss(truth, power_mean(probs, e)), 12) for e in EXPONENTS]
@@ -101,7 +101,7 @@ def _power(rows: Judged) -> Blend:
     return _blend("power", rows, _even(rows), lambda p: power_mean(p, exponent), exponent=exponent)
 
 
-def _rank(rows: Judged) -> Blend:
+def _rank(rows: LabelledPredictions) -> Blend:
     """Each part's probability of a class becomes its rank among those it gave the OOF rows, from 0 to 1; ranks are
     averaged. A row's answer depends on no other row that is answered with it.
     """
@@ -114,16 +114,16 @@ def _rank(rows: Judged) -> Blend:
             below = np.searchsorted(column, probs[part, :, c], side="left")
             upto = np.searchsorted(column, probs[part, :, c], side="right")
             ranks[part, :, c] = (below + upto + 1) / (2 * len(column) + 2)  # equals share the middle
-        return normalised(ranks.mean(axis=0))
+        return normalize_rows(ranks.mean(axis=0))
 
     return _blend("rank", rows, _even(rows), apply)
 
 
-def _weighted(rows: Judged) -> Blend:
+def _weighted(rows: LabelledPredictions) -> Blend:
     return _linear("weighted", rows, mixture(rows.aligned.probs, rows.truth))
 
 
-def _greedy(rows: Judged, metric: Metric) -> Blend:
+def _greedy(rows: LabelledPredictions, metric: Metric) -> Blend:
     """Selection with replacement of the part that helps the metric most, in several bags (Caruana et al. 2004).
 
     Bags are drawn over groups of rows rather than over models, since there are often few models. Equal scores are
@@ -162,7 +162,7 @@ def _selected(probs: Probs, truth: NDArray[np.int64], metric: Metric) -> NDArray
     return kept
 
 
-def _stacking(rows: Judged) -> Blend:
+def _stacking(rows: LabelledPredictions) -> Blend:
     weight, bias = train(rows.aligned.probs, rows.truth)
     shares = np.abs(weight).sum(axis=(1, 2))
     return _blend(
@@ -175,7 +175,7 @@ def _stacking(rows: Judged) -> Blend:
 
 
 # By simplicity: of methods that no one can tell apart, the first is taken.
-METHODS: dict[str, Callable[[Judged, Metric], Blend]] = {
+METHODS: dict[str, Callable[[LabelledPredictions, Metric], Blend]] = {
     "mean": lambda rows, metric: _mean(rows),
     "geometric": lambda rows, metric: _geometric(rows),
     "rank": lambda rows, metric: _rank(rows),

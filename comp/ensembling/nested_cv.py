@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from comp.calibration import scaled, temperature_of
-from comp.ensembling.aligned import Aligned, Judged, Probs
-from comp.ensembling.class_weights import multiplied, multipliers_of
+from comp.calibration import apply_temperature, fit_temperature
+from comp.ensembling.aligned import AlignedPredictions, LabelledPredictions, Probs
+from comp.ensembling.class_weights import fit_class_weights, reweight
 from comp.ensembling.methods import METHODS, Blend, learn
 from comp.metrics import Metric
 from comp.uncertainty import Gain, Judge, Scored
@@ -22,7 +22,7 @@ DEAR = ("greedy", "stacking")
 
 
 @dataclass(frozen=True)
-class Procedure:
+class BlendSpec:
     """Everything that is learned on OOF rows: a method of METHODS or "auto" (one of ``methods``, by their nested
     scores), then a temperature, then the classes' multipliers; ``factors`` (C,) are given, not learned.
     """
@@ -36,7 +36,7 @@ class Procedure:
 
 
 @dataclass(frozen=True, eq=False)
-class Learned:
+class FittedBlend:
     """A procedure after it has seen rows: what it answers others with."""
 
     blend: Blend
@@ -44,46 +44,49 @@ class Learned:
     multipliers: NDArray[np.float64] | None
     factors: NDArray[np.float64] | None
 
-    def __call__(self, aligned: Aligned) -> Probs:
+    def __call__(self, aligned: AlignedPredictions) -> Probs:
         """Probabilities (N, C)."""
         probs = self.blend(aligned)
         if self.temperature is not None:
-            probs = scaled(probs, self.temperature)
+            probs = apply_temperature(probs, self.temperature)
         if self.factors is not None:
-            probs = multiplied(probs, self.factors)
-        return probs if self.multipliers is None else multiplied(probs, self.multipliers)
+            probs = reweight(probs, self.factors)
+        return probs if self.multipliers is None else reweight(probs, self.multipliers)
 
 
-def learn_all(procedure: Procedure, rows: Judged) -> Learned:
+def learn_all(procedure: BlendSpec, rows: LabelledPredictions) -> FittedBlend:
     """Learns a procedure on rows; "auto" chooses its method by scores nested within these rows."""
     method = procedure.method
     if method == AUTO:
         method = choose(tried(procedure, procedure.methods, rows), judge_of(rows, procedure.metric))
     blend = learn(method, rows, procedure.metric)
     probs = blend(rows.aligned)
-    temperature = temperature_of(probs, rows.truth) if procedure.calibrate else None
-    probs = probs if temperature is None else scaled(probs, temperature)
+    temperature = fit_temperature(probs, rows.truth) if procedure.calibrate else None
+    probs = probs if temperature is None else apply_temperature(probs, temperature)
     factors = None if procedure.factors is None else np.array(procedure.factors)
-    probs = probs if factors is None else multiplied(probs, factors)
-    multipliers = multipliers_of(probs, rows.truth, procedure.metric) if procedure.decide else None
-    return Learned(blend, temperature, multipliers, factors)
+    probs = probs if factors is None else reweight(probs, factors)
+    multipliers = fit_class_weights(probs, rows.truth, procedure.metric) if procedure.decide else None
+    return FittedBlend(blend, temperature, multipliers, factors)
 
 
-def tried(procedure: Procedure, methods: Sequence[str], rows: Judged) -> dict[str, Probs]:
+def tried(procedure: BlendSpec, methods: Sequence[str], rows: LabelledPredictions) -> dict[str, Probs]:
     """The nested answers by which a method is chosen: with the procedure's temperature, before factors and multipliers.
 
     Folds and the whole choose alike, or the score would be that of another method than the one that answers the test rows.
     """
-    plain = Procedure("", procedure.metric, calibrate=procedure.calibrate)
+    plain = BlendSpec("", procedure.metric, calibrate=procedure.calibrate)
     return {name: nested(replace(plain, method=name), rows) for name in methods}
 
 
-def nested(procedure: Procedure, rows: Judged) -> Probs:
+def nested(procedure: BlendSpec, rows: LabelledPredictions) -> Probs:
     """The answers (N, C) of a procedure to each fold, learned on the others."""
     return by_fold(rows, lambda others: learn_all(procedure, others))
 
 
-def by_fold(rows: Judged, learn_on: Callable[[Judged], Callable[[Aligned], Probs]]) -> Probs:
+def by_fold(
+    rows: LabelledPredictions,
+    learn_on: Callable[[LabelledPredictions], Callable[[AlignedPredictions], Probs]],
+) -> Probs:
     """Answers (N, C) to each fold by what was learned on the others; neither row order nor fold numbers matter."""
     fold = _folds(rows)
     found = np.empty(rows.aligned.probs.shape[1:])
@@ -94,7 +97,7 @@ def by_fold(rows: Judged, learn_on: Callable[[Judged], Callable[[Aligned], Probs
     return found
 
 
-def _folds(rows: Judged) -> NDArray[np.int64]:
+def _folds(rows: LabelledPredictions) -> NDArray[np.int64]:
     """The rows' folds; two made of their groups, where one fold is all that is left."""
     if len(rows.folds) > 1:
         return rows.fold
@@ -105,7 +108,7 @@ def _folds(rows: Judged) -> NDArray[np.int64]:
     return np.array([half[name] for name in rows.group], dtype=np.int64)
 
 
-def judge_of(rows: Judged, metric: Metric) -> Judge:
+def judge_of(rows: LabelledPredictions, metric: Metric) -> Judge:
     """The judge of these rows."""
     return Judge(metric, rows.truth, rows.group)
 
@@ -132,7 +135,7 @@ def best_of(scored: Mapping[str, Scored], metric: Metric) -> str:
     return best
 
 
-def affordable(rows: Judged) -> tuple[str, ...]:
+def affordable(rows: LabelledPredictions) -> tuple[str, ...]:
     """The methods that auto tries: those that take long are left out of very large blends; of one part, the mean."""
     parts, count, classes = rows.aligned.probs.shape
     if parts == 1:
@@ -152,7 +155,7 @@ class Added:
     gain: Gain | None
 
 
-def additions(procedure: Procedure, rows: Judged, whole: Scored, judge: Judge) -> list[Added]:
+def additions(procedure: BlendSpec, rows: LabelledPredictions, whole: Scored, judge: Judge) -> list[Added]:
     """What each part adds: the nested score with it against the nested score without it, learned anew."""
     names = rows.aligned.names
     found = []

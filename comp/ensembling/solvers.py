@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from comp.calibration import TINY, temperature_of
+from comp.calibration import TINY, fit_temperature
 
 Probs = NDArray[np.float64]
 
@@ -107,7 +107,7 @@ def mixture(probs: Probs, truth: NDArray[np.int64]) -> NDArray[np.float64]:
         turned = weights * (by_weight - weights @ by_weight) + PENALTY * flat[:parts]
         return value + 0.5 * PENALTY * float((flat[:parts] ** 2).sum()), np.append(turned, by_beta)
 
-    start = np.append(np.zeros(parts), -np.log(temperature_of(probs.mean(axis=0), truth)))
+    start = np.append(np.zeros(parts), -np.log(fit_temperature(probs.mean(axis=0), truth)))
     found = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": ROUNDS})
     return _softmax(np.asarray(found.x[:parts], dtype=np.float64))
 

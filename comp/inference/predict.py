@@ -92,7 +92,7 @@ def predict_each(
         precisions = sidecar.precision, _precision(sidecar, recipe)
         shared.setdefault((sidecar.backbone_sha256, sidecar.preprocess, *precisions), []).append(folder)
     for judged in sorted({judged for _, _, judged, used in shared if judged != used}):
-        console.say(
+        console.log(
             f"  judged in {judged}, predicted in fp32: {recipe.device} does not compute in {judged} here"
         )
     parts: dict[Path, Predictions] = {}
@@ -198,7 +198,7 @@ def _require_controls(
         if judged == "fp32" or (difference <= most and not exact):
             return
         if not exact:  # an older checkpoint
-            console.say(
+            console.log(
                 f"  {folder.name}: control rows differ by {difference:.3f} in {judged}; trying again in fp32"
             )
         back = in_fp32()

@@ -14,8 +14,8 @@ from typing import Any, TypeVar
 from comp._version import __version__
 from comp.errors import CompError, KaggleError
 from comp.kaggle.credentials import SETTINGS, Credential, find_credential, scrub
-from comp.kaggle.http import Patience, ask, status_of, timed_adapter
-from comp.kaggle.types import DataFile, Limits, Standing, State, Submission
+from comp.kaggle.http import RetryPolicy, ask, status_of, timed_adapter
+from comp.kaggle.types import CompetitionStatus, DataFile, LeaderboardRow, Limits, Submission
 
 T = TypeVar("T")
 PAGE = 200
@@ -26,14 +26,14 @@ SITE = "https://www.kaggle.com/competitions"
 class Kaggle:
     """A session with Kaggle under one credential; every method raises KaggleError or KaggleRefusal."""
 
-    def __init__(self, credential: Credential, patience: Patience | None = None) -> None:
+    def __init__(self, credential: Credential, patience: RetryPolicy | None = None) -> None:
         self.credential = credential
-        self.patience = patience or Patience()
+        self.patience = patience or RetryPolicy()
         self._client = ask(self._sign_in, "signing in", credential, self.patience)
         self._calls = self._client.competitions.competition_api_client
 
     @classmethod
-    def open(cls, patience: Patience | None = None) -> Kaggle:
+    def open(cls, patience: RetryPolicy | None = None) -> Kaggle:
         """A session under the credential that Kaggle's own client would take.
 
         Raises
@@ -53,14 +53,14 @@ class Kaggle:
             raise KaggleError("a credential must fit into a request", credential.described, remedy)
         return cls(credential, patience)
 
-    def competition(self, slug: str) -> State:
+    def competition(self, slug: str) -> CompetitionStatus:
         """How a competition stands, and whether this account has entered it."""
         from kagglesdk.competitions.types.competition_api_service import ApiGetCompetitionRequest
 
         request = ApiGetCompetitionRequest()
         request.competition_name = slug
         found = self._ask(lambda: self._calls.get_competition(request), f"competition {slug!r}")
-        return State(
+        return CompetitionStatus(
             slug,
             found.user_has_entered,
             found.is_kernels_submissions_only,
@@ -179,7 +179,7 @@ class Kaggle:
         request.competition_name, request.file_name = slug, name
         return self._calls.download_data_file(request)
 
-    def leaderboard(self, slug: str, rows: int, patient: bool = True) -> list[Standing]:
+    def leaderboard(self, slug: str, rows: int, patient: bool = True) -> list[LeaderboardRow]:
         """The first ``rows`` of the public leaderboard; asked once only, unless ``patient``."""
         from kagglesdk.competitions.types.competition_api_service import ApiGetLeaderboardRequest
 
@@ -196,7 +196,7 @@ class Kaggle:
 
         found = _pages(page, -(-rows // min(rows, PAGE)))[:rows]
         return [
-            Standing(rank, one.team_name or "", one.score or "", one.submission_date)
+            LeaderboardRow(rank, one.team_name or "", one.score or "", one.submission_date)
             for rank, one in enumerate(found, start=1)
         ]
 

@@ -55,7 +55,7 @@ def _download(api: Kaggle, name: str, raw: Path) -> None:
         _require_inside(raw, one.name)
     total = sum(one.size for one in listed)
     wanted = [one for one in listed if not _is_there(raw, one)]
-    console.say(f"{name}: {len(listed)} files, {total / MEGA:,.1f} MB; {len(listed) - len(wanted)} are there")
+    console.log(f"{name}: {len(listed)} files, {total / MEGA:,.1f} MB; {len(listed) - len(wanted)} are there")
     make_folder(raw)
     if len(wanted) > FEW:
         _fetch_all(api, name, raw, wanted)
@@ -102,7 +102,7 @@ def _fetch_one(api: Kaggle, name: str, raw: Path, one: DataFile) -> None:
     else:
         _require_size(part, one, part.stat().st_size)
         os.replace(part, path)
-    console.say(f"{one.name}: {path.stat().st_size:,} bytes, as listed")
+    console.log(f"{one.name}: {path.stat().st_size:,} bytes, as listed")
 
 
 def _unwrap(part: Path, path: Path, one: DataFile) -> None:
@@ -148,7 +148,7 @@ def _fetch_all(api: Kaggle, name: str, raw: Path, wanted: list[DataFile]) -> Non
             packed.unlink(missing_ok=True)
         raise
     packed.unlink()
-    console.say(f"{len(wanted)} files unpacked, each of its listed size")
+    console.log(f"{len(wanted)} files unpacked, each of its listed size")
 
 
 def _require_size(file: Path, one: DataFile, size: int) -> None:
@@ -184,7 +184,7 @@ def _complete(api: Kaggle, name: str, file: str | None, part: Path, title: str, 
         if barren >= ATTEMPTS:
             kept = "what is there is kept; the same command goes on" if part.is_file() else "try again later"
             raise DownloadError("the file must be reachable", f"{problem.value} ({ATTEMPTS} attempts)", kept)
-        console.say(f"  {problem.value}; going on")
+        console.log(f"  {problem.value}; going on")
         time.sleep(min(30.0, api.patience.pause * 2**barren / 2))
 
 

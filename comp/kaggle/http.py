@@ -36,7 +36,7 @@ def _seconds(name: str, otherwise: float) -> float:
 
 
 @dataclass(frozen=True)
-class Patience:
+class RetryPolicy:
     """How long Kaggle is waited for, in seconds; each has its variable.
 
     ``timeout`` is without a byte (COMP_KAGGLE_TIMEOUT), ``pause`` before the second attempt, doubled each time
@@ -55,7 +55,7 @@ def ask(
     call: Callable[[], T],
     what: str,
     credential: Credential,
-    patience: Patience,
+    patience: RetryPolicy,
     *,
     repeat: Callable[[CompError], bool] | None = None,
 ) -> T:
@@ -85,7 +85,7 @@ def ask(
             if isinstance(error, CompError) or attempt >= most or not may_repeat(problem):
                 raise problem from error
             pause = _pause(error, attempt, patience)
-        console.say(f"  {problem.value}; again in {pause:.3g} s")
+        console.log(f"  {problem.value}; again in {pause:.3g} s")
         time.sleep(pause)
     raise AssertionError("the last attempt returns or raises")
 
@@ -104,7 +104,7 @@ _SILENT = "Kaggle must answer"
 _AWAY = "Kaggle must be reachable"
 
 
-def _pause(error: BaseException, attempt: int, patience: Patience) -> float:
+def _pause(error: BaseException, attempt: int, patience: RetryPolicy) -> float:
     """Doubled each time; Retry-After counts where it is a sane number."""
     own = min(patience.pause * 2.0 ** (attempt - 1), LONGEST_PAUSE)
     response = getattr(error, "response", None)
@@ -113,7 +113,7 @@ def _pause(error: BaseException, attempt: int, patience: Patience) -> float:
     return max(own, asked) if asked <= LONGEST_PAUSE else own
 
 
-def translated(error: BaseException, what: str, credential: Credential, patience: Patience) -> CompError:
+def translated(error: BaseException, what: str, credential: Credential, patience: RetryPolicy) -> CompError:
     """Any error of the client as one of ours, without anything secret."""
     if isinstance(error, CompError):
         return error
@@ -206,7 +206,7 @@ def reason_of(response: Any) -> tuple[int, str]:
     return status, scrub(str(message or response.reason or ""))[:SHOWN]
 
 
-def timed_adapter(patience: Patience) -> Any:
+def timed_adapter(patience: RetryPolicy) -> Any:
     """An HTTPAdapter with a timeout; ``start`` > 0 asks for the rest of a file that a call leads to."""
     from requests.adapters import HTTPAdapter
 

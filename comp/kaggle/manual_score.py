@@ -12,11 +12,11 @@ from comp.data.competitions.competition import Competition
 from comp.errors import CompError, InputError
 from comp.kaggle import prepare
 from comp.kaggle.client import Kaggle
-from comp.kaggle.permissions import explained
+from comp.kaggle.permissions import with_hint
 from comp.kaggle.submit import Submitted
-from comp.kaggle.types import Standing
+from comp.kaggle.types import LeaderboardRow
 from comp.runs import ledger
-from comp.runs.ledger import Entry
+from comp.runs.ledger import SubmissionEntry
 from comp.runs.submissions import require_its_own
 from comp.workspace import Workspace
 
@@ -51,10 +51,10 @@ def enter(
         public=entry.public if public is None else public,
         private=entry.private if private is None else private,
     )
-    return Submitted(slug, ledger.put(page, changed), place.root, page, competition.facts.score_scale)
+    return Submitted(slug, ledger.write_entry(page, changed), place.root, page, competition.facts.score_scale)
 
 
-def first_rows(slug: str, rows: int, kaggle: str, workspace: str | Path | None) -> list[Standing]:
+def first_rows(slug: str, rows: int, kaggle: str, workspace: str | Path | None) -> list[LeaderboardRow]:
     """The first rows of a competition's leaderboard.
 
     Raises
@@ -73,7 +73,7 @@ def first_rows(slug: str, rows: int, kaggle: str, workspace: str | Path | None) 
     try:
         return api.leaderboard(name, rows)
     except CompError as problem:
-        raise explained(api, name, problem) from problem
+        raise with_hint(api, name, problem) from problem
 
 
 def _require_possible(competition: Competition, score: float) -> None:
@@ -89,7 +89,7 @@ def _require_possible(competition: Competition, score: float) -> None:
 
 def _entry(
     place: Workspace, competition: Competition, run: str | None, file: str | Path | None, part: str
-) -> tuple[Entry, Path]:
+) -> tuple[SubmissionEntry, Path]:
     """The entry that a score belongs to, and its file in the ledger; a new one for what was submitted without ``comp``.
 
     ``part`` is "public" or "private": the score that the newest submission must lack, where none is named.
@@ -115,7 +115,7 @@ def _entry(
     before = [e for e in ledger.entries_of(page) if e.sha256 == sha256 and e.counts]
     if before:
         return before[-1], page
-    entry = Entry(
+    entry = SubmissionEntry(
         run=one.id if one else "",
         file=os.path.relpath(path.absolute(), place.root),
         sha256=sha256,

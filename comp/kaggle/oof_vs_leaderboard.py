@@ -17,7 +17,7 @@ from comp.errors import CompError
 from comp.runs import ledger
 from comp.runs import run as runs
 from comp.runs.contents import manifest_of, predictions_of
-from comp.runs.ledger import Entry
+from comp.runs.ledger import SubmissionEntry
 from comp.runs.run import Run
 from comp.uncertainty import bootstrap
 from comp.workspace import Workspace
@@ -30,12 +30,12 @@ Probs = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Judged:
+class ScoredSubmission:
     """An entry beside its run: OOF on the site's scale, ``difference`` of the public score from it, and the standard
     error of a score on as many rows as the public part has (None where it cannot be known).
     """
 
-    entry: Entry
+    entry: SubmissionEntry
     oof: float | None
     difference: float | None
     standard_error: float | None
@@ -65,12 +65,12 @@ class Judged:
 
 
 @dataclass(frozen=True)
-class Standing:
+class SubmissionSummary:
     """Every submission of a competition, and Pearson's correlation of OOF with the public and the private scores
     (None below three submissions, or where one of both is constant).
     """
 
-    judged: list[Judged]
+    judged: list[ScoredSubmission]
     public: float | None
     private: float | None
 
@@ -89,7 +89,7 @@ class Final:
     same: tuple[str, ...] = ()
 
 
-def standing(place: Workspace, competition: Competition) -> Standing:
+def standing(place: Workspace, competition: Competition) -> SubmissionSummary:
     """What the ledger says of a competition, beside the OOF scores of its runs."""
     scale, slug = competition.facts.score_scale, competition.slug
     by_id = {run.id: run for run in runs.sound_runs(place, slug)}
@@ -98,15 +98,17 @@ def standing(place: Workspace, competition: Competition) -> Standing:
     for entry in ledger.entries(place, slug):
         oof = None if entry.oof is None else entry.oof * scale
         if oof is None or entry.public is None:
-            judged.append(Judged(entry, oof, None, None))
+            judged.append(ScoredSubmission(entry, oof, None, None))
             continue
         rows = max(1, round(entry.rows * (competition.facts.public_share or PUBLIC_SHARE)))
         key = (entry.run, rows)
         if key not in errors:
             errors[key] = _standard_error(by_id.get(entry.run), competition, rows)
         error = errors[key]
-        judged.append(Judged(entry, oof, entry.public - oof, None if error is None else error * scale))
-    return Standing(judged, _correlation(judged, "public"), _correlation(judged, "private"))
+        judged.append(
+            ScoredSubmission(entry, oof, entry.public - oof, None if error is None else error * scale)
+        )
+    return SubmissionSummary(judged, _correlation(judged, "public"), _correlation(judged, "private"))
 
 
 def final_two(place: Workspace, competition: Competition) -> list[Final]:
@@ -228,7 +230,7 @@ def _errors_alike(one: Run, other: Run) -> float | None:
     return _pearson((a.probs[both] - wanted).ravel(), (theirs - wanted).ravel())
 
 
-def _correlation(judged: Sequence[Judged], part: str) -> float | None:
+def _correlation(judged: Sequence[ScoredSubmission], part: str) -> float | None:
     latest = {j.entry.sha256: j for j in judged if j.oof is not None and getattr(j.entry, part) is not None}
     if len(latest) < FEWEST:
         return None
@@ -242,7 +244,7 @@ def _pearson(one: NDArray[np.float64], other: NDArray[np.float64]) -> float | No
     return float(np.corrcoef(one, other)[0, 1])
 
 
-def with_news(place: Workspace, competition: Competition) -> tuple[int | None, str]:
+def sync_with_kaggle(place: Workspace, competition: Competition) -> tuple[int | None, str]:
     """Asks Kaggle, once and briefly, what became of submissions; how many are left today, and why it could not be asked.
 
     Nothing is asked where nothing was submitted there, or there is no credential.
@@ -255,14 +257,14 @@ def with_news(place: Workspace, competition: Competition) -> tuple[int | None, s
     if not name or find_credential() is None or (not names and not runs.sound_runs(place, slug)):
         return None, ""
     from comp.kaggle.client import Kaggle
-    from comp.kaggle.http import Patience
+    from comp.kaggle.http import RetryPolicy
     from comp.kaggle.reconcile import reconcile
 
-    usual = Patience()
+    usual = RetryPolicy()
     try:
         api = Kaggle.open(replace(usual, timeout=min(usual.timeout, 10.0), attempts=1, poll=0.0))
         limits = api.limits(name)
-        with ledger.alone(place, slug):
+        with ledger.submit_lock(place, slug):
             reconcile(api, place, slug, name, api.submissions(name))
     except CompError as problem:
         return None, problem.value or problem.rule

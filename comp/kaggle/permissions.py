@@ -6,15 +6,15 @@ from comp import console
 from comp.errors import CompError, KaggleError, KaggleRefusal, near_names
 from comp.kaggle.client import SITE, Kaggle
 from comp.kaggle.http import status_of
-from comp.kaggle.types import Limits, State
+from comp.kaggle.types import CompetitionStatus, Limits
 
 
-def require_entered(api: Kaggle, name: str) -> State:
+def require_entered(api: Kaggle, name: str) -> CompetitionStatus:
     """Refuses a competition that cannot be seen or whose rules were not accepted, with their page."""
     try:
         state = api.competition(name)
     except CompError as problem:
-        raise explained(api, name, problem) from problem
+        raise with_hint(api, name, problem) from problem
     if not state.entered:
         value = f"this account has not entered {name!r}"
         remedy = f"accept the rules at {SITE}/{name}/rules, then the same command"
@@ -34,7 +34,7 @@ def require_open(api: Kaggle, name: str) -> Limits | None:
         value = f"{name!r} takes no submissions any more"
         raise KaggleRefusal("a competition must be open", value, f"see {page}; the file is kept")
     if state.late:
-        console.say(
+        console.log(
             f"the deadline of {name!r} was {state.deadline:%Y-%m-%d}: what is submitted now does not count"
         )
     try:
@@ -54,7 +54,7 @@ def require_allowance(limits: Limits | None, name: str) -> None:
         raise KaggleRefusal("a day has so many submissions", value, remedy)
 
 
-def explained(api: Kaggle, name: str, problem: CompError) -> CompError:
+def with_hint(api: Kaggle, name: str, problem: CompError) -> CompError:
     """An error of a competition with its rules page and near names: 403 and 400 mean either."""
     status = status_of(problem)
     if not isinstance(problem, KaggleError | KaggleRefusal) or status not in (400, 403, 404):

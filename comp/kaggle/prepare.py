@@ -29,7 +29,7 @@ ALLOWED = ("control-rows", "stale-folds")  # checks that --allow lets pass here
 
 
 @dataclass(frozen=True)
-class Ready:
+class PreparedSubmission:
     """A submission that answers its template; ``content`` are the bytes that were looked at, and that are sent."""
 
     file: Path
@@ -111,7 +111,7 @@ def choose(
 def require_yes(question: str, yes: bool, remedy: str) -> None:
     """Asks, unless ``yes`` was said already; Refusal without a yes, naming the option where there is nobody to ask."""
     if yes:
-        console.say(f"{question} yes")
+        console.log(f"{question} yes")
         return
     said = console.confirm(question)
     if not said:
@@ -126,7 +126,7 @@ def make_ready(
     run: Run | None,
     data: str | Path | None,
     allow: dict[str, str],
-) -> Ready:
+) -> PreparedSubmission:
     """The submission, once it answers its template and its run has proved itself.
 
     Raises
@@ -161,12 +161,12 @@ def make_ready(
         require_its_own(run, path, content)
     if turned:
         path, content = _in_order(path, table, template, labels)
-        console.say(
+        console.log(
             f"rows stood in another order than the template's: written in its order as {place.shown(path)}"
         )
     if run is not None:
         require_sound(run, manifest, allow)
-    return Ready(path, content, len(table), run)
+    return PreparedSubmission(path, content, len(table), run)
 
 
 def require_proven(run: Run, yes: bool) -> None:

@@ -11,13 +11,13 @@ from comp.kaggle.client import Kaggle
 from comp.kaggle.http import status_of
 from comp.kaggle.types import Submission
 from comp.runs import ledger
-from comp.runs.ledger import Entry
+from comp.runs.ledger import SubmissionEntry
 from comp.workspace import Workspace
 
 LOOKS = 3  # at the list, for a submission that may just have been made
 
 
-def alike(entry: Entry, listed: Sequence[Submission]) -> list[Submission]:
+def matching_submissions(entry: SubmissionEntry, listed: Sequence[Submission]) -> list[Submission]:
     """Those that Kaggle lists with the file name and the message of an entry, as far as it names them, oldest first.
 
     A message may be listed cut off: to upload twice costs more than to look at the wrong one of two that are alike.
@@ -48,22 +48,22 @@ def reconcile(
         if entry.open:
             found = look_for(api, entry, taken | {*entry.known}, listed)
             if found is None:
-                console.say(f"an upload of {entry.file} that broke off at {entry.at} is not on Kaggle")
+                console.log(f"an upload of {entry.file} that broke off at {entry.at} is not on Kaggle")
                 ledger.update(place, slug, entry, state=ledger.BROKEN, error="not found on the server")
                 continue
             taken.add(found.ref)
             recovered.add(entry.id)
-            console.say(f"an upload of {entry.file} that broke off at {entry.at} is on Kaggle as {found.ref}")
-            settle(place, slug, entry, found)
+            console.log(f"an upload of {entry.file} that broke off at {entry.at} is on Kaggle as {found.ref}")
+            update_entry(place, slug, entry, found)
         elif entry.ref:
             for one in listed:
                 if one.ref == entry.ref:
-                    settle(place, slug, entry, one)
+                    update_entry(place, slug, entry, one)
     return recovered
 
 
 def look_for(
-    api: Kaggle, entry: Entry, others: set[int], listed: Sequence[Submission] | None
+    api: Kaggle, entry: SubmissionEntry, others: set[int], listed: Sequence[Submission] | None
 ) -> Submission | None:
     """The submission that an open entry became, or None; looked for a few times where it may just have been made.
 
@@ -74,13 +74,13 @@ def look_for(
         if look:
             time.sleep(api.patience.poll)
         rows = listed if listed is not None and not look else api.submissions(entry.kaggle)
-        new = [one for one in alike(entry, rows) if one.ref not in others]
+        new = [one for one in matching_submissions(entry, rows) if one.ref not in others]
         if new:
             return new[0]
     return None
 
 
-def settle(place: Workspace, slug: str, entry: Entry, found: Submission) -> Entry:
+def update_entry(place: Workspace, slug: str, entry: SubmissionEntry, found: Submission) -> SubmissionEntry:
     """Writes down what the server says of an entry, if that is news."""
     changed = {
         "state": ledger.SUBMITTED,
@@ -96,12 +96,12 @@ def settle(place: Workspace, slug: str, entry: Entry, found: Submission) -> Entr
     return ledger.update(place, slug, entry, **changed)
 
 
-def file_name(entry: Entry) -> str:
+def file_name(entry: SubmissionEntry) -> str:
     """The name under which an entry's file is uploaded."""
     return entry.file.replace("\\", "/").rpartition("/")[2]
 
 
-def await_score(api: Kaggle, place: Workspace, slug: str, entry: Entry) -> Entry:
+def await_score(api: Kaggle, place: Workspace, slug: str, entry: SubmissionEntry) -> SubmissionEntry:
     """Looks at a submission until it is scored or refused, or patience ends; every news is written down.
 
     Raises
@@ -113,17 +113,17 @@ def await_score(api: Kaggle, place: Workspace, slug: str, entry: Entry) -> Entry
     try:
         with console.waiting(f"submission {entry.ref}") as told:
             while True:
-                entry = settle(place, slug, entry, _now(api, entry))
+                entry = update_entry(place, slug, entry, _now(api, entry))
                 if not entry.pending or time.monotonic() + api.patience.poll > ends:
                     return entry
                 told(f"{entry.status}, asked every {api.patience.poll:g} s")
                 time.sleep(api.patience.poll)
     except (CompError, KeyboardInterrupt):
-        console.say(f"submission {entry.ref} is made; `comp runs {slug}` asks what it scored")
+        console.log(f"submission {entry.ref} is made; `comp runs {slug}` asks what it scored")
         raise
 
 
-def _now(api: Kaggle, entry: Entry) -> Submission:
+def _now(api: Kaggle, entry: SubmissionEntry) -> Submission:
     """How a submission stands; one that cannot be read yet is looked for in the list, else it is pending."""
     try:
         return api.submission(entry.ref)

@@ -12,11 +12,11 @@ from comp.errors import CompError, KaggleError, KaggleRefusal
 from comp.kaggle import prepare
 from comp.kaggle.client import SITE, Kaggle
 from comp.kaggle.http import status_of
-from comp.kaggle.permissions import explained, require_allowance, require_open
-from comp.kaggle.prepare import Ready
-from comp.kaggle.reconcile import alike, await_score, file_name, look_for, reconcile
+from comp.kaggle.permissions import require_allowance, require_open, with_hint
+from comp.kaggle.prepare import PreparedSubmission
+from comp.kaggle.reconcile import await_score, file_name, look_for, matching_submissions, reconcile
 from comp.runs import ledger
-from comp.runs.ledger import Entry
+from comp.runs.ledger import SubmissionEntry
 from comp.workspace import Workspace
 
 
@@ -28,7 +28,7 @@ class Submitted:
     """
 
     slug: str
-    entry: Entry
+    entry: SubmissionEntry
     root: Path
     ledger: Path | None
     scale: float
@@ -123,7 +123,7 @@ def submit(
         question = f"run {one.id} is no full run ({', '.join(marks)}): submit it all the same?"
         prepare.require_yes(question, yes, "say --yes, or submit a full run")
     name = kaggle or competition.facts.kaggle
-    entry = Entry(
+    entry = SubmissionEntry(
         run=one.id if one else "",
         file=os.path.relpath(ready.file.absolute(), place.root),
         sha256=ready.sha256,
@@ -135,14 +135,14 @@ def submit(
     )
     page = ledger.page_of(place, slug, entry.run, ready.file, entry.sha256)
     asked = Submitted(slug, entry, place.root, page, competition.facts.score_scale)
-    console.say(f"{place.shown(ready.file)}: valid, {ready.rows} rows")
+    console.log(f"{place.shown(ready.file)}: valid, {ready.rows} rows")
     if not name:
         return _by_hand(place, replace(asked, page=competition.facts.url), dry_run)
-    with ledger.alone(place, slug):
+    with ledger.submit_lock(place, slug):
         return _to_kaggle(place, slug, ready, asked, wait, dry_run, again)
 
 
-def _message(ready: Ready) -> str:
+def _message(ready: PreparedSubmission) -> str:
     if ready.run is None:
         return ready.file.name
     score = "" if ready.oof is None else f", OOF {ready.oof:.4f}"
@@ -159,12 +159,19 @@ def _by_hand(place: Workspace, asked: Submitted, dry_run: bool) -> Submitted:
         return replace(asked, entry=before[-1])
     assert asked.ledger is not None
     return replace(
-        asked, entry=ledger.put(asked.ledger, replace(entry, state=ledger.SUBMITTED, status="BY HAND"))
+        asked,
+        entry=ledger.write_entry(asked.ledger, replace(entry, state=ledger.SUBMITTED, status="BY HAND")),
     )
 
 
 def _to_kaggle(
-    place: Workspace, slug: str, ready: Ready, asked: Submitted, wait: bool, dry_run: bool, again: bool
+    place: Workspace,
+    slug: str,
+    ready: PreparedSubmission,
+    asked: Submitted,
+    wait: bool,
+    dry_run: bool,
+    again: bool,
 ) -> Submitted:
     """Looks on Kaggle first, then uploads what is not there yet, and waits for the score."""
     name = asked.entry.kaggle
@@ -175,7 +182,7 @@ def _to_kaggle(
     before = [e for e in ledger.same_file(place, slug, name, asked.entry.sha256) if e.counts]
     if before and not (again or dry_run) and (before[-1].pending or before[-1].id in recovered):
         entry = before[-1]
-        console.say(f"this very file was submitted at {entry.at} as {entry.ref}: nothing is uploaded again")
+        console.log(f"this very file was submitted at {entry.at} as {entry.ref}: nothing is uploaded again")
     else:
         if before and not again:
             _require_again(before[-1], dry_run)
@@ -183,7 +190,7 @@ def _to_kaggle(
         if dry_run:
             return replace(asked, ledger=None, dry_run=True, left=left.left if left else None)
         assert asked.ledger is not None
-        known = tuple(one.ref for one in alike(asked.entry, listed))
+        known = tuple(one.ref for one in matching_submissions(asked.entry, listed))
         entry = upload(api, asked.ledger, replace(asked.entry, known=known), ready)
         left = replace(left, left=max(0, left.left - 1)) if left else None
     asked = replace(asked, ledger=_page_of(place, slug, entry), left=left.left if left else None)
@@ -193,56 +200,58 @@ def _to_kaggle(
     return replace(asked, entry=entry)
 
 
-def _page_of(place: Workspace, slug: str, entry: Entry) -> Path:
+def _page_of(place: Workspace, slug: str, entry: SubmissionEntry) -> Path:
     return next(p.path for p in ledger.pages(place, slug) if any(e.id == entry.id for e in p.entries))
 
 
-def _require_again(entry: Entry, dry_run: bool) -> None:
+def _require_again(entry: SubmissionEntry, dry_run: bool) -> None:
     """A file that the site has already goes there a second time only if somebody says so."""
     score = "" if entry.public is None else f", scored {entry.public:g}"
     if entry.status == "ERROR":
         score = f", which Kaggle could not score ({entry.error or 'it gives no reason'})"
     question = f"this very file was submitted at {entry.at} as {entry.ref}{score}: submit it again?"
     if dry_run:
-        console.say(question)
+        console.log(question)
         return
     prepare.require_yes(question, False, "--again submits it once more; `comp runs` shows what it scored")
 
 
-def upload(api: Kaggle, path: Path, entry: Entry, ready: Ready) -> Entry:
+def upload(api: Kaggle, path: Path, entry: SubmissionEntry, ready: PreparedSubmission) -> SubmissionEntry:
     """Uploads a file and makes it a submission, with the intent written down before and each step after it."""
-    entry = ledger.put(path, entry)
+    entry = ledger.write_entry(path, entry)
     kept = f"nothing was submitted and {entry.file} is kept: the same command tries again"
     try:
         modified = int(ready.file.stat().st_mtime)
         token, address = api.start_upload(entry.kaggle, file_name(entry), len(ready.content), modified)
     except CompError as problem:
-        ledger.put(path, replace(entry, state=ledger.BROKEN, error=problem.value))
-        raise explained(api, entry.kaggle, problem) from problem
+        ledger.write_entry(path, replace(entry, state=ledger.BROKEN, error=problem.value))
+        raise with_hint(api, entry.kaggle, problem) from problem
     try:
         api.put(address, ready.content)
     except CompError as problem:
-        ledger.put(path, replace(entry, state=ledger.BROKEN, error=problem.value))
+        ledger.write_entry(path, replace(entry, state=ledger.BROKEN, error=problem.value))
         raise KaggleError(
             "the upload must arrive", problem.value, kept, status=status_of(problem)
         ) from problem
-    entry = ledger.put(path, replace(entry, state=ledger.SENT))
+    entry = ledger.write_entry(path, replace(entry, state=ledger.SENT))
     try:
         ref = api.create(entry.kaggle, token, entry.message)
     except CompError as problem:
         return _after_no_number(api, path, entry, problem, kept)
-    console.say(f"submitted as {ref}")
-    return ledger.put(path, replace(entry, state=ledger.SUBMITTED, ref=ref, status="PENDING"))
+    console.log(f"submitted as {ref}")
+    return ledger.write_entry(path, replace(entry, state=ledger.SUBMITTED, ref=ref, status="PENDING"))
 
 
-def _after_no_number(api: Kaggle, path: Path, entry: Entry, problem: CompError, kept: str) -> Entry:
+def _after_no_number(
+    api: Kaggle, path: Path, entry: SubmissionEntry, problem: CompError, kept: str
+) -> SubmissionEntry:
     """What became of a submission that was asked for and got no number: the server's list knows."""
     if isinstance(problem, KaggleError) and problem.unsure:
-        console.say(f"  {problem.value}: looking whether Kaggle has it")
+        console.log(f"  {problem.value}: looking whether Kaggle has it")
         found = look_for(api, entry, {*entry.known}, None)
         if found is not None:
-            console.say(f"it was submitted as {found.ref}")
-            return ledger.put(
+            console.log(f"it was submitted as {found.ref}")
+            return ledger.write_entry(
                 path, replace(entry, state=ledger.SUBMITTED, ref=found.ref, status=found.status)
             )
         remedy = (
@@ -250,7 +259,7 @@ def _after_no_number(api: Kaggle, path: Path, entry: Entry, problem: CompError, 
         )
         raise KaggleError(problem.rule, problem.value, remedy, status=problem.status) from problem
     state = ledger.REFUSED if isinstance(problem, KaggleRefusal) else ledger.BROKEN
-    ledger.put(path, replace(entry, state=state, error=problem.value))
+    ledger.write_entry(path, replace(entry, state=state, error=problem.value))
     if status_of(problem) in (400, 403):
         page = "accept its rules at {}/rules" if status_of(problem) == 403 else "{} says what is allowed"
         remedy = f"{page.format(f'{SITE}/{entry.kaggle}')}; {entry.file} is kept"
@@ -259,7 +268,7 @@ def _after_no_number(api: Kaggle, path: Path, entry: Entry, problem: CompError, 
     raise problem
 
 
-def with_rank(api: Kaggle, place: Workspace, slug: str, entry: Entry) -> Entry:
+def with_rank(api: Kaggle, place: Workspace, slug: str, entry: SubmissionEntry) -> SubmissionEntry:
     """The rank of the team, where the leaderboard or the competition shows it; nothing is said where not."""
     if entry.status != "COMPLETE" or entry.public is None:
         return entry
@@ -273,7 +282,7 @@ def with_rank(api: Kaggle, place: Workspace, slug: str, entry: Entry) -> Entry:
     return ledger.update(place, slug, entry, rank=rank) if rank else entry
 
 
-def require_scored(entry: Entry) -> None:
+def require_scored(entry: SubmissionEntry) -> None:
     """Refuses with Kaggle's own words where it could not score a submission."""
     if entry.status == "ERROR":
         value = f"submission {entry.ref}: {entry.error or 'it gives no reason'}"

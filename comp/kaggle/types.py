@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 
 @dataclass(frozen=True)
-class State:
+class CompetitionStatus:
     """A competition as this account sees it; ``rank`` and ``teams`` are 0 where Kaggle does not say."""
 
     slug: str
@@ -66,7 +66,7 @@ class DataFile:
 
 
 @dataclass(frozen=True)
-class Standing:
+class LeaderboardRow:
     """A row of a leaderboard."""
 
     rank: int

@@ -109,7 +109,7 @@ def _on_fewer(net: Net, recipe: Recipe, cache: Path) -> Recipe:
 
 def _say(recipe: Recipe, best: str, times: dict[str, float]) -> None:
     told = ", ".join(f"{name} {seconds * 1000:.0f}" for name, seconds in times.items())
-    console.say(f"  {best}: {times[best] * 1000:.0f} ms a step of {_batch(recipe)}, measured ({told})")
+    console.log(f"  {best}: {times[best] * 1000:.0f} ms a step of {_batch(recipe)}, measured ({told})")
 
 
 def fastest(timed: list[tuple[Choice, float]]) -> Choice:

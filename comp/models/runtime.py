@@ -69,7 +69,7 @@ def on_this_machine(recipe: Recipe) -> Recipe:
             changes["fold_norms"] = one.fold_norms is not False or moved
         each.append(one.model_copy(update=changes))
     for line in lines:
-        console.say(f"  {line}")
+        console.log(f"  {line}")
     return as_one(each)
 
 

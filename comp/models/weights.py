@@ -96,7 +96,7 @@ def _state_dict(loaded: Any, path: Path) -> StateDict:
     """The tensors by name in what torch read, also where a trainer's file holds them among other things."""
     while isinstance(loaded, dict) and (inner := [key for key in _KEYS if isinstance(loaded.get(key), dict)]):
         if len(inner) > 1:
-            console.say(f"  {path.name} holds {' and '.join(inner)}: {inner[0]} is read")
+            console.log(f"  {path.name} holds {' and '.join(inner)}: {inner[0]} is read")
         loaded = loaded[inner[0]]
     if isinstance(loaded, dict) and loaded and all(_is_named_tensor(pair) for pair in loaded.items()):
         return loaded

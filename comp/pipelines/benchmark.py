@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from comp import console
-from comp.checks.runner import require_pass
+from comp.checks.runner import raise_on_errors
 from comp.data.competitions import registry
 from comp.errors import InputError
-from comp.pipelines.check import fold_count, survey
+from comp.pipelines.check import parse_folds, survey
 from comp.pipelines.request import first_model, new_order
 from comp.report.findings_text import show_findings
 from comp.workspace import Workspace
@@ -86,17 +86,17 @@ def bench(
     place = Workspace.find(workspace)
     competition = registry.competition(slug, place)
     raw = Path(data).expanduser().absolute() if data else place.raw(slug)
-    order = new_order(place, competition, raw, recipe, overrides, None, fold_count(5), False)
+    order = new_order(place, competition, raw, recipe, overrides, None, parse_folds(5), False)
     wanted = first_model(order.recipe)
     if wanted.mode == "probe":
         raise InputError("a bench needs training steps", 'mode = "probe" solves', "--set mode=finetune")
     found = survey(competition, place, raw, folds=order.folds, fold_seed=wanted.fold_seed)
     show_findings(found)
-    require_pass(found.findings, slug)
+    raise_on_errors(found.findings, slug)
 
     from comp.pipelines import training_plans
 
-    (plan,) = training_plans.prepare(competition, found, wanted, place, None)
+    (plan,) = training_plans.make_plans(competition, found, wanted, place, None)
     with console.progress():
         return _measured(slug, plan, seconds)
 

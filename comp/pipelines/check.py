@@ -8,12 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from comp import console
-from comp.checks.context import Evidence, Memory
-from comp.checks.findings import lower
+from comp.checks.context import CheckContext, ResultCache
+from comp.checks.findings import downgrade_allowed
 from comp.checks.grouping import grouped
-from comp.checks.image_scan import Fingerprints, scan
-from comp.checks.result import Survey
-from comp.checks.runner import judge_data, judge_folds, require_known
+from comp.checks.image_scan import ImageIndex, scan
+from comp.checks.result import CheckResult
+from comp.checks.runner import require_known, run_data_checks, run_fold_checks
 from comp.config import whole_number
 from comp.data.competitions import registry
 from comp.data.competitions.competition import Competition
@@ -41,7 +41,7 @@ def check(
     extra: str | Path | None = None,
     rare: str = "error",
     allow: dict[str, str] | None = None,
-) -> Survey:
+) -> CheckResult:
     """The leakage and sanity check of a competition's raw folder; trains nothing.
 
     Parameters are those of ``comp.run``. The result's ``status`` is "pass" or "fail", ``findings`` say why.
@@ -54,7 +54,7 @@ def check(
         competition,
         place,
         raw,
-        folds=fold_count(5 if folds is None else folds),
+        folds=parse_folds(5 if folds is None else folds),
         manifest_file=Path(manifest).expanduser() if manifest else None,
         extra_file=Path(extra).expanduser() if extra else None,
         rare=rare,
@@ -73,7 +73,7 @@ def survey(
     extra_file: Path | None = None,
     rare: str = "error",
     allow: dict[str, str] | None = None,
-) -> Survey:
+) -> CheckResult:
     """Reads, looks at every image, judges, makes or reads the folds, and judges those.
 
     Parameters
@@ -102,24 +102,24 @@ def survey(
     allowed = {**competition.facts.check.allow, **pooled, **(allow or {})}
     require_known(allowed)
     k = folds if isinstance(folds, int) else 2
-    evidence, source = gather(competition, workspace, raw, k, manifest_file, extra_file)
-    findings = judge_data(evidence)
+    evidence, source = load_dataset(competition, workspace, raw, k, manifest_file, extra_file)
+    findings = run_data_checks(evidence)
     made = None
-    if not any(f.severity == "error" for f in lower(findings, allowed)):
+    if not any(f.severity == "error" for f in downgrade_allowed(findings, allowed)):
         made = _folds(evidence, workspace, folds, fold_seed, rare == "pool")
         evidence = replace(evidence, folds=made, k=made.k)
-        findings += judge_folds(evidence)
-    return Survey(evidence, source, made, lower(findings, allowed), allowed)
+        findings += run_fold_checks(evidence)
+    return CheckResult(evidence, source, made, downgrade_allowed(findings, allowed), allowed)
 
 
-def gather(
+def load_dataset(
     competition: Competition,
     workspace: Workspace,
     raw: Path,
     k: int,
     manifest_file: Path | None = None,
     extra_file: Path | None = None,
-) -> tuple[Evidence, ImageSource]:
+) -> tuple[CheckContext, ImageSource]:
     """The evidence of a raw folder: manifest, label map, template, and one look at every image."""
     if manifest_file is None:
         manifest = competition.read(raw)
@@ -136,10 +136,10 @@ def gather(
     labels = competition.label_map(manifest, raw)
     template = load_template(competition, raw, manifest)
     source = WithFiles(competition.source(raw)) if len(manifest.extra) else competition.source(raw)
-    return look(competition, workspace, raw, manifest, labels, template, source, k), source
+    return scan_images(competition, workspace, raw, manifest, labels, template, source, k), source
 
 
-def look(
+def scan_images(
     competition: Competition,
     workspace: Workspace,
     raw: Path,
@@ -148,17 +148,17 @@ def look(
     template: Template,
     source: ImageSource,
     k: int,
-) -> Evidence:
+) -> CheckContext:
     """Looks at every image (or remembers it), and groups the rows that are kin."""
     kept = fingerprint_file(workspace, competition.slug, raw)
     images = look_at_images(source, raw, manifest, kept)
     manifest = replace(manifest, notes=(*manifest.notes, *images.notes()))
-    memory = Memory(kept.with_suffix(".json"))
-    evidence = Evidence(competition, raw, manifest, labels, template, k, images, memory=memory)
+    memory = ResultCache(kept.with_suffix(".json"))
+    evidence = CheckContext(competition, raw, manifest, labels, template, k, images, memory=memory)
     return replace(evidence, manifest=grouped(evidence), declared=manifest)
 
 
-def look_at_images(source: ImageSource, raw: Path, manifest: Manifest, kept: Path | None) -> Fingerprints:
+def look_at_images(source: ImageSource, raw: Path, manifest: Manifest, kept: Path | None) -> ImageIndex:
     """The fingerprints of every image of a manifest, with a bar; what is decoded for them goes into the pixel store."""
     paths = list(dict.fromkeys(manifest.table["path"]))
     writer = StoreWriter(len(paths))
@@ -179,7 +179,7 @@ def fingerprint_file(workspace: Workspace, slug: str, raw: Path) -> Path:
 
 
 def _folds(
-    evidence: Evidence, workspace: Workspace, folds: int | Path, fold_seed: int, pool_rare: bool
+    evidence: CheckContext, workspace: Workspace, folds: int | Path, fold_seed: int, pool_rare: bool
 ) -> Folds:
     """Folds of the workspace where there are some for these facts, else new ones, kept for the next run."""
     if isinstance(folds, Path):
@@ -198,7 +198,7 @@ def _folds(
     return made
 
 
-def fold_count(folds: int | str | Path) -> int | Path:
+def parse_folds(folds: int | str | Path) -> int | Path:
     """K, or the path of a fold file."""
     if isinstance(folds, int):
         return folds

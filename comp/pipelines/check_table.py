@@ -8,9 +8,9 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import pandas as pd
 
-from comp.checks.findings import lower
-from comp.checks.result import Survey
-from comp.checks.runner import judge_data, judge_folds, require_known
+from comp.checks.findings import downgrade_allowed
+from comp.checks.result import CheckResult
+from comp.checks.runner import require_known, run_data_checks, run_fold_checks
 from comp.data.competitions.competition import Competition
 from comp.data.competitions.schema import CompetitionFacts
 from comp.data.csv_table import read_table
@@ -21,7 +21,7 @@ from comp.data.labels import LabelMap
 from comp.data.manifest import Manifest, Sample
 from comp.data.template import made_template
 from comp.errors import InputError
-from comp.pipelines.check import BARE, look
+from comp.pipelines.check import BARE, scan_images
 from comp.workspace import Workspace
 
 
@@ -83,7 +83,7 @@ def check_table(
     folds: int | None = None,
     workspace: str | Path | None = None,
     allow: dict[str, str] | None = None,
-) -> Survey:
+) -> CheckResult:
     """The leakage check of a folder of images and a table, without a competition.
 
     With ``fold_column`` the table's own split is judged as ours would be: its values are the folds, or train and
@@ -105,16 +105,16 @@ def check_table(
     source = RawTree(raw)
     labels = LabelMap.discover(label for label in own.manifest.train["label"] if label)
     template = made_template([], "id", "label", "label")
-    evidence = look(own.competition, place, raw, own.manifest, labels, template, source, k)
-    findings = judge_data(evidence, answers=False)
+    evidence = scan_images(own.competition, place, raw, own.manifest, labels, template, source, k)
+    findings = run_data_checks(evidence, answers=False)
     made = own.folds
-    if made is None and not any(f.severity == "error" for f in lower(findings, allowed)):
+    if made is None and not any(f.severity == "error" for f in downgrade_allowed(findings, allowed)):
         made = make_folds(evidence.manifest, wanted)
     if made is not None:
         made = replace(made, fingerprint=evidence.manifest.fingerprint("train"))
         evidence = replace(evidence, folds=made)
-        findings += judge_folds(evidence)
-    return Survey(evidence, source, made, lower(findings, allowed), allowed)
+        findings += run_fold_checks(evidence)
+    return CheckResult(evidence, source, made, downgrade_allowed(findings, allowed), allowed)
 
 
 def _own_folds(manifest: Manifest, cells: list[str]) -> tuple[Folds, tuple[str, ...]]:

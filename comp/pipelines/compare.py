@@ -14,7 +14,7 @@ from comp.data.competitions import registry
 from comp.data.competitions.competition import Competition
 from comp.data.competitions.schema import TemplateFacts
 from comp.data.csv_table import Table
-from comp.data.template import Template, from_table, paired, read_submission
+from comp.data.template import Template, from_table, match_ids, read_submission
 from comp.errors import InputError
 from comp.files import read_json, require_output, write_text
 from comp.runs import run as runs
@@ -106,7 +106,7 @@ def _joined(one: Template, other: Template) -> list[tuple[str, ...]]:
     if sorted(ours) != sorted(theirs):
         value = f"{', '.join(ours[:5])} in {one.table.name}; {', '.join(theirs[:5])} in {other.table.name}"
         raise InputError("two submissions answer the same columns", value, "compare those of one competition")
-    ids = paired(one.ids, other.ids, one.table.name)
+    ids = match_ids(one.ids, other.ids, one.table.name)
     answers = dict(zip(other.ids, other.table.rows, strict=True))
     missing = [i for i in ids if i not in answers]
     extra = sorted(set(answers) - set(ids))
@@ -180,7 +180,7 @@ def _write_page(
     samples = list(manifest.test["id"])
     paths = dict(zip(samples, manifest.test["path"], strict=True))
     ids = [one.id for one in result.differing]
-    shown = paired(ids, samples, result.files[0])
+    shown = match_ids(ids, samples, result.files[0])
     pictures = {i: paths[sample] for i, sample in zip(ids, shown, strict=True) if sample in paths}
     write_text(html, render(result, pictures, competition.source(raw), names_of(competition, raw)))
 

@@ -18,10 +18,10 @@ from comp.data.folds import Folds, group_names
 from comp.data.manifest import Manifest
 from comp.data.predictions import Predictions
 from comp.data.template import load_template
-from comp.ensembling.aligned import Judged, align, judged
-from comp.ensembling.evaluate import Options, Outcome, as_json, weigh
+from comp.ensembling.aligned import LabelledPredictions, align, judged
+from comp.ensembling.evaluate import BlendOptions, BlendResult, as_json, evaluate_blend
 from comp.ensembling.members import (
-    Part,
+    Member,
     joined_manifest,
     nested_folds,
     read_parts,
@@ -85,7 +85,7 @@ def ensemble(
     CompError
         Where the parts do not answer the same rows, or the folds of one split a group of another.
     """
-    options = Options(method, calibrate, decide, priors)
+    options = BlendOptions(method, calibrate, decide, priors)
     place = Workspace.find(workspace)
     if not parts:
         raise InputError("a blend has one part or more", "no run was named", "`comp runs` shows them all")
@@ -95,13 +95,13 @@ def ensemble(
     require_whole_groups(chosen)
     manifest = joined_manifest(chosen)
     folds = nested_folds(chosen, manifest)
-    console.say(f"{competition.facts.title}: {len(chosen)} parts, {folds.k} nested folds")
+    console.log(f"{competition.facts.title}: {len(chosen)} parts, {folds.k} nested folds")
     rows = judged_rows(chosen, manifest, folds)
-    outcome = weigh(rows, competition.metric, options)
+    outcome = evaluate_blend(rows, competition.metric, options)
     return _written(place, competition, chosen, manifest, folds, rows, outcome, options, data)
 
 
-def judged_rows(parts: Sequence[Part], manifest: Manifest, folds: Folds) -> Judged:
+def judged_rows(parts: Sequence[Member], manifest: Manifest, folds: Folds) -> LabelledPredictions:
     """The OOF rows of the parts, with their truth, nested folds and joined groups."""
     labels = parts[0].oof.labels
     train = manifest.train
@@ -117,12 +117,12 @@ def judged_rows(parts: Sequence[Part], manifest: Manifest, folds: Folds) -> Judg
 def _written(
     place: Workspace,
     competition: Competition,
-    parts: Sequence[Part],
+    parts: Sequence[Member],
     manifest: Manifest,
     folds: Folds,
-    rows: Judged,
-    outcome: Outcome,
-    options: Options,
+    rows: LabelledPredictions,
+    outcome: BlendResult,
+    options: BlendOptions,
     data: str | Path | None,
 ) -> EnsembleResult:
     """The run's folder and the submission; the record last."""
@@ -138,7 +138,7 @@ def _written(
     template = load_template(competition, raw, manifest)
     make_folder(place.submissions(competition.slug))
     marks = sorted({mark for part in parts for mark in part.run.marks})
-    told = runs.facts_of_rows(competition.facts, raw, folds.k, manifest, marks)
+    told = runs.dataset_metadata(competition.facts, raw, folds.k, manifest, marks)
     names = [part.name for part in parts]
     model = f"{outcome.method} of {len(parts)}"
     one = runs.new_run(
@@ -175,13 +175,13 @@ def _written(
     return result
 
 
-def per_fold(rows: Judged, outcome: Outcome, metric: Metric) -> list[float]:
+def per_fold(rows: LabelledPredictions, outcome: BlendResult, metric: Metric) -> list[float]:
     """The metric of each nested fold, by its number."""
     folds = sorted(set(rows.fold.tolist()))
     return [metric(rows.truth[rows.fold == k], outcome.oof[rows.fold == k]) for k in folds]
 
 
-def _judged(test: Predictions, rows: Judged) -> list[Finding]:
+def _judged(test: Predictions, rows: LabelledPredictions) -> list[Finding]:
     """What is found about the blend's answers, said as it comes."""
     priors = np.bincount(rows.truth, minlength=len(test.labels)) / len(rows.truth)
     found = [*collapsed_predictions(test, priors), *prior_shift(test, priors)]

@@ -17,7 +17,7 @@ from comp.data.folds import numbered
 from comp.data.labels import LabelMap
 from comp.data.predictions import ROW_SUM_TOLERANCE, Predictions
 from comp.data.spelling import listed
-from comp.data.template import paired
+from comp.data.template import match_ids
 from comp.errors import InputError, UnknownName, near_names
 
 MOST_ROUNDING = 1e-3  # of a row's sum, that the decimals of a file may explain
@@ -25,7 +25,7 @@ ID_COLUMNS = ("id", "image_id", "img_id", "image", "filename", "file")
 
 
 @dataclass(frozen=True)
-class ForeignRows:
+class ExternalPredictions:
     """A table of predictions: ids as they stand, and the columns that are neither id nor fold, as text."""
 
     name: str
@@ -35,7 +35,7 @@ class ForeignRows:
     folds: tuple[int, ...] | None = None
 
 
-def read_rows(path: Path, id_column: str, fold_column: str | None = None) -> ForeignRows:
+def read_rows(path: Path, id_column: str, fold_column: str | None = None) -> ExternalPredictions:
     """A CSV of predictions; the id is in ``id_column`` or a column of a usual name, else in the first.
 
     Raises
@@ -62,7 +62,7 @@ def read_rows(path: Path, id_column: str, fold_column: str | None = None) -> For
     if fold == place:
         raise InputError("id and fold are different columns", repr(fold_column), "name another --fold-column")
     kept = [n for n in range(len(table.header)) if n not in (place, fold)]
-    return ForeignRows(
+    return ExternalPredictions(
         str(path),
         ids,
         tuple(table.header[n] for n in kept),
@@ -89,7 +89,11 @@ def _folds(table: Table, place: int) -> tuple[int, ...]:
 
 
 def predictions_of(
-    rows: ForeignRows, labels: LabelMap, samples: Sequence[str], fingerprint: str, normalise: bool = False
+    rows: ExternalPredictions,
+    labels: LabelMap,
+    samples: Sequence[str],
+    fingerprint: str,
+    normalise: bool = False,
 ) -> Predictions:
     """The rows as Predictions of ``samples``, in their order, with the classes in the order of ``labels``.
 
@@ -109,9 +113,9 @@ def predictions_of(
     return Predictions(tuple(ids), labels, probs, fingerprint).select(samples)
 
 
-def joined_ids(rows: ForeignRows, samples: Sequence[str]) -> list[str]:
+def joined_ids(rows: ExternalPredictions, samples: Sequence[str]) -> list[str]:
     """The sample of each row; InputError where samples and rows do not pair up one to one."""
-    ids = paired(rows.ids, samples, rows.name)
+    ids = match_ids(rows.ids, samples, rows.name)
     have, asked = set(ids), set(samples)
     missing = [i for i in samples if i not in have]
     extra = [i for i in ids if i not in asked]
@@ -125,7 +129,7 @@ def joined_ids(rows: ForeignRows, samples: Sequence[str]) -> list[str]:
     return ids
 
 
-def _columns(rows: ForeignRows, labels: LabelMap) -> list[int]:
+def _columns(rows: ExternalPredictions, labels: LabelMap) -> list[int]:
     """For each class the place of its column: by name if every column is a class name, else by index."""
     named = {nfc(name).strip(): index for index, name in enumerate(labels)}
     by_name = {n: named.get(nfc(column).strip()) for n, column in enumerate(rows.columns)}
@@ -155,7 +159,7 @@ def _columns(rows: ForeignRows, labels: LabelMap) -> list[int]:
     return [place[index] for index in range(len(labels))]
 
 
-def _numbers(rows: ForeignRows) -> NDArray[np.float64]:
+def _numbers(rows: ExternalPredictions) -> NDArray[np.float64]:
     for number, cells in enumerate(rows.cells, start=2):
         for column, cell in zip(rows.columns, cells, strict=True):
             if finite_number(cell) is None:
@@ -166,7 +170,9 @@ def _numbers(rows: ForeignRows) -> NDArray[np.float64]:
     return np.array(rows.cells, dtype=np.float64)
 
 
-def _probabilities(rows: ForeignRows, values: NDArray[np.float64], normalise: bool) -> NDArray[np.float64]:
+def _probabilities(
+    rows: ExternalPredictions, values: NDArray[np.float64], normalise: bool
+) -> NDArray[np.float64]:
     sums = values.sum(axis=1)
     if values.min() < 0:
         row = int(values.min(axis=1).argmin())
@@ -186,7 +192,7 @@ def _probabilities(rows: ForeignRows, values: NDArray[np.float64], normalise: bo
     return np.asarray(values / sums[:, None], dtype=np.float64)
 
 
-def _rounding(rows: ForeignRows) -> float:
+def _rounding(rows: ExternalPredictions) -> float:
     """What the sum of a row may be off by, for the decimals that the file has (its longest cell among the first rows)."""
     cells = [cell.strip() for row in rows.cells[:100] for cell in row]
     if any("e" in cell.lower() for cell in cells):

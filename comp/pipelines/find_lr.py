@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from comp import console
-from comp.checks.runner import require_pass
+from comp.checks.runner import raise_on_errors
 from comp.data.competitions import registry
 from comp.errors import InputError
 from comp.files import make_folder, require_output, write_bytes, write_text
-from comp.pipelines.check import fold_count, survey
+from comp.pipelines.check import parse_folds, survey
 from comp.pipelines.request import first_model, new_order
 from comp.report.findings_text import show_findings
 from comp.workspace import Workspace
@@ -77,19 +77,19 @@ def lr(
     competition = registry.competition(slug, place)
     plot, table = _outputs(require_output(out) or place.root / f"{slug}-lr.png")
     raw = Path(data).expanduser().absolute() if data else place.raw(slug)
-    order = new_order(place, competition, raw, recipe, overrides, None, fold_count(folds), False)
+    order = new_order(place, competition, raw, recipe, overrides, None, parse_folds(folds), False)
     wanted = first_model(order.recipe)
     if wanted.mode == "probe":
         raise InputError("a range test needs a learning rate", 'mode = "probe" solves', "--set mode=finetune")
     found = survey(competition, place, raw, folds=order.folds, fold_seed=wanted.fold_seed)
     show_findings(found)
-    require_pass(found.findings, slug)
+    raise_on_errors(found.findings, slug)
 
     from comp.pipelines import training_plans
     from comp.report.lr_plot import lr_plot
     from comp.training.lr_range_test import range_test
 
-    (plan,) = training_plans.prepare(competition, found, wanted, place, None)
+    (plan,) = training_plans.make_plans(competition, found, wanted, place, None)
     with console.progress():
         test = range_test(plan, low, high, steps)
     make_folder(plot.parent)

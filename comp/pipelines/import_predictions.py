@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from comp import console
-from comp.checks.findings import Finding, counts, lower
+from comp.checks.findings import Finding, counts, downgrade_allowed
 from comp.checks.prediction_checks import assumed_folds, collapsed_predictions, prior_shift, too_good
-from comp.checks.result import Survey
-from comp.checks.runner import require_pass
+from comp.checks.result import CheckResult
+from comp.checks.runner import raise_on_errors
 from comp.data.competitions import registry
 from comp.data.competitions.competition import Competition
 from comp.data.folds import Folds
@@ -25,8 +25,8 @@ from comp.data.predictions import Predictions
 from comp.errors import InputError
 from comp.files import make_folder, write_json, write_text
 from comp.metrics import confusion
-from comp.pipelines.check import fold_count, survey
-from comp.pipelines.external_predictions import ForeignRows, joined_ids, predictions_of, read_rows
+from comp.pipelines.check import parse_folds, survey
+from comp.pipelines.external_predictions import ExternalPredictions, joined_ids, predictions_of, read_rows
 from comp.report.findings_text import say_findings, show_findings
 from comp.runs import run as runs
 from comp.runs.result import RunResult
@@ -78,12 +78,12 @@ def import_(
     competition = registry.competition(slug, place)
     raw = Path(data).expanduser().absolute() if data else place.raw(slug)
     files = {"oof": Path(oof).expanduser(), "test": Path(test).expanduser()}
-    named = fold_column is not None or isinstance(fold_count(folds), Path)
-    if fold_column is not None and fold_count(folds) != 5:
+    named = fold_column is not None or isinstance(parse_folds(folds), Path)
+    if fold_column is not None and parse_folds(folds) != 5:
         raise InputError("folds are named once", "--folds and --fold-column", "drop one of them")
     found = _survey(competition, place, raw, files["oof"], fold_column, folds, allow)
     show_findings(found)
-    require_pass(found.findings, slug, "no import past an error")
+    raise_on_errors(found.findings, slug, "no import past an error")
     assert found.folds is not None, "the gate lets nothing pass without folds"
     ours = _read(competition, found, found.folds, files, fold_column, normalise)
     findings = [*found.findings, *_judged(found, found.folds, ours, competition, named)]
@@ -111,10 +111,10 @@ def _survey(
     fold_column: str | None,
     folds: int | str | Path,
     allow: dict[str, str] | None,
-) -> Survey:
+) -> CheckResult:
     """The checked rows, with the folds that the OOF file names where it names some."""
     if fold_column is None:
-        return survey(competition, place, raw, folds=fold_count(folds), allow=allow)
+        return survey(competition, place, raw, folds=parse_folds(folds), allow=allow)
     rows = read_rows(_a_csv(oof), competition.facts.template.id, fold_column)
     samples = list(competition.read(raw).train["id"])
     fold = dict(zip(joined_ids(rows, samples), rows.folds or (), strict=True))
@@ -138,7 +138,7 @@ def _a_csv(file: Path) -> Path:
 
 def _read(
     competition: Competition,
-    found: Survey,
+    found: CheckResult,
     folds: Folds,
     files: dict[str, Path],
     fold_column: str | None,
@@ -163,14 +163,14 @@ def _of_npz(file: Path, labels: LabelMap, samples: list[str], fingerprint: str) 
     """Predictions that comp saved elsewhere, of the same rows and label map."""
     stored = Predictions.load(file)
     stored.require_labels(labels)
-    ids = joined_ids(ForeignRows(str(file), stored.ids, (), ()), samples)
+    ids = joined_ids(ExternalPredictions(str(file), stored.ids, (), ()), samples)
     if stored.fingerprint not in ("", fingerprint):
-        console.say(f"  {file.name} was made from files of other contents or groups; it is joined by id")
+        console.log(f"  {file.name} was made from files of other contents or groups; it is joined by id")
     return Predictions(tuple(ids), labels, stored.probs, fingerprint).select(samples)
 
 
 def _judged(
-    found: Survey, folds: Folds, ours: dict[str, Predictions], competition: Competition, named: bool
+    found: CheckResult, folds: Folds, ours: dict[str, Predictions], competition: Competition, named: bool
 ) -> list[Finding]:
     """What is found about the predictions themselves, said as it comes."""
     truth = _truth(found)
@@ -183,19 +183,19 @@ def _judged(
         *prior_shift(ours["test"], priors),
         *assumed_folds(named, folds.k, len(truth)),
     ]
-    lowered = lower(judged, found.allowed)
+    lowered = downgrade_allowed(judged, found.allowed)
     say_findings(lowered)
     return lowered
 
 
-def _truth(found: Survey) -> NDArray[np.int64]:
+def _truth(found: CheckResult) -> NDArray[np.int64]:
     """The class indices (N,) of the train rows, in the manifest's order."""
     return found.evidence.labels.encode(found.evidence.manifest.train["label"])
 
 
 def _new_run(
     place: Workspace,
-    found: Survey,
+    found: CheckResult,
     competition: Competition,
     name: str,
     files: dict[str, Path],
@@ -210,7 +210,7 @@ def _new_run(
     }
     marks = ["sample"] if found.is_sample else []
     started = {
-        **runs.facts_of_rows(
+        **runs.dataset_metadata(
             competition.facts, found.evidence.raw, found.evidence.k, found.evidence.manifest, marks
         ),
         "mode": runs.IMPORTED,
@@ -226,7 +226,7 @@ def _new_run(
 def _finished(
     place: Workspace,
     one: runs.Run,
-    found: Survey,
+    found: CheckResult,
     folds: Folds,
     ours: dict[str, Predictions],
     findings: list[Finding],

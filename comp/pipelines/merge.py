@@ -17,8 +17,8 @@ from comp.data.competitions import registry
 from comp.errors import InputError
 from comp.files import make_folder, unwritable
 from comp.pipelines.pseudo_label import rows_for
-from comp.pipelines.record import Clock
-from comp.pipelines.request import Order, order_like
+from comp.pipelines.record import StepTimer
+from comp.pipelines.request import RunRequest, order_like
 from comp.pipelines.resume import BEFORE
 from comp.pipelines.run import checked, finish_run, kept_of, marks_of, run_folder
 from comp.pipelines.smoke import quick_rows
@@ -29,7 +29,7 @@ from comp.runs.result import RunResult
 from comp.workspace import Workspace
 
 if TYPE_CHECKING:
-    from comp.checks.result import Survey
+    from comp.checks.result import CheckResult
     from comp.training.plan import Plan
 
 HOW = (
@@ -74,7 +74,7 @@ def merge(
     CompError
         Where the runs do not belong together, naming what differs, and as ``comp.run`` does.
     """
-    clock = Clock()
+    clock = StepTimer()
     place = Workspace.find(workspace)
     with ExitStack() as held:
         chosen = _named(place, parts)
@@ -88,7 +88,7 @@ def _merged(
     chosen: Sequence[runs.Run],
     data: str | Path | None,
     allow: dict[str, str] | None,
-    clock: Clock,
+    clock: StepTimer,
     held: ExitStack,
 ) -> RunResult:
     """The run of some runs' folds; ``held`` keeps them, and the new one, from other processes."""
@@ -114,7 +114,7 @@ def _merged(
             runs.require_kept(part, kept_of(order, found, recipe), competition.file("models.py"))
         one = run_folder(order, found, recipe, marks, held, rows_for(order, found))
         for relative, source in folders.items():
-            console.say(f"  {relative} of {source.id}")
+            console.log(f"  {relative} of {source.id}")
             _copy(source.folder / relative, one.folder / relative, one.id, relative)
     findings = [*found.findings, *before]
     return finish_run(order, found, clock, one, plans, findings, marks)
@@ -162,13 +162,13 @@ def _say_where(first: runs.Run, one: runs.Run) -> None:
     for key in ("versions", "machine"):
         a, b = first.started.get(key), one.started.get(key)
         if a != b:
-            console.say(f"  {key}: {a} in {first.id}, {b} in {one.id}")
+            console.log(f"  {key}: {a} in {first.id}, {b} in {one.id}")
     ours, theirs = (recipe_of(part).each for part in (first, one))
     for key in HOW:
         a, b = ([getattr(model, key) for model in models] for models in (ours, theirs))
         if a != b:
             told = [", ".join(dict.fromkeys(str(value) for value in values)) for values in (a, b)]
-            console.say(f"  {key}: {told[0]} in {first.id}, {told[1]} in {one.id}")
+            console.log(f"  {key}: {told[0]} in {first.id}, {told[1]} in {one.id}")
 
 
 def _other_recipe(first: runs.Run, one: runs.Run) -> list[str]:
@@ -269,7 +269,7 @@ def _is_finished(folder: Path) -> bool:
     return all((folder / name).is_file() for name in ("result.json", "model.safetensors"))
 
 
-def _plans(order: Order, found: Survey) -> list[Plan]:
+def _plans(order: RunRequest, found: CheckResult) -> list[Plan]:
     """The plans of the run; nothing is trained, so that no weights are looked for, and another device will do."""
     from comp.models.runtime import on_this_machine
     from comp.pipelines import training_plans
@@ -280,7 +280,7 @@ def _plans(order: Order, found: Survey) -> list[Plan]:
     ]
     reduce = quick_rows if order.quick else None
     here = on_this_machine(as_one(bare))
-    plans = training_plans.prepare(order.competition, found, here, order.workspace, reduce)
+    plans = training_plans.make_plans(order.competition, found, here, order.workspace, reduce)
     return [
         replace(plan, recipe=one.model_copy(update={key: getattr(plan.recipe, key) for key in MACHINE}))
         for plan, one in zip(plans, recipes, strict=True)

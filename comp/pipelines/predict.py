@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from comp import console
-from comp.checks.context import Evidence
-from comp.checks.findings import lower
-from comp.checks.runner import judge_test, require_known, require_pass
+from comp.checks.context import CheckContext
+from comp.checks.findings import downgrade_allowed
+from comp.checks.runner import raise_on_errors, require_known, run_test_checks
 from comp.data.competitions import registry
 from comp.data.competitions.competition import Competition
 from comp.data.labels import LabelMap
@@ -25,7 +25,7 @@ from comp.report.findings_text import say_findings
 from comp.runs import run as runs
 from comp.runs.contents import (
     _every_fold,
-    folds_to_ask,
+    fold_checkpoints,
     manifest_of,
     predictions_of,
     recipe_of,
@@ -116,12 +116,12 @@ def predict_again(
     allowed = {**competition.facts.check.allow, **(allow or {})}
     require_known(allowed)
     load_models(competition.file("models.py"))
-    folders = folds_to_ask(one, partial)
+    folders = fold_checkpoints(one, partial)
     labels = read_sidecar(folders[0]).labels
     evidence = _rows(one, place, competition, labels, data, template)
-    findings = lower(judge_test(evidence), allowed)
+    findings = downgrade_allowed(run_test_checks(evidence), allowed)
     say_findings(findings)
-    require_pass(findings, one.slug, "no prediction past an error")
+    raise_on_errors(findings, one.slug, "no prediction past an error")
 
     test = evidence.manifest.test
     unread = [i for i, path in zip(test["id"], test["path"], strict=True) if evidence.images[path].error]
@@ -154,7 +154,7 @@ def _rows(
     labels: LabelMap,
     data: str | Path | None,
     template: str | Path | None,
-) -> Evidence:
+) -> CheckContext:
     """The rows to predict and one look at their images: other rows of ``data``, or the run's own, as its folder has them."""
     if data:
         raw = Path(data).expanduser().absolute()
@@ -164,7 +164,7 @@ def _rows(
         manifest = Manifest(manifest_of(one).test)
     asked = load_template(competition, raw, manifest, Path(template).expanduser() if template else None)
     images = look_at_images(competition.source(raw), raw, manifest, None)
-    return Evidence(competition, raw, manifest, labels, asked, int(one.started.get("folds") or 0), images)
+    return CheckContext(competition, raw, manifest, labels, asked, int(one.started.get("folds") or 0), images)
 
 
 def _prior(one: runs.Run) -> NDArray[np.float64]:
@@ -172,7 +172,7 @@ def _prior(one: runs.Run) -> NDArray[np.float64]:
     if one.has("oof.npz"):
         parts = [predictions_of(one, "oof")]
     else:
-        folders = folds_to_ask(one, True)
+        folders = fold_checkpoints(one, True)
         for folder in folders:
             require_of_fold(folder, ["oof.npz"])
         parts = [Predictions.load(folder / "oof.npz") for folder in folders]

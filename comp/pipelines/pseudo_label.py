@@ -12,12 +12,12 @@ import pandas as pd
 
 from comp import console
 from comp.checks.grouping import folds_of_kin
-from comp.checks.result import Survey
+from comp.checks.result import CheckResult
 from comp.data.predictions import Predictions, average
-from comp.data.pseudo_labels import FILE, PseudoRows, folds_sha256
+from comp.data.pseudo_labels import FILE, PseudoLabels, folds_sha256
 from comp.errors import InputError
 from comp.files import require_output
-from comp.pipelines.request import Order
+from comp.pipelines.request import RunRequest
 from comp.pipelines.smoke import ROWS_PER_CLASS_AND_FOLD
 from comp.runs import run as runs
 from comp.runs.contents import folds_of, recipe_of
@@ -29,7 +29,7 @@ class PseudoResult:
     """The pseudo-labels that were made: the file, how many of the ``test`` rows each fold gets, and their classes."""
 
     path: Path
-    pseudo: PseudoRows
+    pseudo: PseudoLabels
     test: int
 
     def as_json(self) -> dict[str, Any]:
@@ -90,7 +90,7 @@ def pseudo(
             "pseudo-labels need rows", f"no fold is more than {most:.4f} sure", "a lower threshold"
         )
     split = folds_of(one)
-    made = PseudoRows(
+    made = PseudoLabels(
         run=one.id,
         slug=one.slug,
         threshold=float(threshold),
@@ -140,7 +140,7 @@ def _sure(found: Predictions, k: int, threshold: float) -> pd.DataFrame:
     )
 
 
-def rows_for(order: Order, found: Survey) -> PseudoRows | None:
+def rows_for(order: RunRequest, found: CheckResult) -> PseudoLabels | None:
     """The pseudo-labels that an order trains with, without those whose picture its fold holds out in a copy.
 
     They are those of ``--pseudo``, or of the run that goes on.
@@ -158,13 +158,13 @@ def rows_for(order: Order, found: Survey) -> PseudoRows | None:
     if path is None:
         return None
     assert found.folds is not None, "the gate lets no run pass without folds"
-    wanted = PseudoRows.load(path)
+    wanted = PseudoLabels.load(path)
     evidence = found.evidence
     wanted.require_fitting(order.competition.slug, evidence.manifest, found.folds, evidence.labels)
     clean = wanted.without(folds_of_kin(evidence, found.folds))
     apart = len(wanted.table) - len(clean.table)
     told = f"  pseudo-labels of {clean.run}, at least {clean.threshold:g} sure: {clean.rows} rows by fold"
-    console.say(told + (f"; {apart} left out, copies of what their fold holds out" if apart else ""))
+    console.log(told + (f"; {apart} left out, copies of what their fold holds out" if apart else ""))
     return clean.few(ROWS_PER_CLASS_AND_FOLD) if order.quick else clean
 
 
@@ -179,6 +179,6 @@ def show_pseudo(result: PseudoResult) -> None:
     console.table("", (f"pseudo-labels of {made.run}", "rows", "of test", "mean probability"), rows)
     labels = made.table.groupby("id")["label"].nunique()
     if (labels > 1).any():
-        console.say(f"  {int((labels > 1).sum())} rows have another label in another fold")
-    console.answer(f"pseudo-labels {result.path}")
-    console.say(f"  comp run {made.slug} --folds {made.k} --pseudo {result.path} trains with them")
+        console.log(f"  {int((labels > 1).sum())} rows have another label in another fold")
+    console.print_result(f"pseudo-labels {result.path}")
+    console.log(f"  comp run {made.slug} --folds {made.k} --pseudo {result.path} trains with them")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from comp import console
 from comp.checks.findings import Finding
-from comp.checks.result import Survey
+from comp.checks.result import CheckResult
 from comp.data.predictions import Predictions
 from comp.files import write_bytes, write_json, write_text
 from comp.recipe import Recipe
@@ -21,7 +21,7 @@ from comp.workspace import Workspace
 
 
 @dataclass
-class Clock:
+class StepTimer:
     """Seconds by step."""
 
     seconds: dict[str, float] = field(default_factory=dict)
@@ -44,12 +44,12 @@ def record(one: runs.Run, result: RunResult, findings: list[Finding]) -> None:
     ledger.keep_entries(result.submission.with_suffix(".json"), result.as_json())
     if "partial" in result.marks:
         runs.finish_partly(one, result.as_json())
-        console.say(f"  some folds are left: `comp run {result.slug} --resume {one.id}` trains them")
+        console.log(f"  some folds are left: `comp run {result.slug} --resume {one.id}` trains them")
     else:
         runs.finish(one, result.as_json())
 
 
-def write_inputs(folder: Path, found: Survey, recipe: Recipe) -> None:
+def write_inputs(folder: Path, found: CheckResult, recipe: Recipe) -> None:
     """What the run was given: the manifest, the folds, the findings, the resolved recipe."""
     assert found.folds is not None, "the gate lets no run pass without folds"
     write_text(folder / "manifest.csv", found.evidence.manifest.to_csv())
@@ -60,7 +60,7 @@ def write_inputs(folder: Path, found: Survey, recipe: Recipe) -> None:
     write_text(folder / "recipe.toml", recipe.to_toml(header))
 
 
-def write_submission(place: Workspace, found: Survey, one: runs.Run, test: Predictions) -> Path:
+def write_submission(place: Workspace, found: CheckResult, one: runs.Run, test: Predictions) -> Path:
     """The CSV, validated, under submissions/ and in the run folder, and rows.csv for people to look at."""
     from comp.submission import write
 

@@ -21,7 +21,7 @@ from comp.workspace import Workspace
 
 
 @dataclass(frozen=True)
-class Order:
+class RunRequest:
     """What was asked for: where, of what, by which recipe, what score its header expects, whether an unfinished run
     goes on, which folds only, and how many seconds it may take.
 
@@ -58,11 +58,11 @@ def new_order(
     seed: int | None,
     folds: int | Path,
     quick: bool,
-) -> Order:
+) -> RunRequest:
     """The order of a new run."""
     path = recipe_file(competition, recipe)
     wanted = load_recipe(competition, path, bool(recipe), overrides, seed, quick)
-    return Order(place, competition, raw, wanted, folds, quick, expected_score(path), None)
+    return RunRequest(place, competition, raw, wanted, folds, quick, expected_score(path), None)
 
 
 def require_folds(only: Sequence[int] | None, k: int) -> None:
@@ -77,7 +77,7 @@ def require_folds(only: Sequence[int] | None, k: int) -> None:
 def first_model(recipe: Recipe) -> Recipe:
     """The recipe of the first model, where only one can be measured; that it is the first of several is said."""
     if recipe.members:
-        console.say(f"  the first of {len(recipe.members)} models: {recipe.each[0].model.name}")
+        console.log(f"  the first of {len(recipe.members)} models: {recipe.each[0].model.name}")
     return recipe.each[0]
 
 
@@ -111,7 +111,9 @@ def model_mistakes(competition: Competition) -> Callable[[dict[str, Any]], list[
     return partial(recipe_mistakes, competition)
 
 
-def order_of(one: runs.Run, place: Workspace, competition: Competition, data: str | Path | None) -> Order:
+def order_of(
+    one: runs.Run, place: Workspace, competition: Competition, data: str | Path | None
+) -> RunRequest:
     """The order of an unfinished run, as its folder tells it."""
     if one.record:
         raise InputError(
@@ -124,7 +126,7 @@ def order_of(one: runs.Run, place: Workspace, competition: Competition, data: st
 
     recipe = on_this_machine(recipe_of(one))
     if differing := what_differs(one.started, resolve_device(recipe.each[0]).device):
-        console.say(
+        console.log(
             f"  {one.id} began with {'; '.join(differing)}: what is left may differ in the last digits"
         )
     return replace(order_like(one, place, competition, recipe, data), resumed=one, like=None)
@@ -132,11 +134,11 @@ def order_of(one: runs.Run, place: Workspace, competition: Competition, data: st
 
 def order_like(
     one: runs.Run, place: Workspace, competition: Competition, recipe: Recipe, data: str | Path | None
-) -> Order:
+) -> RunRequest:
     """The order of a new run on another's rows and folds, with its marks."""
     raw = Path(data).expanduser().absolute() if data else runs.raw_folder(one, place)
     folds, expected = one.folder / "folds.csv", one.started.get("expected")
-    return Order(place, competition, raw, recipe, folds, "quick" in one.marks, expected, None, like=one)
+    return RunRequest(place, competition, raw, recipe, folds, "quick" in one.marks, expected, None, like=one)
 
 
 def require_own(one: runs.Run, competition: Competition) -> None:

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from comp import console
-from comp.config import lay, whole_number
+from comp.config import apply_override, whole_number
 from comp.data.competitions.competition import Competition
 from comp.errors import InputError
-from comp.pipelines.request import Order, model_mistakes, order_like, order_of, require_own
+from comp.pipelines.request import RunRequest, model_mistakes, order_like, order_of, require_own
 from comp.recipe import NAMED, Recipe, as_one, from_table
 from comp.runs import run as runs
 from comp.runs.contents import recipe_of
@@ -29,7 +29,7 @@ def resumed_order(
     data: str | Path | None,
     overrides: Sequence[str],
     plain: bool,
-) -> Order:
+) -> RunRequest:
     """The order of an unfinished run that goes on, or with overrides of a child of a finished one.
 
     ``plain`` says that nothing else was asked for that a recipe decides; InputError where it was.
@@ -40,17 +40,17 @@ def resumed_order(
         remedy = "drop them; --set KEY=VALUE goes on from a finished run as a child run"
         raise InputError("a resumed run keeps its own recipe", value, remedy)
     if overrides:
-        return child_order(one, place, competition, data, overrides)
+        return child_request(one, place, competition, data, overrides)
     return order_of(one, place, competition, data)
 
 
-def child_order(
+def child_request(
     parent: runs.Run,
     place: Workspace,
     competition: Competition,
     data: str | Path | None,
     overrides: Sequence[str],
-) -> Order:
+) -> RunRequest:
     """The order of a run that goes on from a finished one under a changed recipe.
 
     ``epochs=N`` among the overrides is the total, the parent's epochs (and those of its own parent) among them;
@@ -118,7 +118,7 @@ def _laid(old: Sequence[Recipe], parent: runs.Run, overrides: Sequence[str], als
     """The parent's recipe with the overrides, starting from its weights."""
     table = as_one(old).as_table()
     for override in overrides:
-        lay(table, override, NAMED[1:])
+        apply_override(table, override, NAMED[1:])
     keys = {override.partition("=")[0].strip() for override in overrides}
     if any(key.startswith("stages") for key in keys):
         table.pop("epochs", None)  # they add up to it
@@ -162,4 +162,4 @@ def _say(parent: str, wanted: Sequence[Recipe], before: Sequence[int]) -> None:
         else f"trains epoch {done + 1}"
         for recipe, done in zip(wanted, before, strict=True)
     ]
-    console.say(f"a child of {parent}: it starts from its weights and {', '.join(dict.fromkeys(told))}")
+    console.log(f"a child of {parent}: it starts from its weights and {', '.join(dict.fromkeys(told))}")

@@ -9,17 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from comp import console
-from comp.checks.findings import Finding, counts, lower
-from comp.checks.result import Survey
-from comp.checks.runner import require_pass
+from comp.checks.findings import Finding, counts, downgrade_allowed
+from comp.checks.result import CheckResult
+from comp.checks.runner import raise_on_errors
 from comp.data.competitions import registry
 from comp.data.pseudo_labels import FILE as PSEUDO
-from comp.data.pseudo_labels import PseudoRows, folds_sha256
+from comp.data.pseudo_labels import PseudoLabels, folds_sha256
 from comp.files import make_folder, remove_leftovers, write_text
-from comp.pipelines.check import fold_count, survey
+from comp.pipelines.check import parse_folds, survey
 from comp.pipelines.pseudo_label import rows_for
-from comp.pipelines.record import Clock, record, write_inputs, write_submission
-from comp.pipelines.request import Order, new_order, require_folds
+from comp.pipelines.record import StepTimer, record, write_inputs, write_submission
+from comp.pipelines.request import RunRequest, new_order, require_folds
 from comp.pipelines.resume import resumed_order
 from comp.pipelines.smoke import quick_rows
 from comp.recipe import Recipe, as_one
@@ -92,13 +92,13 @@ def run(
     CompError
         Every mistake of a user and every refusal; see ``comp.errors``.
     """
-    clock = Clock()
+    clock = StepTimer()
     place = Workspace.find(workspace)
     competition = registry.competition(slug, place)
     with ExitStack() as held:
         if resume is None:
             raw = Path(data).expanduser().absolute() if data else place.raw(slug)
-            order = new_order(place, competition, raw, recipe, overrides, seed, fold_count(folds), quick)
+            order = new_order(place, competition, raw, recipe, overrides, seed, parse_folds(folds), quick)
         else:
             plain = not (recipe or seed is not None or quick or pseudo)
             one = runs.find_run(place, resume)
@@ -118,16 +118,16 @@ def run(
 
 
 def checked(
-    order: Order,
+    order: RunRequest,
     manifest: str | Path | None = None,
     extra: str | Path | None = None,
     rare: str = "error",
     allow: dict[str, str] | None = None,
-) -> Survey:
+) -> CheckResult:
     """The checked rows and folds of an order, said as they are found; CheckFailed where they do not pass."""
     competition, given = order.competition, order.given
     raw = f": {order.workspace.shown(order.raw)}" if competition.facts.layout.needs_data else ""
-    console.say(competition.facts.title + raw)
+    console.log(competition.facts.title + raw)
     kept = None
     if given:  # its extra rows are still wanted, and its folds
         manifest_of(given)
@@ -145,11 +145,11 @@ def checked(
         allow=allow,
     )
     show_findings(found)
-    require_pass(found.findings, competition.slug)
+    raise_on_errors(found.findings, competition.slug)
     return found
 
 
-def _train_and_predict(order: Order, found: Survey, clock: Clock, held: ExitStack) -> RunResult:
+def _train_and_predict(order: RunRequest, found: CheckResult, clock: StepTimer, held: ExitStack) -> RunResult:
     """From checked folds to the record; the heavy imports begin here. A new run is held by ``held`` from when it is made."""
     from comp.pipelines import training_plans
 
@@ -157,10 +157,12 @@ def _train_and_predict(order: Order, found: Survey, clock: Clock, held: ExitStac
     with clock.step("model"):
         reduce = quick_rows if order.quick else None
         here = len(order.only) if order.only is not None else None
-        plans = training_plans.prepare(order.competition, found, order.recipe, order.workspace, reduce, here)
+        plans = training_plans.make_plans(
+            order.competition, found, order.recipe, order.workspace, reduce, here
+        )
         plans = [replace(plan, pseudo=pseudo) for plan in plans]
     findings = [*found.findings, *_shown(training_plans.judge_recipe(plans, order.recipe), found)]
-    require_pass(findings, order.competition.slug)
+    raise_on_errors(findings, order.competition.slug)
     require_folds(order.only, plans[0].folds.k)
     if order.resumed is None:
         training_plans.require_starts(plans, order.only)
@@ -173,15 +175,15 @@ def _train_and_predict(order: Order, found: Survey, clock: Clock, held: ExitStac
     return finish_run(order, found, clock, one, plans, findings, marks)
 
 
-def marks_of(order: Order, found: Survey) -> list[str]:
+def marks_of(order: RunRequest, found: CheckResult) -> list[str]:
     """Why a run is no full one, before it is known whether it has all its folds."""
     return [mark for mark, yes in (("quick", order.quick), ("sample", found.is_sample)) if yes]
 
 
 def finish_run(
-    order: Order,
-    found: Survey,
-    clock: Clock,
+    order: RunRequest,
+    found: CheckResult,
+    clock: StepTimer,
     one: runs.Run,
     plans: list[Plan],
     findings: list[Finding],
@@ -195,7 +197,7 @@ def finish_run(
 
     plans = [plan.in_folder(model_folder(one.folder, n, len(plans))) for n, plan in enumerate(plans)]
     for plan in plans:
-        console.say(f"run {one.id}: {plan.summary}")
+        console.log(f"run {one.id}: {plan.summary}")
     with clock.step("train"):
         trained = training_plans.train_models(one.folder, plans, order.only)
         require_something(trained)
@@ -210,7 +212,7 @@ def finish_run(
         test = training_plans.predict_test(trained, set(unread.values()))
     score, beside = trained.score(oof), trained.beside()
     expected = None if order.quick else order.expected
-    judged = [*training_plans.judge_run(plans[0], test, score, expected), *judge_views(trained)]
+    judged = [*training_plans.check_predictions(plans[0], test, score, expected), *judge_views(trained)]
     findings = [*findings, *_shown(judged, found)]
     with clock.step("submit"):
         path = write_submission(order.workspace, found, one, test)
@@ -239,20 +241,20 @@ def finish_run(
     return result
 
 
-def _shown(findings: list[Finding], found: Survey) -> list[Finding]:
+def _shown(findings: list[Finding], found: CheckResult) -> list[Finding]:
     """Findings with the allowed ones lowered, said as they come."""
-    lowered = lower(findings, found.allowed)
+    lowered = downgrade_allowed(findings, found.allowed)
     say_findings(lowered)
     return lowered
 
 
 def run_folder(
-    order: Order,
-    found: Survey,
+    order: RunRequest,
+    found: CheckResult,
     recipe: Recipe,
     marks: list[str],
     held: ExitStack,
-    pseudo: PseudoRows | None = None,
+    pseudo: PseudoLabels | None = None,
 ) -> runs.Run:
     """The folder of the run that goes on, or a new one with what it was given, which ``held`` keeps from others."""
     slug = order.competition.slug
@@ -265,7 +267,7 @@ def run_folder(
         runs.require_kept(order.resumed, kept_of(order, found, recipe), models)
         return order.resumed
     seen = found.evidence
-    facts = runs.facts(
+    facts = runs.run_metadata(
         order.competition.facts, seen.raw, seen.k, seen.manifest, recipe, marks, order.expected
     )
     told = {"pseudo": pseudo.as_json()} if pseudo else {}
@@ -281,7 +283,7 @@ def run_folder(
     return one
 
 
-def kept_of(order: Order, found: Survey, recipe: Recipe) -> dict[str, str | None]:
+def kept_of(order: RunRequest, found: CheckResult, recipe: Recipe) -> dict[str, str | None]:
     """What has to be the same when a run goes on: its folds, and its competition's models.py where a network is of it."""
     from comp.models.backbones import models_sha256
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from comp import console
 from comp.config import whole_number
-from comp.ensembling.evaluate import Options
+from comp.ensembling.evaluate import BlendOptions
 from comp.errors import InputError
 from comp.pipelines.ensemble import ensemble
 from comp.runs import run as runs
@@ -61,7 +61,7 @@ def require_whole(
         raise InputError("a time limit is one run's", f"--time-limit {limit} and {len(seeds)} seeds", remedy)
 
 
-def run_each(
+def run_seeds(
     go: Go,
     overrides: Sequence[str],
     method: str | None,
@@ -95,7 +95,7 @@ def run_each(
         raise InputError("seeds are named once", f"--seed {seed} and --set seed=…", "drop --seed")
     if not seeds and method is None:
         return go(overrides, resume)
-    Options(method or "mean")  # better refused now than after training
+    BlendOptions(method or "mean")  # better refused now than after training
     others = [text for text in overrides if not (seeds and _key(text) == SEED)]
     if resume is not None:  # once: "latest" would be another run after each
         resume = runs.find_run(Workspace.find(workspace), resume).id
@@ -107,7 +107,7 @@ def run_each(
             remedy = f"comp run {one.slug} --resume {one.run}; then comp ensemble {one.run} and the others"
             raise InputError("a blend is of finished runs", f"{one.run} lacks folds", remedy)
         named = "" if each is None else f"seed {each}, "
-        console.say(f"  {named}run {one.run}: OOF {one.metric} {one.score:.4f}")
+        console.log(f"  {named}run {one.run}: OOF {one.metric} {one.score:.4f}")
         found.append(one.run)
     return ensemble(*found, method=method or "mean", workspace=workspace, data=data)
 

@@ -14,7 +14,7 @@ from comp import console
 from comp.checks.findings import Finding
 from comp.checks.prediction_checks import collapsed_predictions, prior_shift, too_good
 from comp.checks.recipe_checks import harmful_transform, preprocessing_override, warm_leak, weights_leak
-from comp.checks.result import Survey
+from comp.checks.result import CheckResult
 from comp.data.augment.policies import TrainTransform, check_transform
 from comp.data.competitions.competition import Competition
 from comp.data.folds import Folds
@@ -77,9 +77,9 @@ def _names_in(table: dict[str, Any]) -> list[tuple[str, Callable[[], object]]]:
     return tried
 
 
-def prepare(
+def make_plans(
     competition: Competition,
-    found: Survey,
+    found: CheckResult,
     wanted: Recipe,
     workspace: Workspace,
     reduce: Callable[[Manifest, Folds], Manifest] | None,
@@ -105,7 +105,7 @@ def prepare(
 
 def _prepare(
     competition: Competition,
-    found: Survey,
+    found: CheckResult,
     wanted: Recipe,
     workspace: Workspace,
     reduce: Callable[[Manifest, Folds], Manifest] | None,
@@ -153,7 +153,7 @@ def _prepare(
     return replace(plan, recipe=chosen, sets=sets)
 
 
-def _decoded(found: Survey, preprocess: Preprocess, mode: str) -> ImageSource | None:
+def _decoded(found: CheckResult, preprocess: Preprocess, mode: str) -> ImageSource | None:
     """The pictures decoded once; None where that brings nothing: networks that read very large ones, or one pass."""
     contents = found.evidence.images.files(list(found.evidence.manifest.table["path"]))
     if side_for(preprocess) is None or (mode == "probe" and missing(contents.values())):
@@ -162,7 +162,7 @@ def _decoded(found: Survey, preprocess: Preprocess, mode: str) -> ImageSource | 
         return decoded_once(found.source, contents, bar.advance)
 
 
-def without_unreadable(found: Survey) -> Manifest:
+def without_unreadable(found: CheckResult) -> Manifest:
     """The manifest without labelled rows whose image cannot be decoded (the gate let them pass by ``--allow``)."""
     table = found.evidence.manifest.table
     broken = np.array([bool(found.evidence.images[path].error) for path in table["path"]], dtype=bool)
@@ -210,7 +210,7 @@ def _judge_transform(plan: Plan) -> list[Finding]:
     return found
 
 
-def judge_run(plan: Plan, test: Predictions, score: float, expected: float | None) -> list[Finding]:
+def check_predictions(plan: Plan, test: Predictions, score: float, expected: float | None) -> list[Finding]:
     """The findings on what a run came to."""
     targets = plan.labels.encode(plan.manifest.train["label"])
     priors = np.bincount(targets, minlength=len(plan.labels)) / len(targets)

@@ -144,7 +144,7 @@ def with_chosen_views(recipe: Recipe, run: Run) -> Recipe:
     if not recipe.chooses_views:
         return recipe
     if not run.has(VIEWS_FILE):
-        console.say(f"  {run.id} has not chosen its views: predicting by the identity view")
+        console.log(f"  {run.id} has not chosen its views: predicting by the identity view")
         return recipe.with_views(recipe.views)
     path = run.checked(VIEWS_FILE)
     chosen: _Chosen = read_shaped(path, _Chosen, "restore it, or train again")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 
 from comp.checks.findings import Finding
-from comp.checks.result import Survey
+from comp.checks.result import CheckResult
 from comp.data.images.source import ImageSource
 from comp.report.html import STYLE, figure
 
@@ -20,7 +20,7 @@ _STYLE = (
 )
 
 
-def render(found: Survey) -> str:
+def render(found: CheckResult) -> str:
     """A page that needs nothing else: pictures are in it, at most 160 pixels a side."""
     slug = found.evidence.competition.slug
     labels = dict(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from comp import console
 from comp.checks.findings import Finding, counts
-from comp.checks.result import Survey
+from comp.checks.result import CheckResult
 from comp.errors import shortened
 from comp.files import write_text
 
@@ -35,7 +35,7 @@ def table(findings: list[Finding]) -> None:
         )
 
 
-def show_findings(found: Survey) -> None:
+def show_findings(found: CheckResult) -> None:
     """Errors and warnings, a line each, and the line of counts."""
     say_findings(found.findings)
     show_counts(found)
@@ -46,32 +46,32 @@ def say_findings(findings: list[Finding]) -> None:
     for f in findings:
         if f.severity != "info":
             allowed = f" (allowed: {f.allowed})" if f.allowed else ""
-            console.say(shortened(f"  {f.severity}: {f.check}: {f.message}{allowed}"))
+            console.log(shortened(f"  {f.severity}: {f.check}: {f.message}{allowed}"))
 
 
-def show_counts(found: Survey) -> None:
+def show_counts(found: CheckResult) -> None:
     """What was read, and how many findings there are."""
     for note in found.evidence.manifest.notes:
-        console.say(f"  note: {note}")
+        console.log(f"  note: {note}")
     stats, n = found.stats(), counts(found.findings)
-    console.say(
+    console.log(
         f"  {stats['train']:,} train, {stats['test']:,} test, {stats['classes']} classes; "
         f"checks: {n['error']} errors, {n['warning']} warnings"
     )
 
 
-def write_pages(found: Survey, html: Path | None, fix: Path | None) -> None:
+def write_pages(found: CheckResult, html: Path | None, fix: Path | None) -> None:
     """The HTML page and the proposed manifest, where they were asked for."""
     if html is not None:
         from comp.report.findings_html import render
 
         write_text(html, render(found))
-        console.answer(f"page {html}")
+        console.print_result(f"page {html}")
     if fix is not None:
         from comp.checks.proposed_manifest import proposed
 
         write_text(fix, proposed(found.evidence))
         use = f": `comp check {found.evidence.competition.slug} --manifest {fix}` uses it without the rows to drop"
-        console.answer(
+        console.print_result(
             f"proposed manifest {fix}{use if found.evidence.competition.slug != 'own-table' else ''}"
         )

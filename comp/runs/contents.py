@@ -274,7 +274,7 @@ def model_folder(run: Path, n: int, models: int) -> Path:
     return run if models == 1 else run / f"model-{n}"
 
 
-def folds_to_ask(one: runs.Run, partial: bool) -> list[Path]:
+def fold_checkpoints(one: runs.Run, partial: bool) -> list[Path]:
     """The fold folders of a run, of all its models; those that are missing are named, unless ``partial``."""
     every = _every_fold(one)
     whole = [

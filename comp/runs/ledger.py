@@ -33,7 +33,7 @@ INTENT, SENT, SUBMITTED, REFUSED, BROKEN = "intent", "sent", "submitted", "refus
 
 
 @dataclass(frozen=True)
-class Entry:
+class SubmissionEntry:
     """One submission. ``public`` and ``private`` are the site's scores on its own scale, ``oof`` the run's OOF score on
     the metric's; ``known`` are the numbers of submissions that the server listed before and that look like this one.
     """
@@ -99,11 +99,11 @@ class _Entry(Shape):
 
 
 @dataclass(frozen=True)
-class Page:
+class LedgerFile:
     """A file of the ledger and its entries, oldest first."""
 
     path: Path
-    entries: tuple[Entry, ...]
+    entries: tuple[SubmissionEntry, ...]
 
 
 def page_of(place: Workspace, slug: str, run: str, file: Path, sha256: str) -> Path:
@@ -115,23 +115,23 @@ def page_of(place: Workspace, slug: str, run: str, file: Path, sha256: str) -> P
     return folder / f"{stem}-{sha256[:8]}.json"
 
 
-def pages(place: Workspace, slug: str) -> list[Page]:
+def pages(place: Workspace, slug: str) -> list[LedgerFile]:
     """Every file of a competition's ledger that has entries; one that is damaged is named and left out."""
     folder, found = place.submissions(slug), []
     for path in sorted(folder.glob("*.json")) if folder.is_dir() else []:
         try:
-            found.append(Page(path, entries_of(path)))
+            found.append(LedgerFile(path, entries_of(path)))
         except InputError as damaged:
             console.warn_once(f"{damaged}: nothing of it is shown, or known when submitting")
     return [page for page in found if page.entries]
 
 
-def entries(place: Workspace, slug: str) -> list[Entry]:
+def entries(place: Workspace, slug: str) -> list[SubmissionEntry]:
     """Every entry of a competition, oldest first."""
     return sorted((e for page in pages(place, slug) for e in page.entries), key=lambda e: (e.at, e.ref))
 
 
-def entries_of(path: Path) -> tuple[Entry, ...]:
+def entries_of(path: Path) -> tuple[SubmissionEntry, ...]:
     """The entries of a file; none where it is not there or holds something else.
 
     Raises
@@ -149,12 +149,12 @@ def entries_of(path: Path) -> tuple[Entry, ...]:
         entries: list[_Entry] = require_shape(list[_Entry], listed, str(path), _RESTORE)
     except InputError as error:
         raise InputError("the ledger must be readable", error.value, _RESTORE) from error
-    names = {one.name for one in fields(Entry)}
+    names = {one.name for one in fields(SubmissionEntry)}
     kept = [{k: v for k, v in one.model_dump(exclude_unset=True).items() if k in names} for one in entries]
-    return tuple(Entry(**{**one, "known": tuple(one.get("known", ()))}) for one in kept)
+    return tuple(SubmissionEntry(**{**one, "known": tuple(one.get("known", ()))}) for one in kept)
 
 
-def put(path: Path, entry: Entry) -> Entry:
+def write_entry(path: Path, entry: SubmissionEntry) -> SubmissionEntry:
     """Writes an entry, in the place of the one of its id or after the last; all or nothing."""
     document = read_json(path) if os.path.lexists(path) else {}
     if not isinstance(document, dict):
@@ -179,23 +179,23 @@ def keep_entries(path: Path, document: dict[str, Any]) -> None:
     write_json(path, {**document, "message": None, ENTRIES: None, **kept})
 
 
-def same_file(place: Workspace, slug: str, kaggle: str, sha256: str) -> list[Entry]:
+def same_file(place: Workspace, slug: str, kaggle: str, sha256: str) -> list[SubmissionEntry]:
     """The entries of that very content, oldest first, that the site has or may have."""
     return [
         e for e in entries(place, slug) if e.sha256 == sha256 and e.kaggle == kaggle and (e.counts or e.open)
     ]
 
 
-def update(place: Workspace, slug: str, entry: Entry, **changed: Any) -> Entry:
+def update(place: Workspace, slug: str, entry: SubmissionEntry, **changed: Any) -> SubmissionEntry:
     """Writes an entry with changed fields, wherever it stands."""
     for page in pages(place, slug):
         if any(one.id == entry.id for one in page.entries):
-            return put(page.path, replace(entry, **changed))
+            return write_entry(page.path, replace(entry, **changed))
     raise InputError("an entry of the ledger is gone", f"{entry.id} of {slug}", "was the file moved away?")
 
 
 @contextmanager
-def alone(place: Workspace, slug: str) -> Iterator[None]:
+def submit_lock(place: Workspace, slug: str) -> Iterator[None]:
     """Lets one process at a time submit to a competition; a killed one holds nothing.
 
     Raises
@@ -209,5 +209,5 @@ def alone(place: Workspace, slug: str) -> Iterator[None]:
         yield
 
 
-def _plain(entry: Entry) -> dict[str, Any]:
+def _plain(entry: SubmissionEntry) -> dict[str, Any]:
     return asdict(entry)

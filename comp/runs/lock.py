@@ -56,7 +56,7 @@ def _locked(path: Path, rule: str, value: str, remedy: str) -> IO[str] | None:
             raise Refusal(rule, value.format(pid=owner), remedy) from error
         except OSError as error:
             file.close()
-            console.say(f"  {path.parent} cannot be locked ({error.strerror}): use it from one process alone")
+            console.log(f"  {path.parent} cannot be locked ({error.strerror}): use it from one process alone")
             return None
         if _is_at(file, path):
             with suppress(OSError):  # the number is for people

@@ -101,27 +101,27 @@ def show_result(result: RunResult) -> None:
     rows += [(f"OOF of {one['model']} alone", one["score"]) for one in result.models]
     console.table("", (f"run {result.run}", result.metric), rows)
     if "last_epoch" in result.beside:
-        console.say(
+        console.log(
             "  epochs were chosen by the held-out rows that they are scored on: the last epoch's is fair"
         )
     elif result.selected_on_oof and not result.views:
-        console.say(
+        console.log(
             "  its pseudo-labels come from a run that chose by its held-out rows, which are these too"
         )
     elif result.views:
-        console.say(
+        console.log(
             "  views were chosen by the rows that they are scored on: the identity view's score is fair"
         )
     if result.pseudo:
-        console.say(f"  trained with pseudo-labels of {result.pseudo['run']} as well")
+        console.log(f"  trained with pseudo-labels of {result.pseudo['run']} as well")
     marks = f" ({', '.join(result.marks)}: not a full run)" if result.marks else ""
     total = console.duration(sum(result.seconds.values()))
-    console.answer(f"OOF {result.metric} {result.score:.4f}{marks} in {total}")
+    console.print_result(f"OOF {result.metric} {result.score:.4f}{marks} in {total}")
     if gains(result.calibration, result.direction):
         used = f"`comp ensemble {result.run} --calibrate on` applies it"
-        console.answer(calibration_line(result.calibration, used, result.metric))
+        console.print_result(calibration_line(result.calibration, used, result.metric))
     say_unread(result.unread)
-    console.answer(f"submission {result.submission}")
+    console.print_result(f"submission {result.submission}")
 
 
 def confusion_csv(labels: LabelMap, counts: NDArray[np.int64]) -> str:
@@ -155,6 +155,6 @@ def say_unread(ids: list[str]) -> None:
     """Names the test rows that were answered with the class prior."""
     if ids:
         shown = ", ".join(ids[:10]) + (" …" if len(ids) > 10 else "")
-        console.answer(
+        console.print_result(
             f"{len(ids)} test images cannot be decoded and were answered with the class prior: {shown}"
         )

@@ -247,7 +247,7 @@ def _is_hex(name: str) -> bool:
     return set(name) <= set("0123456789abcdef")
 
 
-def facts(
+def run_metadata(
     competition: CompetitionFacts,
     raw: Path,
     k: int,
@@ -259,7 +259,7 @@ def facts(
     """What is written down when a run starts: enough to know it, find its data and resume it."""
     import torch
 
-    told = facts_of_rows(competition, raw, k, manifest, marks)
+    told = dataset_metadata(competition, raw, k, manifest, marks)
     return {
         **told,
         "mode": recipe.mode,
@@ -271,7 +271,7 @@ def facts(
     }
 
 
-def facts_of_rows(
+def dataset_metadata(
     competition: CompetitionFacts, raw: Path, k: int, manifest: Manifest, marks: list[str]
 ) -> dict[str, Any]:
     """What is written down of every run, whether or not it trains."""

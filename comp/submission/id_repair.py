@@ -9,7 +9,7 @@ from comp.data.file_names import nfc, without_suffix
 
 
 @dataclass(frozen=True)
-class Damage:
+class IdRepair:
     """What happened to ``count`` ids, and in which file rows (the header is row 1)."""
 
     message: str
@@ -35,14 +35,14 @@ WAYS: tuple[tuple[Callable[[str], str], str], ...] = (
 )
 
 
-def damaged(ids: Sequence[str], wanted: Sequence[str]) -> tuple[dict[str, str], list[Damage]]:
+def damaged(ids: Sequence[str], wanted: Sequence[str]) -> tuple[dict[str, str], list[IdRepair]]:
     """Ids that the template spells otherwise: our spelling → its, and what happened to them, the surest way first.
 
     An id counts as damaged where exactly one missing id of the template has the same core, and no other id of ours has.
     """
     have, known = set(ids), set(wanted)
     repaired: dict[str, str] = {}
-    found: list[Damage] = []
+    found: list[IdRepair] = []
     for core, words in WAYS:
         found_again = have | set(repaired.values())
         missing = _by_core([i for i in dict.fromkeys(wanted) if i not in found_again], core)
@@ -57,7 +57,7 @@ def damaged(ids: Sequence[str], wanted: Sequence[str]) -> tuple[dict[str, str], 
             rows = [n for n, one in enumerate(ids, start=2) if one in new]
             first = ids[rows[0] - 2]
             message = f"{words.format(len(new))}, first row {rows[0]}: {first!r} for {new[first]!r}; keep ids as text"
-            found.append(Damage(message, len(new), tuple(rows[:5])))
+            found.append(IdRepair(message, len(new), tuple(rows[:5])))
     return repaired, found
 
 

@@ -102,7 +102,7 @@ def rehearse(template: Template, labels: LabelMap) -> None:
     for number, row in enumerate(few):
         row[template.id_place] = str(number)  # ids are judged elsewhere
     rows = tuple(tuple(row) for row in few)
-    shown = replace(template, table=replace(table, rows=rows), asked=())
+    shown = replace(template, table=replace(table, rows=rows), sample_ids=())
     for start in range(0, len(labels) if few else 0, max(len(few), 1)):
         answers = np.arange(start, start + len(few)) % len(labels)
         probs = np.zeros((len(few), len(labels)))

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from comp.data.augment.policies import TrainTransform
 from comp.data.images.dataset import Extent, FittedPixels
 from comp.data.images.preprocess import fit
-from comp.data.seeding import derive
+from comp.data.seeding import derive_seed
 from comp.files import make_folder, write_bytes, write_text
 from comp.recipe import Recipe
 from comp.training.plan import Part, Plan
@@ -28,7 +28,7 @@ def epoch_order(part: Part, recipe: Recipe, k: int, epoch: int) -> Rows:
 
     Each once, shuffled; with balance "sampler" as many draws with replacement, every class equally likely.
     """
-    rng = np.random.default_rng(derive(recipe.seed, "order", k, epoch))
+    rng = np.random.default_rng(derive_seed(recipe.seed, "order", k, epoch))
     if recipe.balance.name != "sampler":
         return rng.permutation(part.fitted)
     targets = part.targets[part.fitted]
@@ -61,7 +61,7 @@ def with_copies(plan: Plan, k: int, part: Part) -> Part:
     for c in np.flatnonzero(count):
         wanted = goal if balance.classes == "all" else max(0, goal - int(count[c]))
         order = np.random.default_rng(
-            derive(plan.recipe.seed, "copies", k, plan.labels.names[c])
+            derive_seed(plan.recipe.seed, "copies", k, plan.labels.names[c])
         ).permutation(part.fitted[targets == c])
         parents += [int(order[n % len(order)]) for n in range(wanted)]
         number += [n // len(order) + 1 for n in range(wanted)]
@@ -74,7 +74,7 @@ def _extended(plan: Plan, k: int, part: Part, parents: list[int], number: list[i
     mark = _mark(part.table["id"])
     copies["id"] = [f"{i}{mark}{n}" for i, n in zip(copies["id"], number, strict=True)]
     seeds = [
-        derive(plan.recipe.seed, "copy", k, name) | 1 for name in copies["id"]
+        derive_seed(plan.recipe.seed, "copy", k, name) | 1 for name in copies["id"]
     ]  # never 0, which is no copy
     first = len(part.table)
     return replace(

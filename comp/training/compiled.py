@@ -75,7 +75,7 @@ def stop_compiled(state: State, error: BaseException) -> None:
     """Goes on with the plain network after an error of the compiled one."""
     state.compiled = None
     forget_compiled()
-    console.say(f"  steps are no longer compiled: {in_words(error)}")
+    console.log(f"  steps are no longer compiled: {in_words(error)}")
 
 
 def forget_compiled() -> None:
@@ -100,7 +100,7 @@ def _compared(state: State, x: Tensor, loss: Loss) -> Compiled | None:
     except Exception as error:  # whatever torch's compilers raise: none of it may end a run
         reason = in_words(error)
     forget_compiled()
-    console.say(f"  steps are not compiled: {reason}")
+    console.log(f"  steps are not compiled: {reason}")
     return None
 
 

@@ -92,7 +92,7 @@ def _better_folded(net: Net, recipe: Recipe, cache: Path) -> bool:
     folded = is_better_folded(times)
     if not folded:
         told = f"{times['apart'] * 1000:.0f} ms a step instead of {times.get('folded', 0) * 1000:.0f}"
-        console.say(f"  norms apart from their convolutions: {told}, measured")
+        console.log(f"  norms apart from their convolutions: {told}, measured")
     return folded
 
 
@@ -116,7 +116,7 @@ def _better_compiled(net: Net, recipe: Recipe, cache: Path, steps: int, folds: i
     sizes = (None, recipe.model.size)
     stages = sum(stage.size in sizes for stage in stages_of(recipe))
     better = pays(plain["plain"], times["compiled"], times["compiling"], steps, stages)
-    console.say(
+    console.log(
         f"  {'compiled' if better else 'not compiled'}: {times['compiled'] * 1000:.1f} ms a step instead of "
         f"{plain['plain'] * 1000:.1f}, {times['compiling']:.0f} s to compile, measured"
     )
@@ -142,7 +142,7 @@ def _compiled(net: Net, recipe: Recipe) -> Times:
     finally:
         forget_compiled()
         free_memory()
-    console.say(f"  steps are not compiled: {reason}")
+    console.log(f"  steps are not compiled: {reason}")
     return {"compiling": time.perf_counter() - started}
 
 

@@ -87,7 +87,7 @@ def _of_rows(plan: Plan, net: Net, table: pd.DataFrame, views: list[str]) -> dic
                 kept.keep(name, features)
         found.update(fresh)
     else:
-        console.say(f"  features of {len(table):,} rows: kept from an earlier run")
+        console.log(f"  features of {len(table):,} rows: kept from an earlier run")
     return found
 
 
@@ -133,7 +133,7 @@ def views_to_solve(plan: Plan, k: int, part: Part, features: FrozenFeatures, net
     gain = judge.gain(*scored)
     if not gain.is_beyond:
         return views
-    console.say(
+    console.log(
         f"  fold {k}: its classifier is solved without mirrored views, which cost {gain.value:.4f} ± {gain.error:.4f}"
     )
     return ["identity"]

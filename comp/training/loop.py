@@ -25,7 +25,7 @@ from comp.data.images.dataset import FittedPixels
 from comp.data.loading.prefetch import loaders
 from comp.data.loading.resident import Resident, room_on, watched
 from comp.data.loading.train_loader import Feed
-from comp.data.seeding import derive
+from comp.data.seeding import derive_seed
 from comp.errors import TrainingFailed
 from comp.files import write_json
 from comp.inference.forward import NotFinite, probabilities
@@ -54,9 +54,9 @@ def new_net(plan: Plan, k: int) -> Net:
     start = (
         0 if plan.recipe.mode == "probe" else k
     )  # a frozen backbone's features are made once for all folds
-    torch.manual_seed(derive(plan.recipe.seed, "init", start))
+    torch.manual_seed(derive_seed(plan.recipe.seed, "init", start))
     net = build(plan.recipe.model, len(plan.labels))
-    init_head(net, derive(plan.recipe.seed, "head", k))
+    init_head(net, derive_seed(plan.recipe.seed, "head", k))
     weights = plan.weights_of(k)
     if weights is not None:
         load_into(net, weights, plan.recipe.model)
@@ -91,7 +91,9 @@ def train(plan: Plan, k: int, part: Part, net: Net, folder: Path, ended: Callabl
             order = epoch_order(part, recipe, k, state.epoch)
             looks = _Looks(plan, k, part, order, folder)
             if state.batch == 0:
-                torch.manual_seed(derive(recipe.seed, "epoch", k, state.epoch))  # dropout, stochastic depth
+                torch.manual_seed(
+                    derive_seed(recipe.seed, "epoch", k, state.epoch)
+                )  # dropout, stochastic depth
             train_mode(state)
             started, lr, before, speed = time.perf_counter(), state.lr, state.seen, 0.0
 
@@ -152,7 +154,7 @@ def _begun(plan: Plan, k: int, net: Net, steps: int, folder: Path) -> State:
     with enough_memory("a network must fit into memory", _batch(plan.recipe), _SMALLER):
         state = State.begin(net, plan.recipe, steps, plan.key(k))
         if state.restore(folder):
-            console.say(f"  fold {k}: goes on at epoch {state.epoch + 1}, batch {state.batch + 1}")
+            console.log(f"  fold {k}: goes on at epoch {state.epoch + 1}, batch {state.batch + 1}")
     return state
 
 
@@ -190,7 +192,7 @@ def step(state: State, plan: Plan, k: int, images: Tensor, targets: Tensor, weig
     recipe = plan.recipe
     x = normalise(images.to(state.device, non_blocking=True), plan.preprocess)  # (B, 3, S, S)
     x = resized(x, stage_at(stages_of(recipe), state.epoch).size)
-    rng = np.random.default_rng(derive(recipe.seed, "mix", k, state.epoch, state.batch))
+    rng = np.random.default_rng(derive_seed(recipe.seed, "mix", k, state.epoch, state.batch))
     mixes = state.epoch < recipe.regularize.mix_until * recipe.epochs
     x, y = mix(x, upload(targets, state.device), len(plan.labels), recipe.regularize, rng, mixes)
 
@@ -279,7 +281,7 @@ def _gradients(state: State, x: Tensor, y: Tensor, weights: Tensor | None) -> Te
             raise _too_large(state.recipe)
         state.accumulate *= 2
         size = -(-len(x) // state.accumulate)
-        console.say(f"  out of memory: a batch of {len(x)} is now computed in parts of {size}")
+        console.log(f"  out of memory: a batch of {len(x)} is now computed in parts of {size}")
 
 
 def _in_parts(state: State, x: Tensor, y: Tensor, weights: Tensor | None) -> Tensor:

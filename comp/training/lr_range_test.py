@@ -20,7 +20,7 @@ from comp.data.augment.augmenter import Variants
 from comp.data.augment.policies import TrainTransform
 from comp.data.loading.prefetch import loaders
 from comp.data.loading.train_loader import Feed
-from comp.data.seeding import derive
+from comp.data.seeding import derive_seed
 from comp.training.class_balance import TrainPixels, epoch_order, with_copies
 from comp.training.linear_probe import frozen_features, needs_features
 from comp.training.loop import new_net, step, train_mode
@@ -102,7 +102,7 @@ def range_test(plan: Plan, low: float, high: float, steps: int) -> RangeTest:
         TrainPixels(plan, part, transform.extent),
         Variants(transform, recipe.seed, 0, state.device),
     )
-    torch.manual_seed(derive(recipe.seed, "epoch", 0, 0))
+    torch.manual_seed(derive_seed(recipe.seed, "epoch", 0, 0))
     train_mode(state)
     losses: list[float] = []
     smooth: list[float] = []

@@ -107,7 +107,7 @@ class _Child:
         except (EOFError, OSError):
             return False
         if kind == "say":
-            console.say(*told)
+            console.log(*told)
         elif kind == "open":
             self._tasks[told[0]] = console.open_task(*told)
         elif kind == "advance" and told[0] in self._tasks:

@@ -17,7 +17,7 @@ from comp.data.images.source import ImageSource
 from comp.data.labels import LabelMap
 from comp.data.manifest import Manifest
 from comp.data.predictions import Predictions
-from comp.data.pseudo_labels import PseudoRows, folds_sha256
+from comp.data.pseudo_labels import PseudoLabels, folds_sha256
 from comp.metrics import Metric
 from comp.models.weights import StateDict
 from comp.recipe import Recipe
@@ -53,7 +53,7 @@ class Plan:
     decoded: ImageSource | None = None
     features: Path | None = None
     sets: dict[str, list[str]] = field(default_factory=dict)
-    pseudo: PseudoRows | None = None
+    pseudo: PseudoLabels | None = None
 
     @property
     def summary(self) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from comp.calibration import told
+from comp.calibration import calibration_summary
 from comp.data.images.source import ImageSource
 from comp.data.predictions import Predictions, average, join
 from comp.errors import InputError, TrainingFailed
@@ -110,7 +110,7 @@ class Trained:
             return {}
         fold = self.plans[0].folds.by_id
         folds = np.array([fold[i] for i in predictions.ids])
-        return told(predictions.probs, self.truth(predictions), folds, self.plans[0].metric)
+        return calibration_summary(predictions.probs, self.truth(predictions), folds, self.plans[0].metric)
 
     def per_fold(self) -> list[float]:
         """The metric of each finished fold."""

@@ -14,7 +14,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from comp.config import Shape, read_shaped
 from comp.data.device_memory import is_out_of_memory
-from comp.data.seeding import derive
+from comp.data.seeding import derive_seed
 from comp.errors import InputError
 from comp.files import sha256_of, write_json
 from comp.models.batchnorm_fusion import fold_batchnorm
@@ -227,7 +227,7 @@ class State:
         torch.set_rng_state(table["rng"])
         kind, known = table.get("device_rng") or ("", torch.empty(0))
         # where it goes on elsewhere than it began, there is no such generator's state
-        elsewhere = derive(self.recipe.seed, "elsewhere", self.epoch, self.batch)
+        elsewhere = derive_seed(self.recipe.seed, "elsewhere", self.epoch, self.batch)
         _set_random_state(self.device, known if kind == self.device.type else elsewhere)
 
     def minutes_since_save(self) -> float:

@@ -245,7 +245,7 @@ def _on_device(plan: Plan, net: Net, device: Any) -> Net:
 
 
 def _told(plan: Plan, k: int, epoch: Epoch) -> None:
-    console.say(
+    console.log(
         f"  fold {k}  epoch {epoch.epoch}/{plan.recipe.epochs}  loss {epoch.loss:.4f}  valid loss {epoch.valid_loss:.4f}  "
         f"valid {plan.metric.name} {epoch.valid_metric:.4f}  {epoch.images_per_second:.0f} images/s"
     )

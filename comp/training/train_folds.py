@@ -34,10 +34,10 @@ def train_folds(plan: Plan, only: Sequence[int] | None = None) -> tuple[list[Fol
     for one in results.values():
         if todo:  # its checkpoint is needed after the others have trained: better missed now
             load_checkpoint(plan.fold_folder(one.fold))
-        console.say(f"  fold {one.fold}: {plan.metric.name} {one.score:.4f}, finished before")
+        console.log(f"  fold {one.fold}: {plan.metric.name} {one.score:.4f}, finished before")
     at_once = min(plan.recipe.jobs or 1, len(todo))
     if at_once > 1 and (reason := hindrance(plan.recipe.device)):
-        console.say(f"  folds train one after the other: {reason}")
+        console.log(f"  folds train one after the other: {reason}")
         at_once = 1
     with console.progress():
         shared = needs_features(plan) and plan.warm is None
@@ -112,16 +112,16 @@ def _features(plan: Plan, k: int, shared: Any) -> Any:
 
 def _say_result(plan: Plan, one: FoldResult) -> None:
     seconds = console.duration(one.seconds)
-    console.say(
+    console.log(
         f"  fold {one.fold}: {plan.metric.name} {one.score:.4f} on {one.rows} held-out rows, {seconds}"
     )
 
 
 def _say_failure(k: int, failure: Exception) -> None:
     if isinstance(failure, OutOfTime):
-        console.say(f"  the time limit was reached in {failure.value}")
+        console.log(f"  the time limit was reached in {failure.value}")
     elif isinstance(failure, TrainingFailed):
-        console.say(f"  fold {k} failed: {failure.rule}: {failure.value}")
+        console.log(f"  fold {k} failed: {failure.rule}: {failure.value}")
 
 
 def _as_fits(plan: Plan, results: dict[int, FoldResult]) -> Plan:

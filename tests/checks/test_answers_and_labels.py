@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from comp.checks.answer_checks import class_index, metric_mismatch
-from comp.checks.context import Evidence
+from comp.checks.context import CheckContext
 from comp.checks.findings import Finding
-from comp.checks.image_scan import Fingerprints
+from comp.checks.image_scan import ImageIndex
 from comp.checks.label_checks import label_spelling
 from comp.data.competitions.competition import Competition
 from comp.data.competitions.schema import CompetitionFacts, TemplateFacts
@@ -40,7 +40,7 @@ def evidence_of(
     kind: str = "label",
     metric: str = "accuracy",
     k: int = 5,
-) -> Evidence:
+) -> CheckContext:
     """Evidence of a train row for each label; the label map is discovered unless ``classes`` give it."""
     rows = [Sample(f"a{n}", f"train/a{n}", "train", label) for n, label in enumerate(labels)]
     facts = CompetitionFacts.model_validate(
@@ -55,7 +55,7 @@ def evidence_of(
     names = LabelMap(classes) if classes else LabelMap.discover(labels)
     template = replace(made_template(["t0"], "id", "label", kind), k=k)
     manifest = Manifest.from_samples(rows)
-    return Evidence(Competition(folder, facts), folder, manifest, names, template, 2, Fingerprints({}))
+    return CheckContext(Competition(folder, facts), folder, manifest, names, template, 2, ImageIndex({}))
 
 
 def said(found: list[Finding]) -> list[tuple[str, str]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from comp.checks.findings import Finding, counts, finding, lower
+from comp.checks.findings import Finding, counts, downgrade_allowed, finding
 
 
 def test_only_errors_of_allowed_checks_are_lowered_and_the_rest_sorted() -> None:
@@ -12,7 +12,7 @@ def test_only_errors_of_allowed_checks_are_lowered_and_the_rest_sorted() -> None
         finding("c", "error", ["x"], "m"),
         finding("b", "info", ["x"], "m"),
     ]
-    lowered = lower(found, {"b": "known"})
+    lowered = downgrade_allowed(found, {"b": "known"})
     assert [(f.check, f.severity, f.allowed) for f in lowered] == [
         ("c", "error", ""),
         ("b", "warning", "known"),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from comp.checks.context import Evidence
+from comp.checks.context import CheckContext
 from comp.checks.fold_checks import (
     copy_across_folds,
     fold_coverage,
@@ -15,7 +15,7 @@ from comp.checks.fold_checks import (
     stratification,
     test_id_in_folds,
 )
-from comp.checks.runner import judge_folds
+from comp.checks.runner import run_fold_checks
 from comp.data.folds import Folds, make_folds
 from gallery import Gallery, clean_gallery, folds_of, texture
 
@@ -28,7 +28,7 @@ def gallery(tmp_path: Path) -> Gallery:
     return clean_gallery(tmp_path / "raw")
 
 
-def dealt(evidence: Evidence, **other: int) -> Evidence:
+def dealt(evidence: CheckContext, **other: int) -> CheckContext:
     """Evidence with a sound deal to three folds, but for the rows named."""
     fold_of = {sample: n // 3 % 3 for n, sample in enumerate(evidence.manifest.train["id"])}
     return replace(evidence, folds=folds_of(evidence, {**fold_of, **other}))
@@ -58,7 +58,7 @@ def test_our_own_folds_keep_copies_together(gallery: Gallery) -> None:
     gallery.change("a30", path="train/a27.png")
     evidence = gallery.evidence()
     evidence = replace(evidence, folds=make_folds(evidence.manifest, 3))
-    assert judge_folds(evidence) == []
+    assert run_fold_checks(evidence) == []
     assert evidence.folds is not None
     fold = dict(zip(evidence.folds.ids, evidence.folds.fold, strict=True))
     assert all(fold[f"a{n}"] == fold[f"a{n + 12}"] for n in range(9))

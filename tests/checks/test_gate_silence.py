@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from comp.checks.context import Evidence
+from comp.checks.context import CheckContext
 from comp.checks.findings import Finding
 from comp.checks.prediction_checks import (
     assumed_folds,
@@ -22,7 +22,14 @@ from comp.checks.prediction_checks import (
     too_good,
 )
 from comp.checks.recipe_checks import harmful_transform, preprocessing_override, weights_leak
-from comp.checks.runner import DATA_CHECKS, FOLD_CHECKS, RUN_CHECKS, judge_data, judge_folds, require_pass
+from comp.checks.runner import (
+    DATA_CHECKS,
+    FOLD_CHECKS,
+    RUN_CHECKS,
+    raise_on_errors,
+    run_data_checks,
+    run_fold_checks,
+)
 from comp.data.csv_table import Table
 from comp.data.folds import make_folds
 from comp.data.label_cleaning import without_test_labels
@@ -281,36 +288,36 @@ DATA_FAULTS: dict[str, Callable[[Gallery], set[str]]] = {
 # --- faults in the folds: each returns evidence with faulty folds, and the rows that must be named ------------------
 
 
-def dealt(evidence: Evidence) -> dict[str, int]:
+def dealt(evidence: CheckContext) -> dict[str, int]:
     """A sound deal of a clean gallery's rows to three folds."""
     return {sample: n // 3 % 3 for n, sample in enumerate(evidence.manifest.train["id"])}
 
 
-def with_folds(evidence: Evidence, fold_of: dict[str, int]) -> Evidence:
+def with_folds(evidence: CheckContext, fold_of: dict[str, int]) -> CheckContext:
     return replace(evidence, folds=folds_of(evidence, fold_of))
 
 
-def fold_coverage(one: Gallery) -> tuple[Evidence, set[str]]:
+def fold_coverage(one: Gallery) -> tuple[CheckContext, set[str]]:
     evidence = one.evidence()
     fold_of = dealt(evidence)
     del fold_of["a3"]
     return with_folds(evidence, fold_of), {"a3"}
 
 
-def group_across_folds(one: Gallery) -> tuple[Evidence, set[str]]:
+def group_across_folds(one: Gallery) -> tuple[CheckContext, set[str]]:
     one.change("a0", group="sitting-1")
     one.change("a3", group="sitting-1")
     evidence = one.evidence()
     return with_folds(evidence, dealt(evidence)), {"a0"}
 
 
-def copy_across_folds(one: Gallery) -> tuple[Evidence, set[str]]:
+def copy_across_folds(one: Gallery) -> tuple[CheckContext, set[str]]:
     rows = near_duplicate(one)
     evidence = one.evidence()
     return with_folds(evidence, dealt(evidence)), rows
 
 
-def stratification(one: Gallery) -> tuple[Evidence, set[str]]:
+def stratification(one: Gallery) -> tuple[CheckContext, set[str]]:
     evidence = one.evidence()
     by_class = {
         sample: CLASSES.index(label) for sample, label in evidence.manifest.train[["id", "label"]].to_numpy()
@@ -318,18 +325,18 @@ def stratification(one: Gallery) -> tuple[Evidence, set[str]]:
     return with_folds(evidence, by_class), set(CLASSES)
 
 
-def id_of_a_test_row_in_folds(one: Gallery) -> tuple[Evidence, set[str]]:
+def id_of_a_test_row_in_folds(one: Gallery) -> tuple[CheckContext, set[str]]:
     evidence = one.evidence()
     return with_folds(evidence, {**dealt(evidence), "t3": 0}), {"t3"}
 
 
-def stale_folds(one: Gallery) -> tuple[Evidence, set[str]]:
+def stale_folds(one: Gallery) -> tuple[CheckContext, set[str]]:
     folds = make_folds(one.evidence().manifest, 3)
     one.add("train/a99.png", texture(99), "cat")
     return replace(one.evidence(), folds=folds), {"a99"}
 
 
-FOLD_FAULTS: dict[str, Callable[[Gallery], tuple[Evidence, set[str]]]] = {
+FOLD_FAULTS: dict[str, Callable[[Gallery], tuple[CheckContext, set[str]]]] = {
     plant.__name__.replace("_", "-"): plant
     for plant in (
         fold_coverage,
@@ -424,7 +431,7 @@ def gallery(tmp_path: Path) -> Gallery:
 
 
 @pytest.fixture(scope="module")
-def clean(tmp_path_factory: pytest.TempPathFactory) -> Evidence:
+def clean(tmp_path_factory: pytest.TempPathFactory) -> CheckContext:
     """Clean evidence with folds of our own."""
     evidence = clean_gallery(tmp_path_factory.mktemp("clean") / "raw").evidence()
     return replace(evidence, folds=make_folds(evidence.manifest, 3))
@@ -456,17 +463,17 @@ def judged(found: list[Finding], name: str, rows: set[str]) -> None:
     assert spoken[0].message
     if SEVERITY[name] == "error":
         with pytest.raises(CheckFailed) as stop:
-            require_pass(spoken, "gallery")
+            raise_on_errors(spoken, "gallery")
         assert stop.value.exit_code == 1
         assert name in stop.value.value
     else:
-        require_pass(spoken, "gallery")
+        raise_on_errors(spoken, "gallery")
 
 
 @pytest.mark.parametrize("name", DATA_FAULTS)
 def test_a_fault_in_the_data_is_found(gallery: Gallery, name: str) -> None:
     rows = DATA_FAULTS[name](gallery)
-    judged(judge_data(gallery.evidence()), name, rows)
+    judged(run_data_checks(gallery.evidence()), name, rows)
 
 
 @pytest.mark.parametrize(
@@ -491,7 +498,7 @@ def test_a_template_that_asks_otherwise_is_found(
 @pytest.mark.parametrize("name", FOLD_FAULTS)
 def test_a_fault_in_the_folds_is_found(gallery: Gallery, name: str) -> None:
     evidence, rows = FOLD_FAULTS[name](gallery)
-    judged(judge_folds(evidence), name, rows)
+    judged(run_fold_checks(evidence), name, rows)
 
 
 @pytest.mark.parametrize("name", RUN_FAULTS)
@@ -504,7 +511,7 @@ def test_a_fault_of_a_run_is_found(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [*DATA_CHECKS, *FOLD_CHECKS])
-def test_clean_data_is_passed_in_silence(clean: Evidence, name: str) -> None:
+def test_clean_data_is_passed_in_silence(clean: CheckContext, name: str) -> None:
     assert {**DATA_CHECKS, **FOLD_CHECKS}[name](clean) == []
 
 

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from comp.checks.context import Evidence
+from comp.checks.context import CheckContext
 from comp.checks.grouping import folds_of_kin, grouped
-from comp.checks.image_scan import Fingerprints, Look, scan
+from comp.checks.image_scan import ImageFacts, ImageIndex, scan
 from comp.data.competitions.competition import Competition
 from comp.data.folds import Folds, group_names, make_folds
 from comp.data.images.source import ArraySource
@@ -26,19 +26,19 @@ PICTURES = 5
 
 
 @cache
-def looks() -> dict[str, Look]:
+def looks() -> dict[str, ImageFacts]:
     """Looks at five pictures and at their mirror images, as ``p#0`` … ``p#9``."""
     own = [texture(n) for n in range(PICTURES)]
     pixels = np.stack([*own, *(picture[:, ::-1] for picture in own)])
     return scan(ArraySource({"p": pixels}), Path("."), [f"p#{n}" for n in range(2 * PICTURES)]).looks
 
 
-def evidence_of(rows: Sequence[Sample], pictures: dict[str, int]) -> Evidence:
+def evidence_of(rows: Sequence[Sample], pictures: dict[str, int]) -> CheckContext:
     """Evidence in which each row's path shows one of the pictures."""
-    images = Fingerprints({row.path: looks()[f"p#{pictures[row.path]}"] for row in rows})
+    images = ImageIndex({row.path: looks()[f"p#{pictures[row.path]}"] for row in rows})
     manifest = Manifest.from_samples(rows)
     template = made_template([], "id", "label", "label")
-    return Evidence(
+    return CheckContext(
         Competition(Path("."), FACTS), Path("."), manifest, LabelMap(("x", "y")), template, 2, images
     )
 

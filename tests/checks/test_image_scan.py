@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from comp.checks.image_scan import VERSION, Fingerprints, Look, load, scan
+from comp.checks.image_scan import VERSION, ImageFacts, ImageIndex, load, scan
 from comp.data.images.raw_tree import RawTree
 from comp.data.images.source import ArraySource
 from gallery import save, texture
@@ -32,11 +32,11 @@ def kept(tmp_path: Path) -> Path:
     return tmp_path / "fingerprints" / "one.npz"
 
 
-def look_at(raw: Path, kept: Path | None, paths: list[str] = PATHS) -> Fingerprints:
+def look_at(raw: Path, kept: Path | None, paths: list[str] = PATHS) -> ImageIndex:
     return scan(RawTree(raw), raw, paths, kept)
 
 
-def told(found: Fingerprints, stamps: bool = True) -> dict[str, tuple[object, ...]]:
+def told(found: ImageIndex, stamps: bool = True) -> dict[str, tuple[object, ...]]:
     """Everything in every look, to be compared."""
     return {
         path: (*(look if stamps else look[1:])[:-1], look.perceptual.tobytes())
@@ -287,7 +287,7 @@ def test_names_in_any_script_survive(raw: Path, kept: Path) -> None:
     for number, name in enumerate(names):
         save(raw / name, texture(50 + number))
     first = look_at(raw, kept, names)
-    assert all(isinstance(look, Look) and not look.error for look in first.looks.values())
+    assert all(isinstance(look, ImageFacts) and not look.error for look in first.looks.values())
     again = look_at(raw, kept, names)
     assert again.decoded == 0
     assert told(again) == told(first)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
-from comp.checks.context import Evidence, Memory
+from comp.checks.context import CheckContext, ResultCache
 from comp.checks.image_scan import scan
 from comp.checks.shortcut_checks import metadata_shortcut, train_test_drift
 from comp.data.images.source import ArraySource
@@ -314,7 +314,7 @@ def test_the_score_is_remembered_for_the_same_facts_and_labels_alone(gallery: Ga
     (first,) = metadata_shortcut(evidence)
     assert kept is not None
     written = kept.stat().st_mtime_ns
-    again = Evidence(**{**vars_of(evidence), "memory": Memory(kept)})
+    again = CheckContext(**{**vars_of(evidence), "memory": ResultCache(kept)})
     assert metadata_shortcut(again) == [first]
     assert kept.stat().st_mtime_ns == written, "it was not worked out again"
     labels = np.random.default_rng(1).permutation(evidence.manifest.table["label"].to_numpy(object))
@@ -323,6 +323,6 @@ def test_the_score_is_remembered_for_the_same_facts_and_labels_alone(gallery: Ga
     assert kept.stat().st_mtime_ns != written
 
 
-def vars_of(evidence: Evidence) -> dict[str, object]:
+def vars_of(evidence: CheckContext) -> dict[str, object]:
     """The fields of evidence, without what it has worked out."""
     return {name: getattr(evidence, name) for name in evidence.__dataclass_fields__}

@@ -16,7 +16,7 @@ from comp.data.competitions.schema import CompetitionFacts
 from comp.data.csv_table import Table
 from comp.data.file_names import nfc, without_suffix
 from comp.data.manifest import Manifest, Sample
-from comp.data.template import Template, from_table, load_template, made_template, paired, read_submission
+from comp.data.template import Template, from_table, load_template, made_template, match_ids, read_submission
 from comp.errors import InputError
 
 NAMES = st.lists(st.text("ab0é.가", min_size=1, max_size=4), min_size=1, max_size=10, unique_by=nfc)
@@ -35,7 +35,7 @@ def test_each_id_finds_its_own_sample_in_any_order(
     rng = np.random.default_rng(seed)
     samples = [spelled(name, ours) for name in names]
     asked = [names[n] for n in rng.permutation(len(names))]
-    found = paired([spelled(name, theirs) for name in asked], samples, "t.csv")
+    found = match_ids([spelled(name, theirs) for name in asked], samples, "t.csv")
     assert found == [spelled(name, ours) for name in asked]
 
 
@@ -45,7 +45,7 @@ def test_each_id_finds_its_own_sample_in_any_order(
 )
 def test_a_pairing_is_one_to_one_or_none(ids: list[str], samples: list[str]) -> None:
     try:
-        found = paired(ids, samples, "t.csv")
+        found = match_ids(ids, samples, "t.csv")
     except InputError:
         return
     if found == ids:  # nothing was paired; the checks say what is missing
@@ -77,7 +77,7 @@ def test_a_pairing_is_one_to_one_or_none(ids: list[str], samples: list[str]) -> 
     ],
 )
 def test_spellings(ids: Sequence[str], samples: Sequence[str], found: list[str]) -> None:
-    assert paired(ids, samples, "t.csv") == found
+    assert match_ids(ids, samples, "t.csv") == found
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_what_could_mean_several_samples_is_refused(
     ids: Sequence[str], samples: Sequence[str], told: str
 ) -> None:
     with pytest.raises(InputError) as refused:
-        paired(ids, samples, "t.csv")
+        match_ids(ids, samples, "t.csv")
     assert told in refused.value.value
 
 

@@ -11,7 +11,7 @@ from comp.data.labels import LabelMap
 from comp.data.predictions import Predictions
 from comp.ensembling.aligned import align, judged
 from comp.ensembling.methods import METHODS
-from comp.ensembling.nested_cv import AUTO, Procedure, learn_all, nested
+from comp.ensembling.nested_cv import AUTO, BlendSpec, learn_all, nested
 from comp.errors import InputError
 from comp.metrics import METRICS, metric_by_name
 from made_blends import LABELS, by_id, guesses, in_folds, rows_of, shuffled, truth_of
@@ -36,7 +36,7 @@ def test_no_order_of_parts_rows_or_folds_changes_an_answer(method: str, data: st
     tests = {name: guesses({f"t{n}": 0 for n in range(5)}, 1.0, 10 + n) for n, name in enumerate("abc")}
     folds = in_folds(ids, 3)
     groups = {i: i for i in ids}
-    procedure = Procedure(method, ACCURACY, calibrate=True, decide=True)
+    procedure = BlendSpec(method, ACCURACY, calibrate=True, decide=True)
 
     rows = judged(parts, truth, folds, groups)
     straight = by_id(rows.aligned.ids, nested(procedure, rows))
@@ -60,7 +60,7 @@ def test_no_order_of_parts_rows_or_folds_changes_an_answer(method: str, data: st
 def test_an_answer_does_not_depend_on_the_rows_answered_with_it(method: str) -> None:
     truth = truth_of(60)
     rows = rows_of({name: guesses(truth, 1.5, n) for n, name in enumerate("ab")}, truth)
-    learned = learn_all(Procedure(method, ACCURACY, calibrate=True), rows)
+    learned = learn_all(BlendSpec(method, ACCURACY, calibrate=True), rows)
     everything = align({name: guesses(truth_of(30, 4), 1.0, 20 + n) for n, name in enumerate("ab")})
     few = everything.rows(np.arange(30) % 7 == 0)
     whole = by_id(everything.ids, learned(everything))
@@ -125,7 +125,7 @@ def test_folds_that_split_a_group_are_refused() -> None:
 def test_a_learned_blend_takes_its_own_parts_and_classes_alone() -> None:
     truth = truth_of(12)
     parts = {name: guesses(truth, 1.0, n) for n, name in enumerate("ab")}
-    learned = learn_all(Procedure("mean", ACCURACY), rows_of(parts, truth))
+    learned = learn_all(BlendSpec("mean", ACCURACY), rows_of(parts, truth))
     with pytest.raises(InputError, match="parts and classes"):
         learned(align({"a": parts["a"], "c": parts["b"]}))
     with pytest.raises(InputError, match="parts and classes"):
@@ -143,5 +143,5 @@ def test_logits_cannot_be_blended() -> None:
     parts = {name: Predictions(("x",), LABELS, odds / odds.sum()) for name in "ab"}
     rows = rows_of({name: guesses(truth_of(12), 1.0, n) for n, name in enumerate("ab")}, truth_of(12))
     for method in ("geometric", "mean", "power"):
-        answer = learn_all(Procedure(method, METRICS["accuracy"]), rows)(align(parts))
+        answer = learn_all(BlendSpec(method, METRICS["accuracy"]), rows)(align(parts))
         assert answer.argmax() == logits.argmax()

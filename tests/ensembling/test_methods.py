@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comp.calibration import scaled, temperature_of
+from comp.calibration import apply_temperature, fit_temperature
 from comp.data.predictions import Predictions, average
 from comp.ensembling.aligned import align
-from comp.ensembling.methods import METHODS, geometric_mean, learn, normalised, power_mean
+from comp.ensembling.methods import METHODS, geometric_mean, learn, normalize_rows, power_mean
 from comp.errors import UnknownName
 from comp.metrics import accuracy, log_loss, metric_by_name
 from made_blends import LABELS, guesses, rows_of, truth_of
@@ -57,7 +57,7 @@ def test_power_means_lie_where_they_should() -> None:
     probs = ROWS.aligned.probs
     assert np.allclose(power_mean(probs, 1.0), probs.mean(axis=0), atol=1e-9)
     assert np.allclose(power_mean(probs, 1e-6), geometric_mean(probs), atol=1e-5)
-    by_hand = normalised(np.prod(probs, axis=0) ** (1 / 3))
+    by_hand = normalize_rows(np.prod(probs, axis=0) ** (1 / 3))
     assert np.allclose(geometric_mean(probs), by_hand, atol=1e-9)
 
 
@@ -72,7 +72,7 @@ def test_weights_go_where_the_skill_is(method: str) -> None:
 def test_mixture_weights_have_the_smallest_log_loss_at_their_best_temperature() -> None:
     def loss(weights: np.ndarray) -> float:
         mixed = np.tensordot(weights, ROWS.aligned.probs, axes=1)
-        return log_loss(ROWS.truth, scaled(mixed, temperature_of(mixed, ROWS.truth)))
+        return log_loss(ROWS.truth, apply_temperature(mixed, fit_temperature(mixed, ROWS.truth)))
 
     learned = learn("weighted", ROWS, LOSS).weights
     assert learned is not None

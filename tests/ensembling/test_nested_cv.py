@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from comp.data.predictions import Predictions
-from comp.ensembling.evaluate import Options, as_json, weigh
+from comp.ensembling.evaluate import BlendOptions, as_json, evaluate_blend
 from comp.ensembling.nested_cv import (
     AUTO,
-    Procedure,
+    BlendSpec,
     additions,
     affordable,
     choose,
@@ -29,7 +29,7 @@ ALIKE = rows_of({name: guesses(TRUTH, 1.5, n) for n, name in enumerate("abc")}, 
 def test_an_answer_never_depends_on_its_own_label() -> None:
     """Turn the labels of one fold round: its own answers stay, bit for bit; those of other folds may not."""
     for method in ("weighted", "greedy", "stacking", AUTO):
-        procedure = Procedure(method, ACCURACY, calibrate=True, decide=True)
+        procedure = BlendSpec(method, ACCURACY, calibrate=True, decide=True)
         straight = nested(procedure, ALIKE)
         here = ALIKE.fold == 2
         turned = {
@@ -48,14 +48,14 @@ def test_what_is_fitted_on_noise_scores_as_noise() -> None:
     """Forty parts without any skill: in the rows that it was fitted on stacking looks good, in nested ones it is chance."""
     truth = truth_of(90)
     noise = rows_of({f"p{n:02}": guesses(truth, 0.0, n) for n in range(40)}, truth)
-    fitted = ACCURACY(noise.truth, learn_all(Procedure("stacking", ACCURACY), noise)(noise.aligned))
-    honest = ACCURACY(noise.truth, nested(Procedure("stacking", ACCURACY), noise))
+    fitted = ACCURACY(noise.truth, learn_all(BlendSpec("stacking", ACCURACY), noise)(noise.aligned))
+    honest = ACCURACY(noise.truth, nested(BlendSpec("stacking", ACCURACY), noise))
     assert fitted > 0.7
     assert honest < 0.5
 
 
 def test_parts_of_one_skill_are_simply_averaged_and_beat_each() -> None:
-    outcome = weigh(ALIKE, ACCURACY, Options())
+    outcome = evaluate_blend(ALIKE, ACCURACY, BlendOptions())
     assert outcome.method in ("mean", "geometric")
     assert [one.method for one in outcome.tried] == list(affordable(ALIKE))
     assert outcome.gain.is_beyond
@@ -64,7 +64,7 @@ def test_parts_of_one_skill_are_simply_averaged_and_beat_each() -> None:
 
 def test_the_best_method_is_taken_where_it_is_surely_better() -> None:
     parts = {f"n{n}": guesses(TRUTH, 0.0, n) for n in range(6)} | {"good": guesses(TRUTH, 2.0, 9)}
-    outcome = weigh(rows_of(parts, TRUTH), ACCURACY, Options())
+    outcome = evaluate_blend(rows_of(parts, TRUTH), ACCURACY, BlendOptions())
     assert outcome.method not in ("mean", "geometric", "rank", "power")
     by_part = {one.part: one for one in outcome.added}
     assert by_part["good"].gain is not None
@@ -85,7 +85,7 @@ def test_one_standard_error_decides_for_the_simpler() -> None:
 
 
 def test_what_a_part_adds_is_the_score_with_it_less_that_without() -> None:
-    procedure = Procedure("mean", ACCURACY)
+    procedure = BlendSpec("mean", ACCURACY)
     judge = judge_of(ALIKE, ACCURACY)
     whole = judge.score(nested(procedure, ALIKE))
     (added, *_) = additions(procedure, ALIKE, whole, judge)
@@ -98,16 +98,18 @@ def test_what_a_part_adds_is_the_score_with_it_less_that_without() -> None:
 
 def test_log_loss_is_calibrated_and_accuracy_only_told() -> None:
     sharp = rows_of({name: guesses(TRUTH, 1.0, n, sharpness=6.0) for n, name in enumerate("ab")}, TRUTH)
-    loss = weigh(sharp, LOSS, Options("mean"))
+    loss = evaluate_blend(sharp, LOSS, BlendOptions("mean"))
     assert loss.calibration.applied
     assert loss.calibration.temperature > 2
     assert loss.calibration.log_loss_after < loss.calibration.log_loss_before
     assert loss.score == pytest.approx(loss.calibration.log_loss_after)
-    told = weigh(sharp, ACCURACY, Options("mean"))
+    told = evaluate_blend(sharp, ACCURACY, BlendOptions("mean"))
     assert not told.calibration.applied
     assert told.calibration.temperature == pytest.approx(loss.calibration.temperature)
-    assert weigh(sharp, ACCURACY, Options("mean", calibrate="on")).learned.temperature is not None
-    assert weigh(sharp, LOSS, Options("mean", calibrate="off")).learned.temperature is None
+    assert (
+        evaluate_blend(sharp, ACCURACY, BlendOptions("mean", calibrate="on")).learned.temperature is not None
+    )
+    assert evaluate_blend(sharp, LOSS, BlendOptions("mean", calibrate="off")).learned.temperature is None
 
 
 def test_a_temperature_that_does_not_gain_is_left_alone() -> None:
@@ -115,18 +117,18 @@ def test_a_temperature_that_does_not_gain_is_left_alone() -> None:
         name: guesses(TRUTH, 1.0, n) for n, name in enumerate("a")
     }  # its probabilities are the frequencies
     rows = rows_of(exact, TRUTH)
-    found = weigh(rows, LOSS, Options())
+    found = evaluate_blend(rows, LOSS, BlendOptions())
     assert found.calibration.log_loss_after >= found.calibration.log_loss_before
     assert not found.calibration.applied
     assert found.learned.temperature is None
     assert found.score == LOSS(rows.truth, rows.aligned.probs[0])
-    assert weigh(rows, LOSS, Options(calibrate="on")).calibration.applied
+    assert evaluate_blend(rows, LOSS, BlendOptions(calibrate="on")).calibration.applied
     unlike = rows_of({"a": exact["a"], "b": guesses(TRUTH, 1.0, 5, sharpness=40.0)}, TRUTH)
     for method in ("mean", "geometric", "rank"):
-        own = weigh(
-            unlike, LOSS, Options(method)
+        own = evaluate_blend(
+            unlike, LOSS, BlendOptions(method)
         )  # each method by itself: ranks need one where a mean may not
-        raw = weigh(unlike, LOSS, Options(method, calibrate="off"))
+        raw = evaluate_blend(unlike, LOSS, BlendOptions(method, calibrate="off"))
         gained = raw.calibration.log_loss_after < raw.calibration.log_loss_before
         assert own.calibration.applied is gained, method
 
@@ -141,28 +143,28 @@ def test_the_method_that_answers_is_chosen_as_it_is_in_each_fold() -> None:
         "c": guesses(TRUTH, 0.8, 3, sharpness=9.0),
     }
     rows = rows_of(own, TRUTH)
-    found = weigh(rows, LOSS, Options())
+    found = evaluate_blend(rows, LOSS, BlendOptions())
     alone = {one.method: one.score for one in found.tried}
     assert alone == {
-        name: LOSS(rows.truth, nested(Procedure(name, LOSS, calibrate=True), rows)) for name in alone
+        name: LOSS(rows.truth, nested(BlendSpec(name, LOSS, calibrate=True), rows)) for name in alone
     }
     assert found.method == choose(
-        {name: nested(Procedure(name, LOSS, calibrate=True), rows) for name in alone}, judge_of(rows, LOSS)
+        {name: nested(BlendSpec(name, LOSS, calibrate=True), rows) for name in alone}, judge_of(rows, LOSS)
     )
-    raw = {name: nested(Procedure(name, LOSS), rows) for name in alone}
+    raw = {name: nested(BlendSpec(name, LOSS), rows) for name in alone}
     assert found.method != choose(raw, judge_of(rows, LOSS)), "the case tells the two ways apart"
 
 
 def test_a_blend_is_not_praised_for_its_temperature() -> None:
     alike = {name: guesses(TRUTH, 1.0, 1, sharpness=6.0) for name in "ab"}
-    found = weigh(rows_of(alike, TRUTH), LOSS, Options("mean"))
+    found = evaluate_blend(rows_of(alike, TRUTH), LOSS, BlendOptions("mean"))
     assert found.calibration.log_loss_after < found.calibration.log_loss_before - 0.1
     assert found.gain.value == pytest.approx(0, abs=1e-9), "two copies of a part are worth one"
 
 
 def test_priors_do_not_choose_the_method() -> None:
     """OOF rows have the training rows' shares, and would choose what undoes others."""
-    plain, moved = (weigh(ALIKE, ACCURACY, Options(priors=p)) for p in (None, {"cross": 0.9}))
+    plain, moved = (evaluate_blend(ALIKE, ACCURACY, BlendOptions(priors=p)) for p in (None, {"cross": 0.9}))
     assert plain.method == moved.method
     assert [one.score for one in plain.tried] == [one.score for one in moved.tried]
 
@@ -175,36 +177,36 @@ def test_a_decision_rule_is_used_where_it_gains() -> None:
         biased = found.probs * np.array([25.0, 1.0, 1.0])
         timid[name] = Predictions(found.ids, LABELS, biased / biased.sum(axis=1, keepdims=True))
     rows = rows_of(timid, rare)
-    outcome = weigh(rows, F1, Options("mean"))
+    outcome = evaluate_blend(rows, F1, BlendOptions("mean"))
     assert outcome.decision is not None
     assert outcome.decision.applied
     assert outcome.decision.multipliers["circle"] < 1 < outcome.decision.multipliers["square"]
     assert outcome.score == pytest.approx(outcome.decision.score_after)
-    assert weigh(rows, F1, Options("mean", decide="off")).decision is None
-    fair = weigh(ALIKE, F1, Options("mean"))
+    assert evaluate_blend(rows, F1, BlendOptions("mean", decide="off")).decision is None
+    fair = evaluate_blend(ALIKE, F1, BlendOptions("mean"))
     assert fair.decision is not None
     assert not fair.decision.applied, "argmax stays where nothing is gained"
     assert fair.learned.multipliers is None
-    assert weigh(ALIKE, ACCURACY, Options("mean")).decision is None
+    assert evaluate_blend(ALIKE, ACCURACY, BlendOptions("mean")).decision is None
 
 
 def test_priors_move_answers_towards_the_classes_that_are_said_to_be_frequent() -> None:
-    plain = weigh(ALIKE, ACCURACY, Options("mean"))
-    moved = weigh(ALIKE, ACCURACY, Options("mean", priors={"cross": 0.9}))
+    plain = evaluate_blend(ALIKE, ACCURACY, BlendOptions("mean"))
+    moved = evaluate_blend(ALIKE, ACCURACY, BlendOptions("mean", priors={"cross": 0.9}))
     assert (moved.oof.argmax(axis=1) == 1).sum() > (plain.oof.argmax(axis=1) == 1).sum()
     with pytest.raises(UnknownName):
-        weigh(ALIKE, ACCURACY, Options("mean", priors={"cat": 0.9}))
+        evaluate_blend(ALIKE, ACCURACY, BlendOptions("mean", priors={"cat": 0.9}))
     with pytest.raises(InputError, match="leave something"):
-        weigh(ALIKE, ACCURACY, Options("mean", priors={"cross": 1.0}))
+        evaluate_blend(ALIKE, ACCURACY, BlendOptions("mean", priors={"cross": 1.0}))
     with pytest.raises(InputError, match="above 0"):
-        weigh(ALIKE, ACCURACY, Options("mean", priors={"cross": -1.0}))
+        evaluate_blend(ALIKE, ACCURACY, BlendOptions("mean", priors={"cross": -1.0}))
     with pytest.raises(InputError, match="uniform"):
-        weigh(ALIKE, ACCURACY, Options("mean", priors="even"))
+        evaluate_blend(ALIKE, ACCURACY, BlendOptions("mean", priors="even"))
 
 
 def test_one_part_is_calibrated_alone() -> None:
     one = rows_of({"a": guesses(TRUTH, 1.0, 1, sharpness=5.0)}, TRUTH)
-    outcome = weigh(one, LOSS, Options())
+    outcome = evaluate_blend(one, LOSS, BlendOptions())
     assert outcome.method == "mean"
     assert outcome.gain.is_beyond
     told = as_json(outcome, "auto")
@@ -215,12 +217,12 @@ def test_one_part_is_calibrated_alone() -> None:
 def test_two_folds_are_enough() -> None:
     truth = truth_of(40)
     rows = rows_of({name: guesses(truth, 1.0, n) for n, name in enumerate("ab")}, truth, k=2)
-    assert weigh(rows, ACCURACY, Options()).oof.shape == (40, 3)
+    assert evaluate_blend(rows, ACCURACY, BlendOptions()).oof.shape == (40, 3)
     assert set(in_folds(list(truth), 2).values()) == {0, 1}
 
 
 def test_options_are_known() -> None:
     with pytest.raises(UnknownName):
-        Options("mode")
+        BlendOptions("mode")
     with pytest.raises(InputError, match="calibrate is one of"):
-        Options(calibrate="yes")
+        BlendOptions(calibrate="yes")

@@ -190,7 +190,7 @@ def test_a_run_of_another_competition_is_refused(submittable: Path, kaggle: Loop
 def test_two_at_a_time_are_refused(submittable: Path, kaggle: LoopbackKaggle) -> None:
     from comp.runs import ledger
 
-    with ledger.alone(Workspace(submittable), "shapes"):
+    with ledger.submit_lock(Workspace(submittable), "shapes"):
         done = kaggle.comp(submittable, "submit", "shapes", "--run", "latest")
     assert done.code == 1
     assert "under way" in done.err

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from comp.kaggle.reconcile import alike
+from comp.kaggle.reconcile import matching_submissions
 from comp.kaggle.types import Submission
-from comp.runs.ledger import Entry
+from comp.runs.ledger import SubmissionEntry
 from kaggle_server import GONE, Fault, LoopbackKaggle, wait_until
 from kaggle_worker import worker
 from made import KAGGLE_KEY, KAGGLE_TOKEN, KAGGLE_USER
@@ -225,10 +225,10 @@ def test_a_submission_whose_answer_is_lost_is_found_in_the_list(
     ],
 )
 def test_a_message_that_is_listed_cut_off_is_known_again(listed: str, found: bool) -> None:
-    entry = Entry(file="submissions/shapes/a.csv", message="five folds, seed 1")
+    entry = SubmissionEntry(file="submissions/shapes/a.csv", message="five folds, seed 1")
     one = Submission(7, "PENDING", None, None, "", "a.csv", listed, "", None)
-    assert alike(entry, [one]) == ([one] if found else [])
-    assert alike(entry, [replace(one, file="b.csv")]) == []
+    assert matching_submissions(entry, [one]) == ([one] if found else [])
+    assert matching_submissions(entry, [replace(one, file="b.csv")]) == []
 
 
 def test_a_submission_that_was_never_made_is_uploaded_by_the_next_call(

@@ -18,11 +18,11 @@ from urllib3.exceptions import HTTPError as PoolError
 from comp.errors import CompError, InputError, KaggleError, KaggleRefusal
 from comp.kaggle import http
 from comp.kaggle.credentials import Credential
-from comp.kaggle.http import Patience, ask, by_status, reason_of, status_of, translated
+from comp.kaggle.http import RetryPolicy, ask, by_status, reason_of, status_of, translated
 from made import KAGGLE_KEY, KAGGLE_USER, REPOSITORY
 
 ONE = Credential("key", "a test", KAGGLE_USER, KAGGLE_KEY)
-QUICK = Patience(timeout=1, pause=0.0, poll=0.0, wait=1.0)
+QUICK = RetryPolicy(timeout=1, pause=0.0, poll=0.0, wait=1.0)
 
 
 def answer(status: int, body: Any, headers: dict[str, str] | None = None) -> requests.Response:
@@ -139,7 +139,7 @@ def test_pauses_are_capped_whatever_retry_after_says(
     monkeypatch.setattr(time, "sleep", pauses.append)
     call = failing([], 429, **{"Retry-After": after})
     with pytest.raises(KaggleError):
-        ask(call, "a call", ONE, Patience(timeout=1, pause=8.0, poll=0, wait=0))
+        ask(call, "a call", ONE, RetryPolicy(timeout=1, pause=8.0, poll=0, wait=0))
     own = [8.0, 16.0, 30.0, 30.0]
     assert pauses == own
     assert max(pauses) <= longest
@@ -153,7 +153,7 @@ def test_a_sane_retry_after_is_kept_to(monkeypatch: pytest.MonkeyPatch) -> None:
             failing([], 429, **{"Retry-After": "7"}),
             "a call",
             ONE,
-            Patience(timeout=1, pause=1, poll=0, wait=0),
+            RetryPolicy(timeout=1, pause=1, poll=0, wait=0),
         )
     assert pauses == [7.0, 7.0, 7.0, 8.0]
 
@@ -162,7 +162,7 @@ def test_a_sane_retry_after_is_kept_to(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_patience_is_in_seconds(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.setenv("COMP_KAGGLE_POLL", text)
     with pytest.raises(InputError, match="COMP_KAGGLE_POLL"):
-        Patience()
+        RetryPolicy()
 
 
 def test_every_session_has_a_timeout() -> None:

@@ -15,7 +15,7 @@ from comp.data.predictions import Predictions
 from comp.kaggle.oof_vs_leaderboard import final_two, standing
 from comp.metrics import metric_by_name
 from comp.runs import ledger
-from comp.runs.ledger import Entry
+from comp.runs.ledger import SubmissionEntry
 from comp.runs.run import all_runs
 from comp.uncertainty import bootstrap
 from comp.workspace import Workspace
@@ -26,7 +26,7 @@ def enter(
     place: Workspace, run: str, oof: float, public: float, private: float | None = None, rows: int = 1000
 ) -> None:
     """An entry with scores, as a scored submission leaves it."""
-    entry = Entry(
+    entry = SubmissionEntry(
         run=run,
         sha256=f"{oof}{public}",
         rows=rows,
@@ -36,7 +36,7 @@ def enter(
         public=public,
         private=private,
     )
-    ledger.put(ledger.page_of(place, "shapes", run, Path(), ""), entry)
+    ledger.write_entry(ledger.page_of(place, "shapes", run, Path(), ""), entry)
 
 
 def test_the_bootstrap_is_the_binomial_error_of_an_accuracy() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from comp.data.seeding import derive
+from comp.data.seeding import derive_seed
 from comp.errors import InputError
 from comp.models.runtime import resolve_device
 from comp.recipe import load
@@ -32,13 +32,13 @@ def test_fp16_on_a_cpu_is_refused() -> None:
 
 def test_seeds_are_told_apart_by_every_part_and_fit_31_bits() -> None:
     seeds = [
-        derive(0, "a", 1),
-        derive(0, "a", 2),
-        derive(0, "b", 1),
-        derive(1, "a", 1),
-        derive(0, "a1", ""),
-        derive(0, "a", "1", ""),
+        derive_seed(0, "a", 1),
+        derive_seed(0, "a", 2),
+        derive_seed(0, "b", 1),
+        derive_seed(1, "a", 1),
+        derive_seed(0, "a1", ""),
+        derive_seed(0, "a", "1", ""),
     ]
     assert len(set(seeds)) == len(seeds)
     assert all(0 <= seed < 2**31 for seed in seeds)
-    assert derive(7, "order", 3, 4) == derive(7, "order", 3, 4)
+    assert derive_seed(7, "order", 3, 4) == derive_seed(7, "order", 3, 4)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from comp.data.labels import LabelMap
 from comp.data.predictions import ROW_SUM_TOLERANCE, Predictions
 from comp.errors import CompError, InputError
-from comp.pipelines.external_predictions import ForeignRows, predictions_of, read_rows
+from comp.pipelines.external_predictions import ExternalPredictions, predictions_of, read_rows
 
 NAMES = st.text(alphabet="abxyzé사0189 .-_", min_size=1, max_size=6).filter(lambda s: s.strip() == s)
 CLASSES = st.lists(
@@ -29,9 +29,9 @@ def files(draw: st.DrawFn) -> tuple[LabelMap, list[str], np.ndarray]:
     return labels, ids, rng.dirichlet(np.ones(len(labels)), len(ids))
 
 
-def table(ids: list[str], columns: list[str], probs: np.ndarray) -> ForeignRows:
+def table(ids: list[str], columns: list[str], probs: np.ndarray) -> ExternalPredictions:
     cells = tuple(tuple(repr(float(p)) for p in row) for row in probs)
-    return ForeignRows("theirs.csv", tuple(ids), tuple(columns), cells)
+    return ExternalPredictions("theirs.csv", tuple(ids), tuple(columns), cells)
 
 
 def by_id(found: Predictions) -> dict[str, dict[str, float]]:

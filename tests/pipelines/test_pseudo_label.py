@@ -22,7 +22,7 @@ from comp.data.competitions import registry
 from comp.data.folds import Folds, make_folds
 from comp.data.manifest import Manifest, Sample
 from comp.data.predictions import Predictions
-from comp.data.pseudo_labels import PseudoRows, folds_sha256
+from comp.data.pseudo_labels import PseudoLabels, folds_sha256
 from comp.errors import CompError, InputError
 from comp.pipelines.check import survey
 from comp.runs.result import RunResult
@@ -31,9 +31,9 @@ from comp.workspace import Workspace
 from made import planned, probe, proven_again, run_comp, train_table, write_shapes, write_train_table
 
 
-def made_of(rows: list[tuple[int, str, str]], manifest: Manifest, folds: Folds) -> PseudoRows:
+def made_of(rows: list[tuple[int, str, str]], manifest: Manifest, folds: Folds) -> PseudoLabels:
     table = pd.DataFrame(rows, columns=["fold", "id", "label"]).assign(prob=0.9)
-    return PseudoRows(
+    return PseudoLabels(
         "20260101-000000-aaaa",
         "made",
         0.5,
@@ -66,7 +66,7 @@ def cases(draw: st.DrawFn) -> tuple[Manifest, Folds, list[tuple[int, str, str]]]
 
 
 def ids_of(
-    manifest: Manifest, folds: Folds, pseudo: PseudoRows, k: int
+    manifest: Manifest, folds: Folds, pseudo: PseudoLabels, k: int
 ) -> tuple[set[str], set[tuple[str, str, str]]]:
     """What fold k holds out, by id; and the test pictures it fits on, with their ids and labels."""
     part = rows_of_fold(replace(planned(manifest, folds), pseudo=pseudo), k)
@@ -125,13 +125,13 @@ def test_what_is_written_is_read_back(case: tuple[Manifest, Folds, list[tuple[in
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "pseudo.csv"
         pseudo.save(path)
-        again = PseudoRows.load(path)
+        again = PseudoLabels.load(path)
         assert again.table.equals(pseudo.table)
         assert vars(again).keys() == vars(pseudo).keys()
         assert again.as_json() == pseudo.as_json()
         path.write_text(path.read_text().replace("0.9", "0.8", 1))
         with pytest.raises(InputError, match="as `comp pseudo` made them"):
-            PseudoRows.load(path)
+            PseudoLabels.load(path)
 
 
 def say(run: RunResult, sure: dict[int, dict[str, str]], model: str = ".") -> None:

@@ -10,9 +10,9 @@ import cv2
 import numpy as np
 import pytest
 
-from comp.checks.findings import lower
-from comp.checks.result import Survey
-from comp.checks.runner import judge_data
+from comp.checks.findings import downgrade_allowed
+from comp.checks.result import CheckResult
+from comp.checks.runner import run_data_checks
 from comp.data.images.raw_tree import RawTree
 from comp.report.findings_html import MOST_GROUPS, MOST_PICTURES, render
 from gallery import Gallery, clean_gallery, texture
@@ -65,7 +65,13 @@ class Page(HTMLParser):
 def page_of(gallery: Gallery, allow: dict[str, str] | None = None) -> tuple[str, Page]:
     evidence = gallery.evidence()
     text = render(
-        Survey(evidence, RawTree(gallery.raw), None, lower(judge_data(evidence), allow or {}), allow or {})
+        CheckResult(
+            evidence,
+            RawTree(gallery.raw),
+            None,
+            downgrade_allowed(run_data_checks(evidence), allow or {}),
+            allow or {},
+        )
     )
     return text, Page(text)
 

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from comp.errors import InputError, Refusal
-from comp.kaggle.reconcile import alike
+from comp.kaggle.reconcile import matching_submissions
 from comp.kaggle.types import Submission
 from comp.runs import ledger
-from comp.runs.ledger import Entry
+from comp.runs.ledger import SubmissionEntry
 from comp.workspace import Workspace
 
 
@@ -27,9 +27,9 @@ def test_entries_stand_beside_what_the_run_came_to_and_survive_its_rewriting(wor
         "message": None,
         "submitted": None,
     }
-    first = ledger.put(path, Entry(run="r1", message="one"))
-    second = ledger.put(path, Entry(run="r1", message="two"))
-    ledger.put(path, replace(first, state=ledger.SUBMITTED, ref=7))
+    first = ledger.write_entry(path, SubmissionEntry(run="r1", message="one"))
+    second = ledger.write_entry(path, SubmissionEntry(run="r1", message="two"))
+    ledger.write_entry(path, replace(first, state=ledger.SUBMITTED, ref=7))
     ledger.keep_entries(path, {"run": "r1", "oof": {"score": 0.6}})
     kept = json.loads(path.read_text())
     assert kept["oof"] == {"score": 0.6}
@@ -51,7 +51,7 @@ def test_other_documents_of_the_folder_are_left_alone(workspace: Path) -> None:
     (folder / "looks.json").write_text("[1, 2]")
     assert ledger.entries(Workspace(workspace), "shapes") == []
     with pytest.raises(InputError, match="readable"):
-        ledger.put(folder / "looks.json", Entry())
+        ledger.write_entry(folder / "looks.json", SubmissionEntry())
     (folder / "bad.json").write_text('{"submitted": [3]}')
     assert ledger.entries(Workspace(workspace), "shapes") == [], "one that is damaged hides no other"
     for content in (
@@ -68,12 +68,12 @@ def test_other_documents_of_the_folder_are_left_alone(workspace: Path) -> None:
 
 def test_one_at_a_time(workspace: Path) -> None:
     place = Workspace(workspace)
-    with ledger.alone(place, "shapes"):
-        with pytest.raises(Refusal, match="one submission at a time"), ledger.alone(place, "shapes"):
+    with ledger.submit_lock(place, "shapes"):
+        with pytest.raises(Refusal, match="one submission at a time"), ledger.submit_lock(place, "shapes"):
             pass
-        with ledger.alone(place, "other"):
+        with ledger.submit_lock(place, "other"):
             pass
-    with ledger.alone(place, "shapes"):
+    with ledger.submit_lock(place, "shapes"):
         pass
 
 
@@ -85,7 +85,7 @@ def test_only_submissions_of_the_same_name_and_message_are_alike(
     listed: list[tuple[int, str, str]], file: str, message: str
 ) -> None:
     rows = [Submission(n, "PENDING", None, None, "", f, m, "", None) for n, f, m in listed]
-    found = alike(Entry(file=f"submissions/shapes/{file}", message=message), rows)
+    found = matching_submissions(SubmissionEntry(file=f"submissions/shapes/{file}", message=message), rows)
     assert [one.ref for one in found] == sorted(one.ref for one in found)
     assert all(one.file in ("", file) and one.message in ("", message) for one in found)
     assert all(one in found for one in rows if (one.file, one.message) == (file, message))

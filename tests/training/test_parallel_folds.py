@@ -51,7 +51,7 @@ def test_so_many_at_once_on_one_thread_each_and_all_of_them_in_the_end(tmp_path:
 
 def test_what_is_said_and_done_is_shown_here(capsys: pytest.CaptureFixture[str]) -> None:
     def work(k: int) -> None:
-        console.say(f"this is {k}")
+        console.log(f"this is {k}")
         with console.progress(), console.task("steps", 100) as bar:
             for _ in range(100):
                 bar.advance(1, "fast")

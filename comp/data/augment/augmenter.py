@@ -16,7 +16,7 @@ from comp.data.augment.batch_ops import Batched
 from comp.data.augment.geometry import Lattice, Windows, shown
 from comp.data.augment.policies import TrainTransform
 from comp.data.images.preprocess import fit, room_side
-from comp.data.seeding import derive
+from comp.data.seeding import derive_seed
 
 Pixels = NDArray[np.uint8]
 Rows = NDArray[np.int64]
@@ -86,12 +86,12 @@ class Variants:
 
     def moves(self, rows: Rows, epoch: int, shapes: NDArray[np.int64]) -> Windows:
         """``windows`` without what ``after`` does."""
-        return self.lattice.windows(derive(self._seed, "transform", self._k, epoch), rows, shapes)
+        return self.lattice.windows(derive_seed(self._seed, "transform", self._k, epoch), rows, shapes)
 
     def parameters(self, rows: Rows, epoch: int) -> NDArray[np.float32]:
         """What ``after`` does to the rows (R,) in an epoch: its parameters (R, P)."""
         assert self.after is not None
-        return self.after.drawn(derive(self._seed, "after", self._k, epoch), rows)
+        return self.after.drawn(derive_seed(self._seed, "after", self._k, epoch), rows)
 
     def fill(self, pictures: Pictures, rows: Rows, epoch: int, out: Pixels) -> None:
         """Writes the variants of rows (R,) in an epoch into ``out`` (R, S, S, 3)."""
@@ -151,4 +151,4 @@ class Variants:
 
 def variant_seed(seed: int, k: int, epoch: int, row: int) -> int:
     """The seed of what albumentations draws for a row in an epoch of fold k."""
-    return (derive(seed, "transform", k, epoch) * 1_000_003 + row) % (2**31)
+    return (derive_seed(seed, "transform", k, epoch) * 1_000_003 + row) % (2**31)

@@ -18,7 +18,7 @@ from comp.data.augment.affine import between
 from comp.data.augment.color import each
 from comp.data.augment.policies import A
 from comp.data.device_memory import upload
-from comp.data.seeding import Draws, uniforms
+from comp.data.seeding import Draws, counter_uniforms
 
 Pixels = NDArray[np.uint8]
 Parameters = NDArray[np.float32]
@@ -66,7 +66,7 @@ class Batched:
 
     def drawn(self, seed: int, rows: NDArray[np.int64]) -> Parameters:
         """The parameters (R, P) of these rows (R,) in the variant of ``seed``."""
-        draws, place = uniforms(seed, rows, max(1, sum(op.count for op in self._ops))), 0
+        draws, place = counter_uniforms(seed, rows, max(1, sum(op.count for op in self._ops))), 0
         found = [np.empty((len(rows), 0), np.float32)]
         for op in self._ops:
             found.append(op.drawn(draws[:, place : place + op.count]).astype(np.float32))

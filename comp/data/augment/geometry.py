@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from comp.data.augment.policies import A
-from comp.data.seeding import Draws, uniforms
+from comp.data.seeding import Draws, counter_uniforms
 
 Pixels = NDArray[np.uint8]
 _TRIES = 10  # of albumentations' RandomResizedCrop to find a window that fits
@@ -100,7 +100,7 @@ class Lattice:
 
     def windows(self, seed: int, rows: NDArray[np.int64], shapes: Shapes) -> Windows:
         """What these rows (R,) show of pictures of these heights and widths (R, 2) in the variant of ``seed``."""
-        draws = uniforms(seed, rows, max(1, self._count))
+        draws = counter_uniforms(seed, rows, max(1, self._count))
         side = self.size if self._crop else int(shapes[0, 0])
         every = np.broadcast_to(np.arange(side), (len(rows), side))
         found = Windows(every, every, np.zeros(len(rows), np.bool_))

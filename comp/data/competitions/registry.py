@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from comp._version import PACKAGE
-from comp.config import overlaid, validate
+from comp.config import deep_merge, validate
 from comp.data.competitions.competition import Competition
 from comp.data.competitions.schema import CompetitionFacts, read_facts_table
 from comp.errors import InputError, UnknownName
@@ -155,7 +155,7 @@ def _overlay(
         )
     base = bases[name]
     over = {key: value for key, value in table.items() if key != "extends"}
-    merged = overlaid(read_facts_table(base.folder / "competition.toml"), over)
+    merged = deep_merge(read_facts_table(base.folder / "competition.toml"), over)
     return Competition(folder, validate(CompetitionFacts, merged, f"{path}"), base)
 
 

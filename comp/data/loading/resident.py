@@ -113,7 +113,7 @@ class Resident:
             if not is_out_of_memory(error):
                 raise
         free_memory()  # here nothing holds what was copied
-        console.say(f"  out of memory: {len(rows):,} images stay outside the GPU, which gets them by batches")
+        console.log(f"  out of memory: {len(rows):,} images stay outside the GPU, which gets them by batches")
         return None
 
     @property
@@ -124,7 +124,7 @@ class Resident:
         """Gives the memory back; what comes next loads images in another way."""
         if self.pixels is not None:
             count, self.pixels = len(self.pixels), None
-            console.say(f"  out of memory: {count:,} images leave the GPU, which gets them by batches")
+            console.log(f"  out of memory: {count:,} images leave the GPU, which gets them by batches")
 
     def places(self, rows: Rows, windows: Windows) -> There:
         """Where these rows (R,) show what through their windows, all of the side of the images."""

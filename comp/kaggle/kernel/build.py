@@ -18,7 +18,7 @@ from comp.kaggle.kernel.dataset import FILES, Dataset
 from comp.kaggle.kernel.metadata import DATASET, KERNEL, Names, names_for
 from comp.kaggle.kernel.notebook import notebook
 from comp.runs import run as runs
-from comp.runs.contents import folds_to_ask, recipe_of
+from comp.runs.contents import fold_checkpoints, recipe_of
 from comp.workspace import Workspace
 
 
@@ -98,7 +98,7 @@ def kernel(
     place = Workspace.find(workspace)
     competition = registry.competition(slug, place)
     one = _run(place, slug, run)
-    folders = folds_to_ask(one, partial)
+    folders = fold_checkpoints(one, partial)
     names = names_for(competition, one.id, kaggle, user)
     target = Path(out).expanduser() if out else place.root / "kernels" / slug / one.id
     target = Path(os.path.realpath(target))  # a link stays one

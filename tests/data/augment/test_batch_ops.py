@@ -24,7 +24,7 @@ from comp.data.images.preprocess import Preprocess
 from comp.data.images.source import ArraySource
 from comp.data.loading.prefetch import loaders
 from comp.data.loading.train_loader import Feed
-from comp.data.seeding import uniforms
+from comp.data.seeding import counter_uniforms
 
 SIDE = 24
 _RNG = np.random.default_rng(0)
@@ -160,7 +160,7 @@ def matrices(transform: Any, count: int) -> np.ndarray:
 def test_affine_maps_are_drawn_as_theirs(also: dict[str, Any]) -> None:
     transform = A.Affine(**{**AFFINE, **also}, p=1)
     transform.set_random_seed(0)
-    own = op(transform).drawn(uniforms(4, np.arange(3000), 8))
+    own = op(transform).drawn(counter_uniforms(4, np.arange(3000), 8))
     for mine, other in zip(own.T, matrices(transform, 3000).T, strict=True):
         assert stats.ks_2samp(mine, other).pvalue > 1e-4
 
@@ -168,7 +168,7 @@ def test_affine_maps_are_drawn_as_theirs(also: dict[str, Any]) -> None:
 def test_colours_are_drawn_as_theirs() -> None:
     transform = A.ColorJitter(**WIDE, p=1)
     transform.set_random_seed(0)
-    own = op(transform).drawn(uniforms(4, np.arange(3000), 6))
+    own = op(transform).drawn(counter_uniforms(4, np.arange(3000), 6))
     theirs = [transform.get_params() for _ in range(3000)]
     for n, name in enumerate(WIDE):
         told = np.array([drawn[name] for drawn in theirs])
@@ -187,7 +187,7 @@ def test_cut_outs_are_drawn_as_theirs(kind: str) -> None:
     transform = A.CoarseDropout(**HOLES[kind], p=1)
     transform.set_random_seed(0)
     most = transform.num_holes_range[1]
-    own = op(transform).drawn(uniforms(4, np.arange(3000), 2 + 4 * most)).reshape(3000, most, 4)
+    own = op(transform).drawn(counter_uniforms(4, np.arange(3000), 2 + 4 * most)).reshape(3000, most, 4)
     theirs = np.zeros((3000, most, 4))
     for n in range(3000):
         holes = transform.get_params_dependent_on_data({"shape": (SIDE, SIDE, 3)}, {})["holes"]
@@ -298,7 +298,7 @@ def test_a_gpus_way_through_a_feed_shows_what_threads_show(policy: Any) -> None:
 @pytest.mark.parametrize("way", WAYS)
 def test_a_hue_that_is_always_the_same_is_theirs(way: Way, hue: float) -> None:
     transform = A.ColorJitter((1, 1), (1, 1), (1, 1), (hue, hue), p=1)
-    own = way(transform, PICTURES["noise"], op(transform).drawn(uniforms(1, np.arange(1), 6))[0])
+    own = way(transform, PICTURES["noise"], op(transform).drawn(counter_uniforms(1, np.arange(1), 6))[0])
     theirs = transform.apply(PICTURES["noise"], 1, 1, 1, hue, [0, 1, 2, 3])
     assert np.max(off_by(own, theirs)) <= 1
 

@@ -18,7 +18,7 @@ from comp.data.augment.policies import A, TrainTransform
 from comp.data.images.preprocess import Preprocess
 from comp.data.loading.prefetch import loaders
 from comp.data.loading.train_loader import Feed
-from comp.data.seeding import uniforms
+from comp.data.seeding import counter_uniforms
 
 SIDE = 12
 PICTURE = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), np.uint8)
@@ -114,18 +114,18 @@ def test_into_a_batch_comes_what_is_shown(also: list[Any]) -> None:
 
 @given(st.integers(0, 2**31), st.lists(st.integers(0, 10**6), min_size=1, max_size=20), st.integers(1, 30))
 def test_a_rows_numbers_are_its_own(seed: int, rows: list[int], count: int) -> None:
-    together = uniforms(seed, np.array(rows), count)
+    together = counter_uniforms(seed, np.array(rows), count)
     assert ((together >= 0) & (together < 1)).all()
     for n, row in enumerate(rows):
-        assert (uniforms(seed, np.array([row]), count)[0] == together[n]).all()
+        assert (counter_uniforms(seed, np.array([row]), count)[0] == together[n]).all()
 
 
 def test_the_numbers_are_even_and_do_not_hang_together() -> None:
-    found = uniforms(5, np.arange(20000), 4)
+    found = counter_uniforms(5, np.arange(20000), 4)
     assert all(stats.kstest(column, "uniform").pvalue > 1e-4 for column in found.T)
     assert np.abs(np.corrcoef(found.T) - np.eye(4)).max() < 0.03
     assert abs(np.corrcoef(found[:-1, 0], found[1:, 0])[0, 1]) < 0.03
-    assert abs(np.corrcoef(found[:, 0], uniforms(6, np.arange(20000), 1)[:, 0])[0, 1]) < 0.03
+    assert abs(np.corrcoef(found[:, 0], counter_uniforms(6, np.arange(20000), 1)[:, 0])[0, 1]) < 0.03
 
 
 def test_what_does_more_than_move_pixels_is_left_to_albumentations() -> None:
