@@ -33,21 +33,21 @@ from gpu_runs import TINY as TINY_RUNS
 from gpu_runs import cifar10, folds_at_once, hundred, made_up, paintings
 from inputs import COLOURS, MOVES
 
-from comp.data.augment.augmenter import Variants
+from comp.data.augment.augmenter import Augmenter
 from comp.data.augment.policies import A, TrainTransform
-from comp.data.images.dataset import FittedPixels
+from comp.data.images.dataset import ImageDataset
 from comp.data.images.preprocess import Preprocess
 from comp.data.images.raw_tree import RawTree
 from comp.data.images.source import ArraySource
-from comp.data.loading.prefetch import batches, loaders
-from comp.data.loading.train_loader import Feed
-from comp.models.autotune import choose
+from comp.data.loading.prefetch import batches, loader_pool
+from comp.data.loading.train_loader import TrainLoader
+from comp.models.autotune import autotune_precision
 from comp.models.net import build, normalise
 from comp.models.runtime import resolve_device
 from comp.recipe import Recipe, from_table
 from comp.training.compiled import compiled_call, forget_compiled
 from comp.training.launches import fewer_launches
-from comp.training.state import State
+from comp.training.state import TrainState
 
 MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
 RESNET50_FLOP = 2 * 4.09e9  # a picture, forward at 224 pixels; a training step is three times as much
@@ -92,8 +92,8 @@ class Trainer:
         table = {"mode": "scratch", "batch": batch, "model": {"name": name, "size": size, "freeze_bn": False}}
         recipe: Recipe = resolve_device(from_table(table, "benchmark", lambda _: []))
         net = build(recipe.model, 100)
-        self.recipe = fewer_launches(net, choose(net, recipe, cache), cache, 0, 1)
-        self.state = State.begin(net, self.recipe, 1000)
+        self.recipe = fewer_launches(net, autotune_precision(net, recipe, cache), cache, 0, 1)
+        self.state = TrainState.begin(net, self.recipe, 1000)
         self.state.net.train()
         self.preprocess = Preprocess(size, MEAN, STD)
         self.y = torch.arange(batch, device=self.state.device) % 100
@@ -192,16 +192,16 @@ def small_pictures(policy: list[Any], size: Size, workers: int, cache: Path) -> 
     """32 pixels from scratch: fed by comp, by a DataLoader with albumentations, and by one batch again and again."""
     array = np.random.default_rng(0).integers(0, 256, (size.pictures, 32, 32, 3), np.uint8)
     trainer = Trainer(size.small, 32, size.batch32, cache)
-    pixels = FittedPixels(
+    pixels = ImageDataset(
         ArraySource({"a": array}), [f"a#{n}" for n in range(len(array))], trainer.preprocess
     )
-    variants = Variants(TrainTransform(policy, trainer.preprocess), 0, 0, trainer.device)
+    variants = Augmenter(TrainTransform(policy, trainer.preprocess), 0, 0, trainer.device)
     order = np.random.default_rng(1).permutation(len(array))
     compose = A.Compose([*variants.transform.listed, A.Normalize(MEAN, STD), A.ToTensorV2()])
 
     def ours() -> Iterator[int]:
-        with loaders(workers) as pool:
-            feed = Feed(pixels, len(pixels), variants, pool, trainer.device)
+        with loader_pool(workers) as pool:
+            feed = TrainLoader(pixels, len(pixels), variants, pool, trainer.device)
             for epoch in range(10**6):
                 for rows, images in feed.epoch(order, size.batch32, epoch):
                     trainer.step(images)
@@ -269,10 +269,10 @@ def large_pictures(size: Size, workers: int, cache: Path) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         names = photographs(folder, size.photos)
-        variants = Variants(TrainTransform("crops", trainer.preprocess), 0, 0, trainer.device)
+        variants = Augmenter(TrainTransform("crops", trainer.preprocess), 0, 0, trainer.device)
         order = np.random.default_rng(1).permutation(len(names))
-        fresh = FittedPixels(RawTree(folder), names, trainer.preprocess, "whole", budget=0)
-        known = FittedPixels(RawTree(folder), names, trainer.preprocess, "whole")
+        fresh = ImageDataset(RawTree(folder), names, trainer.preprocess, "whole", budget=0)
+        known = ImageDataset(RawTree(folder), names, trainer.preprocess, "whole")
         for row in range(len(names)):
             known[row]
 
@@ -280,14 +280,14 @@ def large_pictures(size: Size, workers: int, cache: Path) -> dict[str, Any]:
             def fill(rows: Any, out: Any) -> None:
                 variants.fill(fresh, rows, 0, out)
 
-            with loaders(workers) as pool:
+            with loader_pool(workers) as pool:
                 while True:
                     for rows, _ in batches(pool, order, size.loaded, (size.side, size.side, 3), fill):
                         yield len(rows)
 
         def later(train: bool) -> Iterator[int]:
-            with loaders(workers) as pool:
-                feed = Feed(known, len(names), variants, pool, trainer.device)
+            with loader_pool(workers) as pool:
+                feed = TrainLoader(known, len(names), variants, pool, trainer.device)
                 for epoch in range(10**6):
                     for rows, images in feed.epoch(order, size.batch224 if train else size.loaded, epoch):
                         if train:

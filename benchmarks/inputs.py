@@ -27,17 +27,17 @@ import numpy as np
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line does; torch reads it once
 import torch
 
-from comp.data.augment.augmenter import Variants
+from comp.data.augment.augmenter import Augmenter
 from comp.data.augment.policies import TrainTransform, check_transform
 from comp.data.device_memory import keep_memory
 from comp.data.file_names import is_image_name
-from comp.data.images.dataset import FittedPixels
-from comp.data.images.pixel_cache import decoded_once
+from comp.data.images.dataset import ImageDataset
+from comp.data.images.pixel_cache import cached_source
 from comp.data.images.preprocess import Preprocess
 from comp.data.images.raw_tree import RawTree
 from comp.data.images.source import ArraySource
-from comp.data.loading.prefetch import batches, loaders
-from comp.data.loading.train_loader import Feed
+from comp.data.loading.prefetch import batches, loader_pool
+from comp.data.loading.train_loader import TrainLoader
 from comp.models.net import normalise
 
 BATCH, WORKERS = 64, 2
@@ -113,15 +113,15 @@ def torchvision_side(paths: list[str], size: int, floats: bool) -> Iterator[int]
 
 
 def comp_side(
-    pixels: FittedPixels, variants: Variants, order: np.ndarray, floats: bool, feed: bool
+    pixels: ImageDataset, variants: Augmenter, order: np.ndarray, floats: bool, feed: bool
 ) -> Iterator[int]:
     """With ``feed`` as a run's epochs, else as if nothing were known of any picture before it is decoded."""
 
     def fill(rows: np.ndarray, out: np.ndarray) -> None:
         variants.fill(pixels, rows, 0, out)
 
-    with loaders(WORKERS) as pool:
-        fed = Feed(pixels, len(pixels), variants, pool, "cpu") if feed else None
+    with loader_pool(WORKERS) as pool:
+        fed = TrainLoader(pixels, len(pixels), variants, pool, "cpu") if feed else None
         while True:
             made = (
                 fed.epoch(order, BATCH, 0)
@@ -160,14 +160,14 @@ def photos(folder: Path, size: int, seconds: float, rounds: int) -> dict[str, An
         raise SystemExit(f"{folder} has {len(names)} pictures; a batch has {BATCH}")
     paths = [str(folder / name) for name in names]
     preprocess = Preprocess(size, MEAN, STD, crop_pct=0.875)
-    variants = Variants(TrainTransform(WINDOWS, preprocess), 0, 0)
+    variants = Augmenter(TrainTransform(WINDOWS, preprocess), 0, 0)
     order = np.random.default_rng(0).permutation(len(names))
     source = RawTree(folder)
     import hashlib
 
     contents = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names}
-    fresh = FittedPixels(source, names, preprocess, "whole", budget=0)
-    stored = FittedPixels(decoded_once(source, contents), names, preprocess, "whole", budget=0)
+    fresh = ImageDataset(source, names, preprocess, "whole", budget=0)
+    stored = ImageDataset(cached_source(source, contents), names, preprocess, "whole", budget=0)
     found: dict[str, Any] = {"pictures": len(names), "size": size}
     for kind, floats in (("uint8", False), ("normalised", True)):
         sides: dict[str, Work] = {
@@ -197,9 +197,9 @@ def cifar(folder: Path, listed: list[dict[str, Any]], seconds: float, rounds: in
     flat = next(v for k, v in table.items() if k in ("data", b"data"))
     pictures = np.ascontiguousarray(np.asarray(flat).reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
     preprocess = Preprocess(32, MEAN, STD)
-    variants = Variants(TrainTransform(listed, preprocess), 0, 0)
+    variants = Augmenter(TrainTransform(listed, preprocess), 0, 0)
     order = np.random.default_rng(0).permutation(len(pictures))
-    pixels = FittedPixels(ArraySource({"a": pictures}), [f"a#{n}" for n in range(len(pictures))], preprocess)
+    pixels = ImageDataset(ArraySource({"a": pictures}), [f"a#{n}" for n in range(len(pictures))], preprocess)
     found: dict[str, Any] = {"pictures": len(pictures), "size": 32}
     for kind, floats in (("uint8", False), ("normalised", True)):
         compose = A.Compose(

@@ -81,7 +81,7 @@ def loop_epochs(data: Path, weights: Path, work: Path, run: str) -> float:
     import torch
     from safetensors.torch import load_file
 
-    from comp.data.images.dataset import FittedPixels
+    from comp.data.images.dataset import ImageDataset
     from comp.data.images.preprocess import Preprocess
     from comp.data.images.raw_tree import RawTree
     from comp.models.net import normalise
@@ -92,7 +92,7 @@ def loop_epochs(data: Path, weights: Path, work: Path, run: str) -> float:
     fold = pd.read_csv(work / "runs" / run / "folds.csv").set_index("id")["fold"].loc[table["id"]].to_numpy()
     targets = torch.from_numpy(table["label"].astype("category").cat.codes.to_numpy().astype(np.int64))
     preprocess = Preprocess(224, (0.5,) * 3, (0.5,) * 3, crop_pct=0.875)  # type: ignore[arg-type]
-    pixels = FittedPixels(RawTree(data), list(table["path"]), preprocess)
+    pixels = ImageDataset(RawTree(data), list(table["path"]), preprocess)
     images = torch.from_numpy(np.stack([pixels[n] for n in range(len(table))]))
     net = timm.create_model("mobilenetv2_100", pad_type="same", bn_eps=1e-3, num_classes=0)
     tensors = {k: v.float() for k, v in load_file(weights).items() if not k.startswith("classifier")}

@@ -70,12 +70,12 @@ def one_side(side: str, model: str) -> dict[str, Any]:
     """Pictures a second of one side; in a process of its own, since the allocator's settings are the process's."""
     import torch
 
-    from comp.models.autotune import choose
+    from comp.models.autotune import autotune_precision
     from comp.models.net import build, freeze_batchnorm
     from comp.models.runtime import resolve_device
     from comp.recipe import from_table
     from comp.training.optim import make_optimizer
-    from comp.training.state import State
+    from comp.training.state import TrainState
 
     table = {"mode": "finetune", "batch": BATCH, "model": {"name": model, "size": 224, "freeze_bn": True}}
     recipe = from_table(table, "benchmark", lambda _: [])
@@ -83,8 +83,8 @@ def one_side(side: str, model: str) -> dict[str, Any]:
     pixels = torch.randn(BATCH, 224, 224, 3).permute(0, 3, 1, 2)
     y = torch.arange(BATCH) % 10
     if side == "comp":
-        recipe = choose(net, resolve_device(recipe), Path(os.environ["COMP_CACHE"]))
-        state = State.begin(net, recipe, STEPS)
+        recipe = autotune_precision(net, resolve_device(recipe), Path(os.environ["COMP_CACHE"]))
+        state = TrainState.begin(net, recipe, STEPS)
         network, optimizer, context = state.net, state.optimizer, state.accelerator.autocast
     else:
         torch.set_num_threads(2)

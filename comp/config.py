@@ -163,7 +163,7 @@ Model = TypeVar("Model", bound=BaseModel)
 MOST_SHOWN = 200  # letters of a value in a mistake's line
 
 
-class Facts(BaseModel):
+class ConfigTable(BaseModel):
     """Frozen, strict, without unknown keys, and with numbers that are numbers."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)

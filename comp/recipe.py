@@ -12,16 +12,16 @@ from comp.config import apply_override, deep_merge, not_finite, validate
 from comp.errors import RecipeError
 from comp.files import read_toml
 from comp.recipe_schema import (
-    BalancePart,
-    LossPart,
-    ModelPart,
-    OptimizerPart,
-    Part,
-    ProbePart,
-    RegularizePart,
-    SchedulePart,
-    StagePart,
-    StopPart,
+    BalanceConfig,
+    LossConfig,
+    ModelConfig,
+    OptimizerConfig,
+    ProbeConfig,
+    RecipeTable,
+    RegularizeConfig,
+    ScheduleConfig,
+    StageConfig,
+    StopConfig,
 )
 from comp.tta_presets import AUTO, require_views, views_named
 
@@ -38,7 +38,7 @@ COMMON = (
 )
 
 
-class Recipe(Part):
+class Recipe(RecipeTable):
     """Everything that decides a run beside its data.
 
     Raises RecipeError (through ``load``) with one line for every mistake, each with its dotted path.
@@ -50,7 +50,7 @@ class Recipe(Part):
     fold_seed: int = Field(
         0, ge=0, lt=2**31, description="of the folds; apart from seed, so that runs compare"
     )
-    model: ModelPart = ModelPart()
+    model: ModelConfig = ModelConfig()
     head_start: bool = Field(
         True, description="finetune begins from the solved linear classifier, as probe ends"
     )
@@ -59,19 +59,19 @@ class Recipe(Part):
     )
     batch: int = Field(32, ge=2, le=65536, description="rows a step")
     accumulate: int = Field(1, ge=1, description="parts that a batch is computed in, for want of memory")
-    optimizer: OptimizerPart = OptimizerPart()
-    schedule: SchedulePart = SchedulePart()
-    stages: list[StagePart] | None = Field(
+    optimizer: OptimizerConfig = OptimizerConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+    stages: list[StageConfig] | None = Field(
         None, min_length=1, description="training in stages, one after the other; epochs is then their sum"
     )
-    loss: LossPart = LossPart()
-    balance: BalancePart = BalancePart()
-    regularize: RegularizePart = RegularizePart()
+    loss: LossConfig = LossConfig()
+    balance: BalanceConfig = BalanceConfig()
+    regularize: RegularizeConfig = RegularizeConfig()
     checkpoint: Literal["last", "best"] = Field(
         "last", description='which epoch is kept; "best" by the held-out metric sets selected_on_oof'
     )
-    stop: StopPart | None = Field(None, description="early stopping; off by default")
-    probe: ProbePart = ProbePart()
+    stop: StopConfig | None = Field(None, description="early stopping; off by default")
+    probe: ProbeConfig = ProbeConfig()
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     channels_last: bool | None = Field(None, description="memory layout; by measuring where unset")
     compile: bool | None = Field(
@@ -247,8 +247,8 @@ def member_tables(table: dict[str, Any]) -> list[dict[str, Any]]:
     found = []
     for entry in entries:
         entry = _without_shorthand(entry) if isinstance(entry, dict) else {"name": entry}
-        own = {key: value for key, value in entry.items() if key not in ModelPart.model_fields}
-        model = {key: value for key, value in entry.items() if key in ModelPart.model_fields}
+        own = {key: value for key, value in entry.items() if key not in ModelConfig.model_fields}
+        model = {key: value for key, value in entry.items() if key in ModelConfig.model_fields}
         found.append({**deep_merge(_without_shorthand(shared), own), "model": model})
     return found
 

@@ -7,20 +7,20 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 
-class Part(BaseModel):
+class RecipeTable(BaseModel):
     """A table of a recipe: frozen, strict, without unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
-class HeadPart(Part):
+class HeadConfig(RecipeTable):
     """The classifier on the backbone's features: linear, or with one hidden layer."""
 
     hidden: int | None = Field(None, ge=1, description="units of a hidden layer (ReLU); none by default")
     dropout: float = Field(0.0, ge=0, lt=1, description="before each linear layer")
 
 
-class ModelPart(Part):
+class ModelConfig(RecipeTable):
     """The network and its preprocessing; what is not set comes from the model's own configuration."""
 
     name: str = "mobilenetv2_100"
@@ -37,7 +37,7 @@ class ModelPart(Part):
     stem: Literal["own", "small"] = Field(
         "own", description='"small": a first convolution of 3x3 and stride 1, no pooling, for tiny pictures'
     )
-    head: HeadPart = HeadPart()
+    head: HeadConfig = HeadConfig()
     freeze_bn: bool | None = Field(None, description="BatchNorm keeps its statistics; by default in finetune")
 
     @field_validator("std")
@@ -48,7 +48,7 @@ class ModelPart(Part):
         return value
 
 
-class OptimizerPart(Part):
+class OptimizerConfig(RecipeTable):
     """How weights are moved: adamw, adam, nadam and sgd are torch's, any other name is timm's."""
 
     name: str = "adamw"
@@ -65,7 +65,7 @@ class OptimizerPart(Part):
     kwargs: dict[str, Any] = Field(default_factory=dict, description="further arguments of the optimizer")
 
 
-class SchedulePart(Part):
+class ScheduleConfig(RecipeTable):
     """How the learning rate runs over the steps of a stage."""
 
     name: Literal["onecycle", "cosine", "constant", "plateau"] = "onecycle"
@@ -74,14 +74,14 @@ class SchedulePart(Part):
     patience: int = Field(2, ge=0, description="plateau: epochs without a lower held-out loss before that")
 
 
-class LossPart(Part):
+class LossConfig(RecipeTable):
     """What is minimised."""
 
     name: Literal["cross_entropy", "focal"] = "cross_entropy"
     gamma: float = Field(2.0, ge=0, description="focal: how much less sure answers count (Lin et al. 2017)")
 
 
-class RegularizePart(Part):
+class RegularizeConfig(RecipeTable):
     """What keeps a network from learning its rows by heart."""
 
     label_smoothing: float = Field(0.1, ge=0, lt=1)
@@ -99,7 +99,7 @@ class RegularizePart(Part):
     )
 
 
-class ProbePart(Part):
+class ProbeConfig(RecipeTable):
     """The linear classifier on frozen features, solved to its optimum."""
 
     l2: float = Field(
@@ -107,7 +107,7 @@ class ProbePart(Part):
     )
 
 
-class StagePart(Part):
+class StageConfig(RecipeTable):
     """Some epochs in which a part of the network is trained, with a schedule of their own."""
 
     epochs: int = Field(1, ge=1)
@@ -124,13 +124,13 @@ class StagePart(Part):
     )
 
 
-class StopPart(Part):
+class StopConfig(RecipeTable):
     """Early stopping, by the held-out metric of each epoch; it sets selected_on_oof."""
 
     patience: int = Field(5, ge=1, description="epochs without a better score before training ends")
 
 
-class BalancePart(Part):
+class BalanceConfig(RecipeTable):
     """What is done about classes with few rows, in training rows only."""
 
     name: Literal["none", "weights", "sampler", "copies"] = "none"
@@ -147,8 +147,10 @@ class BalancePart(Part):
     keep: bool = Field(False, description="copies: write them to the run folder, for looking at")
 
     @model_validator(mode="after")
-    def _only_copies(self) -> BalancePart:
+    def _only_copies(self) -> BalanceConfig:
         extra = self.model_fields_set & {"per_class", "classes", "transform", "keep"}
-        if self.name != "copies" and any(getattr(self, key) != getattr(BalancePart(), key) for key in extra):
+        if self.name != "copies" and any(
+            getattr(self, key) != getattr(BalanceConfig(), key) for key in extra
+        ):
             raise ValueError(f'{", ".join(sorted(extra))} only with name = "copies"')
         return self

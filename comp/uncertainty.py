@@ -36,7 +36,7 @@ class Gain:
 
 
 @dataclass(frozen=True, eq=False)
-class Scored:
+class JackknifeScore:
     """A score over all rows (N), and ``left`` (B,) the scores without each block of them."""
 
     score: float
@@ -44,7 +44,7 @@ class Scored:
 
 
 @dataclass(frozen=True, eq=False)
-class Judge:
+class PairedJackknife:
     """A metric over rows whose truth (N,) and groups (N,) are known.
 
     The standard error of a gain is that of a jackknife which leaves out one of up to 100 blocks of rows at a time
@@ -63,15 +63,15 @@ class Judge:
         place = {name: n % BLOCKS for n, name in enumerate(names)}
         return np.array([place[name] for name in self.groups], dtype=np.int64)
 
-    def score(self, probs: NDArray[np.float64]) -> Scored:
+    def score(self, probs: NDArray[np.float64]) -> JackknifeScore:
         """The score of probabilities (N, C), and those without each block."""
         count = int(self.blocks.max()) + 1 if len(self.blocks) else 0
         left = [
             self.metric(self.truth[kept], probs[kept]) for kept in (self.blocks != b for b in range(count))
         ]
-        return Scored(self.metric(self.truth, probs), np.array(left, dtype=np.float64))
+        return JackknifeScore(self.metric(self.truth, probs), np.array(left, dtype=np.float64))
 
-    def gain(self, one: Scored, over: Scored) -> Gain:
+    def gain(self, one: JackknifeScore, over: JackknifeScore) -> Gain:
         """What ``one`` gains over the other; its error is infinite where there is one block alone."""
         sign = 1.0 if self.metric.direction == "max" else -1.0
         apart, count = one.left - over.left, len(one.left)

@@ -11,7 +11,7 @@ import numpy as np
 
 from comp.checks.context import CheckContext
 from comp.data.competitions.competition import Competition
-from comp.data.competitions.schema import CompetitionFacts, Layout
+from comp.data.competitions.schema import CompetitionConfig, Layout
 from comp.data.folds import Folds
 from comp.data.images.raw_tree import RawTree
 from comp.data.labels import LabelMap
@@ -21,7 +21,7 @@ from comp.pipelines.check import scan_images
 from comp.workspace import Workspace
 
 CLASSES = ("cat", "dog", "owl")
-FACTS = CompetitionFacts(
+FACTS = CompetitionConfig(
     slug="gallery", title="Drawn for the tests", layout=Layout(train="train/*", test="test/*")
 )
 
@@ -51,7 +51,7 @@ class Gallery:
 
     raw: Path
     samples: list[Sample] = field(default_factory=list)
-    facts: CompetitionFacts = FACTS
+    facts: CompetitionConfig = FACTS
     classes: tuple[str, ...] = CLASSES
     template: Template | None = None
     read: Callable[[Manifest], Manifest] = field(default=lambda manifest: manifest)

@@ -27,11 +27,11 @@ from comp.data.manifest import Manifest
 from comp.files import read_json, sealed, sha256_of, write_json
 from comp.metrics import metric_by_name
 from comp.recipe import Recipe
-from comp.recipe_schema import BalancePart
+from comp.recipe_schema import BalanceConfig
 from comp.runs.contents import rehome
 
 if TYPE_CHECKING:
-    from comp.training.plan import Plan
+    from comp.training.plan import TrainPlan
 
 REPOSITORY = Path(comp.__file__).resolve().parent.parent
 SHAPES = ("circle", "cross", "square")
@@ -242,14 +242,14 @@ def write_train_table(raw: Path, rows: list[list[str]]) -> None:
 
 def planned(
     manifest: Manifest | None = None, folds: Folds | None = None, pictures: object = None, **balance: object
-) -> Plan:
+) -> TrainPlan:
     """A plan of the classes a, b, c; ``pictures`` uint8 (N, H, W, 3) are what the paths ``all#n`` name."""
-    from comp.training.plan import Plan
+    from comp.training.plan import TrainPlan
 
     array = np.zeros((1, 32, 32, 3), np.uint8) if pictures is None else np.asarray(pictures)
-    return Plan(
+    return TrainPlan(
         slug="made",
-        recipe=Recipe(balance=BalancePart(**balance)),
+        recipe=Recipe(balance=BalanceConfig(**balance)),
         preprocess=Preprocess(32, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
         weights=None,
         manifest=manifest or Manifest.from_samples([]),

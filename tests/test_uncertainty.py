@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from comp.metrics import metric_by_name
-from comp.uncertainty import BLOCKS, Gain, Judge
+from comp.uncertainty import BLOCKS, Gain, PairedJackknife
 
 ACCURACY = metric_by_name("accuracy")
 
@@ -21,7 +21,7 @@ def answers(right: np.ndarray) -> np.ndarray:
 def test_it_is_that_of_the_mean_difference() -> None:
     rng = np.random.default_rng(0)
     one, other = rng.random(5000) < 0.8, rng.random(5000) < 0.75
-    judge = Judge(ACCURACY, np.zeros(5000, dtype=np.int64), [str(n) for n in range(5000)])
+    judge = PairedJackknife(ACCURACY, np.zeros(5000, dtype=np.int64), [str(n) for n in range(5000)])
     gain = judge.gain(judge.score(answers(one)), judge.score(answers(other)))
     apart = one.astype(float) - other
     assert gain.value == pytest.approx(apart.mean())
@@ -33,8 +33,8 @@ def test_copies_of_a_row_are_one_row() -> None:
     one, other = rng.random(60) < 0.9, rng.random(60) < 0.6
     names = [str(n) for n in range(60)]
     truth = np.zeros(60, dtype=np.int64)
-    alone = Judge(ACCURACY, truth, names)
-    copied = Judge(ACCURACY, np.tile(truth, 5), names * 5)
+    alone = PairedJackknife(ACCURACY, truth, names)
+    copied = PairedJackknife(ACCURACY, np.tile(truth, 5), names * 5)
     a = alone.gain(alone.score(answers(one)), alone.score(answers(other)))
     b = copied.gain(copied.score(answers(np.tile(one, 5))), copied.score(answers(np.tile(other, 5))))
     assert (a.value, a.error) == (pytest.approx(b.value), pytest.approx(b.error))
@@ -46,8 +46,8 @@ def test_row_order_changes_nothing(order: list[int], seed: int) -> None:
     one, other = answers(rng.random(30) < 0.7), answers(rng.random(30) < 0.6)
     names = [f"g{n // 2}" for n in range(30)]
     truth = np.zeros(30, dtype=np.int64)
-    straight = Judge(ACCURACY, truth, names)
-    mixed = Judge(ACCURACY, truth, [names[n] for n in order])
+    straight = PairedJackknife(ACCURACY, truth, names)
+    mixed = PairedJackknife(ACCURACY, truth, [names[n] for n in order])
     a = straight.gain(straight.score(one), straight.score(other))
     b = mixed.gain(mixed.score(one[order]), mixed.score(other[order]))
     assert (a.value, a.error) == (pytest.approx(b.value), pytest.approx(b.error))
@@ -55,7 +55,7 @@ def test_row_order_changes_nothing(order: list[int], seed: int) -> None:
 
 def test_the_direction_of_the_metric_counts() -> None:
     loss = metric_by_name("log_loss")
-    judge = Judge(loss, np.zeros(20, dtype=np.int64), [str(n) for n in range(20)])
+    judge = PairedJackknife(loss, np.zeros(20, dtype=np.int64), [str(n) for n in range(20)])
     good, poor = np.tile([[0.9, 0.1]], (20, 1)), np.tile([[0.6, 0.4]], (20, 1))
     gain = judge.gain(judge.score(good), judge.score(poor))
     assert gain.value > 0
@@ -66,14 +66,14 @@ def test_nothing_is_beyond_its_error_without_evidence() -> None:
     assert not Gain(0.0, 0.0).is_beyond
     assert not Gain(float("nan"), 0.1).is_beyond
     assert not Gain(0.1, float("nan")).is_beyond
-    one = Judge(ACCURACY, np.zeros(4, dtype=np.int64), ["same"] * 4)
+    one = PairedJackknife(ACCURACY, np.zeros(4, dtype=np.int64), ["same"] * 4)
     found = one.gain(one.score(answers(np.ones(4, bool))), one.score(answers(np.zeros(4, bool))))
     assert found.error == float("inf")
     assert not found.is_beyond
 
 
 def blocks_of(groups: list[str]) -> np.ndarray:
-    return Judge(ACCURACY, np.zeros(len(groups), np.int64), groups).blocks
+    return PairedJackknife(ACCURACY, np.zeros(len(groups), np.int64), groups).blocks
 
 
 @given(st.lists(st.text(max_size=3), min_size=1, max_size=80), st.randoms(use_true_random=False))

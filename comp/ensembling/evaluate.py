@@ -28,7 +28,7 @@ from comp.ensembling.nested_cv import (
 )
 from comp.errors import InputError, UnknownName
 from comp.metrics import Metric, log_loss
-from comp.uncertainty import Gain, Judge, Scored
+from comp.uncertainty import Gain, JackknifeScore, PairedJackknife
 
 SWITCHES = ("auto", "on", "off")
 
@@ -53,7 +53,7 @@ class BlendOptions:
 
 
 @dataclass(frozen=True)
-class Tried:
+class MethodScore:
     """A method's nested score, and what it gains over the best part alone."""
 
     method: str
@@ -99,7 +99,7 @@ class BlendResult:
     score: float
     gain: Gain
     best_part: str
-    tried: list[Tried]
+    tried: list[MethodScore]
     added: list[Added]
     calibration: Calibration
     decision: Decision | None
@@ -122,7 +122,7 @@ def evaluate_blend(rows: LabelledPredictions, metric: Metric, options: BlendOpti
     answers = tried(start, shown, rows)
     method = choose(answers, judge) if asked == AUTO else asked
     table = [
-        Tried(name, one.score, judge.gain(one, singles[best]), name == method)
+        MethodScore(name, one.score, judge.gain(one, singles[best]), name == method)
         for name, one in ((name, judge.score(probs)) for name, probs in answers.items())
     ]
     unmoved = replace(start, method=method)
@@ -164,7 +164,7 @@ def _calibrates(rows: LabelledPredictions, metric: Metric, options: BlendOptions
     return metric.better(metric(rows.truth, with_it), metric(rows.truth, without))
 
 
-def _alone(start: BlendSpec, rows: LabelledPredictions, judge: Judge) -> dict[str, Scored]:
+def _alone(start: BlendSpec, rows: LabelledPredictions, judge: PairedJackknife) -> dict[str, JackknifeScore]:
     """The score of each part alone, at its own temperature where the blend has one, so that a blend is not praised for
     that; a part that is calibrated alone gains nothing else, and is compared as it is.
     """
@@ -194,7 +194,7 @@ def _calibration(used: BlendSpec, rows: LabelledPredictions, answers: Probs) -> 
 
 
 def _decided(
-    fixed: BlendSpec, rows: LabelledPredictions, plain: Probs, judge: Judge, options: BlendOptions
+    fixed: BlendSpec, rows: LabelledPredictions, plain: Probs, judge: PairedJackknife, options: BlendOptions
 ) -> tuple[Decision | None, BlendSpec]:
     """What multipliers do, where the metric calls for them or they were asked for; used where they gain."""
     if options.decide == "off" or (options.decide == "auto" and not fixed.metric.wants_decision):

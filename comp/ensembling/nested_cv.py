@@ -14,7 +14,7 @@ from comp.ensembling.aligned import AlignedPredictions, LabelledPredictions, Pro
 from comp.ensembling.class_weights import fit_class_weights, reweight
 from comp.ensembling.methods import METHODS, Blend, learn
 from comp.metrics import Metric
-from comp.uncertainty import Gain, Judge, Scored
+from comp.uncertainty import Gain, JackknifeScore, PairedJackknife
 
 AUTO = "auto"
 MUCH = 20_000_000  # numbers (parts × rows × classes) past which auto leaves the dear methods out
@@ -108,12 +108,12 @@ def _folds(rows: LabelledPredictions) -> NDArray[np.int64]:
     return np.array([half[name] for name in rows.group], dtype=np.int64)
 
 
-def judge_of(rows: LabelledPredictions, metric: Metric) -> Judge:
+def judge_of(rows: LabelledPredictions, metric: Metric) -> PairedJackknife:
     """The judge of these rows."""
-    return Judge(metric, rows.truth, rows.group)
+    return PairedJackknife(metric, rows.truth, rows.group)
 
 
-def choose(answers: Mapping[str, Probs], judge: Judge) -> str:
+def choose(answers: Mapping[str, Probs], judge: PairedJackknife) -> str:
     """The simplest method that the best does not beat by more than one standard error (Breiman et al. 1984).
 
     ``answers`` are nested, by method, from simple to elaborate.
@@ -125,7 +125,7 @@ def choose(answers: Mapping[str, Probs], judge: Judge) -> str:
     )
 
 
-def best_of(scored: Mapping[str, Scored], metric: Metric) -> str:
+def best_of(scored: Mapping[str, JackknifeScore], metric: Metric) -> str:
     """The name with the best score; of equal ones the first."""
     names = list(scored)
     best = names[0]
@@ -155,7 +155,9 @@ class Added:
     gain: Gain | None
 
 
-def additions(procedure: BlendSpec, rows: LabelledPredictions, whole: Scored, judge: Judge) -> list[Added]:
+def additions(
+    procedure: BlendSpec, rows: LabelledPredictions, whole: JackknifeScore, judge: PairedJackknife
+) -> list[Added]:
     """What each part adds: the nested score with it against the nested score without it, learned anew."""
     names = rows.aligned.names
     found = []

@@ -44,7 +44,7 @@ class _Row(Shape):
 
 @dataclass(frozen=True)
 class ControlRow:
-    """One control row: its id among the rows to predict, its path for ``WithControls``, and the identity-view
+    """One control row: its id among the rows to predict, its path for ``ControlRowSource``, and the identity-view
     probabilities (C,) that its own fold gave it; ``exact`` are those in fp32, where it was judged in half precision.
     """
 
@@ -56,7 +56,7 @@ class ControlRow:
 
 
 @dataclass(frozen=True)
-class WithControls:
+class ControlRowSource:
     """A source that also knows the control rows kept in run folders."""
 
     own: ImageSource
@@ -175,7 +175,7 @@ def tolerance(precision: str, noise: Noise) -> float:
     return min(max(LEAST[precision], FACTOR * largest), UTMOST[precision])
 
 
-def worst_difference(controls: Sequence[ControlRow], found: dict[str, Probs]) -> tuple[float, str]:
+def max_abs_difference(controls: Sequence[ControlRow], found: dict[str, Probs]) -> tuple[float, str]:
     """The largest |Δp| between what the rows were judged and what came back by their ids, and the sample's id."""
     worst, sample = 0.0, ""
     for row in controls:
@@ -185,7 +185,9 @@ def worst_difference(controls: Sequence[ControlRow], found: dict[str, Probs]) ->
     return worst, sample
 
 
-def refuse(folder: Path, difference: float, sample: str, most: float = LEAST["fp32"]) -> CheckFailed:
+def control_row_error(
+    folder: Path, difference: float, sample: str, most: float = LEAST["fp32"]
+) -> CheckFailed:
     """The error of control rows that came back changed by more than ``most``."""
     value = f"control-rows: {folder.name}, sample {sample!r} came back {difference:.3f} away from its OOF probabilities (at most {most:.3g})"
     remedy = "the checkpoint's preprocessing, label map or precision is not what it was judged with: restore its files, or train this fold again"

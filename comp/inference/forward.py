@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from comp.data.device_memory import is_out_of_memory, make_room
-from comp.data.images.dataset import FittedPixels
+from comp.data.images.dataset import ImageDataset
 from comp.data.images.preprocess import Preprocess
 from comp.data.loading.prefetch import batches
 from comp.data.loading.resident import Resident
@@ -25,7 +25,7 @@ from comp.inference.tta import square_of, squares_of, view
 from comp.models.net import normalise
 from comp.models.runtime import exact
 from comp.recipe import Recipe
-from comp.recipe_schema import ModelPart
+from comp.recipe_schema import ModelConfig
 
 Probs = NDArray[np.float64]
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -44,7 +44,7 @@ class NotFinite(TrainingFailed):
 def outputs(
     net: nn.Module,
     pool: ThreadPoolExecutor,
-    pixels: FittedPixels,
+    pixels: ImageDataset,
     rows: NDArray[np.int64],
     views: list[str],
     recipe: Recipe,
@@ -195,7 +195,7 @@ def _remedy(precision: str) -> str:
 
 
 def facts_of_features(
-    recipe: Recipe, model: ModelPart, preprocess: Preprocess, backbone_sha256: str
+    recipe: Recipe, model: ModelConfig, preprocess: Preprocess, backbone_sha256: str
 ) -> dict[str, Any]:
     """What decides a backbone's outputs beside the pictures, for keeping them."""
     device = torch.cuda.get_device_name() if recipe.device == "cuda" else f"{recipe.device} {recipe.threads}"
@@ -240,7 +240,7 @@ def _fitting(see: Callable[[torch.Tensor], _Copied], flat: torch.Tensor, room: _
 def probabilities(
     net: nn.Module,
     pool: ThreadPoolExecutor,
-    pixels: FittedPixels,
+    pixels: ImageDataset,
     rows: NDArray[np.int64],
     views: list[str],
     recipe: Recipe,

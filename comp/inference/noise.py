@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from comp.data.images.dataset import FittedPixels
+from comp.data.images.dataset import ImageDataset
 from comp.inference.control_rows import Probs
 from comp.inference.forward import probabilities
 from comp.models.checkpoint import Noise
@@ -19,7 +19,7 @@ from comp.recipe import Recipe
 def judged_again(
     net: nn.Module,
     pool: ThreadPoolExecutor,
-    pixels: FittedPixels,
+    pixels: ImageDataset,
     rows: NDArray[np.int64],
     oof: Probs,
     recipe: Recipe,

@@ -12,25 +12,25 @@ import torch
 from numpy.typing import NDArray
 
 from comp import console
-from comp.data.images.dataset import FittedPixels
+from comp.data.images.dataset import ImageDataset
 from comp.data.images.source import ImageSource
-from comp.data.loading.prefetch import loaders
+from comp.data.loading.prefetch import loader_pool
 from comp.data.predictions import Predictions, average
 from comp.errors import WeightsError
 from comp.inference.control_rows import (
     LEAST,
     ControlRow,
-    WithControls,
+    ControlRowSource,
+    control_row_error,
     exactly,
+    max_abs_difference,
     read_controls,
-    refuse,
     shuffled,
     tolerance,
-    worst_difference,
 )
 from comp.inference.feature_cache import FeatureCache
 from comp.inference.forward import Probs, facts_of_features, mean_of_views, outputs, softmax
-from comp.models.batchnorm_fusion import fold_batchnorm
+from comp.models.batchnorm_fusion import fuse_frozen_batchnorm
 from comp.models.checkpoint import Sidecar, load_checkpoint, read_sidecar
 from comp.models.net import Net
 from comp.models.runtime import accelerator as make_accelerator
@@ -192,9 +192,9 @@ def _require_controls(
     judged = sidecar.precision
     if precision == judged:
         most = tolerance(judged, sidecar.noise)
-        difference, sample = worst_difference(controls, back)
+        difference, sample = max_abs_difference(controls, back)
         if not difference <= most and (exact or judged == "fp32"):
-            raise refuse(folder, difference, sample, most)
+            raise control_row_error(folder, difference, sample, most)
         if judged == "fp32" or (difference <= most and not exact):
             return
         if not exact:  # an older checkpoint
@@ -203,9 +203,9 @@ def _require_controls(
             )
         back = in_fp32()
     most = tolerance("fp32", sidecar.noise) if exact else LEAST[judged]
-    difference, sample = worst_difference(exact or controls, back)
+    difference, sample = max_abs_difference(exact or controls, back)
     if not difference <= most:
-        raise refuse(folder, difference, sample, most)
+        raise control_row_error(folder, difference, sample, most)
 
 
 def _in_fp32(
@@ -235,13 +235,13 @@ def _features(
 ) -> dict[str, NDArray[np.float32]]:
     """Backbone outputs (N, D) by view, in the recipe's precision."""
     accelerator = make_accelerator(recipe)
-    pixels = FittedPixels(WithControls(source), paths, sidecar.preprocess, budget=0)
+    pixels = ImageDataset(ControlRowSource(source), paths, sidecar.preprocess, budget=0)
     backbone = net.backbone
     if recipe.channels_last:
         backbone = backbone.to(memory_format=torch.channels_last)
-    fold_batchnorm(backbone, sidecar.preprocess.size)  # as it was judged: in half precision that shows
+    fuse_frozen_batchnorm(backbone, sidecar.preprocess.size)  # as it was judged: in half precision that shows
     backbone = backbone.to(accelerator.device)
-    with loaders(recipe.threads or 1) as pool:
+    with loader_pool(recipe.threads or 1) as pool:
         return outputs(
             backbone, pool, pixels, np.arange(len(paths)), views, recipe, accelerator.device, advance
         )

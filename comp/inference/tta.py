@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from comp.data.images.preprocess import Preprocess
 from comp.errors import WeightsError
 from comp.models.net import Net, require_forward
-from comp.recipe_schema import ModelPart
+from comp.recipe_schema import ModelConfig
 from comp.tta_presets import LARGE, VIEWS, scale_of, sets_among
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ def _fitted(square: str, preprocess: Preprocess) -> Preprocess:
     return replace(preprocess, size=large_size(preprocess.size, LARGE.get(square, 1.0)))
 
 
-def require_larger(net: Net, part: ModelPart, classes: int, views: Sequence[str]) -> None:
+def require_larger(net: Net, part: ModelConfig, classes: int, views: Sequence[str]) -> None:
     """WeightsError, naming the view, for a network that cannot read the larger pictures that some views feed it."""
     size = part.size or 224
     reads = {large_size(size, scale_of(view)): view for view in views}
@@ -159,7 +159,7 @@ def require_larger(net: Net, part: ModelPart, classes: int, views: Sequence[str]
             raise WeightsError(rule, error.value, "take it out of tta") from error
 
 
-def sets_to_try(net: Net, part: ModelPart, classes: int, tta: list[str]) -> dict[str, list[str]]:
+def sets_to_try(net: Net, part: ModelConfig, classes: int, tta: list[str]) -> dict[str, list[str]]:
     """The sets of views that ``tta`` lets be chosen among, by name, as far as this network can be fed them."""
     found = {}
     for name, views in sets_among(tta).items():

@@ -17,7 +17,7 @@ import torch
 
 from comp import console
 from comp.data.device_memory import free_memory, is_out_of_memory
-from comp.models.batchnorm_fusion import fold_batchnorm
+from comp.models.batchnorm_fusion import fuse_frozen_batchnorm
 from comp.models.net import Net, freeze_batchnorm
 from comp.models.runtime import computes, exact, on_threads, set_flags, wait_for
 from comp.recipe import Recipe
@@ -33,7 +33,7 @@ QUICK = 0.1  # seconds; of a shorter step on all threads it is tried whether few
 FILE = "step-times.json"
 
 
-def choose(net: Net, recipe: Recipe, cache: Path, threads_open: bool = False) -> Recipe:
+def autotune_precision(net: Net, recipe: Recipe, cache: Path, threads_open: bool = False) -> Recipe:
     """The recipe with ``precision`` and ``channels_last`` filled in where they were left open.
 
     Steps of the recipe's batch (forward only in probe) are timed on made pixels, in fp32 and in the half precision
@@ -205,7 +205,7 @@ def _copy(net: Net, recipe: Recipe, device: torch.device, layout: bool) -> Any:
     if recipe.model.freeze_bn:
         freeze_batchnorm(made)
         if recipe.mode != "probe" and recipe.fold_norms is not False:
-            fold_batchnorm(made, recipe.model.size or 224)
+            fuse_frozen_batchnorm(made, recipe.model.size or 224)
     return made.to(device)
 
 

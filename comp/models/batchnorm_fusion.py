@@ -17,7 +17,7 @@ _CONVOLUTIONS = (nn.Conv2d, Conv2dSame)
 _NORMS = (nn.BatchNorm2d, BatchNormAct2d)
 
 
-def fold_batchnorm(net: nn.Module, size: int) -> int:
+def fuse_frozen_batchnorm(net: nn.Module, size: int) -> int:
     """Lets every convolution whose output only a BatchNorm reads apply that norm itself, and returns how many do.
 
     With statistics that stay, ``norm(conv(x, w))`` is ``conv(x, w * s) + b`` with ``s = gamma / sqrt(var + eps)`` and

@@ -21,7 +21,7 @@ from comp.errors import WeightsError
 from comp.files import read_json, write_bytes, write_json
 from comp.models.net import Net, build
 from comp.models.weights import require_usable
-from comp.recipe_schema import ModelPart
+from comp.recipe_schema import ModelConfig
 from comp.runs.contents import require_of_fold
 
 
@@ -36,7 +36,7 @@ class Sidecar:
 
     slug: str
     fold: int
-    model: ModelPart
+    model: ModelConfig
     labels: LabelMap
     preprocess: Preprocess
     precision: str
@@ -68,7 +68,7 @@ class Sidecar:
         return cls(
             table["slug"],
             int(table["fold"]),
-            ModelPart.model_validate(table["model"]),
+            ModelConfig.model_validate(table["model"]),
             LabelMap(table["classes"]),
             Preprocess.from_json(table["preprocess"]),
             table["precision"],
@@ -97,7 +97,7 @@ def save_checkpoint(
     *,
     slug: str,
     fold: int,
-    model: ModelPart,
+    model: ModelConfig,
     labels: LabelMap,
     preprocess: Preprocess,
     precision: str,

@@ -10,7 +10,7 @@ from comp.errors import WeightsError
 from comp.models.backbones import classifier_names, is_own
 from comp.models.net import Net, arguments_of
 from comp.models.weights import StateDict
-from comp.recipe_schema import ModelPart
+from comp.recipe_schema import ModelConfig
 
 _OURS = ("backbone.", "head.")  # how ``Net`` names its parts
 _HEADS = ("fc.", "classifier.", "head.")  # of models that are not timm's
@@ -18,7 +18,7 @@ _BY_SIZE = ("pos", "attention_bias")  # in the names of tables whose shape follo
 _OF_CONVERTERS = (RuntimeError, KeyError, AttributeError, TypeError, ValueError, IndexError, AssertionError)
 
 
-def load_into(net: Net, weights: StateDict, part: ModelPart) -> None:
+def load_into(net: Net, weights: StateDict, part: ModelConfig) -> None:
     """Loads backbone weights; a classifier is kept where it fits, and anything else that does not is an error.
 
     To a classifier belongs what timm's model has beside the same model without classes: one or more linear layers, and
@@ -60,7 +60,7 @@ def _split(weights: StateDict, heads: set[str]) -> tuple[StateDict, StateDict]:
     return body, {name: tensor for name, tensor in weights.items() if name in heads}
 
 
-def _classifier(part: ModelPart, weights: StateDict, wanted: StateDict) -> set[str]:
+def _classifier(part: ModelConfig, weights: StateDict, wanted: StateDict) -> set[str]:
     """The names of a classifier's tensors, as far as ``weights`` may hold some."""
     if weights.keys() <= wanted.keys():
         return set()

@@ -16,7 +16,7 @@ from comp.errors import CompError, WeightsError
 from comp.models.backbones import config_of, create, is_own, require_model, small_stem
 from comp.models.runtime import one_thread
 from comp.models.weights import StateDict, find_default, read_weights, sidecar_preprocess
-from comp.recipe_schema import HeadPart, ModelPart
+from comp.recipe_schema import HeadConfig, ModelConfig
 
 # arguments of timm.create_model that model.kwargs cannot have
 _OURS = ("num_classes", "pretrained", "checkpoint_path", "features_only")
@@ -28,7 +28,7 @@ class Net(nn.Module):
     ``new_stem`` names the first convolution's weight where ``model.stem`` gave it another size.
     """
 
-    def __init__(self, backbone: nn.Module, features: int, classes: int, head: HeadPart) -> None:
+    def __init__(self, backbone: nn.Module, features: int, classes: int, head: HeadConfig) -> None:
         super().__init__()
         self.backbone = backbone
         self.dropout = nn.Dropout(head.dropout)
@@ -47,7 +47,7 @@ class Net(nn.Module):
         return logits
 
 
-def build(part: ModelPart, classes: int) -> Net:
+def build(part: ModelConfig, classes: int) -> Net:
     """A network with random weights.
 
     Raises
@@ -75,7 +75,7 @@ def build(part: ModelPart, classes: int) -> Net:
     return net
 
 
-def _require_arguments(part: ModelPart) -> None:
+def _require_arguments(part: ModelConfig) -> None:
     """WeightsError for arguments of a timm model that would change what it is here: a backbone for images of three
     channels, whose weights model.weights names.
     """
@@ -92,7 +92,7 @@ def _require_arguments(part: ModelPart) -> None:
         )
 
 
-def arguments_of(part: ModelPart) -> dict[str, Any]:
+def arguments_of(part: ModelConfig) -> dict[str, Any]:
     """What the backbone is created with: ``model.kwargs``, and the size of its input where the model has but one."""
     kwargs = dict(part.kwargs)
     if part.size is not None and not is_own(part.name) and config_of(part.name).get("fixed_input_size"):
@@ -100,7 +100,7 @@ def arguments_of(part: ModelPart) -> dict[str, Any]:
     return kwargs
 
 
-def require_forward(net: Net, part: ModelPart, classes: int, at: int | None = None) -> None:
+def require_forward(net: Net, part: ModelConfig, classes: int, at: int | None = None) -> None:
     """WeightsError for a network that cannot read pictures of its size: a stem, a size or a models.py that does not fit.
 
     Two made pictures (2, 3, S, S) go through it once, in eval mode, on the CPU; ``at`` is S where not the model's own.
@@ -124,8 +124,8 @@ def require_forward(net: Net, part: ModelPart, classes: int, at: int | None = No
 
 
 def resolve(
-    part: ModelPart, mode: str, weight_folders: list[Path]
-) -> tuple[ModelPart, Preprocess, StateDict | None]:
+    part: ModelConfig, mode: str, weight_folders: list[Path]
+) -> tuple[ModelConfig, Preprocess, StateDict | None]:
     """The model part with nothing left open, its preprocessing, and the weights to start from (None: random).
 
     Mean, std, size and interpolation are the recipe's, else those beside the weights, else the model's own.
@@ -178,7 +178,7 @@ def resolve(
     return resolved, preprocess, weights
 
 
-def overrides(part: ModelPart, mode: str) -> list[str]:
+def overrides(part: ModelConfig, mode: str) -> list[str]:
     """Where a recipe's mean or std differ from those its weights came with, in words."""
     known: dict[str, Any] = {}
     if mode != "scratch" and part.weights == "default":
@@ -188,7 +188,7 @@ def overrides(part: ModelPart, mode: str) -> list[str]:
     return differences(part, known)
 
 
-def differences(part: ModelPart, known: dict[str, Any]) -> list[str]:
+def differences(part: ModelConfig, known: dict[str, Any]) -> list[str]:
     """Where a recipe's mean or std differ from those that are ``known`` of its weights, in words."""
     told = []
     for key, given in (("mean", part.mean), ("std", part.std)):

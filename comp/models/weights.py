@@ -20,7 +20,7 @@ from comp import console
 from comp.config import validate
 from comp.errors import WeightsError
 from comp.files import read_json
-from comp.recipe_schema import ModelPart
+from comp.recipe_schema import ModelConfig
 
 StateDict = dict[str, Tensor]
 HUB = "huggingface.co"
@@ -157,7 +157,7 @@ def sidecar_preprocess(path: Path) -> dict[str, Any]:
                 if isinstance(table, dict)
                 else {}
             )
-            validate(ModelPart, known, str(beside))  # a mistake is told as one in a recipe
+            validate(ModelConfig, known, str(beside))  # a mistake is told as one in a recipe
             return known
     return {}
 

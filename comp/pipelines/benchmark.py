@@ -18,7 +18,7 @@ from comp.report.findings_text import show_findings
 from comp.workspace import Workspace
 
 if TYPE_CHECKING:
-    from comp.training.plan import Plan
+    from comp.training.plan import TrainPlan
 
 ENOUGH = 0.97  # of the step's own speed: then the step is the limit
 
@@ -101,7 +101,7 @@ def bench(
         return _measured(slug, plan, seconds)
 
 
-def _measured(slug: str, plan: Plan, seconds: float) -> BenchResult:
+def _measured(slug: str, plan: TrainPlan, seconds: float) -> BenchResult:
     from comp.data.images.decode import load_pixels
     from comp.training.throughput import Bench
 

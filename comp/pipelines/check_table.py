@@ -12,7 +12,7 @@ from comp.checks.findings import downgrade_allowed
 from comp.checks.result import CheckResult
 from comp.checks.runner import require_known, run_data_checks, run_fold_checks
 from comp.data.competitions.competition import Competition
-from comp.data.competitions.schema import CompetitionFacts
+from comp.data.competitions.schema import CompetitionConfig
 from comp.data.csv_table import read_table
 from comp.data.file_names import is_image_name, nfc
 from comp.data.folds import Folds, make_folds
@@ -64,7 +64,7 @@ def read_own_table(
             )
         samples.append(Sample(name, places[0], "train", label))
     manifest = Manifest.from_samples(samples)
-    facts = CompetitionFacts(slug="own-table", title=f"{csv.name} with {images}")
+    facts = CompetitionConfig(slug="own-table", title=f"{csv.name} with {images}")
     folds, splits = (
         _own_folds(manifest, [cell.strip() for cell in table.column(fold_column)])
         if fold_column

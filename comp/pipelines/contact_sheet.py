@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from comp.data.competitions import registry
-from comp.data.images.dataset import FittedPixels
+from comp.data.images.dataset import ImageDataset
 from comp.data.images.preprocess import Preprocess
 from comp.data.images.source import ImageSource
 from comp.errors import InputError, UnknownName, WeightsError
@@ -48,17 +48,17 @@ def contact_sheet(
     CompError
         For a mistake in the recipe, missing data, or an image that cannot be read.
     """
-    from comp.data.augment.augmenter import Variants
+    from comp.data.augment.augmenter import Augmenter
     from comp.data.augment.policies import TrainTransform
 
     out = require_output(out)
     shown = _shown(slug, workspace, data, recipe, overrides, rows)
     wanted, preprocess, table = shown.recipe, shown.preprocess, shown.table
     transform = TrainTransform(wanted.transform, preprocess)
-    variants = Variants(transform, wanted.seed, 0, _kind_of_device(wanted))
+    variants = Augmenter(transform, wanted.seed, 0, _kind_of_device(wanted))
     paths, source = list(table["path"]), shown.source
-    plain = FittedPixels(source, paths, preprocess)
-    roomy = FittedPixels(source, paths, preprocess, transform.extent)
+    plain = ImageDataset(source, paths, preprocess)
+    roomy = ImageDataset(source, paths, preprocess, transform.extent)
     columns = [("validation", [plain[n] for n in range(len(paths))])]
     for epoch in range(VARIANTS):
         seen = [variants.one(roomy[n], int(row), epoch) for n, row in enumerate(table["row"])]
@@ -100,7 +100,7 @@ def view_sheet(
     out = require_output(out)
     shown = _shown(slug, workspace, data, recipe, overrides, rows)
     squares = squares_of(names, shown.preprocess)
-    pixels = FittedPixels(shown.source, list(shown.table["path"]), shown.preprocess)
+    pixels = ImageDataset(shown.source, list(shown.table["path"]), shown.preprocess)
     fitted = [pixels.squares(n, list(squares.values())) for n in range(len(pixels))]
     stacks = {
         square: torch.from_numpy(np.stack(every)).permute(0, 3, 1, 2).float()

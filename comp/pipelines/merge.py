@@ -30,7 +30,7 @@ from comp.workspace import Workspace
 
 if TYPE_CHECKING:
     from comp.checks.result import CheckResult
-    from comp.training.plan import Plan
+    from comp.training.plan import TrainPlan
 
 HOW = (
     "device",
@@ -269,7 +269,7 @@ def _is_finished(folder: Path) -> bool:
     return all((folder / name).is_file() for name in ("result.json", "model.safetensors"))
 
 
-def _plans(order: RunRequest, found: CheckResult) -> list[Plan]:
+def _plans(order: RunRequest, found: CheckResult) -> list[TrainPlan]:
     """The plans of the run; nothing is trained, so that no weights are looked for, and another device will do."""
     from comp.models.runtime import on_this_machine
     from comp.pipelines import training_plans

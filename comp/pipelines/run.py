@@ -31,7 +31,7 @@ from comp.training.time_limit import Deadline, parse_seconds
 from comp.workspace import Workspace
 
 if TYPE_CHECKING:
-    from comp.training.plan import Plan
+    from comp.training.plan import TrainPlan
 
 
 def run(
@@ -185,7 +185,7 @@ def finish_run(
     found: CheckResult,
     clock: StepTimer,
     one: runs.Run,
-    plans: list[Plan],
+    plans: list[TrainPlan],
     findings: list[Finding],
     marks: list[str],
 ) -> RunResult:

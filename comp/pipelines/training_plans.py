@@ -18,7 +18,7 @@ from comp.checks.result import CheckResult
 from comp.data.augment.policies import TrainTransform, check_transform
 from comp.data.competitions.competition import Competition
 from comp.data.folds import Folds
-from comp.data.images.pixel_cache import decoded_once, missing
+from comp.data.images.pixel_cache import cached_source, missing
 from comp.data.images.preprocess import Preprocess, side_for
 from comp.data.images.source import ImageSource
 from comp.data.manifest import Manifest
@@ -26,7 +26,7 @@ from comp.data.predictions import Predictions, average, with_prior
 from comp.errors import InputError
 from comp.inference.predict import KeptFor, predict_each
 from comp.inference.tta import require_larger, sets_to_try
-from comp.models.autotune import choose
+from comp.models.autotune import autotune_precision
 from comp.models.backbones import load_models, require_model
 from comp.models.net import differences, overrides, require_forward, resolve
 from comp.models.runtime import resolve_device
@@ -34,13 +34,13 @@ from comp.recipe import Recipe, member_tables
 from comp.training.launches import fewer_launches, steps_and_folds
 from comp.training.loop import new_net
 from comp.training.optim import make_optimizer, require_optimizer
-from comp.training.plan import FoldResult, Plan
-from comp.training.result import Trained
+from comp.training.plan import FoldResult, TrainPlan
+from comp.training.result import TrainedModels
 from comp.training.stages import open_layers, stages_of
 from comp.training.time_limit import OutOfTime
-from comp.training.train_folds import in_one_job, train_folds
+from comp.training.train_folds import per_job_recipe, train_folds
 from comp.training.transform_trial import mirrored_costs
-from comp.training.warm_start import Warm, warm_start
+from comp.training.warm_start import WarmStart, warm_start
 from comp.workspace import Workspace, cache_folder
 
 
@@ -84,7 +84,7 @@ def make_plans(
     workspace: Workspace,
     reduce: Callable[[Manifest, Folds], Manifest] | None,
     folds_here: int | None = None,
-) -> list[Plan]:
+) -> list[TrainPlan]:
     """A plan for each model of the recipe, so that mistakes in any show before a run folder is made; ``folds_here`` are
     trained on this machine where not all are.
     """
@@ -109,10 +109,10 @@ def _prepare(
     wanted: Recipe,
     workspace: Workspace,
     reduce: Callable[[Manifest, Folds], Manifest] | None,
-    warm: Warm | None,
+    warm: WarmStart | None,
     threads_open: bool,
     folds_here: int | None,
-) -> Plan:
+) -> TrainPlan:
     """Resolves a model's recipe on this machine, and builds the model once."""
     assert found.folds is not None, "the gate lets no run pass without folds"
     recipe = resolve_device(wanted)
@@ -122,7 +122,7 @@ def _prepare(
     recipe = recipe.model_copy(update={"model": part})
     TrainTransform(recipe.transform, preprocess)
     manifest = without_unreadable(found)
-    plan = Plan(
+    plan = TrainPlan(
         slug=competition.slug,
         recipe=recipe,
         preprocess=preprocess,
@@ -146,7 +146,7 @@ def _prepare(
         open_layers(net, stage.train)
         make_optimizer(net, recipe, stage)
     open_layers(net, "all")
-    chosen = choose(net, in_one_job(recipe), cache_folder(), threads_open)
+    chosen = autotune_precision(net, per_job_recipe(recipe), cache_folder(), threads_open)
     chosen = fewer_launches(net, chosen, cache_folder(), *steps_and_folds(plan, folds_here))
     if (recipe.jobs or 1) > 1:
         chosen = chosen.model_copy(update={"threads": recipe.threads})
@@ -159,7 +159,7 @@ def _decoded(found: CheckResult, preprocess: Preprocess, mode: str) -> ImageSour
     if side_for(preprocess) is None or (mode == "probe" and missing(contents.values())):
         return None
     with console.task("decoding once", len(set(contents.values()))) as bar:
-        return decoded_once(found.source, contents, bar.advance)
+        return cached_source(found.source, contents, bar.advance)
 
 
 def without_unreadable(found: CheckResult) -> Manifest:
@@ -174,7 +174,7 @@ def without_unreadable(found: CheckResult) -> Manifest:
     )
 
 
-def require_starts(plans: list[Plan], only: Sequence[int] | None) -> None:
+def require_starts(plans: list[TrainPlan], only: Sequence[int] | None) -> None:
     """WeightsError where a fold that is to be trained would start from a checkpoint that is not there, InputError where it
     is not what its run wrote.
     """
@@ -183,7 +183,7 @@ def require_starts(plans: list[Plan], only: Sequence[int] | None) -> None:
             plan.warm.require_written(range(plan.folds.k) if only is None else only)
 
 
-def judge_recipe(plans: list[Plan], wanted: Recipe) -> list[Finding]:
+def judge_recipe(plans: list[TrainPlan], wanted: Recipe) -> list[Finding]:
     """The findings on the recipe and its weights, before anything is trained; what holds for several models once."""
     found: list[Finding] = []
     for plan, one in zip(plans, wanted.each, strict=True):
@@ -198,7 +198,7 @@ def judge_recipe(plans: list[Plan], wanted: Recipe) -> list[Finding]:
     return list({finding.message: finding for finding in found}.values())
 
 
-def _judge_transform(plan: Plan) -> list[Finding]:
+def _judge_transform(plan: TrainPlan) -> list[Finding]:
     """The mirroring and turning transforms that make classes alike; a probe has none (``judge_views`` looks there)."""
     found: list[Finding] = []
     for cost in mirrored_costs(plan) if plan.recipe.mode != "probe" else []:
@@ -210,7 +210,9 @@ def _judge_transform(plan: Plan) -> list[Finding]:
     return found
 
 
-def check_predictions(plan: Plan, test: Predictions, score: float, expected: float | None) -> list[Finding]:
+def check_predictions(
+    plan: TrainPlan, test: Predictions, score: float, expected: float | None
+) -> list[Finding]:
     """The findings on what a run came to."""
     targets = plan.labels.encode(plan.manifest.train["label"])
     priors = np.bincount(targets, minlength=len(plan.labels)) / len(targets)
@@ -221,7 +223,7 @@ def check_predictions(plan: Plan, test: Predictions, score: float, expected: flo
     ]
 
 
-def train_models(folder: Path, plans: list[Plan], only: Sequence[int] | None = None) -> Trained:
+def train_models(folder: Path, plans: list[TrainPlan], only: Sequence[int] | None = None) -> TrainedModels:
     """The folds of every model of a run, as ``train_folds`` has them; past the time limit no further model begins."""
     each: list[list[FoldResult]] = []
     failures: list[Exception] = []
@@ -230,10 +232,10 @@ def train_models(folder: Path, plans: list[Plan], only: Sequence[int] | None = N
         results, failed = train_folds(plan, () if over else only)
         each.append(results)
         failures += failed
-    return Trained(folder, plans, each, failures)
+    return TrainedModels(folder, plans, each, failures)
 
 
-def predict_test(trained: Trained, unread: set[str]) -> Predictions:
+def predict_test(trained: TrainedModels, unread: set[str]) -> Predictions:
     """The mean of the finished folds and views of every model on the test rows.
 
     Rows whose path is in ``unread`` (their images cannot be decoded, and ``--allow`` let them pass) are answered
@@ -271,11 +273,11 @@ def predict_test(trained: Trained, unread: set[str]) -> Predictions:
     return found
 
 
-def _keep_each_model(trained: Trained, each: dict[Path, Predictions], unread: list[str]) -> None:
+def _keep_each_model(trained: TrainedModels, each: dict[Path, Predictions], unread: list[str]) -> None:
     """Writes the OOF and test predictions of each model that has all its folds, so that `comp ensemble` can weigh it."""
     ids = list(trained.plans[0].manifest.test["id"])
     for plan, results in zip(trained.plans, trained.results, strict=True):
-        alone = Trained(trained.folder, [plan], [results])
+        alone = TrainedModels(trained.folder, [plan], [results])
         if alone.is_whole:
             test = average([each[folder] for folder in alone.folders])
             alone.oof.save(plan.folder / "oof.npz")

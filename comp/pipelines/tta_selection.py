@@ -21,11 +21,11 @@ from comp.recipe import Recipe
 from comp.runs.contents import VIEWS_FILE
 from comp.runs.run import Run
 from comp.tta_presets import PLAIN, VIEW_SETS, VIEWS
-from comp.uncertainty import Judge
+from comp.uncertainty import PairedJackknife
 
 if TYPE_CHECKING:
-    from comp.training.plan import Plan
-    from comp.training.result import Trained
+    from comp.training.plan import TrainPlan
+    from comp.training.result import TrainedModels
 
 
 Probs = NDArray[np.float64]
@@ -38,7 +38,7 @@ class _Chosen(Shape):
 
 
 @dataclass(frozen=True)
-class Tried:
+class TtaScore:
     """A set of views on the OOF rows: its score, what it gains over the identity view (above zero is better,
     whatever the metric's direction), and the standard error of that gain.
     """
@@ -56,7 +56,7 @@ class Tried:
         return self.gain > 0 and self.gain > self.standard_error
 
 
-def choose_views(trained: Trained) -> tuple[Trained, list[dict[str, Any]]]:
+def choose_views(trained: TrainedModels) -> tuple[TrainedModels, list[dict[str, Any]]]:
     """The folds judged and to be predicted by the best set of views, and the table of all sets.
 
     The same folds give the same choice, in whatever order they were trained. The choice is kept in the run's folder.
@@ -81,12 +81,12 @@ def choose_views(trained: Trained) -> tuple[Trained, list[dict[str, Any]]]:
 
 def try_sets(
     probs: dict[str, Probs], targets: NDArray[np.int64], groups: Sequence[str], metric: Metric
-) -> list[Tried]:
+) -> list[TtaScore]:
     """Each set against the identity view; one is chosen.
 
     The best score wins among those that gain more than their standard error, of equal ones that with fewer views; the
     identity view where none does. The standard error is of the difference on the same rows, by a jackknife that
-    leaves out a part of the rows at a time (see ``Judge``).
+    leaves out a part of the rows at a time (see ``PairedJackknife``).
 
     Parameters
     ----------
@@ -96,19 +96,19 @@ def try_sets(
     groups : sequence of str, (N,)
     metric : Metric
     """
-    judge = Judge(metric, targets, groups)
+    judge = PairedJackknife(metric, targets, groups)
     scored = {name: judge.score(one) for name, one in probs.items()}
     tried = []
     for name, one in scored.items():
         gain = judge.gain(one, scored[PLAIN])
-        tried.append(Tried(name, len(VIEW_SETS[name]), one.score, gain.value, gain.error))
+        tried.append(TtaScore(name, len(VIEW_SETS[name]), one.score, gain.value, gain.error))
     better = [one for one in tried if one.is_better]
     best = min(better, key=lambda one: (-one.gain, one.views, one.set), default=None)
     chosen = best.set if best else PLAIN
     return [replace(one, chosen=one.set == chosen) for one in tried]
 
 
-def judge_views(trained: Trained) -> list[Finding]:
+def judge_views(trained: TrainedModels) -> list[Finding]:
     """A warning where the views cost more than the standard error of what they cost, in prediction or in a probe's fit."""
     oof, beside = trained.oof, trained.beside()
     others = {
@@ -119,14 +119,14 @@ def judge_views(trained: Trained) -> list[Finding]:
     plan = trained.plans[0]
     ids = list(oof.ids)
     groups = _groups(plan, ids)
-    judge = Judge(plan.metric, trained.truth(oof), groups)
+    judge = PairedJackknife(plan.metric, trained.truth(oof), groups)
     ours = judge.score(oof.probs)
     gains = {name: judge.gain(judge.score(other.select(ids).probs), ours) for name, other in others.items()}
     views = list(dict.fromkeys(view for one in trained.plans for view in (*one.recipe.views, *one.fit_views)))
     return harmful_views(views, plan.metric.name, len(ids), gains)
 
 
-def _groups(plan: Plan, ids: Sequence[str]) -> list[str]:
+def _groups(plan: TrainPlan, ids: Sequence[str]) -> list[str]:
     """The names of the groups of some train rows; rows without one are groups of their own."""
     table = plan.manifest.train
     names = dict(zip(table["id"], group_names(table), strict=True))
@@ -155,7 +155,7 @@ def with_chosen_views(recipe: Recipe, run: Run) -> Recipe:
     return recipe.with_views(chosen.views)
 
 
-def _say(tried: Sequence[Tried]) -> None:
+def _say(tried: Sequence[TtaScore]) -> None:
     rows = [
         (
             one.set,

@@ -28,7 +28,7 @@ from comp.runs.machine import machine
 from comp.workspace import Workspace
 
 if TYPE_CHECKING:
-    from comp.data.competitions.schema import CompetitionFacts
+    from comp.data.competitions.schema import CompetitionConfig
     from comp.data.manifest import Manifest
     from comp.recipe import Recipe
 
@@ -248,7 +248,7 @@ def _is_hex(name: str) -> bool:
 
 
 def run_metadata(
-    competition: CompetitionFacts,
+    competition: CompetitionConfig,
     raw: Path,
     k: int,
     manifest: Manifest,
@@ -272,7 +272,7 @@ def run_metadata(
 
 
 def dataset_metadata(
-    competition: CompetitionFacts, raw: Path, k: int, manifest: Manifest, marks: list[str]
+    competition: CompetitionConfig, raw: Path, k: int, manifest: Manifest, marks: list[str]
 ) -> dict[str, Any]:
     """What is written down of every run, whether or not it trains."""
     return {

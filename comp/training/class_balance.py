@@ -13,17 +13,17 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from comp.data.augment.policies import TrainTransform
-from comp.data.images.dataset import Extent, FittedPixels
+from comp.data.images.dataset import Extent, ImageDataset
 from comp.data.images.preprocess import fit
 from comp.data.seeding import derive_seed
 from comp.files import make_folder, write_bytes, write_text
 from comp.recipe import Recipe
-from comp.training.plan import Part, Plan
+from comp.training.plan import FoldRows, TrainPlan
 
 Rows = NDArray[np.int64]
 
 
-def epoch_order(part: Part, recipe: Recipe, k: int, epoch: int) -> Rows:
+def epoch_order(part: FoldRows, recipe: Recipe, k: int, epoch: int) -> Rows:
     """The fitted rows in the order of this epoch, the same for the same seed, fold and epoch.
 
     Each once, shuffled; with balance "sampler" as many draws with replacement, every class equally likely.
@@ -36,7 +36,7 @@ def epoch_order(part: Part, recipe: Recipe, k: int, epoch: int) -> Rows:
     return rng.choice(part.fitted, len(part.fitted), p=chance / chance.sum())
 
 
-def with_copies(plan: Plan, k: int, part: Part) -> Part:
+def with_copies(plan: TrainPlan, k: int, part: FoldRows) -> FoldRows:
     """Fold k's rows with changed copies of the fitted ones, where the recipe balances by copies.
 
     Copies are made after the split and of fitted rows only, so that no copy can be of a held-out picture; a copy
@@ -68,7 +68,7 @@ def with_copies(plan: Plan, k: int, part: Part) -> Part:
     return _extended(plan, k, part, parents, number) if parents else part
 
 
-def _extended(plan: Plan, k: int, part: Part, parents: list[int], number: list[int]) -> Part:
+def _extended(plan: TrainPlan, k: int, part: FoldRows, parents: list[int], number: list[int]) -> FoldRows:
     copies = part.table.iloc[parents].copy()
     copies["parent"] = copies["id"]
     mark = _mark(part.table["id"])
@@ -98,9 +98,9 @@ def _mark(ids: pd.Series) -> str:
 class TrainPixels:
     """The pictures of a fold's rows before the training transform: a copy's are its parent's, changed."""
 
-    def __init__(self, plan: Plan, part: Part, extent: Extent = "square") -> None:
+    def __init__(self, plan: TrainPlan, part: FoldRows, extent: Extent = "square") -> None:
         self._part = part
-        self._fitted = FittedPixels(plan.images, list(part.table["path"]), plan.preprocess, extent)
+        self._fitted = ImageDataset(plan.images, list(part.table["path"]), plan.preprocess, extent)
         self._change = TrainTransform(plan.recipe.balance.transform, plan.preprocess)
 
     def forget(self) -> None:
@@ -129,7 +129,7 @@ class TrainPixels:
         return changed if changed.shape == pixels.shape else fit(changed, whole)
 
 
-def write_copies(plan: Plan, part: Part, folder: Path) -> None:
+def write_copies(plan: TrainPlan, part: FoldRows, folder: Path) -> None:
     """Writes copies.csv (id, parent, label) beside a fold's checkpoint, and the pictures to copies/ if the recipe keeps them."""
     if part.copy_seed is None:
         return

@@ -14,7 +14,7 @@ from comp import console
 from comp.data.device_memory import is_out_of_memory
 from comp.models.runtime import exact
 from comp.recipe import Recipe
-from comp.training.state import State
+from comp.training.state import TrainState
 
 HOW: dict[str, Any] = {"mode": "reduce-overhead", "dynamic": False}
 RECORDED = 3  # calls until a CUDA graph is replayed: the first compiles, the second records it
@@ -51,7 +51,7 @@ def compiled_call(net: nn.Module) -> Callable[[Tensor], Tensor]:
     return made
 
 
-def network_for(state: State, x: Tensor, loss: Loss) -> Callable[[Tensor], Tensor]:
+def network_for(state: TrainState, x: Tensor, loss: Loss) -> Callable[[Tensor], Tensor]:
     """What images x (B, 3, S, S) go through in a training step: the compiled network for whole batches of ``model.size``,
     the plain one for all others (the last of an epoch, parts of a batch, smaller images of a stage).
 
@@ -71,7 +71,7 @@ def network_for(state: State, x: Tensor, loss: Loss) -> Callable[[Tensor], Tenso
     return made.call
 
 
-def stop_compiled(state: State, error: BaseException) -> None:
+def stop_compiled(state: TrainState, error: BaseException) -> None:
     """Goes on with the plain network after an error of the compiled one."""
     state.compiled = None
     forget_compiled()
@@ -88,7 +88,7 @@ def _whole(recipe: Recipe) -> tuple[int, ...]:
     return (recipe.batch, 3, size, size)
 
 
-def _compared(state: State, x: Tensor, loss: Loss) -> Compiled | None:
+def _compared(state: TrainState, x: Tensor, loss: Loss) -> Compiled | None:
     """The compiled network, or None where it cannot be made or gives other gradients."""
     forget_compiled()  # of an earlier stage
     try:
@@ -136,7 +136,7 @@ def _put_back(net: nn.Module, before: list[Tensor]) -> None:
         buffer.copy_(was)
 
 
-def _require_same(state: State, call: Callable[[Tensor], Tensor], x: Tensor, loss: Loss) -> None:
+def _require_same(state: TrainState, call: Callable[[Tensor], Tensor], x: Tensor, loss: Loss) -> None:
     """_Refused unless the compiled call has the plain network's loss, gradients and statistics, each time until a CUDA graph
     is replayed, on batches that differ.
     """

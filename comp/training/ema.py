@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 
-class Average:
+class WeightEma:
     """An exponential moving average of weights and BatchNorm statistics (Polyak & Juditsky 1992; as in timm's ModelEma).
 
     The decay begins low, (1 + steps) / (10 + steps), so that the first random weights are soon forgotten.

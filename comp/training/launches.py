@@ -16,7 +16,7 @@ from comp.models.net import Net
 from comp.recipe import Recipe
 from comp.training.compiled import RECORDED, compiled_call, forget_compiled, in_words
 from comp.training.loop import steps_per_epoch
-from comp.training.plan import Plan, rows_of_fold
+from comp.training.plan import TrainPlan, rows_of_fold
 from comp.training.stages import stages_of
 
 FASTER = 1.1  # times: less is not worth another way of computing
@@ -57,7 +57,7 @@ def fewer_launches(net: Net, recipe: Recipe, cache: Path, steps: int, folds: int
     return recipe
 
 
-def steps_and_folds(plan: Plan, folds_here: int | None = None) -> tuple[int, int]:
+def steps_and_folds(plan: TrainPlan, folds_here: int | None = None) -> tuple[int, int]:
     """The full batches of ``model.size`` in fold 0, in all its epochs, and the number of folds that are trained."""
     recipe, fitted = plan.recipe, len(rows_of_fold(plan, 0).fitted)
     epochs = sum(one.epochs for one in stages_of(recipe) if one.size in (None, plan.preprocess.size))

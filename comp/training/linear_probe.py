@@ -13,19 +13,19 @@ from torch import Tensor
 
 from comp import console
 from comp.data.folds import group_names
-from comp.data.images.dataset import FittedPixels
-from comp.data.loading.prefetch import loaders
+from comp.data.images.dataset import ImageDataset
+from comp.data.loading.prefetch import loader_pool
 from comp.errors import TrainingFailed
 from comp.inference.feature_cache import FeatureCache
 from comp.inference.forward import Probs, facts_of_features, outputs, softmax
-from comp.models.batchnorm_fusion import fold_batchnorm
+from comp.models.batchnorm_fusion import fuse_frozen_batchnorm
 from comp.models.checkpoint import hash_tensors
 from comp.models.net import Net
 from comp.models.runtime import accelerator as make_accelerator
 from comp.training.loop import new_net
 from comp.training.losses import loss_weights
-from comp.training.plan import Part, Plan
-from comp.uncertainty import Judge
+from comp.training.plan import FoldRows, TrainPlan
+from comp.uncertainty import PairedJackknife
 
 Features = NDArray[np.float32]
 
@@ -41,7 +41,7 @@ class FrozenFeatures:
         return self.by_view[view][[self.place[i] for i in ids]]
 
 
-def needs_features(plan: Plan) -> bool:
+def needs_features(plan: TrainPlan) -> bool:
     """Whether folds begin with a classifier solved on frozen features: always in probe, by ``head_start`` in finetune."""
     return plan.recipe.mode == "probe" or (
         plan.recipe.mode == "finetune"
@@ -51,7 +51,7 @@ def needs_features(plan: Plan) -> bool:
     )
 
 
-def frozen_features(plan: Plan, k: int = 0) -> FrozenFeatures:
+def frozen_features(plan: TrainPlan, k: int = 0) -> FrozenFeatures:
     """The outputs of the backbone that fold k starts from for every labelled row and view of the recipe.
 
     They are computed once for a backbone, preprocessing and set of pictures, and kept in the workspace.
@@ -70,7 +70,7 @@ def frozen_features(plan: Plan, k: int = 0) -> FrozenFeatures:
     return FrozenFeatures({name: np.concatenate([part[name] for part in parts]) for name in views}, place)
 
 
-def _of_rows(plan: Plan, net: Net, table: pd.DataFrame, views: list[str]) -> dict[str, Features]:
+def _of_rows(plan: TrainPlan, net: Net, table: pd.DataFrame, views: list[str]) -> dict[str, Features]:
     """The features of some rows by view, kept ones where there are some."""
     kept = None
     if plan.features is not None and plan.warm is None and "content" in table:
@@ -92,20 +92,20 @@ def _of_rows(plan: Plan, net: Net, table: pd.DataFrame, views: list[str]) -> dic
 
 
 def _computed(
-    plan: Plan, backbone: torch.nn.Module, paths: list[str], views: list[str]
+    plan: TrainPlan, backbone: torch.nn.Module, paths: list[str], views: list[str]
 ) -> dict[str, Features]:
     accelerator = make_accelerator(plan.recipe)
     if plan.recipe.channels_last:
         backbone = backbone.to(memory_format=torch.channels_last)
-    fold_batchnorm(backbone, plan.preprocess.size)
+    fuse_frozen_batchnorm(backbone, plan.preprocess.size)
     backbone = backbone.to(accelerator.device)
-    pixels = FittedPixels(plan.images, paths, plan.preprocess, budget=0)
-    with loaders(plan.recipe.threads or 1) as pool, console.task("features", len(paths)) as bar:
+    pixels = ImageDataset(plan.images, paths, plan.preprocess, budget=0)
+    with loader_pool(plan.recipe.threads or 1) as pool, console.task("features", len(paths)) as bar:
         rows = np.arange(len(paths))
         return outputs(backbone, pool, pixels, rows, views, plan.recipe, accelerator.device, bar.advance)
 
 
-def views_to_solve(plan: Plan, k: int, part: Part, features: FrozenFeatures, net: Net) -> list[str]:
+def views_to_solve(plan: TrainPlan, k: int, part: FoldRows, features: FrozenFeatures, net: Net) -> list[str]:
     """The views whose features fold k's classifier is solved on.
 
     Where views are chosen (``tta = "auto"``), the mirrored ones are left out if they cost more than the standard error:
@@ -123,7 +123,7 @@ def views_to_solve(plan: Plan, k: int, part: Part, features: FrozenFeatures, net
     judged, fitted = quarter == 0, quarter != 0
     if not judged.any() or len(set(targets[fitted])) < 2:
         return views
-    judge = Judge(
+    judge = PairedJackknife(
         plan.metric, targets[judged], [name for name, yes in zip(names, judged, strict=True) if yes]
     )
     scored = []
@@ -140,7 +140,7 @@ def views_to_solve(plan: Plan, k: int, part: Part, features: FrozenFeatures, net
 
 
 def solve_on(
-    plan: Plan,
+    plan: TrainPlan,
     net: Net,
     features: FrozenFeatures,
     views: list[str],

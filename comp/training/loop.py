@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from comp import console
-from comp.data.augment.augmenter import Variants
+from comp.data.augment.augmenter import Augmenter
 from comp.data.augment.mixup import mix
 from comp.data.augment.policies import TrainTransform
 from comp.data.device_memory import enough_memory, free_memory, is_out_of_memory, make_room, upload
-from comp.data.images.dataset import FittedPixels
-from comp.data.loading.prefetch import loaders
+from comp.data.images.dataset import ImageDataset
+from comp.data.loading.prefetch import loader_pool
 from comp.data.loading.resident import Resident, room_on, watched
-from comp.data.loading.train_loader import Feed
+from comp.data.loading.train_loader import TrainLoader
 from comp.data.seeding import derive_seed
 from comp.errors import TrainingFailed
 from comp.files import write_json
@@ -36,9 +36,9 @@ from comp.training.class_balance import TrainPixels, epoch_order
 from comp.training.compiled import forget_compiled, network_for, stop_compiled
 from comp.training.early_stopping import best_epoch, is_over, load_best, save_best
 from comp.training.losses import loss_of, loss_weights
-from comp.training.plan import Part, Plan
+from comp.training.plan import FoldRows, TrainPlan
 from comp.training.stages import stage_at, stages_of
-from comp.training.state import NEVER, Epoch, State
+from comp.training.state import NEVER, Epoch, TrainState
 from comp.training.time_limit import stopped
 
 LOOK_EVERY = 50  # steps between looks at a GPU's losses: each look waits for it
@@ -49,7 +49,7 @@ _AGAIN = "end what else uses the memory and --resume: it goes on from the last s
 MOST_SKIPPED = 24  # steps that a GradScaler may leave out one after the other: from 65,536 its factor is far below 1 then
 
 
-def new_net(plan: Plan, k: int) -> Net:
+def new_net(plan: TrainPlan, k: int) -> Net:
     """Fold k's network before its first step: the same for the same seed, whatever was drawn before."""
     start = (
         0 if plan.recipe.mode == "probe" else k
@@ -63,10 +63,12 @@ def new_net(plan: Plan, k: int) -> Net:
     return net
 
 
-def train(plan: Plan, k: int, part: Part, net: Net, folder: Path, ended: Callable[[Epoch], None]) -> State:
-    """Trains fold k from ``net`` and returns the state after its last step; ``kept`` says what it came to.
+def train(
+    plan: TrainPlan, k: int, part: FoldRows, net: Net, folder: Path, ended: Callable[[Epoch], None]
+) -> TrainState:
+    """Trains fold k from ``net`` and returns the state after its last step; ``final_weights`` says what it came to.
 
-    The state is kept in ``folder`` every ``save_minutes`` and after epochs (see ``State.save_is_due``); where one is
+    The state is kept in ``folder`` every ``save_minutes`` and after epochs (see ``TrainState.save_is_due``); where one is
     found, training goes on there, and ends with the same bits as if it had never stopped.
 
     Raises
@@ -82,7 +84,7 @@ def train(plan: Plan, k: int, part: Part, net: Net, folder: Path, ended: Callabl
     weights = loss_weights(recipe, part.targets[part.fitted], len(plan.labels), state.device)
     with (
         enough_memory("a batch must fit into memory", _batch(recipe), _SMALLER),
-        loaders(recipe.threads or 1) as pool,
+        loader_pool(recipe.threads or 1) as pool,
         console.task(f"fold {k}", recipe.epochs * steps * recipe.batch) as bar,
     ):
         bar.advance((state.epoch * steps + state.batch) * recipe.batch)
@@ -101,7 +103,7 @@ def train(plan: Plan, k: int, part: Part, net: Net, folder: Path, ended: Callabl
             rest = order[state.batch * recipe.batch : steps * recipe.batch]
             labels = upload(torch.from_numpy(part.targets[order]), state.device)
             for rows, images in feed.epoch(rest, recipe.batch, state.epoch) if len(rest) else ():
-                step(state, plan, k, images, labels[state.batch * recipe.batch :][: len(rows)], weights)
+                train_step(state, plan, k, images, labels[state.batch * recipe.batch :][: len(rows)], weights)
                 if state.device.type == "cpu" or state.batch % LOOK_EVERY == 0 or state.batch == steps:
                     looks.at_losses(state)
                 speed = (state.seen - before) / (time.perf_counter() - started)
@@ -114,7 +116,7 @@ def train(plan: Plan, k: int, part: Part, net: Net, folder: Path, ended: Callabl
                     raise stopped(f"fold {k}, epoch {state.epoch + 1}, batch {state.batch}")
 
             loss = float(state.loss_sum) / state.seen
-            with judged(state):
+            with ema_weights(state):
                 valid = _evaluate(plan, state.net, pool, pixels, part, state.device, there)
                 looks.at_end(state, valid[0])
                 state.history.append(Epoch(state.epoch + 1, loss, *valid, lr, speed))
@@ -134,41 +136,41 @@ def train(plan: Plan, k: int, part: Part, net: Net, folder: Path, ended: Callabl
 
 
 def _images(
-    plan: Plan, k: int, part: Part, pool: Any, device: Any
-) -> tuple[Feed, FittedPixels, Resident | None]:
+    plan: TrainPlan, k: int, part: FoldRows, pool: Any, device: Any
+) -> tuple[TrainLoader, ImageDataset, Resident | None]:
     """What feeds fold k's steps; the images of its table as validation sees them, and those of the held-out rows that lie on
     a GPU: what training images leave of the room there.
     """
-    pixels = FittedPixels(plan.images, list(part.table["path"]), plan.preprocess)
+    pixels = ImageDataset(plan.images, list(part.table["path"]), plan.preprocess)
     transform = TrainTransform(plan.recipe.transform, plan.preprocess)
     train_pixels = TrainPixels(plan, part, transform.extent)
-    variants, room = Variants(transform, plan.recipe.seed, k, device), room_on(device)
-    feed = Feed(train_pixels, len(part.table), variants, pool, device, part.fitted, room)
+    variants, room = Augmenter(transform, plan.recipe.seed, k, device), room_on(device)
+    feed = TrainLoader(train_pixels, len(part.table), variants, pool, device, part.fitted, room)
     if feed.nbytes:
         train_pixels.forget()  # they lie on the GPU now
     return feed, pixels, watched(pixels, part.held_out, pool, device, room - feed.nbytes)
 
 
-def _begun(plan: Plan, k: int, net: Net, steps: int, folder: Path) -> State:
+def _begun(plan: TrainPlan, k: int, net: Net, steps: int, folder: Path) -> TrainState:
     """The state that fold k goes on from: the one in ``folder``, or that before the first step."""
     with enough_memory("a network must fit into memory", _batch(plan.recipe), _SMALLER):
-        state = State.begin(net, plan.recipe, steps, plan.key(k))
+        state = TrainState.begin(net, plan.recipe, steps, plan.key(k))
         if state.restore(folder):
             console.log(f"  fold {k}: goes on at epoch {state.epoch + 1}, batch {state.batch + 1}")
     return state
 
 
-def judged(state: State) -> Any:
+def ema_weights(state: TrainState) -> Any:
     """A context in which the network has the weights that are judged: the moving average where there is one."""
     return state.average.inside(state.net) if state.average is not None else nullcontext()
 
 
-def kept(state: State, folder: Path) -> dict[str, dict[str, Tensor]]:
+def final_weights(state: TrainState, folder: Path) -> dict[str, dict[str, Tensor]]:
     """The weights of a trained fold by name: "kept" go into the checkpoint; "plain" are the last ones without the
     moving average, and "last" those of the last epoch, each where it is not what is kept.
     """
     own = {name: tensor.clone() for name, tensor in state.net.state_dict().items()}
-    with judged(state):
+    with ema_weights(state):
         last = {name: tensor.clone() for name, tensor in state.net.state_dict().items()}
     found = {"kept": load_best(folder, state.best) if state.recipe.checkpoint == "best" else last}
     if state.average is not None:
@@ -178,7 +180,7 @@ def kept(state: State, folder: Path) -> dict[str, dict[str, Tensor]]:
     return found
 
 
-def train_mode(state: State) -> None:
+def train_mode(state: TrainState) -> None:
     """Lets the network train: dropout on, BatchNorm as the stage and the recipe want it."""
     state.net.train()
     if stage_at(stages_of(state.recipe), state.epoch).train == "head":
@@ -187,7 +189,9 @@ def train_mode(state: State) -> None:
         freeze_batchnorm(state.net)
 
 
-def step(state: State, plan: Plan, k: int, images: Tensor, targets: Tensor, weights: Tensor | None) -> None:
+def train_step(
+    state: TrainState, plan: TrainPlan, k: int, images: Tensor, targets: Tensor, weights: Tensor | None
+) -> None:
     """One step on a batch: images uint8 (B, S, S, 3), targets int64 (B,)."""
     recipe = plan.recipe
     x = normalise(images.to(state.device, non_blocking=True), plan.preprocess)  # (B, 3, S, S)
@@ -204,7 +208,7 @@ def step(state: State, plan: Plan, k: int, images: Tensor, targets: Tensor, weig
     _count(state, loss, len(x), taken)
 
 
-def _changed(state: State) -> bool:
+def _changed(state: TrainState) -> bool:
     """Lets the optimizer change the weights by their gradients; False where a GradScaler leaves that out, since some are not
     numbers: it goes on with a smaller factor, and schedule and average wait.
     """
@@ -228,7 +232,7 @@ def _changed(state: State) -> bool:
     return True
 
 
-def _count(state: State, loss: Tensor, rows: int, taken: bool) -> None:
+def _count(state: TrainState, loss: Tensor, rows: int, taken: bool) -> None:
     """Moves on to the next batch, with the mean loss of this one's rows."""
     state.skipped = 0 if taken else state.skipped + 1
     if taken:
@@ -251,7 +255,7 @@ def resized(x: Tensor, size: int | None) -> Tensor:
     return made.contiguous(memory_format=torch.channels_last)
 
 
-def _gradients(state: State, x: Tensor, y: Tensor, weights: Tensor | None) -> Tensor:
+def _gradients(state: TrainState, x: Tensor, y: Tensor, weights: Tensor | None) -> Tensor:
     """Adds up a batch's gradients, in parts if memory wants it so, and returns its mean loss, detached.
 
     A batch that does not fit is computed again, at first as before, since what an earlier fold or another program held may
@@ -284,7 +288,7 @@ def _gradients(state: State, x: Tensor, y: Tensor, weights: Tensor | None) -> Te
         console.log(f"  out of memory: a batch of {len(x)} is now computed in parts of {size}")
 
 
-def _in_parts(state: State, x: Tensor, y: Tensor, weights: Tensor | None) -> Tensor:
+def _in_parts(state: TrainState, x: Tensor, y: Tensor, weights: Tensor | None) -> Tensor:
     total = torch.zeros((), device=x.device)
     for part_x, part_y in zip(x.chunk(state.accumulate), y.chunk(state.accumulate), strict=True):
         net = network_for(
@@ -304,7 +308,13 @@ def steps_per_epoch(rows: int, batch: int) -> int:
 
 
 def _evaluate(
-    plan: Plan, net: Any, pool: Any, pixels: FittedPixels, part: Part, device: Any, there: Resident | None
+    plan: TrainPlan,
+    net: Any,
+    pool: Any,
+    pixels: ImageDataset,
+    part: FoldRows,
+    device: Any,
+    there: Resident | None,
 ) -> tuple[float, float]:
     """Loss and metric of the identity view on the held-out rows, to watch them: they are judged in the end. NaN for a
     network that gives no numbers.
@@ -331,13 +341,13 @@ def _evaluate(
 class _Looks:
     """The looks at an epoch of fold k for what is not a number, and whose rows are named then."""
 
-    plan: Plan
+    plan: TrainPlan
     k: int
-    part: Part
+    part: FoldRows
     order: NDArray[np.int64]
     folder: Path
 
-    def at_losses(self, state: State) -> None:
+    def at_losses(self, state: TrainState) -> None:
         """Stops at a loss that is not a number, with the rows of that batch in diverged.json."""
         batch = int(state.first_bad)
         if batch == NEVER:
@@ -347,7 +357,7 @@ class _Looks:
             fault = f"batch {batch + 1}: the gradients of {state.skipped} steps in a row do not fit into fp16"
         raise self._failed(state, batch, fault)
 
-    def at_all(self, state: State) -> None:
+    def at_all(self, state: TrainState) -> None:
         """Stops also where the last step alone ruined the network, of which no loss could tell: such a state must not be
         saved, or what goes on from it would blame other rows.
         """
@@ -357,13 +367,13 @@ class _Looks:
                 state, state.batch - 1, f"after batch {state.batch} its weights are not numbers"
             )
 
-    def at_end(self, state: State, valid_loss: float) -> None:
+    def at_end(self, state: TrainState, valid_loss: float) -> None:
         """Stops where an epoch's last step ruined the network, before it is kept."""
         if not (math.isfinite(valid_loss) and state.is_finite()):
             fault = f"after the last step of epoch {state.epoch + 1} the valid loss is {valid_loss:g}"
             raise self._failed(state, state.batch - 1, fault)
 
-    def _failed(self, state: State, batch: int, fault: str) -> TrainingFailed:
+    def _failed(self, state: TrainState, batch: int, fault: str) -> TrainingFailed:
         size = self.plan.recipe.batch
         rows = self.part.table.iloc[self.order[batch * size : (batch + 1) * size]]
         facts = {"fold": self.k, "epoch": state.epoch + 1, "batch": batch + 1, "lr": state.lr}

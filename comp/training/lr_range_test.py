@@ -16,18 +16,18 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
 from comp import console
-from comp.data.augment.augmenter import Variants
+from comp.data.augment.augmenter import Augmenter
 from comp.data.augment.policies import TrainTransform
-from comp.data.loading.prefetch import loaders
-from comp.data.loading.train_loader import Feed
+from comp.data.loading.prefetch import loader_pool
+from comp.data.loading.train_loader import TrainLoader
 from comp.data.seeding import derive_seed
 from comp.training.class_balance import TrainPixels, epoch_order, with_copies
 from comp.training.linear_probe import frozen_features, needs_features
-from comp.training.loop import new_net, step, train_mode
+from comp.training.loop import new_net, train_mode, train_step
 from comp.training.losses import loss_weights
-from comp.training.plan import Part, Plan, rows_of_fold
+from comp.training.plan import FoldRows, TrainPlan, rows_of_fold
 from comp.training.stages import stages_of
-from comp.training.state import State
+from comp.training.state import TrainState
 from comp.training.train_fold import with_solved_head
 
 RUNAWAY = 4.0  # times the best smoothed loss
@@ -83,7 +83,7 @@ class RangeTest:
         return out.getvalue()
 
 
-def range_test(plan: Plan, low: float, high: float, steps: int) -> RangeTest:
+def range_test(plan: TrainPlan, low: float, high: float, steps: int) -> RangeTest:
     """Trains fold 0 for some steps with rates from ``low`` to ``high``, evenly on a logarithmic scale.
 
     Network, head start, pictures, mixing, loss and optimizer are the recipe's; the classifier's rate keeps its
@@ -93,29 +93,29 @@ def range_test(plan: Plan, low: float, high: float, steps: int) -> RangeTest:
     part = rows_of_fold(plan, 0)
     net = with_solved_head(plan, 0, part, frozen_features(plan)) if needs_features(plan) else new_net(plan, 0)
     part = with_copies(plan, 0, part)
-    state = State.begin(net, recipe, steps)
+    state = TrainState.begin(net, recipe, steps)
     base = stages_of(recipe)[0].lr
     state.schedule = LambdaLR(state.optimizer, lambda n: low / base * (high / low) ** (n / max(1, steps - 1)))
     weights = loss_weights(recipe, part.targets[part.fitted], len(plan.labels), state.device)
     transform = TrainTransform(recipe.transform, plan.preprocess)
     pixels, variants = (
         TrainPixels(plan, part, transform.extent),
-        Variants(transform, recipe.seed, 0, state.device),
+        Augmenter(transform, recipe.seed, 0, state.device),
     )
     torch.manual_seed(derive_seed(recipe.seed, "epoch", 0, 0))
     train_mode(state)
     losses: list[float] = []
     smooth: list[float] = []
     average = 0.0
-    with loaders(recipe.threads or 1) as pool, console.task("range test", steps) as bar:
+    with loader_pool(recipe.threads or 1) as pool, console.task("range test", steps) as bar:
         once = (
             0 if steps * recipe.batch <= len(part.fitted) else None
         )  # nothing is loaded ahead for one look at it
-        feed = Feed(pixels, len(part.table), variants, pool, state.device, part.fitted, once)
+        feed = TrainLoader(pixels, len(part.table), variants, pool, state.device, part.fitted, once)
         for rows, images, epoch in _endless(plan, part, feed):
             before = float(state.loss_sum)
             state.epoch = epoch
-            step(state, plan, 0, images, torch.from_numpy(part.targets[rows]), weights)
+            train_step(state, plan, 0, images, torch.from_numpy(part.targets[rows]), weights)
             losses.append((float(state.loss_sum) - before) / len(rows))
             average = MEMORY * average + (1 - MEMORY) * losses[-1]
             smooth.append(average / (1 - MEMORY ** len(losses)))
@@ -128,7 +128,9 @@ def range_test(plan: Plan, low: float, high: float, steps: int) -> RangeTest:
     return RangeTest(rates, np.array(losses[:whole]), np.array(smooth[:whole]))
 
 
-def _endless(plan: Plan, part: Part, feed: Feed) -> Iterator[tuple[NDArray[np.int64], Tensor, int]]:
+def _endless(
+    plan: TrainPlan, part: FoldRows, feed: TrainLoader
+) -> Iterator[tuple[NDArray[np.int64], Tensor, int]]:
     """Batches of one epoch after another: (rows, images, epoch)."""
     for epoch in count():
         order = epoch_order(part, plan.recipe, 0, epoch)

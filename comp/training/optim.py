@@ -14,7 +14,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from comp.errors import RecipeError, UnknownName
 from comp.models.net import Net
 from comp.recipe import Recipe
-from comp.recipe_schema import OptimizerPart, SchedulePart
+from comp.recipe_schema import OptimizerConfig, ScheduleConfig
 from comp.training.stages import Stage, layer_groups, stages_of
 
 TORCH_OPTIMIZERS = ("adam", "adamw", "nadam", "sgd")
@@ -60,7 +60,7 @@ def require_optimizer(name: str) -> None:
         raise UnknownName("optimizer", name, known, "torch's adam, adamw, nadam and sgd, and timm's")
 
 
-def _by_name(part: OptimizerPart, lr: float, groups: list[dict[str, Any]]) -> Optimizer:
+def _by_name(part: OptimizerConfig, lr: float, groups: list[dict[str, Any]]) -> Optimizer:
     require_optimizer(part.name)
     made: Optimizer
     form = fused_form(part, [p for group in groups for p in group["params"]])
@@ -86,7 +86,7 @@ def _by_name(part: OptimizerPart, lr: float, groups: list[dict[str, Any]]) -> Op
     return made
 
 
-def fused_form(part: OptimizerPart, parameters: Sequence[torch.Tensor]) -> dict[str, Any]:
+def fused_form(part: OptimizerConfig, parameters: Sequence[torch.Tensor]) -> dict[str, Any]:
     """The argument with which torch's optimizer takes a step in a few CUDA kernels instead of some for each operation.
 
     Empty on other devices, whose bits stay as they are, for optimizers without that form, and where ``optimizer.kwargs``
@@ -97,13 +97,13 @@ def fused_form(part: OptimizerPart, parameters: Sequence[torch.Tensor]) -> dict[
 
 
 def make_schedule(
-    optimizer: Optimizer, part: SchedulePart, steps: int, factor: Callable[[], float] = lambda: 1.0
+    optimizer: Optimizer, part: ScheduleConfig, steps: int, factor: Callable[[], float] = lambda: 1.0
 ) -> LambdaLR:
     """A factor on every group's rate, a step at a time, over ``steps`` steps; ``factor`` is what plateaus left of it."""
-    return LambdaLR(optimizer, lambda step: rate(part, step, steps) * factor())
+    return LambdaLR(optimizer, lambda step: lr_factor(part, step, steps) * factor())
 
 
-def rate(part: SchedulePart, step: int, steps: int) -> float:
+def lr_factor(part: ScheduleConfig, step: int, steps: int) -> float:
     """The factor on the learning rate at a step: 0 … 1.
 
     "onecycle" rises and falls along half cosines, from 1/25 up to 1 and down to 1e-5 (Smith & Topin 2018, with
@@ -123,7 +123,7 @@ def rate(part: SchedulePart, step: int, steps: int) -> float:
     return low + (1 - low) * (1 + math.cos(math.pi * along)) / 2
 
 
-def plateau_factor(part: SchedulePart, losses: Sequence[float]) -> float:
+def plateau_factor(part: ScheduleConfig, losses: Sequence[float]) -> float:
     """What is left of the rate after epochs with these held-out losses, as torch's ReduceLROnPlateau has it.
 
     It follows from the history alone, so that a resumed run needs to keep nothing. A loss counts as lower by a

@@ -28,7 +28,7 @@ _PR_SET_PDEATHSIG = 1  # of Linux' prctl
 _SMALLER = "if memory did not suffice for several folds at once: a smaller jobs"
 
 
-def hindrance(device: str) -> str | None:
+def why_not_parallel(device: str) -> str | None:
     """Why folds cannot train at once here, if so: processes are forked, which neither CUDA nor macOS' libraries outlive."""
     if device != "cpu" or torch.cuda.is_available():
         return "at once is for a machine without a GPU"

@@ -23,13 +23,13 @@ from comp.models.weights import StateDict
 from comp.recipe import Recipe
 from comp.runs.contents import fitted_beside
 from comp.training.time_limit import Deadline
-from comp.training.warm_start import Warm
+from comp.training.warm_start import WarmStart
 
 Rows = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Plan:
+class TrainPlan:
     """What all folds of a run share; ``recipe`` is resolved, nothing in it is left open.
 
     ``weights`` are what every fold starts from; with ``warm`` each has its own. ``deadline`` says when training has
@@ -49,7 +49,7 @@ class Plan:
     source: ImageSource
     folder: Path
     deadline: Deadline | None = None
-    warm: Warm | None = None
+    warm: WarmStart | None = None
     decoded: ImageSource | None = None
     features: Path | None = None
     sets: dict[str, list[str]] = field(default_factory=dict)
@@ -139,7 +139,7 @@ class Plan:
         )
         return hashlib.sha256(repr(facts).encode("utf-8", "backslashreplace")).hexdigest()
 
-    def in_folder(self, folder: Path) -> Plan:
+    def in_folder(self, folder: Path) -> TrainPlan:
         return replace(self, folder=folder)
 
     def fold_folder(self, k: int) -> Path:
@@ -147,7 +147,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Part:
+class FoldRows:
     """The rows of one fold: ``table`` holds train and extra rows, ``targets`` (N,) their class indices,
     ``fitted`` and ``held_out`` are row numbers of it. With copies, ``origin`` (N,) is the row whose picture a row shows,
     and ``copy_seed`` (N,) the seed of its change, 0 for a picture as it is.
@@ -188,7 +188,7 @@ class FoldResult:
     sets: dict[str, Predictions] = field(default_factory=dict)
 
 
-def rows_of_fold(plan: Plan, k: int) -> Part:
+def rows_of_fold(plan: TrainPlan, k: int) -> FoldRows:
     """The rows that fold k fits on and those it holds out.
 
     Rows of fold -1, extra rows and pseudo-labelled ones only ever train, and not where the fold holds out a row of
@@ -203,4 +203,4 @@ def rows_of_fold(plan: Plan, k: int) -> Part:
     held_out = np.flatnonzero(fold == k)
     kin = set(table["group"].iloc[held_out]) - {""}
     apart = (fold == -1) & table["group"].isin(kin).to_numpy()  # they would tell what is held out
-    return Part(table, targets, np.flatnonzero((fold != k) & ~apart), held_out)
+    return FoldRows(table, targets, np.flatnonzero((fold != k) & ~apart), held_out)

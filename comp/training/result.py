@@ -17,12 +17,12 @@ from comp.errors import InputError, TrainingFailed
 from comp.files import write_text
 from comp.metrics import confusion
 from comp.recipe import as_one, load
-from comp.training.plan import FoldResult, Plan
+from comp.training.plan import FoldResult, TrainPlan
 from comp.training.time_limit import OutOfTime
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainedModels:
     """The finished folds of every model of a run.
 
     ``plans`` and ``results`` are by model; a fold's OOF rows are the mean over the models that have it, as the test
@@ -30,7 +30,7 @@ class Trained:
     """
 
     folder: Path
-    plans: list[Plan]
+    plans: list[TrainPlan]
     results: list[list[FoldResult]]
     failures: list[Exception] = field(default_factory=list)
 
@@ -121,13 +121,13 @@ class Trained:
         found = []
         for plan, results in zip(self.plans, self.results, strict=True):
             if results:
-                alone = Trained(self.folder, [plan], [results])
+                alone = TrainedModels(self.folder, [plan], [results])
                 score = self.score(alone.oof)
                 found.append({"model": plan.recipe.model.name, "score": score, "per_fold": alone.per_fold()})
         return found
 
 
-def remember_parts(trained: Trained) -> None:
+def remember_parts(trained: TrainedModels) -> None:
     """Writes into the run's recipe in how many parts memory let batches be computed."""
     path = trained.folder / "recipe.toml"
     before = load(path).each  # not the plans', which another machine may have made its own
@@ -140,7 +140,7 @@ def remember_parts(trained: Trained) -> None:
         write_text(path, as_one(after).to_toml("\n".join(header)))
 
 
-def require_something(trained: Trained) -> None:
+def require_something(trained: TrainedModels) -> None:
     """Refuses to go on without any finished fold, and says of failed ones what is kept.
 
     Raises

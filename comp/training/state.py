@@ -17,12 +17,12 @@ from comp.data.device_memory import is_out_of_memory
 from comp.data.seeding import derive_seed
 from comp.errors import InputError
 from comp.files import sha256_of, write_json
-from comp.models.batchnorm_fusion import fold_batchnorm
+from comp.models.batchnorm_fusion import fuse_frozen_batchnorm
 from comp.models.net import Net
 from comp.models.runtime import accelerator as make_accelerator
 from comp.models.tensor_file import save_tensors
 from comp.recipe import Recipe
-from comp.training.ema import Average
+from comp.training.ema import WeightEma
 from comp.training.optim import make_optimizer, make_schedule, plateau_factor
 from comp.training.stages import open_layers, stage_at, stages_of
 
@@ -57,7 +57,7 @@ class Epoch:
 
 
 @dataclass
-class State:
+class TrainState:
     """A fold under way: what is trained, and how far it is.
 
     ``epoch`` and ``batch`` say which batch comes next, both from 0; ``loss_sum`` and ``seen`` are of this epoch, as
@@ -74,7 +74,7 @@ class State:
     net: Net
     recipe: Recipe
     steps: int  # an epoch
-    average: Average | None
+    average: WeightEma | None
     loss_sum: Tensor
     first_bad: Tensor
     accumulate: int = 1
@@ -94,16 +94,16 @@ class State:
     compiled: Any = None
 
     @classmethod
-    def begin(cls, net: Net, recipe: Recipe, steps: int, of: str = "") -> State:
+    def begin(cls, net: Net, recipe: Recipe, steps: int, of: str = "") -> TrainState:
         """The state before the first step, on the recipe's device; an epoch has ``steps`` of them."""
         accelerator = make_accelerator(recipe)
         if recipe.channels_last:
             net = net.to(memory_format=torch.channels_last)
         if recipe.model.freeze_bn and recipe.fold_norms is not False:
-            fold_batchnorm(net, recipe.model.size or 224)
+            fuse_frozen_batchnorm(net, recipe.model.size or 224)
         net = net.to(accelerator.device)
         decay = recipe.regularize.ema
-        average = Average(net, decay) if decay is not None else None
+        average = WeightEma(net, decay) if decay is not None else None
         zero = torch.zeros((), device=accelerator.device)
         never = torch.full((), NEVER, device=accelerator.device)
         state = cls(accelerator, net, recipe, steps, average, zero, never, recipe.accumulate, of=of)

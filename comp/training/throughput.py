@@ -12,18 +12,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from comp.data.augment.augmenter import Variants
+from comp.data.augment.augmenter import Augmenter
 from comp.data.augment.policies import TrainTransform
-from comp.data.images.dataset import FittedPixels
+from comp.data.images.dataset import ImageDataset
 from comp.data.images.source import ImageSource
-from comp.data.loading.prefetch import batches, each, loaders
-from comp.data.loading.train_loader import Feed
+from comp.data.loading.prefetch import batches, each, loader_pool
+from comp.data.loading.train_loader import TrainLoader
 from comp.models.runtime import wait_for
 from comp.training.class_balance import TrainPixels, epoch_order
-from comp.training.loop import new_net, step, steps_per_epoch, train_mode
+from comp.training.loop import new_net, steps_per_epoch, train_mode, train_step
 from comp.training.losses import loss_weights
-from comp.training.plan import Plan, rows_of_fold
-from comp.training.state import State
+from comp.training.plan import TrainPlan, rows_of_fold
+from comp.training.state import TrainState
 
 Rows = NDArray[np.int64]
 Batch = tuple[Rows, Tensor]
@@ -32,15 +32,15 @@ Batch = tuple[Rows, Tensor]
 class Bench:
     """Fold 0 of a plan, trained on and on; nothing is written."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: TrainPlan) -> None:
         self.plan, recipe = plan, plan.recipe
         self.part = rows_of_fold(plan, 0)
         self.transform = TrainTransform(recipe.transform, plan.preprocess)
         self.pixels = TrainPixels(plan, self.part, self.transform.extent)
-        self.state = State.begin(
+        self.state = TrainState.begin(
             new_net(plan, 0), recipe, steps_per_epoch(len(self.part.fitted), recipe.batch)
         )
-        self.variants = Variants(self.transform, recipe.seed, 0, self.state.device)
+        self.variants = Augmenter(self.transform, recipe.seed, 0, self.state.device)
         fitted = self.part.targets[self.part.fitted]
         self._weights = loss_weights(recipe, fitted, len(plan.labels), self.state.device)
         self._pool: ThreadPoolExecutor | None = None
@@ -49,7 +49,7 @@ class Bench:
     @contextmanager
     def threads(self) -> Iterator[None]:
         """Loader threads, as training has them, while the block lasts."""
-        with loaders(self.plan.recipe.threads or 1) as self._pool:
+        with loader_pool(self.plan.recipe.threads or 1) as self._pool:
             yield
 
     def wait(self) -> None:
@@ -67,7 +67,7 @@ class Bench:
         """Batches made from the files each time, as an epoch without any memory would."""
         assert self._pool is not None
         plan, extent = self.plan, self.transform.extent
-        fresh = FittedPixels(plan.source, list(self.part.table["path"]), plan.preprocess, extent, budget=0)
+        fresh = ImageDataset(plan.source, list(self.part.table["path"]), plan.preprocess, extent, budget=0)
         for epoch, order in self._orders():
             load = each(lambda row, epoch=epoch: self.variants.one(fresh[row], row, epoch))  # type: ignore[misc]
             shape = (plan.preprocess.size, plan.preprocess.size, 3)
@@ -83,19 +83,21 @@ class Bench:
         rows, images = next(self._batches())
         targets, images = torch.from_numpy(self.part.targets[rows]), images.to(self.state.device)
         for _ in count():
-            step(self.state, self.plan, 0, images, targets, self._weights)
+            train_step(self.state, self.plan, 0, images, targets, self._weights)
             yield len(rows)
 
     def fed_steps(self) -> Iterator[int]:
         """Steps on what the feed delivers."""
         for rows, images in self._batches():
-            step(self.state, self.plan, 0, images, torch.from_numpy(self.part.targets[rows]), self._weights)
+            train_step(
+                self.state, self.plan, 0, images, torch.from_numpy(self.part.targets[rows]), self._weights
+            )
             yield len(rows)
 
     def _batches(self) -> Iterator[Batch]:
         assert self._pool is not None
         rows, device = self.part.fitted, self.state.device
-        feed = Feed(self.pixels, len(self.part.table), self.variants, self._pool, device, rows)
+        feed = TrainLoader(self.pixels, len(self.part.table), self.variants, self._pool, device, rows)
         for row in self.part.fitted:
             self.pixels[int(row)]  # from here on nothing is decoded, as after a first epoch
         for epoch, order in self._orders():

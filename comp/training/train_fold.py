@@ -18,15 +18,15 @@ from torch import Tensor
 
 from comp import console
 from comp.data.device_memory import release_memory
-from comp.data.images.dataset import FittedPixels
-from comp.data.loading.prefetch import loaders
+from comp.data.images.dataset import ImageDataset
+from comp.data.loading.prefetch import loader_pool
 from comp.data.predictions import Predictions
 from comp.errors import InputError
 from comp.files import make_folder, write_text
 from comp.inference.control_rows import chosen, keep_controls
 from comp.inference.forward import Probs, mean_of_views, probabilities
 from comp.inference.noise import judged_again
-from comp.models.batchnorm_fusion import fold_batchnorm
+from comp.models.batchnorm_fusion import fuse_frozen_batchnorm
 from comp.models.checkpoint import Noise, save_checkpoint
 from comp.models.net import Net
 from comp.models.runtime import accelerator as make_accelerator
@@ -34,13 +34,13 @@ from comp.runs.contents import FITTED, read_result, require_of_fold, write_resul
 from comp.training.class_balance import with_copies, write_copies
 from comp.training.early_stopping import FILE as BEST
 from comp.training.linear_probe import FrozenFeatures, apply_head, solve_on, views_to_solve
-from comp.training.loop import kept, new_net, train
-from comp.training.plan import FoldResult, Part, Plan, rows_of_fold
+from comp.training.loop import final_weights, new_net, train
+from comp.training.plan import FoldResult, FoldRows, TrainPlan, rows_of_fold
 from comp.training.state import FILE as STATE
 from comp.training.state import SIDECAR, Epoch
 
 
-def run_fold(plan: Plan, k: int, features: FrozenFeatures | None = None) -> FoldResult:
+def run_fold(plan: TrainPlan, k: int, features: FrozenFeatures | None = None) -> FoldResult:
     """Fold k from its rows to its OOF predictions; everything is written into ``plan.fold_folder(k)``.
 
     ``result.json`` comes last: a fold that has one is finished, and is read instead of trained again.
@@ -63,7 +63,7 @@ def run_fold(plan: Plan, k: int, features: FrozenFeatures | None = None) -> Fold
         state = train(plan, k, part, net, folder, lambda epoch: _told(plan, k, epoch))
         write_text(folder / "history.csv", _history(state.history))
         speed = float(np.mean([epoch.images_per_second for epoch in state.history]))
-        accumulate, net, weights = state.accumulate, state.net, kept(state, folder)
+        accumulate, net, weights = state.accumulate, state.net, final_weights(state, folder)
         del state  # the optimizer's memory is needed no longer
         judged, part = _judge(plan, net, weights, part), fitted
     if "content" in part.table:
@@ -128,16 +128,16 @@ def read_fold(folder: Path, k: int) -> FoldResult:
     )
 
 
-def _number(kept: float | None) -> float:
+def _number(final_weights: float | None) -> float:
     """A kept score; null is one that is undefined, as ROC AUC of a single class."""
-    return math.nan if kept is None else float(kept)
+    return math.nan if final_weights is None else float(final_weights)
 
 
 def _finish(
-    plan: Plan,
+    plan: TrainPlan,
     folder: Path,
     k: int,
-    part: Part,
+    part: FoldRows,
     judged: dict[str, dict[str, Probs]],
     exact: Probs | None,
     facts: dict[str, Any],
@@ -178,7 +178,7 @@ def _finish(
 
 
 def _judge(
-    plan: Plan, net: Net, weights: dict[str, dict[str, Tensor]], part: Part
+    plan: TrainPlan, net: Net, weights: dict[str, dict[str, Tensor]], part: FoldRows
 ) -> dict[str, dict[str, Probs]]:
     """The held-out rows by each of a fold's weights; the network has those that are kept in the end."""
     judged = {}
@@ -189,7 +189,7 @@ def _judge(
     return judged
 
 
-def with_solved_head(plan: Plan, k: int, part: Part, features: FrozenFeatures) -> Net:
+def with_solved_head(plan: TrainPlan, k: int, part: FoldRows, features: FrozenFeatures) -> Net:
     """Fold k's network with the best linear classifier on its frozen features."""
     net = new_net(plan, k)
     ids, targets = list(part.table["id"].iloc[part.fitted]), part.targets[part.fitted]
@@ -198,7 +198,7 @@ def with_solved_head(plan: Plan, k: int, part: Part, features: FrozenFeatures) -
 
 
 def _probe(
-    plan: Plan, k: int, part: Part, features: FrozenFeatures
+    plan: TrainPlan, k: int, part: FoldRows, features: FrozenFeatures
 ) -> tuple[Net, dict[str, dict[str, Probs]]]:
     """Fold k's classifier on frozen features, and its held-out rows; beside them those of one that knows no other view
     than the image as it is.
@@ -214,37 +214,40 @@ def _probe(
     return net, judged
 
 
-def _predict_held_out(plan: Plan, net: Net, part: Part, views: list[str]) -> dict[str, Probs]:
+def _predict_held_out(plan: TrainPlan, net: Net, part: FoldRows, views: list[str]) -> dict[str, Probs]:
     device = make_accelerator(plan.recipe).device
     views = list(dict.fromkeys(["identity", *views]))
-    pixels = FittedPixels(plan.images, list(part.table["path"]), plan.preprocess, budget=0)
+    pixels = ImageDataset(plan.images, list(part.table["path"]), plan.preprocess, budget=0)
     net = _on_device(plan, net, device)
-    with loaders(plan.recipe.threads or 1) as pool, console.task("held-out rows", len(part.held_out)) as bar:
+    with (
+        loader_pool(plan.recipe.threads or 1) as pool,
+        console.task("held-out rows", len(part.held_out)) as bar,
+    ):
         rows: NDArray[np.int64] = part.held_out
         return probabilities(net, pool, pixels, rows, views, plan.recipe, device, bar.advance)
 
 
-def _judged_again(plan: Plan, net: Net, part: Part, oof: Probs) -> tuple[Noise, Probs | None]:
+def _judged_again(plan: TrainPlan, net: Net, part: FoldRows, oof: Probs) -> tuple[Noise, Probs | None]:
     """The noise of the fold's control rows, which are among the held-out rows that were judged ``oof`` (N, C)."""
     places = chosen(list(part.table["id"].iloc[part.held_out]))
     rows = part.held_out[places]
     device = make_accelerator(plan.recipe).device
-    pixels = FittedPixels(plan.images, list(part.table["path"]), plan.preprocess, budget=0)
+    pixels = ImageDataset(plan.images, list(part.table["path"]), plan.preprocess, budget=0)
     net = _on_device(plan, net, device)
-    with loaders(plan.recipe.threads or 1) as pool:
+    with loader_pool(plan.recipe.threads or 1) as pool:
         return judged_again(net, pool, pixels, rows, oof[places], plan.recipe, device)
 
 
-def _on_device(plan: Plan, net: Net, device: Any) -> Net:
+def _on_device(plan: TrainPlan, net: Net, device: Any) -> Net:
     """The network as rows are judged by it; its norms are folded on the CPU, as prediction does it."""
     net = net.cpu()
     if plan.recipe.channels_last:
         net = net.to(memory_format=torch.channels_last)
-    fold_batchnorm(net, plan.preprocess.size)
+    fuse_frozen_batchnorm(net, plan.preprocess.size)
     return net.to(device)
 
 
-def _told(plan: Plan, k: int, epoch: Epoch) -> None:
+def _told(plan: TrainPlan, k: int, epoch: Epoch) -> None:
     console.log(
         f"  fold {k}  epoch {epoch.epoch}/{plan.recipe.epochs}  loss {epoch.loss:.4f}  valid loss {epoch.valid_loss:.4f}  "
         f"valid {plan.metric.name} {epoch.valid_metric:.4f}  {epoch.images_per_second:.0f} images/s"

@@ -14,15 +14,17 @@ from comp.models.checkpoint import load_checkpoint
 from comp.recipe import Recipe
 from comp.training.compiled import forget_compiled
 from comp.training.linear_probe import frozen_features, needs_features
-from comp.training.parallel_folds import hindrance, side_by_side
-from comp.training.plan import FoldResult, Plan
+from comp.training.parallel_folds import side_by_side, why_not_parallel
+from comp.training.plan import FoldResult, TrainPlan
 from comp.training.time_limit import OutOfTime
 from comp.training.train_fold import is_finished, read_fold, run_fold
 
 Ended = tuple[int, Exception | None]  # a fold, and what was raised in it
 
 
-def train_folds(plan: Plan, only: Sequence[int] | None = None) -> tuple[list[FoldResult], list[Exception]]:
+def train_folds(
+    plan: TrainPlan, only: Sequence[int] | None = None
+) -> tuple[list[FoldResult], list[Exception]]:
     """The folds of a plan, or some of them, finished ones read back; and what went wrong in the others.
 
     A fold whose training fails does not stop the others; the time limit ends with those that are finished.
@@ -36,7 +38,7 @@ def train_folds(plan: Plan, only: Sequence[int] | None = None) -> tuple[list[Fol
             load_checkpoint(plan.fold_folder(one.fold))
         console.log(f"  fold {one.fold}: {plan.metric.name} {one.score:.4f}, finished before")
     at_once = min(plan.recipe.jobs or 1, len(todo))
-    if at_once > 1 and (reason := hindrance(plan.recipe.device)):
+    if at_once > 1 and (reason := why_not_parallel(plan.recipe.device)):
         console.log(f"  folds train one after the other: {reason}")
         at_once = 1
     with console.progress():
@@ -63,7 +65,7 @@ def train_folds(plan: Plan, only: Sequence[int] | None = None) -> tuple[list[Fol
 
 
 def _one_by_one(
-    plan: Plan, todo: Sequence[int], results: dict[int, FoldResult], features: Any
+    plan: TrainPlan, todo: Sequence[int], results: dict[int, FoldResult], features: Any
 ) -> Generator[Ended]:
     with only_new_is_searched():
         for k in todo:
@@ -90,7 +92,7 @@ def _without_frames(failure: CompError) -> CompError:
 
 
 def _side_by_side(
-    plan: Plan, todo: Sequence[int], at_once: int, results: dict[int, FoldResult], features: Any
+    plan: TrainPlan, todo: Sequence[int], at_once: int, results: dict[int, FoldResult], features: Any
 ) -> Generator[Ended]:
     def work(k: int) -> None:
         alone = _as_fits(plan, results)
@@ -105,12 +107,12 @@ def _side_by_side(
             yield k, failure
 
 
-def _features(plan: Plan, k: int, shared: Any) -> Any:
+def _features(plan: TrainPlan, k: int, shared: Any) -> Any:
     """The frozen features of all folds, or where each has a backbone of its own those of fold k."""
     return frozen_features(plan, k) if shared is None and needs_features(plan) else shared
 
 
-def _say_result(plan: Plan, one: FoldResult) -> None:
+def _say_result(plan: TrainPlan, one: FoldResult) -> None:
     seconds = console.duration(one.seconds)
     console.log(
         f"  fold {one.fold}: {plan.metric.name} {one.score:.4f} on {one.rows} held-out rows, {seconds}"
@@ -124,13 +126,13 @@ def _say_failure(k: int, failure: Exception) -> None:
         console.log(f"  fold {k} failed: {failure.rule}: {failure.value}")
 
 
-def _as_fits(plan: Plan, results: dict[int, FoldResult]) -> Plan:
+def _as_fits(plan: TrainPlan, results: dict[int, FoldResult]) -> TrainPlan:
     """The plan of a fold: with batches in as many parts as memory left an earlier one."""
     parts = max([plan.recipe.accumulate, *(one.accumulate for one in results.values())])
-    return replace(plan, recipe=in_one_job(plan.recipe).model_copy(update={"accumulate": parts}))
+    return replace(plan, recipe=per_job_recipe(plan.recipe).model_copy(update={"accumulate": parts}))
 
 
-def in_one_job(recipe: Recipe) -> Recipe:
+def per_job_recipe(recipe: Recipe) -> Recipe:
     """The recipe of a fold where several train at once: on one thread, also where it is alone in the end, so that it comes
     to the same, and not compiled: the compiler's threads do not outlive a fork. All else runs on as many as there are.
     """

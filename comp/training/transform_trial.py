@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from torch import from_numpy
 
 from comp.data.augment.policies import check_transform
-from comp.data.images.dataset import FittedPixels
+from comp.data.images.dataset import ImageDataset
 from comp.inference.tta import view
 from comp.training.patch_classifier import SIDE, Floats, Patches, held_out_answers
 from comp.training.symmetries import Symmetry, symmetries
 
 if TYPE_CHECKING:
-    from comp.training.plan import Plan
+    from comp.training.plan import TrainPlan
 
 Ids = NDArray[np.int64]
 
@@ -74,7 +74,7 @@ class Cost:
         return bool(beyond and self.pair_lost > PAIR_SHARE * self.pair_rows)
 
 
-def mirrored_costs(plan: Plan) -> list[Cost]:
+def mirrored_costs(plan: TrainPlan) -> list[Cost]:
     """What each mirroring or turning transform of a plan costs; empty where none does, or rows are few.
 
     Judged on at most 1,000 train rows as 32 x 32 pixels, taken and dealt by their contents, so that file names do not
@@ -128,10 +128,10 @@ def cost_of(symmetry: Symmetry, targets: Ids, plain: Ids, mirrored: Ids) -> Cost
     )
 
 
-def _small(plan: Plan, paths: Sequence[str]) -> Floats:
+def _small(plan: TrainPlan, paths: Sequence[str]) -> Floats:
     """Images as float32 (N, 32, 32, 3) from 0 to 1, the whole of each."""
     whole = replace(plan.preprocess, size=SIDE, fit="squash", crop_pct=1.0)
-    pixels = FittedPixels(plan.images, paths, whole, budget=0)
+    pixels = ImageDataset(plan.images, paths, whole, budget=0)
     return np.stack([pixels[row] for row in range(len(paths))]).astype(np.float32) / np.float32(255)
 
 

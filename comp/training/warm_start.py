@@ -14,7 +14,7 @@ from comp.errors import InputError, WeightsError
 from comp.models.checkpoint import Sidecar, read_sidecar, read_tensors
 from comp.models.weights import StateDict
 from comp.recipe import Recipe
-from comp.recipe_schema import ModelPart
+from comp.recipe_schema import ModelConfig
 from comp.runs.contents import fitted_beside, folds_of, require_fold, require_of_fold
 from comp.runs.run import Run, find_run, require_checkpoints
 from comp.workspace import Workspace
@@ -23,7 +23,7 @@ PREFIX = "run:"
 
 
 @dataclass(frozen=True)
-class Warm:
+class WarmStart:
     """The checkpoints that the folds of one model start from.
 
     ``of`` is the earlier run and ``run`` its id, ``name`` what a resolved recipe calls them ("run:ID", or "run:ID/model-1"
@@ -75,7 +75,7 @@ class Warm:
         require_fold(self.of, self.file(self.whole[0]).parent)
         return read_sidecar(self.file(self.whole[0]).parent)
 
-    def part(self, wanted: ModelPart) -> ModelPart:
+    def part(self, wanted: ModelConfig) -> ModelConfig:
         """The model with the preprocessing of the checkpoints wherever the recipe leaves it open, without weights of
         its own.
 
@@ -111,7 +111,7 @@ class Warm:
         return fitted_beside(self.file(k))
 
 
-def _network(part: ModelPart) -> dict[str, Any]:
+def _network(part: ModelConfig) -> dict[str, Any]:
     """What decides the tensors of a model, whatever the size of its input."""
     return {
         "model.name": part.name,
@@ -121,7 +121,7 @@ def _network(part: ModelPart) -> dict[str, Any]:
     }
 
 
-def warm_start(wanted: Recipe, n: int, models: int, workspace: Workspace, slug: str) -> Warm | None:
+def warm_start(wanted: Recipe, n: int, models: int, workspace: Workspace, slug: str) -> WarmStart | None:
     """The checkpoints that model ``n`` of ``models`` starts from, where its recipe names a run; None elsewhere.
 
     Raises
@@ -140,12 +140,12 @@ def warm_start(wanted: Recipe, n: int, models: int, workspace: Workspace, slug: 
             f"{one.id} is of {one.slug}",
             f"model.weights = one of its files, runs/{one.id}/fold-0/model.safetensors",
         )
-    found = warm_of(one, which, n, models)
+    found = resolve_warm_start(one, which, n, models)
     found.require(())
     return found
 
 
-def warm_of(run: Run, which: str, n: int, models: int) -> Warm:
+def resolve_warm_start(run: Run, which: str, n: int, models: int) -> WarmStart:
     """The checkpoints of a run that model ``n`` of ``models`` starts from.
 
     A run of one model serves any; of as many models, model n serves model n; ``which`` ("model-1") names one.
@@ -172,4 +172,4 @@ def warm_of(run: Run, which: str, n: int, models: int) -> Warm:
         raise InputError(
             "a warm start needs a run with folds", f"{run.id} has none", "start from a trained run"
         )
-    return Warm(run, name, folder, folds_of(run))
+    return WarmStart(run, name, folder, folds_of(run))

@@ -14,7 +14,7 @@ from comp.checks.findings import Finding
 from comp.checks.image_scan import ImageIndex
 from comp.checks.label_checks import label_spelling
 from comp.data.competitions.competition import Competition
-from comp.data.competitions.schema import CompetitionFacts, TemplateFacts
+from comp.data.competitions.schema import CompetitionConfig, TemplateFacts
 from comp.data.labels import LabelMap
 from comp.data.manifest import Manifest, Sample
 from comp.data.template import made_template
@@ -43,7 +43,7 @@ def evidence_of(
 ) -> CheckContext:
     """Evidence of a train row for each label; the label map is discovered unless ``classes`` give it."""
     rows = [Sample(f"a{n}", f"train/a{n}", "train", label) for n, label in enumerate(labels)]
-    facts = CompetitionFacts.model_validate(
+    facts = CompetitionConfig.model_validate(
         {
             "slug": "made",
             "title": "Made",

@@ -37,10 +37,10 @@ from comp.data.labels import LabelMap
 from comp.data.predictions import Predictions
 from comp.data.template import Template, from_table
 from comp.errors import CheckFailed
-from comp.inference.control_rows import LEAST, ControlRow, refuse, worst_difference
+from comp.inference.control_rows import LEAST, ControlRow, control_row_error, max_abs_difference
 from comp.metrics import METRICS
 from comp.models.net import overrides
-from comp.recipe_schema import ModelPart
+from comp.recipe_schema import ModelConfig
 from comp.runs.contents import FITTED
 from comp.uncertainty import Gain
 from gallery import CLASSES, Gallery, clean_gallery, folds_of, texture
@@ -375,7 +375,7 @@ def leaking_weights(folder: Path, leak: bool) -> list[Finding]:
 def overridden(folder: Path, leak: bool) -> list[Finding]:
     (folder / "w.json").write_text(json.dumps({"mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]}))
     mean = [0.485, 0.456, 0.406] if leak else [0.5, 0.5, 0.5]
-    part = ModelPart(
+    part = ModelConfig(
         name="test_resnet", weights=str(folder / "w.safetensors"), mean=mean, std=[0.25, 0.25, 0.25]
     )
     return preprocessing_override(overrides(part, "probe"))
@@ -386,10 +386,10 @@ def control_rows(folder: Path, leak: bool) -> list[Finding]:
     back = {
         row.id: row.probs + (np.array([0.3, -0.3, 0.0]) if leak and row.sample == "a2" else 0) for row in rows
     }
-    difference, sample = worst_difference(rows, back)
+    difference, sample = max_abs_difference(rows, back)
     if difference <= LEAST["fp32"]:
         return []
-    refused = refuse(folder / "fold-0", difference, sample)
+    refused = control_row_error(folder / "fold-0", difference, sample)
     assert (type(refused), refused.exit_code) == (CheckFailed, 1)
     return [Finding("control-rows", "error", 1, str(refused), (sample,))]
 

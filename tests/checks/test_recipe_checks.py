@@ -17,7 +17,7 @@ from comp.data.folds import Folds, make_folds
 from comp.data.manifest import Manifest
 from comp.models.net import overrides
 from comp.models.weights import read_weights
-from comp.recipe_schema import ModelPart
+from comp.recipe_schema import ModelConfig
 from comp.runs.contents import FITTED
 from gallery import clean_gallery
 from made import draw, run_comp, save_picture, train_table, write_shapes
@@ -122,7 +122,7 @@ def test_another_mean_than_the_weights_own_is_told(
     tmp_path: Path, mean: list[float] | None, speaks: bool
 ) -> None:
     (tmp_path / "w.json").write_text(json.dumps({"mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]}))
-    part = ModelPart(name="test_resnet", weights=str(tmp_path / "w.safetensors"), mean=mean)
+    part = ModelConfig(name="test_resnet", weights=str(tmp_path / "w.safetensors"), mean=mean)
     found = preprocessing_override(overrides(part, "finetune"))
     assert [(f.check, f.severity) for f in found] == (
         [("preprocessing-override", "warning")] if speaks else []
@@ -132,7 +132,7 @@ def test_another_mean_than_the_weights_own_is_told(
 
 
 def test_timms_own_weights_have_a_mean_of_their_own() -> None:
-    part = ModelPart(name="test_resnet", weights="default", mean=[0.1, 0.1, 0.1], std=[0.1, 0.1, 0.1])
+    part = ModelConfig(name="test_resnet", weights="default", mean=[0.1, 0.1, 0.1], std=[0.1, 0.1, 0.1])
     (found,) = preprocessing_override(overrides(part, "probe"))
     assert found.count == 2
     assert preprocessing_override(overrides(part, "scratch")) == [], (

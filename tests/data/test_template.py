@@ -12,7 +12,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from comp.data.competitions.competition import Competition
-from comp.data.competitions.schema import CompetitionFacts
+from comp.data.competitions.schema import CompetitionConfig
 from comp.data.csv_table import Table
 from comp.data.file_names import nfc, without_suffix
 from comp.data.manifest import Manifest, Sample
@@ -178,7 +178,7 @@ def test_a_template_made_of_the_test_rows_has_their_ids_and_empty_answers() -> N
 def loaded(raw: Path, facts: dict[str, object], tests: Sequence[str], file: Path | None = None) -> Template:
     """The template of a competition with these facts and test rows."""
     rows = [Sample(i, f"{i}.png", "test") for i in tests]
-    given = CompetitionFacts.model_validate({"slug": "x", "title": "x", "template": facts})
+    given = CompetitionConfig.model_validate({"slug": "x", "title": "x", "template": facts})
     return load_template(Competition(raw, given), raw, Manifest.from_samples(rows), file)
 
 

@@ -14,7 +14,7 @@ from comp.errors import InputError
 from comp.models import runtime
 from comp.models.runtime import computes, on_this_machine, resolve_device
 from comp.recipe import Recipe, as_one, load
-from comp.recipe_schema import ModelPart
+from comp.recipe_schema import ModelConfig
 from comp.runs import run as runs
 from made import Outcome, proven_again, rewritten, run_comp, write_shapes
 
@@ -192,7 +192,7 @@ def test_models_of_one_recipe_are_spoken_of_once(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     here(monkeypatch)
-    members = [Recipe(model=ModelPart(name=name), device="cuda", precision="fp16") for name in ("a", "b")]
+    members = [Recipe(model=ModelConfig(name=name), device="cuda", precision="fp16") for name in ("a", "b")]
     found = on_this_machine(as_one(members))
     assert [(one.model.name, one.device, one.precision) for one in found.each] == [
         ("a", "cpu", "fp32"),

@@ -16,7 +16,7 @@ from comp.data.predictions import Predictions
 from comp.errors import TrainingFailed
 from comp.models.checkpoint import load_checkpoint
 from comp.recipe import load
-from comp.training.ema import Average
+from comp.training.ema import WeightEma
 from made import TINY_RECIPE
 
 
@@ -105,7 +105,7 @@ def test_a_fold_that_fails_keeps_the_others(tmp_path: Path, monkeypatch: pytest.
 def test_an_average_of_steps() -> None:
     net = torch.nn.Linear(1, 1, bias=False)
     torch.nn.init.zeros_(net.weight)
-    average = Average(net, 0.5)
+    average = WeightEma(net, 0.5)
     expected, value = 0.0, 0.0
     for step in range(1, 6):
         value += 1.0

@@ -15,17 +15,17 @@ import numpy as np
 import pytest
 import torch
 
-from comp.data.augment.augmenter import Variants
-from comp.data.augment.geometry import Lattice
+from comp.data.augment.augmenter import Augmenter
+from comp.data.augment.geometry import GeometricOps
 from comp.data.augment.policies import A, TrainTransform
 from comp.data.device_memory import make_room
 from comp.data.images.preprocess import Preprocess
-from comp.data.loading.prefetch import loaders
+from comp.data.loading.prefetch import loader_pool
 from comp.data.loading.resident import Resident, room_on
-from comp.data.loading.train_loader import Feed
+from comp.data.loading.train_loader import TrainLoader
 from comp.data.predictions import Predictions
 from comp.inference.control_rows import read_controls
-from comp.models.batchnorm_fusion import fold_batchnorm
+from comp.models.batchnorm_fusion import fuse_frozen_batchnorm
 from comp.models.checkpoint import load_checkpoint, read_sidecar
 from comp.recipe import load
 from made import Outcome, clean_environment, probe, proven_again, run_comp, write_shapes
@@ -131,7 +131,7 @@ def test_control_rows_are_judged_without_tf32(device: str, workspace: Path) -> N
     rows = read_controls(run / "fold-0", sidecar.labels)
     assert rows
     assert max(sidecar.noise["fp32"].values()) < 1e-4
-    assert fold_batchnorm(net, sidecar.preprocess.size) > 3
+    assert fuse_frozen_batchnorm(net, sidecar.preprocess.size) > 3
 
 
 @pytest.mark.parametrize("device", [CUDA])
@@ -167,16 +167,16 @@ def test_compiled_steps_come_to_what_plain_ones_do(device: str, precision: str, 
 
 @pytest.mark.parametrize("device", [CUDA])
 def test_a_state_of_a_fused_optimizer_goes_on_on_a_cpu_and_back(device: str, tmp_path: Path) -> None:
-    from comp.recipe_schema import OptimizerPart
+    from comp.recipe_schema import OptimizerConfig
     from comp.training.optim import fused_form
     from comp.training.state import load_optimizer
 
     first = torch.nn.Parameter(torch.ones(8, device=device))
-    assert fused_form(OptimizerPart(), [first]) == {"fused": True}
+    assert fused_form(OptimizerConfig(), [first]) == {"fused": True}
     saved = None
     for place in (device, "cpu", device):
         parameter = torch.nn.Parameter(first.detach().to(place))
-        form = fused_form(OptimizerPart(), [parameter])
+        form = fused_form(OptimizerConfig(), [parameter])
         optimizer = torch.optim.AdamW([parameter], lr=0.1, **form)
         if saved is not None:
             load_optimizer(optimizer, torch.load(saved, map_location="cpu", weights_only=True), [])
@@ -224,12 +224,12 @@ class Squares:
 @pytest.mark.parametrize("transform", [[{"name": "HorizontalFlip"}, {"name": "RandomRotate90"}], JITTERED])
 def test_where_images_lie_changes_no_pixel(transform: list[dict[str, object]], device: str) -> None:
     listed = TrainTransform(transform, Preprocess(SIZE, (0.5,) * 3, (0.5,) * 3))
-    variants, images = Variants(listed, 0, 0, "cuda"), Squares(70)
+    variants, images = Augmenter(listed, 0, 0, "cuda"), Squares(70)
     order = np.random.default_rng(1).permutation(70)
-    with loaders(2) as pool:
-        there = Feed(images, 70, variants, pool, device, room=1 << 30, on_gpu=True)
+    with loader_pool(2) as pool:
+        there = TrainLoader(images, 70, variants, pool, device, room=1 << 30, on_gpu=True)
         assert there.nbytes == 70 * SIZE * SIZE * 3
-        outside = Feed(images, 70, variants, pool, device, room=0, on_gpu=True)
+        outside = TrainLoader(images, 70, variants, pool, device, room=0, on_gpu=True)
         pairs = list(zip(there.epoch(order, 16, 0), outside.epoch(order, 16, 0), strict=True))
     for (rows, one), (same, other) in pairs:
         assert (rows == same).all()
@@ -248,7 +248,7 @@ def test_indices_go_beyond_two_to_the_31_on_a_gpu(device: str) -> None:
     rows = np.array([0, 10_922, 10_923, count - 1])
     pixels[torch.from_numpy(rows)] = torch.arange(1, 5, dtype=torch.uint8, device=device).view(4, 1, 1, 1)
     there = Resident(pixels, np.arange(count))
-    windows = Lattice([A.HorizontalFlip(p=1)], side, room=False).windows(0, rows, np.full((4, 2), side))
+    windows = GeometricOps([A.HorizontalFlip(p=1)], side, room=False).windows(0, rows, np.full((4, 2), side))
     for made in (there.taken(there.places(rows, windows)), there.whole(rows)):
         found = made.float().mean((1, 2, 3)).cpu().numpy()
         assert (found == np.arange(1, 5)).all()
@@ -258,10 +258,10 @@ def test_indices_go_beyond_two_to_the_31_on_a_gpu(device: str) -> None:
 def test_images_give_way_to_a_step_that_does_not_fit(device: str) -> None:
     images, variants = (
         Squares(64),
-        Variants(TrainTransform("light", Preprocess(SIZE, (0.5,) * 3, (0.5,) * 3)), 0, 0, device),
+        Augmenter(TrainTransform("light", Preprocess(SIZE, (0.5,) * 3, (0.5,) * 3)), 0, 0, device),
     )
-    with loaders(2) as pool:
-        feed = Feed(images, 64, variants, pool, device)
+    with loader_pool(2) as pool:
+        feed = TrainLoader(images, 64, variants, pool, device)
         assert feed.nbytes > 0
         before = torch.cuda.memory_allocated()
         make_room()

@@ -18,12 +18,12 @@ from comp.errors import CheckFailed
 from comp.inference.control_rows import (
     MOST,
     ControlRow,
-    WithControls,
+    ControlRowSource,
+    control_row_error,
     keep_controls,
+    max_abs_difference,
     read_controls,
-    refuse,
     shuffled,
-    worst_difference,
 )
 from comp.inference.predict import predict
 from comp.recipe import load
@@ -52,7 +52,7 @@ def test_at_most_sixteen_held_out_images_are_kept_byte_for_byte(
 ) -> None:
     rows = keep(tmp_path / "fold-0", tmp_path / "raw", count)
     assert len(rows) == len({row.id for row in rows}) == kept
-    source = WithControls(RawTree(tmp_path / "elsewhere"))
+    source = ControlRowSource(RawTree(tmp_path / "elsewhere"))
     for row in rows:
         assert source.load(row.path) == (tmp_path / "raw" / f"{row.sample}.png").read_bytes()
 
@@ -74,10 +74,10 @@ def test_which_are_kept_does_not_depend_on_their_order(tmp_path: Path) -> None:
 def test_another_label_map_gives_other_probabilities(tmp_path: Path) -> None:
     kept = keep(tmp_path / "fold-0", tmp_path / "raw", 4)
     rotated = read_controls(tmp_path / "fold-0", LabelMap(["ring", "bar", "cross"]))
-    difference, _ = worst_difference(rotated, {row.id: row.probs for row in kept})
+    difference, _ = max_abs_difference(rotated, {row.id: row.probs for row in kept})
     assert difference > 0.01
     unknown = read_controls(tmp_path / "fold-0", LabelMap(["bar", "cross", "disc"]))
-    assert np.isnan(worst_difference(unknown, {row.id: row.probs for row in kept})[0])
+    assert np.isnan(max_abs_difference(unknown, {row.id: row.probs for row in kept})[0])
 
 
 def test_rows_of_an_array_are_kept_as_pixels(tmp_path: Path) -> None:
@@ -92,12 +92,14 @@ def test_rows_of_an_array_are_kept_as_pixels(tmp_path: Path) -> None:
         TWO,
     )
     for row in read_controls(tmp_path / "fold-0", TWO):
-        np.testing.assert_array_equal(WithControls(source).load(row.path), pixels["abc".index(row.sample)])
+        np.testing.assert_array_equal(
+            ControlRowSource(source).load(row.path), pixels["abc".index(row.sample)]
+        )
 
 
 def test_other_rows_come_from_the_competitions_own_source(tmp_path: Path) -> None:
     save(tmp_path / "t.png", texture(1))
-    assert WithControls(RawTree(tmp_path)).load("t.png") == (tmp_path / "t.png").read_bytes()
+    assert ControlRowSource(RawTree(tmp_path)).load("t.png") == (tmp_path / "t.png").read_bytes()
 
 
 def test_control_rows_of_several_folds_have_different_ids_and_none_of_a_real_row(tmp_path: Path) -> None:
@@ -118,16 +120,16 @@ def test_the_shuffle_is_one_of_all_rows_and_always_the_same(count: int) -> None:
 def test_the_worst_row_is_named_and_a_nan_is_worse_than_anything() -> None:
     rows = [ControlRow(f"c{n}", "", f"a{n}", np.array([0.5, 0.5])) for n in range(3)]
     same = {row.id: row.probs for row in rows}
-    assert worst_difference(rows, same) == (0.0, "")
+    assert max_abs_difference(rows, same) == (0.0, "")
     worse = {**same, "c0": np.array([0.6, 0.4]), "c2": np.array([0.8, 0.2])}
-    assert worst_difference(rows, worse) == (pytest.approx(0.3), "a2")
-    difference, sample = worst_difference(rows, {**worse, "c1": np.array([np.nan, np.nan])})
+    assert max_abs_difference(rows, worse) == (pytest.approx(0.3), "a2")
+    difference, sample = max_abs_difference(rows, {**worse, "c1": np.array([np.nan, np.nan])})
     assert not difference <= 1e-3
     assert sample in ("a1", "a2")
 
 
 def test_the_refusal_names_check_fold_and_sample() -> None:
-    error = refuse(Path("fold-3"), 0.25, "a7")
+    error = control_row_error(Path("fold-3"), 0.25, "a7")
     assert error.exit_code == 1
     assert all(word in error.value for word in ("control-rows", "fold-3", "'a7'", "0.250"))
 

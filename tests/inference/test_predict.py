@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from comp.data.images.dataset import FittedPixels
+from comp.data.images.dataset import ImageDataset
 from comp.data.images.preprocess import Preprocess
 from comp.data.images.source import ArraySource
-from comp.data.loading.prefetch import loaders
+from comp.data.loading.prefetch import loader_pool
 from comp.errors import TrainingFailed
 from comp.inference.forward import NotFinite, outputs, softmax
 from comp.recipe import Recipe
@@ -53,11 +53,11 @@ class Divided(nn.Module):
 def test_an_image_whose_outputs_are_no_numbers_is_named() -> None:
     pixels = np.zeros((70, 8, 8, 3), np.uint8)
     pixels[66] = 255
-    fitted = FittedPixels(
+    fitted = ImageDataset(
         ArraySource({"all": pixels}), [f"all#{n}" for n in range(70)], Preprocess(8, (0.0,) * 3, (1.0,) * 3)
     )
     rows = np.arange(70)
-    with loaders(1) as pool:
+    with loader_pool(1) as pool:
         given = outputs(Divided(), pool, fitted, rows[:66], ["identity"], Recipe(precision="fp32"), "cpu")
         assert given["identity"].shape == (66, 3)
         with pytest.raises(NotFinite, match="finite numbers") as error:

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 import comp
-from comp.data.images.dataset import FittedPixels
+from comp.data.images.dataset import ImageDataset
 from comp.data.images.preprocess import Preprocess, fit
 from comp.data.images.source import ArraySource
-from comp.data.loading.prefetch import loaders
+from comp.data.loading.prefetch import loader_pool
 from comp.errors import WeightsError
 from comp.inference.forward import mean_of_views, outputs, softmax
 from comp.inference.tta import (
@@ -31,7 +31,7 @@ from comp.inference.tta import (
 )
 from comp.models.net import build
 from comp.recipe import Recipe, load
-from comp.recipe_schema import ModelPart
+from comp.recipe_schema import ModelConfig
 from comp.tta_presets import VIEW_SETS, VIEWS, scale_of
 
 D4 = VIEW_SETS["d4"]
@@ -142,12 +142,12 @@ def test_a_picture_is_decoded_once_for_all_its_views() -> None:
 
     loaded: list[str] = []
     pictures = np.random.default_rng(1).integers(0, 255, (5, 40, 40, 3), dtype=np.uint8)
-    net = build(ModelPart(name="test_resnet"), 3).eval()
+    net = build(ModelConfig(name="test_resnet"), 3).eval()
     recipe = Recipe(precision="fp32", device="cpu")
 
     def answers(views: list[str]) -> dict[str, np.ndarray]:
-        pixels = FittedPixels(Counting({"a": pictures}), [f"a#{n}" for n in range(5)], PREPROCESS, budget=0)
-        with loaders(2) as pool:
+        pixels = ImageDataset(Counting({"a": pictures}), [f"a#{n}" for n in range(5)], PREPROCESS, budget=0)
+        with loader_pool(2) as pool:
             return outputs(net, pool, pixels, np.arange(5), views, recipe, "cpu")
 
     together = answers(list(VIEWS))
@@ -213,13 +213,13 @@ def test_views_are_averaged_after_softmax() -> None:
 
 
 def test_a_network_of_one_size_takes_no_larger_pictures() -> None:
-    part = ModelPart(name="test_vit", size=160, kwargs={"dynamic_img_size": False})
+    part = ModelConfig(name="test_vit", size=160, kwargs={"dynamic_img_size": False})
     net = build(part, 3)
     with pytest.raises(WeightsError, match="'larger-hflip' needs a network that reads pictures of any size"):
         require_larger(net, part, 3, ["identity", "larger-hflip"])
     assert set(sets_to_try(net, part, 3, ["auto"])) == set(VIEW_SETS) - {"large", "larger", "scales"}
     assert list(sets_to_try(net, part, 3, ["auto", "larger", "d4"])) == ["none", "d4"]
-    free = ModelPart(name="test_resnet", size=160)
+    free = ModelConfig(name="test_resnet", size=160)
     assert set(sets_to_try(build(free, 3), free, 3, ["auto"])) == set(VIEW_SETS)
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from comp.models import autotune
-from comp.models.autotune import FILE, choose, fastest
+from comp.models.autotune import FILE, autotune_precision, fastest
 from comp.models.net import build
 from comp.models.runtime import resolve_device
 from comp.recipe import load
@@ -30,7 +30,7 @@ def test_what_is_measured_is_remembered(tmp_path: Path, monkeypatch: pytest.Monk
     recipe = resolve_device(load(None, ASKED))
     net = build(recipe.model, 3)
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
-    chosen = choose(net, recipe, tmp_path)
+    chosen = autotune_precision(net, recipe, tmp_path)
     assert chosen.precision in ("fp32", "bf16")
     assert chosen.channels_last is not None
     assert all((tensor == before[name]).all() for name, tensor in net.state_dict().items())
@@ -38,21 +38,21 @@ def test_what_is_measured_is_remembered(tmp_path: Path, monkeypatch: pytest.Monk
     assert len(times) in (2, 4)
     assert all(0 < seconds < 60 for seconds in times.values())
     monkeypatch.setattr(autotune, "step_seconds", None)  # calling it again would fail
-    assert choose(net, recipe, tmp_path) == chosen
+    assert autotune_precision(net, recipe, tmp_path) == chosen
 
 
 def test_what_is_given_is_kept_and_costs_nothing(tmp_path: Path) -> None:
     recipe = resolve_device(load(None, [*ASKED, "precision=fp32", "channels_last=false"]))
-    assert choose(build(recipe.model, 3), recipe, tmp_path) == recipe
+    assert autotune_precision(build(recipe.model, 3), recipe, tmp_path) == recipe
     assert not (tmp_path / FILE).exists()
 
 
 def test_a_cache_that_cannot_be_written_or_read_does_not_matter(tmp_path: Path) -> None:
     recipe = resolve_device(load(None, [*ASKED, "precision=fp32"]))
     (tmp_path / "file").write_text("")
-    assert choose(build(recipe.model, 3), recipe, tmp_path / "file").channels_last is not None
+    assert autotune_precision(build(recipe.model, 3), recipe, tmp_path / "file").channels_last is not None
     (tmp_path / FILE).write_text("not json")
-    assert choose(build(recipe.model, 3), recipe, tmp_path).channels_last is not None
+    assert autotune_precision(build(recipe.model, 3), recipe, tmp_path).channels_last is not None
     (key,) = json.loads((tmp_path / FILE).read_text())
     for damaged in (
         {},
@@ -64,7 +64,7 @@ def test_a_cache_that_cannot_be_written_or_read_does_not_matter(tmp_path: Path) 
         {"fp32": float("inf"), "fp32 channels last": float("inf")},
     ):
         (tmp_path / FILE).write_text(json.dumps({key: damaged}))
-        assert choose(build(recipe.model, 3), recipe, tmp_path).channels_last is not None
+        assert autotune_precision(build(recipe.model, 3), recipe, tmp_path).channels_last is not None
 
 
 PINNED = [*ASKED[:-1], "precision=fp32", "channels_last=false", "threads=8"]
@@ -103,9 +103,9 @@ def test_short_steps_run_on_fewer_threads_where_that_is_faster(
     net = build(recipe.model, 3)
     asked = timed(monkeypatch, seconds)
     for _ in range(2):  # the second time from what is remembered
-        assert choose(net, recipe, tmp_path, threads_open=True).threads == best
+        assert autotune_precision(net, recipe, tmp_path, threads_open=True).threads == best
     assert asked == measured
-    assert choose(net, recipe, tmp_path).threads == 8, "asked for: kept"
+    assert autotune_precision(net, recipe, tmp_path).threads == 8, "asked for: kept"
 
 
 def test_threads_are_measured_on_as_many_and_left_as_they_were(
@@ -114,7 +114,7 @@ def test_threads_are_measured_on_as_many_and_left_as_they_were(
     monkeypatch.setattr(autotune, "QUICK", 60.0)  # however busy the machine is
     recipe = resolve_device(load(None, [*PINNED[:-1], "threads=2"]))
     before = torch.get_num_threads()
-    assert choose(build(recipe.model, 3), recipe, tmp_path, threads_open=True).threads in (1, 2)
+    assert autotune_precision(build(recipe.model, 3), recipe, tmp_path, threads_open=True).threads in (1, 2)
     assert torch.get_num_threads() == before
     (times,) = json.loads((tmp_path / FILE).read_text()).values()
     assert list(times) == ["2 threads", "1 thread"]
@@ -122,7 +122,7 @@ def test_threads_are_measured_on_as_many_and_left_as_they_were(
 
 def test_a_probe_keeps_all_threads(tmp_path: Path) -> None:
     recipe = resolve_device(load(None, [*PINNED[:-1], "mode=probe", "model.weights=none", "threads=2"]))
-    assert choose(build(recipe.model, 3), recipe, tmp_path, threads_open=True).threads == 2
+    assert autotune_precision(build(recipe.model, 3), recipe, tmp_path, threads_open=True).threads == 2
     assert not (tmp_path / FILE).exists()
 
 
@@ -130,7 +130,7 @@ def test_a_probe_keeps_all_threads(tmp_path: Path) -> None:
 def test_a_damaged_file_of_times_is_made_anew(tmp_path: Path, whole: str | None) -> None:
     recipe = resolve_device(load(None, [*ASKED, "precision=fp32"]))
     (tmp_path / FILE).mkdir() if whole is None else (tmp_path / FILE).write_text(whole)
-    assert choose(build(recipe.model, 3), recipe, tmp_path).channels_last is not None
+    assert autotune_precision(build(recipe.model, 3), recipe, tmp_path).channels_last is not None
     if whole is not None:
         assert len(json.loads((tmp_path / FILE).read_text())) == 1
 
@@ -150,7 +150,7 @@ def test_threads_that_were_never_tried_are_not_believed(
     recipe = resolve_device(load(None, PINNED))
     net = build(recipe.model, 3)
     timed(monkeypatch, {8: 0.5})
-    choose(net, recipe, tmp_path, threads_open=True)
+    autotune_precision(net, recipe, tmp_path, threads_open=True)
     (key,) = json.loads((tmp_path / FILE).read_text())
     (tmp_path / FILE).write_text(json.dumps({key: {"8 threads": 0.05, **damaged}}))
-    assert choose(net, recipe, tmp_path, threads_open=True).threads == 8
+    assert autotune_precision(net, recipe, tmp_path, threads_open=True).threads == 8

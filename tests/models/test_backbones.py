@@ -10,7 +10,7 @@ import torch
 from comp.errors import InputError, RecipeError, UnknownName, WeightsError
 from comp.models.backbones import load_models, require_model
 from comp.models.net import build, init_head, require_forward, resolve
-from comp.recipe_schema import HeadPart, ModelPart
+from comp.recipe_schema import HeadConfig, ModelConfig
 from comp.training.stages import layer_groups, open_layers
 
 SMALL = {"cifar_resnet18": {"width": 8}, "resnet9": {"width": 8}, "wide_resnet": {"depth": 10, "width": 1}}
@@ -19,7 +19,7 @@ SMALL = {"cifar_resnet18": {"width": 8}, "resnet9": {"width": 8}, "wide_resnet":
 @pytest.mark.parametrize("name", SMALL)
 @pytest.mark.parametrize("size", [8, 32, 33])
 def test_small_networks(name: str, size: int) -> None:
-    net = build(ModelPart(name=name, kwargs=SMALL[name], size=size), 5)
+    net = build(ModelConfig(name=name, kwargs=SMALL[name], size=size), 5)
     logits = net(torch.randn(3, 3, size, size))
     assert logits.shape == (3, 5)
     logits.sum().backward()
@@ -30,7 +30,7 @@ def test_small_networks(name: str, size: int) -> None:
 
 def test_depth_that_no_wide_network_has() -> None:
     with pytest.raises(WeightsError, match="must take"):
-        build(ModelPart(name="wide_resnet", kwargs={"depth": 11}), 2)
+        build(ModelConfig(name="wide_resnet", kwargs={"depth": 11}), 2)
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_depth_that_no_wide_network_has() -> None:
 )
 def test_arguments_that_no_model_takes(name: str, kwargs: dict[str, object]) -> None:
     with pytest.raises(WeightsError, match=r"must take model\.kwargs") as error:
-        build(ModelPart(name=name, kwargs=kwargs), 2)
+        build(ModelConfig(name=name, kwargs=kwargs), 2)
     assert error.value.value.startswith(f"{name}: ")
 
 
@@ -62,14 +62,14 @@ def test_arguments_that_no_model_takes(name: str, kwargs: dict[str, object]) -> 
 )
 def test_arguments_that_are_not_for_model_kwargs(argument: dict[str, object]) -> None:
     with pytest.raises(WeightsError, match="says nothing of channels, classes and weights"):
-        build(ModelPart(name="test_resnet", kwargs=argument), 2)
-    build(ModelPart(name="test_resnet", kwargs={"in_chans": 3}), 2)
+        build(ModelConfig(name="test_resnet", kwargs=argument), 2)
+    build(ModelConfig(name="test_resnet", kwargs={"in_chans": 3}), 2)
 
 
 def test_small_networks_have_no_weights_to_download() -> None:
     with pytest.raises(WeightsError, match="must exist"):
-        resolve(ModelPart(name="resnet9"), "finetune", [])
-    part, preprocess, weights = resolve(ModelPart(name="resnet9"), "scratch", [])
+        resolve(ModelConfig(name="resnet9"), "finetune", [])
+    part, preprocess, weights = resolve(ModelConfig(name="resnet9"), "scratch", [])
     assert (part.size, preprocess.size, weights) == (32, 32, None)
 
 
@@ -77,7 +77,7 @@ def test_small_networks_have_no_weights_to_download() -> None:
     ("name", "new"), [("resnet18", "conv1.weight"), ("test_resnet", None), ("mobilenetv2_050", None)]
 )
 def test_a_small_stem_keeps_more_places(name: str, new: str | None) -> None:
-    own, small = (build(ModelPart(name=name, stem=stem), 2) for stem in ("own", "small"))
+    own, small = (build(ModelConfig(name=name, stem=stem), 2) for stem in ("own", "small"))
     assert small.new_stem == new
     places = []
     for net in (own, small):
@@ -92,11 +92,11 @@ def test_a_small_stem_keeps_more_places(name: str, new: str | None) -> None:
 
 def test_patches_have_no_small_stem() -> None:
     with pytest.raises(RecipeError, match="needs a convolution"):
-        build(ModelPart(name="vit_tiny_patch16_224", stem="small"), 2)
+        build(ModelConfig(name="vit_tiny_patch16_224", stem="small"), 2)
 
 
 def test_a_hidden_layer() -> None:
-    net = build(ModelPart(name="test_resnet", head=HeadPart(hidden=7, dropout=0.5)), 3)
+    net = build(ModelConfig(name="test_resnet", head=HeadConfig(hidden=7, dropout=0.5)), 3)
     init_head(net, 1)
     before = [p.clone() for p in net.head.parameters()]
     init_head(net, 1)
@@ -105,7 +105,7 @@ def test_a_hidden_layer() -> None:
 
 
 def test_the_last_blocks_alone_are_trained() -> None:
-    net = build(ModelPart(name="resnet18"), 2)
+    net = build(ModelConfig(name="resnet18"), 2)
     open_layers(net, 1)
     trained = [name for name, p in net.backbone.named_parameters() if p.requires_grad]
     assert trained
@@ -139,7 +139,7 @@ def test_models_of_a_competition(tmp_path: Path) -> None:
         require_model("own_net_of_the_tests")
     load_models(path)
     load_models(path)
-    assert build(ModelPart(name="own_net_of_the_tests"), 3)(torch.randn(2, 3, 8, 8)).shape == (2, 3)
+    assert build(ModelConfig(name="own_net_of_the_tests"), 3)(torch.randn(2, 3, 8, 8)).shape == (2, 3)
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ def test_a_function_that_fails_is_told(tmp_path: Path) -> None:
     (tmp_path / "models.py").write_text("MODELS = {'own_net_of_the_tests': lambda: {}['x']}")
     load_models(tmp_path / "models.py")
     with pytest.raises(RecipeError, match="gives a backbone") as error:
-        build(ModelPart(name="own_net_of_the_tests"), 2)
+        build(ModelConfig(name="own_net_of_the_tests"), 2)
     assert "KeyError" in error.value.value
 
 
@@ -185,13 +185,13 @@ def test_a_function_that_fails_is_told(tmp_path: Path) -> None:
 def test_a_forward_that_does_not_fit_is_told(forward: str, told: str, tmp_path: Path) -> None:
     (tmp_path / "models.py").write_text(MODELS.replace("self.conv(x).mean((2, 3))", forward))
     load_models(tmp_path / "models.py")
-    part = ModelPart(name="own_net_of_the_tests", size=16)
+    part = ModelConfig(name="own_net_of_the_tests", size=16)
     with pytest.raises(WeightsError, match="pictures of") as error:
         require_forward(build(part, 2), part, 2)
     assert told in error.value.value
 
 
 def test_a_size_that_a_model_cannot_read_is_told() -> None:
-    part = ModelPart(name="inception_v3", size=32)
+    part = ModelConfig(name="inception_v3", size=32)
     with pytest.raises(WeightsError, match="pictures of"):
         require_forward(build(part, 2), part, 2)

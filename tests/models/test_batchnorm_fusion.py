@@ -2,9 +2,9 @@ import pytest
 import torch
 from torch import nn
 
-from comp.models.batchnorm_fusion import fold_batchnorm
+from comp.models.batchnorm_fusion import fuse_frozen_batchnorm
 from comp.models.net import build, freeze_batchnorm
-from comp.recipe_schema import ModelPart
+from comp.recipe_schema import ModelConfig
 
 NETS = [
     ("test_resnet", {}),
@@ -34,12 +34,12 @@ def gradients(net: nn.Module, x: torch.Tensor) -> list[torch.Tensor]:
 
 @pytest.mark.parametrize(("name", "kwargs"), NETS)
 def test_the_same_function_with_the_same_gradients(name, kwargs):
-    net = unlike_fresh(build(ModelPart(name=name, kwargs=kwargs), 3)).double()
+    net = unlike_fresh(build(ModelConfig(name=name, kwargs=kwargs), 3)).double()
     net.train()
     freeze_batchnorm(net)
     x = torch.randn(4, 3, 64, 64, dtype=torch.float64)
     before, slopes, keys = net(x), gradients(net, x), list(net.state_dict())
-    assert fold_batchnorm(net.float(), 64) > 3
+    assert fuse_frozen_batchnorm(net.float(), 64) > 3
     net.double()
     assert net.training
     assert list(net.state_dict()) == keys
@@ -49,19 +49,19 @@ def test_the_same_function_with_the_same_gradients(name, kwargs):
 
 
 def test_a_second_time_changes_nothing():
-    net = unlike_fresh(build(ModelPart(name="test_resnet"), 3)).eval()
+    net = unlike_fresh(build(ModelConfig(name="test_resnet"), 3)).eval()
     x = torch.randn(2, 3, 64, 64)
-    count = fold_batchnorm(net, 64)
+    count = fuse_frozen_batchnorm(net, 64)
     before = net(x)
-    assert fold_batchnorm(net, 64) == count
+    assert fuse_frozen_batchnorm(net, 64) == count
     assert torch.equal(net(x), before)
 
 
 def test_a_norm_that_learns_its_statistics_works_as_it_did():
     torch.manual_seed(0)
-    nets = [build(ModelPart(name="test_resnet"), 3) for _ in range(2)]
+    nets = [build(ModelConfig(name="test_resnet"), 3) for _ in range(2)]
     nets[1].load_state_dict(nets[0].state_dict())
-    assert fold_batchnorm(nets[1], 64) > 3
+    assert fuse_frozen_batchnorm(nets[1], 64) > 3
     x = torch.randn(4, 3, 64, 64)
     assert torch.equal(nets[0].train()(x), nets[1].train()(x))
     for own, folded in zip(nets[0].state_dict().values(), nets[1].state_dict().values(), strict=True):
@@ -96,21 +96,21 @@ def test_a_pair_that_does_not_belong_together_is_left_alone(kind):
     statistics = {k: v.clone() for k, v in net.state_dict().items()}
     x = torch.randn(2, 3, 16, 16)
     before = net(x)
-    assert fold_batchnorm(net, 16) == 0
+    assert fuse_frozen_batchnorm(net, 16) == 0
     assert torch.equal(net(x), before)
     assert all(torch.equal(v, statistics[k]) for k, v in net.state_dict().items())
 
 
 def test_a_network_without_parameters_is_left_as_it_is():
     net = nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Flatten())
-    assert fold_batchnorm(net, 16) == 0
+    assert fuse_frozen_batchnorm(net, 16) == 0
     assert net.training
 
 
 def test_a_network_whose_numbers_overflow_is_left_as_it_is():
-    net = unlike_fresh(build(ModelPart(name="test_resnet"), 3)).eval()
+    net = unlike_fresh(build(ModelConfig(name="test_resnet"), 3)).eval()
     for module in net.modules():
         if isinstance(module, nn.BatchNorm2d):
             nn.init.constant_(module.weight, 3e38)
-    assert fold_batchnorm(net, 64) == 0
+    assert fuse_frozen_batchnorm(net, 64) == 0
     assert not any("forward" in vars(module) for module in net.modules())

@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 import comp
-from comp.models.batchnorm_fusion import fold_batchnorm
+from comp.models.batchnorm_fusion import fuse_frozen_batchnorm
 from comp.models.net import build
-from comp.recipe_schema import ModelPart
+from comp.recipe_schema import ModelConfig
 from gpu_doubles import Tf32, to_tf32
 from made import TINY_RECIPE, probe
 
@@ -38,9 +38,9 @@ def test_the_double_rounds_as_tf32_does() -> None:
 
 @pytest.mark.parametrize(("name", "pairs"), [("mobilenetv2_100", 52), ("test_resnet", 7)])
 def test_as_many_norms_are_folded_where_convolutions_round_to_tf32(name: str, pairs: int) -> None:
-    net = unlike_fresh(build(ModelPart(name=name), 3)).eval()
+    net = unlike_fresh(build(ModelConfig(name=name), 3)).eval()
     with Tf32() as device:
-        folded = fold_batchnorm(net, 64)
+        folded = fuse_frozen_batchnorm(net, 64)
     assert folded >= pairs
     assert device.rounded == 0
     with torch.inference_mode(), Tf32() as device:

@@ -16,9 +16,9 @@ from comp.data.labels import LabelMap
 from comp.errors import CompError, WeightsError
 from comp.models.checkpoint import Sidecar, load_checkpoint, read_sidecar, read_tensors, save_checkpoint
 from comp.models.net import Net, build
-from comp.recipe_schema import ModelPart
+from comp.recipe_schema import ModelConfig
 
-PART = ModelPart(name="test_resnet", kwargs={"drop_path_rate": 0.1}, size=32, head={"dropout": 0.3})
+PART = ModelConfig(name="test_resnet", kwargs={"drop_path_rate": 0.1}, size=32, head={"dropout": 0.3})
 PREPROCESS = Preprocess(32, (0.4, 0.5, 0.6), (0.2, 0.25, 0.3), "bicubic", "pad", 0.9)
 LABELS = LabelMap(("개", "cat", "eel"))
 
@@ -148,7 +148,7 @@ def test_tensors_of_another_network_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_layer_under_two_names_is_saved_under_both(tmp_path: Path) -> None:
-    part = ModelPart(name="coat_tiny", size=64)  # its blocks share their position encodings
+    part = ModelConfig(name="coat_tiny", size=64)  # its blocks share their position encodings
     net = build(part, 3).eval()
     save_checkpoint(
         tmp_path,

@@ -8,7 +8,7 @@ import torch
 
 from comp.data.images.preprocess import Preprocess
 from comp.models.net import build, freeze_batchnorm, init_head, normalise
-from comp.recipe_schema import ModelPart
+from comp.recipe_schema import ModelConfig
 from made import draw
 
 
@@ -16,7 +16,7 @@ from made import draw
     "name", ["test_resnet", "test_vit", "test_efficientnet", "test_convnext", "test_byobnet"]
 )
 def test_every_kind_of_model_gives_logits_of_its_classes(name: str) -> None:
-    net = build(ModelPart(name=name, size=64), 5).eval()
+    net = build(ModelConfig(name=name, size=64), 5).eval()
     with torch.inference_mode():
         assert net(torch.zeros(2, 3, 64, 64)).shape == (2, 5)
 
@@ -47,7 +47,7 @@ def test_a_head_follows_its_seed_and_nothing_drawn_before() -> None:
     heads = []
     for drawn, seed in ((1, 0), (2, 0), (3, 1)):
         torch.manual_seed(drawn)
-        net = build(ModelPart(name="test_resnet"), 4)
+        net = build(ModelConfig(name="test_resnet"), 4)
         init_head(net, seed)
         heads.append(net.head.weight.detach())
     assert torch.equal(heads[0], heads[1])
@@ -55,7 +55,7 @@ def test_a_head_follows_its_seed_and_nothing_drawn_before() -> None:
 
 
 def test_frozen_batchnorm_keeps_its_statistics_while_the_rest_trains() -> None:
-    net = build(ModelPart(name="test_resnet"), 3)
+    net = build(ModelConfig(name="test_resnet"), 3)
     before = {k: v.clone() for k, v in net.named_buffers()}
     net.train()
     freeze_batchnorm(net)

@@ -13,13 +13,13 @@ from comp.data.images.preprocess import Preprocess
 from comp.data.labels import LabelMap
 from comp.errors import WeightsError
 from comp.models.backbones import config_of
-from comp.models.batchnorm_fusion import fold_batchnorm
+from comp.models.batchnorm_fusion import fuse_frozen_batchnorm
 from comp.models.checkpoint import load_checkpoint, save_checkpoint
 from comp.models.load_weights import load_into
 from comp.models.net import Net, build, freeze_batchnorm, init_head, require_forward
 from comp.models.weights import StateDict, read_weights
 from comp.recipe import Recipe
-from comp.recipe_schema import ModelPart, OptimizerPart
+from comp.recipe_schema import ModelConfig, OptimizerConfig
 from comp.training.optim import make_optimizer
 from comp.training.stages import open_layers
 
@@ -80,9 +80,9 @@ def images(name: str) -> Tensor:
     return torch.randn(2, 3, side(name), side(name), generator=torch.Generator().manual_seed(1))
 
 
-def started(name: str, weights: StateDict, classes: int = CLASSES) -> tuple[Net, ModelPart]:
+def started(name: str, weights: StateDict, classes: int = CLASSES) -> tuple[Net, ModelConfig]:
     """Our network of a model, in eval mode, with these weights."""
-    part = ModelPart(name=name, size=side(name))
+    part = ModelConfig(name=name, size=side(name))
     net = build(part, classes).eval()
     init_head(net, 0)
     load_into(net, weights, part)
@@ -123,7 +123,7 @@ def loads_as_timms(name: str, folder: Path) -> None:
         torch.inference_mode()
     ):  # in double: some networks with random weights turn a last digit into a hundredth
         exact = back.double()(x.double())
-    fold_batchnorm(back.float(), side(name))
+    fuse_frozen_batchnorm(back.float(), side(name))
     with torch.inference_mode():
         assert near(back.double()(x.double()), exact)
 
@@ -136,7 +136,7 @@ def test_the_weights_of_every_kind_of_classifier(name: str, tmp_path: Path) -> N
 @pytest.mark.parametrize("name", ["levit_128s", "repvit_m1"])
 def test_models_with_two_heads_are_trained_like_any_other(name: str) -> None:
     net, _ = started(name, dict(timms(name).state_dict()))
-    recipe = Recipe(mode="finetune", optimizer=OptimizerPart(layer_decay=0.7))
+    recipe = Recipe(mode="finetune", optimizer=OptimizerConfig(layer_decay=0.7))
     open_layers(net, 1)
     assert any(p.requires_grad for p in net.backbone.parameters())
     open_layers(net, "all")
@@ -145,7 +145,7 @@ def test_models_with_two_heads_are_trained_like_any_other(name: str) -> None:
     assert held == {id(p) for p in net.parameters()}
     net.train()
     freeze_batchnorm(net)
-    fold_batchnorm(net, side(name))
+    fuse_frozen_batchnorm(net, side(name))
     logits = net(images(name))
     assert logits.shape == (2, CLASSES)
     logits.square().sum().backward()
@@ -155,7 +155,7 @@ def test_models_with_two_heads_are_trained_like_any_other(name: str) -> None:
 @pytest.mark.parametrize("name", KEPT)
 def test_a_classifier_of_the_same_classes_is_kept_whole_or_not_at_all(name: str) -> None:
     whole, x = timms(name, CLASSES), images(name)
-    fresh = build(ModelPart(name=name, size=side(name)), CLASSES)
+    fresh = build(ModelConfig(name=name, size=side(name)), CLASSES)
     init_head(fresh, 0)
     net, _ = started(name, dict(whole.state_dict()))
     if KEPT[name]:
@@ -200,7 +200,7 @@ def test_names_of_other_versions_are_read_as_timm_reads_them() -> None:
 
 def test_position_tables_of_another_size_are_resampled_as_timm_does_it() -> None:
     whole = timms("test_vit")
-    part = ModelPart(name="test_vit", size=96)
+    part = ModelConfig(name="test_vit", size=96)
     net = build(part, CLASSES).eval()
     load_into(net, dict(whole.state_dict()), part)
     theirs = timm.create_model("test_vit", img_size=96, num_classes=0).eval()
@@ -214,14 +214,14 @@ def test_position_tables_of_another_size_are_resampled_as_timm_does_it() -> None
 
 def test_a_layer_of_another_size_is_another_model() -> None:
     weights = dict(timms("vit_tiny_patch16_224").state_dict())  # timm's reader would resample its patches
-    part = ModelPart(name="vit_tiny_patch16_224", size=224, kwargs={"patch_size": 32})
+    part = ModelConfig(name="vit_tiny_patch16_224", size=224, kwargs={"patch_size": 32})
     with pytest.raises(WeightsError, match="other shape"):
         load_into(build(part, CLASSES), weights, part)
 
 
 def test_tables_that_cannot_be_resampled_name_the_size() -> None:
     weights = dict(timms("convit_tiny").state_dict())
-    part = ModelPart(name="convit_tiny", size=96)
+    part = ModelConfig(name="convit_tiny", size=96)
     with pytest.raises(WeightsError, match="1 other shape") as error:
         load_into(build(part, CLASSES), weights, part)
     assert "model.size" in error.value.remedy

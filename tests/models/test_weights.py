@@ -20,9 +20,9 @@ from comp.errors import InputError, UnknownName, WeightsError
 from comp.models.load_weights import load_into
 from comp.models.net import Net, build, init_head, resolve
 from comp.models.weights import StateDict, find_default, read_weights, require_usable
-from comp.recipe_schema import ModelPart
+from comp.recipe_schema import ModelConfig
 
-TINY = ModelPart(name="test_resnet")
+TINY = ModelConfig(name="test_resnet")
 NORMAL = {"mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6]}
 
 
@@ -186,11 +186,11 @@ def test_a_model_without_default_weights_says_so() -> None:
 
 def test_unknown_models_and_arguments_are_named() -> None:
     with pytest.raises(UnknownName, match="test_resnet"):
-        build(ModelPart(name="test_resnt"), 3)
+        build(ModelConfig(name="test_resnt"), 3)
     with pytest.raises(UnknownName, match="did you mean"):
-        resolve(ModelPart(name="efficientnet_bo"), "scratch", [])
+        resolve(ModelConfig(name="efficientnet_bo"), "scratch", [])
     with pytest.raises(WeightsError, match=r"model\.kwargs"):
-        build(ModelPart(name="test_resnet", kwargs={"colour": "red"}), 3)
+        build(ModelConfig(name="test_resnet", kwargs={"colour": "red"}), 3)
 
 
 NAN, INFINITE = float("nan"), float("inf")

@@ -12,7 +12,7 @@ import comp
 from comp.data.predictions import Predictions
 from comp.errors import RecipeError
 from comp.metrics import METRICS, metric_by_name
-from comp.pipelines.tta_selection import Tried, try_sets
+from comp.pipelines.tta_selection import TtaScore, try_sets
 from comp.recipe import load
 from comp.runs.result import RunResult
 from comp.tta_presets import VIEW_SETS, sets_among
@@ -35,7 +35,7 @@ def rows(n: int, seed: int, better: float, classes: int = 4) -> tuple[dict[str, 
     return {"none": probs(base), "hflip": probs(up), "d4": probs(noise)}, targets
 
 
-def chosen(tried: list[Tried]) -> str:
+def chosen(tried: list[TtaScore]) -> str:
     (one,) = [one.set for one in tried if one.chosen]
     return one
 

@@ -18,14 +18,14 @@ from comp.data.folds import make_folds
 from comp.data.manifest import Manifest, Sample
 from comp.errors import RecipeError
 from comp.recipe import Recipe, load
-from comp.recipe_schema import BalancePart
+from comp.recipe_schema import BalanceConfig
 from comp.training.class_balance import TrainPixels, epoch_order, with_copies, write_copies
-from comp.training.plan import Part, Plan, rows_of_fold
+from comp.training.plan import FoldRows, TrainPlan, rows_of_fold
 from made import TINY_RECIPE, draw, planned
 
 
 @st.composite
-def parts(draw: st.DrawFn) -> Part:
+def parts(draw: st.DrawFn) -> FoldRows:
     counts = [draw(st.integers(1, 9)) for _ in range(3)]
     targets = np.repeat(np.arange(3), counts)
     held = np.array([draw(st.booleans()) for _ in targets])
@@ -34,12 +34,12 @@ def parts(draw: st.DrawFn) -> Part:
     table = pd.DataFrame(
         {"id": ids, "path": ids, "label": targets, "group": "g", "parent": "", "content": ids}
     )
-    return Part(table, targets, np.flatnonzero(~held), np.flatnonzero(held))
+    return FoldRows(table, targets, np.flatnonzero(~held), np.flatnonzero(held))
 
 
 @given(parts(), st.sampled_from(["minority", "all"]), st.one_of(st.none(), st.integers(1, 15)))
 def test_copies_are_of_fitted_rows_and_as_many_as_asked(
-    part: Part, classes: str, per_class: int | None
+    part: FoldRows, classes: str, per_class: int | None
 ) -> None:
     before = part.table.copy()
     plan = planned(name="copies", classes=classes, per_class=per_class)
@@ -101,7 +101,7 @@ def test_no_copy_is_of_a_held_out_picture_or_its_kin(manifest: Manifest, per_cla
 def test_a_copy_has_an_id_that_no_row_has() -> None:
     ids = ["r", "r~copy-1", "r~~copy-1", "s"]
     table = pd.DataFrame({"id": ids, "path": ids, "label": "a", "group": "", "parent": ""})
-    part = Part(table, np.zeros(4, np.int64), np.arange(3), np.array([3]))
+    part = FoldRows(table, np.zeros(4, np.int64), np.arange(3), np.array([3]))
     found = with_copies(planned(name="copies", classes="all", per_class=6), 0, part)
     assert len(found.table) == 10
     assert found.table["id"].is_unique
@@ -110,7 +110,7 @@ def test_a_copy_has_an_id_that_no_row_has() -> None:
 def test_folds_and_seeds_make_other_copies() -> None:
     ids = [f"r{n}" for n in range(12)]
     table = pd.DataFrame({"id": ids, "path": ids, "label": "a", "group": "", "parent": ""})
-    part = Part(table, np.zeros(12, np.int64), np.arange(12), np.array([], np.int64))
+    part = FoldRows(table, np.zeros(12, np.int64), np.arange(12), np.array([], np.int64))
     plan = planned(name="copies", classes="all", per_class=12)
     other = replace(plan, recipe=Recipe(seed=1, balance=plan.recipe.balance))
     made = []
@@ -121,14 +121,14 @@ def test_folds_and_seeds_make_other_copies() -> None:
     assert all(len({seeds[name] for seeds in made}) == 3 for name in made[0])
 
 
-def pictured(per_class: int = 4, transform: object = "no-colour") -> tuple[Plan, Part]:
+def pictured(per_class: int = 4, transform: object = "no-colour") -> tuple[TrainPlan, FoldRows]:
     """A plan with nine pictures, of which row 8 is one colour all over, and its part with copies."""
     pictures = [draw("cross", n, 32) for n in range(8)] + [np.full((32, 32, 3), (200, 30, 90), np.uint8)]
     plan = planned(pictures=pictures, name="copies", classes="all", per_class=per_class, transform=transform)
     ids = [f"r{n}" for n in range(9)]
     table = pd.DataFrame({"id": ids, "path": [f"all#{n}" for n in range(9)], "group": "", "parent": ""})
     table["label"] = ["a"] * 4 + ["b"] * 4 + ["c"]
-    part = Part(table, np.array([0] * 4 + [1] * 4 + [2]), np.arange(9), np.array([], np.int64))
+    part = FoldRows(table, np.array([0] * 4 + [1] * 4 + [2]), np.arange(9), np.array([], np.int64))
     return plan, with_copies(plan, 0, part)
 
 
@@ -181,8 +181,10 @@ def test_probe_is_balanced_by_weights_alone(balance: str) -> None:
 
 def test_the_sampler_draws_every_class_equally_often() -> None:
     targets = np.array([0] * 900 + [1] * 90 + [2] * 10)
-    part = Part(pd.DataFrame({"id": map(str, range(1000))}), targets, np.arange(1000), np.array([], np.int64))
-    recipe = Recipe(balance=BalancePart(name="sampler"))
+    part = FoldRows(
+        pd.DataFrame({"id": map(str, range(1000))}), targets, np.arange(1000), np.array([], np.int64)
+    )
+    recipe = Recipe(balance=BalanceConfig(name="sampler"))
     drawn = epoch_order(part, recipe, 0, 0)
     assert len(drawn) == 1000
     assert np.bincount(targets[drawn]).min() > 270

@@ -17,12 +17,12 @@ from comp.data.predictions import Predictions
 from comp.models.checkpoint import hash_tensors
 from comp.models.net import build
 from comp.recipe import load
-from comp.recipe_schema import RegularizePart, StagePart
+from comp.recipe_schema import RegularizeConfig, StageConfig
 from comp.training import compiled
 from comp.training.compiled import first_different, forget_compiled
-from comp.training.loop import step, train_mode
-from comp.training.plan import Plan
-from comp.training.state import FILE, State
+from comp.training.loop import train_mode, train_step
+from comp.training.plan import TrainPlan
+from comp.training.state import FILE, TrainState
 from gpu_doubles import OUT_OF_MEMORY
 from made import TINY_RECIPE, planned
 
@@ -38,9 +38,9 @@ def nothing_is_left() -> Iterator[None]:
     forget_compiled()
 
 
-def plan_of(**recipe: Any) -> Plan:
+def plan_of(**recipe: Any) -> TrainPlan:
     made = planned()
-    return Plan(**{**vars(made), "recipe": RECIPE.model_copy(update=recipe)})
+    return TrainPlan(**{**vars(made), "recipe": RECIPE.model_copy(update=recipe)})
 
 
 def through(backend: Any, monkeypatch: pytest.MonkeyPatch) -> list[int]:
@@ -62,25 +62,25 @@ def through(backend: Any, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return calls
 
 
-def begun(plan: Plan) -> State:
+def begun(plan: TrainPlan) -> TrainState:
     torch.manual_seed(0)
-    state = State.begin(build(plan.recipe.model, 3), plan.recipe, steps=4)
+    state = TrainState.begin(build(plan.recipe.model, 3), plan.recipe, steps=4)
     train_mode(state)
     return state
 
 
-def trained(plan: Plan, rows: list[int], size: int = 16) -> State:
+def trained(plan: TrainPlan, rows: list[int], size: int = 16) -> TrainState:
     """The state after steps of so many rows each."""
     state = begun(plan)
     torch.manual_seed(5)
     for n, count in enumerate(rows):
         rng = np.random.default_rng(n)
         images = torch.from_numpy(rng.integers(0, 256, (count, size, size, 3), dtype=np.uint8))
-        step(state, plan, 0, images, torch.from_numpy(rng.integers(0, 3, count)), None)
+        train_step(state, plan, 0, images, torch.from_numpy(rng.integers(0, 3, count)), None)
     return state
 
 
-def far(a: State, b: State) -> float:
+def far(a: TrainState, b: TrainState) -> float:
     pairs = zip(a.net.state_dict().values(), b.net.state_dict().values(), strict=True)
     return max(float((x - y).abs().max()) for x, y in pairs)
 
@@ -208,18 +208,18 @@ def test_an_error_of_the_plain_network_is_raised(monkeypatch: pytest.MonkeyPatch
     state = begun(plan)
     state.net.register_forward_hook(lambda *given: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        step(state, plan, 0, torch.zeros(8, 16, 16, 3, dtype=torch.uint8), torch.arange(8) % 3, None)
+        train_step(state, plan, 0, torch.zeros(8, 16, 16, 3, dtype=torch.uint8), torch.arange(8) % 3, None)
 
 
 def test_parts_of_a_batch_and_smaller_stages_are_not_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = through("eager", monkeypatch)
     trained(plan_of(accumulate=2), [8, 8])
-    trained(plan_of(stages=[StagePart(epochs=5, size=8)]), [8, 8])
+    trained(plan_of(stages=[StageConfig(epochs=5, size=8)]), [8, 8])
     assert calls == []
 
 
 def test_a_stage_that_opens_other_layers_is_compiled_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    stages = [StagePart(epochs=1, train="head"), StagePart(epochs=1, train="all")]
+    stages = [StageConfig(epochs=1, train="head"), StageConfig(epochs=1, train="all")]
     states = []
     for on in (False, True):
         plan = plan_of(compile=on, stages=stages, epochs=2)
@@ -230,7 +230,7 @@ def test_a_stage_that_opens_other_layers_is_compiled_anew(monkeypatch: pytest.Mo
             for n in range(2):
                 images = torch.full((8, 16, 16, 3), 40 * n, dtype=torch.uint8)
                 images[:, ::2] = 7 * epoch
-                step(state, plan, 0, images, torch.arange(8) % 3, None)
+                train_step(state, plan, 0, images, torch.arange(8) % 3, None)
             if not epoch:
                 state.next_epoch()
         states.append(state)
@@ -251,7 +251,7 @@ def test_a_network_that_drops_is_compared_without_and_one_that_draws_is_not_comp
     plan = plan_of()
     drawing = begun(plan)
     drawing.net.head = nn.Sequential(drawing.net.head, Noise())
-    step(drawing, plan, 0, torch.zeros(8, 16, 16, 3, dtype=torch.uint8), torch.arange(8) % 3, None)
+    train_step(drawing, plan, 0, torch.zeros(8, 16, 16, 3, dtype=torch.uint8), torch.arange(8) % 3, None)
     assert drawing.compiled is None
     assert "draws random numbers" in capsys.readouterr().err
 
@@ -318,7 +318,7 @@ def test_a_whole_run_with_compiled_steps_comes_to_the_same(
 @pytest.mark.skipif(shutil.which("g++") is None, reason="there is no C++ compiler")
 def test_torchs_own_compiler_trains_to_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     plain = trained(plan_of(compile=False), [8, 8, 5])
-    state = trained(plan_of(regularize=RegularizePart()), [8, 8, 5])
+    state = trained(plan_of(regularize=RegularizeConfig()), [8, 8, 5])
     assert state.compiled is not None, capsys.readouterr().err
     assert far(state, plain) < 1e-4
     state.save(tmp_path)

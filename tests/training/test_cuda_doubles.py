@@ -16,13 +16,13 @@ import torch
 from torch import Tensor, nn
 
 import comp
-from comp.data.augment.augmenter import Variants
-from comp.data.augment.geometry import Lattice
+from comp.data.augment.augmenter import Augmenter
+from comp.data.augment.geometry import GeometricOps
 from comp.data.augment.mixup import erased_at_once, erased_one_by_one, mix
 from comp.data.augment.policies import A, TrainTransform
-from comp.data.loading.prefetch import loaders
+from comp.data.loading.prefetch import loader_pool
 from comp.data.loading.resident import Resident
-from comp.data.loading.train_loader import Feed
+from comp.data.loading.train_loader import TrainLoader
 from comp.data.manifest import Manifest, Sample
 from comp.data.predictions import Predictions
 from comp.errors import TrainingFailed
@@ -31,17 +31,17 @@ from comp.models.net import build, normalise
 from comp.models.runtime import wait_for
 from comp.models.tensor_file import save_tensors
 from comp.recipe import Recipe, load
-from comp.recipe_schema import OptimizerPart, RegularizePart
+from comp.recipe_schema import OptimizerConfig, RegularizeConfig
 from comp.training import loop
-from comp.training.ema import Average
-from comp.training.loop import MOST_SKIPPED, step
+from comp.training.ema import WeightEma
+from comp.training.loop import MOST_SKIPPED, train_step
 from comp.training.losses import loss_of
-from comp.training.plan import Plan
+from comp.training.plan import TrainPlan
 from comp.training.state import (
     FILE,
     NEVER,
     SIDECAR,
-    State,
+    TrainState,
     _on_cpu,
     _random_state,
     _set_random_state,
@@ -53,7 +53,7 @@ from made import TINY_RECIPE, planned
 ONE_STEP = 1e-2  # a learning rate with which a step changes every weight
 
 
-def plan_of(count: int = 8, **recipe: Any) -> Plan:
+def plan_of(count: int = 8, **recipe: Any) -> TrainPlan:
     """A plan of made pictures with a tiny network."""
     pictures = np.random.default_rng(0).integers(0, 256, (count, 32, 32, 3), np.uint8)
     samples = [Sample(f"a{n}", f"all#{n}", "train", "abc"[n % 3]) for n in range(count)]
@@ -65,18 +65,18 @@ def plan_of(count: int = 8, **recipe: Any) -> Plan:
     return replace(made, recipe=wanted)
 
 
-def begun(plan: Plan, scaler: Any = None) -> State:
+def begun(plan: TrainPlan, scaler: Any = None) -> TrainState:
     """The state before the first step of a fold of the plan."""
     torch.manual_seed(0)
-    state = State.begin(build(plan.recipe.model, 3), plan.recipe, steps=4)
+    state = TrainState.begin(build(plan.recipe.model, 3), plan.recipe, steps=4)
     state.accelerator.scaler = scaler
     state.net.train()
     return state
 
 
-def one_step(state: State, plan: Plan, rows: int = 8) -> None:
+def one_step(state: TrainState, plan: TrainPlan, rows: int = 8) -> None:
     images = torch.from_numpy(np.random.default_rng(1).integers(0, 256, (rows, 32, 32, 3), np.uint8))
-    step(state, plan, 0, images, torch.arange(rows) % 3, None)
+    train_step(state, plan, 0, images, torch.arange(rows) % 3, None)
 
 
 def digits(tmp_path: Path, *overrides: str, folds: int = 2, name: str = "r") -> comp.RunResult:
@@ -174,7 +174,7 @@ def steps_of_adamw(monkeypatch: pytest.MonkeyPatch, before: Callable[[Any, int],
         before(self, count[id(self)])
         return plain(self)
 
-    monkeypatch.setattr(torch.optim.AdamW, "step", stepped)
+    monkeypatch.setattr(torch.optim.AdamW, "train_step", stepped)
 
 
 def half_changed(optimizer: Any) -> None:
@@ -236,13 +236,13 @@ def test_images_that_do_not_fit_on_the_gpu_stay_outside(
     policy: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pictures = np.random.default_rng(0).integers(0, 256, (24, 32, 32, 3), np.uint8)
-    variants = Variants(TrainTransform(policy, planned().preprocess), 0, 0)
+    variants = Augmenter(TrainTransform(policy, planned().preprocess), 0, 0)
     order = np.random.default_rng(1).permutation(24)
-    with loaders(2) as pool:
-        plain = Feed(Pictures(pictures), 24, variants, pool, "cpu")
+    with loader_pool(2) as pool:
+        plain = TrainLoader(Pictures(pictures), 24, variants, pool, "cpu")
         expected = [batch.numpy().copy() for _, batch in plain.epoch(order, 8, 0)]
         with no_room_on_the_gpu(monkeypatch):
-            feed = Feed(Pictures(pictures), 24, variants, pool, "cuda", room=1 << 30)
+            feed = TrainLoader(Pictures(pictures), 24, variants, pool, "cuda", room=1 << 30)
             found = [batch.numpy().copy() for _, batch in feed.epoch(order, 8, 0)]
     assert "24 images stay outside the GPU" in capsys.readouterr().err
     assert all(np.array_equal(a, b) for a, b in zip(expected, found, strict=True))
@@ -262,15 +262,15 @@ def test_a_batch_that_cannot_be_uploaded_fails_its_fold_in_words(
 
 
 def test_rows_that_do_not_fit_are_judged_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from comp.data.images.dataset import FittedPixels
+    from comp.data.images.dataset import ImageDataset
     from comp.inference.forward import outputs
 
     plan = plan_of(20)
     net = build(plan.recipe.model, 3).eval()
-    pixels = FittedPixels(plan.source, [f"all#{n}" for n in range(20)], plan.preprocess, budget=0)
+    pixels = ImageDataset(plan.source, [f"all#{n}" for n in range(20)], plan.preprocess, budget=0)
 
     def seen() -> dict[str, np.ndarray]:
-        with loaders(1) as pool:
+        with loader_pool(1) as pool:
             return outputs(net, pool, pixels, np.arange(20), ["identity", "hflip"], plan.recipe, "cpu")
 
     def ends(x: Tensor) -> None:
@@ -361,7 +361,7 @@ def norms(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return found
 
 
-CLIPPED = {"optimizer": OptimizerPart(name="adamw", lr=1e-6, clip=0.1)}
+CLIPPED = {"optimizer": OptimizerConfig(name="adamw", lr=1e-6, clip=0.1)}
 
 
 def test_gradients_are_unscaled_once_also_after_a_stage_and_a_resume(
@@ -403,7 +403,7 @@ def test_a_step_that_a_scaler_leaves_out_changes_nothing_and_is_no_divergence(
 ) -> None:
     plain = loop.loss_of
     monkeypatch.setattr(loop, "loss_of", lambda *given: plain(*given) * 1e4)  # finite, but not times 2**127
-    plan = plan_of(regularize=RegularizePart(ema=0.9), **CLIPPED)
+    plan = plan_of(regularize=RegularizeConfig(ema=0.9), **CLIPPED)
     state = begun(plan, torch.amp.GradScaler("cpu", init_scale=2.0**127, backoff_factor=2.0**-100))
     before = {name: tensor.clone() for name, tensor in state.net.named_parameters()}
     lr = state.lr
@@ -460,7 +460,7 @@ def test_weights_that_are_no_numbers_are_never_saved(
 ) -> None:
     """Saved by time after each step; the fourth begins with weights that are none, on a GPU long before a look."""
     if device == "gpu":
-        monkeypatch.setattr(State, "device", property(lambda self: Gpu("cpu")))
+        monkeypatch.setattr(TrainState, "device", property(lambda self: Gpu("cpu")))
 
     def ruin(optimizer: Any, n: int) -> None:
         if n == 3:
@@ -482,7 +482,7 @@ def test_weights_that_are_no_numbers_are_never_saved(
 def test_a_loss_that_is_no_number_is_seen_before_a_state_is_saved_by_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(State, "device", property(lambda self: Gpu("cpu")))
+    monkeypatch.setattr(TrainState, "device", property(lambda self: Gpu("cpu")))
     plain, calls = loop.loss_of, {"n": 0}
 
     def third(*given: Any) -> Tensor:
@@ -554,7 +554,7 @@ def test_a_state_of_a_gpu_goes_on_on_a_cpu(tmp_path: Path, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize(
-    ("name", "on_cpu"), [("AdamW", ["step"]), ("NAdam", ["mu_product", "step"]), ("SGD", [])]
+    ("name", "on_cpu"), [("AdamW", ["step"]), ("NAdam", ["mu_product", "train_step"]), ("SGD", [])]
 )
 def test_an_optimizers_counts_stay_in_the_machines_memory_after_a_resume(
     name: str, on_cpu: list[str]
@@ -586,19 +586,21 @@ LEFT = [
 
 
 def test_a_forward_pass_mixes_no_devices_and_waits_for_no_copy(monkeypatch: pytest.MonkeyPatch) -> None:
-    plan = plan_of(regularize=RegularizePart(mixup=1.0, cutmix=1.0, erasing=0.9))
+    plan = plan_of(regularize=RegularizeConfig(mixup=1.0, cutmix=1.0, erasing=0.9))
     net = build(plan.recipe.model, 3)
-    from comp.models.batchnorm_fusion import fold_batchnorm
+    from comp.models.batchnorm_fusion import fuse_frozen_batchnorm
 
     net.eval()
-    assert fold_batchnorm(net, 32) > 3
+    assert fuse_frozen_batchnorm(net, 32) > 3
     rows = np.arange(8)
-    variants = Variants(TrainTransform(LEFT, plan.preprocess), 0, 0)
-    windows = Lattice([A.Pad(3), A.RandomCrop(32, 32)], 32, room=False).windows(7, rows, np.full((8, 2), 32))
+    variants = Augmenter(TrainTransform(LEFT, plan.preprocess), 0, 0)
+    windows = GeometricOps([A.Pad(3), A.RandomCrop(32, 32)], 32, room=False).windows(
+        7, rows, np.full((8, 2), 32)
+    )
     assert variants.after is not None
     with fake_gpu(monkeypatch) as device:
         there = Resident(torch.empty((40, 32, 32, 3), dtype=torch.uint8, device=device), np.arange(40))
-        average = Average(moved(net, device), 0.9)
+        average = WeightEma(moved(net, device), 0.9)
         with Copies() as copies:
             made = there.taken(there.places(rows, windows))
             made = variants.after.batch(made, variants.after.drawn(1, rows))
@@ -633,7 +635,7 @@ def test_rectangles_are_erased_alike_one_by_one_and_at_once(monkeypatch: pytest.
     for rows in (4, 256):
         with fake_gpu(monkeypatch) as device, Copies() as copies:
             x = torch.empty(rows, 3, 32, 32, device=device)
-            part = RegularizePart(erasing=1.0)
+            part = RegularizeConfig(erasing=1.0)
             mix(x, torch.zeros(rows, dtype=torch.int64, device=device), 3, part, np.random.default_rng(0))
         counts.append(copies.operations)
     assert counts[0] == counts[1] < 40, "as many operations for few rows as for many"

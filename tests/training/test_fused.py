@@ -11,7 +11,7 @@ from torch import nn
 
 from comp.models.net import build
 from comp.recipe import Recipe
-from comp.recipe_schema import OptimizerPart
+from comp.recipe_schema import OptimizerConfig
 from comp.training.optim import fused_form, make_optimizer
 from comp.training.state import load_optimizer
 from gpu_doubles import fake_gpu, moved
@@ -33,7 +33,7 @@ from gpu_doubles import fake_gpu, moved
 def test_an_optimizer_is_fused_where_all_is_on_a_gpu(
     name: str, kwargs: dict[str, Any], device: str, fused: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    part = OptimizerPart(name=name, kwargs=kwargs)
+    part = OptimizerConfig(name=name, kwargs=kwargs)
     recipe = Recipe.model_validate({"mode": "scratch", "model": {"name": "test_resnet", "size": 32}})
     recipe = recipe.model_copy(update={"optimizer": part})
     net: Any = build(recipe.model, 3)
@@ -46,9 +46,9 @@ def test_an_optimizer_is_fused_where_all_is_on_a_gpu(
 def test_parameters_on_two_devices_are_not_fused(monkeypatch: pytest.MonkeyPatch) -> None:
     with fake_gpu(monkeypatch) as gpu:
         pair = [torch.empty(2, device=gpu), torch.empty(2)]
-        assert fused_form(OptimizerPart(), pair) == {}
-        assert fused_form(OptimizerPart(), pair[:1]) == {"fused": True}
-        assert fused_form(OptimizerPart(), []) == {}
+        assert fused_form(OptimizerConfig(), pair) == {}
+        assert fused_form(OptimizerConfig(), pair[:1]) == {"fused": True}
+        assert fused_form(OptimizerConfig(), []) == {}
 
 
 def stepped(kind: Any, form: dict[str, Any], steps: int = 3) -> tuple[nn.Parameter, Any]:

@@ -22,8 +22,8 @@ from comp.training.launches import (
     steps_and_folds,
     worth_measuring,
 )
-from comp.training.state import State
-from comp.training.train_folds import in_one_job
+from comp.training.state import TrainState
+from comp.training.train_folds import per_job_recipe
 from made import planned
 
 ASKED = ["model=test_resnet", "model.size=32", "batch=4", "threads=1", "precision=fp32", "channels_last=true"]
@@ -205,7 +205,7 @@ def test_norms_apart_are_trained_so() -> None:
     for fold_norms, expected in ((None, True), (True, True), (False, False)):
         recipe = load(None, [*ASKED, "device=cpu", "model.freeze_bn=true"])
         recipe = recipe.model_copy(update={"fold_norms": fold_norms})
-        net = State.begin(build(recipe.model, 3), recipe, 1).net
+        net = TrainState.begin(build(recipe.model, 3), recipe, 1).net
         assert any("forward" in vars(module) for module in net.modules()) is expected
         copied = autotune._copy(build(recipe.model, 3), recipe, torch.device("cpu"), True)
         assert any("forward" in vars(module) for module in copied.modules()) is expected
@@ -234,5 +234,5 @@ def test_how_a_step_is_computed_is_no_part_of_what_is_trained() -> None:
 
 def test_folds_at_once_are_not_compiled() -> None:
     recipe = load(None, [*ASKED, "device=cpu", "jobs=2", "compile=true"])
-    assert in_one_job(recipe).compile is False
-    assert in_one_job(recipe.model_copy(update={"jobs": None})).compile is True
+    assert per_job_recipe(recipe).compile is False
+    assert per_job_recipe(recipe.model_copy(update={"jobs": None})).compile is True

@@ -9,7 +9,7 @@ from sklearn.linear_model import LogisticRegression
 
 from comp.errors import TrainingFailed
 from comp.models.net import Net, build
-from comp.recipe_schema import ModelPart
+from comp.recipe_schema import ModelConfig
 from comp.training.linear_probe import solve_head
 
 
@@ -25,7 +25,7 @@ def problem(n: int = 240, dimensions: int = 12, classes: int = 4) -> tuple[np.nd
 
 
 def solved(features: np.ndarray, targets: np.ndarray, l2: float, smoothing: float = 0.0) -> Net:
-    net = build(ModelPart(name="test_resnet"), 4)
+    net = build(ModelConfig(name="test_resnet"), 4)
     net.head = torch.nn.Linear(features.shape[1], 4)
     solve_head(net, features, targets, l2, smoothing)
     return net
@@ -49,7 +49,7 @@ def test_class_weights_are_scikit_learns() -> None:
     theirs = LogisticRegression(
         C=1 / (0.1 * len(targets)), tol=1e-8, max_iter=2000, class_weight=dict(enumerate(weights))
     ).fit(standard, targets)
-    net = build(ModelPart(name="test_resnet"), 4)
+    net = build(ModelConfig(name="test_resnet"), 4)
     net.head = torch.nn.Linear(features.shape[1], 4)
     solve_head(net, features, targets, 0.1, 0.0, torch.tensor(weights))
     with torch.inference_mode():

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from comp.recipe import Recipe
-from comp.recipe_schema import LossPart, RegularizePart
+from comp.recipe_schema import LossConfig, RegularizeConfig
 from comp.training.losses import class_weights, loss_of
 
 torch.manual_seed(0)
@@ -18,7 +18,7 @@ Y = torch.tensor([0, 1, 2, 3, 4, 0, 0, 1])
 
 
 def recipe(smoothing: float, **loss: object) -> Recipe:
-    return Recipe(loss=LossPart(**loss), regularize=RegularizePart(label_smoothing=smoothing))
+    return Recipe(loss=LossConfig(**loss), regularize=RegularizeConfig(label_smoothing=smoothing))
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])

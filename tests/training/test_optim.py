@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from comp.errors import RecipeError, UnknownName
 from comp.models.net import build
 from comp.recipe import load
-from comp.recipe_schema import ModelPart, SchedulePart
-from comp.training.optim import make_optimizer, make_schedule, plateau_factor, rate
+from comp.recipe_schema import ModelConfig, ScheduleConfig
+from comp.training.optim import lr_factor, make_optimizer, make_schedule, plateau_factor
 from comp.training.stages import open_layers, stage_at, stages_of
 
 OPTIMIZERS = ("adamw", "adam", "nadam", "sgd")
@@ -22,13 +22,13 @@ NAMES = st.sampled_from(SCHEDULES)
 @given(NAMES, st.floats(0, 0.99), st.integers(1, 500), st.data())
 def test_the_rate_is_between_zero_and_one(name: str, warmup: float, steps: int, data: st.DataObject) -> None:
     step = data.draw(st.integers(0, steps + 1))
-    assert 0 <= rate(SchedulePart(name=name, warmup=warmup), step, steps) <= 1
+    assert 0 <= lr_factor(ScheduleConfig(name=name, warmup=warmup), step, steps) <= 1
 
 
 @given(NAMES, st.floats(0, 0.99), st.integers(2, 200))
 def test_the_rate_rises_to_its_peak_and_falls_from_there(name: str, warmup: float, steps: int) -> None:
-    part = SchedulePart(name=name, warmup=warmup)
-    rates = [rate(part, step, steps) for step in range(steps)]
+    part = ScheduleConfig(name=name, warmup=warmup)
+    rates = [lr_factor(part, step, steps) for step in range(steps)]
     peak = rates.index(max(rates))
     assert rates[: peak + 1] == sorted(rates[: peak + 1])
     assert rates[peak:] == sorted(rates[peak:], reverse=True)
@@ -36,13 +36,13 @@ def test_the_rate_rises_to_its_peak_and_falls_from_there(name: str, warmup: floa
 
 
 def test_endpoints() -> None:
-    one = SchedulePart(name="onecycle", warmup=0.25)
-    assert rate(one, 0, 1000) == pytest.approx(1 / 25, abs=1e-3)
-    assert rate(one, 250, 1000) == 1.0
-    assert rate(one, 1000, 1000) == pytest.approx(1e-5)
-    assert rate(SchedulePart(name="cosine", warmup=0.0), 0, 10) == 1.0
-    assert rate(SchedulePart(name="cosine", warmup=0.1), 1000, 1000) == pytest.approx(0.0)
-    assert rate(SchedulePart(name="constant", warmup=0.0), 999, 1000) == 1.0
+    one = ScheduleConfig(name="onecycle", warmup=0.25)
+    assert lr_factor(one, 0, 1000) == pytest.approx(1 / 25, abs=1e-3)
+    assert lr_factor(one, 250, 1000) == 1.0
+    assert lr_factor(one, 1000, 1000) == pytest.approx(1e-5)
+    assert lr_factor(ScheduleConfig(name="cosine", warmup=0.0), 0, 10) == 1.0
+    assert lr_factor(ScheduleConfig(name="cosine", warmup=0.1), 1000, 1000) == pytest.approx(0.0)
+    assert lr_factor(ScheduleConfig(name="constant", warmup=0.0), 999, 1000) == 1.0
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
@@ -58,7 +58,7 @@ def test_every_optimizer_takes_a_step_downhill(name: str) -> None:
             "schedule.warmup=0.0",
         ],
     )
-    net = build(ModelPart(name="test_resnet"), 3)
+    net = build(ModelConfig(name="test_resnet"), 3)
     optimizer = make_optimizer(net, recipe)
     schedule = make_schedule(optimizer, recipe.schedule, 8)
     x, y = torch.randn(8, 3, 32, 32), torch.arange(8) % 3
@@ -79,7 +79,7 @@ def test_every_optimizer_takes_a_step_downhill(name: str) -> None:
 )
 def test_finetune_gives_the_classifier_its_own_rate_and_biases_no_decay(more: str, head_lr: float) -> None:
     """A classifier that begins from nothing learns ten times as fast; one that was solved keeps step."""
-    net = build(ModelPart(name="test_resnet"), 3)
+    net = build(ModelConfig(name="test_resnet"), 3)
     recipe = load(None, ["optimizer.lr=1e-3", "optimizer.weight_decay=0.1", more])
     groups = make_optimizer(net, recipe).param_groups
     of_head = {id(p) for p in net.head.parameters()}
@@ -92,18 +92,18 @@ def test_finetune_gives_the_classifier_its_own_rate_and_biases_no_decay(more: st
 
 @given(st.lists(st.floats(0.01, 10), max_size=30), st.integers(0, 4))
 def test_plateaus_are_torchs(losses: list[float], patience: int) -> None:
-    part = SchedulePart(name="plateau", factor=0.5, patience=patience)
+    part = ScheduleConfig(name="plateau", factor=0.5, patience=patience)
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
     theirs = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.5, patience=patience)
     for loss in losses:
         theirs.step(loss)
     assert plateau_factor(part, losses) == pytest.approx(max(optimizer.param_groups[0]["lr"], 0.0))
-    assert plateau_factor(SchedulePart(name="cosine"), losses) == 1.0
+    assert plateau_factor(ScheduleConfig(name="cosine"), losses) == 1.0
 
 
 @pytest.mark.parametrize("name", ["lion", "muon", "radam", "lamb", "nesterov"])
 def test_timms_optimizers_move_weights(name: str) -> None:
-    net = build(ModelPart(name="test_resnet", size=32), 2)
+    net = build(ModelConfig(name="test_resnet", size=32), 2)
     optimizer = make_optimizer(net, load(None, [f"optimizer={name}", "optimizer.lr=0.01", "mode=scratch"]))
     before = net.head.weight.clone()
     net(torch.randn(4, 3, 32, 32)).square().sum().backward()
@@ -112,7 +112,7 @@ def test_timms_optimizers_move_weights(name: str) -> None:
 
 
 def test_unknown_optimizers_and_arguments_are_told() -> None:
-    net = build(ModelPart(name="test_resnet", size=32), 2)
+    net = build(ModelConfig(name="test_resnet", size=32), 2)
     with pytest.raises(UnknownName, match="optimizer"):
         make_optimizer(net, load(None, ["optimizer=adamm"]))
     with pytest.raises(RecipeError, match="must take its arguments"):
@@ -120,7 +120,7 @@ def test_unknown_optimizers_and_arguments_are_told() -> None:
 
 
 def test_layer_decay_slows_the_layers_by_depth() -> None:
-    net = build(ModelPart(name="resnet18"), 2)
+    net = build(ModelConfig(name="resnet18"), 2)
     recipe = load(None, ["optimizer.layer_decay=0.5", "optimizer.lr=1.0", "optimizer.head_lr=3.0"])
     rate_of = {
         id(p): group["lr"] for group in make_optimizer(net, recipe).param_groups for p in group["params"]
@@ -143,7 +143,7 @@ def test_stages_train_what_they_say_at_their_own_rates() -> None:
         (5, 1, "all", 0.5),
     ]
     assert [stages.index(stage_at(stages, epoch)) for epoch in range(7)] == [0, 0, 1, 1, 1, 2, 2]
-    net = build(ModelPart(name="resnet18"), 2)
+    net = build(ModelConfig(name="resnet18"), 2)
     open_layers(net, "head")
     (groups,) = [make_optimizer(net, recipe, stages[0]).param_groups]
     assert {group["lr"] for group in groups} == {0.1}

@@ -13,7 +13,7 @@ import torch
 
 from comp import console
 from comp.errors import TrainingFailed, UnknownName
-from comp.training.parallel_folds import hindrance, side_by_side
+from comp.training.parallel_folds import side_by_side, why_not_parallel
 from comp.training.time_limit import Deadline, OutOfTime, stopped
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are forked")
@@ -183,5 +183,5 @@ def test_where_folds_cannot_train_at_once_it_is_said(
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
     monkeypatch.setattr(sys, "platform", platform)
-    assert why in (hindrance(device) or "")
-    assert bool(hindrance(device)) == bool(why)
+    assert why in (why_not_parallel(device) or "")
+    assert bool(why_not_parallel(device)) == bool(why)

@@ -14,8 +14,8 @@ from comp.files import sha256_of, write_json
 from comp.models.checkpoint import hash_tensors
 from comp.models.net import Net, build, init_head
 from comp.recipe import Recipe
-from comp.training.loop import step
-from comp.training.state import FILE, NEVER, SIDECAR, Epoch, State
+from comp.training.loop import train_step
+from comp.training.state import FILE, NEVER, SIDECAR, Epoch, TrainState
 from made import planned
 
 STEPS = 3
@@ -51,24 +51,24 @@ def network(seed: int) -> Net:
     return net
 
 
-def begun(seed: int = 0) -> State:
-    return State.begin(network(seed), RECIPE, STEPS)
+def begun(seed: int = 0) -> TrainState:
+    return TrainState.begin(network(seed), RECIPE, STEPS)
 
 
-def steps(state: State, count: int) -> None:
+def steps(state: TrainState, count: int) -> None:
     """Some steps of training on batches that follow from the epoch and batch, into further epochs."""
     for _ in range(count):
         rng = np.random.default_rng([state.epoch, state.batch])
         images = torch.from_numpy(rng.integers(0, 256, (4, 32, 32, 3), dtype=np.uint8))
         state.net.train()
-        step(state, PLAN, 0, images, torch.from_numpy(rng.integers(0, 3, 4)), None)
+        train_step(state, PLAN, 0, images, torch.from_numpy(rng.integers(0, 3, 4)), None)
         if state.batch == STEPS:
             loss = 2.0 + len(state.history) % 2  # every other epoch is worse: a plateau
             state.history.append(Epoch(state.epoch + 1, 1.0, loss, 0.5, state.lr, 7.0))
             state.next_epoch()
 
 
-def everything(state: State) -> dict[str, object]:
+def everything(state: TrainState) -> dict[str, object]:
     """All that decides how a fold goes on, as what can be compared."""
     assert state.average is not None
     assert state.schedule is not None

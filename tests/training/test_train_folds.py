@@ -15,7 +15,7 @@ from comp.recipe import load
 from comp.runs.result import RunResult
 from comp.training import train_fold as module
 from comp.training import train_folds
-from comp.training.plan import Plan
+from comp.training.plan import TrainPlan
 from comp.training.time_limit import stopped
 from made import write_shapes
 
@@ -50,7 +50,7 @@ def test_the_same_bytes_where_it_cannot_be_and_where_one_fold_is_left(
     write_shapes(tmp_path)
     own, threads = train_folds.run_fold, []
 
-    def seen(plan: Plan, k: int, features: object) -> object:
+    def seen(plan: TrainPlan, k: int, features: object) -> object:
         threads.append(plan.recipe.threads)
         return own(plan, k, features)  # type: ignore[arg-type]
 
@@ -69,7 +69,7 @@ def test_a_fold_has_its_threads_from_the_beginning(tmp_path: Path, monkeypatch: 
     write_shapes(tmp_path)
     own, threads = module.rows_of_fold, []
 
-    def seen(plan: Plan, k: int) -> object:
+    def seen(plan: TrainPlan, k: int) -> object:
         threads.append(torch.get_num_threads())
         return own(plan, k)
 

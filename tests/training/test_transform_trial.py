@@ -11,7 +11,7 @@ import pytest
 from comp.data.augment.policies import POLICIES
 from comp.data.folds import Folds
 from comp.data.manifest import Manifest, Sample
-from comp.training.plan import Plan
+from comp.training.plan import TrainPlan
 from comp.training.symmetries import Symmetry, symmetries
 from comp.training.transform_trial import cost_of, mirrored_costs
 from made import planned
@@ -101,7 +101,7 @@ def dots(axis: int, rows: int = 120, seed: int = 0) -> tuple[np.ndarray, list[st
 
 def plan_of(
     pictures: np.ndarray, labels: list[str], transform: object, names: list[str] | None = None
-) -> Plan:
+) -> TrainPlan:
     ids = names or [f"r{n}" for n in range(len(labels))]
     samples = [
         Sample(i, f"all#{n}", "train", label) for n, (i, label) in enumerate(zip(ids, labels, strict=True))

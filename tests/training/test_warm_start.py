@@ -16,19 +16,19 @@ from comp.models.checkpoint import save_checkpoint
 from comp.models.load_weights import load_into
 from comp.models.net import build, init_head
 from comp.recipe import Recipe
-from comp.recipe_schema import HeadPart, ModelPart
-from comp.training.warm_start import Warm, warm_start
+from comp.recipe_schema import HeadConfig, ModelConfig
+from comp.training.warm_start import WarmStart, warm_start
 from comp.workspace import Workspace
 
 LABELS = LabelMap(["circle", "cross", "square"])
-PART = ModelPart(name="test_resnet", kwargs={"drop_path_rate": 0.1})
+PART = ModelConfig(name="test_resnet", kwargs={"drop_path_rate": 0.1})
 OWN = Preprocess(32, (0.4, 0.5, 0.6), (0.2, 0.3, 0.4), "bicubic", "squash", 0.9)
 OLD_RESULT = {"score": 0.5, "identity_score": 0.5, "rows": 3, "seconds": 1.0, "images_per_second": 9.0}
 IDS = tuple(f"a{n}" for n in range(6))
 
 
 def make_run(
-    workspace: Path, name: str = "20260101-000000-aaaa", models: int = 1, part: ModelPart = PART
+    workspace: Path, name: str = "20260101-000000-aaaa", models: int = 1, part: ModelConfig = PART
 ) -> Path:
     """A run folder of two folds: random networks as checkpoints."""
     folder = workspace / "runs" / name
@@ -56,7 +56,7 @@ def make_run(
 
 def start(
     workspace: Path, weights: str = "run:latest", n: int = 0, models: int = 1, mode: str = "finetune"
-) -> Warm:
+) -> WarmStart:
     recipe = Recipe.model_validate({"mode": mode, "model": {"weights": weights}})
     found = warm_start(recipe, n, models, Workspace(workspace), "shapes")
     assert found is not None
@@ -65,19 +65,19 @@ def start(
 
 def test_no_other_weights_are_a_warm_start(workspace: Path) -> None:
     for weights in ("default", "none", "w.safetensors"):
-        recipe = Recipe(model=ModelPart(weights=weights))
+        recipe = Recipe(model=ModelConfig(weights=weights))
         assert warm_start(recipe, 0, 1, Workspace(workspace), "shapes") is None
 
 
 def test_what_the_recipe_leaves_open_is_the_checkpoints(workspace: Path) -> None:
     make_run(workspace)
-    part = start(workspace).part(ModelPart(name="test_resnet", kwargs={"drop_path_rate": 0.1}, size=64))
+    part = start(workspace).part(ModelConfig(name="test_resnet", kwargs={"drop_path_rate": 0.1}, size=64))
     assert (part.size, part.mean, part.std) == (64, [0.4, 0.5, 0.6], [0.2, 0.3, 0.4])
     assert (part.interpolation, part.fit, part.crop_pct, part.weights) == ("bicubic", "squash", 0.9, "none")
     own = PART.model_copy(
         update={"fit": "pad", "mean": [0.1] * 3, "interpolation": "nearest", "crop_pct": 1.0}
     )
-    part = start(workspace).part(ModelPart.model_validate(own.model_dump(exclude_none=True)))
+    part = start(workspace).part(ModelConfig.model_validate(own.model_dump(exclude_none=True)))
     assert (part.fit, part.mean, part.std) == ("pad", [0.1] * 3, [0.2, 0.3, 0.4])
     assert (part.interpolation, part.crop_pct, part.size) == ("nearest", 1.0, 32)
 
@@ -88,7 +88,7 @@ def test_what_the_recipe_leaves_open_is_the_checkpoints(workspace: Path) -> None
         ({"name": "test_vit"}, "model.name = 'test_vit' and not 'test_resnet'"),
         ({"kwargs": {}}, "model.kwargs = {} and not {'drop_path_rate': 0.1}"),
         ({"stem": "small"}, "model.stem = 'small' and not 'own'"),
-        ({"head": HeadPart(hidden=8)}, "model.head.hidden = 8 and not None"),
+        ({"head": HeadConfig(hidden=8)}, "model.head.hidden = 8 and not None"),
     ],
 )
 def test_another_network_is_refused_by_name(workspace: Path, update: dict[str, object], told: str) -> None:
@@ -108,19 +108,19 @@ def test_the_classifier_comes_only_with_its_label_map(workspace: Path) -> None:
     net = build(PART, 3)
     init_head(net, 99)
     head = net.head.weight.detach().clone()
-    load_into(net, swapped, ModelPart(name="test_resnet"))
+    load_into(net, swapped, ModelConfig(name="test_resnet"))
     assert torch.equal(net.head.weight, head)
-    load_into(net, whole, ModelPart(name="test_resnet"))
+    load_into(net, whole, ModelConfig(name="test_resnet"))
     assert torch.equal(net.head.weight, whole["head.weight"])
 
 
 def test_a_hidden_layer_is_loaded_too(workspace: Path) -> None:
-    part = PART.model_copy(update={"head": HeadPart(hidden=8)})
+    part = PART.model_copy(update={"head": HeadConfig(hidden=8)})
     make_run(workspace, part=part)
     weights = start(workspace).weights(0, LABELS)
     net = build(part, 3)
     init_head(net, 99)
-    load_into(net, weights, ModelPart(name="test_resnet"))
+    load_into(net, weights, ModelConfig(name="test_resnet"))
     assert all(torch.equal(tensor, weights[name]) for name, tensor in net.state_dict().items())
 
 
@@ -171,7 +171,7 @@ def test_one_model_serves_any(workspace: Path) -> None:
 
 def test_another_competition_and_a_run_without_folds_are_refused(workspace: Path) -> None:
     folder = make_run(workspace)
-    recipe = Recipe(model=ModelPart(weights="run:latest"))
+    recipe = Recipe(model=ModelConfig(weights="run:latest"))
     with pytest.raises(InputError, match="within a competition"):
         warm_start(recipe, 0, 1, Workspace(workspace), "digits")
     (folder / "folds.json").unlink()
@@ -187,17 +187,17 @@ def test_contents_that_a_checkpoint_was_fitted_on(workspace: Path) -> None:
 
 
 def test_position_tables_are_resampled_to_another_size() -> None:
-    part = ModelPart(name="test_vit", size=64)
+    part = ModelConfig(name="test_vit", size=64)
     small, large = build(part, 3), build(part.model_copy(update={"size": 96}), 3)
     weights = small.state_dict()
-    load_into(large, weights, ModelPart(name="test_vit"))
+    load_into(large, weights, ModelConfig(name="test_vit"))
     own = large.backbone.state_dict()
     assert own["pos_embed"].shape != weights["backbone.pos_embed"].shape
     same = [k for k in own if k != "pos_embed"]
     assert all(torch.equal(own[k], weights[f"backbone.{k}"]) for k in same)
     again = build(part, 3)
     load_into(
-        again, large.state_dict(), ModelPart(name="test_vit")
+        again, large.state_dict(), ModelConfig(name="test_vit")
     )  # back to the first size: nearly what it was
     assert (
         torch.nn.functional.cosine_similarity(

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from comp.data.augment.batch_ops import Batched
-from comp.data.augment.geometry import Lattice, Windows, shown
+from comp.data.augment.batch_ops import BatchOps
+from comp.data.augment.geometry import GeometricOps, SamplingGrid, apply_grid
 from comp.data.augment.policies import TrainTransform
 from comp.data.images.preprocess import fit, room_side
 from comp.data.seeding import derive_seed
@@ -33,11 +33,11 @@ class Pictures(Protocol):
         ...
 
 
-class Variants:
+class Augmenter:
     """The variants of a fold's rows: each follows from run seed, fold, epoch and row alone.
 
-    What the policy begins with and only moves pixels is drawn for a whole batch (``Lattice``), and of pictures up to 64
-    pixels, for a GPU of any size, what follows it (``Batched``); what neither can do runs through albumentations, a picture
+    What the policy begins with and only moves pixels is drawn for a whole batch (``GeometricOps``), and of pictures up to 64
+    pixels, for a GPU of any size, what follows it (``BatchOps``); what neither can do runs through albumentations, a picture
     at a time, seeded by its row. Which of these three does what depends on the policy, the size and the kind of device
     alone, so that the draws of a run above 64 pixels are others on a GPU than on a CPU. Safe for several threads.
 
@@ -57,12 +57,12 @@ class Variants:
         listed, preprocess = transform.listed, transform.preprocess
         # the side of pictures before the policy, unless it crops from whole ones
         self.side = room_side(preprocess) if transform.extent == "room" else self.size
-        self.lattice = Lattice(listed, self.size, self.side > self.size and not transform.crops)
+        self.lattice = GeometricOps(listed, self.size, self.side > self.size and not transform.crops)
         rest = listed[self.lattice.taken :]
-        self.after: Batched | None = None
+        self.after: BatchOps | None = None
         batched = self.size <= SMALL or torch.device(device).type == "cuda"
         if rest and batched and self.moved_side == self.size:
-            after = Batched(rest, self.size)
+            after = BatchOps(rest, self.size)
             self.after = after if after.taken == len(rest) else None
         self.rest = TrainTransform(rest if self.after is None else [], preprocess)
         # OpenCV takes a microsecond for a step of a small picture: threads would mostly wait for Python's lock. A crop of a
@@ -77,14 +77,14 @@ class Variants:
         shapes = np.full((1, 2), self.side)
         return int(self.lattice.windows(0, np.zeros(1, np.int64), shapes).first.shape[1])
 
-    def windows(self, rows: Rows, epoch: int, shapes: NDArray[np.int64]) -> Windows:
+    def windows(self, rows: Rows, epoch: int, shapes: NDArray[np.int64]) -> SamplingGrid:
         """What the rows (R,) show of pictures of these heights and widths (R, 2), and what ``after`` does to it; all but
         the rest of the policy.
         """
         found = self.moves(rows, epoch, shapes)
         return found if self.after is None else replace(found, after=self.parameters(rows, epoch))
 
-    def moves(self, rows: Rows, epoch: int, shapes: NDArray[np.int64]) -> Windows:
+    def moves(self, rows: Rows, epoch: int, shapes: NDArray[np.int64]) -> SamplingGrid:
         """``windows`` without what ``after`` does."""
         return self.lattice.windows(derive_seed(self._seed, "transform", self._k, epoch), rows, shapes)
 
@@ -102,7 +102,7 @@ class Variants:
         self.show(loaded, rows, epoch, self.windows(rows, epoch, shapes), 0, out)
 
     def show(
-        self, loaded: Sequence[Pixels], rows: Rows, epoch: int, windows: Windows, first: int, out: Pixels
+        self, loaded: Sequence[Pixels], rows: Rows, epoch: int, windows: SamplingGrid, first: int, out: Pixels
     ) -> None:
         """Writes what R loaded pictures of ``rows`` show in an epoch into ``out`` (R, S, S, 3), through the windows
         from the ``first`` on; without ``after`` where they have none of its parameters.
@@ -111,13 +111,13 @@ class Variants:
             self._show(loaded, rows, epoch, windows, first, out)
 
     def _show(
-        self, loaded: Sequence[Pixels], rows: Rows, epoch: int, windows: Windows, first: int, out: Pixels
+        self, loaded: Sequence[Pixels], rows: Rows, epoch: int, windows: SamplingGrid, first: int, out: Pixels
     ) -> None:
         for n, (row, picture) in enumerate(zip(rows.tolist(), loaded, strict=True)):
             own = out[n]
             part = picture
             if not self.lattice.is_empty:
-                part = shown(picture, windows, first + n, own if self.in_batches else None)
+                part = apply_grid(picture, windows, first + n, own if self.in_batches else None)
             if self.after is not None and windows.after is not None:
                 part = self.after.one(part, windows.after[first + n].tolist())
             elif not self.in_batches:

@@ -40,7 +40,7 @@ class Op:
     batch: Callable[[Tensor, Tensor], Tensor]
 
 
-class Batched:
+class BatchOps:
     """What is left of a list of albumentations after its moves (``Lattice``), in two ways: a picture at a time by OpenCV,
     for a CPU, or a batch at a time by torch, for a GPU.
 

@@ -24,7 +24,7 @@ Quick = tuple[int, int, int, int, int, int]
 
 
 @dataclass(frozen=True)
-class Windows:
+class SamplingGrid:
     """What a batch of R rows shows of its pictures, each (L, L, 3), or of any shape where there is a ``crop``.
 
     ``crop`` (R, 4) are top, left, height and width of a window that is first resized to (``side``, ``side``) with the
@@ -59,12 +59,14 @@ class Windows:
         return [tuple(row) if whole else None for row, whole in zip(rows, plain.tolist(), strict=True)]
 
 
-Op = tuple[int, Callable[[Windows, Draws], Windows]]  # numbers in 0 … 1 that it draws a row, and what it does
+Op = tuple[
+    int, Callable[[SamplingGrid, Draws], SamplingGrid]
+]  # numbers in 0 … 1 that it draws a row, and what it does
 Shapes = NDArray[np.int64]  # (R, 2): height and width
 Crop = Callable[[Shapes, Draws], tuple[NDArray[np.int64], NDArray[np.int64]]]  # windows (R, 4), codes (R,)
 
 
-class Lattice:
+class GeometricOps:
     """The front part of a list of albumentations that only moves pixels, drawn and carried out for whole batches.
 
     ``taken`` says how many of ``transforms`` that are; the others have to follow one picture at a time. Parameters
@@ -98,12 +100,12 @@ class Lattice:
         """Whether pictures are shown as they come: of any shape, where a crop of another size follows."""
         return self._crop is None and not self._ops
 
-    def windows(self, seed: int, rows: NDArray[np.int64], shapes: Shapes) -> Windows:
+    def windows(self, seed: int, rows: NDArray[np.int64], shapes: Shapes) -> SamplingGrid:
         """What these rows (R,) show of pictures of these heights and widths (R, 2) in the variant of ``seed``."""
         draws = counter_uniforms(seed, rows, max(1, self._count))
         side = self.size if self._crop else int(shapes[0, 0])
         every = np.broadcast_to(np.arange(side), (len(rows), side))
-        found = Windows(every, every, np.zeros(len(rows), np.bool_))
+        found = SamplingGrid(every, every, np.zeros(len(rows), np.bool_))
         place = 0
         if self._crop is not None:
             place = _CROP_DRAWS
@@ -115,7 +117,7 @@ class Lattice:
         return found
 
 
-def shown(picture: Pixels, windows: Windows, n: int, out: Pixels | None = None) -> Pixels:
+def apply_grid(picture: Pixels, windows: SamplingGrid, n: int, out: Pixels | None = None) -> Pixels:
     """What row ``n`` of a batch shows of its picture (H, W, 3); a view or a new array, or ``out`` where that saved a copy."""
     if out is not None and (quick := windows.quick[n]) is not None:
         return _at_once(picture, quick, out)
@@ -135,7 +137,7 @@ def shown(picture: Pixels, windows: Windows, n: int, out: Pixels | None = None) 
     return np.asarray(cv2.transpose(part), dtype=np.uint8) if turned else part
 
 
-def flat_places(windows: Windows, side: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def flat_places(windows: SamplingGrid, side: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """For windows without ``crop``: ``a``, ``b`` (R, S) so that pixel (i, j) of row r shows place ``a[r, i] + b[r, j]``
     of its flattened picture. Borders have the place of the pixel at 0; ``is_black`` tells them.
     """
@@ -144,7 +146,7 @@ def flat_places(windows: Windows, side: int) -> tuple[NDArray[np.int64], NDArray
     return np.where(turned, first, first * side), np.where(turned, second * side, second)
 
 
-def is_black(windows: Windows) -> NDArray[np.bool_] | None:
+def is_black(windows: SamplingGrid) -> NDArray[np.bool_] | None:
     """Which pixels (R, S, S) are a black border; None where there is none."""
     first, second = windows.first < 0, windows.second < 0
     if not (first.any() or second.any()):
@@ -169,7 +171,7 @@ def _at_once(picture: Pixels, quick: Quick, out: Pixels) -> Pixels:
     return out
 
 
-def _cropped(picture: Pixels, windows: Windows, n: int) -> Pixels:
+def _cropped(picture: Pixels, windows: SamplingGrid, n: int) -> Pixels:
     """A row's window at the side that everything after it works at."""
     assert windows.crop is not None
     assert windows.codes is not None
@@ -208,17 +210,17 @@ def _border(transform: Any) -> int | None:
     return int(transform.border_mode) if black else None
 
 
-def _changed(w: Windows, first: Any, second: Any, turned: Any = None) -> Windows:
+def _changed(w: SamplingGrid, first: Any, second: Any, turned: Any = None) -> SamplingGrid:
     return replace(w, first=first, second=second, turned=w.turned if turned is None else turned)
 
 
-def _flipped(w: Windows, chosen: NDArray[np.bool_], across: bool) -> Windows:
+def _flipped(w: SamplingGrid, chosen: NDArray[np.bool_], across: bool) -> SamplingGrid:
     if across:
         return _changed(w, w.first, np.where(chosen[:, None], w.second[:, ::-1], w.second))
     return _changed(w, np.where(chosen[:, None], w.first[:, ::-1], w.first), w.second)
 
 
-def _turned(w: Windows, quarters: NDArray[np.int64]) -> Windows:
+def _turned(w: SamplingGrid, quarters: NDArray[np.int64]) -> SamplingGrid:
     """Quarter turns against the clock, as numpy.rot90: pixel (i, j) of one turn is (j, S - 1 - i)."""
     for turn in (1, 2, 3):
         one = (quarters >= turn)[:, None]
@@ -228,7 +230,7 @@ def _turned(w: Windows, quarters: NDArray[np.int64]) -> Windows:
     return w
 
 
-def _padded(w: Windows, padding: int, border: int) -> Windows:
+def _padded(w: SamplingGrid, padding: int, border: int) -> SamplingGrid:
     side = w.first.shape[1]
     places = np.arange(-padding, side + padding)
     if border == cv2.BORDER_CONSTANT:
@@ -242,7 +244,7 @@ def _padded(w: Windows, padding: int, border: int) -> Windows:
 
 
 def _random_crop(size: int) -> Op:
-    def crop(w: Windows, u: Draws) -> Windows:
+    def crop(w: SamplingGrid, u: Draws) -> SamplingGrid:
         span = w.first.shape[1] - size + 1
         each = np.arange(size)[None, :]
         top, left = ((u[:, n] * span).astype(np.int64)[:, None] + each for n in (0, 1))

@@ -7,14 +7,14 @@ import torch
 from torch import Tensor
 
 from comp.data.device_memory import upload
-from comp.recipe_schema import RegularizePart
+from comp.recipe_schema import RegularizeConfig
 
 ERASED_AREA = (0.02, 1 / 3)
 ERASED_ASPECT = (0.3, 3.3)
 
 
 def mix(
-    x: Tensor, y: Tensor, classes: int, part: RegularizePart, rng: np.random.Generator, mixes: bool = True
+    x: Tensor, y: Tensor, classes: int, part: RegularizeConfig, rng: np.random.Generator, mixes: bool = True
 ) -> tuple[Tensor, Tensor]:
     """A batch as the network is to learn it: rectangles erased, then pictures mixed by twos.
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from comp.data.archives import STREAMS, SUFFIXES
 from comp.data.competitions.adapter import Adapter, import_adapter
-from comp.data.competitions.schema import CompetitionFacts
+from comp.data.competitions.schema import CompetitionConfig
 from comp.data.images.raw_tree import RawTree
 from comp.errors import InputError, RawDataError, RecipeError
 
@@ -26,7 +26,7 @@ class Competition:
     ``base`` is the competition that this one overlays, if any: files that ``folder`` lacks are the base's.
     """
 
-    def __init__(self, folder: Path, facts: CompetitionFacts, base: Competition | None = None) -> None:
+    def __init__(self, folder: Path, facts: CompetitionConfig, base: Competition | None = None) -> None:
         self.folder = folder
         self.facts = facts
         self.base = base

@@ -14,7 +14,7 @@ from typing import Any
 from comp._version import PACKAGE
 from comp.config import deep_merge, validate
 from comp.data.competitions.competition import Competition
-from comp.data.competitions.schema import CompetitionFacts, read_facts_table
+from comp.data.competitions.schema import CompetitionConfig, read_facts_table
 from comp.errors import InputError, UnknownName
 from comp.workspace import Workspace
 
@@ -89,7 +89,7 @@ def find(workspace: Workspace) -> Registry:
             if "extends" in table:
                 overlays.append((folder, table))
             else:
-                plain.append(Competition(folder, validate(CompetitionFacts, table, str(path))))
+                plain.append(Competition(folder, validate(CompetitionConfig, table, str(path))))
         except InputError as error:
             broken.append(Broken(folder, _claims(folder, table), error))
     bases, doubled = _each_once(plain)
@@ -156,7 +156,7 @@ def _overlay(
     base = bases[name]
     over = {key: value for key, value in table.items() if key != "extends"}
     merged = deep_merge(read_facts_table(base.folder / "competition.toml"), over)
-    return Competition(folder, validate(CompetitionFacts, merged, f"{path}"), base)
+    return Competition(folder, validate(CompetitionConfig, merged, f"{path}"), base)
 
 
 def _claims(folder: Path, table: dict[str, Any] | None) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
-from comp.config import Facts, validate
+from comp.config import ConfigTable, validate
 from comp.files import read_toml
 
 
@@ -19,7 +19,7 @@ def _require_inside(path: str) -> None:
         raise ValueError("a path or glob is relative to the raw folder, and stays in it")
 
 
-class Layout(Facts):
+class Layout(ConfigTable):
     """What the raw folder must hold: ``required`` are paths or globs; ``train`` and ``test`` globs of images.
 
     ``archives`` are the files of the download that may lie there instead, as they came; ``ignore`` are globs of
@@ -47,7 +47,7 @@ class Layout(Facts):
         return value
 
 
-class TemplateFacts(Facts):
+class TemplateFacts(ConfigTable):
     """The sample submission: its file in the raw folder (or "made"), its id and target columns, and what the target is.
 
     ``decimals`` are those of written probabilities (``probs``); ``k`` how many classes a row of ``topk`` names, best
@@ -73,13 +73,13 @@ class TemplateFacts(Facts):
         return tuple(value) if isinstance(value, list) else value
 
 
-class CheckFacts(Facts):
+class CheckFacts(ConfigTable):
     """``allow``: checks whose errors become warnings here, each with its reason."""
 
     allow: dict[str, str] = Field(default_factory=dict)
 
 
-class CompetitionFacts(Facts):
+class CompetitionConfig(ConfigTable):
     """Everything in a competition.toml."""
 
     slug: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=100)
@@ -115,9 +115,9 @@ class CompetitionFacts(Facts):
         return tuple(value) if isinstance(value, list) else value
 
 
-def read_facts(path: Path) -> CompetitionFacts:
+def read_facts(path: Path) -> CompetitionConfig:
     """Reads a competition.toml; every mistake in it is told at once, with its dotted path."""
-    return validate(CompetitionFacts, read_facts_table(path), f"{path}")
+    return validate(CompetitionConfig, read_facts_table(path), f"{path}")
 
 
 def read_facts_table(path: Path) -> dict[str, Any]:

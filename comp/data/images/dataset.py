@@ -19,7 +19,7 @@ Extent = Literal["square", "room", "whole"]
 DEFAULT_BUDGET = 2 << 30
 
 
-class FittedPixels:
+class ImageDataset:
     """The pictures behind some paths as a network reads them; safe to read from several threads.
 
     ``extent`` says how much of each: "square" is what validation sees (S, S, 3), "room" has the margin around it

@@ -120,7 +120,7 @@ class StoreWriter:
         return whole
 
 
-def decoded_once(
+def cached_source(
     source: ImageSource, contents: dict[str, str], advance: Callable[[int], None] = lambda n: None
 ) -> ImageSource:
     """``source`` with the decoded pictures of these files, from the store where there is one, else decoded into one.

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from comp.data.augment.geometry import Windows, flat_places, is_black
+from comp.data.augment.geometry import SamplingGrid, flat_places, is_black
 
 Pixels = NDArray[np.uint8]
 Rows = NDArray[np.int64]
@@ -20,7 +20,7 @@ BUDGET = 2 << 30  # bytes of small pictures that are kept together
 
 
 @dataclass(frozen=True)
-class Places:
+class GatherIndex:
     """Where in a stack the pixels of a batch lie: ``lines`` (B, S) + ``columns`` (B, S), both int32; those of ``black``
     (B, S, S) are 0 instead. ``after`` (B, P) are the parameters of what follows.
     """
@@ -30,13 +30,13 @@ class Places:
     black: NDArray[np.bool_] | None
     after: NDArray[np.float32] | None
 
-    def __getitem__(self, own: slice) -> Places:
+    def __getitem__(self, own: slice) -> GatherIndex:
         black = None if self.black is None else self.black[own]
         after = None if self.after is None else self.after[own]
-        return Places(self.lines[own], self.columns[own], black, after)
+        return GatherIndex(self.lines[own], self.columns[own], black, after)
 
 
-class Stack:
+class PackedImages:
     """Pictures uint8 (L, L, 3) of rows 0 … N - 1 in the machine's memory, a pixel in four bytes: of other devices there is
     ``Resident``.
 
@@ -67,13 +67,13 @@ class Stack:
         """Whether N pictures of side L are within ``BUDGET``."""
         return 0 < 4 * count * side**2 <= BUDGET
 
-    def places(self, rows: Rows, windows: Windows) -> Places:
+    def places(self, rows: Rows, windows: SamplingGrid) -> GatherIndex:
         """Where these rows (R,) show what through their windows, all of the side of the pictures."""
         lines, columns = (a.astype(np.int32) for a in flat_places(windows, self.side))
         lines += (rows[:, None] * self.side**2).astype(np.int32)  # below 2**31: BUDGET
-        return Places(lines, columns, is_black(windows), windows.after)
+        return GatherIndex(lines, columns, is_black(windows), windows.after)
 
-    def take(self, at: Places, out: Pixels) -> None:
+    def take(self, at: GatherIndex, out: Pixels) -> None:
         """Writes the pixels at these places into ``out`` (B, S, S, 3); safe for several threads.
 
         numpy's and OpenCV's, on the calling thread alone: torch would wake others, and take twenty times as long to leave
@@ -87,7 +87,7 @@ class Stack:
         wide = words.view(np.uint8).reshape(count * size, size, 4)
         cv2.cvtColor(wide, cv2.COLOR_RGBA2RGB, dst=out.reshape(count * size, size, 3))
 
-    def taken(self, at: Places) -> Tensor:
+    def taken(self, at: GatherIndex) -> Tensor:
         """The pixels at these places, uint8 (B, S, S, 3)."""
         made = torch.empty((*at.lines.shape, at.columns.shape[1], 3), dtype=torch.uint8)
         self.take(at, made.numpy())

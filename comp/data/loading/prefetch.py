@@ -21,7 +21,7 @@ AHEAD = 3
 
 
 @contextmanager
-def loaders(threads: int) -> Iterator[ThreadPoolExecutor]:
+def loader_pool(threads: int) -> Iterator[ThreadPoolExecutor]:
     """Threads for loading; on the way out (an error, Ctrl-C) what they have not begun is dropped."""
     pool = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="load")
     try:
@@ -62,10 +62,10 @@ def batches(
         fill(part[places], out)
 
     work = ((part, partial(own, part)) for part in in_batches(rows, batch, drop_last))
-    return filled(pool, work, shape, pinned)
+    return prefetch(pool, work, shape, pinned)
 
 
-def filled(
+def prefetch(
     pool: ThreadPoolExecutor, work: Iterable[tuple[Rows, Fill]], shape: tuple[int, ...], pinned: bool = False
 ) -> Iterator[tuple[Rows, Tensor]]:
     """``batches`` whose rows each have a ``Fill`` of their own; ``work`` is taken as far ahead as batches are made."""

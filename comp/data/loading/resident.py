@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from comp import console
-from comp.data.augment.geometry import Windows, flat_places
+from comp.data.augment.geometry import SamplingGrid, flat_places
 from comp.data.device_memory import free_memory, gives_way, is_out_of_memory, upload
-from comp.data.images.dataset import FittedPixels
+from comp.data.images.dataset import ImageDataset
 from comp.data.loading.prefetch import batches, each
 
 Pixels = NDArray[np.uint8]
@@ -126,7 +126,7 @@ class Resident:
             count, self.pixels = len(self.pixels), None
             console.log(f"  out of memory: {count:,} images leave the GPU, which gets them by batches")
 
-    def places(self, rows: Rows, windows: Windows) -> There:
+    def places(self, rows: Rows, windows: SamplingGrid) -> There:
         """Where these rows (R,) show what through their windows, all of the side of the images."""
         assert self.pixels is not None
         device = self.pixels.device
@@ -162,7 +162,7 @@ class Resident:
 
 
 def watched(
-    pixels: FittedPixels, rows: Rows, pool: ThreadPoolExecutor, device: Any, room: int
+    pixels: ImageDataset, rows: Rows, pool: ThreadPoolExecutor, device: Any, room: int
 ) -> Resident | None:
     """The squares of held-out rows on a GPU, as the identity view sees them, for a look after every epoch; None elsewhere,
     or where they take more than ``room`` bytes.
@@ -173,7 +173,7 @@ def watched(
 
 
 def squares(
-    pixels: FittedPixels, rows: Rows, pool: ThreadPoolExecutor, device: Any, room: int
+    pixels: ImageDataset, rows: Rows, pool: ThreadPoolExecutor, device: Any, room: int
 ) -> Resident | None:
     """``watched``, on any device."""
     wanted = [pixels.preprocess]

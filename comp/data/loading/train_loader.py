@@ -12,11 +12,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from comp.data.augment.augmenter import SMALL, Pictures, Variants
-from comp.data.augment.geometry import Windows
+from comp.data.augment.augmenter import SMALL, Augmenter, Pictures
+from comp.data.augment.geometry import SamplingGrid
 from comp.data.device_memory import is_out_of_memory, make_room
-from comp.data.loading.packed_images import Places, Stack
-from comp.data.loading.prefetch import Fill, filled, in_batches
+from comp.data.loading.packed_images import GatherIndex, PackedImages
+from comp.data.loading.prefetch import Fill, in_batches, prefetch
 from comp.data.loading.resident import Resident, room_on
 
 Rows = NDArray[np.int64]
@@ -26,7 +26,7 @@ _DRAWN_AHEAD = 1024  # the same where threads make them, which begin when the fi
 _CHANGED = 16 << 20  # numbers of pictures that are recoloured at once on a GPU, in floats
 
 
-class Feed:
+class TrainLoader:
     """Batches of an epoch's variants, uint8 (B, S, S, 3).
 
     On a GPU the pictures lie as bytes where there is room for them, and the moves of a whole batch are gathered there in one
@@ -54,7 +54,7 @@ class Feed:
         self,
         pictures: Pictures,
         count: int,
-        variants: Variants,
+        variants: Augmenter,
         pool: ThreadPoolExecutor,
         device: Any,
         rows: Rows | None = None,
@@ -68,7 +68,7 @@ class Feed:
         self._at_once = max(
             1, _CHANGED // (3 * variants.size**2)
         )  # pictures, as long as memory suffices for them
-        self._stack: Stack | None = None
+        self._stack: PackedImages | None = None
         self._there: Resident | None = None
         squares = (
             variants.in_batches and not variants.transform.crops and variants.moved_side == variants.size
@@ -79,8 +79,8 @@ class Feed:
             left = room_on(self._device) if room is None else room
             load = pictures.__getitem__
             self._there = Resident.of(load, wanted, variants.side, pool, self._device, left)
-        elif small and Stack.fits(count, variants.side):
-            self._stack = Stack(pictures.__getitem__, count, variants.side, pool)
+        elif small and PackedImages.fits(count, variants.side):
+            self._stack = PackedImages(pictures.__getitem__, count, variants.side, pool)
 
     @property
     def nbytes(self) -> int:
@@ -118,7 +118,7 @@ class Feed:
             else self._recoloured(self._stack, parts[done:], epoch)
         )
         shape = (self._variants.size, self._variants.size, 3)
-        yield from filled(self._pool, work, shape, pinned=self._device.type == "cuda")
+        yield from prefetch(self._pool, work, shape, pinned=self._device.type == "cuda")
 
     def _work(self, parts: list[Rows], epoch: int) -> Iterator[tuple[Rows, Fill]]:
         """Batches, and what fills each. Where the pictures' shapes are known, many batches' windows are drawn here at
@@ -134,7 +134,13 @@ class Feed:
                 place += len(part)
 
     def _fill(
-        self, part: Rows, epoch: int, windows: Windows | None, first: int, own: slice, out: NDArray[np.uint8]
+        self,
+        part: Rows,
+        epoch: int,
+        windows: SamplingGrid | None,
+        first: int,
+        own: slice,
+        out: NDArray[np.uint8],
     ) -> None:
         rows = part[own]
         loaded = [self._pictures[row] for row in rows.tolist()]
@@ -144,7 +150,7 @@ class Feed:
         elif windows is not None:
             self._variants.show(loaded, rows, epoch, windows, first + own.start, out)
 
-    def _windows(self, rows: Rows, epoch: int, shapes: NDArray[np.int64]) -> Windows:
+    def _windows(self, rows: Rows, epoch: int, shapes: NDArray[np.int64]) -> SamplingGrid:
         """What threads show of these rows: all but what is done where the network is."""
         if self._after is not None:
             return self._variants.moves(rows, epoch, shapes)
@@ -194,18 +200,18 @@ class Feed:
             make_room()
             self._at_once = -(-min(step, len(moved)) // 2)
 
-    def _recoloured(self, stack: Stack, parts: list[Rows], epoch: int) -> Iterator[tuple[Rows, Fill]]:
+    def _recoloured(self, stack: PackedImages, parts: list[Rows], epoch: int) -> Iterator[tuple[Rows, Fill]]:
         """Batches, and what makes each on a CPU."""
 
-        def fill(places: Places, own: slice, out: NDArray[np.uint8]) -> None:
+        def fill(places: GatherIndex, own: slice, out: NDArray[np.uint8]) -> None:
             self._variants.after_moves(partial(stack.take, places[own]), places[own].after, out)
 
         for part, places in self._places(stack, parts, epoch, _DRAWN_AHEAD):
             yield part, partial(fill, places)
 
     def _places(
-        self, stack: Stack, parts: list[Rows], epoch: int, together: int
-    ) -> Iterator[tuple[Rows, Places]]:
+        self, stack: PackedImages, parts: list[Rows], epoch: int, together: int
+    ) -> Iterator[tuple[Rows, GatherIndex]]:
         """Batches and their places, of about ``together`` rows drawn at once: it costs as much for few as for many."""
         for every, some in _together(parts, together):
             windows, place = self._variants.windows(every, epoch, np.full((len(every), 2), stack.side)), 0

@@ -15,15 +15,15 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from comp.data.augment.affine import inverted
-from comp.data.augment.augmenter import Variants
-from comp.data.augment.batch_ops import Batched, Op, op_of
+from comp.data.augment.augmenter import Augmenter
+from comp.data.augment.batch_ops import BatchOps, Op, op_of
 from comp.data.augment.color import hue_steps
 from comp.data.augment.policies import A, TrainTransform
-from comp.data.images.dataset import FittedPixels
+from comp.data.images.dataset import ImageDataset
 from comp.data.images.preprocess import Preprocess
 from comp.data.images.source import ArraySource
-from comp.data.loading.prefetch import loaders
-from comp.data.loading.train_loader import Feed
+from comp.data.loading.prefetch import loader_pool
+from comp.data.loading.train_loader import TrainLoader
 from comp.data.seeding import counter_uniforms
 
 SIDE = 24
@@ -210,7 +210,7 @@ def test_cut_outs_are_drawn_as_theirs(kind: str) -> None:
 def test_whole_policies_show_the_same_pictures_as_often(policy: Any) -> None:
     preprocess = Preprocess(16, (0.5,) * 3, (0.5,) * 3, crop_pct=0.8)
     transform = TrainTransform(policy, preprocess)
-    variants = Variants(transform, 0, 0)
+    variants = Augmenter(transform, 0, 0)
     assert variants.after is not None
     side, count = variants.side, 1500
     picture = np.ascontiguousarray(PICTURES["smooth"][:side, :side])
@@ -241,7 +241,7 @@ EVERYTHING = [
 def test_a_picture_does_not_depend_on_those_beside_it(
     seed: int, rows: list[int], data: st.DataObject
 ) -> None:
-    batched = Batched(EVERYTHING, SIDE)
+    batched = BatchOps(EVERYTHING, SIDE)
     assert batched.taken == len(EVERYTHING)
     every = np.array(rows)
     pictures = torch.from_numpy(
@@ -269,8 +269,8 @@ def test_what_it_cannot_is_left_to_albumentations() -> None:
         A.CoarseDropout(hole_height_range=(30, 40), hole_width_range=(1, 2)),
         A.CoarseDropout(hole_height_range=(0.1, 0.2), hole_width_range=(2, 4)),
     ):
-        assert Batched([A.HorizontalFlip(), one, A.HorizontalFlip()], SIDE).taken == 1
-    assert Batched([A.Affine()], 1).taken == 0
+        assert BatchOps([A.HorizontalFlip(), one, A.HorizontalFlip()], SIDE).taken == 1
+    assert BatchOps([A.Affine()], 1).taken == 0
 
 
 @pytest.mark.parametrize(
@@ -278,14 +278,14 @@ def test_what_it_cannot_is_left_to_albumentations() -> None:
 )
 def test_a_gpus_way_through_a_feed_shows_what_threads_show(policy: Any) -> None:
     preprocess = Preprocess(16, (0.5,) * 3, (0.5,) * 3, crop_pct=0.8)
-    variants = Variants(TrainTransform(policy, preprocess), 3, 1)
+    variants = Augmenter(TrainTransform(policy, preprocess), 3, 1)
     stack = np.stack([np.roll(SMOOTH[: variants.side, : variants.side], n, 1) for n in range(30)])
     source = ArraySource({"a": stack})
-    pixels = FittedPixels(source, [f"a#{n}" for n in range(30)], preprocess, variants.transform.extent)
+    pixels = ImageDataset(source, [f"a#{n}" for n in range(30)], preprocess, variants.transform.extent)
     order = np.random.default_rng(0).permutation(30)
-    with loaders(2) as pool:
-        by_threads = Feed(pixels, 30, variants, pool, "cpu")
-        gathered = Feed(pixels, 30, variants, pool, "cpu", on_gpu=True)
+    with loader_pool(2) as pool:
+        by_threads = TrainLoader(pixels, 30, variants, pool, "cpu")
+        gathered = TrainLoader(pixels, 30, variants, pool, "cpu", on_gpu=True)
         pairs = list(zip(by_threads.epoch(order, 8, 2), gathered.epoch(order, 8, 2), strict=True))
     assert sum(len(rows) for (rows, _), _ in pairs) == 30
     for (rows, one), (same, other) in pairs:
@@ -306,7 +306,7 @@ def test_a_hue_that_is_always_the_same_is_theirs(way: Way, hue: float) -> None:
 @pytest.mark.parametrize("p", [0.0, 0.3, 1.0])
 def test_a_chance_is_kept(p: float) -> None:
     for transform in (A.CoarseDropout(p=p), A.ColorJitter(p=p), A.Affine(rotate=(5, 9), p=p), A.ToGray(p=p)):
-        batched = Batched([transform], SIDE)
+        batched = BatchOps([transform], SIDE)
         parameters = batched.drawn(0, np.arange(1000))
         changed = [
             (batched.one(PICTURES["noise"], one) != PICTURES["noise"]).any() for one in parameters.tolist()
@@ -318,7 +318,7 @@ def test_epoch_fold_and_seed_change_what_follows_the_moves() -> None:
     transform = TrainTransform("standard", Preprocess(16, (0.5,) * 3, (0.5,) * 3, crop_pct=0.8))
     rows, shapes = np.arange(5), np.full((5, 2), 20)
     drawn = [
-        Variants(transform, seed, k).windows(rows, epoch, shapes).after
+        Augmenter(transform, seed, k).windows(rows, epoch, shapes).after
         for seed, k, epoch in ((0, 0, 0), (0, 0, 1), (0, 1, 0), (1, 0, 0))
     ]
     assert all(one is not None for one in drawn)
@@ -328,7 +328,7 @@ def test_epoch_fold_and_seed_change_what_follows_the_moves() -> None:
 def test_threads_take_turns_where_steps_are_short_and_share_crops() -> None:
     preprocess = Preprocess(32, (0.5,) * 3, (0.5,) * 3)
     colours = [{"name": "ColorJitter"}]
-    short = Variants(TrainTransform(colours, preprocess), 0, 0)
-    crops = Variants(TrainTransform([{"name": "RandomResizedCrop"}, *colours], preprocess), 0, 0)
+    short = Augmenter(TrainTransform(colours, preprocess), 0, 0)
+    crops = Augmenter(TrainTransform([{"name": "RandomResizedCrop"}, *colours], preprocess), 0, 0)
     assert not isinstance(short._turn, nullcontext)
     assert isinstance(crops._turn, nullcontext)

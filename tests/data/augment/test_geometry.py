@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from comp.data.augment.augmenter import Variants
-from comp.data.augment.geometry import Lattice, flat_places, is_black, shown
+from comp.data.augment.augmenter import Augmenter
+from comp.data.augment.geometry import GeometricOps, apply_grid, flat_places, is_black
 from comp.data.augment.policies import A, TrainTransform
 from comp.data.images.preprocess import Preprocess
-from comp.data.loading.prefetch import loaders
-from comp.data.loading.train_loader import Feed
+from comp.data.loading.prefetch import loader_pool
+from comp.data.loading.train_loader import TrainLoader
 from comp.data.seeding import counter_uniforms
 
 SIDE = 12
@@ -54,12 +54,12 @@ def by_albumentations(policy: list[Any], count: int) -> dict[bytes, int]:
 @pytest.mark.parametrize("name", POLICIES)
 def test_both_draw_the_same_pictures_as_often(name: str) -> None:
     policy, count = POLICIES[name], 4000
-    lattice = Lattice(policy, SIDE, room=False)
+    lattice = GeometricOps(policy, SIDE, room=False)
     assert lattice.taken == len(policy)
     windows = lattice.windows(7, np.arange(count), squares(count))
     ours: dict[bytes, int] = {}
     for n in range(count):
-        key = np.ascontiguousarray(shown(PICTURE, windows, n)).tobytes()
+        key = np.ascontiguousarray(apply_grid(PICTURE, windows, n)).tobytes()
         ours[key] = ours.get(key, 0) + 1
     theirs = by_albumentations(policy, count)
     rare = {key for key in {*ours, *theirs} if ours.get(key, 0) + theirs.get(key, 0) < 10}
@@ -76,7 +76,7 @@ def test_both_draw_the_same_pictures_as_often(name: str) -> None:
 def test_resized_crops_are_drawn_and_resized_as_theirs(area: str | None, shape: tuple[int, int]) -> None:
     transform = A.RandomResizedCrop((20, 20), scale=(0.2, 1.0), ratio=(0.6, 1.7), area_for_downscale=area)
     picture = np.random.default_rng(1).integers(0, 256, (*shape, 3), np.uint8)
-    lattice = Lattice([transform], 20, room=False)
+    lattice = GeometricOps([transform], 20, room=False)
     windows = lattice.windows(3, np.arange(3000), np.tile(shape, (3000, 1)))
     assert windows.crop is not None
     top, left, height, width = windows.crop.T
@@ -94,21 +94,21 @@ def test_resized_crops_are_drawn_and_resized_as_theirs(area: str | None, shape: 
     for n in range(20):
         y, x, h, w = windows.crop[n]
         expected = transform.apply(picture, crop_coords=(x, y, x + w, y + h))
-        assert (shown(picture, windows, n) == expected).all()
+        assert (apply_grid(picture, windows, n) == expected).all()
 
 
 @pytest.mark.parametrize(
     "also", [[], [A.HorizontalFlip(), A.VerticalFlip()], [A.RandomRotate90(), A.HorizontalFlip()]]
 )
 def test_into_a_batch_comes_what_is_shown(also: list[Any]) -> None:
-    lattice = Lattice([A.RandomResizedCrop((20, 20), scale=(0.3, 1.0)), *also], 20, room=False)
+    lattice = GeometricOps([A.RandomResizedCrop((20, 20), scale=(0.3, 1.0)), *also], 20, room=False)
     picture = np.random.default_rng(1).integers(0, 256, (20, 31, 3), np.uint8)
     windows = lattice.windows(3, np.arange(200), np.tile((20, 31), (200, 1)))
     assert any(windows.quick)
     for n in range(200):
         out = np.zeros((20, 20, 3), np.uint8)
-        found = shown(picture, windows, n, out)
-        assert (found == shown(picture, windows, n)).all()
+        found = apply_grid(picture, windows, n, out)
+        assert (found == apply_grid(picture, windows, n)).all()
         assert (found is out) == (windows.quick[n] is not None)
 
 
@@ -130,7 +130,7 @@ def test_the_numbers_are_even_and_do_not_hang_together() -> None:
 
 def test_what_does_more_than_move_pixels_is_left_to_albumentations() -> None:
     listed = [A.HorizontalFlip(p=0.5), A.ColorJitter(p=0.5), A.VerticalFlip(p=0.5)]
-    assert Lattice(listed, SIDE, room=False).taken == 1
+    assert GeometricOps(listed, SIDE, room=False).taken == 1
     for one in (
         A.RandomCrop(4, 4),
         A.RandomCrop(SIDE, SIDE, p=0.5),
@@ -138,9 +138,9 @@ def test_what_does_more_than_move_pixels_is_left_to_albumentations() -> None:
         A.Pad([1, 2]),
         A.Affine(),
     ):
-        assert Lattice([one], SIDE, room=False).taken == 0
+        assert GeometricOps([one], SIDE, room=False).taken == 0
     sized = [A.RandomResizedCrop((SIDE + 2, SIDE + 2)), A.HorizontalFlip()]
-    assert Lattice(sized, SIDE, room=False).is_empty
+    assert GeometricOps(sized, SIDE, room=False).is_empty
 
 
 class Stack:
@@ -187,16 +187,16 @@ def test_every_way_of_feeding_gives_the_same_pixels(
     made = TrainTransform(transform, preprocess)
     side = 20 if made.extent == "room" else 16
     pictures, unknown = Stack(30, side), Unknown(30, side)
-    variants = Variants(made, seed=3, k=1)
+    variants = Augmenter(made, seed=3, k=1)
     order = np.random.default_rng(0).permutation(30)
-    with loaders(threads) as pool:
-        feed = Feed(pictures, 30, variants, pool, "cpu")
+    with loader_pool(threads) as pool:
+        feed = TrainLoader(pictures, 30, variants, pool, "cpu")
         gathered = ("none", "light", "standard", LISTED, DARK, COLOURED)
         assert (feed._stack is not None) == (transform in gathered)
         batches = list(feed.epoch(order, 8, 2))
         ways = []
         for same_pictures in (pictures, unknown):
-            feed = Feed(same_pictures, 30, variants, pool, "cpu")
+            feed = TrainLoader(same_pictures, 30, variants, pool, "cpu")
             feed._stack = None
             ways.append(list(feed.epoch(order, 8, 2)))
     assert [len(rows) for rows, _ in batches] == [8, 8, 8, 6]
@@ -222,13 +222,13 @@ def test_pictures_of_many_shapes_do_not_depend_on_what_they_are_drawn_with(size:
         {"name": "RandomCrop", "height": 16, "width": 16},
         {"name": "HorizontalFlip"},
     ]
-    variants = Variants(TrainTransform(listed, Preprocess(16, (0.5,) * 3, (0.5,) * 3)), seed=3, k=1)
+    variants = Augmenter(TrainTransform(listed, Preprocess(16, (0.5,) * 3, (0.5,) * 3)), seed=3, k=1)
     rng = np.random.default_rng(4)
     pictures = Mixed({n: rng.integers(0, 256, (30 + n, 60 - 2 * n, 3), np.uint8) for n in range(20)})
     order = rng.permutation(20)
     for pictures.seen in (True, False):
-        with loaders(2) as pool:
-            made = list(Feed(pictures, 20, variants, pool, "cpu").epoch(order, 8, 2))
+        with loader_pool(2) as pool:
+            made = list(TrainLoader(pictures, 20, variants, pool, "cpu").epoch(order, 8, 2))
         for rows, images in made:
             for row, image in zip(rows.tolist(), images, strict=True):
                 assert (variants.one(pictures[row], row, 2) == image.numpy()).all()
@@ -239,7 +239,7 @@ def test_epochs_rows_and_folds_differ() -> None:
     made = TrainTransform(LISTED, preprocess)
     picture = Stack(1, 16)[0]
     seen = {
-        Variants(made, seed, k).one(picture, row, epoch).tobytes()
+        Augmenter(made, seed, k).one(picture, row, epoch).tobytes()
         for seed in (0, 1)
         for k in (0, 1)
         for row in (0, 1)
@@ -250,7 +250,7 @@ def test_epochs_rows_and_folds_differ() -> None:
 
 @pytest.mark.parametrize("name", ["turns", "black"])
 def test_flat_places_are_the_picture_row_by_row(name: str) -> None:
-    windows = Lattice(POLICIES[name], SIDE, room=False).windows(1, np.arange(50), squares(50))
+    windows = GeometricOps(POLICIES[name], SIDE, room=False).windows(1, np.arange(50), squares(50))
     a, b = flat_places(windows, SIDE)
     index, black = a[:, :, None] + b[:, None, :], is_black(windows)
     assert (black is None) == (name == "turns")
@@ -258,4 +258,4 @@ def test_flat_places_are_the_picture_row_by_row(name: str) -> None:
         found = PICTURE.reshape(-1, 3)[index[n]]
         if black is not None:
             found = np.where(black[n][..., None], 0, found)
-        assert (found == shown(PICTURE, windows, n)).all()
+        assert (found == apply_grid(PICTURE, windows, n)).all()

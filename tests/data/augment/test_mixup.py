@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from comp.data.augment.mixup import mix
-from comp.recipe_schema import RegularizePart
+from comp.recipe_schema import RegularizeConfig
 
 B, C, S = 6, 4, 16
 Y = torch.tensor([0, 1, 2, 3, 0, 1])
@@ -22,7 +22,7 @@ def levels() -> torch.Tensor:
 
 @given(st.integers(0, 999), st.sampled_from(["mixup", "cutmix"]), st.floats(0.1, 4))
 def test_targets_say_what_is_in_the_pictures(seed: int, kind: str, alpha: float) -> None:
-    x, y = mix(levels(), Y, C, RegularizePart(**{kind: alpha}), np.random.default_rng(seed))
+    x, y = mix(levels(), Y, C, RegularizeConfig(**{kind: alpha}), np.random.default_rng(seed))
     assert y.shape == (B, C)
     assert torch.allclose(y.sum(1), torch.ones(B))
     for n in range(B):
@@ -40,16 +40,16 @@ def test_targets_say_what_is_in_the_pictures(seed: int, kind: str, alpha: float)
 
 def test_off_means_untouched() -> None:
     x = levels()
-    for part, mixes in ((RegularizePart(), True), (RegularizePart(mixup=1.0), False)):
+    for part, mixes in ((RegularizeConfig(), True), (RegularizeConfig(mixup=1.0), False)):
         same, y = mix(x, Y, C, part, np.random.default_rng(0), mixes)
         assert same is x
         assert y is Y
-    never = mix(x, Y, C, RegularizePart(mixup=1.0, mix_share=0.0), np.random.default_rng(0))
+    never = mix(x, Y, C, RegularizeConfig(mixup=1.0, mix_share=0.0), np.random.default_rng(0))
     assert never[1] is Y
 
 
 def test_the_same_generator_mixes_the_same() -> None:
-    part = RegularizePart(mixup=0.4, cutmix=1.0, erasing=0.5)
+    part = RegularizeConfig(mixup=0.4, cutmix=1.0, erasing=0.5)
     one, other = (mix(levels(), Y, C, part, np.random.default_rng(5)) for _ in range(2))
     assert torch.equal(one[0], other[0])
     assert torch.equal(one[1], other[1])
@@ -60,7 +60,7 @@ def test_the_same_generator_mixes_the_same() -> None:
 def test_erasing_takes_a_rectangle_of_its_share_of_the_pictures(share: float) -> None:
     x = torch.ones(400, 3, S, S)
     erased, y = mix(
-        x, torch.zeros(400, dtype=torch.int64), C, RegularizePart(erasing=share), np.random.default_rng(1)
+        x, torch.zeros(400, dtype=torch.int64), C, RegularizeConfig(erasing=share), np.random.default_rng(1)
     )
     assert y.ndim == 1
     hit = (erased == 0).flatten(1).any(1)

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 
-from comp.data.augment.augmenter import Variants
+from comp.data.augment.augmenter import Augmenter
 from comp.data.augment.policies import POLICIES, A, TrainTransform
 from comp.data.images.preprocess import Preprocess
 from comp.errors import RecipeError, UnknownName
@@ -71,7 +71,7 @@ def test_light_is_the_picture_or_its_mirror_image() -> None:
 
 def test_a_transform_that_changes_the_size_is_fitted_again() -> None:
     transform = TrainTransform([{"name": "CenterCrop", "height": 20, "width": 16}], PREPROCESS)
-    assert Variants(transform, 0, 0).one(PICTURES[0], 0, 0).shape == (32, 32, 3)
+    assert Augmenter(transform, 0, 0).one(PICTURES[0], 0, 0).shape == (32, 32, 3)
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_policies_crop_at_random_within_the_margin_or_the_whole_picture(
     assert one.extent == extent
     shape = {"square": (16, 16, 3), "room": (32, 32, 3), "whole": (40, 70, 3)}[extent]
     picture = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-    variants = Variants(one, 0, 0)
+    variants = Augmenter(one, 0, 0)
     found = [variants.one(picture, row, 0) for row in range(12)]
     assert {made.shape for made in found} == {(16, 16, 3)}
     if extent != "square":
@@ -136,4 +136,4 @@ def test_a_resized_crop_in_a_list_has_the_networks_size_unless_it_says_one() -> 
     assert TrainTransform([{"name": "RandomResizedCrop"}], PREPROCESS).listed[0].size == (32, 32)
     own = [{"name": "RandomResizedCrop", "size": [20, 24]}]
     assert TrainTransform(own, PREPROCESS).listed[0].size == (20, 24)
-    assert Variants(TrainTransform(own, PREPROCESS), 0, 0).one(PICTURES[0], 0, 0).shape == (32, 32, 3)
+    assert Augmenter(TrainTransform(own, PREPROCESS), 0, 0).one(PICTURES[0], 0, 0).shape == (32, 32, 3)

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from comp.data.images.dataset import FittedPixels
+from comp.data.images.dataset import ImageDataset
 from comp.data.images.preprocess import Preprocess
 from comp.data.images.source import ArraySource
 from made import draw
@@ -31,7 +31,7 @@ class CountingSource(ArraySource):
 def test_each_picture_is_loaded_once_within_the_budget_and_again_past_it() -> None:
     source = CountingSource()
     paths = [f"a#{n}" for n in range(10)]
-    pixels = FittedPixels(source, paths, PREPROCESS, budget=4 * 16 * 16 * 3)
+    pixels = ImageDataset(source, paths, PREPROCESS, budget=4 * 16 * 16 * 3)
     first = [pixels[n].copy() for n in range(10)]
     second = [pixels[n].copy() for n in range(10)]
     assert all((a == b).all() for a, b in zip(first, second, strict=True))
@@ -41,7 +41,7 @@ def test_each_picture_is_loaded_once_within_the_budget_and_again_past_it() -> No
 def test_pictures_that_are_forgotten_give_their_budget_back() -> None:
     source = CountingSource()
     paths = [f"a#{n}" for n in range(10)]
-    pixels = FittedPixels(source, paths, PREPROCESS, budget=4 * 16 * 16 * 3)
+    pixels = ImageDataset(source, paths, PREPROCESS, budget=4 * 16 * 16 * 3)
     before = [pixels[n].copy() for n in range(4)]
     pixels.forget()
     for _ in range(2):
@@ -52,7 +52,7 @@ def test_pictures_that_are_forgotten_give_their_budget_back() -> None:
 @pytest.mark.parametrize("budget", [0, 1 << 20])
 def test_shapes_are_known_of_what_was_seen(budget: int) -> None:
     source = ArraySource({"a": ARRAY, "t": np.zeros((2, 30, 24, 3), np.uint8)})
-    pixels = FittedPixels(source, ["a#0", "t#1", "a#2"], PREPROCESS, "whole", budget)
+    pixels = ImageDataset(source, ["a#0", "t#1", "a#2"], PREPROCESS, "whole", budget)
     rows = np.array([1, 0, 1])
     assert pixels.shapes(rows) is None
     assert [pixels[n].shape for n in (0, 1)] == [(24, 24, 3), (30, 24, 3)]
@@ -64,8 +64,8 @@ def test_shapes_are_known_of_what_was_seen(budget: int) -> None:
 
 def test_threads_see_the_same_pixels() -> None:
     paths = [f"a#{n % 10}" for n in range(200)]
-    pixels = FittedPixels(ArraySource({"a": ARRAY}), paths, PREPROCESS)
-    alone = FittedPixels(ArraySource({"a": ARRAY}), paths, PREPROCESS, budget=0)
+    pixels = ImageDataset(ArraySource({"a": ARRAY}), paths, PREPROCESS)
+    alone = ImageDataset(ArraySource({"a": ARRAY}), paths, PREPROCESS, budget=0)
     with ThreadPoolExecutor(8) as pool:
         for n, found in enumerate(pool.map(pixels.__getitem__, range(200))):
             assert (found == alone[n]).all()

@@ -16,13 +16,13 @@ import pytest
 
 from comp.checks.image_scan import scan
 from comp.data.images import pixel_cache as module
-from comp.data.images.dataset import Extent, FittedPixels
+from comp.data.images.dataset import Extent, ImageDataset
 from comp.data.images.decode import load_pixels
 from comp.data.images.pixel_cache import (
     DecodedSource,
     PixelStore,
     StoreWriter,
-    decoded_once,
+    cached_source,
     missing,
     store_name,
 )
@@ -63,7 +63,7 @@ def root() -> Path:
 def test_what_comes_out_is_what_was_decoded(raw: Path) -> None:
     contents = contents_of(raw)
     assert missing(contents.values())
-    source = decoded_once(RawTree(raw), contents)
+    source = cached_source(RawTree(raw), contents)
     assert isinstance(source, DecodedSource)
     assert not missing(contents.values())
     for name in NAMES:
@@ -78,9 +78,9 @@ def test_what_comes_out_is_what_was_decoded(raw: Path) -> None:
 @pytest.mark.parametrize("extent", ["square", "room", "whole"])
 def test_a_network_reads_the_same_pixels_with_it_and_without(raw: Path, size: int, extent: Extent) -> None:
     preprocess = Preprocess(size, (0.5,) * 3, (0.5,) * 3, crop_pct=0.9)
-    plain = FittedPixels(RawTree(raw), NAMES, preprocess, extent)
-    source = RawTree(raw) if side_for(preprocess) is None else decoded_once(RawTree(raw), contents_of(raw))
-    stored = FittedPixels(source, NAMES, preprocess, extent)
+    plain = ImageDataset(RawTree(raw), NAMES, preprocess, extent)
+    source = RawTree(raw) if side_for(preprocess) is None else cached_source(RawTree(raw), contents_of(raw))
+    stored = ImageDataset(source, NAMES, preprocess, extent)
     for n in range(len(NAMES)):
         assert (plain[n] == stored[n]).all()
 
@@ -90,22 +90,22 @@ def test_a_network_reads_the_same_pixels_with_it_and_without(raw: Path, size: in
 @pytest.mark.parametrize("extent", ["square", "room", "whole"])
 def test_shapes_are_known_before_pictures_are_read(raw: Path, size: int, kind: str, extent: Extent) -> None:
     preprocess = Preprocess(size, (0.5,) * 3, (0.5,) * 3, fit=kind, crop_pct=0.9)
-    stored = FittedPixels(decoded_once(RawTree(raw), contents_of(raw)), NAMES, preprocess, extent)
+    stored = ImageDataset(cached_source(RawTree(raw), contents_of(raw)), NAMES, preprocess, extent)
     rows = np.array([3, 0, 1, 4])
     found = stored.shapes(rows)
     assert found is not None
     assert found.tolist() == [list(stored[n].shape[:2]) for n in rows.tolist()]
-    unseen = FittedPixels(RawTree(raw), NAMES, preprocess, extent).shapes(rows)
+    unseen = ImageDataset(RawTree(raw), NAMES, preprocess, extent).shapes(rows)
     assert unseen is None if extent == "whole" else (unseen == found).all()
 
 
 def test_the_second_time_nothing_is_decoded(raw: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     contents = contents_of(raw)
     seen: list[int] = []
-    decoded_once(RawTree(raw), contents, seen.append)
+    cached_source(RawTree(raw), contents, seen.append)
     assert sum(seen) == len(NAMES)
     monkeypatch.setattr(module, "decode", lambda *a: pytest.fail("decoded again"))
-    assert isinstance(decoded_once(RawTree(raw), contents), DecodedSource)
+    assert isinstance(cached_source(RawTree(raw), contents), DecodedSource)
 
 
 def test_the_look_of_the_check_fills_it(raw: Path) -> None:
@@ -127,7 +127,7 @@ def test_over_the_budget_it_streams_and_nothing_stays(
 ) -> None:
     monkeypatch.setenv("COMP_CACHE_GB", budget)
     source = RawTree(raw)
-    assert decoded_once(source, contents_of(raw)) is source
+    assert cached_source(source, contents_of(raw)) is source
     assert not list(root().glob("*"))
     assert not list(root().glob(".*"))
 
@@ -136,44 +136,44 @@ def test_the_store_not_used_for_longest_makes_room(raw: Path, monkeypatch: pytes
     contents = contents_of(raw)
     parts = [{NAMES[n]: contents[NAMES[n]]} for n in (2, 3)]
     for age, part in zip((50, 100), parts, strict=True):
-        decoded_once(RawTree(raw), part)
+        cached_source(RawTree(raw), part)
         os.utime(root() / store_name(part.values()), (age, age))
     held = sum((root() / store_name(part.values()) / "pixels.u8").stat().st_size for part in parts)
     monkeypatch.setenv("COMP_CACHE_GB", str((held + 10) / 1e9))
-    decoded_once(RawTree(raw), {NAMES[0]: contents[NAMES[0]]})
+    cached_source(RawTree(raw), {NAMES[0]: contents[NAMES[0]]})
     assert [missing(part.values()) for part in parts] == [True, False]
     assert not missing([contents[NAMES[0]]])
 
 
 def test_a_torn_store_is_made_again(raw: Path) -> None:
     contents = contents_of(raw)
-    decoded_once(RawTree(raw), contents)
+    cached_source(RawTree(raw), contents)
     file = root() / store_name(contents.values()) / "pixels.u8"
     content = file.read_bytes()
     file.write_bytes(content[:-5])
     with pytest.raises(ValueError, match="torn"):
         PixelStore(file.parent)
-    source = decoded_once(RawTree(raw), contents)
+    source = cached_source(RawTree(raw), contents)
     assert isinstance(source, DecodedSource)
     assert (np.asarray(source.load(NAMES[0])) == load_pixels(RawTree(raw), NAMES[0])).all()
 
 
 def test_a_picture_that_changed_in_place_is_decoded_again_and_the_store_is_made_anew(raw: Path) -> None:
     contents = contents_of(raw)
-    decoded_once(RawTree(raw), contents)
+    cached_source(RawTree(raw), contents)
     file = root() / store_name(contents.values()) / "pixels.u8"
     offset = json.loads((file.parent / "index.json").read_text())[contents[NAMES[1]]][0]
     content = bytearray(file.read_bytes())
     content[offset + 7] ^= 1
     file.write_bytes(content)
-    source = decoded_once(RawTree(raw), contents)
+    source = cached_source(RawTree(raw), contents)
     assert isinstance(source, DecodedSource)
-    pixels = FittedPixels(source, NAMES, Preprocess(16, (0.5,) * 3, (0.5,) * 3), "whole")
+    pixels = ImageDataset(source, NAMES, Preprocess(16, (0.5,) * 3, (0.5,) * 3), "whole")
     assert pixels.shapes(np.arange(2)) is not None
     for n in (0, 1):
         assert (pixels[n] == load_pixels(RawTree(raw), NAMES[n])).all()
     assert missing(contents.values())
-    again = decoded_once(RawTree(raw), contents)
+    again = cached_source(RawTree(raw), contents)
     assert isinstance(again, DecodedSource)
     assert again.store.get(contents[NAMES[1]]) is not None
 
@@ -185,10 +185,10 @@ def test_a_damaged_picture_of_a_store_that_is_not_ours_is_decoded(
         raise PermissionError(13, "Permission denied", str(self))
 
     contents = contents_of(raw)
-    decoded_once(RawTree(raw), contents)
+    cached_source(RawTree(raw), contents)
     file = root() / store_name(contents.values()) / "pixels.u8"
     file.write_bytes(bytes(byte ^ 1 for byte in file.read_bytes()))
-    source = decoded_once(RawTree(raw), contents)
+    source = cached_source(RawTree(raw), contents)
     monkeypatch.setattr(Path, "unlink", refused)
     assert source.load(NAMES[1]) == (raw / NAMES[1]).read_bytes(), "the file, to be decoded"
 
@@ -200,7 +200,7 @@ def test_two_at_once_end_with_one_whole_store(raw: Path) -> None:
 
     def one() -> None:
         both.wait()
-        found.append(decoded_once(RawTree(raw), contents))
+        found.append(cached_source(RawTree(raw), contents))
 
     threads = [threading.Thread(target=one) for _ in range(2)]
     for thread in threads:
@@ -215,7 +215,7 @@ def test_two_at_once_end_with_one_whole_store(raw: Path) -> None:
 def test_rows_of_arrays_need_none() -> None:
     source = ArraySource({"a": np.zeros((2, 4, 4, 3), np.uint8)})
     assert scan(source, Path("."), ["a#0", "a#1"]).files(["a#0", "a#1"]) == {}
-    assert decoded_once(source, {}) is source
+    assert cached_source(source, {}) is source
 
 
 def test_an_unwritable_cache_costs_the_store_only(
@@ -224,7 +224,7 @@ def test_an_unwritable_cache_costs_the_store_only(
     (tmp_path / "file").write_text("no folder")
     monkeypatch.setenv("COMP_CACHE", str(tmp_path / "file"))
     source = RawTree(raw)
-    assert decoded_once(source, contents_of(raw)) is source
+    assert cached_source(source, contents_of(raw)) is source
 
 
 def test_too_many_pictures_are_given_up_early(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -252,9 +252,9 @@ def test_too_many_pictures_are_given_up_early(monkeypatch: pytest.MonkeyPatch) -
 )
 def test_a_damaged_index_is_made_anew(raw: Path, index: str) -> None:
     contents = contents_of(raw)
-    decoded_once(RawTree(raw), contents)
+    cached_source(RawTree(raw), contents)
     (root() / store_name(contents.values()) / "index.json").write_text(index)
-    source = decoded_once(RawTree(raw), contents)
+    source = cached_source(RawTree(raw), contents)
     assert isinstance(source, DecodedSource)
     assert (np.asarray(source.load(NAMES[0])) == load_pixels(RawTree(raw), NAMES[0])).all()
 
@@ -264,11 +264,11 @@ def test_a_damaged_index_is_made_anew(raw: Path, index: str) -> None:
 )
 def test_an_index_of_other_things_than_numbers_is_made_anew(raw: Path, change: Any) -> None:
     contents = contents_of(raw)
-    decoded_once(RawTree(raw), contents)
+    cached_source(RawTree(raw), contents)
     index = root() / store_name(contents.values()) / "index.json"
     table = json.loads(index.read_text())
     index.write_text(json.dumps({key: [o, change(h), change(w), c] for key, (o, h, w, c) in table.items()}))
-    source = decoded_once(RawTree(raw), contents)
+    source = cached_source(RawTree(raw), contents)
     assert isinstance(source, DecodedSource)
     again = json.loads(index.read_text())  # in whatever order threads wrote it
     assert {key: place[1:] for key, place in again.items()} == {
@@ -278,13 +278,13 @@ def test_an_index_of_other_things_than_numbers_is_made_anew(raw: Path, change: A
 
 def test_a_picture_of_another_shape_is_decoded_again(raw: Path) -> None:
     contents = contents_of(raw)
-    decoded_once(RawTree(raw), contents)
+    cached_source(RawTree(raw), contents)
     index = root() / store_name(contents.values()) / "index.json"
     table = json.loads(index.read_text())
     offset, height, width, told = table[contents[NAMES[1]]]
     assert height != width
     index.write_text(json.dumps({**table, contents[NAMES[1]]: [offset, width, height, told]}))
-    source = decoded_once(RawTree(raw), contents)
+    source = cached_source(RawTree(raw), contents)
     assert source.load(NAMES[1]) == (raw / NAMES[1]).read_bytes(), "the file, to be decoded"
 
 
@@ -292,7 +292,7 @@ def test_a_picture_of_another_shape_is_decoded_again(raw: Path) -> None:
 def test_a_budget_is_a_number(raw: Path, monkeypatch: pytest.MonkeyPatch, told: str) -> None:
     monkeypatch.setenv("COMP_CACHE_GB", told)
     with pytest.raises(InputError, match="number of gigabytes"):
-        decoded_once(RawTree(raw), contents_of(raw))
+        cached_source(RawTree(raw), contents_of(raw))
 
 
 def test_what_a_killed_writer_left_goes(raw: Path) -> None:
@@ -302,5 +302,5 @@ def test_what_a_killed_writer_left_goes(raw: Path) -> None:
     for part in parts:
         part.mkdir(parents=True)
         (part / "pixels.u8").write_bytes(b"x")
-    decoded_once(RawTree(raw), contents_of(raw))
+    cached_source(RawTree(raw), contents_of(raw))
     assert [part.exists() for part in parts] == [False, True]

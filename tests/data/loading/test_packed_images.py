@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from comp.data.augment.geometry import Lattice, shown
+from comp.data.augment.geometry import GeometricOps, apply_grid
 from comp.data.augment.policies import A
-from comp.data.loading.packed_images import BUDGET, Stack
-from comp.data.loading.prefetch import loaders
+from comp.data.loading.packed_images import BUDGET, PackedImages
+from comp.data.loading.prefetch import loader_pool
 
 SIDE = 12
 PICTURES = np.random.default_rng(0).integers(0, 256, (300, SIDE, SIDE, 3), np.uint8)
@@ -22,12 +22,12 @@ POLICIES = {
 @pytest.mark.parametrize("policy", POLICIES)
 def test_a_stack_gives_what_windows_show(policy: str) -> None:
     rows = np.random.default_rng(1).permutation(300)[:50]
-    windows = Lattice(POLICIES[policy], SIDE, room=False).windows(7, rows, np.full((50, 2), SIDE))
-    with loaders(2) as pool:
-        stack = Stack(PICTURES.__getitem__, len(PICTURES), SIDE, pool)
+    windows = GeometricOps(POLICIES[policy], SIDE, room=False).windows(7, rows, np.full((50, 2), SIDE))
+    with loader_pool(2) as pool:
+        stack = PackedImages(PICTURES.__getitem__, len(PICTURES), SIDE, pool)
     places = stack.places(rows, windows)
     assert (places.black is not None) == (policy == "with black borders")
-    expected = np.stack([shown(PICTURES[row], windows, n) for n, row in enumerate(rows)])
+    expected = np.stack([apply_grid(PICTURES[row], windows, n) for n, row in enumerate(rows)])
     assert (stack.taken(places).numpy() == expected).all()
     assert (stack.taken(places[10:13]).numpy() == expected[10:13]).all()
     out = np.full((50, SIDE, SIDE, 3), 9, np.uint8)
@@ -39,7 +39,7 @@ def test_a_stack_gives_what_windows_show(policy: str) -> None:
 
 def test_only_so_many_pictures_are_stacked() -> None:
     most = BUDGET // (4 * 32 * 32)
-    assert Stack.fits(most, 32)
-    assert not Stack.fits(most + 1, 32)
-    assert not Stack.fits(0, 32)
+    assert PackedImages.fits(most, 32)
+    assert not PackedImages.fits(most + 1, 32)
+    assert not PackedImages.fits(0, 32)
     assert BUDGET // 4 <= 2**31, "places are int32"

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comp.data.loading.prefetch import batches, each, loaders
+from comp.data.loading.prefetch import batches, each, loader_pool
 
 SIZE = 2
 
@@ -31,7 +31,7 @@ def test_rows_come_in_order_each_with_its_own_picture(
         time.sleep(waits[row])
         return picture(row)
 
-    with loaders(threads) as pool:
+    with loader_pool(threads) as pool:
         found = [
             (part.copy(), images.clone())
             for part, images in batches(pool, rows, batch, (SIZE, SIZE, 3), each(load), drop_last=drop)
@@ -55,7 +55,7 @@ def test_a_faulty_picture_is_raised_to_the_reader_and_the_threads_end() -> None:
     seen: list[int] = []
 
     def read_all() -> None:
-        with loaders(3) as pool:
+        with loader_pool(3) as pool:
             seen.extend(
                 len(part) for part, _ in batches(pool, np.arange(100), 10, (SIZE, SIZE, 3), each(load))
             )
@@ -75,7 +75,7 @@ def test_an_interrupted_reader_does_not_wait_for_what_is_not_begun() -> None:
         return picture(row)
 
     def interrupted() -> None:
-        with loaders(1) as pool:
+        with loader_pool(1) as pool:
             next(batches(pool, np.arange(400), 40, (SIZE, SIZE, 3), each(load)))
             raise KeyboardInterrupt
 

@@ -13,26 +13,26 @@ import torch
 from torch import Tensor
 
 from comp.data import device_memory as memory
-from comp.data.augment.augmenter import SMALL, Variants
-from comp.data.augment.batch_ops import Batched
-from comp.data.augment.geometry import Lattice, shown
+from comp.data.augment.augmenter import SMALL, Augmenter
+from comp.data.augment.batch_ops import BatchOps
+from comp.data.augment.geometry import GeometricOps, apply_grid
 from comp.data.augment.policies import A, TrainTransform
-from comp.data.images.dataset import FittedPixels
+from comp.data.images.dataset import ImageDataset
 from comp.data.images.preprocess import Preprocess
 from comp.data.images.source import ArraySource
 from comp.data.labels import LabelMap
 from comp.data.loading import resident
-from comp.data.loading.prefetch import loaders
+from comp.data.loading.prefetch import loader_pool
 from comp.data.loading.resident import ELSEWHERE, Resident, room_of, room_on, squares, watched
-from comp.data.loading.train_loader import Feed
+from comp.data.loading.train_loader import TrainLoader
 from comp.data.manifest import Manifest, Sample
 from comp.inference.forward import probabilities
 from comp.models.net import build
 from comp.recipe import Recipe, load
-from comp.recipe_schema import BalancePart
+from comp.recipe_schema import BalanceConfig
 from comp.training import loop
 from comp.training.class_balance import TrainPixels, epoch_order, with_copies
-from comp.training.plan import Part, Plan
+from comp.training.plan import FoldRows, TrainPlan
 from comp.training.time_limit import Deadline
 from gpu_doubles import OUT_OF_MEMORY, Alive, fake_gpu
 from made import planned
@@ -57,7 +57,7 @@ CROPS = [{"name": "RandomResizedCrop"}, {"name": "HorizontalFlip"}, {"name": "Co
 
 
 def resident_of(images: np.ndarray, rows: np.ndarray | None = None, room: int = ELSEWHERE) -> Resident | None:
-    with loaders(2) as pool:
+    with loader_pool(2) as pool:
         wanted = np.arange(len(images)) if rows is None else rows
         return Resident.of(images.__getitem__, wanted, images.shape[1], pool, "cpu", room)
 
@@ -71,13 +71,13 @@ def test_images_on_a_device_give_what_windows_show(
     monkeypatch.setattr(resident, "CHUNK", 7 * 3 * SIDE**2)
     there_are = np.arange(20, 300, 2)
     rows = np.random.default_rng(1).permutation(there_are)[:50]
-    windows = Lattice(POLICIES[policy], SIDE, room=False).windows(7, rows, np.full((50, 2), SIDE))
+    windows = GeometricOps(POLICIES[policy], SIDE, room=False).windows(7, rows, np.full((50, 2), SIDE))
     there = resident_of(IMAGES, there_are)
     assert there is not None
     assert there.nbytes == 3 * len(there_are) * SIDE**2, "three bytes a pixel"
     places = there.places(rows, windows)
     assert (places.down is not None) == (policy == "with black borders")
-    expected = np.stack([shown(IMAGES[row], windows, n) for n, row in enumerate(rows)])
+    expected = np.stack([apply_grid(IMAGES[row], windows, n) for n, row in enumerate(rows)])
     assert (there.taken(places).numpy() == expected).all()
     assert (there.taken(places[10:13]).numpy() == expected[10:13]).all()
     assert (there.whole(rows).numpy() == IMAGES[rows]).all()
@@ -90,7 +90,7 @@ def test_indices_go_beyond_two_to_the_31(tmp_path: Path) -> None:
     images = np.random.default_rng(0).integers(0, 256, (4, side, side, 3), np.uint8)
     file[rows] = images
     there = Resident(torch.from_numpy(file), np.arange(50_000))
-    windows = Lattice([A.HorizontalFlip(p=1)], side, room=False).windows(0, rows, np.full((4, 2), side))
+    windows = GeometricOps([A.HorizontalFlip(p=1)], side, room=False).windows(0, rows, np.full((4, 2), side))
     places = there.places(rows, windows)
     assert places.lines.dtype == places.columns.dtype == torch.int64
     assert int(places.lines.max()) > 2**31
@@ -100,7 +100,7 @@ def test_indices_go_beyond_two_to_the_31(tmp_path: Path) -> None:
 
 def test_a_gather_mixes_no_devices_and_is_in_64_bits(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = np.arange(8)
-    windows = Lattice(POLICIES["with black borders"], SIDE, room=False).windows(
+    windows = GeometricOps(POLICIES["with black borders"], SIDE, room=False).windows(
         7, rows, np.full((8, 2), SIDE)
     )
     with fake_gpu(monkeypatch) as device:
@@ -161,8 +161,8 @@ def test_images_beyond_the_room_are_not_loaded() -> None:
     assert resident_of(IMAGES, room=need - 1) is None
     assert resident_of(IMAGES, rows=np.empty(0, np.int64)) is None
     preprocess = Preprocess(SIDE, (0.5,) * 3, (0.5,) * 3)
-    pixels = FittedPixels(ArraySource({"a": IMAGES}), ["a#0"], preprocess)
-    with loaders(1) as pool:
+    pixels = ImageDataset(ArraySource({"a": IMAGES}), ["a#0"], preprocess)
+    with loader_pool(1) as pool:
         assert watched(pixels, np.array([0]), pool, "cpu", ELSEWHERE) is None, "a CPU has them in its memory"
 
 
@@ -219,7 +219,7 @@ class Pictures:
         return np.full((len(rows), 2), self.pixels.shape[1]) if self.known else None
 
 
-def images_for(variants: Variants, count: int = 21) -> np.ndarray:
+def images_for(variants: Augmenter, count: int = 21) -> np.ndarray:
     rng = np.random.default_rng(5)
     coarse = rng.integers(0, 256, (count, 8, 8, 3), np.uint8)
     side = variants.side
@@ -228,13 +228,13 @@ def images_for(variants: Variants, count: int = 21) -> np.ndarray:
     return np.ascontiguousarray(made.permute(0, 2, 3, 1).to(torch.uint8).numpy())
 
 
-def variants_of(transform: Any, device: str, size: int = LARGE) -> Variants:
-    return Variants(
+def variants_of(transform: Any, device: str, size: int = LARGE) -> Augmenter:
+    return Augmenter(
         TrainTransform(transform, Preprocess(size, (0.5,) * 3, (0.5,) * 3, crop_pct=0.8)), 3, 1, device
     )
 
 
-def batches_of(feed: Feed, epoch: int = 2) -> Iterator[tuple[np.ndarray, Tensor]]:
+def batches_of(feed: TrainLoader, epoch: int = 2) -> Iterator[tuple[np.ndarray, Tensor]]:
     return feed.epoch(np.random.default_rng(0).permutation(np.arange(1, 21)), 8, epoch)
 
 
@@ -244,9 +244,9 @@ def test_moves_above_64_pixels_are_the_same_to_the_bit(transform: Any, known: bo
     variants = variants_of(transform, "cuda")
     pictures = Pictures(images_for(variants), known)
     rows = np.arange(1, 21)
-    with loaders(2) as pool:
-        by_threads = Feed(pictures, 21, variants_of(transform, "cpu"), pool, "cpu")
-        there = Feed(pictures, 21, variants, pool, "cpu", rows, on_gpu=True)
+    with loader_pool(2) as pool:
+        by_threads = TrainLoader(pictures, 21, variants_of(transform, "cpu"), pool, "cpu")
+        there = TrainLoader(pictures, 21, variants, pool, "cpu", rows, on_gpu=True)
         assert there.nbytes == 20 * 3 * variants.side**2
         pairs = list(zip(batches_of(by_threads), batches_of(there), strict=True))
     assert [len(one) for (one, _), _ in pairs] == [8, 8, 4]
@@ -263,10 +263,10 @@ def test_colours_above_64_pixels_do_not_depend_on_the_room(transform: Any, known
     assert variants.after is not None
     assert variants_of(transform, "cpu").after is None
     pictures = Pictures(images_for(variants), known)
-    with loaders(2) as pool:
-        there = Feed(pictures, 21, variants, pool, "cpu", on_gpu=True)
+    with loader_pool(2) as pool:
+        there = TrainLoader(pictures, 21, variants, pool, "cpu", on_gpu=True)
         assert (there.nbytes > 0) == (transform is not CROPS)
-        outside = Feed(pictures, 21, variants, pool, "cpu", room=0, on_gpu=True)
+        outside = TrainLoader(pictures, 21, variants, pool, "cpu", room=0, on_gpu=True)
         assert outside.nbytes == 0
         pairs = list(zip(batches_of(there), batches_of(outside), strict=True))
     for (rows, one), (same, other) in pairs:
@@ -290,9 +290,9 @@ def test_images_that_give_way_within_an_epoch_change_no_pixel(capsys: pytest.Cap
     variants = variants_of("standard", "cuda")
     pictures = Pictures(images_for(variants))
     order = np.random.default_rng(0).permutation(17)  # the last row of an epoch is left out
-    with loaders(2) as pool:
-        expected = list(Feed(pictures, 21, variants, pool, "cpu", on_gpu=True).epoch(order, 8, 0))
-        feed, found = Feed(pictures, 21, variants, pool, "cpu", on_gpu=True), []
+    with loader_pool(2) as pool:
+        expected = list(TrainLoader(pictures, 21, variants, pool, "cpu", on_gpu=True).epoch(order, 8, 0))
+        feed, found = TrainLoader(pictures, 21, variants, pool, "cpu", on_gpu=True), []
         for rows, images in feed.epoch(order, 8, 0):
             found.append((rows, images))
             memory.make_room()
@@ -309,7 +309,7 @@ def test_images_that_give_way_within_an_epoch_change_no_pixel(capsys: pytest.Cap
 def test_a_gather_and_colours_that_do_not_fit_are_done_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
     variants = variants_of("standard", "cuda")
     pictures = Pictures(images_for(variants))
-    plain_take, plain_batch = Resident.taken, Batched.batch
+    plain_take, plain_batch = Resident.taken, BatchOps.batch
     failed = list[str]()
 
     def take(self: Resident, at: Any) -> Tensor:
@@ -318,18 +318,18 @@ def test_a_gather_and_colours_that_do_not_fit_are_done_otherwise(monkeypatch: py
             raise torch.OutOfMemoryError(OUT_OF_MEMORY)
         return plain_take(self, at)
 
-    def batch(self: Batched, images: Tensor, parameters: Any) -> Tensor:
+    def batch(self: BatchOps, images: Tensor, parameters: Any) -> Tensor:
         if len(images) > 2:
             failed.append("colours")
             raise torch.OutOfMemoryError(OUT_OF_MEMORY)
         return plain_batch(self, images, parameters)
 
-    with loaders(2) as pool:
-        expected = list(batches_of(Feed(pictures, 21, variants, pool, "cpu", on_gpu=True)))
-        feed = Feed(pictures, 21, variants, pool, "cpu", on_gpu=True)
+    with loader_pool(2) as pool:
+        expected = list(batches_of(TrainLoader(pictures, 21, variants, pool, "cpu", on_gpu=True)))
+        feed = TrainLoader(pictures, 21, variants, pool, "cpu", on_gpu=True)
         with monkeypatch.context() as patched:
             patched.setattr(Resident, "taken", take)
-            patched.setattr(Batched, "batch", batch)
+            patched.setattr(BatchOps, "batch", batch)
             found = list(batches_of(feed))
     assert {"gather", "colours"} == set(failed)
     assert feed.nbytes == 0
@@ -345,11 +345,11 @@ def test_a_gather_and_colours_that_do_not_fit_are_done_otherwise(monkeypatch: py
 def test_held_out_rows_on_a_device_are_judged_the_same(leaves: bool) -> None:
     images = np.random.default_rng(2).integers(0, 256, (90, 40, 48, 3), np.uint8)
     preprocess = Preprocess(32, (0.5,) * 3, (0.5,) * 3, crop_pct=0.9)
-    pixels = FittedPixels(ArraySource({"a": images}), [f"a#{n}" for n in range(90)], preprocess)
+    pixels = ImageDataset(ArraySource({"a": images}), [f"a#{n}" for n in range(90)], preprocess)
     rows, recipe = np.random.default_rng(3).permutation(90)[:80], Recipe(precision="fp32")
     torch.manual_seed(0)
     net = build(recipe.model.model_copy(update={"name": "test_resnet"}), 3).eval()
-    with loaders(2) as pool:
+    with loader_pool(2) as pool:
         there = squares(pixels, rows, pool, "cpu", ELSEWHERE)
         assert there is not None
         assert there.nbytes == 80 * 32 * 32 * 3
@@ -371,10 +371,10 @@ def test_a_time_limit_counts_the_loading_that_predictions_will_need() -> None:
     plan = replace(
         planned(pictures=images), deadline=Deadline(3600, 1000, 1), recipe=Recipe(precision="fp32")
     )
-    pixels = FittedPixels(plan.images, [f"all#{n}" for n in range(12)], plan.preprocess)
-    part = Part(plan.manifest.train, np.arange(12) % 3, np.empty(0, np.int64), np.arange(12))
+    pixels = ImageDataset(plan.images, [f"all#{n}" for n in range(12)], plan.preprocess)
+    part = FoldRows(plan.manifest.train, np.arange(12) % 3, np.empty(0, np.int64), np.arange(12))
     net = build(plan.recipe.model.model_copy(update={"name": "test_resnet"}), 3)
-    with loaders(1) as pool:
+    with loader_pool(1) as pool:
         there = squares(pixels, part.held_out, pool, "cpu", ELSEWHERE)
         assert there is not None
         there.seconds = 1200.0
@@ -395,7 +395,7 @@ def test_a_fold_ends_with_the_same_bits_wherever_its_images_lie(
     images = np.random.default_rng(0).integers(0, 256, (count, 80, 90, 3), np.uint8)
     samples = [Sample(f"i{n}", f"all#{n}", "train", "aab"[n % 3]) for n in range(count)]
     made = planned(Manifest.from_samples(samples), pictures=images)
-    part = Part(made.manifest.train, np.arange(count) % 3 // 2, np.arange(20), np.arange(20, count))
+    part = FoldRows(made.manifest.train, np.arange(count) % 3 // 2, np.arange(20), np.arange(20, count))
     recipe = load(
         None, ["model=test_resnet", "mode=scratch", "device=cpu", "threads=1", "epochs=2", "batch=6"]
     )
@@ -403,28 +403,31 @@ def test_a_fold_ends_with_the_same_bits_wherever_its_images_lie(
         "precision": "fp32",
         "channels_last": True,
         "transform": "light",
-        "balance": BalancePart(name=balance),
+        "balance": BalanceConfig(name=balance),
     }
     plan = replace(made, recipe=recipe.model_copy(update=changes), labels=LabelMap(["a", "b"]))
     plan = replace(plan, preprocess=replace(plan.preprocess, size=LARGE, crop_pct=0.9))
     part = with_copies(plan, 0, part)
 
-    def lying(plan: Plan, k: int, part: Part, pool: Any, device: Any) -> Any:
+    def lying(plan: TrainPlan, k: int, part: FoldRows, pool: Any, device: Any) -> Any:
         _, pixels, there = by_threads(plan, k, part, pool, device)
         assert there is None
         transform = TrainTransform(plan.recipe.transform, plan.preprocess)
-        source, variants = TrainPixels(plan, part, transform.extent), Variants(transform, plan.recipe.seed, k)
-        feed = Feed(source, len(part.table), variants, pool, device, part.fitted, on_gpu=True)
+        source, variants = (
+            TrainPixels(plan, part, transform.extent),
+            Augmenter(transform, plan.recipe.seed, k),
+        )
+        feed = TrainLoader(source, len(part.table), variants, pool, device, part.fitted, on_gpu=True)
         assert feed.nbytes == len(part.fitted) * 3 * variants.side**2
         return feed, pixels, squares(pixels, part.held_out, pool, device, ELSEWHERE)
 
-    plain, given = loop.step, list[tuple[int, int, Tensor]]()
+    plain, given = loop.train_step, list[tuple[int, int, Tensor]]()
 
-    def noted(state: Any, plan: Plan, k: int, images: Tensor, targets: Tensor, weights: Any) -> None:
+    def noted(state: Any, plan: TrainPlan, k: int, images: Tensor, targets: Tensor, weights: Any) -> None:
         given.append((state.epoch, state.batch, targets.clone()))
         plain(state, plan, k, images, targets, weights)
 
-    monkeypatch.setattr(loop, "step", noted)
+    monkeypatch.setattr(loop, "train_step", noted)
     by_threads, ends = loop._images, []
     for name, images_of in (("threads", by_threads), ("device", lying)):
         monkeypatch.setattr(loop, "_images", images_of)
