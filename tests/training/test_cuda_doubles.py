@@ -554,7 +554,7 @@ def test_a_state_of_a_gpu_goes_on_on_a_cpu(tmp_path: Path, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize(
-    ("name", "on_cpu"), [("AdamW", ["step"]), ("NAdam", ["mu_product", "train_step"]), ("SGD", [])]
+    ("name", "on_cpu"), [("AdamW", ["step"]), ("NAdam", ["mu_product", "step"]), ("SGD", [])]
 )
 def test_an_optimizers_counts_stay_in_the_machines_memory_after_a_resume(
     name: str, on_cpu: list[str]
