@@ -174,7 +174,7 @@ def steps_of_adamw(monkeypatch: pytest.MonkeyPatch, before: Callable[[Any, int],
         before(self, count[id(self)])
         return plain(self)
 
-    monkeypatch.setattr(torch.optim.AdamW, "train_step", stepped)
+    monkeypatch.setattr(torch.optim.AdamW, "step", stepped)
 
 
 def half_changed(optimizer: Any) -> None:
