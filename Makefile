@@ -34,6 +34,7 @@ fmt: $(VENV)/.dev
 docs: $(BIN)/comp  ## writes the generated references of the command line and of recipes
 	$(BIN)/python -m comp.cli.docs > docs/cli.md
 	$(BIN)/python -m comp.cli.recipe_docs > docs/recipe.md
+	$(BIN)/python -m comp.cli.check_docs > docs/checks.md
 
 clean:
 	rm -rf $(VENV) demo

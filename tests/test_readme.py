@@ -71,6 +71,13 @@ def test_the_recipe_reference_is_the_generated_one() -> None:
         assert f"| `{key}` |" in written
 
 
+def test_the_check_reference_is_the_generated_one() -> None:
+    from comp.cli.check_docs import render
+
+    written = (REPOSITORY / "docs" / "checks.md").read_text(encoding="utf-8")
+    assert written == render(), "docs/checks.md is stale: `make docs`"
+
+
 def test_the_reference_has_every_command_and_option() -> None:
     text = (REPOSITORY / "docs" / "cli.md").read_text(encoding="utf-8")
     for name, command in typer.main.get_command(app).commands.items():  # type: ignore[attr-defined]

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from comp.checks.context import CheckContext
 from comp.checks.findings import Finding, Severity, finding
+from comp.checks.registry import check
 from comp.checks.template_checks import judge_cells
 from comp.data.labels import disorder
 from comp.data.spelling import listed, whole_of
@@ -17,6 +18,19 @@ from comp.submission.write import rehearse
 TRIES = 64  # rows on which a metric of an adapter is tried, besides two of each class
 
 
+@check(
+    "class-index",
+    "data",
+    "answers",
+    "error",
+    catches=(
+        '`kind = "index"` with classes that are whole numbers and not their own index: labels 1 '
+        "… 5 would be answered 0 … 4"
+    ),
+    misses="names in another order than the site's",
+    of_answers=True,
+    of_test_rows=True,
+)
 def class_index(evidence: CheckContext) -> list[Finding]:
     """Where the template wants class indices, classes that are whole numbers and not their own index: labels 1 … 5
     would be answered as 0 … 4. Exact; O(C).
@@ -35,6 +49,19 @@ def class_index(evidence: CheckContext) -> list[Finding]:
     return [finding("class-index", "error", wrong, message, remedy)]
 
 
+@check(
+    "template-columns",
+    "data",
+    "answers",
+    "error",
+    catches=(
+        "columns of probabilities that are not the classes, class names that the template's "
+        "encoding lacks or that cannot stand beside others in a cell: what could not be written "
+        "after training"
+    ),
+    of_answers=True,
+    of_test_rows=True,
+)
 def template_columns(evidence: CheckContext) -> list[Finding]:
     """Templates that could not be answered after training: columns of probabilities that are not the classes, class
     names that its encoding lacks or that cannot stand beside others in a cell. A submission with every class in it is
@@ -48,6 +75,19 @@ def template_columns(evidence: CheckContext) -> list[Finding]:
     return []
 
 
+@check(
+    "template-cells",
+    "data",
+    "answers",
+    "error, warning",
+    catches=(
+        "answers in the template that contradict its `kind`, or are classes in another spelling; a "
+        "warning where they are something else"
+    ),
+    misses="a wrong `kind` under empty or constant placeholders",
+    of_answers=True,
+    of_test_rows=True,
+)
 def template_cells(evidence: CheckContext) -> list[Finding]:
     """What already stands in the template's answers, which are placeholders until shown otherwise: an error where they
     contradict the stated kind (names for indices, numbers past the classes, several names in one label), or are
@@ -57,6 +97,18 @@ def template_cells(evidence: CheckContext) -> list[Finding]:
     return [finding("template-cells", one.severity, one.rows, one.message, one.remedy) for one in found]
 
 
+@check(
+    "metric-mismatch",
+    "data",
+    "answers",
+    "error, warning",
+    catches=(
+        "a metric of probabilities with a template of classes; a metric of order whose classes "
+        "have no known order"
+    ),
+    misses="a metric that is not the site's",
+    of_answers=True,
+)
 def metric_mismatch(evidence: CheckContext) -> list[Finding]:
     """Metrics that judge what is never written, so that the OOF score is not the site's: probabilities or several
     answers, where the template holds one class. Metrics of order without classes whose order is known. A metric of the

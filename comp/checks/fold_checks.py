@@ -9,9 +9,18 @@ import pandas as pd
 
 from comp.checks.context import CheckContext
 from comp.checks.findings import Finding, finding
+from comp.checks.registry import check
 from comp.data.folds import group_names
 
 
+@check(
+    "fold-coverage",
+    "folds",
+    "folds",
+    "error",
+    catches="training rows without a fold, folds without rows, ids with a fold that are no row",
+    misses="ids of extra rows",
+)
 def fold_coverage(evidence: CheckContext) -> list[Finding]:
     """Train rows without a fold, a fold without rows, or folds of ids that no row has. Exact; O(N)."""
     if evidence.folds is None:
@@ -47,6 +56,14 @@ def _without_folds(evidence: CheckContext, known: set[str]) -> list[Finding]:
     )
 
 
+@check(
+    "group-across-folds",
+    "folds",
+    "folds",
+    "error",
+    catches="a group, or a parent and its copies, in different folds",
+    misses="groups that nobody declared",
+)
 def group_across_folds(evidence: CheckContext) -> list[Finding]:
     """Rows of one group (declared, or a parent and its copies) in different folds. Exact; O(N)."""
     if evidence.folds is None:
@@ -65,6 +82,13 @@ def group_across_folds(evidence: CheckContext) -> list[Finding]:
     ]
 
 
+@check(
+    "stale-folds",
+    "folds",
+    "folds",
+    "error",
+    catches="folds made for other rows, labels, groups or contents",
+)
 def stale_folds(evidence: CheckContext) -> list[Finding]:
     """Folds that were made for other train rows than these. One SHA-256 over ids, labels, kin and contents."""
     if evidence.folds is None:
@@ -88,6 +112,14 @@ def stale_folds(evidence: CheckContext) -> list[Finding]:
     return [finding("stale-folds", "error", rows, message, remedy)]
 
 
+@check(
+    "copy-across-folds",
+    "folds",
+    "folds",
+    "error",
+    catches="copies of one image in different folds",
+    misses="as `near-duplicate`",
+)
 def copy_across_folds(evidence: CheckContext) -> list[Finding]:
     """One picture, exactly or nearly, in different folds: a copy would validate its original.
 
@@ -115,6 +147,13 @@ def copy_across_folds(evidence: CheckContext) -> list[Finding]:
     return [Finding("copy-across-folds", "error", len(rows), message, tuple(rows[:5]), remedy, tuple(torn))]
 
 
+@check(
+    "stratification",
+    "folds",
+    "folds",
+    "warning",
+    catches="classes spread unevenly over the folds",
+)
 def stratification(evidence: CheckContext) -> list[Finding]:
     """Classes spread unevenly over the folds: a fold without a class, or with half as many again as its share
     (and three rows more). Exact; O(N).
@@ -137,6 +176,13 @@ def stratification(evidence: CheckContext) -> list[Finding]:
     return [finding("stratification", "warning", names, message, remedy)]
 
 
+@check(
+    "test-id-in-folds",
+    "folds",
+    "folds",
+    "error",
+    catches="test rows that have a fold",
+)
 def test_id_in_folds(evidence: CheckContext) -> list[Finding]:
     """Test rows that have a fold: the test set would be trained and validated on. Exact; O(N)."""
     if evidence.folds is None:

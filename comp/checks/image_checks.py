@@ -8,6 +8,7 @@ import numpy as np
 
 from comp.checks.context import CheckContext
 from comp.checks.findings import EXAMPLES, Finding, Severity, finding
+from comp.checks.registry import check
 from comp.data.images.jpeg import SEES_DAMAGE
 
 BLANK_STD = 2.0
@@ -15,6 +16,22 @@ MANY_DUPLICATES = 0.1
 MANY_CONFLICTS = 0.01
 
 
+@check(
+    "unreadable-image",
+    "data",
+    "images",
+    "error",
+    catches=(
+        "images that do not decode in full: cut off, with a warning of the JPEG decoder, wrong "
+        "checksums of PNG or TIFF, not an image; floating-point, signed or 32-bit values; more "
+        "pixels or bytes than the limit ([how images are read](images.md))"
+    ),
+    misses=(
+        "a JPEG has no checksum: of baseline files with 20 random bytes overwritten, a third "
+        "decoded without any warning. Damage inside BMP, PPM, TGA, JPEG 2000 and uncompressed TIFF"
+    ),
+    of_test_rows=True,
+)
 def unreadable_image(evidence: CheckContext) -> list[Finding]:
     """Images that cannot be read whole, or whose values have no known range.
 
@@ -36,6 +53,18 @@ def unreadable_image(evidence: CheckContext) -> list[Finding]:
     return found
 
 
+@check(
+    "value-range",
+    "data",
+    "images",
+    "warning",
+    catches=(
+        "images of more than 8 bits of which none has a value above an eighth of the range: 12-bit "
+        "values in 16-bit files"
+    ),
+    misses="a set with one bright image",
+    of_test_rows=True,
+)
 def value_range(evidence: CheckContext) -> list[Finding]:
     """Images of more than 8 bits a value of which all are dark: no value above an eighth of what their bits can hold.
 
@@ -55,6 +84,15 @@ def value_range(evidence: CheckContext) -> list[Finding]:
     return found
 
 
+@check(
+    "several-pages",
+    "data",
+    "images",
+    "warning",
+    catches="TIFF pages, frames of GIF, PNG, WebP and AVIF: only the first is read",
+    misses="previews behind a camera's JPEG, reduced TIFF pages",
+    of_test_rows=True,
+)
 def several_pages(evidence: CheckContext) -> list[Finding]:
     """Files that hold several images (pages of a TIFF, frames of a GIF, PNG, WebP or AVIF): only the first is read.
 
@@ -70,6 +108,14 @@ def several_pages(evidence: CheckContext) -> list[Finding]:
     return [finding("several-pages", "warning", rows, message, remedy)]
 
 
+@check(
+    "blank-image",
+    "data",
+    "images",
+    "warning",
+    catches="images of nearly one colour",
+    misses="an image of noise",
+)
 def blank_image(evidence: CheckContext) -> list[Finding]:
     """Images of one colour: grey levels with a standard deviation under 2 of 255. Reads the fingerprints."""
     rows = [path for path in evidence.readable if evidence.images[path].std < BLANK_STD]
@@ -83,6 +129,13 @@ def blank_image(evidence: CheckContext) -> list[Finding]:
     ]
 
 
+@check(
+    "odd-size",
+    "data",
+    "images",
+    "warning",
+    catches="images far from the others' size or shape (in sets of 20 images or more)",
+)
 def odd_size(evidence: CheckContext) -> list[Finding]:
     """Images far from the others' size: shorter side under a quarter of the median, or a side ratio over 5 where
     the median is under 2. Reads the fingerprints; says nothing on sets of fewer than 20 images.
@@ -105,6 +158,13 @@ def odd_size(evidence: CheckContext) -> list[Finding]:
     ]
 
 
+@check(
+    "exact-duplicate",
+    "data",
+    "images",
+    "note; warning above a tenth of the rows; error where one image is half a class",
+    catches="labelled rows with the same pixels; they share a fold",
+)
 def exact_duplicate(evidence: CheckContext) -> list[Finding]:
     """Labelled rows with the same pixels, whatever their files. They are grouped, so that they share a fold.
 
@@ -135,6 +195,20 @@ def exact_duplicate(evidence: CheckContext) -> list[Finding]:
     return [_of_groups("exact-duplicate", severity, found, message, remedy)]
 
 
+@check(
+    "near-duplicate",
+    "data",
+    "images",
+    "note",
+    catches=(
+        "re-encoded, resized, mirrored, quarter-turned, cropped up to 10 %, recoloured, blurred, "
+        "framed copies; they share a fold ([how, and how surely](near-duplicates.md))"
+    ),
+    misses=(
+        "negatives, turns by other angles, large crops, erased parts, mixes of two images, frames "
+        "of one scene"
+    ),
+)
 def near_duplicate(evidence: CheckContext) -> list[Finding]:
     """Labelled rows that show one picture: re-encoded, resized, cropped, mirrored, turned, recoloured a little.
 
@@ -155,6 +229,14 @@ def near_duplicate(evidence: CheckContext) -> list[Finding]:
     return [_of_groups("near-duplicate", "info", found, message, "folds that comp makes keep them together")]
 
 
+@check(
+    "train-test-duplicate",
+    "data",
+    "images",
+    "warning; error over half of the test rows",
+    catches="test rows whose image is labelled too",
+    misses="as `near-duplicate`",
+)
 def train_test_duplicate(evidence: CheckContext) -> list[Finding]:
     """Test rows whose picture stands among the labelled rows too, exactly or nearly.
 
@@ -177,6 +259,14 @@ def train_test_duplicate(evidence: CheckContext) -> list[Finding]:
     return [Finding(one.check, severity, len(matched), message, tuple(matched[:5]), remedy, one.groups)]
 
 
+@check(
+    "conflicting-labels",
+    "data",
+    "images",
+    "warning; error above 1 % of the rows",
+    catches="copies of one image with different labels",
+    misses="wrong labels of images without a copy",
+)
 def conflicting_labels(evidence: CheckContext) -> list[Finding]:
     """One picture under different labels. A warning, an error above one per cent of the labelled rows."""
     labels = _labels(evidence)

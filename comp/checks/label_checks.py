@@ -7,12 +7,24 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 
 from comp.checks.context import CheckContext
 from comp.checks.findings import Finding, Severity, finding
+from comp.checks.registry import check
 from comp.data.spelling import folded, is_padded, number_of, same_number
 
 ABSENT = {"nan", "NaN", "NAN", "<NA>", "NaT"}  # what pandas writes where a cell was empty
 STATE = "correct the table, or state `classes` in competition.toml: labels are then read as those"
 
 
+@check(
+    "label-spelling",
+    "data",
+    "rows",
+    "error, warning",
+    catches=(
+        "classes that are one number in two spellings (`1` and `1.0`), a label `nan`; a warning "
+        "for `a` and `A`, `1` and `01`"
+    ),
+    misses="classes that mean the same in other words",
+)
 def label_spelling(evidence: CheckContext) -> list[Finding]:
     """Classes that are one word or one number in two spellings: ``1`` and ``1.0`` are refused (tables joined with
     pandas), ``a`` and ``A``, ``1`` and ``01`` are two classes, and that is said with their rows. So is what was read
@@ -40,6 +52,15 @@ def label_spelling(evidence: CheckContext) -> list[Finding]:
     ]
 
 
+@check(
+    "test-labels",
+    "data",
+    "rows",
+    "warning",
+    catches="an adapter that gives labels to test rows; they are dropped, and nothing reads them",
+    misses="where the adapter knows them from",
+    of_test_rows=True,
+)
 def labels_of_test_rows(evidence: CheckContext) -> list[Finding]:
     """Test rows that came with a label: nothing may know them. They were dropped when the rows were read. Exact; O(N)."""
     return [

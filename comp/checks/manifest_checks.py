@@ -8,6 +8,7 @@ from pathlib import PurePosixPath
 
 from comp.checks.context import CheckContext
 from comp.checks.findings import Finding, Severity, finding
+from comp.checks.registry import check
 from comp.data.file_names import is_array_row, natural_key, nfc
 from comp.data.folds import group_names
 from comp.data.images.raw_tree import RawTree
@@ -19,6 +20,15 @@ TEXTS = {
 }
 
 
+@check(
+    "duplicate-id",
+    "data",
+    "rows",
+    "error",
+    catches="two rows with one id",
+    misses="two ids for one sample: that is `exact-duplicate`",
+    of_test_rows=True,
+)
 def duplicate_id(evidence: CheckContext) -> list[Finding]:
     """Two rows with one id: every join by id would mix them up. Exact; O(N)."""
     rows = [i for i, n in Counter(evidence.manifest.table["id"]).items() if n > 1]
@@ -28,6 +38,14 @@ def duplicate_id(evidence: CheckContext) -> list[Finding]:
     return [finding("duplicate-id", "error", rows, message, "make ids unique in the table or the adapter")]
 
 
+@check(
+    "empty-id",
+    "data",
+    "rows",
+    "error",
+    catches="rows without an id",
+    of_test_rows=True,
+)
 def empty_id(evidence: CheckContext) -> list[Finding]:
     """Rows without an id, which nothing could be joined to. Exact; O(N)."""
     table = evidence.manifest.table
@@ -38,6 +56,18 @@ def empty_id(evidence: CheckContext) -> list[Finding]:
     return [finding("empty-id", "error", paths, message, "give each row an id in the table or the adapter")]
 
 
+@check(
+    "duplicate-path",
+    "data",
+    "rows",
+    "error",
+    catches=(
+        "rows that point at one file: by path, by `..`, by letter case, by Unicode form, by a "
+        "symbolic or hard link. All paths collapsed onto one file"
+    ),
+    misses="copies of a file under other names: that is `exact-duplicate`",
+    of_test_rows=True,
+)
 def duplicate_path(evidence: CheckContext) -> list[Finding]:
     """Rows that point at one file: by the same path, another spelling of it (``..``, case, Unicode form), a
     symbolic or a hard link. The fault behind 100 % validation accuracy and 25 points. One ``stat`` a row.
@@ -70,6 +100,15 @@ def duplicate_path(evidence: CheckContext) -> list[Finding]:
     ]
 
 
+@check(
+    "missing-file",
+    "data",
+    "rows",
+    "error",
+    catches="rows whose file, or whose row of an array, is not there; paths that leave the raw folder",
+    misses="a file with another image in it",
+    of_test_rows=True,
+)
 def missing_file(evidence: CheckContext) -> list[Finding]:
     """Rows with no file behind them in the raw folder (a path that leaves it is none), and no row of an array that the
     competition has. Reads the one look at every image; one ``stat`` for each that failed.
@@ -83,6 +122,17 @@ def missing_file(evidence: CheckContext) -> list[Finding]:
     return [finding("missing-file", "error", rows, message, "complete the download, or take the rows out")]
 
 
+@check(
+    "unlisted-file",
+    "data",
+    "rows",
+    "warning, note",
+    catches=(
+        "images of the layout that no row names, images outside the layout's patterns, files that "
+        "cannot be read (HEIC), each with the reason; texts and tables as a note"
+    ),
+    misses="dot-files; competitions whose facts name no `train` or `test` layout",
+)
 def unlisted_file(evidence: CheckContext) -> list[Finding]:
     """Files in the folders of the layout that no row names, beside those that the competition leaves out.
 
@@ -157,6 +207,14 @@ def _suffixes(paths: list[str]) -> str:
     return ", ".join(most) + (" …" if len(counted) > len(most) else "")
 
 
+@check(
+    "unknown-label",
+    "data",
+    "rows",
+    "error",
+    catches="labelled rows with no label, or with one that is not in the label map",
+    misses="a wrong label that is a class",
+)
 def unknown_label(evidence: CheckContext) -> list[Finding]:
     """Labelled rows with no label, or one that the label map does not have. Exact; O(N)."""
     labelled = evidence.manifest.table[evidence.manifest.table["split"] != "test"]
@@ -180,6 +238,13 @@ def unknown_label(evidence: CheckContext) -> list[Finding]:
     ]
 
 
+@check(
+    "label-map",
+    "data",
+    "rows",
+    "error",
+    catches="a class without a training row",
+)
 def label_map(evidence: CheckContext) -> list[Finding]:
     """Classes without one training row. Exact; O(N)."""
     present = set(evidence.manifest.train["label"])
@@ -190,6 +255,13 @@ def label_map(evidence: CheckContext) -> list[Finding]:
     return [finding("label-map", "error", absent, message, "is the download complete? see `comp data`")]
 
 
+@check(
+    "class-too-small",
+    "data",
+    "rows",
+    "error",
+    catches="a class with fewer groups than folds",
+)
 def class_too_small(evidence: CheckContext) -> list[Finding]:
     """Classes with fewer groups than folds: some fold would have none to hold out. Exact; O(N)."""
     train = evidence.manifest.train
@@ -213,6 +285,14 @@ def class_too_small(evidence: CheckContext) -> list[Finding]:
     ]
 
 
+@check(
+    "train-test-overlap",
+    "data",
+    "rows",
+    "error",
+    catches="one file among labelled and test rows",
+    misses="copies of it: that is `train-test-duplicate`",
+)
 def train_test_overlap(evidence: CheckContext) -> list[Finding]:
     """Files that stand both among the labelled and the test rows. One ``stat`` a row."""
     tree = RawTree(evidence.raw)
@@ -232,6 +312,20 @@ def train_test_overlap(evidence: CheckContext) -> list[Finding]:
     ]
 
 
+@check(
+    "template-mismatch",
+    "data",
+    "answers",
+    "error",
+    catches=(
+        "template ids without a test image, test images without a row, ids that come twice, a "
+        "template without rows; another file beside an id than `pairs` and `order` of "
+        "competition.toml give"
+    ),
+    misses="wrong facts in competition.toml: `rows.csv` of a run is there to be looked at",
+    of_answers=True,
+    of_test_rows=True,
+)
 def template_mismatch(evidence: CheckContext) -> list[Finding]:
     """Template ids and test rows that do not pair up: ids missing on either side, doubled, or another file
     beside an id than the competition's own rule gives (``pairs`` and ``order`` in competition.toml, worked out

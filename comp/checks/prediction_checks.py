@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from comp.checks.findings import Finding
+from comp.checks.registry import check, declare
 from comp.data.predictions import Predictions
 from comp.metrics import Metric
 from comp.uncertainty import Gain
@@ -19,6 +20,13 @@ COLLAPSED_SHARE = 0.95
 SHIFT = 0.2
 
 
+@check(
+    "collapsed-predictions",
+    "predictions",
+    "run",
+    "warning",
+    catches="test rows that all get one answer",
+)
 def collapsed_predictions(test: Predictions, priors: NDArray[np.float64]) -> list[Finding]:
     """Test predictions that are all one answer: one class for 95 % of the rows where no class has 80 % of the
     training rows, or the same probabilities for every row. Reads the predictions; O(N C).
@@ -39,6 +47,13 @@ def collapsed_predictions(test: Predictions, priors: NDArray[np.float64]) -> lis
     return [Finding("collapsed-predictions", "warning", len(test), message, test.ids[:5], remedy)]
 
 
+@check(
+    "too-good",
+    "predictions",
+    "run",
+    "warning",
+    catches="next to no OOF errors where the recipe's header expects some",
+)
 def too_good(score: float, metric: Metric, rows: int, expected: float | None) -> list[Finding]:
     """An OOF score that promises less than half a per cent of errors, where the recipe's header expects no such
     thing. For metrics that are 1 at best; small sets (under 200 rows) are left alone.
@@ -55,6 +70,13 @@ def too_good(score: float, metric: Metric, rows: int, expected: float | None) ->
     return [Finding("too-good", "warning", rows, message, (), remedy)]
 
 
+@check(
+    "prior-shift",
+    "predictions",
+    "run",
+    "warning",
+    catches="class shares of the answers far from the training rows'",
+)
 def prior_shift(test: Predictions, priors: NDArray[np.float64]) -> list[Finding]:
     """Answers whose class shares are far from the training rows': half the summed difference over 0.2, and more
     than sampling explains (chi-square over ten times its degrees of freedom). O(N).
@@ -75,6 +97,20 @@ def prior_shift(test: Predictions, priors: NDArray[np.float64]) -> list[Finding]
     return [Finding("prior-shift", "warning", len(test), message, (), remedy)]
 
 
+@check(
+    "harmful-views",
+    "predictions",
+    "run",
+    "warning",
+    catches=(
+        "views that cost more than the standard error of what they cost on the OOF rows, beside "
+        "the identity view alone; in `probe` also in the fit of the classifier"
+    ),
+    misses=(
+        "views that help as much as they harm; in `finetune` and `scratch` what training on "
+        "mirrored images cost"
+    ),
+)
 def harmful_views(views: Sequence[str], metric: str, rows: int, gains: dict[str, Gain]) -> list[Finding]:
     """Views that cost more than the standard error of what they cost.
 
@@ -102,6 +138,13 @@ def expected_score(recipe: Path) -> float | None:
     return float(found.group(1)) if found else None
 
 
+@check(
+    "assumed-folds",
+    "predictions",
+    "run",
+    "warning",
+    catches="OOF predictions from elsewhere whose folds nobody named",
+)
 def assumed_folds(named: bool, k: int, rows: int) -> list[Finding]:
     """OOF predictions made elsewhere, of folds that nobody named: a blend of them may be flattered."""
     if named:
@@ -109,3 +152,20 @@ def assumed_folds(named: bool, k: int, rows: int) -> list[Finding]:
     message = f"nothing says which folds the OOF rows come from: the workspace's {k} are taken for them"
     remedy = "a blend is judged by folds, and a wrong guess flatters it: --fold-column COL, or --folds FILE"
     return [Finding("assumed-folds", "warning", rows, message, (), remedy)]
+
+
+declare(
+    "control-rows",
+    "predictions",
+    "run",
+    "error",
+    catches=(
+        "a test path that gives held-out images other probabilities than validation did: another "
+        "preprocessing, label map or order inside `comp`; a fold without control rows. How close "
+        "they must come back follows from the noise that the run measured "
+        "([why](decisions/0011-control-rows-and-tf32.md)); in half precision they also come back "
+        "by themselves in fp32"
+    ),
+    misses="an adapter that reads test files in another order: that is `template-mismatch`",
+    can_be_allowed=False,
+)

@@ -7,11 +7,20 @@ from collections.abc import Callable
 from pathlib import Path
 
 from comp.checks.findings import Finding, finding
+from comp.checks.registry import check
 from comp.data.folds import Folds
 from comp.data.manifest import Manifest
 from comp.runs.contents import fitted_beside
 
 
+@check(
+    "weights-leak",
+    "recipe",
+    "run",
+    "error",
+    catches="a checkpoint fitted on a row that it is to be judged on",
+    misses="weights from elsewhere: nothing says what they were fitted on",
+)
 def weights_leak(weights: str, manifest: Manifest, folds: Folds) -> list[Finding]:
     """Weights that were fitted on rows they are to be judged on.
 
@@ -72,6 +81,14 @@ def warm_leak(
     return [finding("weights-leak", "error", list(folds.ids), message, remedy)]
 
 
+@check(
+    "preprocessing-override",
+    "recipe",
+    "run",
+    "warning",
+    catches="other mean or std than the weights were trained with",
+    misses="weights whose own mean and std nobody states",
+)
 def preprocessing_override(overrides: list[str]) -> list[Finding]:
     """A recipe that normalises images otherwise than its weights were trained with.
 
@@ -84,6 +101,22 @@ def preprocessing_override(overrides: list[str]) -> list[Finding]:
     return [Finding("preprocessing-override", "warning", len(overrides), message, (), remedy)]
 
 
+@check(
+    "harmful-transform",
+    "recipe",
+    "run",
+    "warning",
+    catches=(
+        "a mirroring or turning transform of `finetune` or `scratch` that makes classes alike: a "
+        "quick classifier of at most 1,000 training images at 32 × 32 pixels loses more than three "
+        "standard errors of accuracy, and a quarter in its odds of an error, once such copies "
+        "train it; or two classes lose rows to each other"
+    ),
+    misses=(
+        "classes whose difference does not show at 32 × 32 pixels, or to a classifier of patches; "
+        "transforms that neither mirror nor turn by 45°; `probe` (see `harmful-views`)"
+    ),
+)
 def harmful_transform(
     name: str, rows: int, scores: tuple[float, float, float], lost: int, pair: tuple[str, str] | None
 ) -> list[Finding]:

@@ -16,6 +16,7 @@ from comp.checks.context import CheckContext
 from comp.checks.findings import Finding
 from comp.checks.guessing import FOLDS, Guess, date_in, guesses, rows_by_content
 from comp.checks.image_metadata import ENCODING
+from comp.checks.registry import check
 from comp.data.folds import group_names
 
 METHOD = 2  # what another one came to is worked out again
@@ -30,6 +31,21 @@ _SAID = 3  # facts that a message names
 Numbers = dict[str, list[float]]
 
 
+@check(
+    "metadata-shortcut",
+    "data",
+    "shortcuts",
+    "warning",
+    catches=(
+        "facts of the files that predict the label: size, bytes, format, every text, date and "
+        "number beside the pixels (EXIF, XMP, IPTC, comments, PNG chunks), the number in the name, "
+        "the place in the table"
+    ),
+    misses=(
+        'a mark inside the image; a rule that trees cannot learn, such as "every tenth row"; '
+        "texts that only tell together"
+    ),
+)
 def metadata_shortcut(evidence: CheckContext) -> list[Finding]:
     """Facts of the files that predict the label: size in pixels and bytes, format; each text, date and number that is
     written beside the pixels (EXIF, XMP, IPTC, comments, PNG chunks, profiles); the number in the name (where train
@@ -62,6 +78,14 @@ def metadata_shortcut(evidence: CheckContext) -> list[Finding]:
     return [Finding("metadata-shortcut", "warning", len(known), message, tuple(known["id"][:5]), remedy)]
 
 
+@check(
+    "train-test-drift",
+    "data",
+    "shortcuts",
+    "warning",
+    catches="the same facts, without names, telling training files from test files",
+    misses="another camera, light or place behind equal files",
+)
 def train_test_drift(evidence: CheckContext) -> list[Finding]:
     """The same facts, without names, telling train rows from test rows: adversarial validation.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +12,8 @@ from comp import console
 from comp.cli.options import Allow, AsJson, DataDir, ExtraFile, ManifestFile, Rare, WorkspaceDir, parse_allow
 from comp.errors import InputError
 from comp.files import require_output
+
+_LINK = re.compile(r"\[([^]]*)\]\([^)]*\)")  # of Markdown
 
 if TYPE_CHECKING:
     from comp.checks.result import CheckResult
@@ -118,3 +121,15 @@ def _own(
             "with --images, --folds takes a number", str(k), "your own split goes in with --fold COL"
         )
     return check_table(images, csv, id_, label, fold, folds=k, workspace=workspace, allow=allowed)
+
+
+def checks(json: AsJson = False) -> None:
+    """Every check: when it runs, how grave its findings are, and what it catches."""
+    import comp.checks.runner  # noqa: F401, it loads them
+    from comp.checks.registry import in_order
+
+    every = in_order()
+    rows = [(one.name, one.stage, one.severity, _LINK.sub(r"\1", one.catches)) for one in every]
+    console.table("", ("check", "stage", "severity", "catches"), rows)
+    if json:
+        console.print_json([one.as_json() for one in every])

@@ -75,6 +75,7 @@ for _verb in (
     competitions.data,
     competitions.new,
     check.check,
+    check.checks,
     run.run,
     predict.predict,
     ensemble.merge,

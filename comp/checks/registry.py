@@ -1,0 +1,81 @@
+"""The table of checks: each registers itself where it is written, and everything else reads it here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
+
+Stage = Literal["data", "folds", "recipe", "predictions"]
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+SECTIONS = {
+    "rows": "The manifest: rows, files and labels",
+    "answers": "The answers: template, label map and metric",
+    "images": "The content of images",
+    "shortcuts": "Shortcuts",
+    "folds": "The folds",
+    "run": "The recipe and the run",
+}
+
+
+@dataclass(frozen=True)
+class Check:
+    """A check: when it runs (``stage``), how grave its findings are, and what it sees and does not.
+
+    ``function`` of a check of the data or of the folds takes a CheckContext and gives findings; those of other stages
+    take what their stage has. ``of_answers`` looks at what is to be answered, ``of_test_rows`` also where there are no
+    training rows. Texts are Markdown, for people.
+    """
+
+    name: str
+    stage: Stage
+    section: str
+    severity: str
+    catches: str
+    misses: str = ""
+    of_answers: bool = False
+    of_test_rows: bool = False
+    can_be_allowed: bool = True
+    function: Callable[..., Any] | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """The row of ``comp checks --json``."""
+        shown = ("name", "stage", "severity", "catches", "misses", "can_be_allowed")
+        return {key: getattr(self, key) for key in shown}
+
+
+CHECKS: dict[str, Check] = {}
+
+
+def check(
+    name: str, stage: Stage, section: str, severity: str, **facts: Any
+) -> Callable[[Function], Function]:
+    """Registers the function below as a check; ``facts`` are the other fields of ``Check``.
+
+    Raises
+    ------
+    ValueError
+        For a name that is taken, or a section that is not one of SECTIONS.
+    """
+
+    def register(function: Function) -> Function:
+        declare(name, stage, section, severity, function=function, **facts)
+        return function
+
+    return register
+
+
+def declare(name: str, stage: Stage, section: str, severity: str, **facts: Any) -> None:
+    """Registers a check that another part of the pipeline carries out."""
+    if name in CHECKS:
+        raise ValueError(f"a check is registered once: {name}")
+    if section not in SECTIONS:
+        raise ValueError(f"{name}: a section is one of {', '.join(SECTIONS)}, not {section}")
+    CHECKS[name] = Check(name, stage, section, severity, **facts)
+
+
+def in_order() -> list[Check]:
+    """All checks by section, and within one as they registered."""
+    sections = list(SECTIONS)
+    return sorted(CHECKS.values(), key=lambda one: sections.index(one.section))
