@@ -150,7 +150,7 @@ def step_seconds(net: Net, recipe: Recipe, choice: Choice, threads: int | None) 
 
 
 def median(times: list[float]) -> float:
-    """The middle of some seconds, the lower one of two."""
+    """The middle of some seconds, the longer of two."""
     return sorted(times)[len(times) // 2]
 
 
