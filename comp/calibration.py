@@ -19,9 +19,10 @@ def apply_temperature(probs: Probs, temperature: float) -> Probs:
 
     No answer changes: the order of classes in a row stays.
     """
+    from scipy.special import softmax
+
     logs = np.log(np.maximum(probs, TINY)) / temperature
-    odds = np.exp(logs - logs.max(axis=1, keepdims=True))
-    return np.asarray(odds / odds.sum(axis=1, keepdims=True))
+    return np.asarray(softmax(logs, axis=1))
 
 
 def fit_temperature(probs: Probs, truth: NDArray[np.int64]) -> float:

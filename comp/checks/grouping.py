@@ -7,12 +7,10 @@ from pathlib import PurePosixPath
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from comp.checks.context import CheckContext
 from comp.checks.duplicates.name_patterns import name_parents, parent_name
+from comp.data.components import components
 from comp.data.file_names import is_array_row, nfc
 from comp.data.folds import Folds
 from comp.data.manifest import Manifest
@@ -30,7 +28,7 @@ def grouped(evidence: CheckContext) -> Manifest:
     table["content"] = [evidence.images[path].pixel_sha[:32] for path in table["path"]]
     labelled = table.index[table["split"] != "test"].to_numpy()
     rows = table.loc[labelled]
-    component = _components(len(rows), _edges(evidence, rows))
+    component = components(len(rows), _edges(evidence, rows))
     ids = rows["id"].to_numpy(dtype=object)
     declared = rows["group"].to_numpy(dtype=object)
     sizes = np.bincount(component, minlength=1)
@@ -57,7 +55,7 @@ def folds_of_kin(evidence: CheckContext, folds: Folds) -> dict[str, set[int]]:
     nearly), a file name, and all that these tie together.
     """
     table = (evidence.declared or evidence.manifest).table
-    component = _components(len(table), _edges(evidence, table))
+    component = components(len(table), _edges(evidence, table))
     held: dict[int, set[int]] = {}
     for kin, sample, split in zip(component.tolist(), table["id"], table["split"], strict=True):
         if split == "train":
@@ -99,11 +97,3 @@ def _edges(evidence: CheckContext, rows: pd.DataFrame) -> list[tuple[int, int]]:
     links = name_parents([path for path in rows["path"] if not is_array_row(path)])
     edges.extend((by_path[parent][0], by_path[child][0]) for child, parent in links.items())
     return edges
-
-
-def _components(count: int, edges: list[tuple[int, int]]) -> NDArray[np.int64]:
-    if not edges:
-        return np.arange(count)
-    ends = np.array(edges, dtype=np.int64)
-    graph = coo_array((np.ones(len(ends), np.int8), (ends[:, 0], ends[:, 1])), shape=(count, count))
-    return np.asarray(connected_components(graph, directed=False)[1], dtype=np.int64)

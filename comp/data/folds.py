@@ -14,6 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from comp.config import Shape, read_shaped, whole_number
+from comp.data.components import components
 from comp.data.csv_table import read_table
 from comp.data.manifest import Manifest
 from comp.errors import InputError, shortened
@@ -202,18 +203,17 @@ def group_names(train: pd.DataFrame) -> list[str]:
 
     A family goes by its smallest name (``g:`` a group, ``s:`` a sample), so that row order does not matter.
     """
-    kin: dict[str, str] = {}  # a forest: each name points towards the smallest of its family
-
-    def root(name: str) -> str:
-        while kin.setdefault(name, name) != name:
-            kin[name] = name = kin[kin[name]]
-        return name
-
+    names: dict[str, int] = {}  # numbered as they come
+    pairs = []
     for sample, group, parent in zip(train["id"], train["group"], train["parent"], strict=True):
+        row = names.setdefault(f"s:{sample}", len(names))
         for tie in ([f"g:{group}"] if group else []) + ([f"s:{parent}"] if parent else []):
-            low, high = sorted((root(f"s:{sample}"), root(tie)))
-            kin[high] = low
-    return [root(f"s:{sample}") for sample in train["id"]]
+            pairs.append((row, names.setdefault(tie, len(names))))
+    family = components(len(names), pairs)
+    smallest: dict[int, str] = {}
+    for name in sorted(names, reverse=True):
+        smallest[int(family[names[name]])] = name
+    return [smallest[int(family[names[f"s:{sample}"]])] for sample in train["id"]]
 
 
 def _deal(groups: list[NDArray[np.int64]], labels: NDArray[np.int64], k: int) -> NDArray[np.int64]:

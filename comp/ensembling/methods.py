@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import softmax
 
 from comp.data.labels import LabelMap
 from comp.ensembling.aligned import AlignedPredictions, LabelledPredictions, Probs
@@ -67,7 +68,7 @@ def power_mean(probs: Probs, exponent: float) -> Probs:
 def geometric_mean(probs: Probs) -> Probs:
     """The geometric mean over parts of probabilities (P, N, C), normalised."""
     logs = np.log(np.maximum(probs, TINY)).mean(axis=0)
-    return normalize_rows(np.exp(logs - logs.max(axis=1, keepdims=True)))
+    return np.asarray(softmax(logs, axis=1))
 
 
 def _even(rows: LabelledPredictions) -> NDArray[np.float64]:

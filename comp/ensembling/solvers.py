@@ -1,9 +1,10 @@
-"""Logistic stacking: a linear classifier over the parts' log-probabilities, drawn towards their geometric mean."""
+"""Blends that are solved for: logistic stacking over log-probabilities, and the weights of a mixture."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import softmax
 
 from comp.calibration import TINY, fit_temperature
 
@@ -59,8 +60,7 @@ def train(probs: Probs, truth: NDArray[np.int64]) -> tuple[Probs, Probs]:
 def stacked(probs: Probs, weight: Probs, bias: Probs) -> Probs:
     """The classifier's probabilities (N, C) for (P, N, C)."""
     logits = _features(probs) @ weight.reshape(-1, weight.shape[2]) + bias
-    odds = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return np.asarray(odds / odds.sum(axis=1, keepdims=True))
+    return np.asarray(softmax(logits, axis=1))
 
 
 def _features(probs: Probs) -> Probs:
@@ -70,8 +70,8 @@ def _features(probs: Probs) -> Probs:
     return np.ascontiguousarray(logs.transpose(1, 0, 2).reshape(probs.shape[1], -1))
 
 
-PENALTY = 1e-3  # of leaving equal weights: where nothing tells parts apart, they stay equal
-ROUNDS = 100
+MIXTURE_PENALTY = 1e-3  # of leaving equal weights: where nothing tells parts apart, they stay equal
+MIXTURE_ROUNDS = 100
 
 
 def mixture(probs: Probs, truth: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -92,7 +92,7 @@ def mixture(probs: Probs, truth: NDArray[np.int64]) -> NDArray[np.float64]:
     own = np.arange(count)
 
     def loss(flat: Probs) -> tuple[float, Probs]:
-        weights, beta = _softmax(flat[:parts]), float(np.exp(flat[parts]))
+        weights, beta = softmax(flat[:parts]), float(np.exp(flat[parts]))
         mixed = np.maximum(np.tensordot(weights, probs, axes=1), TINY)  # (N, C)
         logs = np.log(mixed)
         highest = logs.max(axis=1, keepdims=True)
@@ -104,14 +104,9 @@ def mixture(probs: Probs, truth: NDArray[np.int64]) -> NDArray[np.float64]:
         slope[own, truth] -= 1.0 / mixed[own, truth]
         by_weight = beta / count * np.tensordot(probs, slope, axes=2)
         by_beta = beta * float(((share * logs).sum(axis=1) - logs[own, truth]).mean())
-        turned = weights * (by_weight - weights @ by_weight) + PENALTY * flat[:parts]
-        return value + 0.5 * PENALTY * float((flat[:parts] ** 2).sum()), np.append(turned, by_beta)
+        turned = weights * (by_weight - weights @ by_weight) + MIXTURE_PENALTY * flat[:parts]
+        return value + 0.5 * MIXTURE_PENALTY * float((flat[:parts] ** 2).sum()), np.append(turned, by_beta)
 
     start = np.append(np.zeros(parts), -np.log(fit_temperature(probs.mean(axis=0), truth)))
-    found = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": ROUNDS})
-    return _softmax(np.asarray(found.x[:parts], dtype=np.float64))
-
-
-def _softmax(values: Probs) -> Probs:
-    odds = np.exp(values - values.max())
-    return np.asarray(odds / odds.sum())
+    found = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": MIXTURE_ROUNDS})
+    return np.asarray(softmax(found.x[:parts]))

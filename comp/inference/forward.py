@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import scipy.special
 import torch
 from numpy.typing import NDArray
 from torch import nn
@@ -265,9 +266,7 @@ def softmax(logits: NDArray[np.floating[Any]]) -> Probs:
         raise NotFinite(
             "logits must be finite numbers", f"row {row} has a NaN or an infinity", _remedy("fp32")
         )
-    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
-    powers = np.exp(shifted)
-    return np.asarray(powers / powers.sum(axis=1, keepdims=True), dtype=np.float64)
+    return np.asarray(scipy.special.softmax(logits.astype(np.float64), axis=1))
 
 
 def mean_of_views(by_view: dict[str, Probs], how: str = "arithmetic") -> Probs:

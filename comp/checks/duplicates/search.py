@@ -13,13 +13,12 @@ from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from comp.checks.duplicates.alignment import Agreement, agreement, nothing_agrees
 from comp.checks.duplicates.candidates import Candidates, candidates
 from comp.checks.duplicates.families import consistent, edges_moved
 from comp.checks.duplicates.perceptual_hash import FINGERPRINT_BYTES, LUMA_SIDE, native_size
+from comp.data.components import components
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
@@ -111,7 +110,7 @@ def clusters(count: int, pairs: Ints) -> list[list[int]]:
     ends = np.asarray(pairs)
     if ends.min() < 0 or ends.max() >= count:
         raise ValueError(f"pairs must name rows 0 to {count - 1}, got {ends.min()} to {ends.max()}")
-    label = _components(count, ends[:, 0], ends[:, 1])
+    label = components(count, ends)
     order = np.argsort(label, kind="stable")
     starts = np.flatnonzero(np.diff(label[order], prepend=-1))
     groups = [[int(row) for row in part] for part in np.split(order, starts[1:])]
@@ -132,12 +131,6 @@ def _identical(fingerprints: NDArray[np.uint8]) -> tuple[Ints, Ints]:
     owner = first[which]
     again = np.flatnonzero(owner != np.arange(len(owner)))
     return np.sort(first), np.stack([owner[again], again], axis=1)
-
-
-def _components(count: int, left: Ints, right: Ints) -> NDArray[np.int32]:
-    graph = coo_array((np.ones(len(left), np.int8), (left, right)), shape=(count, count))
-    label: NDArray[np.int32] = connected_components(graph, directed=False)[1]
-    return label
 
 
 def _measure(fingerprints: NDArray[np.uint8], pairs: Candidates, workers: int) -> Agreement:
