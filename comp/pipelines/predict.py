@@ -70,7 +70,7 @@ def predict(
     partial : bool
         Predict with the folds there are, where some are missing.
     out : path, optional
-        By default the run's own write, or ``<run>-new.csv`` beside it where rows or template are new (``-partial``
+        By default the run's own submission, or ``<run>-new.csv`` beside it where rows or template are new (``-partial``
         where folds are missing).
     allow : dict, optional
         Checks whose errors become warnings, each with its reason. With ``unreadable-image`` rows whose image cannot be

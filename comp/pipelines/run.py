@@ -1,4 +1,4 @@
-"""run(): the chain from a raw folder to a write, top to bottom."""
+"""run(): the chain from a raw folder to a submission, top to bottom."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def run(
     time_limit: str | None = None,
     allow: dict[str, str] | None = None,
 ) -> RunResult:
-    """Takes a competition from its raw folder to a validated write.
+    """Takes a competition from its raw folder to a validated submission.
 
     Parameters
     ----------

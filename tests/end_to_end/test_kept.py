@@ -103,14 +103,14 @@ def test_test_rows_go_the_way_that_held_out_rows_went(
     place: Path, mode: str, precision: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[float] = []
-    real = predict.worst_difference
+    real = predict.max_abs_difference
 
     def noted(*args: object) -> tuple[float, str]:
         found = real(*args)  # type: ignore[arg-type]
         seen.append(found[0])
         return found
 
-    monkeypatch.setattr(predict, "worst_difference", noted)
+    monkeypatch.setattr(predict, "max_abs_difference", noted)
     start = probe(place) if mode != "scratch" else []
     overrides = [*start, f"mode={mode}", f"precision={precision}", "epochs=2", "optimizer.lr=1e-4"]
     comp.run("shapes", 2, workspace=place, overrides=overrides)

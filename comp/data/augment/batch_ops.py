@@ -1,4 +1,4 @@
-"""What follows the moves of a policy, drawn for whole batches as albumentations draws it: affine maps, color, cut-outs."""
+"""What follows the moves of a policy, drawn for whole batches as albumentations draws it: affine maps, colours, cut-outs."""
 
 from __future__ import annotations
 
