@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,6 +13,42 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from comp.errors import InputError, RecipeError, shortened
 from comp.files import DEEPEST, TooMuch, Unreadable, parse_toml, read_json
+
+
+def as_overrides(values: Sequence[str] | Mapping[str, object]) -> list[str]:
+    """Overrides as ``key=value`` texts: a sequence as it is, a mapping entry by entry, tables within it by dotted keys.
+
+    Raises
+    ------
+    InputError
+        For a value that TOML has no form for, such as None.
+    """
+    if not isinstance(values, Mapping):
+        return [values] if isinstance(values, str) else list(values)
+    texts = []
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            texts += [f"{key}.{text}" for text in as_overrides(value)]
+        else:
+            texts.append(f"{key}={_as_toml(key, value)}")
+    return texts
+
+
+def _as_toml(key: str, value: object) -> str:
+    """A value as TOML writes it."""
+    plain = value.item() if hasattr(value, "item") else value  # numpy's numbers
+    if isinstance(plain, bool):
+        return str(plain).lower()
+    if isinstance(plain, int | float):
+        return repr(plain)
+    if isinstance(plain, str | Path):
+        return json.dumps(str(plain), ensure_ascii=False)
+    if isinstance(plain, list | tuple):
+        return f"[{', '.join(_as_toml(key, one) for one in plain)}]"
+    said = f"{key}: {type(value).__name__} {shortened(repr(value))}"
+    raise InputError(
+        "an override is a number, a text, true or false, or a list of them", said, "leave it out"
+    )
 
 
 def apply_override(table: dict[str, Any], override: str, named: Sequence[str] = ()) -> None:

@@ -60,9 +60,7 @@ SHAPES_ADAPTER = '''\
 
 from pathlib import PurePosixPath
 
-from comp.data.images.raw_tree import RawTree
-from comp.data.manifest import Manifest, Sample
-from comp.data.csv_table import read_table
+from comp.data import Manifest, RawTree, Sample, read_table
 
 
 def read(raw):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comp.config import finite_number, whole_number
+from comp.config import apply_override, as_overrides, finite_number, whole_number
+from comp.errors import InputError
 
 
 @pytest.mark.parametrize(
@@ -92,3 +94,30 @@ def test_no_text_raises_and_none_is_read_otherwise_than_python_reads_it(text: st
     assert number is None or number == float(text)
     if whole is not None:
         assert number == whole
+
+
+TEXTS = st.text(st.characters(exclude_categories=("Cs", "Cc")), max_size=20)
+VALUES = st.recursive(
+    st.booleans() | st.integers(-(10**9), 10**9) | st.floats(allow_nan=False, allow_infinity=False) | TEXTS,
+    lambda inner: st.lists(inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@given(st.dictionaries(st.from_regex(r"[a-z]{1,8}", fullmatch=True), VALUES, max_size=4))
+def test_a_mapping_of_overrides_gives_back_its_values(values: dict[str, object]) -> None:
+    table: dict[str, object] = {}
+    for text in as_overrides(values):
+        apply_override(table, text)
+    assert table == values
+
+
+def test_tables_within_overrides_are_laid_over_key_by_key() -> None:
+    table: dict[str, object] = {"optimizer": {"name": "AdamW", "lr": 0.1}}
+    for text in as_overrides({"optimizer": {"lr": np.float32(0.5)}, "epochs": np.int64(3)}):
+        apply_override(table, text)
+    assert table == {"optimizer": {"name": "AdamW", "lr": 0.5}, "epochs": 3}
+    assert as_overrides(["a=1"]) == ["a=1"]
+    assert as_overrides("a=1") == ["a=1"]
+    with pytest.raises(InputError, match=r"views: NoneType None"):
+        as_overrides({"views": None})

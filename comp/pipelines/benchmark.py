@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from comp import console
 from comp.checks.runner import raise_on_errors
+from comp.config import as_overrides
 from comp.data.competitions import registry
 from comp.errors import InputError
 from comp.pipelines.check import parse_folds, survey
@@ -72,7 +73,7 @@ def bench(
     workspace: str | Path | None = None,
     data: str | Path | None = None,
     recipe: str | Path | None = None,
-    overrides: Sequence[str] = (),
+    overrides: Sequence[str] | Mapping[str, object] = (),
 ) -> BenchResult:
     """Measures the parts of a competition's training on this machine, each for ``seconds``; writes no run.
 
@@ -86,7 +87,7 @@ def bench(
     place = Workspace.find(workspace)
     competition = registry.competition(slug, place)
     raw = Path(data).expanduser().absolute() if data else place.raw(slug)
-    order = new_order(place, competition, raw, recipe, overrides, None, parse_folds(5), False)
+    order = new_order(place, competition, raw, recipe, as_overrides(overrides), None, parse_folds(5), False)
     wanted = first_model(order.recipe)
     if wanted.mode == "probe":
         raise InputError("a bench needs training steps", 'mode = "probe" solves', "--set mode=finetune")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from comp import console
 from comp.checks.runner import raise_on_errors
+from comp.config import as_overrides
 from comp.data.competitions import registry
 from comp.errors import InputError
 from comp.files import make_folder, require_output, write_bytes, write_text
@@ -57,7 +58,7 @@ def lr(
     workspace: str | Path | None = None,
     data: str | Path | None = None,
     recipe: str | Path | None = None,
-    overrides: Sequence[str] = (),
+    overrides: Sequence[str] | Mapping[str, object] = (),
     out: str | Path | None = None,
 ) -> LrResult:
     """Looks for a learning rate: fold 0 is trained for ``steps`` steps with rates from ``low`` to ``high``.
@@ -77,7 +78,9 @@ def lr(
     competition = registry.competition(slug, place)
     plot, table = _outputs(require_output(out) or place.root / f"{slug}-lr.png")
     raw = Path(data).expanduser().absolute() if data else place.raw(slug)
-    order = new_order(place, competition, raw, recipe, overrides, None, parse_folds(folds), False)
+    order = new_order(
+        place, competition, raw, recipe, as_overrides(overrides), None, parse_folds(folds), False
+    )
     wanted = first_model(order.recipe)
     if wanted.mode == "probe":
         raise InputError("a range test needs a learning rate", 'mode = "probe" solves', "--set mode=finetune")

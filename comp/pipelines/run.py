@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +12,7 @@ from comp import console
 from comp.checks.findings import Finding, counts, downgrade_allowed
 from comp.checks.result import CheckResult
 from comp.checks.runner import raise_on_errors
+from comp.config import as_overrides
 from comp.data.competitions import registry
 from comp.data.pseudo_labels import FILE as PSEUDO
 from comp.data.pseudo_labels import PseudoLabels, folds_sha256
@@ -41,7 +42,7 @@ def run(
     workspace: str | Path | None = None,
     data: str | Path | None = None,
     recipe: str | Path | None = None,
-    overrides: Sequence[str] = (),
+    overrides: Sequence[str] | Mapping[str, object] = (),
     seed: int | None = None,
     quick: bool = False,
     resume: str | None = None,
@@ -63,8 +64,8 @@ def run(
         K, or a CSV of ``id,fold`` made elsewhere.
     workspace, data, recipe : path, optional
         By default the current folder, ``data/<slug>`` in it, and the competition's baseline.toml.
-    overrides : sequence of str
-        ``key=value`` over the recipe, as ``--set`` on the command line.
+    overrides : sequence of str, or mapping
+        ``key=value`` over the recipe, as ``--set`` on the command line; or ``{"optimizer.lr": 1e-3, "epochs": 3}``.
     seed : int, optional
         Of the recipe; folds do not depend on it.
     quick : bool
@@ -93,6 +94,7 @@ def run(
         Every mistake of a user and every refusal; see ``comp.errors``.
     """
     clock = StepTimer()
+    overrides = as_overrides(overrides)
     place = Workspace.find(workspace)
     competition = registry.competition(slug, place)
     with ExitStack() as held:

@@ -6,6 +6,7 @@ import importlib.util
 import inspect
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import ModuleType
@@ -155,7 +156,10 @@ def import_adapter(path: Path, slug: str, options: Mapping[str, Any]) -> Adapter
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
-        spec.loader.exec_module(module)
+        with warnings.catch_warnings():
+            # Python hides those of imported modules, and old paths go with the next release
+            warnings.filterwarnings("default", r"comp\.", DeprecationWarning)
+            spec.loader.exec_module(module)
     except Exception as error:
         del sys.modules[name]
         raise InputError(
