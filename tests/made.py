@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
-import comp
 from comp import console
 from comp.cli.main import main
 from comp.data.folds import Folds
@@ -33,7 +32,7 @@ from comp.runs.contents import rehome
 if TYPE_CHECKING:
     from comp.training.plan import TrainPlan
 
-REPOSITORY = Path(comp.__file__).resolve().parent.parent
+REPOSITORY = Path(__file__).resolve().parent.parent
 SHAPES = ("circle", "cross", "square")
 
 SHAPES_TOML = """\
