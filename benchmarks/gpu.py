@@ -72,10 +72,11 @@ class Size:
     large: str
     side: int
     loaded: int = 64  # pictures in a batch of the pipelines alone
+    threads: int | None = None  # of torch on a CPU; as many as there are cores where not given
 
 
 FULL = Size(50_000, 2_000, 6.0, 3, 1024, 256, "cifar_resnet18", "resnet50", 224)
-TINY = Size(600, 40, 1.0, 1, 32, 4, "resnet9", "test_resnet", 64, 8)
+TINY = Size(600, 40, 1.0, 1, 32, 4, "resnet9", "test_resnet", 64, 8, 1)
 
 
 class Items(torch.utils.data.Dataset):  # type: ignore[type-arg]
@@ -92,8 +93,11 @@ class Items(torch.utils.data.Dataset):  # type: ignore[type-arg]
 class Trainer:
     """A network with comp's choices of precision and layout, and its step."""
 
-    def __init__(self, name: str, size: int, batch: int, cache: Path) -> None:
-        table = {"mode": "scratch", "batch": batch, "model": {"name": name, "size": size, "freeze_bn": False}}
+    def __init__(self, name: str, size: int, batch: int, cache: Path, threads: int | None) -> None:
+        model = {"name": name, "size": size, "freeze_bn": False}
+        table: dict[str, Any] = {"mode": "scratch", "batch": batch, "model": model}
+        if threads is not None:
+            table["threads"] = threads
         recipe: Recipe = resolve_device(from_table(table, "benchmark", lambda _: []))
         net = build(recipe.model, 100)
         self.recipe = fewer_launches(net, autotune_precision(net, recipe, cache), cache, 0, 1)
@@ -200,7 +204,7 @@ def from_loader(
 def small_pictures(policy: list[Any], size: Size, workers: int, cache: Path) -> dict[str, Any]:
     """32 pixels from scratch: fed by comp, by a DataLoader with albumentations, and by one batch again and again."""
     array = np.random.default_rng(0).integers(0, 256, (size.pictures, 32, 32, 3), np.uint8)
-    trainer = Trainer(size.small, 32, size.batch32, cache)
+    trainer = Trainer(size.small, 32, size.batch32, cache, size.threads)
     pixels = ImageDataset(
         ArraySource({"a": array}), [f"a#{n}" for n in range(len(array))], trainer.preprocess
     )
@@ -284,7 +288,7 @@ def peer(folder: Path, side: int) -> Callable[[str], torch.Tensor]:
 
 def large_pictures(size: Size, workers: int, cache: Path) -> dict[str, Any]:
     """ResNet-50 at 224 on one batch and fed by comp, and the pipelines alone."""
-    trainer = Trainer(size.large, size.side, size.batch224, cache)
+    trainer = Trainer(size.large, size.side, size.batch224, cache, size.threads)
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         names = photographs(folder, size.photos)
