@@ -55,7 +55,7 @@ def test_the_same_bytes_where_it_cannot_be_and_where_one_fold_is_left(
         return own(plan, k, features)  # type: ignore[arg-type]
 
     monkeypatch.setattr(train_folds, "run_fold", seen)
-    monkeypatch.setattr(train_folds, "hindrance", lambda device: "there is a GPU")
+    monkeypatch.setattr(train_folds, "why_not_parallel", lambda device: "there is a GPU")
     run(tmp_path, "jobs=2", "threads=2", only=[0, 1])
     assert "one after the other: there is a GPU" in capsys.readouterr().err
     last = comp.run("shapes", workspace=tmp_path, resume="latest")
@@ -77,7 +77,7 @@ def test_a_fold_has_its_threads_from_the_beginning(tmp_path: Path, monkeypatch: 
     with on_threads(3):
         run(tmp_path, "threads=2", only=[0])
         torch.set_num_threads(3)
-        monkeypatch.setattr(train_folds, "hindrance", lambda device: "there is a GPU")
+        monkeypatch.setattr(train_folds, "why_not_parallel", lambda device: "there is a GPU")
         run(tmp_path, "threads=2", "jobs=2", only=[0, 1])
     assert threads == [2, 1, 1]
 
