@@ -2,9 +2,10 @@
 
     python benchmarks/gpu.py --parts steps --out steps.json                  one GPU, 16 cores, under nine minutes
     python benchmarks/gpu.py --parts cifar10 hundred folds --cifar10 images.npz --hundred images.npz --out small.json
-    python benchmarks/gpu.py --parts art fp16 --art RAW --out art.json       weights in COMP_WEIGHTS or weights/
+    python benchmarks/gpu.py --parts art fp16 --art RAW --weights FILE --out art.json    FILE unless COMP_WEIGHTS has it
     python benchmarks/gpu.py --tiny                some minutes on a CPU, to see that it runs; its numbers mean nothing
 
+Each part is shown and kept in --out when it ends; one that fails leaves the others their time, and the exit code is 1.
 "steps" are made up: 50,000 pictures of 32 x 32 in an array, 2,000 JPEGs of 500 x 375; sides take turns, medians of rounds.
 The other parts are in gpu_runs.py: CIFAR-10 to 94 % of held-out rows, a hundred classes to the accuracy of 30 epochs of a
 timm-style ResNet-18, five folds one after the other and at once, the paintings fine-tuned, and in fp16 within 15 GB. "synthetic" is comp's own step on one batch that is on the device already: what feeding can reach at most.
@@ -18,8 +19,10 @@ import json
 import os
 import platform
 import statistics
+import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +38,7 @@ from inputs import COLOURS, MOVES
 
 from comp.data.augment.augmenter import Augmenter
 from comp.data.augment.policies import A, TrainTransform
+from comp.data.device_memory import free_memory
 from comp.data.images.dataset import ImageDataset
 from comp.data.images.preprocess import Preprocess
 from comp.data.images.raw_tree import RawTree
@@ -45,7 +49,7 @@ from comp.models.autotune import autotune_precision
 from comp.models.net import build, normalise
 from comp.models.runtime import resolve_device
 from comp.recipe import Recipe, from_table
-from comp.training.compiled import compiled_call, forget_compiled
+from comp.training.compiled import RECORDED, forget_compiled, network_for
 from comp.training.launches import fewer_launches
 from comp.training.state import TrainState
 
@@ -68,10 +72,11 @@ class Size:
     large: str
     side: int
     loaded: int = 64  # pictures in a batch of the pipelines alone
+    threads: int | None = None  # of torch on a CPU; as many as there are cores where not given
 
 
-FULL = Size(50_000, 2_000, 8.0, 3, 1024, 256, "cifar_resnet18", "resnet50", 224)
-TINY = Size(600, 40, 1.0, 1, 32, 4, "resnet9", "test_resnet", 64, 8)
+FULL = Size(50_000, 2_000, 6.0, 3, 1024, 256, "cifar_resnet18", "resnet50", 224)
+TINY = Size(600, 40, 1.0, 1, 32, 4, "resnet9", "test_resnet", 64, 8, 1)
 
 
 class Items(torch.utils.data.Dataset):  # type: ignore[type-arg]
@@ -88,8 +93,11 @@ class Items(torch.utils.data.Dataset):  # type: ignore[type-arg]
 class Trainer:
     """A network with comp's choices of precision and layout, and its step."""
 
-    def __init__(self, name: str, size: int, batch: int, cache: Path) -> None:
-        table = {"mode": "scratch", "batch": batch, "model": {"name": name, "size": size, "freeze_bn": False}}
+    def __init__(self, name: str, size: int, batch: int, cache: Path, threads: int | None) -> None:
+        model = {"name": name, "size": size, "freeze_bn": False}
+        table: dict[str, Any] = {"mode": "scratch", "batch": batch, "model": model}
+        if threads is not None:
+            table["threads"] = threads
         recipe: Recipe = resolve_device(from_table(table, "benchmark", lambda _: []))
         net = build(recipe.model, 100)
         self.recipe = fewer_launches(net, autotune_precision(net, recipe, cache), cache, 0, 1)
@@ -111,24 +119,29 @@ class Trainer:
         return f"{self.recipe.precision}, {layout}, {norms}, {steps}"
 
     def compiled(self, images: torch.Tensor) -> Iterator[int]:
-        """Steps on one batch (B, S, S, 3) through the compiled network, whatever was chosen."""
-        plain = self.state.net
-        plain.train()
-        call = compiled_call(plain)
-        x = normalise(images.to(self.device), self.preprocess)
+        """Steps on one batch (B, S, S, 3) as a run with ``compile`` takes them: compared with the plain network's first."""
+        self.state.net.train()
+        self.state.recipe = self.recipe.model_copy(update={"compile": True})
+        self.state.to_compile = True
+
+        def call(x: torch.Tensor) -> torch.Tensor:
+            return network_for(self.state, x, self.loss)(x)
+
         while True:
-            if self.device.type == "cuda":
-                torch.compiler.cudagraph_mark_step_begin()
-            self.learn(x, call)
+            self.step(images.to(self.device), call)
             yield len(images)
 
-    def step(self, pixels: torch.Tensor) -> None:
-        """A step on uint8 (B, S, S, 3)."""
-        self.learn(normalise(pixels.to(self.device, non_blocking=True), self.preprocess))
+    def loss(self, logits: torch.Tensor) -> torch.Tensor:
+        """The mean loss of logits (B, C)."""
+        return torch.nn.functional.cross_entropy(logits, self.y[: len(logits)])
+
+    def step(self, pixels: torch.Tensor, call: Callable[[torch.Tensor], torch.Tensor] | None = None) -> None:
+        """A step on uint8 (B, S, S, 3), through ``call`` instead of the network where it is given."""
+        self.learn(normalise(pixels.to(self.device, non_blocking=True), self.preprocess), call)
 
     def learn(self, x: torch.Tensor, call: Callable[[torch.Tensor], torch.Tensor] | None = None) -> None:
         with self.state.accelerator.autocast():
-            loss = torch.nn.functional.cross_entropy((call or self.state.net)(x), self.y[: len(x)])
+            loss = self.loss((call or self.state.net)(x))
         self.state.accelerator.backward(loss)
         self.state.optimizer.step()
         self.state.optimizer.zero_grad(set_to_none=True)
@@ -191,7 +204,7 @@ def from_loader(
 def small_pictures(policy: list[Any], size: Size, workers: int, cache: Path) -> dict[str, Any]:
     """32 pixels from scratch: fed by comp, by a DataLoader with albumentations, and by one batch again and again."""
     array = np.random.default_rng(0).integers(0, 256, (size.pictures, 32, 32, 3), np.uint8)
-    trainer = Trainer(size.small, 32, size.batch32, cache)
+    trainer = Trainer(size.small, 32, size.batch32, cache, size.threads)
     pixels = ImageDataset(
         ArraySource({"a": array}), [f"a#{n}" for n in range(len(array))], trainer.preprocess
     )
@@ -224,19 +237,29 @@ def small_pictures(policy: list[Any], size: Size, workers: int, cache: Path) -> 
     }
 
 
-def compiled_beside_plain(trainer: Trainer, batch: torch.Tensor, size: Size) -> dict[str, Any] | None:
-    """Steps on one batch through torch.compile and as they are; the seconds of the first are those of compiling."""
-    if size is not FULL:
-        return None  # a CPU would compile longer than all else takes
+def compiled_beside_plain(trainer: Trainer, batch: torch.Tensor, size: Size) -> dict[str, Any]:
+    """Steps on one batch as they are and through torch.compile, and whether the compiled ones gave the same numbers; the
+    seconds of the first are those of compiling and comparing.
+    """
+    plain = rate(trainer.repeated(batch), size.seconds)
     work = trainer.compiled(batch)
     started = time.perf_counter()
-    for _ in range(3):
+    for _ in range(RECORDED):
         next(work)
     _wait()
     compiling = time.perf_counter() - started
-    found = {"compile, images/s": round(rate(work, size.seconds)), "compiling, s": round(compiling, 1)}
+    if trainer.state.compiled is None:  # comp has said why
+        return {"plain, images/s": round(plain), "compiled": "refused, see above"}
+    fast = rate(work, size.seconds)
+    trainer.state.compiled = None
     forget_compiled()
-    return {**found, "no compile, images/s": round(rate(trainer.repeated(batch), size.seconds))}
+    return {
+        "plain, images/s": round(plain),
+        "compiled, images/s": round(fast),
+        "compiled / plain": round(fast / plain, 2),
+        "loss, gradients, statistics": "the same, compared on three batches",
+        "compiling and comparing, s": round(compiling, 1),
+    }
 
 
 def photographs(folder: Path, count: int) -> list[str]:
@@ -265,7 +288,7 @@ def peer(folder: Path, side: int) -> Callable[[str], torch.Tensor]:
 
 def large_pictures(size: Size, workers: int, cache: Path) -> dict[str, Any]:
     """ResNet-50 at 224 on one batch and fed by comp, and the pipelines alone."""
-    trainer = Trainer(size.large, size.side, size.batch224, cache)
+    trainer = Trainer(size.large, size.side, size.batch224, cache, size.threads)
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         names = photographs(folder, size.photos)
@@ -297,7 +320,9 @@ def large_pictures(size: Size, workers: int, cache: Path) -> dict[str, Any]:
         def theirs() -> Iterator[int]:
             yield from (len(x) for x in from_loader(names, peer(folder, size.side), size.loaded, workers))
 
-        batch = torch.zeros((size.batch224, size.side, size.side, 3), dtype=torch.uint8)
+        # no picture of one colour: where numbers tie, a maximum's gradient goes wherever rounding says
+        shape = (size.batch224, size.side, size.side, 3)
+        batch = torch.randint(0, 256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
         inputs = race(
             {"DataLoader": theirs, "comp, first pass": first_pass, "comp, later": lambda: later(False)}, size
         )
@@ -305,7 +330,7 @@ def large_pictures(size: Size, workers: int, cache: Path) -> dict[str, Any]:
         forward = race({"synthetic": lambda: trainer.answered(batch)}, size)["synthetic"]
     return {
         "what": f"{size.large}, {size.side} px, batch {size.batch224}, {trainer.choices}",
-        "compiled / not": compiled_beside_plain(trainer, batch, size),
+        "compiled beside plain": compiled_beside_plain(trainer, batch, size),
         "inputs, images/s": inputs,
         "training, images/s": steps,
         "forward, images/s": forward,
@@ -315,12 +340,13 @@ def large_pictures(size: Size, workers: int, cache: Path) -> dict[str, Any]:
     }
 
 
-def steps(size: Size, workers: int, cache: Path) -> dict[str, dict[str, Any]]:
+def steps(size: Size, workers: int, cache: Path) -> dict[str, Callable[[], dict[str, Any]]]:
     """Steps and input pipelines on made-up pictures."""
+    coloured = "32 pixels, turned, coloured, cut out"
     return {
-        "32 pixels": small_pictures(MOVES, size, workers, cache),
-        "32 pixels, turned, coloured, cut out": small_pictures(COLOURS, size, workers, cache),
-        "224 pixels": large_pictures(size, workers, cache),
+        "224 pixels": lambda: large_pictures(size, workers, cache),
+        "32 pixels": lambda: small_pictures(MOVES, size, workers, cache),
+        coloured: lambda: small_pictures(COLOURS, size, workers, cache),
     }
 
 
@@ -342,9 +368,14 @@ def runs(args: argparse.Namespace, workers: int, work: Path) -> dict[str, Callab
         found["hundred"] = lambda: hundred(npz(args.hundred, "many", 20), place("hundred"), scale, workers)
         found["folds"] = lambda: folds_at_once(npz(args.hundred, "folds", 20), place("folds"), scale)
     if args.art:
-        found["art"] = lambda: paintings(args.art, place("art"), args.tiny)
-        found["fp16"] = lambda: paintings(args.art, place("fp16"), args.tiny, cap=15)
+        found["art"] = lambda: paintings(args.art, place("art"), args.tiny, args.weights)
+        found["fp16"] = lambda: paintings(args.art, place("fp16"), args.tiny, args.weights, cap=15)
     return found
+
+
+def written(value: Any) -> str:
+    """A number, or words in place of one."""
+    return f"{value:>12,}" if isinstance(value, int | float) else str(value)
 
 
 def show(name: str, part: dict[str, Any]) -> None:
@@ -352,7 +383,7 @@ def show(name: str, part: dict[str, Any]) -> None:
     print(f"\n{name}: {part['what']}")
     for key, value in part.items():
         if isinstance(value, dict):
-            print("\n".join(f"  {key:<24} {side:<20} {one:>12,}" for side, one in value.items()))
+            print("\n".join(f"  {key:<24} {side:<28} {written(one)}" for side, one in value.items()))
         elif key != "what":
             print(f"  {key:<45} {value}")
 
@@ -362,10 +393,13 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--tiny", action="store_true", help="a smoke run that fits a CPU")
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, help="all that have their data where not given")
     parser.add_argument("--cifar10", type=Path, help="npz of CIFAR-10's JPEGs")
     parser.add_argument("--hundred", type=Path, help="npz of 40,000 JPEGs of 100 classes")
     parser.add_argument("--art", type=Path, help="raw folder of art-classification")
+    parser.add_argument(
+        "--weights", type=Path, help="of mobilenetv2_100 for the paintings, where they are not found"
+    )
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     size = TINY if args.tiny else FULL
@@ -380,21 +414,38 @@ def main() -> None:
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         wanted = runs(args, workers, Path(folder))
-        missing = [name for name in args.parts if name != "steps" and name not in wanted]
-        print(
-            f"no data given for: {', '.join(missing)}" if missing else "all parts have their data", flush=True
-        )
-        if "steps" in args.parts:
-            found |= steps(size, workers, Path(folder))
-        for name in args.parts:
-            if name in wanted:
-                found[name] = wanted[name]()
-        found["seconds"] = round(time.perf_counter() - started)
-    for name, part in found.items():
-        if isinstance(part, dict) and "what" in part:
-            show(name, part)
-    if args.out:
-        args.out.write_text(json.dumps(found, indent=1) + "\n")
+        missing = [name for name in PARTS if name != "steps" and name not in wanted]
+        if without := set(missing) & set(args.parts or ()):
+            parser.error(f"no data given for: {', '.join(sorted(without))}")
+        for part in args.parts or [name for name in PARTS if name not in missing]:
+            todo = steps(size, workers, Path(folder)) if part == "steps" else {part: wanted.get(part)}
+            for name, work in todo.items():
+                if work is not None:
+                    found[name] = ended(name, work)
+                    found["seconds"] = round(time.perf_counter() - started)
+                    keep(found, args.out)
+    failed = [name for name, part in found.items() if isinstance(part, dict) and "failed" in part]
+    if failed:
+        sys.exit(f"without numbers: {', '.join(failed)}")
+
+
+def ended(name: str, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What a part comes to, shown at once; an error ends this part alone, since device time is dear."""
+    began = time.perf_counter()
+    try:
+        part = work()
+    except Exception:
+        part = {"what": "no numbers", "failed": traceback.format_exc()}
+    show(name, part)
+    print(f"  {time.perf_counter() - began:.0f} s", flush=True)
+    free_memory()
+    return part
+
+
+def keep(found: dict[str, Any], out: Path | None) -> None:
+    """Writes what there is so far: where time ends, the parts before keep their numbers."""
+    if out is not None:
+        out.write_text(json.dumps(found, indent=1) + "\n")
 
 
 if __name__ == "__main__":

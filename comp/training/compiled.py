@@ -115,9 +115,13 @@ def in_words(error: BaseException) -> str:
 
 @contextmanager
 def _undone(net: nn.Module, device: torch.device) -> Iterator[None]:
-    """Afterwards nothing is changed: statistics of norms, gradients, random generators; inside, layers that drop are off."""
+    """Afterwards nothing is changed: statistics of norms, gradients, random generators; inside, layers that drop are off.
+
+    Those whose share is 0 stay as they are: a mode that changed would have torch compile the network again for its steps,
+    which would then be taken by a graph that was never compared.
+    """
     before = [buffer.clone() for buffer in net.buffers()]
-    drops = [m for m in net.modules() if m.training and "Drop" in type(m).__name__]
+    drops = [layer for layer in layers_that_drop(net) if layer.training]
     for module in drops:
         module.training = False
     try:
@@ -128,6 +132,23 @@ def _undone(net: nn.Module, device: torch.device) -> Iterator[None]:
         for module in drops:
             module.training = True
         _put_back(net, before)
+
+
+def layers_that_drop(net: nn.Module) -> list[nn.Module]:
+    """Layers that in train mode leave out some of what they get: dropout, stochastic depth."""
+    return [m for m in net.modules() if "Drop" in type(m).__name__ and _dropped_share(m)]
+
+
+def _dropped_share(module: nn.Module) -> float:
+    named = [getattr(module, name) for name in ("p", "drop_prob", "prob") if hasattr(module, name)]
+    return float(named[0] or 0.0) if named else 1.0  # unknown: as if it dropped
+
+
+def _shifted(x: Tensor, n: int) -> Tensor:
+    """Images (B, 3, S, S) moved n pixels to the right, in the same memory layout: ``roll`` gives another one on a GPU, for
+    which torch would compile anew.
+    """
+    return torch.empty_like(x).copy_(x.roll(n, dims=3)) if n else x
 
 
 @torch.no_grad()
@@ -153,7 +174,7 @@ def _require_same(state: TrainState, call: Callable[[Tensor], Tensor], x: Tensor
     if abs(a - b) > 1e-3 * abs(a):
         raise _Refused("the network draws random numbers, so that no two steps can be compared")
     for n in range(RECORDED):
-        images = x.roll(n, dims=3) if n else x
+        images = _shifted(x, n)
         with exact():
             reference = numbers(net, images, nullcontext())
         plain = numbers(net, images, state.accelerator.autocast())

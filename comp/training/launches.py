@@ -14,7 +14,7 @@ from comp.data.device_memory import free_memory
 from comp.models.autotune import Choice, Times, median, remembered, step_seconds, step_times
 from comp.models.net import Net
 from comp.recipe import Recipe
-from comp.training.compiled import RECORDED, compiled_call, forget_compiled, in_words
+from comp.training.compiled import RECORDED, compiled_call, forget_compiled, in_words, layers_that_drop
 from comp.training.loop import steps_per_epoch
 from comp.training.plan import TrainPlan, rows_of_fold
 from comp.training.stages import stages_of
@@ -115,7 +115,8 @@ def _better_compiled(net: Net, recipe: Recipe, cache: Path, steps: int, folds: i
         return False
     sizes = (None, recipe.model.size)
     stages = sum(stage.size in sizes for stage in stages_of(recipe))
-    better = pays(plain["plain"], times["compiled"], times["compiling"], steps, stages)
+    each = 2 if layers_that_drop(net) else 1  # once without them, to be compared
+    better = pays(plain["plain"], times["compiled"], times["compiling"], steps, stages * each)
     console.log(
         f"  {'compiled' if better else 'not compiled'}: {times['compiled'] * 1000:.1f} ms a step instead of "
         f"{plain['plain'] * 1000:.1f}, {times['compiling']:.0f} s to compile, measured"

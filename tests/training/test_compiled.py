@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import timm.layers
 import torch
 from torch import Tensor, nn
 
@@ -19,7 +20,7 @@ from comp.models.net import build
 from comp.recipe import load
 from comp.recipe_schema import RegularizeConfig, StageConfig
 from comp.training import compiled
-from comp.training.compiled import first_different, forget_compiled
+from comp.training.compiled import first_different, forget_compiled, layers_that_drop
 from comp.training.loop import train_mode, train_step
 from comp.training.plan import TrainPlan
 from comp.training.state import FILE, TrainState
@@ -254,6 +255,47 @@ def test_a_network_that_drops_is_compared_without_and_one_that_draws_is_not_comp
     train_step(drawing, plan, 0, torch.zeros(8, 16, 16, 3, dtype=torch.uint8), torch.arange(8) % 3, None)
     assert drawing.compiled is None
     assert "draws random numbers" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("dropout", "rolled", "graphs"),
+    [(0.0, "as on a CPU", 1), (0.0, "as on a GPU", 1), (0.5, "as on a CPU", 2)],
+)
+def test_steps_are_taken_by_the_graph_that_was_compared(
+    dropout: float, rolled: str, graphs: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A layer of another mode, or images of another layout, would be compiled anew; dropout has to be."""
+    if rolled == "as on a GPU":
+        plain = Tensor.roll
+        monkeypatch.setattr(Tensor, "roll", lambda x, *given, **named: plain(x, *given, **named).contiguous())
+    strides: list[tuple[int, ...]] = []
+
+    def backend(graph: Any, inputs: Any) -> Any:
+        (images,) = [one for one in inputs if one.shape == (8, 3, 16, 16)]
+        strides.append(images.stride())
+        return graph
+
+    through(backend, monkeypatch)
+    head = RECIPE.model.head.model_copy(update={"dropout": dropout})
+    state = trained(plan_of(model=RECIPE.model.model_copy(update={"head": head})), [8, 8, 8])
+    assert state.compiled is not None
+    assert strides == [(16 * 16 * 3, 1, 16 * 3, 3)] * graphs
+
+
+@pytest.mark.parametrize(
+    ("layer", "drops"),
+    [
+        (nn.Dropout(0.0), False),
+        (nn.Dropout(0.1), True),
+        (timm.layers.DropPath(0.0), False),
+        (timm.layers.DropPath(0.2), True),
+        (timm.layers.DropBlock2d(0.1), True),
+        (timm.layers.PatchDropout(0.5), True),
+        (nn.ReLU(), False),
+    ],
+)
+def test_a_layer_drops_where_its_share_is_not_0(layer: nn.Module, drops: bool) -> None:
+    assert bool(layers_that_drop(nn.Sequential(layer))) is drops
 
 
 class Noise(nn.Module):
