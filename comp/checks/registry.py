@@ -76,6 +76,18 @@ def declare(name: str, stage: Stage, section: str, severity: str, **facts: Any) 
 
 
 def in_order() -> list[Check]:
-    """All checks by section, and within one as they registered."""
+    """All checks by section; within one those of rows first, then by module and line, whatever was imported first."""
     sections = list(SECTIONS)
-    return sorted(CHECKS.values(), key=lambda one: sections.index(one.section))
+
+    def place(one: Check) -> tuple[int, bool, str, int]:
+        if one.function is None:
+            return sections.index(one.section), True, "~", 0
+        module = one.function.__module__.rpartition(".")[2]
+        return (
+            sections.index(one.section),
+            module != "manifest_checks",
+            module,
+            one.function.__code__.co_firstlineno,
+        )
+
+    return sorted(CHECKS.values(), key=place)

@@ -15,10 +15,10 @@ from comp.errors import CheckFailed, InputError, UnknownName
 
 
 def _load() -> None:
-    """Imports every module of checks, by its name; those of rows first, since all others build on them."""
-    names = [module.name for module in iter_modules(comp.checks.__path__) if module.name.endswith("_checks")]
-    for name in sorted(names, key=lambda name: (name != "manifest_checks", name)):
-        import_module(f"comp.checks.{name}")
+    """Imports every module of checks, by its name."""
+    for module in iter_modules(comp.checks.__path__):
+        if module.name.endswith("_checks"):
+            import_module(f"comp.checks.{module.name}")
 
 
 _load()

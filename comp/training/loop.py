@@ -89,13 +89,13 @@ def train(
     ):
         bar.advance((state.epoch * steps + state.batch) * recipe.batch)
         feed, pixels, there = _images(plan, k, part, pool, state.device)
+        judge = partial(_evaluate, plan, state.net, pool, pixels, part, state.device, there)
         while not is_over(recipe, state.history, plan.metric):
             order = epoch_order(part, recipe, k, state.epoch)
             looks = _Looks(plan, k, part, order, folder)
             if state.batch == 0:
-                torch.manual_seed(
-                    derive_seed(recipe.seed, "epoch", k, state.epoch)
-                )  # dropout, stochastic depth
+                # dropout, stochastic depth
+                torch.manual_seed(derive_seed(recipe.seed, "epoch", k, state.epoch))
             train_mode(state)
             started, lr, before, speed = time.perf_counter(), state.lr, state.seen, 0.0
 
@@ -115,16 +115,7 @@ def train(
                 if passed:
                     raise stopped(f"fold {k}, epoch {state.epoch + 1}, batch {state.batch}")
 
-            loss = float(state.loss_sum) / state.seen
-            with ema_weights(state):
-                valid = _evaluate(plan, state.net, pool, pixels, part, state.device, there)
-                looks.at_end(state, valid[0])
-                state.history.append(Epoch(state.epoch + 1, loss, *valid, lr, speed))
-                is_best = (
-                    recipe.checkpoint == "best" and best_epoch(state.history, plan.metric) == state.epoch
-                )
-                if is_best:
-                    state.best = save_best(folder, state.net.state_dict())
+            is_best = _watch(state, plan, folder, looks, judge, lr, speed)
             ended(state.history[-1])
             state.next_epoch()
             if is_best or state.save_is_due():  # an older state would name other weights as the best
@@ -133,6 +124,29 @@ def train(
         state.compiled = None
         forget_compiled()
     return state
+
+
+def _watch(
+    state: TrainState,
+    plan: TrainPlan,
+    folder: Path,
+    looks: _Looks,
+    judge: Callable[[], tuple[float, float]],
+    lr: float,
+    speed: float,
+) -> bool:
+    """Adds an epoch to the history, with what ``judge`` says of the held-out rows; True where its weights are the best so
+    far and were kept as such.
+    """
+    loss = float(state.loss_sum) / state.seen
+    with ema_weights(state):
+        valid = judge()
+        looks.at_end(state, valid[0])
+        state.history.append(Epoch(state.epoch + 1, loss, *valid, lr, speed))
+        is_best = state.recipe.checkpoint == "best" and best_epoch(state.history, plan.metric) == state.epoch
+        if is_best:
+            state.best = save_best(folder, state.net.state_dict())
+    return is_best
 
 
 def _images(

@@ -190,7 +190,7 @@ def test_the_template_is_the_file_that_is_stated(tmp_path: Path, name: str) -> N
     assert not template.made
     assert (template.ids, template.samples) == (("b", "a"), ("b", "a"))
     assert (template.id_place, template.target_places) == (1, (0,))
-    assert (template.kind, template.k, template.decimals, template.asked) == ("topk", 2, 3, ())
+    assert (template.kind, template.k, template.decimals, template.sample_ids) == ("topk", 2, 3, ())
 
 
 @pytest.mark.parametrize(
@@ -216,7 +216,7 @@ def test_a_file_that_is_named_goes_before_what_is_made(tmp_path: Path) -> None:
 
 def test_without_other_facts_a_row_of_topk_names_five_and_probabilities_have_eight_decimals() -> None:
     template = from_table(table_of(("id", "label"), ("x", "")), "id", "label", "topk")
-    assert (template.k, template.decimals, template.made, template.asked) == (5, 8, False, ())
+    assert (template.k, template.decimals, template.made, template.sample_ids) == (5, 8, False, ())
 
 
 def test_a_submission_is_read_as_text_cells(tmp_path: Path) -> None:

@@ -167,8 +167,8 @@ def test_patience_is_in_seconds(monkeypatch: pytest.MonkeyPatch, text: str) -> N
 
 def test_every_session_has_a_timeout() -> None:
     """No request leaves this package but through a session on which the timed adapter is mounted."""
-    for name in ("kaggle_api", "kaggle_data", "kaggle_wire"):
-        tree = ast.parse((REPOSITORY / "comp" / f"{name}.py").read_text())
+    for name in ("client", "download", "http"):
+        tree = ast.parse((REPOSITORY / "comp" / "kaggle" / f"{name}.py").read_text())
         calls = [ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)]
         assert not {"requests.get", "requests.post", "requests.put", "requests.request"} & set(calls)
     assert http.timed_adapter(QUICK).start == 0
