@@ -1,4 +1,4 @@
-"""Verbs that look: list, show, data, doctor."""
+"""Commands on competitions: list, show, data, new."""
 
 from __future__ import annotations
 

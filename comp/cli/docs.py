@@ -1,4 +1,4 @@
-"""The command-line reference, written from the parser itself; ``make docs`` keeps docs/cli.md."""
+"""The command-line reference, docs/cli.md, written from the parser itself by ``make docs``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Verbs that make one run of several: merge, ensemble."""
+"""Commands that make one run of several, or of predictions from elsewhere: merge, ensemble, import."""
 
 from __future__ import annotations
 

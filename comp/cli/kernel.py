@@ -1,4 +1,4 @@
-"""Verbs around a competition: new, score, kernel."""
+"""`comp kernel`: an offline notebook for a competition that is submitted by one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Verbs that work: check, run, predict, validate."""
+"""`comp run`: from a raw folder to a submission."""
 
 from __future__ import annotations
 

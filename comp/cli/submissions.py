@@ -1,4 +1,4 @@
-"""Verbs about answers that exist already: import, compare."""
+"""Commands on submission CSVs: validate, compare, score."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Verbs on runs, submissions and what a competition's site says of them: runs, submit, leaderboard."""
+"""Commands on the site of a competition: submit, leaderboard."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Child runs: another run's recipe with changes, on its rows and folds, each fold from that run's weights."""
+"""Runs that go on: unfinished ones, and child runs, which are another run's recipe with changes, on its rows and folds, each fold from that run's weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One fold: a function of files and values that trains a network and writes only into its own folder."""
+"""What a fold is trained by: its rows, its recipe, its images and the weights that it begins with."""
 
 from __future__ import annotations
 
