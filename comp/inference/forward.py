@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import scipy.special
@@ -19,7 +19,6 @@ from comp.data.device_memory import is_out_of_memory, make_room
 from comp.data.images.dataset import ImageDataset
 from comp.data.images.preprocess import Preprocess
 from comp.data.loading.prefetch import batches
-from comp.data.loading.resident import Resident
 from comp.data.predictions import ROW_SUM_TOLERANCE
 from comp.errors import TrainingFailed
 from comp.inference.tta import square_of, squares_of, view
@@ -27,6 +26,9 @@ from comp.models.net import normalise
 from comp.models.runtime import exact
 from comp.recipe import Recipe
 from comp.recipe_schema import ModelConfig
+
+if TYPE_CHECKING:
+    from comp.data.loading.resident import Resident  # with albumentations, which predictions do without
 
 Probs = NDArray[np.float64]
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}

@@ -176,7 +176,8 @@ def test_what_is_not_here_is_replaced_and_nothing_else(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     here(monkeypatch, *names, bf16="bf16" in names, cpu_bf16="cpu bf16" in names)
-    recipe = Recipe(threads=3).model_copy(update=dict(zip(("device", "precision"), began, strict=True)))
+    as_it_began = {"device": began[0], "precision": began[1], "compile": False, "fold_norms": True}
+    recipe = Recipe(threads=3).model_copy(update=as_it_began)
     found = on_this_machine(recipe)
     assert (found.device, found.precision) == expected
     assert found.threads == (None if expected[0] != began[0] else 3)
