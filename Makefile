@@ -20,7 +20,7 @@ demo: $(BIN)/comp  ## a fresh machine to a submission CSV on the built-in digits
 	$(BIN)/comp run digits --folds 5 --workspace demo
 
 test: $(VENV)/.dev  ## installs what tests need and runs the default suite
-	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 check: $(VENV)/.dev  ## lint and types
 	$(BIN)/ruff check comp competitions tests benchmarks
