@@ -81,7 +81,7 @@ def loop_epochs(data: Path, weights: Path, work: Path, run: str) -> float:
     import torch
     from safetensors.torch import load_file
 
-    from comp.data.images.dataset import ImageDataset
+    from comp.data.images.pixel_cache import ImageDataset
     from comp.data.images.preprocess import Preprocess
     from comp.data.images.raw_tree import RawTree
     from comp.models.net import normalise

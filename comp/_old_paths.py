@@ -18,7 +18,7 @@ OLD_PATHS = {
     "comp.images.decode": ("comp.data.images.decode",),
     "comp.images.source": ("comp.data.images.source", "comp.data.images.raw_tree"),
     "comp.images.tree": ("comp.data.images.raw_tree",),
-    "comp.labels": ("comp.data.labels", "comp.data.spelling"),
+    "comp.labels": ("comp.data.labels", "comp.data.csv_table"),
     "comp.manifest": ("comp.data.manifest", "comp.data.file_names"),
     "comp.names": ("comp.data.file_names",),
     "comp.pickles": ("comp.data.safe_pickle",),

@@ -12,6 +12,7 @@ from comp.config import apply_override, deep_merge, not_finite, validate
 from comp.errors import RecipeError
 from comp.files import read_toml
 from comp.recipe_schema import (
+    AUTO,
     BalanceConfig,
     LossConfig,
     ModelConfig,
@@ -22,8 +23,9 @@ from comp.recipe_schema import (
     ScheduleConfig,
     StageConfig,
     StopConfig,
+    require_views,
+    views_named,
 )
-from comp.tta_presets import AUTO, require_views, views_named
 
 NAMED = ("model", "optimizer", "schedule", "loss", "balance")  # tables that a bare name stands for
 COMMON = (

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comp.calibration import RANGE, apply_temperature, calibration_error, calibration_summary, fit_temperature
 from comp.metrics import log_loss, metric_by_name
+from comp.uncertainty import RANGE, apply_temperature, calibration_error, calibration_summary, fit_temperature
 
 
 def drawn(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -8,8 +8,7 @@ import numpy as np
 import pandas as pd
 
 from comp.checks.context import CheckContext
-from comp.checks.findings import Finding, finding
-from comp.checks.registry import check
+from comp.checks.registry import Finding, check, finding
 from comp.data.folds import group_names
 
 

@@ -6,9 +6,8 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 
 from comp.checks.context import CheckContext
-from comp.checks.findings import Finding, Severity, finding
-from comp.checks.registry import check
-from comp.data.spelling import folded, is_padded, number_of, same_number
+from comp.checks.registry import Finding, Severity, check, finding
+from comp.data.csv_table import folded, is_padded, number_of, same_number
 
 ABSENT = {"nan", "NaN", "NAN", "<NA>", "NaT"}  # what pandas writes where a cell was empty
 STATE = "correct the table, or state `classes` in competition.toml: labels are then read as those"

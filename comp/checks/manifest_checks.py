@@ -7,8 +7,7 @@ from collections import Counter, defaultdict
 from pathlib import PurePosixPath
 
 from comp.checks.context import CheckContext
-from comp.checks.findings import Finding, Severity, finding
-from comp.checks.registry import check
+from comp.checks.registry import Finding, Severity, check, finding
 from comp.data.file_names import is_array_row, natural_key, nfc
 from comp.data.folds import group_names
 from comp.data.images.raw_tree import RawTree

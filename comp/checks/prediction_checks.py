@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from comp.checks.findings import Finding
-from comp.checks.registry import check, declare
+from comp.checks.registry import Finding, check, declare
 from comp.data.predictions import Predictions
 from comp.metrics import Metric
 from comp.uncertainty import Gain

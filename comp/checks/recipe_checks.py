@@ -6,8 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from comp.checks.findings import Finding, finding
-from comp.checks.registry import check
+from comp.checks.registry import Finding, check, finding
 from comp.data.folds import Folds
 from comp.data.manifest import Manifest
 from comp.runs.contents import fitted_beside

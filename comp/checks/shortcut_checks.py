@@ -6,18 +6,277 @@ import hashlib
 import json
 import re
 from collections import Counter
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
 from pathlib import PurePosixPath
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from comp.checks.context import CheckContext
-from comp.checks.findings import Finding
-from comp.checks.guessing import FOLDS, Guess, date_in, guesses, rows_by_content
 from comp.checks.image_metadata import ENCODING
-from comp.checks.registry import check
+from comp.checks.registry import Finding, check
 from comp.data.folds import group_names
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+FOLDS = 3
+MOST_ROWS = 4000
+CERTAIN = 4  # standard deviations of chance
+CERTAIN_OF_ONE = 5  # of the best of all classes
+MOST_WORDS = 64  # of one tag, the most telling ones of the training rows
+_BINS = (4, 16, 64, 256)
+_DATE = re.compile(r"(\d{4})[:/.-]?(\d{2})[:/.-]?(\d{2})(?:[T ](\d{2}):?(\d{2}):?(\d{2}))?(?!\d)")
+_WORD = re.compile(r"[^\W\d_]+|\d+")
+_NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
+
+
+@dataclass(frozen=True)
+class Guess:
+    """How well held-out rows were guessed by a fact: balanced accuracy, or the area under the ROC curve.
+
+    ``fact`` is a tag's name, or the most telling of a group of numbers; ``chance`` is the score that no relation
+    gives, ``error`` its standard deviation then. ``told`` is the class that is told best from all others, ``apart`` by
+    how much: the share of its rows that are guessed so, less that of other rows; 0 where chance may have done it.
+    """
+
+    fact: str
+    is_tag: bool
+    score: float
+    chance: float
+    error: float
+    told: str = ""
+    apart: float = 0.0
+
+    @property
+    def gain(self) -> float:
+        return self.score - self.chance
+
+    @property
+    def is_certain(self) -> bool:
+        """Whether the gain is four standard deviations or more: not one in 10,000 facts that tell nothing is so."""
+        return self.gain >= CERTAIN * self.error
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Rows to guess, sorted by content: ``order`` (M,) their places among those given, ``y`` (M,) their classes 0 …
+    C-1, ``names`` (C,) what they are called, ``fold`` (M,) the part that each is held out in, ``units`` (C,) how many
+    groups a class has.
+    """
+
+    order: Ints
+    y: Ints
+    names: NDArray[np.str_]
+    fold: Ints
+    units: Ints
+
+
+def rows_by_content(contents: Sequence[str], labels: Sequence[str], groups: Sequence[str]) -> Rows | None:
+    """At most 4,000 rows of classes with three groups or more, dealt into three folds; None where no two are left.
+
+    A group takes part with its first row's class. Nothing depends on the order of what is given, but among rows of
+    equal content and label.
+    """
+    table = pd.DataFrame({"content": list(contents), "label": list(labels), "group": list(groups)})
+    table = table.sort_values(["content", "label"], kind="stable")[:MOST_ROWS]
+    first = table.drop_duplicates("group")
+    units = first["label"].value_counts()
+    table = table[table["label"].isin(units.index[units >= FOLDS])]
+    if table["label"].nunique() < 2:
+        return None
+    first = first[first["label"].isin(table["label"].unique())]
+    # dealt class by class, each going on where the last one stopped
+    dealt = first.sort_values("label", kind="stable")["group"]
+    fold_of = dict(zip(dealt, np.arange(len(dealt)) % FOLDS, strict=True))
+    kept = table["group"].isin(fold_of).to_numpy()
+    table = table[kept]
+    names, y = np.unique(table["label"].to_numpy(str), return_inverse=True)
+    fold = table["group"].map(fold_of).to_numpy(np.int64)
+    return Rows(
+        table.index.to_numpy(np.int64),
+        y.astype(np.int64),
+        names,
+        fold,
+        np.array([units.get(name, 1) for name in names], dtype=np.int64),
+    )
+
+
+def guesses(
+    rows: Rows,
+    numbers: Sequence[Mapping[str, Sequence[float]]],
+    tags: Mapping[str, Sequence[str]],
+    ranked: bool,
+) -> list[Guess]:
+    """The guess by each group of numbers and by each tag, all of length N by name; the best score first.
+
+    ``ranked`` asks for the area under the ROC curve of two classes instead of balanced accuracy.
+    """
+    judge = _judged_by_rank if ranked else _judged
+    found = []
+    for facts in numbers:
+        x = np.array(list(facts.values()), dtype=np.float64).T  # (N, F), or nothing
+        if x.size and x[rows.order].std(axis=0).any():
+            x = x[rows.order]
+            guess = judge(rows, _by_forest(rows, x), "", False)
+            fact = list(facts)[_most_telling(rows, x)] if guess.is_certain else ""
+            found.append(replace(guess, fact=fact))
+    for tag, texts in tags.items():
+        taken = [texts[n] for n in rows.order]
+        found.append(judge(rows, _by_words(rows, taken), tag, True))
+    return sorted(found, key=lambda guess: (-guess.score, guess.fact))
+
+
+def _forest() -> Any:
+    from sklearn.ensemble import ExtraTreesClassifier
+
+    return ExtraTreesClassifier(n_estimators=40, min_samples_leaf=3, class_weight="balanced", random_state=0)
+
+
+def _by_forest(rows: Rows, facts: Floats) -> Floats:
+    """Held-out class scores (M, C) of numbers (M, F), by a small forest."""
+    scores = np.zeros((len(rows.y), len(rows.names)))
+    for k in range(FOLDS):
+        held = rows.fold == k
+        forest = _forest().fit(facts[~held], rows.y[~held])
+        scores[np.ix_(held, forest.classes_)] = forest.predict_proba(facts[held])
+    return scores
+
+
+def _most_telling(rows: Rows, facts: Floats) -> int:
+    """The column of facts (M, F) that a forest goes by most."""
+    return int(np.argmax(_forest().fit(facts, rows.y).feature_importances_))
+
+
+def _by_words(rows: Rows, texts: Sequence[str]) -> Floats:
+    """Held-out class scores (M, C) of texts (M,), by the words that tell classes apart among the training rows.
+
+    A text's words are itself whole, its letters and numbers, the parts of a date in it, and how great its numbers and
+    its date are among all. Each class counts alike (naive Bayes over the 64 most telling words).
+    """
+    from scipy.sparse import csr_array
+
+    words = _words(texts)
+    vocabulary: dict[str, int] = {}
+    row_of, column_of = [], []
+    for n, some in enumerate(words):
+        for word in some:
+            row_of.append(n)
+            column_of.append(vocabulary.setdefault(word, len(vocabulary)))
+    shape = (len(texts), len(vocabulary))
+    seen = csr_array((np.ones(len(row_of)), (row_of, column_of)), shape=shape)
+    scores = np.zeros((len(rows.y), len(rows.names)))
+    for k in range(FOLDS):
+        held = rows.fold == k
+        scores[held] = seen[held] @ _evidence(seen[~held], rows.y[~held], len(rows.names))
+    return scores
+
+
+def _evidence(seen, y: Ints, classes: int) -> Floats:  # type: ignore[no-untyped-def]
+    """What each word speaks for each class (V, C), in logarithms; nothing for words that tell nothing."""
+    sizes = np.bincount(y, minlength=classes).astype(np.float64)
+    counts = np.stack([seen[y == c].sum(axis=0) for c in range(classes)], axis=1)  # (V, C)
+    share = counts.sum(axis=1) / len(y)
+    expected = share[:, None] * sizes
+    with np.errstate(divide="ignore", invalid="ignore"):
+        surprise = np.nansum((counts - expected) ** 2 / expected, axis=1) / np.maximum(1 - share, 1e-9)
+    freedom = classes - 1
+    telling = (surprise > freedom + 3 * np.sqrt(2 * freedom)) & (counts.sum(axis=1) >= 2)
+    best = np.argsort(-np.where(telling, surprise, 0), kind="stable")[: max(MOST_WORDS, 4 * classes)]
+    chosen = np.zeros(len(share), dtype=bool)
+    chosen[best] = telling[best]
+    rate = (counts + share[:, None]) / (sizes + 1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        weight = np.log(rate / share[:, None])
+    return np.where(chosen[:, None] & (share > 0)[:, None], weight, 0.0)
+
+
+def _words(texts: Sequence[str]) -> list[set[str]]:
+    """The words of each text; equal texts are taken apart once."""
+    distinct = sorted(set(texts))
+    dates = {text: date_in(text) for text in distinct}
+    numbers = {text: _numbers(text) for text in distinct}
+    greatness = {"date": {t: (d - datetime.min).total_seconds() for t, d in dates.items() if d}}
+    greatness["time of day"] = {t: d.hour * 3600 + d.minute * 60 + d.second for t, d in dates.items() if d}
+    for n in range(4):
+        greatness[f"number {n}"] = {t: found[n] for t, found in numbers.items() if len(found) > n}
+    greatness["length"] = {text: float(len(text)) for text in distinct}
+    words = {text: _plain_words(text, dates[text]) for text in distinct}
+    for name, values in greatness.items():
+        if len(values) > 1:
+            for text, where in _bins(name, values, texts).items():
+                words[text] |= where
+    return [words[text] for text in texts]
+
+
+def _plain_words(text: str, date: datetime | None) -> set[str]:
+    words = {f"whole {text}", *(f"word {word}" for word in _WORD.findall(text.casefold())[:200])}
+    if date is not None:
+        words |= {f"{part} {date.strftime(part)}" for part in ("%Y", "%m", "%d", "%H", "%M", "%S", "%a")}
+        words.add(f"day {date:%Y-%m-%d}")
+    return words
+
+
+def _bins(name: str, values: dict[str, float], texts: Sequence[str]) -> dict[str, set[str]]:
+    """Where each value lies among all rows' values, in quarters, sixteenths …, as words."""
+    every = np.sort([values[text] for text in texts if text in values])
+    some = list(values)
+    place = np.searchsorted(every, [values[text] for text in some], side="left") / len(every)
+    used = [count for count in _BINS if count == _BINS[0] or 4 * count <= len(every)]
+    return {
+        text: {f"{name} {int(at * count)} of {count}" for count in used}
+        for text, at in zip(some, place, strict=True)
+    }
+
+
+def date_in(text: str) -> datetime | None:
+    """The first date in a text, as EXIF, ISO 8601 or IPTC write it, with its time of day where there is one."""
+    for found in _DATE.finditer(text):
+        year, month, day, hour, minute, second = (int(part or 0) for part in found.groups())
+        try:
+            return datetime(year, month, day, hour, minute, second)
+        except ValueError:
+            continue
+    return None
+
+
+def _numbers(text: str) -> list[float]:
+    """The first three numbers of a text, and three as degrees, minutes and seconds."""
+    found = [float(number) for number in _NUMBER.findall(text)[:3] if len(number) < 16]
+    return [*found, found[0] + found[1] / 60 + found[2] / 3600] if len(found) == 3 else found
+
+
+def _judged(rows: Rows, scores: Floats, fact: str, is_tag: bool) -> Guess:
+    """Balanced accuracy of held-out class scores (M, C), and the class that is told best."""
+    guessed = scores.argmax(axis=1)
+    classes, units = len(rows.names), rows.units
+    sizes = np.bincount(rows.y, minlength=classes)
+    hits = np.bincount(rows.y[guessed == rows.y], minlength=classes)
+    answers = np.bincount(guessed, minlength=classes)
+    recall, share = hits / sizes, answers / len(guessed)
+    spread = share * (1 - share)
+    apart = recall - (answers - hits) / np.maximum(1, len(guessed) - sizes)
+    by_chance = np.sqrt(spread * (1 / units + 1 / np.maximum(1, units.sum() - units)))
+    apart = np.where(apart >= CERTAIN_OF_ONE * by_chance, apart, 0.0)
+    best = int(apart.argmax())
+    error = float(np.sqrt((spread / units).sum()) / classes)
+    return Guess(
+        fact, is_tag, float(recall.mean()), 1 / classes, error, str(rows.names[best]), float(apart[best])
+    )
+
+
+def _judged_by_rank(rows: Rows, scores: Floats, fact: str, is_tag: bool) -> Guess:
+    """Area under the ROC curve of held-out scores (M, 2)."""
+    from sklearn.metrics import roc_auc_score
+
+    first, second = (int(n) for n in rows.units)
+    error = float(np.sqrt((first + second + 1) / (12 * first * second)))
+    return Guess(fact, is_tag, float(roc_auc_score(rows.y, scores[:, 1] - scores[:, 0])), 0.5, error)
+
 
 METHOD = 2  # what another one came to is worked out again
 LEAST_ROWS = 40

@@ -16,7 +16,7 @@ from comp.files import require_output
 _LINK = re.compile(r"\[([^]]*)\]\([^)]*\)")  # of Markdown
 
 if TYPE_CHECKING:
-    from comp.checks.result import CheckResult
+    from comp.checks.runner import CheckResult
 
 
 def check(

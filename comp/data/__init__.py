@@ -26,7 +26,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from comp.data.csv_table import Table, parse_table, read_table
+    from comp.data.csv_table import Table, in_order, parse_table, read_table
     from comp.data.download import fetch
     from comp.data.file_names import is_image_name, natural_key, nfc
     from comp.data.folds import Folds
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from comp.data.labels import LabelMap
     from comp.data.manifest import Manifest, Sample
     from comp.data.predictions import Predictions
-    from comp.data.spelling import in_order
 
 _HOMES = {
     "ArraySource": "comp.data.images.source",
@@ -47,7 +46,7 @@ _HOMES = {
     "Sample": "comp.data.manifest",
     "Table": "comp.data.csv_table",
     "fetch": "comp.data.download",
-    "in_order": "comp.data.spelling",
+    "in_order": "comp.data.csv_table",
     "is_image_name": "comp.data.file_names",
     "natural_key": "comp.data.file_names",
     "nfc": "comp.data.file_names",

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from comp.data.csv_table import read_table
+from comp.data.csv_table import clean, read_table
 from comp.data.manifest import COLUMNS, Manifest, sound
-from comp.data.spelling import clean
 from comp.errors import InputError
 
 

@@ -11,14 +11,23 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from comp.config import Shape, read_shaped, whole_number
-from comp.data.components import components
 from comp.data.csv_table import read_table
 from comp.data.manifest import Manifest
 from comp.errors import InputError, shortened
 from comp.files import read_json, sha256_of, write_json, write_text
+
+
+def components(count: int, pairs: ArrayLike) -> NDArray[np.int64]:
+    """The number of each row's component, int64 (count,), for pairs (M, 2) of rows; a row without a pair is its own."""
+    ends = np.asarray(pairs, dtype=np.int64).reshape(-1, 2)
+    graph = coo_array((np.ones(len(ends), np.int8), (ends[:, 0], ends[:, 1])), shape=(count, count))
+    return np.asarray(connected_components(graph, directed=False)[1], dtype=np.int64)
+
 
 MOST_FOLDS = 1_000_000
 _SAVED_NAME = re.compile(r"folds\.csv|k\d+-seed\d+(-pool)?\.csv")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections import Counter, defaultdict
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from comp.data.spelling import in_order, listed, whole_of
+from comp.data.csv_table import clean, in_order, listed, same_number, whole_of
+from comp.data.manifest import Manifest, Remark
 from comp.errors import InputError, UnknownName
 from comp.metrics import Metric
 
@@ -113,3 +115,103 @@ def disorder(metric: Metric, names: Sequence[str], stated: bool) -> Disorder | N
 def is_sorted(names: Sequence[str]) -> bool:
     """Whether names stand as a listing sorts them, so that their order may mean nothing."""
     return list(names) in (sorted(names), in_order(names))
+
+
+SLIP = 0.1  # a single row in a spelling with under a tenth of the rows of another is taken for a slip of it
+
+
+def tidy_labels(manifest: Manifest, classes: Sequence[str] | None) -> Manifest:
+    """A manifest whose labels are spelled as the label map has them; what was changed is in its notes, and in its
+    remarks where two spellings that both have rows became one class.
+
+    Parameters
+    ----------
+    manifest : Manifest
+    classes : sequence of str or None
+        The label map; None where it is the distinct labels of the rows themselves. Then a spelling that differs
+        in case alone is taken for a slip only where a single row has it and many rows have the other.
+    """
+    counts = Counter(label for label in manifest.table["label"] if label)
+    spelling = spellings(counts, classes)
+    changed = {label: to for label, to in spelling.items() if to != label}
+    if not changed:
+        return manifest
+    table = manifest.table.assign(label=[spelling.get(label, label) for label in manifest.table["label"]])
+    rows = sum(counts[label] for label in changed)
+    shown = ", ".join(f"{label!r} as {to!r}" for label, to in list(changed.items())[:4])
+    note = f"{rows} labels read in another spelling: {shown}" + (" …" if len(changed) > 4 else "")
+    remarks = [*manifest.remarks, *_joined(manifest, counts, changed)]
+    return replace(manifest, table=table, notes=(*manifest.notes, note), remarks=tuple(remarks))
+
+
+def without_test_labels(manifest: Manifest) -> Manifest:
+    """A manifest whose test rows have no labels; that they had some is a remark for the check ``test-labels``."""
+    table = manifest.table
+    told = (table["split"] == "test") & (table["label"] != "")
+    if not told.any():
+        return manifest
+    rows = tuple(table.loc[told, "id"])
+    message = f"{len(rows)} of {int((table['split'] == 'test').sum())} test rows came with a label, which was dropped: where does it come from?"
+    remedy = "leave labels of test rows out of the adapter or the manifest; published ones belong in answers(raw), for `comp score`"
+    blank = table.assign(label=table["label"].where(~told, ""))
+    remark = Remark("test-labels", rows, message, remedy)
+    return replace(manifest, table=blank, remarks=(*manifest.remarks, remark))
+
+
+def spellings(counts: Counter[str], classes: Sequence[str] | None) -> dict[str, str]:
+    """How each label that there is (with its number of rows) is to be spelled."""
+    if classes is not None:
+        exact = {clean(name): name for name in classes}
+        loose = _unambiguous(classes, lambda name: clean(name).casefold())
+        numbers = _unambiguous(classes, same_number)
+        return {
+            label: exact.get(clean(label))
+            or loose.get(clean(label).casefold())
+            or numbers.get(same_number(label))
+            or label
+            for label in counts
+        }
+    cleaned: Counter[str] = Counter()
+    for label, rows in counts.items():
+        cleaned[clean(label)] += rows
+    alike: defaultdict[str, list[str]] = defaultdict(list)
+    for label, _ in cleaned.most_common():
+        alike[label.casefold()].append(label)
+    found = {}
+    for label in counts:
+        plain = clean(label)
+        usual = alike[plain.casefold()][0]
+        found[label] = usual if cleaned[plain] == 1 and cleaned[usual] * SLIP > 1 else plain
+    return found
+
+
+def _joined(manifest: Manifest, counts: Counter[str], changed: dict[str, str]) -> Iterable[Remark]:
+    """A remark on each class that has rows in several spellings, stray spaces apart."""
+    by_class: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for label, rows in counts.items():
+        by_class[changed.get(label, label)][clean(label)] += rows
+    for name, spelled in by_class.items():
+        others = {label: rows for label, rows in spelled.items() if label != clean(name)}
+        if len(spelled) < 2 or not others:
+            continue
+        told = ", ".join(f"{label!r} ({_rows(rows)})" for label, rows in others.items())
+        message = f"{told} read as {name!r} ({_rows(spelled[clean(name)])})"
+        ids = [
+            sample
+            for sample, label in zip(manifest.table["id"], manifest.table["label"], strict=True)
+            if clean(label) in others
+        ]
+        remedy = "correct the labels; if they are two classes, name both in `classes` in competition.toml"
+        yield Remark("label-spelling", tuple(ids), message, remedy)
+
+
+def _rows(count: int) -> str:
+    return f"{count} row{'' if count == 1 else 's'}"
+
+
+def _unambiguous(names: Iterable[str], key: Callable[[str], Hashable]) -> dict[Hashable, str]:
+    """The names that have a key of their own, by it; no key (None) is none."""
+    alike: defaultdict[Hashable, list[str]] = defaultdict(list)
+    for name in names:
+        alike[key(name)].append(name)
+    return {key: found[0] for key, found in alike.items() if len(found) == 1 and key is not None}

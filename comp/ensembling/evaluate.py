@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from comp.calibration import calibration_error
 from comp.ensembling.aligned import LabelledPredictions, Probs
 from comp.ensembling.class_weights import prior_factors
 from comp.ensembling.methods import METHODS
@@ -28,7 +27,7 @@ from comp.ensembling.nested_cv import (
 )
 from comp.errors import InputError, UnknownName
 from comp.metrics import Metric, log_loss
-from comp.uncertainty import Gain, JackknifeScore, PairedJackknife
+from comp.uncertainty import Gain, JackknifeScore, PairedJackknife, calibration_error
 
 SWITCHES = ("auto", "on", "off")
 

@@ -9,12 +9,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from comp.calibration import apply_temperature, fit_temperature
 from comp.ensembling.aligned import AlignedPredictions, LabelledPredictions, Probs
 from comp.ensembling.class_weights import fit_class_weights, reweight
 from comp.ensembling.methods import METHODS, Blend, learn
 from comp.metrics import Metric
-from comp.uncertainty import Gain, JackknifeScore, PairedJackknife
+from comp.uncertainty import Gain, JackknifeScore, PairedJackknife, apply_temperature, fit_temperature
 
 AUTO = "auto"
 MUCH = 20_000_000  # numbers (parts × rows × classes) past which auto leaves the dear methods out

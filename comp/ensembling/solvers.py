@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import softmax
 
-from comp.calibration import TINY, fit_temperature
+from comp.uncertainty import TINY, fit_temperature
 
 Probs = NDArray[np.float64]
 

@@ -16,19 +16,21 @@ from numpy.typing import NDArray
 from torch import nn
 
 from comp.data.device_memory import is_out_of_memory, make_room
-from comp.data.images.dataset import ImageDataset
+from comp.data.images.pixel_cache import ImageDataset
 from comp.data.images.preprocess import Preprocess
-from comp.data.loading.prefetch import batches
+from comp.data.loading.resident import batches
 from comp.data.predictions import ROW_SUM_TOLERANCE
 from comp.errors import TrainingFailed
 from comp.inference.tta import square_of, squares_of, view
+from comp.models.checkpoint import Noise
 from comp.models.net import normalise
 from comp.models.runtime import exact
 from comp.recipe import Recipe
 from comp.recipe_schema import ModelConfig
 
 if TYPE_CHECKING:
-    from comp.data.loading.resident import Resident  # with albumentations, which predictions do without
+    from comp.data.loading.resident import Resident
+
 
 Probs = NDArray[np.float64]
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -299,3 +301,38 @@ def _mean(seen: Probs, how: str) -> Probs:
     # added from small to large, so that the order of the views changes no bit
     mean = np.asarray(np.add.reduce(np.sort(values, axis=0), axis=0) / len(seen), dtype=np.float64)
     return softmax(mean) if how == "geometric" else mean
+
+
+def judged_again(
+    net: nn.Module,
+    pool: ThreadPoolExecutor,
+    pixels: ImageDataset,
+    rows: NDArray[np.int64],
+    oof: Probs,
+    recipe: Recipe,
+    device: Any,
+) -> tuple[Noise, Probs | None]:
+    """The noise of some rows (n,) that were judged ``oof`` (n, C) among others, and what they are in fp32 (n, C) where the
+    recipe's precision is a half.
+
+    They go through the network once more by themselves, by twos, and where they were judged in half precision in fp32.
+    """
+
+    def again(in_: Recipe, at_once: int | None = None) -> Probs:
+        return probabilities(net, pool, pixels, rows, ["identity"], in_, device, at_once=at_once)["identity"]
+
+    precision = recipe.precision
+    noise: Noise = {
+        precision: {"again": _apart(again(recipe), oof), "by_twos": _apart(again(recipe, 2), oof)}
+    }
+    if precision == "fp32":
+        return noise, None
+    full = recipe.model_copy(update={"precision": "fp32"})
+    exact = again(full)
+    noise[precision]["in_fp32"] = _apart(exact, oof)
+    noise["fp32"] = {"again": _apart(again(full), exact), "by_twos": _apart(again(full, 2), exact)}
+    return noise, exact
+
+
+def _apart(one: Probs, other: Probs) -> float:
+    return float(np.abs(one - other).max(initial=0.0))

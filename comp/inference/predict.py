@@ -12,9 +12,9 @@ import torch
 from numpy.typing import NDArray
 
 from comp import console
-from comp.data.images.dataset import ImageDataset
+from comp.data.images.pixel_cache import ImageDataset
 from comp.data.images.source import ImageSource
-from comp.data.loading.prefetch import loader_pool
+from comp.data.loading.resident import loader_pool
 from comp.data.predictions import Predictions, average
 from comp.errors import WeightsError
 from comp.inference.control_rows import (

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING
 from comp.data.images.preprocess import Preprocess
 from comp.errors import WeightsError
 from comp.models.net import Net, require_forward
-from comp.recipe_schema import ModelConfig
-from comp.tta_presets import LARGE, VIEWS, scale_of, sets_among
+from comp.recipe_schema import LARGE, VIEWS, ModelConfig, scale_of, sets_among
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from io import FileIO
 from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 import torch
 from safetensors import SafetensorError
@@ -18,11 +19,58 @@ from comp._version import __version__
 from comp.data.images.preprocess import Preprocess
 from comp.data.labels import LabelMap
 from comp.errors import WeightsError
-from comp.files import read_json, write_bytes, write_json
+from comp.files import atomic, read_json, sha256_of, write_bytes, write_json
 from comp.models.net import Net, build
 from comp.models.weights import require_usable
 from comp.recipe_schema import ModelConfig
 from comp.runs.contents import require_of_fold
+
+
+def save_tensors(path: Path, table: dict[str, Any], announce: Callable[[str], None] | None = None) -> str:
+    """Writes what ``torch.load(path, weights_only=True)`` reads back, all or nothing; returns the file's SHA-256.
+
+    ``announce`` is given the SHA-256 before the file replaces an older one.
+
+    Raises
+    ------
+    InputError
+        If the disk does not take all of it, with the disk's own reason.
+    """
+    with atomic(path) as part:
+        with FileIO(part, "wb") as file:
+            out = _Listening(file)
+            try:
+                torch.save(table, cast("IO[bytes]", out))
+            except RuntimeError:
+                if out.failure is not None:
+                    raise out.failure from None
+                raise
+        sha256 = sha256_of(part)
+        if announce is not None:
+            announce(sha256)
+    return sha256
+
+
+class _Listening:
+    """A file that remembers why it could not be written: torch says "unexpected pos" whatever it was."""
+
+    def __init__(self, file: FileIO) -> None:
+        self._file = file
+        self.failure: OSError | None = None
+
+    def write(self, content: Any) -> int:
+        left = memoryview(content).cast("B")
+        size = len(left)
+        try:
+            while left:
+                left = left[self._file.write(left) :]
+        except OSError as error:
+            self.failure = error
+            raise
+        return size
+
+    def flush(self) -> None:
+        self._file.flush()
 
 
 @dataclass(frozen=True)

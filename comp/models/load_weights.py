@@ -7,8 +7,7 @@ import sys
 from torch import nn
 
 from comp.errors import WeightsError
-from comp.models.backbones import classifier_names, is_own
-from comp.models.net import Net, arguments_of
+from comp.models.net import Net, arguments_of, classifier_names, is_own
 from comp.models.weights import StateDict
 from comp.recipe_schema import ModelConfig
 

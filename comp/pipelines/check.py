@@ -9,11 +9,10 @@ from pathlib import Path
 
 from comp import console
 from comp.checks.context import CheckContext, ResultCache
-from comp.checks.findings import downgrade_allowed
 from comp.checks.grouping import grouped
 from comp.checks.image_scan import ImageIndex, scan
-from comp.checks.result import CheckResult
-from comp.checks.runner import require_known, run_data_checks, run_fold_checks
+from comp.checks.registry import downgrade_allowed
+from comp.checks.runner import CheckResult, require_known, run_data_checks, run_fold_checks
 from comp.config import whole_number
 from comp.data.competitions import registry
 from comp.data.competitions.competition import Competition

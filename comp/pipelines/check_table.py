@@ -8,11 +8,9 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import pandas as pd
 
-from comp.checks.findings import downgrade_allowed
-from comp.checks.result import CheckResult
-from comp.checks.runner import require_known, run_data_checks, run_fold_checks
-from comp.data.competitions.competition import Competition
-from comp.data.competitions.schema import CompetitionConfig
+from comp.checks.registry import downgrade_allowed
+from comp.checks.runner import CheckResult, require_known, run_data_checks, run_fold_checks
+from comp.data.competitions.competition import Competition, CompetitionConfig
 from comp.data.csv_table import read_table
 from comp.data.file_names import is_image_name, nfc
 from comp.data.folds import Folds, make_folds

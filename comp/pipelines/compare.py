@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from comp import console
 from comp.data.competitions import registry
-from comp.data.competitions.competition import Competition
-from comp.data.competitions.schema import TemplateFacts
+from comp.data.competitions.competition import Competition, TemplateFacts
 from comp.data.csv_table import Table
 from comp.data.template import Template, from_table, match_ids, read_submission
 from comp.errors import InputError

@@ -13,14 +13,14 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from comp.data.competitions import registry
-from comp.data.images.dataset import ImageDataset
+from comp.data.images.pixel_cache import ImageDataset
 from comp.data.images.preprocess import Preprocess
 from comp.data.images.source import ImageSource
 from comp.errors import InputError, UnknownName, WeightsError
 from comp.files import make_folder, require_output, write_bytes
 from comp.pipelines.request import load_recipe, recipe_file
 from comp.recipe import Recipe
-from comp.tta_presets import ALIASES, VIEW_SETS, VIEWS, require_views, views_named
+from comp.recipe_schema import ALIASES, VIEW_SETS, VIEWS, require_views, views_named
 from comp.workspace import Workspace
 
 Pixels = NDArray[np.uint8]
@@ -181,7 +181,7 @@ def _mixed(recipe: Recipe, preprocess: Preprocess, pictures: list[Pixels], label
     """The pictures as one batch, mixed and erased as the recipe wants it; empty where it wants nothing."""
     import torch
 
-    from comp.data.augment.mixup import mix
+    from comp.data.augment.batch_ops import mix
     from comp.models.net import normalise
 
     part = recipe.regularize

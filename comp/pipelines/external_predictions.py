@@ -11,12 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from comp.config import finite_number, whole_number
-from comp.data.csv_table import Table, read_table
+from comp.data.csv_table import Table, listed, read_table
 from comp.data.file_names import nfc
 from comp.data.folds import numbered
 from comp.data.labels import LabelMap
 from comp.data.predictions import ROW_SUM_TOLERANCE, Predictions
-from comp.data.spelling import listed
 from comp.data.template import match_ids
 from comp.errors import InputError, UnknownName, near_names
 

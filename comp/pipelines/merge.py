@@ -12,16 +12,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from comp import console
-from comp.checks.findings import Finding
+from comp.checks.registry import Finding
 from comp.data.competitions import registry
 from comp.errors import InputError
 from comp.files import make_folder, unwritable
 from comp.pipelines.pseudo_label import rows_for
 from comp.pipelines.record import StepTimer
-from comp.pipelines.request import RunRequest, order_like
+from comp.pipelines.request import RunRequest, order_like, quick_rows
 from comp.pipelines.resume import BEFORE
 from comp.pipelines.run import checked, finish_run, kept_of, marks_of, run_folder
-from comp.pipelines.smoke import quick_rows
 from comp.recipe import Recipe, as_one
 from comp.runs import run as runs
 from comp.runs.contents import findings_of, folds_of, recipe_of, rehome, require_fold, require_of_fold
@@ -29,7 +28,7 @@ from comp.runs.result import RunResult
 from comp.workspace import Workspace
 
 if TYPE_CHECKING:
-    from comp.checks.result import CheckResult
+    from comp.checks.runner import CheckResult
     from comp.training.plan import TrainPlan
 
 HOW = (

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from comp import console
 from comp.checks.context import CheckContext
-from comp.checks.findings import downgrade_allowed
+from comp.checks.registry import downgrade_allowed
 from comp.checks.runner import raise_on_errors, require_known, run_test_checks
 from comp.data.competitions import registry
 from comp.data.competitions.competition import Competition
@@ -104,8 +104,8 @@ def predict_again(
 ) -> Predicted:
     """``predict``, with the rows named that were answered with the class prior."""
     from comp.inference.predict import predict as predict_rows
-    from comp.models.backbones import load_models
     from comp.models.checkpoint import read_sidecar
+    from comp.models.net import load_models
     from comp.models.runtime import on_this_machine, resolve_device
 
     place = Workspace.find(workspace)

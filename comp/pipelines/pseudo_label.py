@@ -12,13 +12,12 @@ import pandas as pd
 
 from comp import console
 from comp.checks.grouping import folds_of_kin
-from comp.checks.result import CheckResult
+from comp.checks.runner import CheckResult
 from comp.data.predictions import Predictions, average
 from comp.data.pseudo_labels import FILE, PseudoLabels, folds_sha256
 from comp.errors import InputError
 from comp.files import require_output
-from comp.pipelines.request import RunRequest
-from comp.pipelines.smoke import ROWS_PER_CLASS_AND_FOLD
+from comp.pipelines.request import ROWS_PER_CLASS_AND_FOLD, RunRequest
 from comp.runs import run as runs
 from comp.runs.contents import folds_of, recipe_of
 from comp.workspace import Workspace

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from comp import console
-from comp.checks.findings import Finding
-from comp.checks.result import CheckResult
+from comp.checks.registry import Finding
+from comp.checks.runner import CheckResult
 from comp.data.predictions import Predictions
 from comp.files import write_bytes, write_json, write_text
 from comp.recipe import Recipe

@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from comp import console
-from comp.checks.findings import Finding, counts, downgrade_allowed
-from comp.checks.result import CheckResult
-from comp.checks.runner import raise_on_errors
+from comp.checks.registry import Finding, counts, downgrade_allowed
+from comp.checks.runner import CheckResult, raise_on_errors
 from comp.config import as_overrides
 from comp.data.competitions import registry
 from comp.data.pseudo_labels import FILE as PSEUDO
@@ -20,9 +19,8 @@ from comp.files import make_folder, remove_leftovers, write_text
 from comp.pipelines.check import parse_folds, survey
 from comp.pipelines.pseudo_label import rows_for
 from comp.pipelines.record import StepTimer, record, write_inputs, write_submission
-from comp.pipelines.request import RunRequest, new_order, require_folds
+from comp.pipelines.request import RunRequest, new_order, quick_rows, require_folds
 from comp.pipelines.resume import resumed_order
-from comp.pipelines.smoke import quick_rows
 from comp.recipe import Recipe, as_one
 from comp.report.findings_text import say_findings, show_findings
 from comp.runs import run as runs
@@ -287,7 +285,7 @@ def run_folder(
 
 def kept_of(order: RunRequest, found: CheckResult, recipe: Recipe) -> dict[str, str | None]:
     """What has to be the same when a run goes on: its folds, and its competition's models.py where a network is of it."""
-    from comp.models.backbones import models_sha256
+    from comp.models.net import models_sha256
 
     assert found.folds is not None, "the gate lets no run pass without folds"
     names = [one.model.name for one in recipe.each]

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from comp import console
-from comp.checks.findings import Finding
 from comp.checks.prediction_checks import collapsed_predictions, prior_shift, too_good
 from comp.checks.recipe_checks import harmful_transform, preprocessing_override, warm_leak, weights_leak
-from comp.checks.result import CheckResult
+from comp.checks.registry import Finding
+from comp.checks.runner import CheckResult
 from comp.data.augment.policies import TrainTransform, check_transform
 from comp.data.competitions.competition import Competition
 from comp.data.folds import Folds
@@ -27,8 +27,7 @@ from comp.errors import InputError
 from comp.inference.predict import KeptFor, predict_each
 from comp.inference.tta import require_larger, sets_to_try
 from comp.models.autotune import autotune_precision
-from comp.models.backbones import load_models, require_model
-from comp.models.net import differences, overrides, require_forward, resolve
+from comp.models.net import differences, load_models, overrides, require_forward, require_model, resolve
 from comp.models.runtime import resolve_device
 from comp.recipe import Recipe, member_tables
 from comp.training.launches import fewer_launches, steps_and_folds

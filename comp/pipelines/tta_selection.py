@@ -10,17 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from comp import console
-from comp.checks.findings import Finding
 from comp.checks.prediction_checks import harmful_views
+from comp.checks.registry import Finding
 from comp.config import Shape, read_shaped
 from comp.data.folds import group_names
 from comp.errors import InputError
 from comp.files import write_json
 from comp.metrics import Metric
 from comp.recipe import Recipe
+from comp.recipe_schema import PLAIN, VIEW_SETS, VIEWS
 from comp.runs.contents import VIEWS_FILE
 from comp.runs.run import Run
-from comp.tta_presets import PLAIN, VIEW_SETS, VIEWS
 from comp.uncertainty import PairedJackknife
 
 if TYPE_CHECKING:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from html import escape
 
-from comp.checks.findings import Finding
-from comp.checks.result import CheckResult
+from comp.checks.registry import Finding
+from comp.checks.runner import CheckResult
 from comp.data.images.source import ImageSource
 from comp.report.html import STYLE, figure
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from comp import console
-from comp.checks.findings import Finding, counts
-from comp.checks.result import CheckResult
+from comp.checks.registry import Finding, counts
+from comp.checks.runner import CheckResult
 from comp.errors import shortened
 from comp.files import write_text
 

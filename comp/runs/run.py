@@ -24,11 +24,11 @@ from comp.config import Shape, read_shaped
 from comp.errors import CompError, InputError, Refusal, UnknownName
 from comp.files import SEAL, is_intact, make_folder, remove_leftovers, sealed, sha256_of, write_json
 from comp.runs.lock import alone
-from comp.runs.machine import machine
+from comp.runs.result import machine
 from comp.workspace import Workspace
 
 if TYPE_CHECKING:
-    from comp.data.competitions.schema import CompetitionConfig
+    from comp.data.competitions.competition import CompetitionConfig
     from comp.data.manifest import Manifest
     from comp.recipe import Recipe
 

@@ -11,11 +11,11 @@ from torch import Tensor
 from comp.errors import InputError
 from comp.files import sha256_of
 from comp.metrics import Metric
-from comp.models.tensor_file import save_tensors
+from comp.models.checkpoint import save_tensors
 from comp.recipe import Recipe
 from comp.training.state import Epoch
 
-FILE = "best.pt"
+BEST_FILE = "best.pt"
 
 
 def best_epoch(history: Sequence[Epoch], metric: Metric) -> int:
@@ -40,7 +40,7 @@ def is_over(recipe: Recipe, history: Sequence[Epoch], metric: Metric) -> bool:
 
 def save_best(folder: Path, tensors: dict[str, Tensor]) -> str:
     """Keeps the best epoch's weights; the next best replaces them. Returns the SHA-256 of the file."""
-    return save_tensors(folder / FILE, tensors)
+    return save_tensors(folder / BEST_FILE, tensors)
 
 
 def load_best(folder: Path, sha256: str = "") -> dict[str, Tensor]:
@@ -51,7 +51,7 @@ def load_best(folder: Path, sha256: str = "") -> dict[str, Tensor]:
     InputError
         Where they cannot be read, or are not those of ``sha256``.
     """
-    path = folder / FILE
+    path = folder / BEST_FILE
     remedy = "remove it and state.pt beside it: the fold begins anew, others are kept"
     try:
         tensors: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)

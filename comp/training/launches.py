@@ -22,7 +22,7 @@ from comp.training.stages import stages_of
 FASTER = 1.1  # times: less is not worth another way of computing
 SAFE = 2.0  # times the seconds of compiling that it has to save: they vary with what else the machine does
 SHORT = 60.0  # seconds of a fold's steps; compiling takes some tens
-SHARE = 0.03  # of all steps' seconds that measuring may take
+MEASURING_SHARE = 0.03  # of all steps' seconds that measuring may take
 GUESS = 0.25  # seconds of compiling for each tensor of weights, before it is known
 APART = 1.02  # times faster without folding: less is noise
 
@@ -67,7 +67,7 @@ def steps_and_folds(plan: TrainPlan, folds_here: int | None = None) -> tuple[int
 
 def worth_measuring(step: float, steps: int, folds: int, tensors: int) -> bool:
     """Whether a run with so many steps of ``step`` seconds in each fold is long enough to try to compile it."""
-    return step * steps >= SHORT and tensors * GUESS <= SHARE * step * steps * folds
+    return step * steps >= SHORT and tensors * GUESS <= MEASURING_SHARE * step * steps * folds
 
 
 def pays(plain: float, compiled: float, compiling: float, steps: int, times: int) -> bool:

@@ -18,12 +18,11 @@ from torch import Tensor
 
 from comp import console
 from comp.data.augment.augmenter import Augmenter
-from comp.data.augment.mixup import mix
+from comp.data.augment.batch_ops import mix
 from comp.data.augment.policies import TrainTransform
 from comp.data.device_memory import enough_memory, free_memory, is_out_of_memory, make_room, upload
-from comp.data.images.dataset import ImageDataset
-from comp.data.loading.prefetch import loader_pool
-from comp.data.loading.resident import Resident, room_on, watched
+from comp.data.images.pixel_cache import ImageDataset
+from comp.data.loading.resident import Resident, loader_pool, room_on, watched
 from comp.data.loading.train_loader import TrainLoader
 from comp.data.seeding import derive_seed
 from comp.errors import TrainingFailed
@@ -32,10 +31,9 @@ from comp.inference.forward import NotFinite, probabilities
 from comp.models.load_weights import load_into
 from comp.models.net import Net, build, freeze_batchnorm, init_head, normalise
 from comp.recipe import Recipe
-from comp.training.class_balance import TrainPixels, epoch_order
 from comp.training.compiled import forget_compiled, network_for, stop_compiled
 from comp.training.early_stopping import best_epoch, is_over, load_best, save_best
-from comp.training.losses import loss_of, loss_weights
+from comp.training.losses import TrainPixels, epoch_order, loss_of, loss_weights
 from comp.training.plan import FoldRows, TrainPlan
 from comp.training.stages import stage_at, stages_of
 from comp.training.state import NEVER, Epoch, TrainState

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import csv
+import io
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from comp.data.augment.policies import TrainTransform
+from comp.data.images.pixel_cache import ImageDataset
+from comp.data.images.preprocess import Extent, fit
+from comp.data.seeding import derive_seed
+from comp.files import make_folder, write_bytes, write_text
 from comp.recipe import Recipe
+from comp.training.plan import FoldRows, TrainPlan
 
 
 def class_weights(targets: NDArray[np.int64], classes: int) -> NDArray[np.float32]:
@@ -58,3 +70,133 @@ def loss_of(logits: Tensor, targets: Tensor, recipe: Recipe, weights: Tensor | N
     if weights is not None:
         terms = terms * weights
     return -terms.sum(dim=1).mean()
+
+
+Rows = NDArray[np.int64]
+
+
+def epoch_order(part: FoldRows, recipe: Recipe, k: int, epoch: int) -> Rows:
+    """The fitted rows in the order of this epoch, the same for the same seed, fold and epoch.
+
+    Each once, shuffled; with balance "sampler" as many draws with replacement, every class equally likely.
+    """
+    rng = np.random.default_rng(derive_seed(recipe.seed, "order", k, epoch))
+    if recipe.balance.name != "sampler":
+        return rng.permutation(part.fitted)
+    targets = part.targets[part.fitted]
+    chance = 1.0 / np.bincount(targets)[targets]
+    return rng.choice(part.fitted, len(part.fitted), p=chance / chance.sum())
+
+
+def with_copies(plan: TrainPlan, k: int, part: FoldRows) -> FoldRows:
+    """Fold k's rows with changed copies of the fitted ones, where the recipe balances by copies.
+
+    Copies are made after the split and of fitted rows only, so that no copy can be of a held-out picture; a copy
+    carries its parent's label, group and content, and ``parent`` names it; its own id is like ``PARENT~copy-3``.
+    Within a class the pictures are copied in turn, in a seeded order. The pixels are made while training loads them.
+
+    Parameters
+    ----------
+    plan : Plan
+    k : int
+    part : Part
+        Of fold k; not changed.
+    """
+    balance = plan.recipe.balance
+    if balance.name != "copies":
+        return part
+    targets = part.targets[part.fitted]
+    count = np.bincount(targets, minlength=len(plan.labels))
+    goal = balance.per_class or int(count.max())
+    parents: list[int] = []
+    number: list[int] = []
+    for c in np.flatnonzero(count):
+        wanted = goal if balance.classes == "all" else max(0, goal - int(count[c]))
+        order = np.random.default_rng(
+            derive_seed(plan.recipe.seed, "copies", k, plan.labels.names[c])
+        ).permutation(part.fitted[targets == c])
+        parents += [int(order[n % len(order)]) for n in range(wanted)]
+        number += [n // len(order) + 1 for n in range(wanted)]
+    return _extended(plan, k, part, parents, number) if parents else part
+
+
+def _extended(plan: TrainPlan, k: int, part: FoldRows, parents: list[int], number: list[int]) -> FoldRows:
+    copies = part.table.iloc[parents].copy()
+    copies["parent"] = copies["id"]
+    mark = _mark(part.table["id"])
+    copies["id"] = [f"{i}{mark}{n}" for i, n in zip(copies["id"], number, strict=True)]
+    seeds = [
+        derive_seed(plan.recipe.seed, "copy", k, name) | 1 for name in copies["id"]
+    ]  # never 0, which is no copy
+    first = len(part.table)
+    return replace(
+        part,
+        table=pd.concat([part.table, copies], ignore_index=True),
+        targets=np.concatenate([part.targets, part.targets[parents]]),
+        fitted=np.concatenate([part.fitted, np.arange(first, first + len(parents))]),
+        origin=np.concatenate([part.origin_of_all, np.array(parents, dtype=np.int64)]),
+        copy_seed=np.concatenate([np.zeros(first, np.int64), np.array(seeds, dtype=np.int64)]),
+    )
+
+
+def _mark(ids: pd.Series) -> str:
+    """What stands between a parent's id and a copy's number: found in no real id, so that none can clash."""
+    mark = "~copy-"
+    while any(mark in i for i in ids):
+        mark = f"~{mark}"
+    return mark
+
+
+class TrainPixels:
+    """The pictures of a fold's rows before the training transform: a copy's are its parent's, changed."""
+
+    def __init__(self, plan: TrainPlan, part: FoldRows, extent: Extent = "square") -> None:
+        self._part = part
+        self._fitted = ImageDataset(plan.images, list(part.table["path"]), plan.preprocess, extent)
+        self._change = TrainTransform(plan.recipe.balance.transform, plan.preprocess)
+
+    def forget(self) -> None:
+        """Gives back the memory of the pictures that were kept, as for those that lie on a GPU."""
+        self._fitted.forget()
+
+    def shapes(self, rows: NDArray[np.int64]) -> NDArray[np.int64] | None:
+        """Heights and widths (R, 2) of these rows' pictures, where none has to be made for it."""
+        part = self._part
+        if part.origin is None or part.copy_seed is None:
+            return self._fitted.shapes(rows)
+        return None if part.copy_seed[rows].any() else self._fitted.shapes(part.origin[rows])
+
+    def __getitem__(self, row: int) -> NDArray[np.uint8]:
+        part = self._part
+        if part.origin is None or part.copy_seed is None:
+            return self._fitted[row]
+        pixels = self._fitted[int(part.origin[row])]
+        seed = int(part.copy_seed[row])
+        if not seed:
+            return pixels
+        changed = self._change.changed(pixels, seed)
+        if self._fitted.extent == "whole":
+            return changed
+        whole = replace(self._fitted.preprocess, size=pixels.shape[0], crop_pct=1.0)
+        return changed if changed.shape == pixels.shape else fit(changed, whole)
+
+
+def write_copies(plan: TrainPlan, part: FoldRows, folder: Path) -> None:
+    """Writes copies.csv (id, parent, label) beside a fold's checkpoint, and the pictures to copies/ if the recipe keeps them."""
+    if part.copy_seed is None:
+        return
+    rows = np.flatnonzero(part.copy_seed)
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    keep = plan.recipe.balance.keep
+    writer.writerow(["id", "parent", "label", *(["file"] if keep else [])])
+    pixels = TrainPixels(plan, part)
+    for n, row in enumerate(rows):
+        one = part.table.iloc[int(row)]
+        file = f"copies/{part.targets[row]:03}/{n:05}.png"
+        writer.writerow([one["id"], one["parent"], one["label"], *([file] if keep else [])])
+        if keep:
+            make_folder((folder / file).parent)
+            code = cv2.imencode(".png", cv2.cvtColor(pixels[int(row)], cv2.COLOR_RGB2BGR))[1]
+            write_bytes(folder / file, code.tobytes())
+    write_text(folder / "copies.csv", out.getvalue())

@@ -18,13 +18,12 @@ from torch.optim.lr_scheduler import LambdaLR
 from comp import console
 from comp.data.augment.augmenter import Augmenter
 from comp.data.augment.policies import TrainTransform
-from comp.data.loading.prefetch import loader_pool
+from comp.data.loading.resident import loader_pool
 from comp.data.loading.train_loader import TrainLoader
 from comp.data.seeding import derive_seed
-from comp.training.class_balance import TrainPixels, epoch_order, with_copies
 from comp.training.linear_probe import frozen_features, needs_features
 from comp.training.loop import new_net, train_mode, train_step
-from comp.training.losses import loss_weights
+from comp.training.losses import TrainPixels, epoch_order, loss_weights, with_copies
 from comp.training.plan import FoldRows, TrainPlan, rows_of_fold
 from comp.training.stages import stages_of
 from comp.training.state import TrainState

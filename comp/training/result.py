@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from comp.calibration import calibration_summary
 from comp.data.images.source import ImageSource
 from comp.data.predictions import Predictions, average, join
 from comp.errors import InputError, TrainingFailed
@@ -19,6 +18,7 @@ from comp.metrics import confusion
 from comp.recipe import as_one, load
 from comp.training.plan import FoldResult, TrainPlan
 from comp.training.time_limit import OutOfTime
+from comp.uncertainty import calibration_summary
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,9 @@ from comp.data.seeding import derive_seed
 from comp.errors import InputError
 from comp.files import sha256_of, write_json
 from comp.models.batchnorm_fusion import fuse_frozen_batchnorm
+from comp.models.checkpoint import save_tensors
 from comp.models.net import Net
 from comp.models.runtime import accelerator as make_accelerator
-from comp.models.tensor_file import save_tensors
 from comp.recipe import Recipe
 from comp.training.ema import WeightEma
 from comp.training.optim import make_optimizer, make_schedule, plateau_factor

@@ -18,23 +18,22 @@ from torch import Tensor
 
 from comp import console
 from comp.data.device_memory import release_memory
-from comp.data.images.dataset import ImageDataset
-from comp.data.loading.prefetch import loader_pool
+from comp.data.images.pixel_cache import ImageDataset
+from comp.data.loading.resident import loader_pool
 from comp.data.predictions import Predictions
 from comp.errors import InputError
 from comp.files import make_folder, write_text
 from comp.inference.control_rows import chosen, keep_controls
-from comp.inference.forward import Probs, mean_of_views, probabilities
-from comp.inference.noise import judged_again
+from comp.inference.forward import Probs, judged_again, mean_of_views, probabilities
 from comp.models.batchnorm_fusion import fuse_frozen_batchnorm
 from comp.models.checkpoint import Noise, save_checkpoint
 from comp.models.net import Net
 from comp.models.runtime import accelerator as make_accelerator
 from comp.runs.contents import FITTED, read_result, require_of_fold, write_result
-from comp.training.class_balance import with_copies, write_copies
-from comp.training.early_stopping import FILE as BEST
+from comp.training.early_stopping import BEST_FILE
 from comp.training.linear_probe import FrozenFeatures, apply_head, solve_on, views_to_solve
 from comp.training.loop import final_weights, new_net, train
+from comp.training.losses import with_copies, write_copies
 from comp.training.plan import FoldResult, FoldRows, TrainPlan, rows_of_fold
 from comp.training.state import FILE as STATE
 from comp.training.state import SIDECAR, Epoch
@@ -172,7 +171,7 @@ def _finish(
     told = {"fold": k, "score": score, "identity_score": identity, "rows": len(ids), "beside": list(beside)}
     write_result(folder, {**told, "sets": list(plan.sets), **facts}, known)
     release_memory()
-    for left in (STATE, SIDECAR, BEST):  # the fold is finished: nothing is left to go on from
+    for left in (STATE, SIDECAR, BEST_FILE):  # the fold is finished: nothing is left to go on from
         (folder / left).unlink(missing_ok=True)
     return read_fold(folder, k)
 

@@ -13,7 +13,6 @@ import pytest
 from PIL import Image
 
 from comp.checks.context import CheckContext
-from comp.checks.findings import Finding
 from comp.checks.prediction_checks import (
     assumed_folds,
     collapsed_predictions,
@@ -22,6 +21,7 @@ from comp.checks.prediction_checks import (
     too_good,
 )
 from comp.checks.recipe_checks import harmful_transform, preprocessing_override, weights_leak
+from comp.checks.registry import Finding
 from comp.checks.runner import (
     DATA_CHECKS,
     FOLD_CHECKS,
@@ -32,8 +32,7 @@ from comp.checks.runner import (
 )
 from comp.data.csv_table import Table
 from comp.data.folds import make_folds
-from comp.data.label_cleaning import without_test_labels
-from comp.data.labels import LabelMap
+from comp.data.labels import LabelMap, without_test_labels
 from comp.data.predictions import Predictions
 from comp.data.template import Template, from_table
 from comp.errors import CheckFailed

@@ -12,15 +12,14 @@ from pathlib import Path
 import pytest
 
 from comp.checks.context import CheckContext
-from comp.checks.findings import Finding
-from comp.checks.registry import CHECKS, check, declare, in_order
+from comp.checks.registry import CHECKS, Finding, check, declare, in_order
 from comp.checks.runner import require_known, run_data_checks
 from comp.errors import InputError
 from gallery import clean_gallery
 from made import REPOSITORY, clean_environment, subprocess_comp
 
 NEW = """
-from comp.checks.findings import Finding
+from comp.checks.registry import Finding
 from comp.checks.registry import check
 
 

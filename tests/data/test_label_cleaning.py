@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from comp.data.label_cleaning import spellings, tidy_labels, without_test_labels
+from comp.data.labels import spellings, tidy_labels, without_test_labels
 from comp.data.manifest import Manifest, Sample
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comp.data.spelling import clean, folded, in_order, is_padded, listed, number_of, same_number, whole_of
+from comp.data.csv_table import clean, folded, in_order, is_padded, listed, number_of, same_number, whole_of
 
 
 @pytest.mark.parametrize(

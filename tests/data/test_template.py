@@ -11,8 +11,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from comp.data.competitions.competition import Competition
-from comp.data.competitions.schema import CompetitionConfig
+from comp.data.competitions.competition import Competition, CompetitionConfig
 from comp.data.csv_table import Table
 from comp.data.file_names import nfc, without_suffix
 from comp.data.manifest import Manifest, Sample

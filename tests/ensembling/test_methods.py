@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comp.calibration import apply_temperature, fit_temperature
 from comp.data.predictions import Predictions, average
 from comp.ensembling.aligned import align
 from comp.ensembling.methods import METHODS, geometric_mean, learn, normalize_rows, power_mean
 from comp.errors import UnknownName
 from comp.metrics import accuracy, log_loss, metric_by_name
+from comp.uncertainty import apply_temperature, fit_temperature
 from made_blends import LABELS, guesses, rows_of, truth_of
 
 ACCURACY, LOSS = metric_by_name("accuracy"), metric_by_name("log_loss")

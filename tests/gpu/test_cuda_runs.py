@@ -20,8 +20,7 @@ from comp.data.augment.geometry import GeometricOps
 from comp.data.augment.policies import A, TrainTransform
 from comp.data.device_memory import make_room
 from comp.data.images.preprocess import Preprocess
-from comp.data.loading.prefetch import loader_pool
-from comp.data.loading.resident import Resident, room_on
+from comp.data.loading.resident import Resident, loader_pool, room_on
 from comp.data.loading.train_loader import TrainLoader
 from comp.data.predictions import Predictions
 from comp.inference.control_rows import read_controls

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from comp.data.images.dataset import ImageDataset
+from comp.data.images.pixel_cache import ImageDataset
 from comp.data.images.preprocess import Preprocess
 from comp.data.images.source import ArraySource
-from comp.data.loading.prefetch import loader_pool
+from comp.data.loading.resident import loader_pool
 from comp.errors import TrainingFailed
 from comp.inference.forward import NotFinite, outputs, softmax
 from comp.recipe import Recipe

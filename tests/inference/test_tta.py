@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 import comp
-from comp.data.images.dataset import ImageDataset
+from comp.data.images.pixel_cache import ImageDataset
 from comp.data.images.preprocess import Preprocess, fit
 from comp.data.images.source import ArraySource
-from comp.data.loading.prefetch import loader_pool
+from comp.data.loading.resident import loader_pool
 from comp.errors import WeightsError
 from comp.inference.forward import mean_of_views, outputs, softmax
 from comp.inference.tta import (
@@ -31,8 +31,7 @@ from comp.inference.tta import (
 )
 from comp.models.net import build
 from comp.recipe import Recipe, load
-from comp.recipe_schema import ModelConfig
-from comp.tta_presets import VIEW_SETS, VIEWS, scale_of
+from comp.recipe_schema import VIEW_SETS, VIEWS, ModelConfig, scale_of
 
 D4 = VIEW_SETS["d4"]
 PREPROCESS = Preprocess(28, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), crop_pct=0.875)

@@ -8,8 +8,7 @@ import pytest
 import torch
 
 from comp.errors import InputError, RecipeError, UnknownName, WeightsError
-from comp.models.backbones import load_models, require_model
-from comp.models.net import build, init_head, require_forward, resolve
+from comp.models.net import build, init_head, load_models, require_forward, require_model, resolve
 from comp.recipe_schema import HeadConfig, ModelConfig
 from comp.training.stages import layer_groups, open_layers
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from comp.errors import InputError
-from comp.models.tensor_file import save_tensors
+from comp.models.checkpoint import save_tensors
 
 TABLE = {"weight": torch.arange(50_000, dtype=torch.float32), "epoch": 3}
 

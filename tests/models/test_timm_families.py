@@ -12,11 +12,10 @@ from torch import Tensor, nn
 from comp.data.images.preprocess import Preprocess
 from comp.data.labels import LabelMap
 from comp.errors import WeightsError
-from comp.models.backbones import config_of
 from comp.models.batchnorm_fusion import fuse_frozen_batchnorm
 from comp.models.checkpoint import load_checkpoint, save_checkpoint
 from comp.models.load_weights import load_into
-from comp.models.net import Net, build, freeze_batchnorm, init_head, require_forward
+from comp.models.net import Net, build, config_of, freeze_batchnorm, init_head, require_forward
 from comp.models.weights import StateDict, read_weights
 from comp.recipe import Recipe
 from comp.recipe_schema import ModelConfig, OptimizerConfig

@@ -10,9 +10,8 @@ import cv2
 import numpy as np
 import pytest
 
-from comp.checks.findings import downgrade_allowed
-from comp.checks.result import CheckResult
-from comp.checks.runner import run_data_checks
+from comp.checks.registry import downgrade_allowed
+from comp.checks.runner import CheckResult, run_data_checks
 from comp.data.images.raw_tree import RawTree
 from comp.report.findings_html import MOST_GROUPS, MOST_PICTURES, render
 from gallery import Gallery, clean_gallery, texture

@@ -17,19 +17,18 @@ from torch import Tensor, nn
 
 import comp
 from comp.data.augment.augmenter import Augmenter
+from comp.data.augment.batch_ops import erased_at_once, erased_one_by_one, mix
 from comp.data.augment.geometry import GeometricOps
-from comp.data.augment.mixup import erased_at_once, erased_one_by_one, mix
 from comp.data.augment.policies import A, TrainTransform
-from comp.data.loading.prefetch import loader_pool
-from comp.data.loading.resident import Resident
+from comp.data.loading.resident import Resident, loader_pool
 from comp.data.loading.train_loader import TrainLoader
 from comp.data.manifest import Manifest, Sample
 from comp.data.predictions import Predictions
 from comp.errors import TrainingFailed
 from comp.models import autotune
+from comp.models.checkpoint import save_tensors
 from comp.models.net import build, normalise
 from comp.models.runtime import wait_for
-from comp.models.tensor_file import save_tensors
 from comp.recipe import Recipe, load
 from comp.recipe_schema import OptimizerConfig, RegularizeConfig
 from comp.training import loop
@@ -262,7 +261,7 @@ def test_a_batch_that_cannot_be_uploaded_fails_its_fold_in_words(
 
 
 def test_rows_that_do_not_fit_are_judged_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from comp.data.images.dataset import ImageDataset
+    from comp.data.images.pixel_cache import ImageDataset
     from comp.inference.forward import outputs
 
     plan = plan_of(20)

@@ -12,8 +12,7 @@ from comp.data.augment.policies import POLICIES
 from comp.data.folds import Folds
 from comp.data.manifest import Manifest, Sample
 from comp.training.plan import TrainPlan
-from comp.training.symmetries import Symmetry, symmetries
-from comp.training.transform_trial import cost_of, mirrored_costs
+from comp.training.transform_trial import Symmetry, cost_of, mirrored_costs, symmetries
 from made import planned
 
 TURNS = ("turn90", "turn180", "turn270")

@@ -19,8 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from comp.checks.duplicates.candidates import Candidates
-from comp.checks.duplicates.descriptors import orient
-from comp.checks.duplicates.perceptual_hash import LUMA_SIDE, chroma, luma, native_size
+from comp.checks.duplicates.descriptors import LUMA_SIDE, chroma, luma, native_size, orient
 
 Floats = NDArray[np.float32]
 

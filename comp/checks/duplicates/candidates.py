@@ -19,10 +19,10 @@ from comp.checks.duplicates.descriptors import (
     WINDOWS,
     describe,
     invariant_of,
+    luma,
     signed_cosines,
     window_map,
 )
-from comp.checks.duplicates.perceptual_hash import luma
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]

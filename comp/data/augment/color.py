@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from comp.data.augment.affine import between
+from comp.data.augment.geometry import between
 from comp.data.device_memory import upload
 from comp.data.seeding import Draws
 

@@ -14,8 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from comp.data.images.dataset import Extent
-from comp.data.images.preprocess import Preprocess
+from comp.data.images.preprocess import Extent, Preprocess
 from comp.errors import RecipeError, UnknownName
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it asks the network on import otherwise

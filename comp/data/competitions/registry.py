@@ -13,8 +13,7 @@ from typing import Any
 
 from comp._version import PACKAGE
 from comp.config import deep_merge, validate
-from comp.data.competitions.competition import Competition
-from comp.data.competitions.schema import CompetitionConfig, read_facts_table
+from comp.data.competitions.competition import Competition, CompetitionConfig, read_facts_table
 from comp.errors import InputError, UnknownName
 from comp.workspace import Workspace
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -131,3 +131,7 @@ def _pad(pixels: Pixels, size: int, mean: tuple[float, float, float]) -> Pixels:
     top, left = (size - pixels.shape[0]) // 2, (size - pixels.shape[1]) // 2
     square[top : top + pixels.shape[0], left : left + pixels.shape[1]] = pixels
     return square
+
+
+Extent = Literal["square", "room", "whole"]
+DEFAULT_BUDGET = 2 << 30

@@ -3,22 +3,103 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from weakref import WeakSet
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from comp import console
-from comp.data.augment.geometry import SamplingGrid, flat_places
+from comp.data.augment.geometry import SamplingGrid, flat_places, is_black
 from comp.data.device_memory import free_memory, gives_way, is_out_of_memory, upload
-from comp.data.images.dataset import ImageDataset
-from comp.data.loading.prefetch import batches, each
+from comp.data.images.pixel_cache import ImageDataset
+
+BUDGET = 2 << 30  # bytes of small pictures that are kept together
+
+
+@dataclass(frozen=True)
+class GatherIndex:
+    """Where in a stack the pixels of a batch lie: ``lines`` (B, S) + ``columns`` (B, S), both int32; those of ``black``
+    (B, S, S) are 0 instead. ``after`` (B, P) are the parameters of what follows.
+    """
+
+    lines: NDArray[np.int32]
+    columns: NDArray[np.int32]
+    black: NDArray[np.bool_] | None
+    after: NDArray[np.float32] | None
+
+    def __getitem__(self, own: slice) -> GatherIndex:
+        black = None if self.black is None else self.black[own]
+        after = None if self.after is None else self.after[own]
+        return GatherIndex(self.lines[own], self.columns[own], black, after)
+
+
+class PackedImages:
+    """Pictures uint8 (L, L, 3) of rows 0 … N - 1 in the machine's memory, a pixel in four bytes: of other devices there is
+    ``Resident``.
+
+    Parameters
+    ----------
+    load : callable
+        Row number to picture; called from the threads of ``pool``.
+    count, side : int
+        N and L; ``fits`` says whether so many are kept.
+    """
+
+    def __init__(
+        self, load: Callable[[int], Pixels], count: int, side: int, pool: ThreadPoolExecutor
+    ) -> None:
+        self.side = side
+        whole = np.zeros((count, side, side, 4), np.uint8)
+
+        def some(start: int) -> None:
+            for row in range(start, min(count, start + 256)):
+                whole[row, :, :, :3] = load(row)
+
+        for _ in pool.map(some, range(0, count, 256)):
+            pass
+        self._words = whole.view(np.int32).reshape(-1)
+
+    @staticmethod
+    def fits(count: int, side: int) -> bool:
+        """Whether N pictures of side L are within ``BUDGET``."""
+        return 0 < 4 * count * side**2 <= BUDGET
+
+    def places(self, rows: Rows, windows: SamplingGrid) -> GatherIndex:
+        """Where these rows (R,) show what through their windows, all of the side of the pictures."""
+        lines, columns = (a.astype(np.int32) for a in flat_places(windows, self.side))
+        lines += (rows[:, None] * self.side**2).astype(np.int32)  # below 2**31: BUDGET
+        return GatherIndex(lines, columns, is_black(windows), windows.after)
+
+    def take(self, at: GatherIndex, out: Pixels) -> None:
+        """Writes the pixels at these places into ``out`` (B, S, S, 3); safe for several threads.
+
+        numpy's and OpenCV's, on the calling thread alone: torch would wake others, and take twenty times as long to leave
+        the fourth byte out.
+        """
+        count, size = at.lines.shape
+        index = at.lines[:, :, None] + at.columns[:, None, :]
+        words = self._words.take(index, mode="clip")  # all lie in it; "clip" looks at each only once
+        if at.black is not None:
+            words[at.black] = 0
+        wide = words.view(np.uint8).reshape(count * size, size, 4)
+        cv2.cvtColor(wide, cv2.COLOR_RGBA2RGB, dst=out.reshape(count * size, size, 3))
+
+    def taken(self, at: GatherIndex) -> Tensor:
+        """The pixels at these places, uint8 (B, S, S, 3)."""
+        made = torch.empty((*at.lines.shape, at.columns.shape[1], 3), dtype=torch.uint8)
+        self.take(at, made.numpy())
+        return made
+
 
 Pixels = NDArray[np.uint8]
 Rows = NDArray[np.int64]
@@ -198,3 +279,98 @@ def _copied(
             done += len(part)
             bar.advance(len(part))
     return made
+
+
+# writes the pixels of a batch's places start … stop into (stop - start, *shape)
+Fill = Callable[[slice, Pixels], None]
+AHEAD = 3
+
+
+@contextmanager
+def loader_pool(threads: int) -> Iterator[ThreadPoolExecutor]:
+    """Threads for loading; on the way out (an error, Ctrl-C) what they have not begun is dropped."""
+    pool = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="load")
+    try:
+        yield pool
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def batches(
+    pool: ThreadPoolExecutor,
+    rows: Rows,
+    batch: int,
+    shape: tuple[int, ...],
+    fill: Callable[[Rows, Pixels], None],
+    drop_last: bool = False,
+    pinned: bool = False,
+) -> Iterator[tuple[Rows, Tensor]]:
+    """Yields (rows (B,), pixels uint8 (B, *shape)) in the order of ``rows``, whatever the threads do.
+
+    Parameters
+    ----------
+    pool : ThreadPoolExecutor
+    rows : int64 array
+        Row numbers to load.
+    batch : int
+        B; the last batch may be smaller.
+    shape : tuple of int
+        Of a row's pixels, (S, S, 3) for a square.
+    fill : callable
+        Writes the pixels of row numbers (R,) into uint8 (R, *shape); called from several threads.
+    drop_last : bool
+        Leave a last batch of one row out (BatchNorm cannot train on it).
+    pinned : bool
+        In memory that a GPU copies from while it computes.
+    """
+
+    def own(part: Rows, places: slice, out: Pixels) -> None:
+        fill(part[places], out)
+
+    work = ((part, partial(own, part)) for part in in_batches(rows, batch, drop_last))
+    return prefetch(pool, work, shape, pinned)
+
+
+def prefetch(
+    pool: ThreadPoolExecutor, work: Iterable[tuple[Rows, Fill]], shape: tuple[int, ...], pinned: bool = False
+) -> Iterator[tuple[Rows, Tensor]]:
+    """``batches`` whose rows each have a ``Fill`` of their own; ``work`` is taken as far ahead as batches are made."""
+    waiting: deque[tuple[Rows, Tensor, list[Future[None]]]] = deque()
+    for part, fill in work:
+        buffer = torch.empty((len(part), *shape), dtype=torch.uint8, pin_memory=pinned)
+        waiting.append((part, buffer, _begun(pool, buffer.numpy(), fill)))
+        if len(waiting) > AHEAD:
+            yield _ready(waiting)
+    while waiting:
+        yield _ready(waiting)
+
+
+def in_batches(rows: Rows, batch: int, drop_last: bool = False) -> list[Rows]:
+    """Rows in parts of ``batch``; with ``drop_last`` without a last part of one row, unless it is the only one."""
+    parts = [rows[start : start + batch] for start in range(0, len(rows), batch)]
+    if drop_last and len(parts) > 1 and len(parts[-1]) == 1:
+        parts.pop()
+    return parts
+
+
+def each(load: Callable[[int], Pixels]) -> Callable[[Rows, Pixels], None]:
+    """What fills a batch by loading one row after another: row number to uint8 (S, S, 3)."""
+
+    def fill(rows: Rows, out: Pixels) -> None:
+        for n, row in enumerate(rows):
+            out[n] = load(int(row))
+
+    return fill
+
+
+def _begun(pool: ThreadPoolExecutor, buffer: Pixels, fill: Fill) -> list[Future[None]]:
+    step = max(1, len(buffer) // 4)
+    places = [slice(start, min(start + step, len(buffer))) for start in range(0, len(buffer), step)]
+    return [pool.submit(fill, own, buffer[own]) for own in places]
+
+
+def _ready(waiting: deque[tuple[Rows, Tensor, list[Future[None]]]]) -> tuple[Rows, Tensor]:
+    part, buffer, futures = waiting.popleft()
+    for future in futures:
+        future.result()
+    return part, buffer

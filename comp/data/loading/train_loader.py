@@ -15,9 +15,15 @@ from torch import Tensor
 from comp.data.augment.augmenter import SMALL, Augmenter, Pictures
 from comp.data.augment.geometry import SamplingGrid
 from comp.data.device_memory import is_out_of_memory, make_room
-from comp.data.loading.packed_images import GatherIndex, PackedImages
-from comp.data.loading.prefetch import Fill, in_batches, prefetch
-from comp.data.loading.resident import Resident, room_on
+from comp.data.loading.resident import (
+    Fill,
+    GatherIndex,
+    PackedImages,
+    Resident,
+    in_batches,
+    prefetch,
+    room_on,
+)
 
 Rows = NDArray[np.int64]
 Parameters = NDArray[np.float32]

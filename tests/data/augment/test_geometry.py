@@ -16,7 +16,7 @@ from comp.data.augment.augmenter import Augmenter
 from comp.data.augment.geometry import GeometricOps, apply_grid, flat_places, is_black
 from comp.data.augment.policies import A, TrainTransform
 from comp.data.images.preprocess import Preprocess
-from comp.data.loading.prefetch import loader_pool
+from comp.data.loading.resident import loader_pool
 from comp.data.loading.train_loader import TrainLoader
 from comp.data.seeding import counter_uniforms
 

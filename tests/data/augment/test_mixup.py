@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comp.data.augment.mixup import mix
+from comp.data.augment.batch_ops import mix
 from comp.recipe_schema import RegularizeConfig
 
 B, C, S = 6, 4, 16

@@ -16,17 +16,17 @@ import pytest
 
 from comp.checks.image_scan import scan
 from comp.data.images import pixel_cache as module
-from comp.data.images.dataset import Extent, ImageDataset
 from comp.data.images.decode import load_pixels
 from comp.data.images.pixel_cache import (
     DecodedSource,
+    ImageDataset,
     PixelStore,
     StoreWriter,
     cached_source,
     missing,
     store_name,
 )
-from comp.data.images.preprocess import SIDE, Preprocess, shrunk, side_for
+from comp.data.images.preprocess import SIDE, Extent, Preprocess, shrunk, side_for
 from comp.data.images.raw_tree import RawTree
 from comp.data.images.source import ArraySource
 from comp.errors import InputError

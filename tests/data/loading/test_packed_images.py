@@ -7,8 +7,7 @@ import pytest
 
 from comp.data.augment.geometry import GeometricOps, apply_grid
 from comp.data.augment.policies import A
-from comp.data.loading.packed_images import BUDGET, PackedImages
-from comp.data.loading.prefetch import loader_pool
+from comp.data.loading.resident import BUDGET, PackedImages, loader_pool
 
 SIDE = 12
 PICTURES = np.random.default_rng(0).integers(0, 256, (300, SIDE, SIDE, 3), np.uint8)

@@ -17,13 +17,12 @@ from comp.data.augment.augmenter import SMALL, Augmenter
 from comp.data.augment.batch_ops import BatchOps
 from comp.data.augment.geometry import GeometricOps, apply_grid
 from comp.data.augment.policies import A, TrainTransform
-from comp.data.images.dataset import ImageDataset
+from comp.data.images.pixel_cache import ImageDataset
 from comp.data.images.preprocess import Preprocess
 from comp.data.images.source import ArraySource
 from comp.data.labels import LabelMap
 from comp.data.loading import resident
-from comp.data.loading.prefetch import loader_pool
-from comp.data.loading.resident import ELSEWHERE, Resident, room_of, room_on, squares, watched
+from comp.data.loading.resident import ELSEWHERE, Resident, loader_pool, room_of, room_on, squares, watched
 from comp.data.loading.train_loader import TrainLoader
 from comp.data.manifest import Manifest, Sample
 from comp.inference.forward import probabilities
@@ -31,7 +30,7 @@ from comp.models.net import build
 from comp.recipe import Recipe, load
 from comp.recipe_schema import BalanceConfig
 from comp.training import loop
-from comp.training.class_balance import TrainPixels, epoch_order, with_copies
+from comp.training.losses import TrainPixels, epoch_order, with_copies
 from comp.training.plan import FoldRows, TrainPlan
 from comp.training.time_limit import Deadline
 from gpu_doubles import OUT_OF_MEMORY, Alive, fake_gpu
