@@ -80,7 +80,7 @@ def prepare(source: Path, folder: Path, count: int = 40_000, planted: int = 3_60
 def by_comp(folder: Path) -> set[frozenset[str]]:
     import cv2
 
-    from comp.checks.duplicates.descriptors import perceptual
+    from comp.checks.duplicates.candidates import perceptual
     from comp.checks.duplicates.search import near_duplicate_pairs
 
     cv2.setNumThreads(1)
@@ -170,7 +170,7 @@ def index(count: int) -> None:
     """Made fingerprints: smooth random pictures with natural spectra, one in a hundred a changed copy."""
     import cv2
 
-    from comp.checks.duplicates.descriptors import FINGERPRINT_BYTES, perceptual
+    from comp.checks.duplicates.candidates import FINGERPRINT_BYTES, perceptual
     from comp.checks.duplicates.search import near_duplicate_pairs
 
     rng = np.random.default_rng(0)

@@ -30,10 +30,9 @@ import torch
 from comp.data.augment.augmenter import Augmenter
 from comp.data.augment.policies import TrainTransform, check_transform
 from comp.data.device_memory import keep_memory
-from comp.data.file_names import is_image_name
 from comp.data.images.pixel_cache import ImageDataset, cached_source
 from comp.data.images.preprocess import Preprocess
-from comp.data.images.raw_tree import RawTree
+from comp.data.images.raw_tree import RawTree, is_image_name
 from comp.data.images.source import ArraySource
 from comp.data.loading.resident import batches, loader_pool
 from comp.data.loading.train_loader import TrainLoader

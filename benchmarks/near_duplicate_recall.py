@@ -23,7 +23,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from comp.checks.duplicates.descriptors import perceptual
+from comp.checks.duplicates.candidates import perceptual
 from comp.checks.duplicates.search import clusters, near_duplicate_pairs
 
 Image = NDArray[np.uint8]

@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 
 from comp.checks.context import CheckContext
-from comp.data.file_names import is_array_row, nfc
 from comp.data.folds import Folds, components
+from comp.data.images.raw_tree import is_array_row, nfc
 from comp.data.manifest import Manifest
 
 _EXTENSION = r"(?:jpe?g|png|webp|bmp|tiff?|gif|jp2|ppm)"

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from comp.checks.duplicates.descriptors import FINGERPRINT_BYTES, perceptual
+from comp.checks.duplicates.candidates import FINGERPRINT_BYTES, perceptual
 from comp.checks.image_metadata import NO_HEADER, read_header
 from comp.data.images.decode import BACKGROUND, Decoded, decode_with_facts
 from comp.data.images.source import ImageSource, gives_files

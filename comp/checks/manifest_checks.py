@@ -8,9 +8,8 @@ from pathlib import PurePosixPath
 
 from comp.checks.context import CheckContext
 from comp.checks.registry import Finding, Severity, check, finding
-from comp.data.file_names import is_array_row, natural_key, nfc
 from comp.data.folds import group_names
-from comp.data.images.raw_tree import RawTree
+from comp.data.images.raw_tree import RawTree, is_array_row, natural_key, nfc
 from comp.errors import near_names
 
 TEXTS = {

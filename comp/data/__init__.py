@@ -28,9 +28,8 @@ __all__ = [
 if TYPE_CHECKING:
     from comp.data.csv_table import Table, in_order, parse_table, read_table
     from comp.data.download import fetch
-    from comp.data.file_names import is_image_name, natural_key, nfc
     from comp.data.folds import Folds
-    from comp.data.images.raw_tree import RawTree
+    from comp.data.images.raw_tree import RawTree, is_image_name, natural_key, nfc
     from comp.data.images.source import ArraySource
     from comp.data.labels import LabelMap
     from comp.data.manifest import Manifest, Sample
@@ -47,9 +46,9 @@ _HOMES = {
     "Table": "comp.data.csv_table",
     "fetch": "comp.data.download",
     "in_order": "comp.data.csv_table",
-    "is_image_name": "comp.data.file_names",
-    "natural_key": "comp.data.file_names",
-    "nfc": "comp.data.file_names",
+    "is_image_name": "comp.data.images.raw_tree",
+    "natural_key": "comp.data.images.raw_tree",
+    "nfc": "comp.data.images.raw_tree",
     "parse_table": "comp.data.csv_table",
     "read_table": "comp.data.csv_table",
 }

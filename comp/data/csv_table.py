@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 
-from comp.data.file_names import nfc
+from comp.data.images.raw_tree import nfc
 from comp.data.limits import read_file
 from comp.errors import InputError, shortened
 

@@ -9,8 +9,7 @@ from pathlib import Path
 
 from comp.data.competitions.competition import Competition, TemplateFacts
 from comp.data.csv_table import Table, parse_table, read_table
-from comp.data.file_names import nfc, without_suffix
-from comp.data.images.raw_tree import RawTree
+from comp.data.images.raw_tree import RawTree, nfc, without_suffix
 from comp.data.limits import read_file
 from comp.data.manifest import Manifest
 from comp.errors import InputError

@@ -16,7 +16,7 @@ from comp.data.manifest import Manifest
 from comp.data.template import Template, load_template, read_submission
 from comp.errors import CheckFailed, InputError, InvalidSubmission, Refusal, UnknownName
 from comp.files import read_json, write_bytes
-from comp.inference.control_rows import control_table
+from comp.inference.predict import control_table
 from comp.runs import run as runs
 from comp.runs.contents import findings_of, manifest_of, require_fold
 from comp.runs.run import Run

@@ -12,9 +12,8 @@ from comp.checks.registry import downgrade_allowed
 from comp.checks.runner import CheckResult, require_known, run_data_checks, run_fold_checks
 from comp.data.competitions.competition import Competition, CompetitionConfig
 from comp.data.csv_table import read_table
-from comp.data.file_names import is_image_name, nfc
 from comp.data.folds import Folds, make_folds
-from comp.data.images.raw_tree import RawTree
+from comp.data.images.raw_tree import RawTree, is_image_name, nfc
 from comp.data.labels import LabelMap
 from comp.data.manifest import Manifest, Sample
 from comp.data.template import made_template

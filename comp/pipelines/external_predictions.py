@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from comp.config import finite_number, whole_number
 from comp.data.csv_table import Table, listed, read_table
-from comp.data.file_names import nfc
 from comp.data.folds import numbered
+from comp.data.images.raw_tree import nfc
 from comp.data.labels import LabelMap
 from comp.data.predictions import ROW_SUM_TOLERANCE, Predictions
 from comp.data.template import match_ids

@@ -11,8 +11,15 @@ from typing import Any
 import numpy as np
 
 from comp import console
-from comp.checks.prediction_checks import collapsed_predictions, prior_shift, too_good
-from comp.checks.recipe_checks import harmful_transform, preprocessing_override, warm_leak, weights_leak
+from comp.checks.prediction_checks import (
+    collapsed_predictions,
+    harmful_transform,
+    preprocessing_override,
+    prior_shift,
+    too_good,
+    warm_leak,
+    weights_leak,
+)
 from comp.checks.registry import Finding
 from comp.checks.runner import CheckResult
 from comp.data.augment.policies import TrainTransform, check_transform
@@ -32,10 +39,9 @@ from comp.models.runtime import resolve_device
 from comp.recipe import Recipe, member_tables
 from comp.training.launches import fewer_launches, steps_and_folds
 from comp.training.loop import new_net
-from comp.training.optim import make_optimizer, require_optimizer
+from comp.training.optim import make_optimizer, open_layers, require_optimizer, stages_of
 from comp.training.plan import FoldResult, TrainPlan
 from comp.training.result import TrainedModels
-from comp.training.stages import open_layers, stages_of
 from comp.training.time_limit import OutOfTime
 from comp.training.train_folds import per_job_recipe, train_folds
 from comp.training.transform_trial import mirrored_costs

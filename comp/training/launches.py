@@ -16,8 +16,8 @@ from comp.models.net import Net
 from comp.recipe import Recipe
 from comp.training.compiled import RECORDED, compiled_call, forget_compiled, in_words, layers_that_drop
 from comp.training.loop import steps_per_epoch
+from comp.training.optim import stages_of
 from comp.training.plan import TrainPlan, rows_of_fold
-from comp.training.stages import stages_of
 
 FASTER = 1.1  # times: less is not worth another way of computing
 SAFE = 2.0  # times the seconds of compiling that it has to save: they vary with what else the machine does

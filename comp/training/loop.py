@@ -34,8 +34,8 @@ from comp.recipe import Recipe
 from comp.training.compiled import forget_compiled, network_for, stop_compiled
 from comp.training.early_stopping import best_epoch, is_over, load_best, save_best
 from comp.training.losses import TrainPixels, epoch_order, loss_of, loss_weights
+from comp.training.optim import stage_at, stages_of
 from comp.training.plan import FoldRows, TrainPlan
-from comp.training.stages import stage_at, stages_of
 from comp.training.state import NEVER, Epoch, TrainState
 from comp.training.time_limit import stopped
 

@@ -23,8 +23,14 @@ from comp.models.net import Net
 from comp.models.runtime import accelerator as make_accelerator
 from comp.recipe import Recipe
 from comp.training.ema import WeightEma
-from comp.training.optim import make_optimizer, make_schedule, plateau_factor
-from comp.training.stages import open_layers, stage_at, stages_of
+from comp.training.optim import (
+    make_optimizer,
+    make_schedule,
+    open_layers,
+    plateau_factor,
+    stage_at,
+    stages_of,
+)
 
 FILE = "state.pt"
 SIDECAR = "state.json"  # the SHA-256 of state.pt

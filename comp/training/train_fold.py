@@ -23,8 +23,8 @@ from comp.data.loading.resident import loader_pool
 from comp.data.predictions import Predictions
 from comp.errors import InputError
 from comp.files import make_folder, write_text
-from comp.inference.control_rows import chosen, keep_controls
 from comp.inference.forward import Probs, judged_again, mean_of_views, probabilities
+from comp.inference.predict import chosen, keep_controls
 from comp.models.batchnorm_fusion import fuse_frozen_batchnorm
 from comp.models.checkpoint import Noise, save_checkpoint
 from comp.models.net import Net

@@ -16,11 +16,13 @@ from comp.checks.context import CheckContext
 from comp.checks.prediction_checks import (
     assumed_folds,
     collapsed_predictions,
+    harmful_transform,
     harmful_views,
+    preprocessing_override,
     prior_shift,
     too_good,
+    weights_leak,
 )
-from comp.checks.recipe_checks import harmful_transform, preprocessing_override, weights_leak
 from comp.checks.registry import Finding
 from comp.checks.runner import (
     DATA_CHECKS,
@@ -36,7 +38,7 @@ from comp.data.labels import LabelMap, without_test_labels
 from comp.data.predictions import Predictions
 from comp.data.template import Template, from_table
 from comp.errors import CheckFailed
-from comp.inference.control_rows import LEAST, ControlRow, control_row_error, max_abs_difference
+from comp.inference.predict import LEAST, ControlRow, control_row_error, max_abs_difference
 from comp.metrics import METRICS
 from comp.models.net import overrides
 from comp.recipe_schema import ModelConfig

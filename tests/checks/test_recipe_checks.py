@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comp.checks.recipe_checks import preprocessing_override, warm_leak, weights_leak
+from comp.checks.prediction_checks import preprocessing_override, warm_leak, weights_leak
 from comp.data.folds import Folds, make_folds
 from comp.data.manifest import Manifest
 from comp.models.net import overrides

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comp.data.file_names import is_ignored, natural_key
+from comp.data.images.raw_tree import is_ignored, natural_key
 from comp.data.manifest import Manifest, Sample
 from comp.errors import InputError
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from comp.data.competitions.competition import Competition, CompetitionConfig
 from comp.data.csv_table import Table
-from comp.data.file_names import nfc, without_suffix
+from comp.data.images.raw_tree import nfc, without_suffix
 from comp.data.manifest import Manifest, Sample
 from comp.data.template import Template, from_table, load_template, made_template, match_ids, read_submission
 from comp.errors import InputError

@@ -23,7 +23,7 @@ from comp.data.images.preprocess import Preprocess
 from comp.data.loading.resident import Resident, loader_pool, room_on
 from comp.data.loading.train_loader import TrainLoader
 from comp.data.predictions import Predictions
-from comp.inference.control_rows import read_controls
+from comp.inference.predict import read_controls
 from comp.models.batchnorm_fusion import fuse_frozen_batchnorm
 from comp.models.checkpoint import load_checkpoint, read_sidecar
 from comp.recipe import load

@@ -15,17 +15,17 @@ from comp.data.images.raw_tree import RawTree
 from comp.data.images.source import ArraySource
 from comp.data.labels import LabelMap
 from comp.errors import CheckFailed
-from comp.inference.control_rows import (
+from comp.inference.predict import (
     MOST,
     ControlRow,
     ControlRowSource,
     control_row_error,
     keep_controls,
     max_abs_difference,
+    predict,
     read_controls,
     shuffled,
 )
-from comp.inference.predict import predict
 from comp.recipe import load
 from gallery import save, texture
 from made import proven_again, run_comp, write_shapes

@@ -16,9 +16,8 @@ from comp.data.images.raw_tree import RawTree
 from comp.data.labels import LabelMap
 from comp.data.predictions import Predictions
 from comp.errors import CheckFailed
-from comp.inference import control_rows
-from comp.inference.control_rows import FACTOR, LEAST, UTMOST, read_controls, tolerance
-from comp.inference.predict import predict
+from comp.inference import predict as control_rows
+from comp.inference.predict import FACTOR, LEAST, UTMOST, predict, read_controls, tolerance
 from comp.models.checkpoint import read_sidecar
 from comp.recipe import load
 from gpu_doubles import Noisy, Tf32

@@ -19,8 +19,7 @@ from comp.models.net import Net, build, config_of, freeze_batchnorm, init_head, 
 from comp.models.weights import StateDict, read_weights
 from comp.recipe import Recipe
 from comp.recipe_schema import ModelConfig, OptimizerConfig
-from comp.training.optim import make_optimizer
-from comp.training.stages import open_layers
+from comp.training.optim import make_optimizer, open_layers
 
 CLASSES = 5
 # one of each way that timm's models end: a layer called fc, head, head.fc, classifier or last_linear, a norm or a hidden

@@ -11,8 +11,15 @@ from comp.errors import RecipeError, UnknownName
 from comp.models.net import build
 from comp.recipe import load
 from comp.recipe_schema import ModelConfig, ScheduleConfig
-from comp.training.optim import lr_factor, make_optimizer, make_schedule, plateau_factor
-from comp.training.stages import open_layers, stage_at, stages_of
+from comp.training.optim import (
+    lr_factor,
+    make_optimizer,
+    make_schedule,
+    open_layers,
+    plateau_factor,
+    stage_at,
+    stages_of,
+)
 
 OPTIMIZERS = ("adamw", "adam", "nadam", "sgd")
 SCHEDULES = ("onecycle", "cosine", "constant")

@@ -18,8 +18,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from comp.checks.duplicates.candidates import Candidates
-from comp.checks.duplicates.descriptors import LUMA_SIDE, chroma, luma, native_size, orient
+from comp.checks.duplicates.candidates import LUMA_SIDE, Candidates, chroma, luma, native_size, orient
 
 Floats = NDArray[np.float32]
 

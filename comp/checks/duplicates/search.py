@@ -15,8 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from comp.checks.duplicates.alignment import Agreement, agreement, nothing_agrees
-from comp.checks.duplicates.candidates import Candidates, candidates
-from comp.checks.duplicates.descriptors import FINGERPRINT_BYTES, LUMA_SIDE, native_size
+from comp.checks.duplicates.candidates import (
+    FINGERPRINT_BYTES,
+    LUMA_SIDE,
+    Candidates,
+    candidates,
+    native_size,
+)
 from comp.data.folds import components
 
 _SPARSE: Final = 0.5  # share of structure under which a picture is a drawing: a fifth of Caltech photos are
@@ -162,7 +167,7 @@ def near_duplicate_pairs(
     if fingerprints.ndim != 2 or fingerprints.shape[1] != FINGERPRINT_BYTES or fingerprints.dtype != np.uint8:
         raise ValueError(
             f"fingerprints must be uint8 (N, {FINGERPRINT_BYTES}), got "
-            f"{fingerprints.dtype} {fingerprints.shape}: make them with comp.checks.duplicates.descriptors.perceptual"
+            f"{fingerprints.dtype} {fingerprints.shape}: make them with comp.checks.duplicates.candidates.perceptual"
         )
     if len(fingerprints) < 2:
         return _none()

@@ -24,14 +24,13 @@ from comp.data.images.preprocess import (
     DEFAULT_BUDGET,
     SIDE,
     Extent,
-    Pixels,
     Preprocess,
     fit,
     room_side,
     shrunk,
     side_for,
 )
-from comp.data.images.source import ImageSource
+from comp.data.images.source import ImageSource, Pixels
 from comp.errors import ImageError, InputError
 from comp.workspace import cache_folder
 

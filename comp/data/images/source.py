@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from comp.config import whole_number
-from comp.data.file_names import is_ignored
+from comp.data.images.raw_tree import is_ignored
 from comp.data.limits import read_file
 from comp.errors import CompError, ImageError, RawDataError
 

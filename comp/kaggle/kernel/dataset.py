@@ -15,7 +15,7 @@ from comp.data.competitions.competition import Competition
 from comp.data.competitions.registry import built_in_folder
 from comp.errors import InputError
 from comp.files import read_json, sealed, sha256_of, write_json, write_text
-from comp.inference.control_rows import control_table
+from comp.inference.predict import control_table
 from comp.kaggle.kernel.wheels import fetch_wheels, installed_wheel, is_left_over, own_wheel
 from comp.recipe import Recipe, as_one
 from comp.runs import run as runs

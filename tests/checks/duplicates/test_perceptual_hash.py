@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from comp.checks.duplicates.descriptors import FINGERPRINT_BYTES, chroma, luma, native_size, perceptual
+from comp.checks.duplicates.candidates import FINGERPRINT_BYTES, chroma, luma, native_size, perceptual
 
 
 def picture(seed: int, height: int = 120, width: int = 160) -> NDArray[np.uint8]:

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from comp.checks.duplicates.descriptors import FINGERPRINT_BYTES, orient, perceptual
+from comp.checks.duplicates.candidates import FINGERPRINT_BYTES, orient, perceptual
 from comp.checks.duplicates.search import TURNS, clusters, near_duplicate_pairs
 
 Image = NDArray[np.uint8]
