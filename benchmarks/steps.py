@@ -25,7 +25,7 @@ BATCH, STEPS = 32, 12
 
 
 def fed(data: Path, work: Path, overrides: list[str], rounds: int, steps: int = 30) -> dict[str, Any]:
-    from comp.data.competitions import registry
+    from comp.data.competitions import competition as registry
     from comp.pipelines import training_plans
     from comp.pipelines.check import survey
     from comp.pipelines.request import new_order

@@ -23,7 +23,8 @@ from collections.abc import Iterable
 from typing import Any
 
 LONGEST_LINE = 500  # letters of a line that people are shown; a whole path may be longer, a message is not
-_UNSEEN = {n: f"\\x{n:02x}" for n in (*range(10), *range(11, 32), 127)}
+_CONTROLS = (*range(10), *range(11, 32), 127)
+_UNSEEN = dict(zip(_CONTROLS, map("\\x{:02x}".format, _CONTROLS), strict=True))
 
 
 class CompError(Exception):

@@ -164,6 +164,12 @@ class Recipe(RecipeTable):
         return self.model_copy(update={"tta": list(views)})
 
     @property
+    def start_run(self) -> str:
+        """The run that training starts from, RUN or RUN/MODEL of ``model.weights = "run:RUN"``; empty elsewhere."""
+        name = self.model.weights
+        return name.removeprefix("run:") if self.mode != "scratch" and name.startswith("run:") else ""
+
+    @property
     def each(self) -> tuple[Recipe, ...]:
         """The recipes of the models that are trained: the members, or this one."""
         return self.members or (self,)

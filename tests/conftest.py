@@ -14,7 +14,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # no test asks the network
 os.environ["OMP_NUM_THREADS"] = "1"  # threads that wait for each other make a busy machine slower, not faster
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
 
-from comp.data.competitions import registry
+from comp.data.competitions import competition as registry
 from comp.data.competitions.sample import write_sample
 from comp.workspace import Workspace
 from kaggle_server import LoopbackKaggle, serve

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from comp.data.competitions import registry
+from comp.data.competitions import competition as registry
 from comp.data.competitions.sample import SAMPLE_MARK, write_sample
 from comp.workspace import Workspace
 from made import Outcome, run_comp

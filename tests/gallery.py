@@ -10,7 +10,8 @@ import cv2
 import numpy as np
 
 from comp.checks.context import CheckContext
-from comp.data.competitions.competition import Competition, CompetitionConfig, Layout
+from comp.data.competitions.competition import Competition
+from comp.data.competitions.facts import CompetitionConfig, Layout
 from comp.data.folds import Folds
 from comp.data.images.raw_tree import RawTree
 from comp.data.labels import LabelMap

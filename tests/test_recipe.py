@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comp.data.competitions import registry
+from comp.data.competitions import competition as registry
 from comp.errors import InputError, RecipeError
 from comp.recipe import Recipe, load
 from comp.workspace import Workspace

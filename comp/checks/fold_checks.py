@@ -2,14 +2,211 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import PurePosixPath
+from typing import Final
 
 import numpy as np
 import pandas as pd
 
-from comp.checks.context import CheckContext
-from comp.checks.registry import Finding, check, finding
-from comp.data.folds import group_names
+from comp.checks.context import CheckContext, Finding, check, finding
+from comp.data.folds import Folds, components, group_names
+from comp.data.images.raw_tree import is_array_row, nfc
+from comp.data.manifest import Manifest
+
+_EXTENSION = r"(?:jpe?g|png|webp|bmp|tiff?|gif|jp2|ppm)"
+_UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+# What was done to a copy. After a name that has a digit these are hardly ever part of the name; before a name
+# only the forms that say "done" are taken (`gray_wolf_12` and `mirror_001` are ordinary).
+_DONE = (
+    r"(?:[hv]_?flip(?:ped)?|flipped(?:_(?:lr|ud|h|v|x|y))?|mirrored|rot(?:ate|ated|ation)?[_-]?-?\d{2,3}|rotated|"
+    r"blurred|noised|brightened|darkened|cropped|zoomed|sheared|shifted|jittered|desaturated|saturated|distorted|"
+    r"skewed|sharpened|equali[sz]ed|inverted)"
+)
+_ACT = (
+    rf"(?:{_DONE}|flip(?:_?(?:lr|ud|h|v|x|y|horizontal|vertical|left_right|top_bottom))?|mirror|rotate|"
+    r"blur|gauss(?:ian)?_?(?:blur|noise)|noisy?|bright(?:ness|er)?|dark(?:er)?|contrast|gr[ae]y(?:scale)?|"
+    r"crop|zoom|shear|shift|jitter|hue|saturation|cutout|elastic|distortion|skew|sharpen)"
+)
+_AUG = r"(?:aug(?:mented|mentation|ment)?)"
+_NO_YEAR = r"(?!(?:19|20)\d\d$)"  # 15-aug-2019 is a day
+
+# Each gives the parent's name in the group `of`, with or without its extension. Tried on the name without
+# its own extension, in this order, again and again, so that a copy of a copy leads to the first picture.
+_COUNTED: Final = re.compile(r"^(?P<of>.+?) ?\(\d{1,4}\)$")
+_PATTERNS: Final = tuple(
+    re.compile(pattern, re.IGNORECASE)
+    for pattern in (
+        # Augmentor: <class>_original_<file name>_<uuid>, and its _groundtruth_ twin for masks
+        rf"^(?:.*?_)?original_(?P<of>.+?)_{_UUID}$",
+        rf"^(?P<of>.+)[ _-]{_UUID}$",
+        # Roboflow: cat_jpg.rf.0123456789abcdef0123456789abcdef
+        r"^(?P<of>.+)\.rf\.[0-9a-z]{16,40}$",
+        # cat_aug_3, cat-aug3, cat_augmented, cat_aug_0_1234 (Keras, whose aug_0_1234 names no parent)
+        rf"^(?P<of>.+?)[_.-]{_AUG}(?:[_.-]?{_NO_YEAR}\d{{1,6}}){{0,2}}$",
+        rf"^{_AUG}(?:[_-]?\d{{1,4}})?(?:[_-]of)?[_-](?P<of>[^\d].*)$",
+        # by hand or by a file manager: copy_2_of_cat, cat copy 3, cat - Copy (2)
+        r"^(?:a[ _-])?copy[ _-]?(?:\(?\d{1,4}\)?[ _-])?of[ _-](?P<of>.+)$",
+        r"^(?P<of>.+?)(?: - | |_|-)copy(?:[ _-]?\(?\d{1,4}\)?)?$",
+        r"^(?P<of>.+?)[_-](?:dup|duplicate)(?:[_-]?\d{1,4})?$",
+        _COUNTED.pattern,
+        rf"^(?P<of>\D*\d.*?)[_.-]{_ACT}(?:[_-]\d{{1,3}})?$",
+        rf"^{_DONE}[_-](?P<of>(?=.*\d)(?=.*[^\W\d_]).+)$",
+    )
+)
+_COUNTABLE: Final = 9  # more than so many `NAME (n)` are a numbered set, not copies of NAME
+_TAIL: Final = re.compile(rf"[._-]{_EXTENSION}$", re.IGNORECASE)
+_OWN: Final = re.compile(rf"\.{_EXTENSION}$", re.IGNORECASE)
+
+
+def parent_name(filename: str) -> str | None:
+    """The stem of the picture that `filename` says it was made from, or None where it says nothing.
+
+    `filename` may carry folders, which are left out of the answer, and any image extension. The answer has
+    no extension (`cat_original_pic_005.jpg_<uuid>.jpg` gives `pic_005`) and is NFC. A name is only a claim:
+    `name_parents` looks for evidence.
+    """
+    own = _stem(filename)
+    name = own
+    for _ in range(8):
+        for pattern in _PATTERNS:
+            match = pattern.match(name)
+            if match and (of := _TAIL.sub("", match["of"]).strip()):
+                name = of
+                break
+        else:
+            break
+    return name if name != own else None
+
+
+def name_parents(names: Iterable[str]) -> dict[str, str]:
+    """Links child to parent among `names`, where the names' claims have evidence.
+
+    A claim counts where a picture of the claimed name is there, or where two or more names make the same
+    claim: the first of them, in order of text, then stands for the absent parent. For that the claimed name
+    must have a digit (`horse_aug_1` to `horse_aug_500` may well have 500 parents), and `NAME (2)` is never
+    enough, as file managers number unrelated files so. Names keep the spelling they came in. A parent in the child's own folder is preferred; one elsewhere counts only where it is
+    the only one of that name (pictures `001.jpg` of two classes are not each other's parents).
+    """
+    given = sorted(set(names))
+    plain: dict[str, list[str]] = defaultdict(list)
+    claims: dict[str, list[str]] = defaultdict(list)
+    for name in given:
+        plain[_stem(name).casefold()].append(name)
+        if (claimed := parent_name(name)) is not None:
+            claims[claimed.casefold()].append(name)
+    links: dict[str, str] = {}
+    for claimed, children in claims.items():
+        parents = plain.get(claimed, [])
+        orphans: dict[str, list[str]] = defaultdict(list)
+        for child in children:
+            near = [parent for parent in parents if _folder(parent) == _folder(child)]
+            found = near[:1] or (parents if len(parents) == 1 else [])
+            if len(children) > _COUNTABLE and _COUNTED.match(_stem(child)):
+                continue
+            if found and found[0] != child:
+                links[child] = found[0]
+            elif not found and any(map(str.isdigit, claimed)) and not _COUNTED.match(_stem(child)):
+                orphans[_folder(child)].append(child)
+        for siblings in orphans.values():
+            links.update((child, siblings[0]) for child in siblings[1:])
+    return links
+
+
+def _stem(filename: str) -> str:
+    name = unicodedata.normalize("NFC", PurePosixPath(filename.replace("\\", "/")).name)
+    return _OWN.sub("", name)
+
+
+def _folder(filename: str) -> str:
+    return str(PurePosixPath(filename.replace("\\", "/")).parent)
+
+
+def grouped(evidence: CheckContext) -> Manifest:
+    """The manifest with every kinship as a group, and the contents of its images.
+
+    Two labelled rows are kin if they share a declared group, if one is the other's parent, if their images are
+    one picture (exactly or nearly), or if their file names say that one was made from the other. Kinship is
+    transitive; a group is named after the smallest id in it. Rows without kin have no group. The column
+    ``content`` is the first half of the SHA-256 of the pixels, so that the manifest's fingerprint knows them.
+    """
+    table = evidence.manifest.table.copy()
+    table["content"] = [evidence.images[path].pixel_sha[:32] for path in table["path"]]
+    labelled = table.index[table["split"] != "test"].to_numpy()
+    rows = table.loc[labelled]
+    component = components(len(rows), _edges(evidence, rows))
+    ids = rows["id"].to_numpy(dtype=object)
+    declared = rows["group"].to_numpy(dtype=object)
+    sizes = np.bincount(component, minlength=1)
+    first: dict[int, str] = {}
+    for name, kin in zip(ids, component.tolist(), strict=True):
+        first[kin] = min(first.get(kin, name), name)
+    names = [
+        first[kin] if sizes[kin] > 1 else own for kin, own in zip(component.tolist(), declared, strict=True)
+    ]
+    table.loc[labelled, "group"] = names
+    parents = parents_by_name(rows)
+    if parents:
+        known = table.loc[labelled, "parent"]
+        table.loc[labelled, "parent"] = [
+            own or parents.get(sample, "") for own, sample in zip(known, ids, strict=True)
+        ]
+    return replace(evidence.manifest, table=table)
+
+
+def folds_of_kin(evidence: CheckContext, folds: Folds) -> dict[str, set[int]]:
+    """The folds that hold out kin of each test row, by its id; rows without kin are left out.
+
+    Kin are as in ``grouped``, with the test rows among them: a declared group or parent, one picture (exactly or
+    nearly), a file name, and all that these tie together.
+    """
+    table = (evidence.declared or evidence.manifest).table
+    component = components(len(table), _edges(evidence, table))
+    held: dict[int, set[int]] = {}
+    for kin, sample, split in zip(component.tolist(), table["id"], table["split"], strict=True):
+        if split == "train":
+            held.setdefault(kin, set()).add(folds.by_id.get(sample, -1))
+    pairs = zip(component.tolist(), table["id"], table["split"], strict=True)
+    return {sample: held[kin] for kin, sample, split in pairs if split == "test" and kin in held}
+
+
+def parents_by_name(rows: pd.DataFrame) -> dict[str, str]:
+    """Child id → parent id, where a file's name says which other file it was made from."""
+    by_path = dict(zip(rows["path"], rows["id"], strict=True))
+    links = name_parents([path for path in rows["path"] if not is_array_row(path)])
+    return {by_path[child]: by_path[parent] for child, parent in links.items() if _is_named(child, parent)}
+
+
+def _is_named(child: str, parent: str) -> bool:
+    """Whether the child's name names this parent, and is not only a sibling's."""
+    return (parent_name(child) or "").casefold() == nfc(PurePosixPath(parent).stem).casefold()
+
+
+def _edges(evidence: CheckContext, rows: pd.DataFrame) -> list[tuple[int, int]]:
+    """Pairs of row places that are kin."""
+    edges: list[tuple[int, int]] = []
+    by_group: dict[str, int] = {}
+    by_path: dict[str, list[int]] = {}
+    by_id = {sample: n for n, sample in enumerate(rows["id"])}
+    for n, (group, path) in enumerate(zip(rows["group"], rows["path"], strict=True)):
+        by_path.setdefault(path, []).append(n)
+        if group:
+            edges.append((by_group.setdefault(group, n), n))
+    orphans: dict[str, int] = {}
+    for n, parent in enumerate(rows["parent"]):
+        if parent:
+            edges.append((by_id.get(parent, orphans.setdefault(parent, n)), n))
+    same_file = [[path] for path, members in by_path.items() if len(members) > 1]
+    for cluster in [*same_file, *evidence.alike]:
+        members = [n for path in cluster for n in by_path.get(path, [])]
+        edges.extend((members[0], other) for other in members[1:])
+    links = name_parents([path for path in rows["path"] if not is_array_row(path)])
+    edges.extend((by_path[parent][0], by_path[child][0]) for child, parent in links.items())
+    return edges
 
 
 @check(

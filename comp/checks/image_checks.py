@@ -6,8 +6,7 @@ from collections import Counter
 
 import numpy as np
 
-from comp.checks.context import CheckContext
-from comp.checks.registry import EXAMPLES, Finding, Severity, check, finding
+from comp.checks.context import EXAMPLES, CheckContext, Finding, Severity, check, finding
 from comp.data.images.jpeg import SEES_DAMAGE
 
 BLANK_STD = 2.0

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections import Counter, defaultdict
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from pathlib import PurePosixPath
 
-from comp.checks.context import CheckContext
-from comp.checks.registry import Finding, Severity, check, finding
+from comp.checks.context import CheckContext, Finding, Severity, check, finding
+from comp.data.csv_table import folded, is_padded, number_of, same_number
 from comp.data.folds import group_names
-from comp.data.images.raw_tree import RawTree, is_array_row, natural_key, nfc
+from comp.data.images.raw_tree import RawTree, is_array_row, nfc
 from comp.errors import near_names
 
 TEXTS = {
@@ -310,102 +310,104 @@ def train_test_overlap(evidence: CheckContext) -> list[Finding]:
     ]
 
 
+ABSENT = {"nan", "NaN", "NAN", "<NA>", "NaT"}  # what pandas writes where a cell was empty
+STATE = "correct the table, or state `classes` in competition.toml: labels are then read as those"
+
+
 @check(
-    "template-mismatch",
+    "label-spelling",
     "data",
-    "answers",
-    "error",
+    "rows",
+    "error, warning",
     catches=(
-        "template ids without a test image, test images without a row, ids that come twice, a "
-        "template without rows; another file beside an id than `pairs` and `order` of "
-        "competition.toml give"
+        "classes that are one number in two spellings (`1` and `1.0`), a label `nan`; a warning "
+        "for `a` and `A`, `1` and `01`"
     ),
-    misses="wrong facts in competition.toml: `rows.csv` of a run is there to be looked at",
-    of_answers=True,
+    misses="classes that mean the same in other words",
+)
+def label_spelling(evidence: CheckContext) -> list[Finding]:
+    """Classes that are one word or one number in two spellings: ``1`` and ``1.0`` are refused (tables joined with
+    pandas), ``a`` and ``A``, ``1`` and ``01`` are two classes, and that is said with their rows. So is what was read
+    as another spelling, and a label ``nan``. Classes that competition.toml states are what it says. Exact; O(N).
+    """
+    said = [
+        finding(one.check, "warning", list(one.rows), one.message, one.remedy)
+        for one in evidence.manifest.remarks
+        if one.check == "label-spelling"
+    ]
+    if evidence.competition.facts.classes != "discover":
+        return said
+    names = list(evidence.labels)
+    rows = Counter(evidence.manifest.train["label"])
+    one_number = _sharing(names, same_number)
+    padded = [group for group in _sharing(names, number_of) if any(is_padded(name) for name in group)]
+    alike = [group for group in _sharing(names, folded) if group not in one_number]
+    absent = [name for name in names if name in ABSENT]
+    return [
+        *_spoken(evidence, one_number, rows, "error", "are one number in several spellings"),
+        *_absent(evidence, absent, rows),
+        *said,
+        *_spoken(evidence, padded, rows, "warning", "are several classes, by the zeros in front alone"),
+        *_spoken(evidence, alike, rows, "warning", "are several classes, by case or spacing alone"),
+    ]
+
+
+@check(
+    "test-labels",
+    "data",
+    "rows",
+    "warning",
+    catches="an adapter that gives labels to test rows; they are dropped, and nothing reads them",
+    misses="where the adapter knows them from",
     of_test_rows=True,
 )
-def template_mismatch(evidence: CheckContext) -> list[Finding]:
-    """Template ids and test rows that do not pair up: ids missing on either side, doubled, or another file
-    beside an id than the competition's own rule gives (``pairs`` and ``order`` in competition.toml, worked out
-    here from the raw folder alone).
-    """
-    wanted, test = list(evidence.template.samples), list(evidence.manifest.test["id"])
-    have, asked = set(test), set(wanted)
-    found: list[Finding] = []
-    doubled = [i for i, n in Counter(wanted).items() if n > 1]
-    missing = [i for i in wanted if i not in have]
-    extra = [i for i in test if i not in asked]
-    name = evidence.template.table.name
-    remedy = "complete the download; the template and the test files must belong together"
-    if not wanted:
-        nobody = "there are no test rows" if evidence.template.made else f"{name} has no rows"
-        found.append(Finding("template-mismatch", "error", 0, f"nothing is asked for: {nobody}", (), remedy))
-    if any(not i.strip() for i in evidence.template.ids):
-        rows = [f"row {n}" for n, i in enumerate(evidence.template.ids, start=2) if not i.strip()]
-        found.append(
-            finding("template-mismatch", "error", rows, f"{len(rows)} rows of {name} have no id", remedy)
-        )
-    if doubled:
-        found.append(
-            finding(
-                "template-mismatch", "error", doubled, f"{name} asks for {len(doubled)} ids twice", remedy
-            )
-        )
-    if missing:
-        message = f"{name} asks for {len(wanted)} rows and {len(missing)} of them have no test image ({len(test)} found)"
-        found.append(finding("template-mismatch", "error", missing, message, remedy))
-    if extra:
-        message = f"{len(extra)} test images have no row in {name}"
-        found.append(finding("template-mismatch", "error", extra, message, remedy))
-    return found or check_pairs(evidence)
+def labels_of_test_rows(evidence: CheckContext) -> list[Finding]:
+    """Test rows that came with a label: nothing may know them. They were dropped when the rows were read. Exact; O(N)."""
+    return [
+        finding(one.check, "warning", list(one.rows), one.message, one.remedy)
+        for one in evidence.manifest.remarks
+        if one.check == "test-labels"
+    ]
 
 
-def check_pairs(evidence: CheckContext) -> list[Finding]:
-    """Compares the adapter's id → file with the rule that the competition states.
-
-    ``pairs = "filename"``: an id is its file's name, with or without the suffix. ``pairs = "position"``: row i of
-    the template is the i-th test file in ``order``. Catches an adapter that sorts names as text (1, 10, 2) or
-    takes them as the folder lists them. One listing of the raw folder.
-    """
-    expected = expected_pairs(evidence)
-    if expected is None:
+def _absent(evidence: CheckContext, names: Sequence[str], rows: Counter[str]) -> list[Finding]:
+    if not names:
         return []
-    actual = dict(zip(evidence.manifest.test["id"], evidence.manifest.test["path"], strict=True))
-    wrong = [i for i in evidence.template.samples if i in expected and _nfc(actual[i]) != _nfc(expected[i])]
-    if not wrong:
+    message = f"{_told(names, rows)} {'is' if len(names) == 1 else 'are'} what tables write for no label"
+    return [finding("label-spelling", "error", _ids(evidence, names), message, STATE)]
+
+
+def _spoken(
+    evidence: CheckContext, groups: Sequence[Sequence[str]], rows: Counter[str], severity: Severity, what: str
+) -> list[Finding]:
+    """One finding on all groups of a kind, with the rows of every spelling of the first few."""
+    if not groups:
         return []
-    first = wrong[0]
-    message = (
-        f"{len(wrong)} rows would be answered from another file than the competition means, "
-        f"first row {first!r}: the adapter reads {actual[first]}, the rule gives {expected[first]}"
-    )
-    facts = evidence.competition.facts
-    remedy = f"pairs = {facts.pairs!r}, order = {facts.order!r}: make the adapter keep to it, or correct competition.toml"
-    return [finding("template-mismatch", "error", wrong, message, remedy)]
+    told = "; ".join(_told(group, rows) for group in groups[:3]) + ("; …" if len(groups) > 3 else "")
+    ids = _ids(evidence, [name for group in groups for name in group])
+    message = f"{told} {what}"
+    return [finding("label-spelling", severity, ids, message, STATE)]
 
 
-def expected_pairs(evidence: CheckContext) -> dict[str, str] | None:
-    """Sample id → path by the stated rule; None where the competition states no test files."""
-    facts = evidence.competition.facts
-    if evidence.template.made:
-        return None
-    if facts.pairs == "position" and facts.order == "array":
-        return None
-    if not facts.layout.test:
-        return None
-    files = RawTree(evidence.raw).images(facts.layout.test)
-    if facts.pairs == "position":
-        if facts.order == "natural":
-            files.sort(key=lambda f: natural_key(PurePosixPath(f).name))
-        elif facts.order == "text":
-            files.sort(key=lambda f: PurePosixPath(f).name)
-        return dict(zip(evidence.template.samples, files, strict=False))
-    by_name = {_nfc(PurePosixPath(f).name): f for f in files}
-    by_stem = {_nfc(PurePosixPath(f).stem): f for f in files}
-    asked = zip(evidence.template.samples, evidence.template.ids, strict=True)
-    pairs = {sample: by_name.get(_nfc(i)) or by_stem.get(_nfc(i)) for sample, i in asked}
-    return {i: path for i, path in pairs.items() if path is not None}
+def _told(names: Sequence[str], rows: Counter[str]) -> str:
+    each = [f"{name!r} ({rows[name]} row{'' if rows[name] == 1 else 's'})" for name in names]
+    return " and ".join(each)
 
 
-def _nfc(text: str) -> str:
-    return unicodedata.normalize("NFC", text)
+def _ids(evidence: CheckContext, names: Iterable[str]) -> list[str]:
+    """The train rows of these classes, those of the rarest spelling first."""
+    train = evidence.manifest.train
+    rows = Counter(train["label"])
+    wanted = set(names)
+    pairs = [
+        (rows[label], i) for i, label in zip(train["id"], train["label"], strict=True) if label in wanted
+    ]
+    return [i for _, i in sorted(pairs, key=lambda pair: pair[0])]
+
+
+def _sharing(names: Iterable[str], key: Callable[[str], Hashable]) -> list[list[str]]:
+    """Groups of two names or more with one key; None is no key."""
+    groups: defaultdict[Hashable, list[str]] = defaultdict(list)
+    for name in names:
+        groups[key(name)].append(name)
+    return [group for k, group in groups.items() if k is not None and len(group) > 1]

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from comp.checks.registry import Finding, check, declare, finding
+from comp.checks.context import Finding, check, declare, finding
 from comp.data.folds import Folds
 from comp.data.manifest import Manifest
 from comp.data.predictions import Predictions

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from comp.checks.context import CheckContext
-from comp.checks.grouping import parent_name
+from comp.checks.fold_checks import parent_name
 
 
 def proposed(evidence: CheckContext) -> str:

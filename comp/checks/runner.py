@@ -9,8 +9,7 @@ from pkgutil import iter_modules
 from typing import Any
 
 import comp.checks
-from comp.checks.context import CheckContext
-from comp.checks.registry import CHECKS, Check, Finding, Stage, counts, in_order
+from comp.checks.context import CHECKS, Check, CheckContext, Finding, Stage, counts, in_order
 from comp.data.competitions.sample import SAMPLE_MARK
 from comp.data.folds import Folds
 from comp.data.images.source import ImageSource

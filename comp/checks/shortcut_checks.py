@@ -16,9 +16,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from comp.checks.context import CheckContext
+from comp.checks.context import CheckContext, Finding, check
 from comp.checks.image_metadata import ENCODING
-from comp.checks.registry import Finding, check
 from comp.data.folds import group_names
 
 Ints = NDArray[np.int64]

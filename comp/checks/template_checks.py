@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
 
-from comp.checks.context import CheckContext
-from comp.checks.registry import Finding, Severity, check, finding
+from comp.checks.context import CheckContext, Finding, Severity, check, finding
 from comp.data.csv_table import NOTHING, clean, folded, listed, number_of, same_number, whole_of
+from comp.data.images.raw_tree import RawTree, natural_key, nfc
 from comp.data.labels import LabelMap, disorder
 from comp.data.template import Template
 from comp.errors import CompError
@@ -364,3 +366,100 @@ def _written(probs: NDArray[np.float64], k: int) -> NDArray[np.float64]:
         weights, best, np.broadcast_to(np.arange(best.shape[1], 0, -1.0), best.shape).copy(), axis=1
     )
     return np.asarray(weights / weights.sum(axis=1, keepdims=True))
+
+
+@check(
+    "template-mismatch",
+    "data",
+    "answers",
+    "error",
+    catches=(
+        "template ids without a test image, test images without a row, ids that come twice, a "
+        "template without rows; another file beside an id than `pairs` and `order` of "
+        "competition.toml give"
+    ),
+    misses="wrong facts in competition.toml: `rows.csv` of a run is there to be looked at",
+    of_answers=True,
+    of_test_rows=True,
+)
+def template_mismatch(evidence: CheckContext) -> list[Finding]:
+    """Template ids and test rows that do not pair up: ids missing on either side, doubled, or another file
+    beside an id than the competition's own rule gives (``pairs`` and ``order`` in competition.toml, worked out
+    here from the raw folder alone).
+    """
+    wanted, test = list(evidence.template.samples), list(evidence.manifest.test["id"])
+    have, asked = set(test), set(wanted)
+    found: list[Finding] = []
+    doubled = [i for i, n in Counter(wanted).items() if n > 1]
+    missing = [i for i in wanted if i not in have]
+    extra = [i for i in test if i not in asked]
+    name = evidence.template.table.name
+    remedy = "complete the download; the template and the test files must belong together"
+    if not wanted:
+        nobody = "there are no test rows" if evidence.template.made else f"{name} has no rows"
+        found.append(Finding("template-mismatch", "error", 0, f"nothing is asked for: {nobody}", (), remedy))
+    if any(not i.strip() for i in evidence.template.ids):
+        rows = [f"row {n}" for n, i in enumerate(evidence.template.ids, start=2) if not i.strip()]
+        found.append(
+            finding("template-mismatch", "error", rows, f"{len(rows)} rows of {name} have no id", remedy)
+        )
+    if doubled:
+        found.append(
+            finding(
+                "template-mismatch", "error", doubled, f"{name} asks for {len(doubled)} ids twice", remedy
+            )
+        )
+    if missing:
+        message = f"{name} asks for {len(wanted)} rows and {len(missing)} of them have no test image ({len(test)} found)"
+        found.append(finding("template-mismatch", "error", missing, message, remedy))
+    if extra:
+        message = f"{len(extra)} test images have no row in {name}"
+        found.append(finding("template-mismatch", "error", extra, message, remedy))
+    return found or check_pairs(evidence)
+
+
+def check_pairs(evidence: CheckContext) -> list[Finding]:
+    """Compares the adapter's id → file with the rule that the competition states.
+
+    ``pairs = "filename"``: an id is its file's name, with or without the suffix. ``pairs = "position"``: row i of
+    the template is the i-th test file in ``order``. Catches an adapter that sorts names as text (1, 10, 2) or
+    takes them as the folder lists them. One listing of the raw folder.
+    """
+    expected = expected_pairs(evidence)
+    if expected is None:
+        return []
+    actual = dict(zip(evidence.manifest.test["id"], evidence.manifest.test["path"], strict=True))
+    wrong = [i for i in evidence.template.samples if i in expected and nfc(actual[i]) != nfc(expected[i])]
+    if not wrong:
+        return []
+    first = wrong[0]
+    message = (
+        f"{len(wrong)} rows would be answered from another file than the competition means, "
+        f"first row {first!r}: the adapter reads {actual[first]}, the rule gives {expected[first]}"
+    )
+    facts = evidence.competition.facts
+    remedy = f"pairs = {facts.pairs!r}, order = {facts.order!r}: make the adapter keep to it, or correct competition.toml"
+    return [finding("template-mismatch", "error", wrong, message, remedy)]
+
+
+def expected_pairs(evidence: CheckContext) -> dict[str, str] | None:
+    """Sample id → path by the stated rule; None where the competition states no test files."""
+    facts = evidence.competition.facts
+    if evidence.template.made:
+        return None
+    if facts.pairs == "position" and facts.order == "array":
+        return None
+    if not facts.layout.test:
+        return None
+    files = RawTree(evidence.raw).images(facts.layout.test)
+    if facts.pairs == "position":
+        if facts.order == "natural":
+            files.sort(key=lambda f: natural_key(PurePosixPath(f).name))
+        elif facts.order == "text":
+            files.sort(key=lambda f: PurePosixPath(f).name)
+        return dict(zip(evidence.template.samples, files, strict=False))
+    by_name = {nfc(PurePosixPath(f).name): f for f in files}
+    by_stem = {nfc(PurePosixPath(f).stem): f for f in files}
+    asked = zip(evidence.template.samples, evidence.template.ids, strict=True)
+    pairs = {sample: by_name.get(nfc(i)) or by_stem.get(nfc(i)) for sample, i in asked}
+    return {i: path for i, path in pairs.items() if path is not None}

@@ -126,7 +126,7 @@ def _own(
 def checks(json: AsJson = False) -> None:
     """Every check: when it runs, how grave its findings are, and what it catches."""
     import comp.checks.runner  # noqa: F401, it loads them
-    from comp.checks.registry import in_order
+    from comp.checks.context import in_order
 
     every = in_order()
     rows = [(one.name, one.stage, one.severity, _LINK.sub(r"\1", one.catches)) for one in every]

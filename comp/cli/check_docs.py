@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from comp.checks.registry import SECTIONS, Check, in_order
+from comp.checks.context import SECTIONS, Check, in_order
 
 HEAD = """# Checks
 

@@ -11,7 +11,7 @@ import typer
 
 from comp import console
 from comp.cli.options import AsJson, DataDir, RecipeFile, SetOption, Slug, WorkspaceDir
-from comp.data.competitions import registry
+from comp.data.competitions import competition as registry
 from comp.data.competitions.competition import Competition
 from comp.errors import CompError, InputError
 from comp.workspace import Workspace

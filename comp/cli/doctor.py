@@ -15,7 +15,7 @@ import typer
 from comp import console
 from comp._version import __version__
 from comp.cli.options import AsJson, WorkspaceDir
-from comp.data.competitions import registry
+from comp.data.competitions import competition as registry
 from comp.data.competitions.competition import Competition
 from comp.errors import CompError
 from comp.kaggle.credentials import SETTINGS, Credential, find_credential, readable_by_others

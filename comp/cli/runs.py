@@ -9,7 +9,7 @@ import typer
 
 from comp import console
 from comp.cli.options import AsJson, WorkspaceDir
-from comp.data.competitions import registry
+from comp.data.competitions import competition as registry
 from comp.errors import InputError
 from comp.workspace import Workspace
 

@@ -270,3 +270,9 @@ def _read_id_fold(path: Path) -> tuple[tuple[str, ...], NDArray[np.int64]]:
         )
         raise InputError("a fold is a whole number", shortened(value), "write 0, 1, 2 … in digits")
     return tuple(table.column("id")), np.array(numbers, dtype=np.int64)
+
+
+def folds_sha256(folds: Folds) -> str:
+    """SHA-256 of which row is in which fold, whatever the row order."""
+    lines = sorted(f"{i}\x1f{fold}" for i, fold in folds.by_id.items())
+    return hashlib.sha256("\x1e".join(lines).encode("utf-8", "surrogateescape")).hexdigest()

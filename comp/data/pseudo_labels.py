@@ -13,7 +13,7 @@ import pandas as pd
 
 from comp.config import Shape, require_shape
 from comp.data.csv_table import read_table
-from comp.data.folds import Folds
+from comp.data.folds import Folds, folds_sha256
 from comp.data.labels import LabelMap
 from comp.data.manifest import Manifest
 from comp.errors import InputError
@@ -154,12 +154,6 @@ class PseudoLabels:
         if strange:
             raise InputError("pseudo-labels are of test rows", f"{strange[0]!r} is none", REMEDY)
         labels.encode(self.table["label"])
-
-
-def folds_sha256(folds: Folds) -> str:
-    """SHA-256 of which row is in which fold, whatever the row order."""
-    lines = sorted(f"{i}\x1f{fold}" for i, fold in folds.by_id.items())
-    return hashlib.sha256(_bytes("\x1e".join(lines))).hexdigest()
 
 
 def _bytes(text: str) -> bytes:

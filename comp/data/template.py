@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from comp.data.competitions.competition import Competition, TemplateFacts
+from comp.data.competitions.competition import Competition
+from comp.data.competitions.facts import TemplateFacts
 from comp.data.csv_table import Table, parse_table, read_table
 from comp.data.images.raw_tree import RawTree, nfc, without_suffix
 from comp.data.limits import read_file

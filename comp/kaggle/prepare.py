@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from comp import console
-from comp.data.competitions import registry
+from comp.data.competitions import competition as registry
 from comp.data.competitions.competition import Competition
 from comp.data.csv_table import Table, parse_table
 from comp.data.labels import LabelMap

@@ -112,39 +112,6 @@ def _is_named_tensor(pair: tuple[Any, Any]) -> bool:
     return isinstance(pair[0], str) and isinstance(pair[1], Tensor)
 
 
-def require_usable(tensors: StateDict, source: str) -> None:
-    """WeightsError naming the first tensor, of backbone or classifier, that no network can use.
-
-    A NaN, an infinity (also of a float64 that float32 cannot hold), a variance below zero, complex numbers, floats of
-    8 bits (their scales lie elsewhere), and tensors that are sparse, quantized or without content.
-    """
-    for name, tensor in tensors.items():
-        fault = _fault(name, tensor)
-        if fault:
-            remedy = "get the file again, or choose others; a run that wrote them diverged"
-            raise WeightsError("weights must be finite numbers", f"{source}: {name} {fault}", remedy)
-
-
-def _fault(name: str, tensor: Tensor) -> str:
-    """What makes a tensor of weights useless, in words; empty for a sound one."""
-    if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_meta:
-        return "is sparse, quantized or empty"
-    if tensor.is_complex():
-        return "is complex"
-    if not tensor.is_floating_point():
-        return ""
-    if tensor.dtype.itemsize < 2:
-        return f"is {str(tensor.dtype).removeprefix('torch.')}: its scales are not read"
-    values = tensor.float()
-    if not bool(torch.isfinite(values.sum())):  # quick, and sure wherever it is finite
-        bad = int(values.numel() - torch.isfinite(values).sum())
-        if bad:
-            return f"has {bad:,} NaN or infinite values of {values.numel():,}"
-    if name.endswith("running_var") and bool((values < 0).any()):
-        return "is a variance and has values below zero"
-    return ""
-
-
 def sidecar_preprocess(path: Path) -> dict[str, Any]:
     """What a JSON beside the weights (``x.safetensors.json`` or ``x.json``) says of mean, std, size, interpolation."""
     for beside in (path.with_name(path.name + ".json"), path.with_suffix(".json")):
@@ -224,3 +191,36 @@ def find_default(name: str, folders: list[Path]) -> StateDict:
         raise WeightsError(f"the weights {full} must be downloaded once", reason, remedy) from error
     require_usable(tensors, full)
     return tensors
+
+
+def require_usable(tensors: StateDict, source: str) -> None:
+    """WeightsError naming the first tensor, of backbone or classifier, that no network can use.
+
+    A NaN, an infinity (also of a float64 that float32 cannot hold), a variance below zero, complex numbers, floats of
+    8 bits (their scales lie elsewhere), and tensors that are sparse, quantized or without content.
+    """
+    for name, tensor in tensors.items():
+        fault = _fault(name, tensor)
+        if fault:
+            remedy = "get the file again, or choose others; a run that wrote them diverged"
+            raise WeightsError("weights must be finite numbers", f"{source}: {name} {fault}", remedy)
+
+
+def _fault(name: str, tensor: Tensor) -> str:
+    """What makes a tensor of weights useless, in words; empty for a sound one."""
+    if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_meta:
+        return "is sparse, quantized or empty"
+    if tensor.is_complex():
+        return "is complex"
+    if not tensor.is_floating_point():
+        return ""
+    if tensor.dtype.itemsize < 2:
+        return f"is {str(tensor.dtype).removeprefix('torch.')}: its scales are not read"
+    values = tensor.float()
+    if not bool(torch.isfinite(values.sum())):  # quick, and sure wherever it is finite
+        bad = int(values.numel() - torch.isfinite(values).sum())
+        if bad:
+            return f"has {bad:,} NaN or infinite values of {values.numel():,}"
+    if name.endswith("running_var") and bool((values < 0).any()):
+        return "is a variance and has values below zero"
+    return ""

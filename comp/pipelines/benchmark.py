@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from comp import console
 from comp.checks.runner import raise_on_errors
 from comp.config import as_overrides
-from comp.data.competitions import registry
+from comp.data.competitions import competition as registry
 from comp.errors import InputError
 from comp.pipelines.check import parse_folds, survey
 from comp.pipelines.request import first_model, new_order

@@ -8,13 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from comp import console
-from comp.checks.context import CheckContext, ResultCache
-from comp.checks.grouping import grouped
+from comp.checks.context import CheckContext, ResultCache, downgrade_allowed
+from comp.checks.fold_checks import grouped
 from comp.checks.image_scan import ImageIndex, scan
-from comp.checks.registry import downgrade_allowed
 from comp.checks.runner import CheckResult, require_known, run_data_checks, run_fold_checks
 from comp.config import whole_number
-from comp.data.competitions import registry
+from comp.data.competitions import competition as registry
 from comp.data.competitions.competition import Competition
 from comp.data.competitions.sample import SAMPLE_MARK
 from comp.data.extra_rows import with_extra

@@ -8,9 +8,10 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import pandas as pd
 
-from comp.checks.registry import downgrade_allowed
+from comp.checks.context import downgrade_allowed
 from comp.checks.runner import CheckResult, require_known, run_data_checks, run_fold_checks
-from comp.data.competitions.competition import Competition, CompetitionConfig
+from comp.data.competitions.competition import Competition
+from comp.data.competitions.facts import CompetitionConfig
 from comp.data.csv_table import read_table
 from comp.data.folds import Folds, make_folds
 from comp.data.images.raw_tree import RawTree, is_image_name, nfc

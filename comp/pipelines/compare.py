@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from comp import console
-from comp.data.competitions import registry
-from comp.data.competitions.competition import Competition, TemplateFacts
+from comp.data.competitions import competition as registry
+from comp.data.competitions.competition import Competition
+from comp.data.competitions.facts import TemplateFacts
 from comp.data.csv_table import Table
 from comp.data.template import Template, from_table, match_ids, read_submission
 from comp.errors import InputError

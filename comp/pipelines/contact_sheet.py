@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from comp.data.competitions import registry
+from comp.data.competitions import competition as registry
 from comp.data.images.pixel_cache import ImageDataset
 from comp.data.images.preprocess import Preprocess
 from comp.data.images.source import ImageSource

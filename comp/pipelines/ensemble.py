@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from comp import console
+from comp.checks.context import Finding, counts
 from comp.checks.prediction_checks import collapsed_predictions, prior_shift
-from comp.checks.registry import Finding, counts
-from comp.data.competitions import registry
+from comp.data.competitions import competition as registry
 from comp.data.competitions.competition import Competition
 from comp.data.folds import Folds, group_names
 from comp.data.manifest import Manifest

@@ -10,7 +10,7 @@ from typing import Any
 from comp import console
 from comp.checks.runner import raise_on_errors
 from comp.config import as_overrides
-from comp.data.competitions import registry
+from comp.data.competitions import competition as registry
 from comp.errors import InputError
 from comp.files import make_folder, require_output, write_bytes, write_text
 from comp.pipelines.check import parse_folds, survey

@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from comp import console
+from comp.checks.context import Finding, counts, downgrade_allowed
 from comp.checks.prediction_checks import assumed_folds, collapsed_predictions, prior_shift, too_good
-from comp.checks.registry import Finding, counts, downgrade_allowed
 from comp.checks.runner import CheckResult, raise_on_errors
-from comp.data.competitions import registry
+from comp.data.competitions import competition as registry
 from comp.data.competitions.competition import Competition
 from comp.data.folds import Folds
 from comp.data.predictions import Predictions

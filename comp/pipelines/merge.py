@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from comp import console
-from comp.checks.registry import Finding
-from comp.data.competitions import registry
+from comp.checks.context import Finding
+from comp.data.competitions import competition as registry
 from comp.errors import InputError
 from comp.files import make_folder, unwritable
 from comp.pipelines.pseudo_label import rows_for

@@ -9,10 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from comp import console
-from comp.checks.context import CheckContext
-from comp.checks.registry import downgrade_allowed
+from comp.checks.context import CheckContext, downgrade_allowed
 from comp.checks.runner import raise_on_errors, require_known, run_test_checks
-from comp.data.competitions import registry
+from comp.data.competitions import competition as registry
 from comp.data.competitions.competition import Competition
 from comp.data.labels import LabelMap
 from comp.data.manifest import Manifest

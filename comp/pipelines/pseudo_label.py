@@ -11,10 +11,11 @@ import numpy as np
 import pandas as pd
 
 from comp import console
-from comp.checks.grouping import folds_of_kin
+from comp.checks.fold_checks import folds_of_kin
 from comp.checks.runner import CheckResult
+from comp.data.folds import folds_sha256
 from comp.data.predictions import Predictions, average
-from comp.data.pseudo_labels import FILE, PseudoLabels, folds_sha256
+from comp.data.pseudo_labels import FILE, PseudoLabels
 from comp.errors import InputError
 from comp.files import require_output
 from comp.pipelines.request import ROWS_PER_CLASS_AND_FOLD, RunRequest

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from comp import console
-from comp.checks.registry import Finding
+from comp.checks.context import Finding
 from comp.checks.runner import CheckResult
 from comp.data.predictions import Predictions
 from comp.files import write_bytes, write_json, write_text

@@ -50,6 +50,11 @@ class RunRequest:
         """The run whose rows and folds are taken, instead of new ones."""
         return self.resumed or self.like
 
+    @property
+    def has_pseudo_labels(self) -> bool:
+        """Whether training takes pseudo-labels: of ``pseudo``, or of the run that is given."""
+        return self.pseudo is not None or (self.given is not None and bool(self.given.started.get("pseudo")))
+
 
 def new_order(
     place: Workspace,

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from comp import console
-from comp.checks.registry import Finding, counts, downgrade_allowed
+from comp.checks.context import Finding, counts, downgrade_allowed
 from comp.checks.runner import CheckResult, raise_on_errors
 from comp.config import as_overrides
-from comp.data.competitions import registry
+from comp.data.competitions import competition as registry
+from comp.data.folds import folds_sha256
 from comp.data.pseudo_labels import FILE as PSEUDO
-from comp.data.pseudo_labels import PseudoLabels, folds_sha256
+from comp.data.pseudo_labels import PseudoLabels
 from comp.files import make_folder, remove_leftovers, write_text
 from comp.pipelines.check import parse_folds, survey
 from comp.pipelines.pseudo_label import rows_for
@@ -153,7 +154,7 @@ def _train_and_predict(order: RunRequest, found: CheckResult, clock: StepTimer, 
     """From checked folds to the record; the heavy imports begin here. A new run is held by ``held`` from when it is made."""
     from comp.pipelines import training_plans
 
-    pseudo = rows_for(order, found)
+    pseudo = rows_for(order, found) if order.has_pseudo_labels else None
     with clock.step("model"):
         reduce = quick_rows if order.quick else None
         here = len(order.only) if order.only is not None else None
@@ -193,7 +194,7 @@ def finish_run(
     from comp.pipelines import training_plans
     from comp.pipelines.tta_selection import choose_views, judge_views
     from comp.runs.contents import model_folder
-    from comp.training.result import remember_parts, require_something
+    from comp.training.plan import remember_parts, require_something
 
     plans = [plan.in_folder(model_folder(one.folder, n, len(plans))) for n, plan in enumerate(plans)]
     for plan in plans:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from comp.data.competitions import registry
+from comp.data.competitions import competition as registry
 from comp.data.competitions.competition import Competition
 from comp.data.csv_table import Table
 from comp.data.labels import LabelMap, disorder

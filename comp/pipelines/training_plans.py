@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from comp import console
+from comp.checks.context import Finding
 from comp.checks.prediction_checks import (
     collapsed_predictions,
     harmful_transform,
@@ -20,9 +21,8 @@ from comp.checks.prediction_checks import (
     warm_leak,
     weights_leak,
 )
-from comp.checks.registry import Finding
 from comp.checks.runner import CheckResult
-from comp.data.augment.policies import TrainTransform, check_transform
+from comp.data.augment.policies import TrainTransform, check_transform, symmetries
 from comp.data.competitions.competition import Competition
 from comp.data.folds import Folds
 from comp.data.images.pixel_cache import cached_source, missing
@@ -40,8 +40,7 @@ from comp.recipe import Recipe, member_tables
 from comp.training.launches import fewer_launches, steps_and_folds
 from comp.training.loop import new_net
 from comp.training.optim import make_optimizer, open_layers, require_optimizer, stages_of
-from comp.training.plan import FoldResult, TrainPlan
-from comp.training.result import TrainedModels
+from comp.training.plan import FoldResult, TrainedModels, TrainPlan
 from comp.training.time_limit import OutOfTime
 from comp.training.train_folds import per_job_recipe, train_folds
 from comp.training.transform_trial import mirrored_costs
@@ -95,7 +94,8 @@ def make_plans(
     """
     load_models(competition.file("models.py"))
     warm = [
-        warm_start(one, n, len(wanted.each), workspace, competition.slug) for n, one in enumerate(wanted.each)
+        warm_start(one, n, len(wanted.each), workspace, competition.slug) if one.start_run else None
+        for n, one in enumerate(wanted.each)
     ]
     pairs = zip(wanted.each, warm, strict=True)
     # threads is one number for all models, and one where folds train at once
@@ -152,7 +152,11 @@ def _prepare(
         make_optimizer(net, recipe, stage)
     open_layers(net, "all")
     chosen = autotune_precision(net, per_job_recipe(recipe), cache_folder(), threads_open)
-    chosen = fewer_launches(net, chosen, cache_folder(), *steps_and_folds(plan, folds_here))
+    if chosen.device == "cuda":
+        chosen = fewer_launches(net, chosen, cache_folder(), *steps_and_folds(plan, folds_here))
+    else:
+        settled = {"fold_norms": chosen.fold_norms is not False, "compile": bool(chosen.compile)}
+        chosen = chosen.model_copy(update=settled)
     if (recipe.jobs or 1) > 1:
         chosen = chosen.model_copy(update={"threads": recipe.threads})
     return replace(plan, recipe=chosen, sets=sets)
@@ -206,7 +210,10 @@ def judge_recipe(plans: list[TrainPlan], wanted: Recipe) -> list[Finding]:
 def _judge_transform(plan: TrainPlan) -> list[Finding]:
     """The mirroring and turning transforms that make classes alike; a probe has none (``judge_views`` looks there)."""
     found: list[Finding] = []
-    for cost in mirrored_costs(plan) if plan.recipe.mode != "probe" else []:
+    if plan.recipe.mode == "probe":
+        return found
+    mirrors = symmetries(check_transform(plan.recipe.transform, plan.preprocess.size))
+    for cost in mirrored_costs(plan, mirrors) if mirrors else []:
         if cost.is_harmful:
             first, second = (plan.labels.names[n] for n in cost.pair)
             scores = (cost.without, cost.with_copies, cost.error)

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from comp import console
+from comp.checks.context import Finding
 from comp.checks.prediction_checks import harmful_views
-from comp.checks.registry import Finding
 from comp.config import Shape, read_shaped
 from comp.data.folds import group_names
 from comp.errors import InputError
@@ -24,8 +24,7 @@ from comp.runs.run import Run
 from comp.uncertainty import PairedJackknife
 
 if TYPE_CHECKING:
-    from comp.training.plan import TrainPlan
-    from comp.training.result import TrainedModels
+    from comp.training.plan import TrainedModels, TrainPlan
 
 
 Probs = NDArray[np.float64]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from comp.data.competitions import registry
+from comp.data.competitions import competition as registry
 from comp.data.competitions.competition import Competition
 from comp.data.manifest import Manifest
 from comp.data.template import load_template, read_submission

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from html import escape
 
-from comp.checks.registry import Finding
+from comp.checks.context import Finding
 from comp.checks.runner import CheckResult
 from comp.data.images.source import ImageSource
 from comp.report.html import STYLE, figure

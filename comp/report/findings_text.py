@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from comp import console
-from comp.checks.registry import Finding, counts
+from comp.checks.context import Finding, counts
 from comp.checks.runner import CheckResult
 from comp.errors import shortened
 from comp.files import write_text

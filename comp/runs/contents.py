@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from comp.config import Shape, read_shaped, require_shape
-from comp.data.folds import Folds
+from comp.data.folds import Folds, folds_sha256
 from comp.data.manifest import Manifest
 from comp.data.predictions import Predictions
-from comp.data.pseudo_labels import folds_sha256
 from comp.errors import InputError, Refusal
 from comp.files import is_intact, read_json, sealed, sha256_of, write_json
 from comp.runs import run as runs

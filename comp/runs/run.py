@@ -28,7 +28,7 @@ from comp.runs.result import machine
 from comp.workspace import Workspace
 
 if TYPE_CHECKING:
-    from comp.data.competitions.competition import CompetitionConfig
+    from comp.data.competitions.facts import CompetitionConfig
     from comp.data.manifest import Manifest
     from comp.recipe import Recipe
 

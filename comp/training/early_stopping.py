@@ -31,9 +31,7 @@ def best_epoch(history: Sequence[Epoch], metric: Metric) -> int:
 
 
 def is_over(recipe: Recipe, history: Sequence[Epoch], metric: Metric) -> bool:
-    """Whether training has ended: all epochs are done, or patience is."""
-    if len(history) >= recipe.epochs:
-        return True
+    """Whether ``stop.patience`` epochs have passed since the best one."""
     waited = len(history) - 1 - best_epoch(history, metric) if history else 0
     return recipe.stop is not None and waited >= recipe.stop.patience
 

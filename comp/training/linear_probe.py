@@ -41,16 +41,6 @@ class FrozenFeatures:
         return self.by_view[view][[self.place[i] for i in ids]]
 
 
-def needs_features(plan: TrainPlan) -> bool:
-    """Whether folds begin with a classifier solved on frozen features: always in probe, by ``head_start`` in finetune."""
-    return plan.recipe.mode == "probe" or (
-        plan.recipe.mode == "finetune"
-        and plan.recipe.head_start
-        and plan.recipe.model.head.hidden is None  # only a linear classifier has a solution
-        and plan.weights is not None
-    )
-
-
 def frozen_features(plan: TrainPlan, k: int = 0) -> FrozenFeatures:
     """The outputs of the backbone that fold k starts from for every labelled row and view of the recipe.
 

@@ -88,7 +88,9 @@ def train(
         bar.advance((state.epoch * steps + state.batch) * recipe.batch)
         feed, pixels, there = _images(plan, k, part, pool, state.device)
         judge = partial(_evaluate, plan, state.net, pool, pixels, part, state.device, there)
-        while not is_over(recipe, state.history, plan.metric):
+        while len(state.history) < recipe.epochs and not (
+            recipe.stop and is_over(recipe, state.history, plan.metric)
+        ):
             order = epoch_order(part, recipe, k, state.epoch)
             looks = _Looks(plan, k, part, order, folder)
             if state.batch == 0:
@@ -303,9 +305,10 @@ def _gradients(state: TrainState, x: Tensor, y: Tensor, weights: Tensor | None) 
 def _in_parts(state: TrainState, x: Tensor, y: Tensor, weights: Tensor | None) -> Tensor:
     total = torch.zeros((), device=x.device)
     for part_x, part_y in zip(x.chunk(state.accumulate), y.chunk(state.accumulate), strict=True):
-        net = network_for(
-            state, part_x, partial(loss_of, targets=part_y, recipe=state.recipe, weights=weights)
-        )
+        net: Callable[[Tensor], Tensor] = state.net
+        if state.recipe.compile:
+            loss_here = partial(loss_of, targets=part_y, recipe=state.recipe, weights=weights)
+            net = network_for(state, part_x, loss_here)
         with state.accelerator.autocast():
             loss = loss_of(net(part_x), part_y, state.recipe, weights) * (len(part_x) / len(x))
         (loss if state.scaler is None else state.scaler.scale(loss)).backward()

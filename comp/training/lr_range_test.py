@@ -21,11 +21,11 @@ from comp.data.augment.policies import TrainTransform
 from comp.data.loading.resident import loader_pool
 from comp.data.loading.train_loader import TrainLoader
 from comp.data.seeding import derive_seed
-from comp.training.linear_probe import frozen_features, needs_features
+from comp.training.linear_probe import frozen_features
 from comp.training.loop import new_net, train_mode, train_step
 from comp.training.losses import TrainPixels, epoch_order, loss_weights, with_copies
 from comp.training.optim import stages_of
-from comp.training.plan import FoldRows, TrainPlan, rows_of_fold
+from comp.training.plan import FoldRows, TrainPlan, needs_features, rows_of_fold
 from comp.training.state import TrainState
 from comp.training.train_fold import with_solved_head
 

@@ -13,9 +13,9 @@ from comp.errors import CompError, TrainingFailed
 from comp.models.checkpoint import load_checkpoint
 from comp.recipe import Recipe
 from comp.training.compiled import forget_compiled
-from comp.training.linear_probe import frozen_features, needs_features
+from comp.training.linear_probe import frozen_features
 from comp.training.parallel_folds import side_by_side, why_not_parallel
-from comp.training.plan import FoldResult, TrainPlan
+from comp.training.plan import FoldResult, TrainPlan, needs_features
 from comp.training.time_limit import OutOfTime
 from comp.training.train_fold import is_finished, read_fold, run_fold
 

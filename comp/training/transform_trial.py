@@ -6,86 +6,21 @@ no score of that network shows why. The quick classifier shows it before hours a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import from_numpy
 
-from comp.data.augment.policies import check_transform
+from comp.data.augment.policies import Symmetry
 from comp.data.images.pixel_cache import ImageDataset
 from comp.inference.tta import view
 from comp.training.patch_classifier import SIDE, Floats, Patches, held_out_answers
 
 if TYPE_CHECKING:
     from comp.training.plan import TrainPlan
-
-
-OFTEN = 0.1  # of the images; a network learns what it sees less often as an exception
-_HALF, _QUARTERS = "turn180", ("turn90", "turn180", "turn270")
-_ALL = (*_QUARTERS, "hflip", *(f"{turn}-hflip" for turn in _QUARTERS))
-_BY_NAME = {
-    "HorizontalFlip": ("hflip",),
-    "VerticalFlip": ("turn180-hflip",),
-    "Transpose": ("turn90-hflip",),
-    "RandomRotate90": _QUARTERS,
-    "D4": _ALL,
-    "SquareSymmetry": _ALL,
-}
-
-
-@dataclass(frozen=True)
-class Symmetry:
-    """A transform's name, and the views (as in docs/views.md) that it shows beside the image as it is."""
-
-    name: str
-    views: tuple[str, ...]
-
-
-def symmetries(transforms: Sequence[Any]) -> list[Symmetry]:
-    """What a list of albumentations mirrors or turns by 45° and more in at least a tenth of the images.
-
-    Parts of OneOf, SomeOf and Sequential are looked into, each with its own chance.
-    """
-    return list(dict.fromkeys(_among(transforms, 1.0)))
-
-
-def _among(transforms: Sequence[Any], chance: float) -> Iterator[Symmetry]:
-    for one in transforms:
-        often = chance * float(one.p)
-        parts = [part for part in getattr(one, "transforms", ()) if hasattr(part, "p")]
-        if parts:
-            yield from _parts(one, parts, often)
-        elif often >= OFTEN and (views := _views(one)):
-            yield Symmetry(type(one).__name__, views)
-
-
-def _parts(one: Any, parts: list[Any], chance: float) -> Iterator[Symmetry]:
-    """The symmetries of a composition's parts, of which one, ``n``, or all are applied."""
-    kind = type(one).__name__
-    if kind in ("OneOf", "OneOrOther"):  # the chances of its parts are weights
-        chance /= sum(float(part.p) for part in parts) or 1.0
-    elif kind in ("SomeOf", "RandomOrder"):
-        chance *= min(1.0, float(one.n) / max(1, len(parts)))
-    return _among(parts, chance)
-
-
-def _views(one: Any) -> tuple[str, ...]:
-    """The views that one albumentation shows; none where it turns by less than 45°."""
-    name = type(one).__name__
-    if name in _BY_NAME:
-        return _BY_NAME[name]
-    limit = getattr(one, "rotate", None) if hasattr(one, "rotate") else getattr(one, "limit", None)
-    if "Rotate" not in name and name not in ("Affine", "RandomAffine"):
-        return ()
-    if not isinstance(limit, tuple | list) or not all(isinstance(v, int | float) for v in limit):
-        return ()
-    furthest = max(abs(float(v)) for v in limit)
-    if furthest < 45:
-        return ()
-    return _QUARTERS if furthest >= 135 else ("turn90", "turn270")
 
 
 Ids = NDArray[np.int64]
@@ -139,18 +74,17 @@ class Cost:
         return bool(beyond and self.pair_lost > PAIR_SHARE * self.pair_rows)
 
 
-def mirrored_costs(plan: TrainPlan) -> list[Cost]:
-    """What each mirroring or turning transform of a plan costs; empty where none does, or rows are few.
+def mirrored_costs(plan: TrainPlan, listed: Sequence[Symmetry]) -> list[Cost]:
+    """What each mirroring or turning transform costs the images of a plan; empty where rows are few.
 
     Judged on at most 1,000 train rows as 32 x 32 pixels, taken and dealt by their contents, so that file names do not
     matter; a few seconds.
     """
-    listed = symmetries(check_transform(plan.recipe.transform, plan.preprocess.size))
     table = plan.manifest.train
     folds = plan.folds.of(table["id"])
     order = np.argsort(np.asarray(table["content"] if "content" in table else table["id"]), kind="stable")
     order = order[folds[order] >= 0][: ROWS if plan.decoded is not None else UNDECODED_ROWS]
-    if not listed or len(order) < LEAST_ROWS:
+    if len(order) < LEAST_ROWS:
         return []
     targets = plan.labels.encode(table["label"])[order]
     small = _small(plan, list(table["path"].iloc[order]))

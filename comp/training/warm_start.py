@@ -19,8 +19,6 @@ from comp.runs.contents import fitted_beside, folds_of, require_fold, require_of
 from comp.runs.run import Run, find_run, require_checkpoints
 from comp.workspace import Workspace
 
-PREFIX = "run:"
-
 
 @dataclass(frozen=True)
 class WarmStart:
@@ -121,17 +119,15 @@ def _network(part: ModelConfig) -> dict[str, Any]:
     }
 
 
-def warm_start(wanted: Recipe, n: int, models: int, workspace: Workspace, slug: str) -> WarmStart | None:
-    """The checkpoints that model ``n`` of ``models`` starts from, where its recipe names a run; None elsewhere.
+def warm_start(wanted: Recipe, n: int, models: int, workspace: Workspace, slug: str) -> WarmStart:
+    """The checkpoints that model ``n`` of ``models`` starts from, by the run that its recipe names.
 
     Raises
     ------
     InputError
         If there is no such run, it is of another competition, or has no finished fold.
     """
-    if wanted.mode == "scratch" or not wanted.model.weights.startswith(PREFIX):
-        return None
-    name, _, which = wanted.model.weights.removeprefix(PREFIX).partition("/")
+    name, _, which = wanted.start_run.partition("/")
     one = find_run(workspace, name)
     require_checkpoints(one)
     if one.slug != slug:
@@ -166,7 +162,7 @@ def resolve_warm_start(run: Run, which: str, n: int, models: int) -> WarmStart:
             value,
             f"--set model.weights=run:{run.id}" + (f"/{several[0]}" if several else ""),
         )
-    name = f"{PREFIX}{run.id}" + (f"/{chosen}" if several else "")
+    name = f"run:{run.id}" + (f"/{chosen}" if several else "")
     folder = run.folder / chosen if several else run.folder
     if not all((run.folder / name).is_file() for name in ("folds.csv", "folds.json")):
         raise InputError(

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from comp.checks.context import CheckContext
+from comp.checks.context import CheckContext, Finding
 from comp.checks.image_scan import ImageIndex
-from comp.checks.label_checks import label_spelling
-from comp.checks.registry import Finding
+from comp.checks.manifest_checks import label_spelling
 from comp.checks.template_checks import class_index, metric_mismatch
-from comp.data.competitions.competition import Competition, CompetitionConfig, TemplateFacts
+from comp.data.competitions.competition import Competition
+from comp.data.competitions.facts import CompetitionConfig, TemplateFacts
 from comp.data.labels import LabelMap
 from comp.data.manifest import Manifest, Sample
 from comp.data.template import made_template

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from comp.checks.registry import Finding, counts, downgrade_allowed, finding
+from comp.checks.context import Finding, counts, downgrade_allowed, finding
 
 
 def test_only_errors_of_allowed_checks_are_lowered_and_the_rest_sorted() -> None:

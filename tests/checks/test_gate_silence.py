@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from comp.checks.context import CheckContext
+from comp.checks.context import CheckContext, Finding
 from comp.checks.prediction_checks import (
     assumed_folds,
     collapsed_predictions,
@@ -23,7 +23,6 @@ from comp.checks.prediction_checks import (
     too_good,
     weights_leak,
 )
-from comp.checks.registry import Finding
 from comp.checks.runner import (
     DATA_CHECKS,
     FOLD_CHECKS,

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from comp.checks.context import CheckContext
-from comp.checks.grouping import folds_of_kin, grouped
+from comp.checks.fold_checks import folds_of_kin, grouped
 from comp.checks.image_scan import ImageFacts, ImageIndex, scan
 from comp.data.competitions.competition import Competition
 from comp.data.folds import Folds, group_names, make_folds

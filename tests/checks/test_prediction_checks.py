@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from comp.checks.prediction_checks import collapsed_predictions, expected_score, prior_shift, too_good
-from comp.data.competitions.registry import built_in_folder
+from comp.data.competitions.competition import built_in_folder
 from comp.data.labels import LabelMap
 from comp.data.predictions import Predictions
 from comp.metrics import METRICS

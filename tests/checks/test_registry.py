@@ -11,16 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from comp.checks.context import CheckContext
-from comp.checks.registry import CHECKS, Finding, check, declare, in_order
+from comp.checks.context import CHECKS, CheckContext, Finding, check, declare, in_order
 from comp.checks.runner import require_known, run_data_checks
 from comp.errors import InputError
 from gallery import clean_gallery
 from made import REPOSITORY, clean_environment, subprocess_comp
 
 NEW = """
-from comp.checks.registry import Finding
-from comp.checks.registry import check
+from comp.checks.context import Finding
+from comp.checks.context import check
 
 
 @check("many-rows", "data", "rows", "warning", catches="more rows than fingers")

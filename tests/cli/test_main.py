@@ -15,7 +15,7 @@ import pytest
 
 import comp
 from comp.cli.main import app
-from comp.data.competitions import registry
+from comp.data.competitions import competition as registry
 from made import run_comp, subprocess_comp
 
 

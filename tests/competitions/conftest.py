@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from comp.data.competitions import registry
+from comp.data.competitions import competition as registry
 from comp.data.competitions.competition import Competition
 from comp.data.competitions.sample import write_sample
 from comp.workspace import Workspace

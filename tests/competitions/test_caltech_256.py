@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from comp.data.competitions import registry
+from comp.data.competitions import competition as registry
 from comp.data.competitions.competition import Competition
 from comp.data.folds import make_folds
 from comp.data.images.decode import load_pixels

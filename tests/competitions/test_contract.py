@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from comp.data.competitions import registry
+from comp.data.competitions import competition as registry
 from comp.data.competitions.scaffold import LAYOUTS, scaffold
 from comp.recipe import load
 from comp.workspace import Workspace

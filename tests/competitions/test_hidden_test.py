@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from comp.data.competitions import registry
+from comp.data.competitions import competition as registry
 from comp.data.competitions.sample import write_sample
 from comp.data.competitions.scaffold import LAYOUTS
 from comp.workspace import Workspace

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from comp.data.competitions import registry
+from comp.data.competitions import competition as registry
 from comp.data.folds import make_folds
 from comp.data.images.decode import load_pixels
 from comp.workspace import Workspace

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from comp.data.competitions import registry
+from comp.data.competitions import competition as registry
 from comp.data.extra_rows import with_extra
 from comp.data.manifest import Manifest
 from comp.errors import InputError

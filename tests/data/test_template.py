@@ -11,7 +11,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from comp.data.competitions.competition import Competition, CompetitionConfig
+from comp.data.competitions.competition import Competition
+from comp.data.competitions.facts import CompetitionConfig
 from comp.data.csv_table import Table
 from comp.data.images.raw_tree import nfc, without_suffix
 from comp.data.manifest import Manifest, Sample

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from comp.data.competitions import registry
+from comp.data.competitions import competition as registry
 from comp.data.images.decode import load_pixels
 from comp.data.images.preprocess import fit
 from comp.data.images.raw_tree import RawTree

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from comp.data.competitions import registry
+from comp.data.competitions import competition as registry
 from comp.data.labels import LabelMap
 from comp.data.predictions import Predictions
 from comp.kaggle.oof_vs_leaderboard import final_two, standing

@@ -17,12 +17,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import comp
-from comp.checks.grouping import folds_of_kin
-from comp.data.competitions import registry
-from comp.data.folds import Folds, make_folds
+from comp.checks.fold_checks import folds_of_kin
+from comp.data.competitions import competition as registry
+from comp.data.folds import Folds, folds_sha256, make_folds
 from comp.data.manifest import Manifest, Sample
 from comp.data.predictions import Predictions
-from comp.data.pseudo_labels import PseudoLabels, folds_sha256
+from comp.data.pseudo_labels import PseudoLabels
 from comp.errors import CompError, InputError
 from comp.pipelines.check import survey
 from comp.runs.result import RunResult

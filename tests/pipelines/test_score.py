@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score, precision_score, recall_score
 
-from comp.data.competitions import registry
+from comp.data.competitions import competition as registry
 from comp.data.labels import LabelMap
 from comp.pipelines.score import class_scores
 from comp.workspace import Workspace

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from comp.checks.registry import downgrade_allowed
+from comp.checks.context import downgrade_allowed
 from comp.checks.runner import CheckResult, run_data_checks
 from comp.data.images.raw_tree import RawTree
 from comp.report.findings_html import MOST_GROUPS, MOST_PICTURES, render

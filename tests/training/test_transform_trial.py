@@ -8,11 +8,11 @@ import albumentations as A
 import numpy as np
 import pytest
 
-from comp.data.augment.policies import POLICIES
+from comp.data.augment.policies import POLICIES, Symmetry, check_transform, symmetries
 from comp.data.folds import Folds
 from comp.data.manifest import Manifest, Sample
 from comp.training.plan import TrainPlan
-from comp.training.transform_trial import Symmetry, cost_of, mirrored_costs, symmetries
+from comp.training.transform_trial import Cost, cost_of, mirrored_costs
 from made import planned
 
 TURNS = ("turn90", "turn180", "turn270")
@@ -98,6 +98,10 @@ def dots(axis: int, rows: int = 120, seed: int = 0) -> tuple[np.ndarray, list[st
     return pictures.astype(np.uint8), ["ab"[n % 2] for n in range(rows)]
 
 
+def costs_of(plan: TrainPlan) -> list[Cost]:
+    return mirrored_costs(plan, symmetries(check_transform(plan.recipe.transform, plan.preprocess.size)))
+
+
 def plan_of(
     pictures: np.ndarray, labels: list[str], transform: object, names: list[str] | None = None
 ) -> TrainPlan:
@@ -114,7 +118,7 @@ def plan_of(
 
 
 def test_classes_that_are_mirror_images() -> None:
-    costs = {one.symmetry.name: one for one in mirrored_costs(plan_of(*dots(axis=1), "no-colour"))}
+    costs = {one.symmetry.name: one for one in costs_of(plan_of(*dots(axis=1), "no-colour"))}
     assert costs["HorizontalFlip"].is_harmful
     assert costs["HorizontalFlip"].without > 0.8
     assert costs["HorizontalFlip"].with_copies < 0.65
@@ -123,7 +127,7 @@ def test_classes_that_are_mirror_images() -> None:
 
 
 def test_classes_that_are_upside_down_images() -> None:
-    costs = {one.symmetry.name: one for one in mirrored_costs(plan_of(*dots(axis=0), "no-colour"))}
+    costs = {one.symmetry.name: one for one in costs_of(plan_of(*dots(axis=0), "no-colour"))}
     assert costs["VerticalFlip"].is_harmful
     assert not costs["HorizontalFlip"].is_harmful
 
@@ -131,7 +135,7 @@ def test_classes_that_are_upside_down_images() -> None:
 def test_classes_of_a_colour_may_be_mirrored_and_turned() -> None:
     pictures, labels = dots(axis=1)
     pictures[1::2, :, :, 0] //= 2
-    assert not any(one.is_harmful for one in mirrored_costs(plan_of(pictures, labels, "no-colour")))
+    assert not any(one.is_harmful for one in costs_of(plan_of(pictures, labels, "no-colour")))
 
 
 def test_names_and_the_order_of_rows_do_not_matter() -> None:
@@ -141,10 +145,10 @@ def test_names_and_the_order_of_rows_do_not_matter() -> None:
         plain, manifest=replace(plain.manifest, table=plain.manifest.table[::-1].reset_index(drop=True))
     )
     named = plan_of(pictures, labels, "light", [f"{n * 7919 % 61:02d}" for n in range(60)])
-    (first,), (second,), (third,) = (mirrored_costs(one) for one in (plain, turned, named))
+    (first,), (second,), (third,) = (costs_of(one) for one in (plain, turned, named))
     assert first == second == third
 
 
 def test_nothing_is_mirrored_or_there_are_hardly_any_rows() -> None:
-    assert mirrored_costs(plan_of(*dots(axis=1), "none")) == []
-    assert mirrored_costs(plan_of(*dots(axis=1, rows=20), "light")) == []
+    assert costs_of(plan_of(*dots(axis=1), "none")) == []
+    assert costs_of(plan_of(*dots(axis=1, rows=20), "light")) == []

@@ -13,8 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from comp.data.augment import color
-from comp.data.augment import geometry as affine
+from comp.data.augment import color, geometry
 from comp.data.augment.color import each
 from comp.data.augment.geometry import between
 from comp.data.augment.policies import A
@@ -192,10 +191,10 @@ def op_of(transform: Any, size: int) -> Op | None:
     if kind is A.ColorJitter:
         drawn = partial(color.jitters, transform)
         return Op(color.COUNT, color.WIDTH, drawn, color.jittered, color.batch_jittered)
-    if kind is A.Affine and size > 1 and affine.is_plain(transform):
-        drawn = partial(affine.places, transform, size)
-        ways = affine.of_one(transform, size), affine.of_batch(transform, size)
-        return Op(affine.COUNT, affine.WIDTH, drawn, *ways)
+    if kind is A.Affine and size > 1 and geometry.is_plain(transform):
+        drawn = partial(geometry.places, transform, size)
+        ways = geometry.of_one(transform, size), geometry.of_batch(transform, size)
+        return Op(geometry.COUNT, geometry.WIDTH, drawn, *ways)
     if kind is A.CoarseDropout and not isinstance(transform.fill, str) and _fit(transform, size):
         return _cut_outs(transform, size)
     return None

@@ -2,145 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from importlib.metadata import entry_points
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from pydantic import Field, field_validator
-
-from comp.config import ConfigTable, validate
+from comp._version import PACKAGE
+from comp.config import deep_merge, validate
 from comp.data.archives import STREAMS, SUFFIXES
 from comp.data.competitions.adapter import Adapter, import_adapter
+from comp.data.competitions.facts import CompetitionConfig, read_facts_table
 from comp.data.images.raw_tree import RawTree
-from comp.errors import InputError, RawDataError, RecipeError
-from comp.files import read_toml
+from comp.errors import InputError, RawDataError, RecipeError, UnknownName
+from comp.workspace import Workspace
 
 if TYPE_CHECKING:
     from comp.data.images.source import ImageSource
     from comp.data.labels import LabelMap
     from comp.data.manifest import Manifest
     from comp.metrics import Metric
-
-
-def _require_inside(path: str) -> None:
-    """ValueError for what is no path or glob relative to the raw folder."""
-    parts = path.split("/")
-    wrong = not path or path.startswith("/") or ".." in parts or any(len(part) > 255 for part in parts)
-    if wrong or any(ord(sign) < 32 for sign in path) or any("**" in part and part != "**" for part in parts):
-        raise ValueError("a path or glob is relative to the raw folder, and stays in it")
-
-
-class Layout(ConfigTable):
-    """What the raw folder must hold: ``required`` are paths or globs; ``train`` and ``test`` globs of images.
-
-    ``archives`` are the files of the download that may lie there instead, as they came; ``ignore`` are globs of
-    images that are known and left out.
-    """
-
-    required: tuple[str, ...] = ()
-    archives: tuple[str, ...] = ()
-    train: str = ""
-    test: str = ""
-    ignore: tuple[str, ...] = ()
-    needs_data: bool = True
-
-    @field_validator("required", "archives", "ignore", mode="before")
-    @classmethod
-    def _as_tuple(cls, value: Any) -> Any:
-        return tuple(value) if isinstance(value, list) else value
-
-    @field_validator("required", "archives", "train", "test", "ignore")
-    @classmethod
-    def _of_the_raw_folder(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
-        for path in (value,) if isinstance(value, str) else value:
-            if path or not isinstance(value, str):
-                _require_inside(path)
-        return value
-
-
-class TemplateFacts(ConfigTable):
-    """The sample submission: its file in the raw folder (or "made"), its id and target columns, and what the target is.
-
-    ``decimals`` are those of written probabilities (``probs``); ``k`` how many classes a row of ``topk`` names, best
-    first, with a space between them.
-    """
-
-    file: str = "made"
-    id: str = "id"
-    target: str | tuple[str, ...] = "label"
-    kind: Literal["index", "label", "probs", "topk"] = "label"
-    decimals: int = Field(8, ge=1, le=12)
-    k: int = Field(5, ge=1, le=10_000)
-
-    @field_validator("file")
-    @classmethod
-    def _of_the_raw_folder(cls, value: str) -> str:
-        _require_inside(value)
-        return value
-
-    @field_validator("target", mode="before")
-    @classmethod
-    def _as_tuple(cls, value: Any) -> Any:
-        return tuple(value) if isinstance(value, list) else value
-
-
-class CheckFacts(ConfigTable):
-    """``allow``: checks whose errors become warnings here, each with its reason."""
-
-    allow: dict[str, str] = Field(default_factory=dict)
-
-
-class CompetitionConfig(ConfigTable):
-    """Everything in a competition.toml."""
-
-    slug: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=100)
-    title: str
-    url: str = ""
-    metric: str = Field("accuracy", description="by name, or adapter:function")
-    metric_direction: Literal["max", "min"] = Field("max", description="of adapter:function")
-    metric_input: Literal["probs", "index"] = Field(
-        "probs", description="what adapter:function judges: probabilities, or the answered class indices"
-    )
-    metric_classes: Literal["present", "all"] = Field(
-        "present",
-        description="a macro average is over the classes that rows have or answers name, or over all of the label map",
-    )
-    classes: tuple[str, ...] | Literal["discover"] = "discover"
-    score_scale: float = Field(1.0, gt=0)
-    kaggle: str = ""
-    public_share: float | None = Field(
-        None, gt=0, le=1, description="part of the test rows that the public leaderboard is of"
-    )
-    pairs: Literal["filename", "position"] = "filename"
-    order: Literal["natural", "text", "array", "table"] = "natural"
-    layout: Layout = Layout()
-    template: TemplateFacts = TemplateFacts()
-    check: CheckFacts = CheckFacts()
-    options: dict[str, Any] = Field(
-        default_factory=dict, description="keyword arguments of the adapter's functions"
-    )
-
-    @field_validator("classes", mode="before")
-    @classmethod
-    def _as_tuple(cls, value: Any) -> Any:
-        return tuple(value) if isinstance(value, list) else value
-
-
-def read_facts(path: Path) -> CompetitionConfig:
-    """Reads a competition.toml; every mistake in it is told at once, with its dotted path."""
-    return validate(CompetitionConfig, read_facts_table(path), f"{path}")
-
-
-def read_facts_table(path: Path) -> dict[str, Any]:
-    """A competition.toml as the table that it is, not yet judged.
-
-    Raises
-    ------
-    InputError
-        If it is no readable TOML.
-    """
-    return read_toml(path, "competition.toml")
 
 
 class Competition:
@@ -344,3 +229,201 @@ def _in_archive(raw: Path, pattern: str) -> bool:
     return any(
         path.startswith(pattern) if pattern.endswith("/") else path == pattern for path in tree.archived
     )
+
+
+ENTRY_POINTS = "comp.competitions"
+_NAMED = re.compile(r"""^\s*(slug|extends)\s*=\s*["']([^"'\r\n]{1,200})["']""", re.MULTILINE)
+_SLUG = re.compile(r"[a-z0-9][a-z0-9-]*")
+_LOOKED_AT = 1 << 16  # bytes of an unreadable file in which its slug is looked for
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A competition that cannot be used: its folder, the slugs that it may have been meant for, and its mistakes."""
+
+    folder: Path
+    slugs: tuple[str, ...]
+    error: InputError
+
+    def __str__(self) -> str:
+        return f"{self.folder}: {'; '.join(str(self.error).splitlines())}"
+
+
+@dataclass(frozen=True)
+class Registry:
+    """What there is: the ``competitions`` that can be used, by slug in alphabetical order, and the ``broken`` ones.
+
+    No broken one stops another, but a slug that a broken one claims is not to be used either: an overlay that cannot be
+    read may have changed the metric.
+    """
+
+    competitions: dict[str, Competition]
+    broken: list[Broken] = field(default_factory=list)
+
+    def get(self, slug: str) -> Competition:
+        """The competition of a slug.
+
+        Raises
+        ------
+        InputError
+            The mistakes of a broken one of that slug; UnknownName, with near ones, where there is none.
+        """
+        if slug in self.competitions:
+            return self.competitions[slug]
+        for one in self.broken:
+            if slug in one.slugs:
+                raise one.error
+        remedy = "`comp list` shows them all"
+        if self.broken:
+            remedy += f"; {len(self.broken)} cannot be read, first {self.broken[0].folder}"
+        raise UnknownName("competition", slug, self.competitions, remedy)
+
+
+def built_in_folder() -> Path:
+    """``comp/builtin`` in an installed wheel, ``competitions`` beside the package in a checkout."""
+    inside = PACKAGE / "builtin"
+    return inside if inside.is_dir() else PACKAGE.parent / "competitions"
+
+
+def find(workspace: Workspace) -> Registry:
+    """Every competition that can be found, the broken ones apart.
+
+    A competition.toml with ``extends = "SLUG"`` is laid over the competition of that slug: under the same slug (or
+    without one) it takes its place, under another it stands beside it. Folders that claim one slug are broken, all.
+    """
+    broken: list[Broken] = list(_broken_plugins())
+    plain: list[Competition] = []
+    overlays: list[tuple[Path, dict[str, Any]]] = []
+    for folder in _folders(workspace):
+        path = folder / "competition.toml"
+        table: dict[str, Any] | None = None
+        try:
+            table = read_facts_table(path)
+            if "extends" in table:
+                overlays.append((folder, table))
+            else:
+                plain.append(Competition(folder, validate(CompetitionConfig, table, str(path))))
+        except InputError as error:
+            broken.append(Broken(folder, _claims(folder, table), error))
+    bases, doubled = _each_once(plain)
+    broken += doubled
+    laid: list[Competition] = []
+    for folder, table in overlays:
+        try:
+            laid.append(_overlay(folder, table, bases, broken))
+        except InputError as error:
+            broken.append(Broken(folder, _claims(folder, table), error))
+    beside = [
+        one for one in bases.values() if one not in [over.base for over in laid if over.slug == one.slug]
+    ]
+    usable, doubled = _each_once([*beside, *laid])
+    broken += doubled
+    refused = {slug for one in broken for slug in one.slugs}
+    return Registry({slug: usable[slug] for slug in sorted(usable) if slug not in refused}, broken)
+
+
+def competitions(workspace: Workspace) -> dict[str, Competition]:
+    """Every competition that can be used, by slug, in alphabetical order."""
+    return find(workspace).competitions
+
+
+def competition(slug: str, workspace: Workspace) -> Competition:
+    """The competition of that slug; InputError with its mistakes where it has some, UnknownName lists near ones."""
+    return find(workspace).get(slug)
+
+
+def _each_once(every: list[Competition]) -> tuple[dict[str, Competition], list[Broken]]:
+    """The competitions whose slug no other claims, and those where others do."""
+    claimed: dict[str, list[Competition]] = {}
+    for one in every:
+        claimed.setdefault(one.slug, []).append(one)
+    single = {slug: same[0] for slug, same in claimed.items() if len(same) == 1}
+    rule = "a slug names one competition"
+    doubled = []
+    for slug, same in claimed.items():
+        if len(same) > 1:
+            value = f"{slug!r} is claimed by {' and '.join(str(one.folder) for one in same)}"
+            remedy = f'rename one of them, or lay it over the other: extends = "{slug}"'
+            doubled.append(Broken(same[-1].folder, (slug,), InputError(rule, value, remedy)))
+    return single, doubled
+
+
+def _overlay(
+    folder: Path, table: dict[str, Any], bases: dict[str, Competition], broken: list[Broken]
+) -> Competition:
+    path = folder / "competition.toml"
+    name = table["extends"]
+    remedy = f"correct `extends` in {path}"
+    if not isinstance(name, str):
+        raise InputError("extends names a competition", f"{path}: {name!r}", remedy)
+    if name not in bases:
+        for one in broken:
+            if name in one.slugs:
+                value = f"{path} extends {name!r}, which has mistakes of its own: {one.error}"
+                raise InputError(
+                    "an overlay needs the competition that it extends", value, "correct that first"
+                )
+        raise UnknownName(
+            "competition to extend", name, bases, f"{remedy}; it names one that extends no other"
+        )
+    base = bases[name]
+    over = {key: value for key, value in table.items() if key != "extends"}
+    merged = deep_merge(read_facts_table(base.folder / "competition.toml"), over)
+    return Competition(folder, validate(CompetitionConfig, merged, f"{path}"), base)
+
+
+def _claims(folder: Path, table: dict[str, Any] | None) -> tuple[str, ...]:
+    """The slugs that a broken competition.toml may have been meant for: what it says, as far as it can be read, or else
+    the name of its folder.
+    """
+    by_folder = folder.name.replace("_", "-")
+    if table is not None:
+        slug = table.get("slug", table.get("extends"))
+        if isinstance(slug, str) and _SLUG.fullmatch(slug):
+            return (slug,)
+        return (by_folder,)
+    try:
+        with (folder / "competition.toml").open("rb") as file:
+            text = file.read(_LOOKED_AT).decode("utf-8", "replace")
+    except OSError:
+        return (by_folder,)
+    said: dict[str, str] = dict(reversed(_NAMED.findall(text)))
+    return tuple(dict.fromkeys((said.get("slug") or said.get("extends") or by_folder, by_folder)))
+
+
+def _folders(workspace: Workspace) -> Iterator[Path]:
+    """Every folder with a competition.toml, once (a checkout's own folder is a workspace's and the built-in one)."""
+    seen: set[str] = set()
+    for parent in (built_in_folder(), workspace.competitions, *_plugins()):
+        for toml in sorted((*parent.glob("competition.toml"), *parent.glob("*/competition.toml"))):
+            real = os.path.realpath(toml.parent)
+            if real not in seen:
+                seen.add(real)
+                yield toml.parent
+
+
+def _plugins() -> Iterator[Path]:
+    """Folders of installed packages: an entry point names a package that is a competition folder or holds some."""
+    for point in entry_points(group=ENTRY_POINTS):
+        for place in _package(point.value) or ():
+            yield Path(place)
+
+
+def _broken_plugins() -> Iterator[Broken]:
+    for point in entry_points(group=ENTRY_POINTS):
+        if _package(point.value) is None:
+            value = f"{point.name} = {point.value!r} is not a package that can be found"
+            rule, remedy = (
+                f"an entry point of {ENTRY_POINTS} names a package",
+                "reinstall or remove the plug-in",
+            )
+            yield Broken(Path(point.value), (point.name,), InputError(rule, value, remedy))
+
+
+def _package(name: str) -> list[str] | None:
+    """The folders of a package, which is not imported; None where there is none of that name."""
+    try:
+        spec = find_spec(name.partition(":")[0])
+    except Exception:  # of a package around it, which is
+        return None
+    return None if spec is None else list(spec.submodule_search_locations or ())

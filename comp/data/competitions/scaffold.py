@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from comp._version import PACKAGE
-from comp.data.competitions import registry
+from comp.data.competitions import competition as registry
 from comp.errors import InputError, UnknownName
 from comp.files import make_folder, write_text
 from comp.workspace import Workspace

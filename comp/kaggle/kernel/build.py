@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from comp._version import __version__
-from comp.data.competitions import registry
+from comp.data.competitions import competition as registry
 from comp.data.competitions.competition import Competition
 from comp.errors import InputError
 from comp.files import make_folder, remove_leftovers, unwritable, write_json

@@ -11,8 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from comp.data.competitions.competition import Competition
-from comp.data.competitions.registry import built_in_folder
+from comp.data.competitions.competition import Competition, built_in_folder
 from comp.errors import InputError
 from comp.files import read_json, sealed, sha256_of, write_json, write_text
 from comp.inference.predict import control_table

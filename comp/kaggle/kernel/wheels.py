@@ -13,7 +13,7 @@ from importlib import metadata
 from pathlib import Path
 
 from comp._version import PACKAGE, __version__
-from comp.data.competitions.registry import built_in_folder
+from comp.data.competitions.competition import built_in_folder
 from comp.errors import InputError
 from comp.files import atomic
 

@@ -6,7 +6,7 @@ import unicodedata
 
 import pytest
 
-from comp.checks.grouping import name_parents, parent_name
+from comp.checks.fold_checks import name_parents, parent_name
 
 UUID = "a1b2c3d4-1234-4abc-9def-0123456789ab"
 OTHER = "a1b2c3d4-1234-4abc-9def-0123456789ac"

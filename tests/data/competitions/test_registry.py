@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from comp.data.competitions import registry
+from comp.data.competitions import competition as registry
 from comp.errors import InputError, RecipeError, UnknownName
 from comp.workspace import Workspace
 from made import SHAPES_TOML, run_comp

@@ -16,7 +16,7 @@ import timm
 from safetensors.torch import save_file
 
 import comp
-from comp.data.competitions import registry
+from comp.data.competitions import competition as registry
 from comp.errors import InputError, UnknownName
 from comp.files import read_json
 from comp.kaggle.kernel.build import KernelFolder, kernel

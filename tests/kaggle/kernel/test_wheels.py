@@ -26,7 +26,9 @@ def test_the_own_wheel_is_comp_with_its_competitions(tmp_path: Path) -> None:
     wheel = own_wheel(tmp_path)
     assert wheel.name == f"imgcomp-{comp.__version__}-py3-none-any.whl"
     install(wheel, tmp_path / "site")
-    program = "import sys, comp, comp.data.competitions.registry as r; from comp.workspace import Workspace\n"
+    program = (
+        "import sys, comp, comp.data.competitions.competition as r; from comp.workspace import Workspace\n"
+    )
     program += "print(comp.__file__, *r.competitions(Workspace.find()))"
     environment = {k: v for k, v in clean_environment().items() if k != "PYTHONPATH"}
     told = subprocess.run(
