@@ -77,4 +77,4 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module 'comp' has no attribute {name!r}")
 
 
-accept_old_paths()
+accept_old_paths(__path__)

@@ -9,6 +9,10 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
+from comp._version import PACKAGE
+
+FOLDER = str(PACKAGE / "_old_paths")  # no folder of the disk: it stands for the old modules
+
 # what each old path offered, and where that is now
 OLD_PATHS = {
     "comp.archives": ("comp.data.archives",),
@@ -28,12 +32,15 @@ OLD_PATHS = {
 
 
 class _OldPaths:
-    """A finder and loader of modules that Python's import asks last, for names that nothing else knows."""
+    """A finder and loader of modules, asked for those of ``comp`` that none of its folders has."""
 
-    def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> ModuleSpec | None:  # noqa: ARG002
+    def find_spec(self, fullname: str, target: Any = None) -> ModuleSpec | None:  # noqa: ARG002
         if fullname not in OLD_PATHS:
             return None
-        return ModuleSpec(fullname, self, is_package=fullname == "comp.images")  # type: ignore[arg-type]
+        spec = ModuleSpec(fullname, self, is_package=fullname == "comp.images")  # type: ignore[arg-type]
+        if spec.submodule_search_locations is not None:
+            spec.submodule_search_locations.append(FOLDER)
+        return spec
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         return ModuleType(spec.name)
@@ -50,7 +57,8 @@ class _OldPaths:
             module.__dict__.update(public)
 
 
-def accept_old_paths() -> None:
-    """Lets ``import comp.manifest`` and the other old paths work."""
-    if not any(isinstance(finder, _OldPaths) for finder in sys.meta_path):
-        sys.meta_path.append(_OldPaths())
+def accept_old_paths(folders: list[str]) -> None:
+    """Lets ``import comp.manifest`` and the other old paths work; ``folders`` are where Python looks for comp's modules."""
+    sys.path_importer_cache.setdefault(FOLDER, _OldPaths())
+    if FOLDER not in folders:
+        folders.append(FOLDER)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -301,3 +302,9 @@ def _told(name: str, mistakes: list[str]) -> RecipeError:
         "\n".join(mistakes),
         "correct them",
     )
+
+
+def derive_seed(seed: int, *parts: object) -> int:
+    """A 31-bit seed for a named purpose: the same for the same parts, on every machine and in any order of use."""
+    text = "\x1f".join(map(str, (seed, *parts)))
+    return int.from_bytes(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:4], "big") >> 1

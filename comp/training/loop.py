@@ -24,13 +24,12 @@ from comp.data.device_memory import enough_memory, free_memory, is_out_of_memory
 from comp.data.images.pixel_cache import ImageDataset
 from comp.data.loading.resident import Resident, loader_pool, room_on, watched
 from comp.data.loading.train_loader import TrainLoader
-from comp.data.seeding import derive_seed
 from comp.errors import TrainingFailed
 from comp.files import write_json
 from comp.inference.forward import NotFinite, probabilities
 from comp.models.load_weights import load_into
 from comp.models.net import Net, build, freeze_batchnorm, init_head, normalise
-from comp.recipe import Recipe
+from comp.recipe import Recipe, derive_seed
 from comp.training.compiled import forget_compiled, network_for, stop_compiled
 from comp.training.early_stopping import best_epoch, is_over, load_best, save_best
 from comp.training.losses import TrainPixels, epoch_order, loss_of, loss_weights

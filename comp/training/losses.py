@@ -18,9 +18,8 @@ from torch import Tensor
 from comp.data.augment.policies import TrainTransform
 from comp.data.images.pixel_cache import ImageDataset
 from comp.data.images.preprocess import Extent, fit
-from comp.data.seeding import derive_seed
 from comp.files import make_folder, write_bytes, write_text
-from comp.recipe import Recipe
+from comp.recipe import Recipe, derive_seed
 from comp.training.plan import FoldRows, TrainPlan
 
 

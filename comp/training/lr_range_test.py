@@ -20,7 +20,7 @@ from comp.data.augment.augmenter import Augmenter
 from comp.data.augment.policies import TrainTransform
 from comp.data.loading.resident import loader_pool
 from comp.data.loading.train_loader import TrainLoader
-from comp.data.seeding import derive_seed
+from comp.recipe import derive_seed
 from comp.training.linear_probe import frozen_features
 from comp.training.loop import new_net, train_mode, train_step
 from comp.training.losses import TrainPixels, epoch_order, loss_weights, with_copies

@@ -14,14 +14,13 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from comp.config import Shape, read_shaped
 from comp.data.device_memory import is_out_of_memory
-from comp.data.seeding import derive_seed
 from comp.errors import InputError
 from comp.files import sha256_of, write_json
 from comp.models.batchnorm_fusion import fuse_frozen_batchnorm
 from comp.models.checkpoint import save_tensors
 from comp.models.net import Net
 from comp.models.runtime import accelerator as make_accelerator
-from comp.recipe import Recipe
+from comp.recipe import Recipe, derive_seed
 from comp.training.ema import WeightEma
 from comp.training.optim import (
     make_optimizer,

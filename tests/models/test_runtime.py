@@ -5,10 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from comp.data.seeding import derive_seed
 from comp.errors import InputError
 from comp.models.runtime import resolve_device
-from comp.recipe import load
+from comp.recipe import derive_seed, load
 
 
 def test_what_is_left_open_is_filled_in() -> None:

@@ -16,7 +16,7 @@ from comp.data.augment.batch_ops import BatchOps
 from comp.data.augment.geometry import GeometricOps, SamplingGrid, apply_grid
 from comp.data.augment.policies import Pixels, TrainTransform
 from comp.data.images.preprocess import fit, room_side
-from comp.data.seeding import derive_seed
+from comp.recipe import derive_seed
 
 Rows = NDArray[np.int64]
 SMALL = 64  # pixels: up to here colours and affine maps too are drawn for whole batches on every device

@@ -15,10 +15,9 @@ from torch import Tensor
 
 from comp.data.augment import color, geometry
 from comp.data.augment.color import each
-from comp.data.augment.geometry import between
+from comp.data.augment.geometry import Draws, between, counter_uniforms
 from comp.data.augment.policies import A
 from comp.data.device_memory import upload
-from comp.data.seeding import Draws, counter_uniforms
 from comp.recipe_schema import RegularizeConfig
 
 ERASED_AREA = (0.02, 1 / 3)

@@ -11,9 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from comp.data.augment.geometry import between
+from comp.data.augment.geometry import Draws, between
 from comp.data.device_memory import upload
-from comp.data.seeding import Draws
 
 Pixels = NDArray[np.uint8]
 COUNT, WIDTH = (

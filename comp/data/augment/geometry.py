@@ -15,7 +15,6 @@ from torch import Tensor
 
 from comp.data.augment.policies import A
 from comp.data.device_memory import upload
-from comp.data.seeding import Draws, counter_uniforms
 
 COUNT, WIDTH = 8, 6  # numbers that a map is drawn from, and that it is
 _BORDERS = {
@@ -381,3 +380,26 @@ def _resized_crop(transform: Any, size: int) -> Crop | None:
         return np.concatenate([corner, sides], 1), codes
 
     return crop
+
+
+Draws = NDArray[np.float64]
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_MIX1 = np.uint64(0xBF58476D1CE4E5B9)
+_MIX2 = np.uint64(0x94D049BB133111EB)
+
+
+def counter_uniforms(seed: int, rows: NDArray[np.int64], count: int) -> Draws:
+    """Numbers in [0, 1), (R, ``count``), that follow from seed, row and place alone (SplitMix64, Steele et al. 2014):
+    the same whatever other rows are in the batch.
+    """
+    with np.errstate(over="ignore"):
+        start = _scrambled(np.uint64(seed) * _GOLDEN + rows.astype(np.uint64))  # (R,)
+        places = (np.arange(1, count + 1, dtype=np.uint64) * _GOLDEN)[None, :]
+        bits = _scrambled(start[:, None] + places)
+    return (bits >> np.uint64(11)).astype(np.float64) / 2.0**53
+
+
+def _scrambled(z: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    z = (z ^ (z >> np.uint64(30))) * _MIX1
+    z = (z ^ (z >> np.uint64(27))) * _MIX2
+    return np.asarray(z ^ (z >> np.uint64(31)), dtype=np.uint64)

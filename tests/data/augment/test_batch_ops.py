@@ -17,14 +17,13 @@ from scipy import stats
 from comp.data.augment.augmenter import Augmenter
 from comp.data.augment.batch_ops import BatchOps, Op, op_of
 from comp.data.augment.color import hue_steps
-from comp.data.augment.geometry import inverted
+from comp.data.augment.geometry import counter_uniforms, inverted
 from comp.data.augment.policies import A, TrainTransform
 from comp.data.images.pixel_cache import ImageDataset
 from comp.data.images.preprocess import Preprocess
 from comp.data.images.source import ArraySource
 from comp.data.loading.resident import loader_pool
 from comp.data.loading.train_loader import TrainLoader
-from comp.data.seeding import counter_uniforms
 
 SIDE = 24
 _RNG = np.random.default_rng(0)
