@@ -24,8 +24,12 @@ def runs(
     workspace: WorkspaceDir = None,
     json: AsJson = False,
 ) -> None:
-    """Runs, newest first, with their OOF scores and submissions; of one competition also beside the leaderboard."""
+    """Runs, newest first, with their OOF scores and submissions; of one competition also beside the leaderboard.
+
+    A run that is not done says where it is, or where it was stopped: its fold, counted from 1, and its epoch.
+    """
     from comp.runs import run as records
+    from comp.runs.progress import live_state, state_in_words
 
     place = Workspace.find(workspace)
     if slug is None and final:
@@ -35,7 +39,7 @@ def runs(
     every = records.all_runs(place, slug)
     if slug is not None:  # a damaged one may not even say whose it is
         every += [run for run in records.all_runs(place, "") if run.damage]
-    found = [run.summary() for run in every]
+    found = [{**run.summary(), **live_state(run)} for run in every]
     for run in every:
         if run.damage:
             console.warn_once(f"run {run.id} is damaged and left out: {run.damage}")
@@ -44,7 +48,7 @@ def runs(
         (
             r["run"],
             r["slug"],
-            " ".join([r["state"], *r["marks"], *_origin(r)]),
+            " ".join([state_in_words(r), *r["marks"], *_origin(r)]),
             f"{r['mode'] or '–'} {r['model'] or ''}".rstrip(),
             "–" if r["folds"] is None else r["folds"],
             r["metric"] or "–",
