@@ -219,7 +219,9 @@ def test_a_fold_that_fails_ends_with_what_failed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "listeners", [[Tracker], Tracker(), [lambda event: None], ["tracker"]], ids=["class", "bare", "call", "name"]
+    "listeners",
+    [[Tracker], Tracker(), [lambda event: None], ["tracker"]],
+    ids=["class", "bare", "call", "name"],
 )
 def test_what_is_no_listener_is_refused_before_anything_is_read(listeners: Any, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="listeners are objects"):
