@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
@@ -16,7 +17,7 @@ import comp
 from comp import console, events
 from comp.errors import InputError, TrainingFailed
 from comp.runs.result import RunResult
-from made import write_shapes
+from made import REPOSITORY, write_shapes
 
 COMMON = ["epochs=2", "precision=fp32", "channels_last=false", "threads=1"]
 
@@ -90,6 +91,9 @@ def test_a_listener_hears_a_run_in_its_order(heard: tuple[Tracker, RunResult]) -
     assert tracker.order() == ["RunStarted", *fold, *fold, "RunEnded"]
     assert [one.fold for one in tracker.of(events.FoldStarted)] == [0, 1]
     require_epochs_of(tracker, result)
+    lines = (result.folder / "fold-0" / "history.csv").read_bytes().split(b"\n")
+    assert lines[0] == b"epoch,loss,valid_loss,valid_metric,lr,images_per_second"
+    assert (len(lines), lines[-1]) == (4, b"")
 
 
 def test_its_values_are_those_of_the_run(heard: tuple[Tracker, RunResult]) -> None:
@@ -261,6 +265,15 @@ def test_the_console_shows_tasks_that_are_events(
         bar.advance(2, "loss 0.5")
         bar.advance(2)
     assert [line.partition(",")[0] for line in capsys.readouterr().err.splitlines()] == ["  rows: 2/4"]
+
+
+def test_the_example_of_the_page_writes_each_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (REPOSITORY / "docs" / "events.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, "docs/events.md", "exec"), {"__name__": "example"})
+    lines = [json.loads(line) for line in (tmp_path / "epochs.jsonl").read_text().splitlines()]
+    assert [(one["fold"], one["epoch"], one["epochs"]) for one in lines] == [(0, 1, 1), (1, 1, 1)]
 
 
 def test_every_event_has_a_method(heard: tuple[Tracker, RunResult]) -> None:

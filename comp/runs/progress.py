@@ -138,14 +138,6 @@ def live_state(one: Run) -> dict[str, Any]:
     return {"state": "running" if alive else one.state, "progress": progress}
 
 
-def state_in_words(state: dict[str, Any]) -> str:
-    """The state of a run for a table."""
-    if state["progress"] is None:
-        return str(state["state"])
-    text = str(state["progress"]["text"])
-    return text if state["state"] == "running" else f"{state['state']}, {text}"
-
-
 def _read(one: Run, alive: bool | None) -> _Progress | None:
     """The progress that a run's last process wrote; None where there is none that can be read.
 

@@ -126,6 +126,10 @@ class Run:
     def state(self) -> str:
         return "damaged" if self.damage else "done" if self.record else "unfinished"
 
+    def has_ended_since(self) -> bool:
+        """Whether a run that was read as unfinished is done by now."""
+        return self.state == "unfinished" and (self.folder / RECORD).is_file()
+
     @property
     def marks(self) -> list[str]:
         """Why a run is no full one: quick, sample, partial."""

@@ -61,5 +61,4 @@ def test_a_live_run_and_a_killed_one_say_where_they_are(tmp_path: Path) -> None:
     assert dead["state"] == "unfinished"
     assert dead["progress"]["text"] == f"stopped at fold 1/3, epoch {len(lines)}/40"
     assert dead["progress"]["seconds_left"] is None
-    shown = " ".join(run_comp(tmp_path, "runs").out.split())
-    assert "stopped at" in shown
+    assert f"{dead['run']}: {dead['progress']['text']}" in run_comp(tmp_path, "runs").out.splitlines()

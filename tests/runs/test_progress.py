@@ -14,7 +14,7 @@ from comp.files import read_json, write_json, write_text
 from comp.runs import progress as module
 from comp.runs import run as runs
 from comp.runs.lock import alone, is_held
-from comp.runs.progress import ProgressFile, live_state, state_in_words
+from comp.runs.progress import ProgressFile, live_state
 from comp.workspace import Workspace
 from made import run_comp
 
@@ -89,7 +89,9 @@ def held(one: runs.Run) -> AbstractContextManager[None]:
 
 
 def words(one: runs.Run) -> str:
-    return state_in_words(live_state(one))
+    """The line of ``comp runs``, or its state where it says no more."""
+    found = live_state(one)
+    return str(found["progress"]["text"] if found["progress"] else found["state"])
 
 
 @pytest.fixture
@@ -140,10 +142,10 @@ def test_a_dead_one_says_where_it_was_stopped(tmp_path: Path) -> None:
     begin(listener, 1)
     for number in (1, 2, 3):
         epoch(one, listener, 1, number)
-    assert words(one) == "unfinished, stopped at fold 2/3, epoch 4/7"
+    assert words(one) == "stopped at fold 2/3, epoch 4/7"
     assert live_state(one)["state"] == "unfinished"
     epoch(one, listener, 1, 7)  # it predicts the held-out rows
-    assert words(one) == "unfinished, stopped at fold 2/3, epoch 7/7"
+    assert words(one) == "stopped at fold 2/3, epoch 7/7"
 
 
 def test_folds_at_once_are_all_said(tmp_path: Path) -> None:
@@ -152,10 +154,10 @@ def test_folds_at_once_are_all_said(tmp_path: Path) -> None:
     begin(listener, 0)
     begin(listener, 1)
     epoch(one, listener, 1, 1)
-    assert words(one) == "unfinished, stopped at fold 1/3, epoch 1/7; fold 2/3, epoch 2/7"
+    assert words(one) == "stopped at fold 1/3, epoch 1/7; fold 2/3, epoch 2/7"
     end(listener, 0)
     begin(listener, 2)
-    assert words(one) == "unfinished, stopped at fold 2/3, epoch 2/7; fold 3/3, epoch 1/7"
+    assert words(one) == "stopped at fold 2/3, epoch 2/7; fold 3/3, epoch 1/7"
 
 
 def test_of_several_models_the_one_under_way_is_said(tmp_path: Path) -> None:
@@ -163,10 +165,10 @@ def test_of_several_models_the_one_under_way_is_said(tmp_path: Path) -> None:
     listener = started(one, epochs=(7, 0))
     begin(listener, 0, "model-0/fold-0")
     epoch(one, listener, 0, 1, "model-0/fold-0")
-    assert words(one) == "unfinished, stopped at model 1/2, fold 1/3, epoch 2/7"
+    assert words(one) == "stopped at model 1/2, fold 1/3, epoch 2/7"
     end(listener, 0, folder="model-0/fold-0")
     begin(listener, 2, "model-1/fold-2", epochs=0)
-    assert words(one) == "unfinished, stopped at model 2/2, fold 3/3"
+    assert words(one) == "stopped at model 2/2, fold 3/3"
 
 
 def test_folds_that_are_not_wanted_take_no_time(tmp_path: Path, time_passes: list[float]) -> None:
@@ -199,7 +201,7 @@ def test_the_time_limit_leaves_word_of_where_it_was(tmp_path: Path) -> None:
     epoch(one, listener, 1, 2)
     end(listener, 1, failure="fold 1, epoch 3, batch 1", is_stopped=True)
     listener.handle(events.RunEnded(one.id, "shapes", "accuracy", 0.5, marks=("partial",)))
-    assert words(one) == "unfinished, stopped at fold 2/3, epoch 3/7"
+    assert words(one) == "stopped at fold 2/3, epoch 3/7"
 
 
 def test_what_the_process_before_wrote_says_nothing_of_this_one(tmp_path: Path) -> None:
@@ -207,7 +209,7 @@ def test_what_the_process_before_wrote_says_nothing_of_this_one(tmp_path: Path) 
     begin(started(one), 0)
     path = one.folder / "progress.json"
     write_json(path, {**read_json(path), "pid": os.getpid() + 1})
-    assert words(one) == "unfinished, stopped at fold 1/3, epoch 1/7"
+    assert words(one) == "stopped at fold 1/3, epoch 1/7"
     with held(one):
         assert words(one) == "running"
 
@@ -231,7 +233,7 @@ def test_where_locks_are_not_known_nothing_is_said_of_life(
     one = new_run(tmp_path)
     begin(started(one), 0)
     monkeypatch.setattr(module, "is_held", lambda path: None)
-    assert words(one) == "unfinished, at fold 1/3, epoch 1/7"
+    assert words(one) == "at fold 1/3, epoch 1/7"
 
 
 def test_a_done_run_is_done_whatever_is_left_in_it(tmp_path: Path) -> None:
@@ -241,6 +243,16 @@ def test_a_done_run_is_done_whatever_is_left_in_it(tmp_path: Path) -> None:
     found = runs.find_run(Workspace(tmp_path), one.id)
     assert live_state(found) == {"state": "done", "progress": None}
     assert "progress.json" not in found.files
+
+
+def test_a_run_that_ends_while_others_are_looked_at_is_seen(tmp_path: Path) -> None:
+    new_run(tmp_path)
+    (seen,) = runs.all_runs(Workspace(tmp_path))
+    assert not seen.has_ended_since()
+    runs.finish(seen, {"oof": {"score": 0.5}})
+    assert seen.has_ended_since()
+    (again,) = runs.all_runs(Workspace(tmp_path))
+    assert not again.has_ended_since()
 
 
 def test_to_ask_whether_a_lock_is_held_takes_it_from_nobody(tmp_path: Path) -> None:
