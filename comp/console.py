@@ -10,14 +10,14 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
+from comp import events
 from comp.errors import CompError, InputError
 from comp.files import json_text
 
-RELAY_SECONDS = 0.2
 QUIET_SECONDS = 15.0  # between lines of progress when the output is no terminal
 
 
@@ -34,15 +34,15 @@ class Settings:
 
 
 settings = Settings()
-_relay: Callable[..., object] | None = None
+_forwards = False
 
 
-def relay(send: Callable[..., object]) -> None:
-    """From now on this process shows nothing itself: ``send`` gets "say" and a text, "open" and a task's title and
-    total, "advance" and its title, number and facts, or "close" and its title.
+def forward() -> None:
+    """From now on this process shows nothing itself: its lines and tasks become events, for the process that was forked
+    (see ``events.relay_to``).
     """
-    global _relay
-    _relay = send
+    global _forwards
+    _forwards = True
     _live.clear()
 
 
@@ -55,8 +55,8 @@ def log(text: str) -> None:
     """A line on what is being done (stderr)."""
     if settings.quiet:
         return
-    if _relay is not None:
-        _relay("say", text)
+    if _forwards:
+        events.log(text)
     elif _live:  # above the bars, not through them
         _live[-1].console.print(text, markup=False, highlight=False)
     else:
@@ -162,17 +162,12 @@ class Task:
         self.started = self._said = time.monotonic()
         self._live = live
         self._id = live.add_task(title, total=total, facts="") if live else None
-        self._sent = 0
-        if _relay is not None:
-            _relay("open", title, total)
+        self._forwarded = events.Task(title, total) if _forwards else None
 
     def advance(self, n: int = 1, facts: str = "") -> None:
         self.done += n
-        if _relay is not None:
-            if time.monotonic() - self._said >= RELAY_SECONDS:
-                self._said = time.monotonic()
-                _relay("advance", self.title, self.done - self._sent, facts)
-                self._sent = self.done
+        if self._forwarded is not None:
+            self._forwarded.advance(n, facts)
         elif self._live:
             self._live.update(self._id, advance=n, **({"facts": facts} if facts else {}))
         elif time.monotonic() - self._said >= QUIET_SECONDS and self.done < self.total:
@@ -184,8 +179,8 @@ class Task:
             )
 
     def close(self) -> None:
-        if _relay is not None:
-            _relay("close", self.title)
+        if self._forwarded is not None:
+            self._forwarded.close()
         elif self._live:
             self._live.remove_task(self._id)
 
@@ -193,7 +188,7 @@ class Task:
 @contextmanager
 def progress() -> Iterator[None]:
     """Live bars for every ``task`` inside, where there is a terminal."""
-    if _live or _relay is not None or settings.quiet or not is_terminal():
+    if _live or _forwards or settings.quiet or not is_terminal():
         yield
         return
     from rich.console import Console
@@ -283,3 +278,53 @@ def duration(seconds: float) -> str:
 
 def _cell(cell: object) -> str:
     return f"{cell:.4f}" if isinstance(cell, float) else str(cell)
+
+
+class ConsoleListener(events.RunListener):
+    """Shows events: lines as they come, tasks as bars (or lines now and then), and a line for each epoch and fold."""
+
+    def __init__(self) -> None:
+        self._tasks: dict[str, Task] = {}
+        self._bars = ExitStack()
+
+    def on_message(self, event: events.Message) -> None:
+        log(event.text)
+
+    def on_task_start(self, event: events.TaskStarted) -> None:
+        if not self._tasks:
+            self._bars.enter_context(progress())
+        self._tasks[event.task] = open_task(event.title, event.total)
+
+    def on_task_advance(self, event: events.TaskAdvanced) -> None:
+        if (shown := self._tasks.get(event.task)) is not None:
+            shown.advance(event.done - shown.done, event.facts)
+
+    def on_task_end(self, event: events.TaskEnded) -> None:
+        if (shown := self._tasks.pop(event.task, None)) is not None:
+            shown.close()
+        if not self._tasks:
+            self._bars.close()
+
+    def on_run_start(self, event: events.RunStarted) -> None:
+        for summary in event.summaries:
+            log(f"run {event.run}: {summary}")
+
+    def on_epoch(self, event: events.EpochEnded) -> None:
+        log(
+            f"  fold {event.fold}  epoch {event.epoch}/{event.epochs}  loss {event.train_loss:.4f}  "
+            f"valid loss {event.valid_loss:.4f}  valid {event.metric} {event.score:.4f}  {event.images_per_second:.0f} images/s"
+        )
+
+    def on_fold_end(self, event: events.FoldEnded) -> None:
+        if event.is_stopped:
+            log(f"  the time limit was reached in {event.failure}")
+        elif event.failure:
+            log(f"  fold {event.fold} failed: {event.failure}")
+        elif event.finished_before:
+            log(f"  fold {event.fold}: {event.metric} {event.score:.4f}, finished before")
+        else:
+            told = f"{event.metric} {event.score:.4f} on {event.rows} held-out rows"
+            log(f"  fold {event.fold}: {told}, {duration(event.seconds)}")
+
+
+events.add_listener(ConsoleListener())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,6 +12,9 @@ from comp.cli.options import AsJson, WorkspaceDir
 from comp.data.competitions import competition as registry
 from comp.errors import InputError
 from comp.workspace import Workspace
+
+if TYPE_CHECKING:
+    from comp.runs.run import Run
 
 YES = "yes"
 
@@ -24,18 +27,22 @@ def runs(
     workspace: WorkspaceDir = None,
     json: AsJson = False,
 ) -> None:
-    """Runs, newest first, with their OOF scores and submissions; of one competition also beside the leaderboard."""
-    from comp.runs import run as records
+    """Runs, newest first, with their OOF scores and submissions; of one competition also beside the leaderboard.
+
+    A run that is not done says where it is, or where it was stopped: its fold, counted from 1, and its epoch.
+    """
+    from comp.runs.progress import live_state
 
     place = Workspace.find(workspace)
     if slug is None and final:
-        slug = _only_one(sorted({run.slug for run in records.all_runs(place)} - {""}))
+        slug = _only_one(sorted({run.slug for run in _every(place, None)} - {""}))
     if slug is not None:
         competition = registry.competition(slug, place)
-    every = records.all_runs(place, slug)
-    if slug is not None:  # a damaged one may not even say whose it is
-        every += [run for run in records.all_runs(place, "") if run.damage]
-    found = [run.summary() for run in every]
+    every = _every(place, slug)
+    found = [{**run.summary(), **live_state(run)} for run in every]
+    if any(run.has_ended_since() for run in every):  # one ended while the others were looked at
+        every = _every(place, slug)
+        found = [{**run.summary(), **live_state(run)} for run in every]
     for run in every:
         if run.damage:
             console.warn_once(f"run {run.id} is damaged and left out: {run.damage}")
@@ -54,6 +61,9 @@ def runs(
         for r in found
     ]
     console.table("", header, rows)
+    for row in found:
+        if row["progress"]:
+            console.print_result(f"{row['run']}: {row['progress']['text']}")
     if any(row[-1] == YES for row in rows):
         console.print_result(f"CSV: {place.shown(place.submissions('COMPETITION'))}/RUN.csv")
     board: dict[str, Any] = {}
@@ -65,6 +75,13 @@ def runs(
             row["submissions"] = [one for one in board["submissions"] if one["run"] == row["run"]]
     if json:
         console.print_json({"slug": slug, "runs": found, **board} if final else found)
+
+
+def _every(place: Workspace, slug: str | None) -> list[Run]:
+    """The runs that there are, of a competition if asked; damaged ones too, which may not even say whose they are."""
+    from comp.runs.run import all_runs
+
+    return all_runs(place, slug) + ([run for run in all_runs(place, "") if run.damage] if slug else [])
 
 
 def _csv(place: Workspace, run: dict[str, Any]) -> str:

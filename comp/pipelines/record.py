@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from comp import console
+from comp import events
 from comp.checks.context import Finding
 from comp.checks.runner import CheckResult
 from comp.data.predictions import Predictions
@@ -44,7 +44,7 @@ def record(one: runs.Run, result: RunResult, findings: list[Finding]) -> None:
     ledger.keep_entries(result.submission.with_suffix(".json"), result.as_json())
     if "partial" in result.marks:
         runs.finish_partly(one, result.as_json())
-        console.log(f"  some folds are left: `comp run {result.slug} --resume {one.id}` trains them")
+        events.log(f"  some folds are left: `comp run {result.slug} --resume {one.id}` trains them")
     else:
         runs.finish(one, result.as_json())
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from comp import console
+from comp import events
 from comp.config import apply_override, whole_number
 from comp.data.competitions.competition import Competition
 from comp.errors import InputError
@@ -162,4 +162,4 @@ def _say(parent: str, wanted: Sequence[Recipe], before: Sequence[int]) -> None:
         else f"trains epoch {done + 1}"
         for recipe, done in zip(wanted, before, strict=True)
     ]
-    console.log(f"a child of {parent}: it starts from its weights and {', '.join(dict.fromkeys(told))}")
+    events.log(f"a child of {parent}: it starts from its weights and {', '.join(dict.fromkeys(told))}")

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from comp import console
+from comp import events
 from comp.checks.context import Finding, counts, downgrade_allowed
 from comp.checks.runner import CheckResult, raise_on_errors
 from comp.config import as_overrides
@@ -16,6 +16,7 @@ from comp.data.competitions import competition as registry
 from comp.data.folds import folds_sha256
 from comp.data.pseudo_labels import FILE as PSEUDO
 from comp.data.pseudo_labels import PseudoLabels
+from comp.errors import CompError, InputError
 from comp.files import make_folder, remove_leftovers, write_text
 from comp.pipelines.check import parse_folds, survey
 from comp.pipelines.pseudo_label import rows_for
@@ -26,6 +27,7 @@ from comp.recipe import Recipe, as_one
 from comp.report.findings_text import say_findings, show_findings
 from comp.runs import run as runs
 from comp.runs.contents import folds_of, manifest_of
+from comp.runs.progress import ProgressFile
 from comp.runs.result import RunResult, confusion_csv
 from comp.training.time_limit import Deadline, parse_seconds
 from comp.workspace import Workspace
@@ -52,6 +54,7 @@ def run(
     only: Sequence[int] | None = None,
     time_limit: str | None = None,
     allow: dict[str, str] | None = None,
+    listeners: Sequence[events.RunListener] = (),
 ) -> RunResult:
     """Takes a competition from its raw folder to a validated submission.
 
@@ -86,6 +89,8 @@ def run(
         Such as "11h": training stops in time for the finished folds to predict; --resume goes on.
     allow : dict, optional
         Checks whose errors become warnings, each with its reason.
+    listeners : sequence of comp.events.RunListener, optional
+        Objects that hear of every epoch, fold and the end; see ``comp.events``. What they raise does not end the run.
 
     Raises
     ------
@@ -94,9 +99,10 @@ def run(
     """
     clock = StepTimer()
     overrides = as_overrides(overrides)
+    heard = _guarded(listeners)
     place = Workspace.find(workspace)
     competition = registry.competition(slug, place)
-    with ExitStack() as held:
+    with ExitStack() as held, events.listening(*heard):
         if resume is None:
             raw = Path(data).expanduser().absolute() if data else place.raw(slug)
             order = new_order(place, competition, raw, recipe, overrides, seed, parse_folds(folds), quick)
@@ -118,6 +124,20 @@ def run(
         return _train_and_predict(order, found, clock, held)
 
 
+def _guarded(listeners: Sequence[events.RunListener]) -> list[events.Guarded]:
+    """Listeners whose errors do not cost the run; InputError for what is none."""
+    rule, remedy = (
+        "listeners are objects of classes under comp.events.RunListener",
+        "listeners=[MyListener()]",
+    )
+    if not isinstance(listeners, Sequence):
+        raise InputError(rule, f"listeners={listeners!r} is no list", remedy)
+    for listener in listeners:
+        if not isinstance(listener, events.RunListener):
+            raise InputError(rule, f"{listener!r} is none", remedy)
+    return [events.Guarded(listener) for listener in listeners]
+
+
 def checked(
     order: RunRequest,
     manifest: str | Path | None = None,
@@ -128,7 +148,7 @@ def checked(
     """The checked rows and folds of an order, said as they are found; CheckFailed where they do not pass."""
     competition, given = order.competition, order.given
     raw = f": {order.workspace.shown(order.raw)}" if competition.facts.layout.needs_data else ""
-    console.log(competition.facts.title + raw)
+    events.log(competition.facts.title + raw)
     kept = None
     if given:  # its extra rows are still wanted, and its folds
         manifest_of(given)
@@ -190,15 +210,69 @@ def finish_run(
     findings: list[Finding],
     marks: list[str],
 ) -> RunResult:
-    """Trains what is left of a run, predicts, and writes the submission and the record."""
-    from comp.pipelines import training_plans
-    from comp.pipelines.tta_selection import choose_views, judge_views
+    """Trains what is left of a run, predicts, and writes the submission and the record; says when it begins and ends."""
     from comp.runs.contents import model_folder
-    from comp.training.plan import remember_parts, require_something
 
     plans = [plan.in_folder(model_folder(one.folder, n, len(plans))) for n, plan in enumerate(plans)]
-    for plan in plans:
-        console.log(f"run {one.id}: {plan.summary}")
+    facts: dict[str, Any] = {"run": one.id, "slug": one.slug, "metric": plans[0].metric.name}
+    with events.listening(events.Guarded(ProgressFile(one.folder))):
+        events.emit(_run_started(one, plans, order.only))
+        try:
+            result = _finished(order, found, clock, one, plans, findings, marks)
+        except BaseException as error:
+            events.emit(events.RunEnded(**facts, score=None, failure=_in_words(error)))
+            raise
+        events.emit(
+            events.RunEnded(
+                **facts,
+                score=result.score,
+                folds=tuple(result.folds),
+                per_fold=tuple(result.per_fold),
+                submission=str(result.submission),
+                marks=tuple(result.marks),
+                seconds=sum(result.seconds.values()),
+            )
+        )
+    return result
+
+
+def _run_started(one: runs.Run, plans: list[TrainPlan], only: Sequence[int] | None) -> events.RunStarted:
+    recipes = [plan.recipe for plan in plans]
+    return events.RunStarted(
+        run=one.id,
+        slug=one.slug,
+        folder=str(one.folder),
+        folds=plans[0].folds.k,
+        only=tuple(range(plans[0].folds.k) if only is None else only),
+        models=tuple(recipe.model.name for recipe in recipes),
+        epochs=tuple(0 if recipe.mode == "probe" else recipe.epochs for recipe in recipes),
+        summaries=tuple(plan.summary for plan in plans),
+        metric=plans[0].metric.name,
+        direction=plans[0].metric.direction,
+    )
+
+
+def _in_words(error: BaseException) -> str:
+    """What ended a run, in a line."""
+    if isinstance(error, CompError):
+        return f"{error.rule}: {error.value}"
+    return "interrupted" if isinstance(error, KeyboardInterrupt) else f"{type(error).__name__}: {error}"
+
+
+def _finished(
+    order: RunRequest,
+    found: CheckResult,
+    clock: StepTimer,
+    one: runs.Run,
+    plans: list[TrainPlan],
+    findings: list[Finding],
+    marks: list[str],
+) -> RunResult:
+    """What a run comes to, trained, predicted and written down."""
+    from comp.pipelines import training_plans
+    from comp.pipelines.tta_selection import choose_views, judge_views
+    from comp.training.plan import remember_parts, require_something
+
     with clock.step("train"):
         trained = training_plans.train_models(one.folder, plans, order.only)
         require_something(trained)

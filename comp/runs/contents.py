@@ -27,6 +27,7 @@ _NOT_OF_A_RESULT = (
     "best.pt",
     "test.npz",
 )  # of the files in a fold's folder
+HISTORY = "history.csv"  # of a fold: an epoch a line, written anew after each
 _TRAIN_AGAIN = "remove it: its fold is trained again"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -11,6 +12,8 @@ from typing import IO
 from comp import console
 from comp.errors import Refusal
 from comp.files import unwritable
+
+TRIES, PAUSE_SECONDS = 5, 0.02  # who only asks whether it is held (``is_held``) has it for a moment
 
 
 @contextmanager
@@ -38,11 +41,29 @@ def alone(path: Path, rule: str, value: str, remedy: str) -> Iterator[None]:
             file.close()
 
 
+def is_held(path: Path) -> bool | None:
+    """Whether a process holds ``path``; None where that cannot be known: a system or a file system without such locks."""
+    if os.name == "nt":
+        return None
+    import fcntl
+
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except (BlockingIOError, FileNotFoundError) as error:
+        return isinstance(error, BlockingIOError)
+    except OSError:
+        return None
+    return False
+
+
 def _locked(path: Path, rule: str, value: str, remedy: str) -> IO[str] | None:
     """The open and locked file; None where the file system knows no locks."""
     import fcntl
 
+    tries = 0
     while True:
+        tries += 1
         try:
             file = path.open("a+", encoding="utf-8")
         except OSError as error:
@@ -53,6 +74,9 @@ def _locked(path: Path, rule: str, value: str, remedy: str) -> IO[str] | None:
             file.seek(0)
             owner = file.read(20).strip() or "unknown"
             file.close()
+            if tries < TRIES:
+                time.sleep(PAUSE_SECONDS)
+                continue
             raise Refusal(rule, value.format(pid=owner), remedy) from error
         except OSError as error:
             file.close()

@@ -36,6 +36,7 @@ RECORD = "record.json"
 STARTED = "started.json"
 PARTIAL = "partial.json"  # what a run with some of its folds came to; gone once it is done or goes on
 PREDICTED = "predicted.json"  # the submissions that `comp predict` wrote since
+PROGRESS = "progress.json"  # how far training is; gone once a run is done
 LOCK = ".running"
 RESULT = "result.json"  # of a fold: it comes last there, and has the SHA-256 of the fold's other files
 RECIPE = "recipe.toml"
@@ -124,6 +125,10 @@ class Run:
     @property
     def state(self) -> str:
         return "damaged" if self.damage else "done" if self.record else "unfinished"
+
+    def has_ended_since(self) -> bool:
+        """Whether a run that was read as unfinished is done by now."""
+        return self.state == "unfinished" and (self.folder / RECORD).is_file()
 
     @property
     def marks(self) -> list[str]:
@@ -346,7 +351,7 @@ def _table(folder: Path) -> dict[str, str]:
         of_fold = any(_FOLD.fullmatch(part) for part in inside.parts[:-1])
         if hidden or not path.is_file() or (of_fold and inside.name not in (RESULT, "test.npz")):
             continue
-        if inside.name in (RECORD, PARTIAL, PREDICTED) or _LATER.fullmatch(inside.as_posix()):
+        if inside.name in (RECORD, PARTIAL, PREDICTED, PROGRESS) or _LATER.fullmatch(inside.as_posix()):
             continue
         found[inside.as_posix()] = sha256_of(path)
     return found

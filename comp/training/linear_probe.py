@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from comp import console
+from comp import events
 from comp.data.folds import group_names
 from comp.data.images.pixel_cache import ImageDataset
 from comp.data.loading.resident import loader_pool
@@ -77,7 +77,7 @@ def _of_rows(plan: TrainPlan, net: Net, table: pd.DataFrame, views: list[str]) -
                 kept.keep(name, features)
         found.update(fresh)
     else:
-        console.log(f"  features of {len(table):,} rows: kept from an earlier run")
+        events.log(f"  features of {len(table):,} rows: kept from an earlier run")
     return found
 
 
@@ -90,7 +90,7 @@ def _computed(
     fuse_frozen_batchnorm(backbone, plan.preprocess.size)
     backbone = backbone.to(accelerator.device)
     pixels = ImageDataset(plan.images, paths, plan.preprocess, budget=0)
-    with loader_pool(plan.recipe.threads or 1) as pool, console.task("features", len(paths)) as bar:
+    with loader_pool(plan.recipe.threads or 1) as pool, events.task("features", len(paths)) as bar:
         rows = np.arange(len(paths))
         return outputs(backbone, pool, pixels, rows, views, plan.recipe, accelerator.device, bar.advance)
 
@@ -123,7 +123,7 @@ def views_to_solve(plan: TrainPlan, k: int, part: FoldRows, features: FrozenFeat
     gain = judge.gain(*scored)
     if not gain.is_beyond:
         return views
-    console.log(
+    events.log(
         f"  fold {k}: its classifier is solved without mirrored views, which cost {gain.value:.4f} ± {gain.error:.4f}"
     )
     return ["identity"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from comp import console
+from comp import events
 from comp.data.augment.augmenter import Augmenter
 from comp.data.augment.batch_ops import mix
 from comp.data.augment.policies import TrainTransform
@@ -61,11 +61,17 @@ def new_net(plan: TrainPlan, k: int) -> Net:
 
 
 def train(
-    plan: TrainPlan, k: int, part: FoldRows, net: Net, folder: Path, ended: Callable[[Epoch], None]
+    plan: TrainPlan,
+    k: int,
+    part: FoldRows,
+    net: Net,
+    folder: Path,
+    ended: Callable[[Epoch], None],
+    begun: Callable[[Sequence[Epoch]], None] | None = None,
 ) -> TrainState:
     """Trains fold k from ``net`` and returns the state after its last step; ``final_weights`` says what it came to.
 
-    The state is kept in ``folder`` every ``save_minutes`` and after epochs (see ``TrainState.save_is_due``); where one is
+    ``begun`` gets the epochs that it goes on from, none at the start, and ``ended`` each epoch after that. The state is kept in ``folder`` every ``save_minutes`` and after epochs (see ``TrainState.save_is_due``); where one is
     found, training goes on there, and ends with the same bits as if it had never stopped.
 
     Raises
@@ -78,11 +84,13 @@ def train(
     recipe = plan.recipe
     steps = steps_per_epoch(len(part.fitted), recipe.batch)
     state = _begun(plan, k, net, steps, folder)
+    if begun is not None:
+        begun(state.history)
     weights = loss_weights(recipe, part.targets[part.fitted], len(plan.labels), state.device)
     with (
         enough_memory("a batch must fit into memory", _batch(recipe), _SMALLER),
         loader_pool(recipe.threads or 1) as pool,
-        console.task(f"fold {k}", recipe.epochs * steps * recipe.batch) as bar,
+        events.task(f"fold {k}", recipe.epochs * steps * recipe.batch) as bar,
     ):
         bar.advance((state.epoch * steps + state.batch) * recipe.batch)
         feed, pixels, there = _images(plan, k, part, pool, state.device)
@@ -169,7 +177,7 @@ def _begun(plan: TrainPlan, k: int, net: Net, steps: int, folder: Path) -> Train
     with enough_memory("a network must fit into memory", _batch(plan.recipe), _SMALLER):
         state = TrainState.begin(net, plan.recipe, steps, plan.key(k))
         if state.restore(folder):
-            console.log(f"  fold {k}: goes on at epoch {state.epoch + 1}, batch {state.batch + 1}")
+            events.log(f"  fold {k}: goes on at epoch {state.epoch + 1}, batch {state.batch + 1}")
     return state
 
 
@@ -298,7 +306,7 @@ def _gradients(state: TrainState, x: Tensor, y: Tensor, weights: Tensor | None) 
             raise _too_large(state.recipe)
         state.accumulate *= 2
         size = -(-len(x) // state.accumulate)
-        console.log(f"  out of memory: a batch of {len(x)} is now computed in parts of {size}")
+        events.log(f"  out of memory: a batch of {len(x)} is now computed in parts of {size}")
 
 
 def _in_parts(state: TrainState, x: Tensor, y: Tensor, weights: Tensor | None) -> Tensor:

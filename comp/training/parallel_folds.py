@@ -13,13 +13,14 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from threading import Lock
 from typing import Any
 
 import torch
 
-from comp import console
+from comp import console, events
 from comp.errors import CompError, TrainingFailed
 from comp.training.time_limit import OutOfTime
 
@@ -80,12 +81,12 @@ def side_by_side(
 
 
 class _Child:
-    """A process that works on fold k, and what is shown of it."""
+    """A process that works on fold k, whose events are heard here."""
 
     def __init__(self, work: Callable[[int], object], k: int) -> None:
         self.k = k
         self.pipe, theirs = multiprocessing.Pipe(duplex=False)
-        self._tasks: dict[str, console.Task] = {}
+        self._tasks: dict[str, events.TaskEnded] = {}  # those that it has begun, each with its end
         self._failure: Exception | None = None
         self._ended = False
         sys.stdout.flush()
@@ -103,20 +104,18 @@ class _Child:
     def hear(self) -> bool:
         """Takes one message in; False when there will be no more."""
         try:
-            kind, *told = self.pipe.recv()
+            news = self.pipe.recv()
         except (EOFError, OSError):
             return False
-        if kind == "say":
-            console.log(*told)
-        elif kind == "open":
-            self._tasks[told[0]] = console.open_task(*told)
-        elif kind == "advance" and told[0] in self._tasks:
-            self._tasks[told[0]].advance(*told[1:])
-        elif kind == "close" and told[0] in self._tasks:
-            self._tasks.pop(told[0]).close()
-        elif kind == "end":
-            self._ended, self._failure = True, told[0]
-        return not self._ended
+        if isinstance(news, _Ended):
+            self._ended, self._failure = True, news.failure
+            return False
+        if isinstance(news, events.TaskStarted):
+            self._tasks[news.task] = events.TaskEnded(news.task, news.title)
+        elif isinstance(news, events.TaskEnded):
+            self._tasks.pop(news.task, None)
+        events.emit(news)
+        return True
 
     def end(self) -> Exception | None:
         """What the process raised; TrainingFailed where it did not live to say it."""
@@ -124,8 +123,8 @@ class _Child:
         self._process.kill()  # threads of the competition's own may keep it
         self._process.join()
         self.pipe.close()
-        for task in self._tasks.values():
-            task.close()
+        for ended in self._tasks.values():
+            events.emit(ended)
         if self._ended:
             return self._failure
         code = self._process.exitcode or 0
@@ -147,13 +146,14 @@ def _work(work: Callable[[int], object], k: int, pipe: Connection, parent: int) 
     torch.set_num_threads(1)
     one_at_a_time = Lock()
 
-    def send(*news: Any) -> None:
+    def send(news: events.Event | _Ended) -> None:
         with one_at_a_time:
             pipe.send(news)
 
-    console.relay(send)
+    events.relay_to(send)
+    console.forward()
     # the parent's may be rich's, whose locks another thread may have held when this process was forked
-    sys.stdout = sys.stderr = _Lines(send)
+    sys.stdout = sys.stderr = _Lines()
     failure: Exception | None = None
     try:
         work(k)
@@ -162,19 +162,26 @@ def _work(work: Callable[[int], object], k: int, pipe: Connection, parent: int) 
     except Exception as error:
         error.add_note(traceback.format_exc())
         failure = error
-    send("end", _sendable(failure))
+    send(_Ended(_sendable(failure)))
+
+
+@dataclass(frozen=True)
+class _Ended:
+    """The last that a process says: what its work raised."""
+
+    failure: Exception | None
 
 
 class _Lines(io.TextIOBase):
     """What warnings and the competition's own code print, sent line by line."""
 
-    def __init__(self, send: Callable[..., None]) -> None:
-        self._send, self._begun = send, ""
+    def __init__(self) -> None:
+        self._begun = ""
 
     def write(self, text: str) -> int:
         *lines, self._begun = (self._begun + text).split("\n")
         for line in lines:
-            self._send("say", line)
+            events.log(line)
         return len(text)
 
 

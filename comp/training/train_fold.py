@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import copy
-import csv
-import io
 import math
 import time
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from comp import console
+from comp import events
 from comp.data.device_memory import release_memory
 from comp.data.images.pixel_cache import ImageDataset
 from comp.data.loading.resident import loader_pool
@@ -31,12 +28,13 @@ from comp.models.net import Net
 from comp.models.runtime import accelerator as make_accelerator
 from comp.runs.contents import FITTED, read_result, require_of_fold, write_result
 from comp.training.early_stopping import BEST_FILE
+from comp.training.fold_events import FoldEvents, HistoryFile
 from comp.training.linear_probe import FrozenFeatures, apply_head, solve_on, views_to_solve
 from comp.training.loop import final_weights, new_net, train
 from comp.training.losses import with_copies, write_copies
 from comp.training.plan import FoldResult, FoldRows, TrainPlan, rows_of_fold
 from comp.training.state import FILE as STATE
-from comp.training.state import SIDECAR, Epoch
+from comp.training.state import SIDECAR
 
 
 def run_fold(plan: TrainPlan, k: int, features: FrozenFeatures | None = None) -> FoldResult:
@@ -48,7 +46,8 @@ def run_fold(plan: TrainPlan, k: int, features: FrozenFeatures | None = None) ->
     folder = make_folder(plan.fold_folder(k))
     if is_finished(folder):
         return read_fold(folder, k)
-    started = time.perf_counter()
+    started, heard = time.perf_counter(), FoldEvents(plan, k)
+    heard.started()
     part = rows_of_fold(plan, k)
     if plan.recipe.mode == "probe":
         assert features is not None, "probe needs the frozen features"
@@ -59,8 +58,9 @@ def run_fold(plan: TrainPlan, k: int, features: FrozenFeatures | None = None) ->
         fitted = part
         part = with_copies(plan, k, part)
         write_copies(plan, part, folder)
-        state = train(plan, k, part, net, folder, lambda epoch: _told(plan, k, epoch))
-        write_text(folder / "history.csv", _history(state.history))
+        history = HistoryFile(folder)
+        with events.listening(history):
+            state = train(plan, k, part, net, folder, heard.epoch_ended, history.begin)
         speed = float(np.mean([epoch.images_per_second for epoch in state.history]))
         accumulate, net, weights = state.accumulate, state.net, final_weights(state, folder)
         del state  # the optimizer's memory is needed no longer
@@ -220,7 +220,7 @@ def _predict_held_out(plan: TrainPlan, net: Net, part: FoldRows, views: list[str
     net = _on_device(plan, net, device)
     with (
         loader_pool(plan.recipe.threads or 1) as pool,
-        console.task("held-out rows", len(part.held_out)) as bar,
+        events.task("held-out rows", len(part.held_out)) as bar,
     ):
         rows: NDArray[np.int64] = part.held_out
         return probabilities(net, pool, pixels, rows, views, plan.recipe, device, bar.advance)
@@ -244,18 +244,3 @@ def _on_device(plan: TrainPlan, net: Net, device: Any) -> Net:
         net = net.to(memory_format=torch.channels_last)
     fuse_frozen_batchnorm(net, plan.preprocess.size)
     return net.to(device)
-
-
-def _told(plan: TrainPlan, k: int, epoch: Epoch) -> None:
-    console.log(
-        f"  fold {k}  epoch {epoch.epoch}/{plan.recipe.epochs}  loss {epoch.loss:.4f}  valid loss {epoch.valid_loss:.4f}  "
-        f"valid {plan.metric.name} {epoch.valid_metric:.4f}  {epoch.images_per_second:.0f} images/s"
-    )
-
-
-def _history(epochs: list[Epoch]) -> str:
-    out = io.StringIO()
-    writer = csv.DictWriter(out, list(asdict(epochs[0])), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(asdict(epoch) for epoch in epochs)
-    return out.getvalue()

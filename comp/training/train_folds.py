@@ -7,12 +7,13 @@ from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
-from comp import console
+from comp import events
 from comp.data.device_memory import free_memory, only_new_is_searched
 from comp.errors import CompError, TrainingFailed
 from comp.models.checkpoint import load_checkpoint
 from comp.recipe import Recipe
 from comp.training.compiled import forget_compiled
+from comp.training.fold_events import FoldEvents
 from comp.training.linear_probe import frozen_features
 from comp.training.parallel_folds import side_by_side, why_not_parallel
 from comp.training.plan import FoldResult, TrainPlan, needs_features
@@ -36,31 +37,30 @@ def train_folds(
     for one in results.values():
         if todo:  # its checkpoint is needed after the others have trained: better missed now
             load_checkpoint(plan.fold_folder(one.fold))
-        console.log(f"  fold {one.fold}: {plan.metric.name} {one.score:.4f}, finished before")
+        FoldEvents(plan, one.fold).ended(one, finished_before=True)
     at_once = min(plan.recipe.jobs or 1, len(todo))
     if at_once > 1 and (reason := why_not_parallel(plan.recipe.device)):
-        console.log(f"  folds train one after the other: {reason}")
+        events.log(f"  folds train one after the other: {reason}")
         at_once = 1
-    with console.progress():
-        shared = needs_features(plan) and plan.warm is None
-        features = frozen_features(plan) if shared and todo else None
-        with console.task("folds", plan.folds.k) as bar:
-            bar.advance(len(results))
-            ended = (
-                _side_by_side(plan, todo, at_once, results, features)
-                if at_once > 1
-                else _one_by_one(plan, todo, results, features)
-            )
-            with closing(ended):
-                for k, failure in ended:
-                    if failure is not None:
-                        _say_failure(k, failure)
-                        failures.append(failure)
-                        continue
-                    if plan.deadline is not None:
-                        plan.deadline.fold_finished()
-                    bar.advance()
-                    _say_result(plan, results[k])
+    shared = needs_features(plan) and plan.warm is None
+    features = frozen_features(plan) if shared and todo else None
+    with events.task("folds", plan.folds.k) as bar:
+        bar.advance(len(results))
+        ended = (
+            _side_by_side(plan, todo, at_once, results, features)
+            if at_once > 1
+            else _one_by_one(plan, todo, results, features)
+        )
+        with closing(ended):
+            for k, failure in ended:
+                if failure is not None:
+                    FoldEvents(plan, k).failed(failure)
+                    failures.append(failure)
+                    continue
+                if plan.deadline is not None:
+                    plan.deadline.fold_finished()
+                bar.advance()
+                FoldEvents(plan, k).ended(results[k])
     return [results[k] for k in sorted(results)], failures
 
 
@@ -110,20 +110,6 @@ def _side_by_side(
 def _features(plan: TrainPlan, k: int, shared: Any) -> Any:
     """The frozen features of all folds, or where each has a backbone of its own those of fold k."""
     return frozen_features(plan, k) if shared is None and needs_features(plan) else shared
-
-
-def _say_result(plan: TrainPlan, one: FoldResult) -> None:
-    seconds = console.duration(one.seconds)
-    console.log(
-        f"  fold {one.fold}: {plan.metric.name} {one.score:.4f} on {one.rows} held-out rows, {seconds}"
-    )
-
-
-def _say_failure(k: int, failure: Exception) -> None:
-    if isinstance(failure, OutOfTime):
-        console.log(f"  the time limit was reached in {failure.value}")
-    elif isinstance(failure, TrainingFailed):
-        console.log(f"  fold {k} failed: {failure.rule}: {failure.value}")
 
 
 def _as_fits(plan: TrainPlan, results: dict[int, FoldResult]) -> TrainPlan:

@@ -16,6 +16,7 @@ from torch import Tensor
 from comp.data.augment.policies import A
 from comp.data.device_memory import upload
 
+Draws = NDArray[np.float64]  # (R, N) in 0 … 1
 COUNT, WIDTH = 8, 6  # numbers that a map is drawn from, and that it is
 _BORDERS = {
     cv2.BORDER_CONSTANT: "zeros",
@@ -382,7 +383,6 @@ def _resized_crop(transform: Any, size: int) -> Crop | None:
     return crop
 
 
-Draws = NDArray[np.float64]
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX1 = np.uint64(0xBF58476D1CE4E5B9)
 _MIX2 = np.uint64(0x94D049BB133111EB)

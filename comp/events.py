@@ -1,0 +1,318 @@
+"""What happens in a run, and who hears of it: the console, the files that follow a run, and listeners of your own.
+
+``comp.run(..., listeners=[MyListener()])`` takes objects of classes under ``RunListener``. What they hear are small
+frozen values that JSON and pickle can take. Nothing here prints or writes.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import count
+
+ADVANCE_SECONDS = 0.1  # between two events of one task: more than a reader can follow would slow training
+
+
+@dataclass(frozen=True)
+class Message:
+    """A line for people on what is being done."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class TaskStarted:
+    """Something with a progress begins: ``total`` steps, rows or images. ``task`` is its id, and no other's."""
+
+    task: str
+    title: str
+    total: int
+
+
+@dataclass(frozen=True)
+class TaskAdvanced:
+    """``done`` of ``total`` are done; ``facts`` is a line about it (epoch, images/s). At most ten a second."""
+
+    task: str
+    title: str
+    done: int
+    total: int
+    facts: str
+
+
+@dataclass(frozen=True)
+class TaskEnded:
+    """A task is over, complete or not."""
+
+    task: str
+    title: str
+
+
+@dataclass(frozen=True)
+class RunStarted:
+    """A run begins to train, or goes on.
+
+    ``folder`` is the run's; ``folds`` is K, ``only`` the numbers of the folds that are wanted now; ``models``,
+    ``epochs`` (0 for a probe) and ``summaries`` have an entry for each model; ``direction`` is "max" or "min".
+    """
+
+    run: str
+    slug: str
+    folder: str
+    folds: int
+    only: tuple[int, ...]
+    models: tuple[str, ...]
+    epochs: tuple[int, ...]
+    summaries: tuple[str, ...]
+    metric: str
+    direction: str
+
+
+@dataclass(frozen=True)
+class FoldStarted:
+    """Fold ``fold`` (from 0) of ``folds`` begins to train, or goes on. ``folder`` is its folder within the run's,
+    which has the number of its model where there are several; ``epochs`` is 0 for a probe, which solves.
+    """
+
+    run: str
+    slug: str
+    folder: str
+    fold: int
+    folds: int
+    model: str
+    epochs: int
+
+
+@dataclass(frozen=True)
+class EpochEnded:
+    """An epoch (``epoch`` from 1, of ``epochs``) of a fold is over.
+
+    ``valid_loss`` and ``score`` (of ``metric``) are of the rows that the fold holds out, as they are (identity view);
+    ``lr`` is the highest learning rate at the epoch's beginning. ``seconds`` is what the epoch took here;
+    ``seconds_left`` what the rest of the fold's epochs takes at the pace so far, no more than that where training may stop early.
+    """
+
+    run: str
+    slug: str
+    folder: str
+    fold: int
+    folds: int
+    model: str
+    epoch: int
+    epochs: int
+    train_loss: float
+    valid_loss: float
+    metric: str
+    score: float
+    lr: float
+    images_per_second: float
+    seconds: float
+    seconds_left: float
+
+
+@dataclass(frozen=True)
+class FoldEnded:
+    """A fold is over: ``score`` on its ``rows`` held-out rows by the views of the submission, after ``seconds``.
+
+    Where ``failure`` says why it failed, ``score`` is None and ``seconds`` 0; ``is_stopped`` says that this was the time limit. A fold that
+    an earlier command finished (``finished_before``) ends without having started.
+    """
+
+    run: str
+    slug: str
+    folder: str
+    fold: int
+    folds: int
+    model: str
+    metric: str
+    score: float | None
+    rows: int
+    seconds: float
+    failure: str = ""
+    is_stopped: bool = False
+    finished_before: bool = False
+
+
+@dataclass(frozen=True)
+class RunEnded:
+    """A run is over: ``score`` over all OOF rows, ``per_fold`` those of its ``folds`` (numbers from 0), and where the
+    submission lies. ``marks`` say why it is no full one (quick, sample, partial). Where ``failure`` says what ended it,
+    ``score`` is None; an error before training begins no run, and ends none.
+    """
+
+    run: str
+    slug: str
+    metric: str
+    score: float | None
+    folds: tuple[int, ...] = ()
+    per_fold: tuple[float, ...] = ()
+    submission: str = ""
+    marks: tuple[str, ...] = ()
+    seconds: float = 0.0
+    failure: str = ""
+
+
+Event = (
+    Message
+    | TaskStarted
+    | TaskAdvanced
+    | TaskEnded
+    | RunStarted
+    | FoldStarted
+    | EpochEnded
+    | FoldEnded
+    | RunEnded
+)
+
+
+class RunListener:
+    """Hears what happens in a run; a class under it has those methods alone that it wants.
+
+    They are called in the process that runs ``comp``, one event after the other, also where folds train in processes of
+    their own (``jobs``), whose events then come mixed: each names its fold. A run that goes on has the epochs alone
+    that are trained now. Training waits while a method works. What a method raises does not end the run: it is shown
+    once as a warning, and the listener hears no more; KeyboardInterrupt alone ends it, as Ctrl-C does.
+    """
+
+    def handle(self, event: Event) -> None:
+        """Every event comes here first; calls the method for its kind."""
+        getattr(self, _METHODS[type(event)])(event)
+
+    def on_run_start(self, event: RunStarted) -> None:
+        """The rows are checked, the folds dealt, the folder is made."""
+
+    def on_fold_start(self, event: FoldStarted) -> None:
+        """A fold begins to train."""
+
+    def on_epoch(self, event: EpochEnded) -> None:
+        """An epoch is over."""
+
+    def on_fold_end(self, event: FoldEnded) -> None:
+        """A fold is finished, failed, or was stopped by the time limit."""
+
+    def on_run_end(self, event: RunEnded) -> None:
+        """The last event of a run: its record is written, or something ended it."""
+
+    def on_message(self, event: Message) -> None:
+        """A line for people."""
+
+    def on_task_start(self, event: TaskStarted) -> None:
+        """Something with a progress begins."""
+
+    def on_task_advance(self, event: TaskAdvanced) -> None:
+        """It goes on."""
+
+    def on_task_end(self, event: TaskEnded) -> None:
+        """It is over."""
+
+
+_METHODS = {
+    RunStarted: "on_run_start",
+    FoldStarted: "on_fold_start",
+    EpochEnded: "on_epoch",
+    FoldEnded: "on_fold_end",
+    RunEnded: "on_run_end",
+    Message: "on_message",
+    TaskStarted: "on_task_start",
+    TaskAdvanced: "on_task_advance",
+    TaskEnded: "on_task_end",
+}
+_listeners: list[RunListener] = []  # of this process, the last that was added first
+_numbers = count()
+
+
+def emit(event: Event) -> None:
+    """Lets every listener hear an event."""
+    for listener in tuple(_listeners):
+        listener.handle(event)
+
+
+def log(text: str) -> None:
+    """A line on what is being done."""
+    emit(Message(text))
+
+
+def add_listener(listener: RunListener) -> None:
+    """A listener for as long as the process lives."""
+    _listeners.append(listener)
+
+
+@contextmanager
+def listening(*listeners: RunListener) -> Iterator[None]:
+    """These hear what happens inside, in their order and before those that were there; what they raise passes on."""
+    _listeners[:0] = listeners
+    try:
+        yield
+    finally:
+        for listener in listeners:
+            _listeners.remove(listener)
+
+
+def relay_to(send: Callable[[Event], object]) -> None:
+    """From now on nobody in this process hears anything: ``send`` takes each event to the process that was forked."""
+    _listeners[:] = [_Relay(send)]
+
+
+class _Relay(RunListener):
+    def __init__(self, send: Callable[[Event], object]) -> None:
+        self._send = send
+
+    def handle(self, event: Event) -> None:
+        self._send(event)
+
+
+class Guarded(RunListener):
+    """A listener whose errors do not cost the run: the first one is said, and the listener dropped.
+
+    Also one that leaves Python (SystemExit), which would end a run without a submission and say that all went well.
+    """
+
+    def __init__(self, listener: RunListener) -> None:
+        self._listener: RunListener | None = listener
+
+    def handle(self, event: Event) -> None:
+        if self._listener is None:
+            return
+        try:
+            self._listener.handle(event)
+        except (Exception, SystemExit) as error:
+            name, self._listener = type(self._listener).__name__, None
+            frame = traceback.extract_tb(error.__traceback__)[-1]
+            reason = " ".join(traceback.format_exception_only(error)[-1].split())
+            log(
+                f"  warning: the listener {name} raised {reason} ({frame.filename}:{frame.lineno}): it hears no more of this run"
+            )
+
+
+class Task:
+    """One thing under way: ``advance`` by what was done, with facts to show beside it; to be closed by who opens it."""
+
+    def __init__(self, title: str, total: int) -> None:
+        self.title, self.total, self.done = title, total, 0
+        self._id = f"{os.getpid()}-{next(_numbers)}"  # processes that were forked count alike
+        self._said = 0.0
+        emit(TaskStarted(self._id, title, total))
+
+    def advance(self, n: int = 1, facts: str = "") -> None:
+        self.done += n
+        now = time.monotonic()
+        if now - self._said >= ADVANCE_SECONDS or self.done >= self.total:
+            self._said = now
+            emit(TaskAdvanced(self._id, self.title, self.done, self.total, facts))
+
+    def close(self) -> None:
+        emit(TaskEnded(self._id, self.title))
+
+
+@contextmanager
+def task(title: str, total: int) -> Iterator[Task]:
+    """A task that ends with the block."""
+    opened = Task(title, total)
+    try:
+        yield opened
+    finally:
+        opened.close()
