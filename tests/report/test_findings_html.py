@@ -14,7 +14,7 @@ from comp.checks.findings import downgrade_allowed
 from comp.checks.result import CheckResult
 from comp.checks.runner import run_data_checks
 from comp.data.images.raw_tree import RawTree
-from comp.report.findings_html import MOST_GROUPS, MOST_PICTURES, render
+from comp.report.findings_html import MOST_GROUPS, MOST_IMAGES, render
 from gallery import Gallery, clean_gallery, texture
 
 VOID = {"meta", "br", "img"}
@@ -120,8 +120,8 @@ def test_long_groups_and_many_groups_are_cut_and_say_so(gallery: Gallery) -> Non
     for number in range(11):
         gallery.add(f"train/b{number}.png", texture(0), "cat")
     text, page = page_of(gallery)
-    assert len(page.pictures) == MOST_PICTURES
-    assert f"and {12 - MOST_PICTURES} more" in text
+    assert len(page.pictures) == MOST_IMAGES
+    assert f"and {12 - MOST_IMAGES} more" in text
 
 
 def test_many_groups_are_cut_and_say_so(tmp_path: Path) -> None:
@@ -133,6 +133,15 @@ def test_many_groups_are_cut_and_say_so(tmp_path: Path) -> None:
     text, page = page_of(many)
     assert len(page.pictures) == 2 * MOST_GROUPS
     assert "and 3 more" in text
+
+
+@pytest.mark.parametrize("label", ["<script>alert(3)</script>", '"><img src=x onerror=alert(4)>'])
+def test_labels_are_text_and_never_markup(gallery: Gallery, label: str) -> None:
+    gallery.add("train/b0.png", texture(0), label)
+    text, page = page_of(gallery)
+    assert "<script" not in text
+    assert "<img src=x" not in text
+    assert label in page.captions
 
 
 def test_names_and_reasons_are_text_and_never_markup(gallery: Gallery) -> None:
