@@ -10,7 +10,7 @@ from comp.data.images.raw_tree import RawTree
 from comp.report.comparison_html import MOST_ROWS, render
 from comp.submission.comparison import Comparison, Difference
 from gallery import clean_gallery
-from test_findings_html import Page
+from html_page import Page
 
 SCRIPT, BREAKOUT = "<script>alert(1)</script>", '"><img src=x onerror=alert(2)>'
 
