@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from comp import console
-from comp.cli.options import AsJson, DataDir, RecipeFile, SetOption, Slug, WorkspaceDir
+from comp.cli.options import AsJson, DataDir, RecipeFile, SetOption, Slug, WorkspaceDir, argument, option
 from comp.data.competitions import registry
 from comp.data.competitions.competition import Competition
 from comp.errors import InputError
@@ -38,26 +38,18 @@ def list_(workspace: WorkspaceDir = None, json: AsJson = False) -> None:
 
 
 def show(
-    slug: Annotated[
-        str, typer.Argument(metavar="SLUG|RUN", help="A competition of `comp list`, or a run of `comp runs`.")
-    ],
+    slug: Annotated[str, argument("SLUG|RUN", "A competition of `comp list`, or a run of `comp runs`.")],
     transforms: Annotated[
-        bool, typer.Option("--transforms", help="Draw a contact sheet of what the network sees in training.")
+        bool, option("--transforms", "Draw a contact sheet of what the network sees in training.")
     ] = False,
     views: Annotated[
-        str | None,
-        typer.Option("--views", metavar="SET", help="Draw what it sees under a set of views, such as d4."),
+        str | None, option("--views SET", "Draw what it sees under a set of views, such as d4.")
     ] = None,
     recipe: RecipeFile = None,
     set_: SetOption = None,
-    rows: Annotated[
-        int, typer.Option("--rows", metavar="N", help="Of a contact sheet: how many pictures.")
-    ] = 8,
+    rows: Annotated[int, option("--rows N", "Of a contact sheet: how many pictures.")] = 8,
     out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out", metavar="PNG", help="Where it goes. Default: SLUG-transforms.png or -views.png."
-        ),
+        Path | None, option("--out PNG", "Where it goes. Default: SLUG-transforms.png or -views.png.")
     ] = None,
     data: DataDir = None,
     workspace: WorkspaceDir = None,
@@ -92,10 +84,10 @@ def show(
 def data(
     slug: Slug,
     download: Annotated[
-        bool, typer.Option("--download", help="Fetch it, where that may be done; goes on where it broke off.")
+        bool, option("--download", "Fetch it, where that may be done; goes on where it broke off.")
     ] = False,
     sample: Annotated[
-        bool, typer.Option("--sample", help="Write a small made-up raw folder in the real layout.")
+        bool, option("--sample", "Write a small made-up raw folder in the real layout.")
     ] = False,
     data: DataDir = None,
     workspace: WorkspaceDir = None,
@@ -161,10 +153,8 @@ def _tell_where(competition: Competition, raw: str) -> None:
 
 
 def new(
-    slug: Annotated[str, typer.Argument(metavar="SLUG", help="Lower-case letters, digits and hyphens.")],
-    layout: Annotated[
-        str, typer.Option("--layout", metavar="folders|csv|array", help="What the raw data looks like.")
-    ] = "folders",
+    slug: Annotated[str, argument("SLUG", "Lower-case letters, digits and hyphens.")],
+    layout: Annotated[str, option("--layout folders|csv|array", "What the raw data looks like.")] = "folders",
     workspace: WorkspaceDir = None,
     json: AsJson = False,
 ) -> None:

@@ -5,21 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from comp import console
-from comp.cli.options import Allow, AsJson, DataDir, TemplateFile, WorkspaceDir, parse_allow
+from comp.cli.options import Allow, AsJson, DataDir, TemplateFile, WorkspaceDir, argument, option, parse_allow
 
 
 def predict(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="A run id, a prefix of one, or latest.")],
+    run: Annotated[str, argument("RUN", "A run id, a prefix of one, or latest.")],
     data: DataDir = None,
     template: TemplateFile = None,
-    partial: Annotated[bool, typer.Option("--partial", help="Predict with the folds there are.")] = False,
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", metavar="CSV", help="Where to write. Default: the run's submission."),
-    ] = None,
+    partial: Annotated[bool, option("--partial", "Predict with the folds there are.")] = False,
+    out: Annotated[Path | None, option("--out CSV", "Where to write. Default: the run's submission.")] = None,
     allow: Allow = None,
     workspace: WorkspaceDir = None,
     json: AsJson = False,
@@ -45,15 +40,10 @@ def predict(
 
 
 def pseudo(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="A finished run: an id, a prefix, or latest.")],
-    threshold: Annotated[
-        float, typer.Option("--threshold", metavar="P", help="How sure a fold's model must be, above 0 to 1.")
-    ],
+    run: Annotated[str, argument("RUN", "A finished run: an id, a prefix, or latest.")],
+    threshold: Annotated[float, option("--threshold P", "How sure a fold's model must be, above 0 to 1.")],
     out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out", metavar="CSV", help="Where they go. Default: pseudo-P.csv in the run's folder."
-        ),
+        Path | None, option("--out CSV", "Where they go. Default: pseudo-P.csv in the run's folder.")
     ] = None,
     workspace: WorkspaceDir = None,
     json: AsJson = False,
