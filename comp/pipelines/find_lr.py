@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,16 +36,7 @@ class LrResult:
 
     def as_json(self) -> dict[str, Any]:
         """The document of ``comp lr --json``."""
-        return {
-            "slug": self.slug,
-            "suggestion": self.suggestion,
-            "steepest": self.steepest,
-            "lowest_over_ten": self.lowest_over_ten,
-            "edge": self.edge,
-            "steps": self.steps,
-            "plot": str(self.plot),
-            "table": str(self.table),
-        }
+        return asdict(self)
 
 
 def lr(
