@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -59,11 +58,17 @@ def show(
     if transforms and views is not None:
         raise InputError("a contact sheet shows one thing", "--transforms and --views", "drop one")
     if transforms or views is not None:
-        from comp.pipelines.contact_sheet import contact_sheet, view_sheet
+        from comp.pipelines.contact_sheet import contact_sheet
 
-        draw = contact_sheet if views is None else partial(view_sheet, views=views)
-        sheet = draw(
-            slug, workspace=workspace, data=data, recipe=recipe, overrides=set_ or [], rows=rows, out=out
+        sheet = contact_sheet(
+            slug,
+            views=views,
+            workspace=workspace,
+            data=data,
+            recipe=recipe,
+            overrides=set_ or [],
+            rows=rows,
+            out=out,
         )
         console.print_result(f"contact sheet {sheet}")
         if json:
