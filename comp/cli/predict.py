@@ -20,10 +20,10 @@ def predict(
     json: AsJson = False,
 ) -> None:
     """Predict the test rows again with a run's checkpoints, or other rows with --data."""
-    from comp.pipelines.predict import predict_again
+    from comp.pipelines.predict import predict as predict_rows
     from comp.runs.result import say_unread
 
-    found = predict_again(
+    found = predict_rows(
         run,
         workspace=workspace,
         data=data,
@@ -35,8 +35,7 @@ def predict(
     say_unread(found.unread)
     console.print_result(f"{found.rows} rows -> {found.path}")
     if json:
-        document = {"submission": str(found.path), "rows": found.rows, "unread": found.unread}
-        console.print_json({"run": run, **document})
+        console.print_json({"run": run, **found.as_json()})
 
 
 def pseudo(
