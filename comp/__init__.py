@@ -6,7 +6,8 @@ The verbs of the command line as functions: ``comp.run("digits", folds=5)``, ``c
 ``comp.lr("digits")``, ``comp.bench("digits")``, ``comp.validate("digits", "submission.csv")``,
 ``comp.score("digits", "submission.csv")``, ``comp.kernel("digits")``,
 ``comp.compare("one.csv", "other.csv")``, ``comp.import_("digits", "oof.csv", "test.csv")``,
-``comp.submit("digits")``.
+``comp.submit("digits")``. What there is, as tables: ``comp.list_competitions()``, ``comp.list_runs("digits")``,
+``comp.show("digits")``.
 """
 
 from __future__ import annotations
@@ -24,12 +25,15 @@ __all__ = [
     "ensemble",
     "import_",
     "kernel",
+    "list_competitions",
+    "list_runs",
     "lr",
     "merge",
     "predict",
     "pseudo",
     "run",
     "score",
+    "show",
     "submit",
     "validate",
 ]
@@ -43,6 +47,7 @@ if TYPE_CHECKING:
     from comp.pipelines.ensemble import ensemble
     from comp.pipelines.find_lr import lr
     from comp.pipelines.import_predictions import import_
+    from comp.pipelines.listing import list_competitions, list_runs, show
     from comp.pipelines.merge import merge
     from comp.pipelines.predict import predict
     from comp.pipelines.pseudo_label import pseudo
@@ -55,6 +60,9 @@ _HOMES = {
     "check": "comp.pipelines.check",
     "lr": "comp.pipelines.find_lr",
     "kernel": "comp.kaggle.kernel.build",
+    "list_competitions": "comp.pipelines.listing",
+    "list_runs": "comp.pipelines.listing",
+    "show": "comp.pipelines.listing",
     "bench": "comp.pipelines.benchmark",
     "merge": "comp.pipelines.merge",
     "ensemble": "comp.pipelines.ensemble",

@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from comp import console
-from comp.cli.options import Allow, AsJson, DataDir, ExtraFile, ManifestFile, Rare, WorkspaceDir, parse_allow
+from comp.cli.options import (
+    Allow,
+    AsJson,
+    DataDir,
+    ExtraFile,
+    ManifestFile,
+    Rare,
+    WorkspaceDir,
+    argument,
+    option,
+    parse_allow,
+)
 from comp.errors import InputError
 from comp.files import require_output
 
@@ -20,38 +31,23 @@ if TYPE_CHECKING:
 
 
 def check(
-    slug: Annotated[
-        str | None, typer.Argument(metavar="[SLUG]", help="A competition of `comp list`, unless --images.")
-    ] = None,
-    folds: Annotated[
-        str | None, typer.Option("--folds", metavar="K|FILE", help="How many folds (5), or a CSV of id,fold.")
-    ] = None,
+    slug: Annotated[str | None, argument("[SLUG]", "A competition of `comp list`, unless --images.")] = None,
+    folds: Annotated[str | None, option("--folds K|FILE", "How many folds (5), or a CSV of id,fold.")] = None,
     data: DataDir = None,
     manifest: ManifestFile = None,
     extra: ExtraFile = None,
     rare: Rare = "error",
     allow: Allow = None,
     images: Annotated[
-        Path | None,
-        typer.Option("--images", metavar="DIR", help="A folder of images of your own, with --csv."),
+        Path | None, option("--images DIR", "A folder of images of your own, with --csv.")
     ] = None,
-    csv: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Its table.")] = None,
-    id_: Annotated[str, typer.Option("--id", metavar="COL", help="The column that names the image.")] = "id",
-    label: Annotated[
-        str, typer.Option("--label", metavar="COL", help="The column with its class.")
-    ] = "label",
-    fold: Annotated[
-        str | None,
-        typer.Option("--fold", metavar="COL", help="The column with your own split, to be judged."),
-    ] = None,
-    html: Annotated[
-        Path | None, typer.Option("--html", metavar="FILE", help="A page with the duplicates side by side.")
-    ] = None,
+    csv: Annotated[Path | None, option("--csv FILE", "Its table.")] = None,
+    id_: Annotated[str, option("--id COL", "The column that names the image.")] = "id",
+    label: Annotated[str, option("--label COL", "The column with its class.")] = "label",
+    fold: Annotated[str | None, option("--fold COL", "The column with your own split, to be judged.")] = None,
+    html: Annotated[Path | None, option("--html FILE", "A page with the duplicates side by side.")] = None,
     fix: Annotated[
-        Path | None,
-        typer.Option(
-            "--fix", metavar="FILE", help="Write a proposed manifest: what to drop, group, look at."
-        ),
+        Path | None, option("--fix FILE", "Write a proposed manifest: what to drop, group, look at.")
     ] = None,
     workspace: WorkspaceDir = None,
     json: AsJson = False,

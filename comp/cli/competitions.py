@@ -2,115 +2,73 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from comp import console
-from comp.cli.options import AsJson, DataDir, RecipeFile, SetOption, Slug, WorkspaceDir
+from comp.cli.options import AsJson, DataDir, RecipeFile, SetOption, Slug, WorkspaceDir, argument, option
 from comp.data.competitions import competition as registry
 from comp.data.competitions.competition import Competition
-from comp.errors import CompError, InputError
+from comp.errors import InputError
 from comp.workspace import Workspace
 
 
 def list_(workspace: WorkspaceDir = None, json: AsJson = False) -> None:
     """Competitions, whether their data is there, and their best scores: OOF, and on the leaderboard."""
-    from comp.runs import ledger
-    from comp.runs import run as records
+    from comp.pipelines.listing import list_competitions
 
-    place = Workspace.find(workspace)
-    finished = [run for run in records.sound_runs(place) if run.record and not run.marks]
-    rows: list[dict[str, Any]] = []
-    known = registry.find(place)
-    for slug, competition in known.competitions.items():
-        scores = [run.record["oof"]["score"] for run in finished if run.slug == slug]
-        scores = [float(score) for score in scores if score is not None]
-        better = min if competition.direction == "min" else max
-        best = better(scores) if scores else None
-        public = _unless_damaged(slug, partial(ledger.entries, place, slug)) or []
-        public = [entry.public for entry in public if entry.public is not None]
-        there = _unless_damaged(slug, partial(competition.has_data, place.raw(slug))) or False
-        rows.append(
-            {
-                "slug": slug,
-                "title": competition.facts.title,
-                "metric": competition.facts.metric,
-                "data": there,
-                "best_oof": best,
-                "best_public": better(public) if public else None,
-                "error": None,
-            }
-        )
-    rows += [_broken_row(one) for one in known.broken]
+    rows = list_competitions(workspace)
     shown = [
         (
-            r["slug"],
-            r["title"] if r["error"] is None else "not usable: see its warning",
-            "yes" if r["data"] else "no",
-            r["metric"],
-            "–" if r["best_oof"] is None else r["best_oof"],
-            "–" if r["best_public"] is None else r["best_public"],
+            r.slug,
+            r.title if r.error is None else "not usable: see its warning",
+            "yes" if r.data else "no",
+            r.metric,
+            "–" if r.best_oof is None else r.best_oof,
+            "–" if r.best_public is None else r.best_public,
         )
         for r in rows
     ]
     console.table("", ("competition", "title", "data", "metric", "best OOF", "leaderboard"), shown)
     if json:
-        console.print_json(rows)
-
-
-def _unless_damaged(slug: str, ask: Callable[[], Any]) -> Any:
-    """What ``ask`` gives; None, with a warning, where a file of one competition is damaged: no reason to hide the others."""
-    try:
-        return ask()
-    except CompError as damaged:
-        console.log(f"  warning: {slug}: {damaged}")
-        return None
-
-
-def _broken_row(one: registry.Broken) -> dict[str, Any]:
-    """The row of a competition that cannot be used, which is also said in full."""
-    console.log(f"  warning: {one}")
-    empty = {"title": "", "metric": "", "data": False, "best_oof": None, "best_public": None}
-    return {"slug": one.slugs[0], **empty, "error": str(one)}
+        console.print_json([row.as_json() for row in rows])
 
 
 def show(
-    slug: Slug,
+    slug: Annotated[str, argument("SLUG|RUN", "A competition of `comp list`, or a run of `comp runs`.")],
     transforms: Annotated[
-        bool, typer.Option("--transforms", help="Draw a contact sheet of what the network sees in training.")
+        bool, option("--transforms", "Draw a contact sheet of what the network sees in training.")
     ] = False,
     views: Annotated[
-        str | None,
-        typer.Option("--views", metavar="SET", help="Draw what it sees under a set of views, such as d4."),
+        str | None, option("--views SET", "Draw what it sees under a set of views, such as d4.")
     ] = None,
     recipe: RecipeFile = None,
     set_: SetOption = None,
-    rows: Annotated[
-        int, typer.Option("--rows", metavar="N", help="Of a contact sheet: how many pictures.")
-    ] = 8,
+    rows: Annotated[int, option("--rows N", "Of a contact sheet: how many pictures.")] = 8,
     out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out", metavar="PNG", help="Where it goes. Default: SLUG-transforms.png or -views.png."
-        ),
+        Path | None, option("--out PNG", "Where it goes. Default: SLUG-transforms.png or -views.png.")
     ] = None,
     data: DataDir = None,
     workspace: WorkspaceDir = None,
     json: AsJson = False,
 ) -> None:
-    """A competition's facts: layout, label map, metric, template; --transforms or --views a contact sheet."""
+    """A competition's facts (layout, label map, metric, template) or a run's; --transforms or --views a contact sheet."""
     if transforms and views is not None:
         raise InputError("a contact sheet shows one thing", "--transforms and --views", "drop one")
     if transforms or views is not None:
-        from comp.pipelines.contact_sheet import contact_sheet, view_sheet
+        from comp.pipelines.contact_sheet import contact_sheet
 
-        draw = contact_sheet if views is None else partial(view_sheet, views=views)
-        sheet = draw(
-            slug, workspace=workspace, data=data, recipe=recipe, overrides=set_ or [], rows=rows, out=out
+        sheet = contact_sheet(
+            slug,
+            views=views,
+            workspace=workspace,
+            data=data,
+            recipe=recipe,
+            overrides=set_ or [],
+            rows=rows,
+            out=out,
         )
         console.print_result(f"contact sheet {sheet}")
         if json:
@@ -120,34 +78,29 @@ def show(
         raise InputError(
             "--recipe, --set and --out belong to --transforms or --views", "both are missing", "add one"
         )
-    place = Workspace.find(workspace)
-    competition = registry.competition(slug, place)
-    raw = (data or place.raw(slug)).expanduser()
-    console.table("", (slug, ""), _lines(competition, raw))
+    from comp.pipelines.listing import show as facts_of
+
+    found = facts_of(slug, workspace, data)
+    console.table("", (found.name, ""), found.lines)
     if json:
-        console.print_json(
-            {
-                **competition.facts.model_dump(mode="json"),
-                "raw": str(raw),
-                "missing": competition.missing(raw),
-                "folder": str(competition.folder),
-            }
-        )
+        console.print_json(found.document)
 
 
 def data(
     slug: Slug,
     download: Annotated[
-        bool, typer.Option("--download", help="Fetch it, where that may be done; goes on where it broke off.")
+        bool, option("--download", "Fetch it, where that may be done; goes on where it broke off.")
     ] = False,
     sample: Annotated[
-        bool, typer.Option("--sample", help="Write a small made-up raw folder in the real layout.")
+        bool, option("--sample", "Write a small made-up raw folder in the real layout.")
     ] = False,
     data: DataDir = None,
     workspace: WorkspaceDir = None,
     json: AsJson = False,
 ) -> None:
     """Say what raw data is there and what is missing; exit code 1 if something is."""
+    from comp.pipelines.listing import raw_state
+
     place = Workspace.find(workspace)
     competition = registry.competition(slug, place)
     raw = (data or place.raw(slug)).expanduser().absolute()
@@ -160,7 +113,7 @@ def data(
         _download(competition, raw)
     missing = competition.missing(raw)
     layout = competition.facts.layout
-    console.print_result(f"{place.shown(raw)}: {_state(competition, raw)}")
+    console.print_result(f"{place.shown(raw)}: {raw_state(competition, raw)}")
     for pattern in layout.required:
         console.print_result(f"  {'missing' if pattern in missing else 'there':<8} {pattern}")
     if missing:
@@ -204,87 +157,14 @@ def _tell_where(competition: Competition, raw: str) -> None:
     )
 
 
-def _classes(competition: Competition, raw: Path) -> str:
-    """The class names in index order, as far as facts and raw folder state them."""
-    stated = competition.facts.classes
-    if stated == "discover":
-        known = competition.has_data(raw) and raw.is_dir()
-        found = competition.classes(raw) if known else None
-        if found is None:
-            return "discovered in the training labels" if known else "discovered in the raw folder"
-        stated = found
-    shown = [f"{name} {index}" for index, name in enumerate(stated)]
-    return ", ".join(shown if len(shown) <= 30 else [*shown[:10], f"… {len(shown)} in all …", shown[-1]])
-
-
-def _lines(competition: Competition, raw: Path) -> list[tuple[str, str]]:
-    """A competition's facts, a line each."""
-    facts = competition.facts
-    classes = _classes(competition, raw)
-    target = (
-        facts.template.target if isinstance(facts.template.target, str) else ", ".join(facts.template.target)
-    )
-    return [
-        ("title", facts.title),
-        ("page", facts.url),
-        ("kaggle", facts.kaggle or "not on Kaggle"),
-        ("metric", facts.metric),
-        ("classes", classes),
-        ("raw folder", f"{raw}: {_state(competition, raw)}"),
-        ("layout", ", ".join(facts.layout.required) or "no files needed"),
-        (
-            "archives",
-            ", ".join(facts.layout.archives) + " in place of what they hold"
-            if facts.layout.archives
-            else "none",
-        ),
-        (
-            "template",
-            f"{facts.template.file}: id {facts.template.id!r}, target {target!r} as {facts.template.kind}",
-        ),
-        (
-            "pairs",
-            f"row and file by {facts.pairs}"
-            + (f", files in {facts.order} order" if facts.pairs == "position" else ""),
-        ),
-        (
-            "allowed",
-            "; ".join(f"{c}: {why}" for c, why in facts.check.allow.items()) or "no check is lowered",
-        ),
-        ("options", ", ".join(f"{name} = {value}" for name, value in facts.options.items()) or "none"),
-        (
-            "recipes",
-            ", ".join(n for n in ("baseline", "story") if competition.file(f"{n}.toml").is_file()) or "none",
-        ),
-        (
-            "published labels",
-            "yes: `comp score` judges a submission" if competition.adapter.has("answers") else "no",
-        ),
-        ("folder", str(competition.folder)),
-    ]
-
-
-def _state(competition: Competition, raw: Path) -> str:
-    if not competition.facts.layout.needs_data:
-        return "needs no download"
-    if not raw.is_dir():
-        return "not there"
-    missing = competition.missing(raw)
-    made_up = " (a made-up sample)" if (raw / ".comp-sample").is_file() else ""
-    return (f"incomplete, lacks {', '.join(missing)}" if missing else "complete") + made_up
-
-
 def new(
-    slug: Annotated[str, typer.Argument(metavar="SLUG", help="Lower-case letters, digits and hyphens.")],
-    layout: Annotated[
-        str, typer.Option("--layout", metavar="folders|csv|array", help="What the raw data looks like.")
-    ] = "folders",
+    slug: Annotated[str, argument("SLUG", "Lower-case letters, digits and hyphens.")],
+    layout: Annotated[str, option("--layout folders|csv|array", "What the raw data looks like.")] = "folders",
     workspace: WorkspaceDir = None,
     json: AsJson = False,
 ) -> None:
     """Scaffold a competition folder that works at once on its own made-up sample."""
     from comp.data.competitions.scaffold import scaffold
-    from comp.workspace import Workspace
 
     place = Workspace.find(workspace)
     folder = scaffold(slug, layout, place)

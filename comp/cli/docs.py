@@ -25,7 +25,7 @@ def render() -> str:
         ]
         lines += ["| option | meaning |", "| --- | --- |"]
         lines += [
-            f"| {_flags(p)} | {_cell(p.help or '')} |" for p in verb.params if p.param_type_name == "option"
+            f"| {_flags(p)} | {cell(p.help or '')} |" for p in verb.params if p.param_type_name == "option"
         ]
         lines.append("")
     return "\n".join(lines)
@@ -33,10 +33,11 @@ def render() -> str:
 
 def _flags(option: Any) -> str:
     flags = ", ".join(f"`{flag}`" for flag in (*option.opts, *option.secondary_opts))
-    return flags if option.is_flag else f"{flags} `{_cell(option.metavar or option.type.name.upper())}`"
+    return flags if option.is_flag else f"{flags} `{cell(option.metavar or option.type.name.upper())}`"
 
 
-def _cell(text: str) -> str:
+def cell(text: str) -> str:
+    """A text within one cell of a Markdown table."""
     return " ".join(text.split()).replace("|", "\\|")
 
 

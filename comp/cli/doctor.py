@@ -146,8 +146,6 @@ def _devices() -> list[str]:
 
 def doctor(workspace: WorkspaceDir = None, json: AsJson = False) -> None:
     """Devices, versions, free disk, and what is missing; exit code 1 if something that is needed does not work."""
-    from comp.cli.doctor import diagnose
-
     found = diagnose(Workspace.find(workspace))
     for line in found.lines:
         console.print_result(line)

@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from comp import console
 from comp.cli.options import (
     Allow,
@@ -15,15 +13,15 @@ from comp.cli.options import (
     FoldsOption,
     Slug,
     WorkspaceDir,
+    argument,
+    option,
     parse_allow,
     parse_priors,
 )
 
 
 def merge(
-    runs: Annotated[
-        list[str], typer.Argument(metavar="RUN RUN…", help="Run ids or prefixes, two or more, of one recipe.")
-    ],
+    runs: Annotated[list[str], argument("RUN RUN…", "Run ids or prefixes, two or more, of one recipe.")],
     data: DataDir = None,
     allow: Allow = None,
     workspace: WorkspaceDir = None,
@@ -42,41 +40,35 @@ def merge(
 def ensemble(
     runs: Annotated[
         list[str],
-        typer.Argument(
-            metavar="RUN RUN…",
-            help="Run ids or prefixes, or RUN/model-N; a run of several models alone is taken apart.",
+        argument(
+            "RUN RUN…", "Run ids or prefixes, or RUN/model-N; a run of several models alone is taken apart."
         ),
     ],
     method: Annotated[
         str,
-        typer.Option(
-            "--method",
-            metavar="NAME",
-            help="mean, geometric, rank, power, weighted, greedy or stacking. auto: the simplest that the best does not beat by more than a standard error.",
+        option(
+            "--method NAME",
+            "mean, geometric, rank, power, weighted, greedy or stacking. auto: the simplest that the best does not beat by more than a standard error.",
         ),
     ] = "auto",
     calibrate: Annotated[
         str,
-        typer.Option(
-            "--calibrate",
-            metavar="auto|on|off",
-            help="Scale the temperature. auto: where the metric is log loss and gains.",
+        option(
+            "--calibrate auto|on|off", "Scale the temperature. auto: where the metric is log loss and gains."
         ),
     ] = "auto",
     decide: Annotated[
         str,
-        typer.Option(
-            "--decide",
-            metavar="auto|on|off",
-            help="Multiply the classes' probabilities. auto: for F1 and its kin, where that gains more than a standard error.",
+        option(
+            "--decide auto|on|off",
+            "Multiply the classes' probabilities. auto: for F1 and its kin, where that gains more than a standard error.",
         ),
     ] = "auto",
     priors: Annotated[
         str | None,
-        typer.Option(
-            "--priors",
-            metavar="uniform|CLASS=SHARE,…",
-            help="Class shares of the test rows, where they are known to be others than in train.",
+        option(
+            "--priors uniform|CLASS=SHARE,…",
+            "Class shares of the test rows, where they are known to be others than in train.",
         ),
     ] = None,
     data: DataDir = None,
@@ -103,23 +95,16 @@ def ensemble(
 
 def import_(
     slug: Slug,
-    oof: Annotated[
-        Path,
-        typer.Option(
-            "--oof", metavar="FILE", help="OOF predictions: a CSV of id and a column a class, or .npz."
-        ),
-    ],
-    test: Annotated[Path, typer.Option("--test", metavar="FILE", help="Test predictions, likewise.")],
+    oof: Annotated[Path, option("--oof FILE", "OOF predictions: a CSV of id and a column a class, or .npz.")],
+    test: Annotated[Path, option("--test FILE", "Test predictions, likewise.")],
     name: Annotated[
-        str | None,
-        typer.Option("--name", metavar="TEXT", help="What the model is called. Default: the OOF file."),
+        str | None, option("--name TEXT", "What the model is called. Default: the OOF file.")
     ] = None,
     folds: FoldsOption = "5",
     fold_column: Annotated[
-        str | None,
-        typer.Option("--fold-column", metavar="COL", help="The column of the OOF file with each row's fold."),
+        str | None, option("--fold-column COL", "The column of the OOF file with each row's fold.")
     ] = None,
-    normalise: Annotated[bool, typer.Option("--normalise", help="Divide each row by its sum.")] = False,
+    normalise: Annotated[bool, option("--normalise", "Divide each row by its sum.")] = False,
     data: DataDir = None,
     allow: Allow = None,
     workspace: WorkspaceDir = None,

@@ -5,44 +5,29 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from comp import console
-from comp.cli.options import Allow, AsJson, Slug, WorkspaceDir, parse_allow
+from comp.cli.options import Allow, AsJson, Slug, WorkspaceDir, option, parse_allow
 
 
 def kernel(
     slug: Slug,
-    run: Annotated[
-        str, typer.Option("--run", metavar="RUN", help="A run id, a prefix of one, or latest.")
-    ] = "latest",
+    run: Annotated[str, option("--run RUN", "A run id, a prefix of one, or latest.")] = "latest",
     out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out", metavar="FOLDER", help="Where to write. Default: kernels/SLUG/RUN of the workspace."
-        ),
+        Path | None, option("--out FOLDER", "Where to write. Default: kernels/SLUG/RUN of the workspace.")
     ] = None,
     kaggle: Annotated[
-        str | None,
-        typer.Option(
-            "--kaggle", metavar="SLUG", help="Its name on Kaggle. Default: that of competition.toml."
-        ),
+        str | None, option("--kaggle SLUG", "Its name on Kaggle. Default: that of competition.toml.")
     ] = None,
-    user: Annotated[
-        str | None,
-        typer.Option("--user", metavar="NAME", help="Yours on Kaggle. Default: KAGGLE_USERNAME."),
-    ] = None,
+    user: Annotated[str | None, option("--user NAME", "Yours on Kaggle. Default: KAGGLE_USERNAME.")] = None,
     gpu: Annotated[
-        bool | None,
-        typer.Option("--gpu/--no-gpu", help="Ask for a GPU. Default: if the run was trained on one."),
+        bool | None, option("--gpu/--no-gpu", "Ask for a GPU. Default: if the run was trained on one.")
     ] = None,
-    partial: Annotated[bool, typer.Option("--partial", help="Predict with the folds there are.")] = False,
+    partial: Annotated[bool, option("--partial", "Predict with the folds there are.")] = False,
     wheels: Annotated[
         list[str] | None,
-        typer.Option(
-            "--wheels",
-            metavar="WHEEL|NAME",
-            help="A further wheel that the notebook needs: a file, or a requirement for pip to download.",
+        option(
+            "--wheels WHEEL|NAME",
+            "A further wheel that the notebook needs: a file, or a requirement for pip to download.",
         ),
     ] = None,
     allow: Allow = None,

@@ -169,35 +169,13 @@ def _foreign(error: Exception) -> int:
     ):  # click's usage errors, whichever click typer brings
         if hasattr(error, "message"):
             error.message = shortened(str(error.message))
-        if console.settings.json:
-            console.print_json(
-                {
-                    "error": {
-                        "kind": "UsageError",
-                        "rule": "wrong usage",
-                        "value": str(error),
-                        "remedy": "comp --help",
-                        "exit_code": 2,
-                    }
-                }
-            )
+        _print_as_json("UsageError", "wrong usage", str(error), "comp --help", 2)
         error.show(file=sys.stderr)
         return 2
     if hasattr(error, "exit_code"):
         return int(error.exit_code)
     traceback.print_exc()
-    if console.settings.json:
-        console.print_json(
-            {
-                "error": {
-                    "kind": kind,
-                    "rule": "a bug of comp",
-                    "value": str(error),
-                    "remedy": "please report it",
-                    "exit_code": 3,
-                }
-            }
-        )
+    _print_as_json(kind, "a bug of comp", str(error), "please report it", 3)
     print(
         f"\ncomp {__version__}: this is a bug of ours; please report it with the lines above", file=sys.stderr
     )
@@ -223,19 +201,15 @@ def _interrupted() -> int:
         "interrupted; a run that `comp runs` shows as unfinished goes on with `comp run SLUG --resume RUN`",
         file=sys.stderr,
     )
-    if console.settings.json:
-        console.print_json(
-            {
-                "error": {
-                    "kind": "Interrupted",
-                    "rule": "interrupted",
-                    "value": "",
-                    "remedy": "comp run SLUG --resume RUN",
-                    "exit_code": 130,
-                }
-            }
-        )
+    _print_as_json("Interrupted", "interrupted", "", "comp run SLUG --resume RUN", 130)
     return 130
+
+
+def _print_as_json(kind: str, rule: str, value: str, remedy: str, code: int) -> None:
+    """What ended the command, as the one JSON document where --json was given."""
+    if console.settings.json:
+        error = {"kind": kind, "rule": rule, "value": value, "remedy": remedy, "exit_code": code}
+        console.print_json({"error": error})
 
 
 if __name__ == "__main__":

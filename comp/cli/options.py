@@ -3,75 +3,56 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from comp.config import finite_number, whole_number
 from comp.errors import InputError
 
-Slug = Annotated[str, typer.Argument(metavar="SLUG", help="A competition of `comp list`.")]
-AsJson = Annotated[
-    bool, typer.Option("--json", help="One JSON document on stdout; everything else on stderr.")
-]
+
+def option(name: str, help: str) -> Any:
+    """An option by its flags and what stands for its value, such as ``"--out PNG"``; a switch has flags alone."""
+    flags = [word for word in name.split() if word.startswith("-")]
+    metavar = " ".join(word for word in name.split() if word not in flags)
+    return typer.Option(*flags, metavar=metavar or None, help=help)
+
+
+def argument(name: str, help: str) -> Any:
+    """An argument by what stands for it in the help."""
+    return typer.Argument(metavar=name, help=help)
+
+
+Slug = Annotated[str, argument("SLUG", "A competition of `comp list`.")]
+AsJson = Annotated[bool, option("--json", "One JSON document on stdout; everything else on stderr.")]
 WorkspaceDir = Annotated[
     Path | None,
-    typer.Option(
-        "--workspace",
-        metavar="DIR",
-        help="Where data, runs and submissions live. Default: COMP_WORKSPACE, else here.",
-    ),
+    option("--workspace DIR", "Where data, runs and submissions live. Default: COMP_WORKSPACE, else here."),
 ]
-DataDir = Annotated[
-    Path | None,
-    typer.Option("--data", metavar="DIR", help="The raw folder. Default: data/SLUG of the workspace."),
-]
-FoldsOption = Annotated[
-    str, typer.Option("--folds", metavar="K|FILE", help="How many folds, or a CSV of id,fold.")
-]
+DataDir = Annotated[Path | None, option("--data DIR", "The raw folder. Default: data/SLUG of the workspace.")]
+FoldsOption = Annotated[str, option("--folds K|FILE", "How many folds, or a CSV of id,fold.")]
 RecipeFile = Annotated[
-    Path | None,
-    typer.Option("--recipe", metavar="FILE", help="A recipe. Default: the competition's baseline.toml."),
+    Path | None, option("--recipe FILE", "A recipe. Default: the competition's baseline.toml.")
 ]
-TemplateFile = Annotated[
-    Path | None,
-    typer.Option("--template", metavar="FILE", help="Another template than the raw folder's."),
-]
+TemplateFile = Annotated[Path | None, option("--template FILE", "Another template than the raw folder's.")]
 ManifestFile = Annotated[
-    Path | None,
-    typer.Option("--manifest", metavar="FILE", help="A manifest to use instead of the adapter's."),
+    Path | None, option("--manifest FILE", "A manifest to use instead of the adapter's.")
 ]
 ExtraFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--extra", metavar="CSV", help="Labelled pictures from elsewhere (path,label) that only train."
-    ),
+    Path | None, option("--extra CSV", "Labelled pictures from elsewhere (path,label) that only train.")
 ]
 PseudoFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--pseudo", metavar="CSV", help="Test rows that `comp pseudo` labelled, each fold's for that fold."
-    ),
+    Path | None, option("--pseudo CSV", "Test rows that `comp pseudo` labelled, each fold's for that fold.")
 ]
 Allow = Annotated[
     list[str] | None,
-    typer.Option(
-        "--allow", metavar="CHECK=REASON", help="Lower a check's errors to warnings; the reason is recorded."
-    ),
+    option("--allow CHECK=REASON", "Lower a check's errors to warnings; the reason is recorded."),
 ]
 Rare = Annotated[
-    str,
-    typer.Option(
-        "--rare",
-        metavar="error|pool",
-        help="Classes too small for K folds: refuse, or keep them in training only.",
-    ),
+    str, option("--rare error|pool", "Classes too small for K folds: refuse, or keep them in training only.")
 ]
 SetOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set", metavar="KEY=VALUE", help="Change one value of the recipe, e.g. optimizer.lr=3e-4."
-    ),
+    list[str] | None, option("--set KEY=VALUE", "Change one value of the recipe, e.g. optimizer.lr=3e-4.")
 ]
 
 

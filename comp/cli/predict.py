@@ -5,30 +5,25 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from comp import console
-from comp.cli.options import Allow, AsJson, DataDir, TemplateFile, WorkspaceDir, parse_allow
+from comp.cli.options import Allow, AsJson, DataDir, TemplateFile, WorkspaceDir, argument, option, parse_allow
 
 
 def predict(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="A run id, a prefix of one, or latest.")],
+    run: Annotated[str, argument("RUN", "A run id, a prefix of one, or latest.")],
     data: DataDir = None,
     template: TemplateFile = None,
-    partial: Annotated[bool, typer.Option("--partial", help="Predict with the folds there are.")] = False,
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", metavar="CSV", help="Where to write. Default: the run's submission."),
-    ] = None,
+    partial: Annotated[bool, option("--partial", "Predict with the folds there are.")] = False,
+    out: Annotated[Path | None, option("--out CSV", "Where to write. Default: the run's submission.")] = None,
     allow: Allow = None,
     workspace: WorkspaceDir = None,
     json: AsJson = False,
 ) -> None:
     """Predict the test rows again with a run's checkpoints, or other rows with --data."""
-    from comp.pipelines.predict import predict_again
+    from comp.pipelines.predict import predict as predict_rows
     from comp.runs.result import say_unread
 
-    found = predict_again(
+    found = predict_rows(
         run,
         workspace=workspace,
         data=data,
@@ -40,20 +35,14 @@ def predict(
     say_unread(found.unread)
     console.print_result(f"{found.rows} rows -> {found.path}")
     if json:
-        document = {"submission": str(found.path), "rows": found.rows, "unread": found.unread}
-        console.print_json({"run": run, **document})
+        console.print_json({"run": run, **found.as_json()})
 
 
 def pseudo(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="A finished run: an id, a prefix, or latest.")],
-    threshold: Annotated[
-        float, typer.Option("--threshold", metavar="P", help="How sure a fold's model must be, above 0 to 1.")
-    ],
+    run: Annotated[str, argument("RUN", "A finished run: an id, a prefix, or latest.")],
+    threshold: Annotated[float, option("--threshold P", "How sure a fold's model must be, above 0 to 1.")],
     out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out", metavar="CSV", help="Where they go. Default: pseudo-P.csv in the run's folder."
-        ),
+        Path | None, option("--out CSV", "Where they go. Default: pseudo-P.csv in the run's folder.")
     ] = None,
     workspace: WorkspaceDir = None,
     json: AsJson = False,

@@ -8,6 +8,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from comp.cli.docs import cell
 from comp.recipe import COMMON, Recipe
 
 HEAD = """# Recipe reference
@@ -37,11 +38,11 @@ def _rows(part: type[BaseModel], prefix: str) -> list[str]:
         if below is not None:
             key = f"{prefix}{name}[]" if get_origin(_plain(field.annotation)) is list else f"{prefix}{name}"
             if field.default is None:
-                rows.append(f"| `{key}` | table | unset | {_cell(field.description or '')} |")
+                rows.append(f"| `{key}` | table | unset | {cell(field.description or '')} |")
             rows += _rows(below, f"{key}.")
         else:
             rows.append(
-                f"| `{prefix}{name}` | {_type(field.annotation)} | {_default(field)} | {_cell(field.description or '')} |"
+                f"| `{prefix}{name}` | {_type(field.annotation)} | {_default(field)} | {cell(field.description or '')} |"
             )
     return rows
 
@@ -81,10 +82,6 @@ def _default(field: FieldInfo) -> str:
     if value is None:
         return "unset"
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"
-
-
-def _cell(text: str) -> str:
-    return " ".join(text.split()).replace("|", "\\|")
 
 
 if __name__ == "__main__":

@@ -8,30 +8,20 @@ from typing import Annotated
 import typer
 
 from comp import console
-from comp.cli.options import (
-    AsJson,
-    DataDir,
-    Slug,
-    TemplateFile,
-    WorkspaceDir,
-)
+from comp.cli.options import AsJson, DataDir, Slug, TemplateFile, WorkspaceDir, argument, option
 from comp.errors import shortened
 
 SHOWN = 10
 
 
 def compare(
-    one: Annotated[Path, typer.Argument(metavar="CSV", help="A submission.")],
-    other: Annotated[Path, typer.Argument(metavar="CSV", help="Another of the same rows.")],
+    one: Annotated[Path, argument("CSV", "A submission.")],
+    other: Annotated[Path, argument("CSV", "Another of the same rows.")],
     slug: Annotated[
-        str | None,
-        typer.Option(
-            "--slug", metavar="SLUG", help="Their competition. Default: that of the run that wrote one."
-        ),
+        str | None, option("--slug SLUG", "Their competition. Default: that of the run that wrote one.")
     ] = None,
     html: Annotated[
-        Path | None,
-        typer.Option("--html", metavar="FILE", help="A page with the pictures of the rows that differ."),
+        Path | None, option("--html FILE", "A page with the pictures of the rows that differ.")
     ] = None,
     data: DataDir = None,
     workspace: WorkspaceDir = None,
@@ -58,7 +48,7 @@ def compare(
 
 def score(
     slug: Slug,
-    csv: Annotated[Path, typer.Argument(metavar="CSV", help="The submission to judge.")],
+    csv: Annotated[Path, argument("CSV", "The submission to judge.")],
     data: DataDir = None,
     workspace: WorkspaceDir = None,
     json: AsJson = False,
@@ -78,7 +68,7 @@ def score(
 
 def validate(
     slug: Slug,
-    csv: Annotated[Path, typer.Argument(metavar="CSV", help="The submission to look at.")],
+    csv: Annotated[Path, argument("CSV", "The submission to look at.")],
     data: DataDir = None,
     template: TemplateFile = None,
     workspace: WorkspaceDir = None,

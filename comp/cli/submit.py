@@ -5,46 +5,28 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from comp import console
-from comp.cli.options import Allow, AsJson, DataDir, Slug, WorkspaceDir, parse_allow
+from comp.cli.options import Allow, AsJson, DataDir, Slug, WorkspaceDir, option, parse_allow
 from comp.errors import InputError
 
 
 def submit(
     slug: Slug,
-    run: Annotated[
-        str | None, typer.Option("--run", metavar="RUN", help="Default: the newest full run on real data.")
-    ] = None,
-    file: Annotated[
-        Path | None, typer.Option("--file", metavar="CSV", help="A submission that is no run's.")
-    ] = None,
-    message: Annotated[
-        str, typer.Option("-m", "--message", metavar="TEXT", help="Stands beside it on the site.")
-    ] = "",
-    kaggle: Annotated[
-        str,
-        typer.Option("--kaggle", metavar="SLUG", help="The name on Kaggle. Default: competition.toml's."),
-    ] = "",
-    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="For the score.")] = True,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Look at everything, upload and write nothing.")
-    ] = False,
-    again: Annotated[bool, typer.Option("--again", help="Upload a file that was submitted before.")] = False,
+    run: Annotated[str | None, option("--run RUN", "Default: the newest full run on real data.")] = None,
+    file: Annotated[Path | None, option("--file CSV", "A submission that is no run's.")] = None,
+    message: Annotated[str, option("-m --message TEXT", "Stands beside it on the site.")] = "",
+    kaggle: Annotated[str, option("--kaggle SLUG", "The name on Kaggle. Default: competition.toml's.")] = "",
+    wait: Annotated[bool, option("--wait/--no-wait", "For the score.")] = True,
+    dry_run: Annotated[bool, option("--dry-run", "Look at everything, upload and write nothing.")] = False,
+    again: Annotated[bool, option("--again", "Upload a file that was submitted before.")] = False,
     yes: Annotated[
-        bool,
-        typer.Option("--yes", help="Yes to the questions: this run, also a quick, sample or partial one."),
+        bool, option("--yes", "Yes to the questions: this run, also a quick, sample or partial one.")
     ] = False,
     scored: Annotated[
-        float | None,
-        typer.Option(
-            "--scored", metavar="X", help="Enter what the site said, on its scale; uploads nothing."
-        ),
+        float | None, option("--scored X", "Enter what the site said, on its scale; uploads nothing.")
     ] = None,
     final: Annotated[
-        float | None,
-        typer.Option("--final", metavar="Y", help="Enter the score on the private part; uploads nothing."),
+        float | None, option("--final Y", "Enter the score on the private part; uploads nothing.")
     ] = None,
     allow: Allow = None,
     data: DataDir = None,
@@ -87,11 +69,8 @@ def submit(
 
 def leaderboard(
     slug: Slug,
-    rows: Annotated[int, typer.Option("--rows", metavar="N", help="How many of the first.")] = 20,
-    kaggle: Annotated[
-        str,
-        typer.Option("--kaggle", metavar="SLUG", help="The name on Kaggle. Default: competition.toml's."),
-    ] = "",
+    rows: Annotated[int, option("--rows N", "How many of the first.")] = 20,
+    kaggle: Annotated[str, option("--kaggle SLUG", "The name on Kaggle. Default: competition.toml's.")] = "",
     workspace: WorkspaceDir = None,
     json: AsJson = False,
 ) -> None:

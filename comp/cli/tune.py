@@ -8,23 +8,20 @@ from typing import Annotated
 import typer
 
 from comp import console
-from comp.cli.options import AsJson, DataDir, FoldsOption, RecipeFile, SetOption, Slug, WorkspaceDir
+from comp.cli.options import AsJson, DataDir, FoldsOption, RecipeFile, SetOption, Slug, WorkspaceDir, option
 
 
 def lr(
     slug: Slug,
-    low: Annotated[float, typer.Option("--from", metavar="LR", help="The first rate.")] = 1e-6,
-    high: Annotated[float, typer.Option("--to", metavar="LR", help="The last rate.")] = 1.0,
-    steps: Annotated[int, typer.Option("--steps", metavar="N", help="Steps of the recipe's batch.")] = 100,
+    low: Annotated[float, option("--from LR", "The first rate.")] = 1e-6,
+    high: Annotated[float, option("--to LR", "The last rate.")] = 1.0,
+    steps: Annotated[int, option("--steps N", "Steps of the recipe's batch.")] = 100,
     folds: FoldsOption = "5",
     data: DataDir = None,
     recipe: RecipeFile = None,
     set_: SetOption = None,
     out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out", metavar="PNG", help="Where the plot goes. Default: SLUG-lr.png in the workspace."
-        ),
+        Path | None, option("--out PNG", "Where the plot goes. Default: SLUG-lr.png in the workspace.")
     ] = None,
     workspace: WorkspaceDir = None,
     json: AsJson = False,
@@ -63,7 +60,7 @@ def lr(
 
 def bench(
     slug: Annotated[str, typer.Argument(help="A competition whose pictures are used.")] = "digits",
-    seconds: Annotated[float, typer.Option("--seconds", metavar="S", help="For each part.")] = 5.0,
+    seconds: Annotated[float, option("--seconds S", "For each part.")] = 5.0,
     data: DataDir = None,
     recipe: RecipeFile = None,
     set_: SetOption = None,

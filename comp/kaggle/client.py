@@ -55,39 +55,29 @@ class Kaggle:
 
     def competition(self, slug: str) -> CompetitionStatus:
         """How a competition stands, and whether this account has entered it."""
-        from kagglesdk.competitions.types.competition_api_service import ApiGetCompetitionRequest
-
-        request = ApiGetCompetitionRequest()
-        request.competition_name = slug
+        request = _request("GetCompetition", competition_name=slug)
         found = self._ask(lambda: self._calls.get_competition(request), f"competition {slug!r}")
         return CompetitionStatus(
             slug,
             found.user_has_entered,
             found.is_kernels_submissions_only,
             found.submissions_disabled,
-            found.max_daily_submissions,
             found.user_rank or 0,
-            found.team_count,
             found.deadline,
         )
 
     def limits(self, slug: str) -> Limits:
         """The submissions that this account's team has made and may still make."""
-        from kagglesdk.competitions.types.competition_api_service import ApiGetSubmissionLimitsRequest
-
-        request = ApiGetSubmissionLimitsRequest()
-        request.competition_name = slug
+        request = _request("GetSubmissionLimits", competition_name=slug)
         found = self._ask(lambda: self._calls.get_submission_limits(request), f"limits of {slug!r}")
         return Limits(found.num_today, found.num_total, found.num_allowed_now)
 
     def submissions(self, slug: str, pages: int = 3) -> list[Submission]:
         """The newest submissions of this account's team, newest first as Kaggle lists them."""
-        from kagglesdk.competitions.types.competition_api_service import ApiListSubmissionsRequest
 
         def page(token: str) -> tuple[list[Any], str]:
-            request = ApiListSubmissionsRequest()
-            request.competition_name, request.page_size = slug, PAGE
-            request.page, request.page_token = (None, token) if token else (1, "")
+            at = {"page": None if token else 1, "page_token": token}
+            request = _request("ListSubmissions", competition_name=slug, page_size=PAGE, **at)
             found = self._ask(lambda: self._calls.list_submissions(request), f"submissions of {slug!r}")
             return found.submissions, found.next_page_token
 
@@ -95,20 +85,14 @@ class Kaggle:
 
     def submission(self, ref: int) -> Submission:
         """One submission by its number."""
-        from kagglesdk.competitions.types.competition_api_service import ApiGetSubmissionRequest
-
-        request = ApiGetSubmissionRequest()
-        request.ref = ref
+        request = _request("GetSubmission", ref=ref)
         found = _submission(self._ask(lambda: self._calls.get_submission(request), f"submission {ref}"))
         return found if found.ref else replace(found, ref=ref)
 
     def start_upload(self, slug: str, name: str, size: int, modified: int) -> tuple[str, str]:
         """A place to put a file of ``size`` bytes: its token and its address, which are not to be written down."""
-        from kagglesdk.competitions.types.competition_api_service import ApiStartSubmissionUploadRequest
-
-        request = ApiStartSubmissionUploadRequest()
-        request.competition_name, request.file_name = slug, name
-        request.content_length, request.last_modified_epoch_seconds = size, modified
+        file = {"file_name": name, "content_length": size, "last_modified_epoch_seconds": modified}
+        request = _request("StartSubmissionUpload", competition_name=slug, **file)
         found = self._ask(lambda: self._calls.start_submission_upload(request), "place for an upload")
         return found.token, found.create_url
 
@@ -128,10 +112,7 @@ class Kaggle:
 
     def create(self, slug: str, token: str, message: str) -> int:
         """Makes a submission of an uploaded file; its number. Asked again only when Kaggle was too busy to look (429)."""
-        from kagglesdk.competitions.types.competition_api_service import ApiCreateSubmissionRequest
-
-        request = ApiCreateSubmissionRequest()
-        request.competition_name, request.blob_file_tokens = slug, token
+        request = _request("CreateSubmission", competition_name=slug, blob_file_tokens=token)
         if message:
             request.submission_description = message
 
@@ -146,11 +127,9 @@ class Kaggle:
 
     def files(self, slug: str) -> list[DataFile]:
         """The files of a competition's data."""
-        from kagglesdk.competitions.types.competition_api_service import ApiListDataFilesRequest
 
         def page(token: str) -> tuple[list[Any], str]:
-            request = ApiListDataFilesRequest()
-            request.competition_name, request.page_size, request.page_token = slug, PAGE, token
+            request = _request("ListDataFiles", competition_name=slug, page_size=PAGE, page_token=token)
             found = self._ask(lambda: self._calls.list_data_files(request), f"files of {slug!r}")
             return found.files, found.next_page_token
 
@@ -161,34 +140,23 @@ class Kaggle:
 
         One attempt, for a download that counts its own; the address behind it is new each time.
         """
-        from kagglesdk.competitions.types.competition_api_service import (
-            ApiDownloadDataFileRequest,
-            ApiDownloadDataFilesRequest,
-        )
-
         session = self._client.http_client()._session
         adapter = timed_adapter(self.patience)
         adapter.start = start
         _mount(session, adapter)
         session.headers["Accept-Encoding"] = "identity"  # bytes as they are counted
         if name is None:
-            request = ApiDownloadDataFilesRequest()
-            request.competition_name = slug
-            return self._calls.download_data_files(request)
-        request = ApiDownloadDataFileRequest()
-        request.competition_name, request.file_name = slug, name
+            return self._calls.download_data_files(_request("DownloadDataFiles", competition_name=slug))
+        request = _request("DownloadDataFile", competition_name=slug, file_name=name)
         return self._calls.download_data_file(request)
 
     def leaderboard(self, slug: str, rows: int, patient: bool = True) -> list[LeaderboardRow]:
         """The first ``rows`` of the public leaderboard; asked once only, unless ``patient``."""
-        from kagglesdk.competitions.types.competition_api_service import ApiGetLeaderboardRequest
-
         repeat = None if patient else _never
 
         def page(token: str) -> tuple[list[Any], str]:
-            request = ApiGetLeaderboardRequest()
-            request.competition_name, request.page_token = slug, token
-            request.page_size = min(rows, PAGE)
+            at = {"page_size": min(rows, PAGE), "page_token": token}
+            request = _request("GetLeaderboard", competition_name=slug, **at)
             found = self._ask(
                 lambda: self._calls.get_leaderboard(request), f"leaderboard of {slug!r}", repeat
             )
@@ -202,10 +170,7 @@ class Kaggle:
 
     def like(self, slug: str) -> list[str]:
         """Names of competitions that a search for ``slug`` finds; none where Kaggle does not answer."""
-        from kagglesdk.competitions.types.competition_api_service import ApiListCompetitionsRequest
-
-        request = ApiListCompetitionsRequest()
-        request.search = slug.replace("-", " ")
+        request = _request("ListCompetitions", search=slug.replace("-", " "))
         try:
             found = self._ask(lambda: self._calls.list_competitions(request), "a search", _never)
         except CompError:
@@ -236,6 +201,16 @@ class Kaggle:
             timed_adapter(self.patience),
         )
         return client
+
+
+def _request(name: str, **fields: Any) -> Any:
+    """A request of Kaggle's client, with these fields."""
+    from kagglesdk.competitions.types import competition_api_service
+
+    request = getattr(competition_api_service, f"Api{name}Request")()
+    for field, value in fields.items():
+        setattr(request, field, value)
+    return request
 
 
 def _never(_problem: CompError) -> bool:

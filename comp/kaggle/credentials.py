@@ -11,7 +11,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,10 +47,7 @@ def find_credential() -> Credential | None:
     every = list(_every())
     if not every:
         return None
-    first = every[0]
-    return Credential(
-        first.kind, first.source, first.username, first.secret, tuple(c.source for c in every[1:])
-    )
+    return replace(every[0], passed_over=tuple(one.source for one in every[1:]))
 
 
 def readable_by_others() -> list[Path]:

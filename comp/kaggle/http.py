@@ -128,14 +128,12 @@ def translated(error: BaseException, what: str, credential: Credential, patience
     if isinstance(error, requests.HTTPError) and response is not None:
         status, reason = reason_of(response)
         return by_status(status, reason, what, credential)
-    if isinstance(error, requests.Timeout):
+    reason = scrub(str(error))[:SHOWN] or type(error).__name__
+    lost = isinstance(error, requests.ConnectionError | requests.exceptions.ChunkedEncodingError)
+    if isinstance(error, requests.Timeout) or (lost and "timed out" in reason):
         value = f"{what}: no answer within {patience.timeout:g} s"
         return KaggleError(_SILENT, value, "try again later; COMP_KAGGLE_TIMEOUT waits longer")
-    reason = scrub(str(error))[:SHOWN] or type(error).__name__
-    if isinstance(error, requests.ConnectionError | requests.exceptions.ChunkedEncodingError):
-        if "timed out" in reason:
-            value = f"{what}: no answer within {patience.timeout:g} s"
-            return KaggleError(_SILENT, value, "try again later; COMP_KAGGLE_TIMEOUT waits longer")
+    if lost:
         return KaggleError(_AWAY, f"{what}: {_short(reason)}", "are you online? then try again later")
     if isinstance(error, SystemExit):
         return KaggleError(

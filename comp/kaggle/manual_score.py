@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import replace
 from math import isfinite
 from pathlib import Path
 
@@ -44,14 +43,15 @@ def enter(
         if score is not None:
             _require_possible(competition, score)
     entry, page = _entry(place, competition, run, file, "private" if public is None else "public")
-    changed = replace(
+    written = ledger.write_entry(
+        page,
         entry,
         state=ledger.SUBMITTED,
         status="COMPLETE",
         public=entry.public if public is None else public,
         private=entry.private if private is None else private,
     )
-    return Submitted(slug, ledger.write_entry(page, changed), place.root, page, competition.facts.score_scale)
+    return Submitted(slug, written, place.root, page, competition.facts.score_scale)
 
 
 def first_rows(slug: str, rows: int, kaggle: str, workspace: str | Path | None) -> list[LeaderboardRow]:

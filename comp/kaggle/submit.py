@@ -160,7 +160,7 @@ def _by_hand(place: Workspace, asked: Submitted, dry_run: bool) -> Submitted:
     assert asked.ledger is not None
     return replace(
         asked,
-        entry=ledger.write_entry(asked.ledger, replace(entry, state=ledger.SUBMITTED, status="BY HAND")),
+        entry=ledger.write_entry(asked.ledger, entry, state=ledger.SUBMITTED, status="BY HAND"),
     )
 
 
@@ -191,7 +191,7 @@ def _to_kaggle(
             return replace(asked, ledger=None, dry_run=True, left=left.left if left else None)
         assert asked.ledger is not None
         known = tuple(one.ref for one in matching_submissions(asked.entry, listed))
-        entry = upload(api, asked.ledger, replace(asked.entry, known=known), ready)
+        entry = upload(api, asked.ledger, asked.entry.model_copy(update={"known": known}), ready)
         left = replace(left, left=max(0, left.left - 1)) if left else None
     asked = replace(asked, ledger=_page_of(place, slug, entry), left=left.left if left else None)
     if wait:
@@ -224,22 +224,22 @@ def upload(api: Kaggle, path: Path, entry: SubmissionEntry, ready: PreparedSubmi
         modified = int(ready.file.stat().st_mtime)
         token, address = api.start_upload(entry.kaggle, file_name(entry), len(ready.content), modified)
     except CompError as problem:
-        ledger.write_entry(path, replace(entry, state=ledger.BROKEN, error=problem.value))
+        ledger.write_entry(path, entry, state=ledger.BROKEN, error=problem.value)
         raise with_hint(api, entry.kaggle, problem) from problem
     try:
         api.put(address, ready.content)
     except CompError as problem:
-        ledger.write_entry(path, replace(entry, state=ledger.BROKEN, error=problem.value))
+        ledger.write_entry(path, entry, state=ledger.BROKEN, error=problem.value)
         raise KaggleError(
             "the upload must arrive", problem.value, kept, status=status_of(problem)
         ) from problem
-    entry = ledger.write_entry(path, replace(entry, state=ledger.SENT))
+    entry = ledger.write_entry(path, entry, state=ledger.SENT)
     try:
         ref = api.create(entry.kaggle, token, entry.message)
     except CompError as problem:
         return _after_no_number(api, path, entry, problem, kept)
     console.log(f"submitted as {ref}")
-    return ledger.write_entry(path, replace(entry, state=ledger.SUBMITTED, ref=ref, status="PENDING"))
+    return ledger.write_entry(path, entry, state=ledger.SUBMITTED, ref=ref, status="PENDING")
 
 
 def _after_no_number(
@@ -251,15 +251,13 @@ def _after_no_number(
         found = look_for(api, entry, {*entry.known}, None)
         if found is not None:
             console.log(f"it was submitted as {found.ref}")
-            return ledger.write_entry(
-                path, replace(entry, state=ledger.SUBMITTED, ref=found.ref, status=found.status)
-            )
+            return ledger.write_entry(path, entry, state=ledger.SUBMITTED, ref=found.ref, status=found.status)
         remedy = (
             f"it is not in Kaggle's list; the same command looks there again before it uploads {entry.file}"
         )
         raise KaggleError(problem.rule, problem.value, remedy, status=problem.status) from problem
     state = ledger.REFUSED if isinstance(problem, KaggleRefusal) else ledger.BROKEN
-    ledger.write_entry(path, replace(entry, state=state, error=problem.value))
+    ledger.write_entry(path, entry, state=state, error=problem.value)
     if status_of(problem) in (400, 403):
         page = "accept its rules at {}/rules" if status_of(problem) == 403 else "{} says what is allowed"
         remedy = f"{page.format(f'{SITE}/{entry.kaggle}')}; {entry.file} is kept"

@@ -8,15 +8,13 @@ from datetime import UTC, datetime
 
 @dataclass(frozen=True)
 class CompetitionStatus:
-    """A competition as this account sees it; ``rank`` and ``teams`` are 0 where Kaggle does not say."""
+    """A competition as this account sees it; ``rank`` is 0 where Kaggle does not say."""
 
     slug: str
     entered: bool
     notebooks_only: bool
     closed: bool
-    daily: int
     rank: int
-    teams: int
     deadline: datetime | None
 
     @property

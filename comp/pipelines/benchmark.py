@@ -9,13 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from comp import console
-from comp.checks.runner import raise_on_errors
-from comp.config import as_overrides
 from comp.data.competitions import competition as registry
 from comp.errors import InputError
-from comp.pipelines.check import parse_folds, survey
-from comp.pipelines.request import first_model, new_order
-from comp.report.findings_text import show_findings
+from comp.pipelines.find_lr import plan_of_first_fold
 from comp.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -86,18 +82,7 @@ def bench(
         raise InputError("--seconds takes 0.1 to 600", f"got {seconds:g}", "5 is enough on a quiet machine")
     place = Workspace.find(workspace)
     competition = registry.competition(slug, place)
-    raw = Path(data).expanduser().absolute() if data else place.raw(slug)
-    order = new_order(place, competition, raw, recipe, as_overrides(overrides), None, parse_folds(5), False)
-    wanted = first_model(order.recipe)
-    if wanted.mode == "probe":
-        raise InputError("a bench needs training steps", 'mode = "probe" solves', "--set mode=finetune")
-    found = survey(competition, place, raw, folds=order.folds, fold_seed=wanted.fold_seed)
-    show_findings(found)
-    raise_on_errors(found.findings, slug)
-
-    from comp.pipelines import training_plans
-
-    (plan,) = training_plans.make_plans(competition, found, wanted, place, None)
+    plan = plan_of_first_fold("a bench needs training steps", place, competition, data, recipe, overrides)
     with console.progress():
         return _measured(slug, plan, seconds)
 

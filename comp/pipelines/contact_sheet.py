@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -23,7 +24,11 @@ from comp.recipe import Recipe
 from comp.recipe_schema import ALIASES, VIEW_SETS, VIEWS, require_views, views_named
 from comp.workspace import Workspace
 
+if TYPE_CHECKING:
+    import torch
+
 Pixels = NDArray[np.uint8]
+Column = tuple[str, list[Pixels]]
 VARIANTS = 7
 SMALLEST, MARGIN, TITLE = 112, 6, 22
 
@@ -31,6 +36,7 @@ SMALLEST, MARGIN, TITLE = 112, 6, 22
 def contact_sheet(
     slug: str,
     *,
+    views: str | None = None,
     workspace: str | Path | None = None,
     data: str | Path | None = None,
     recipe: str | Path | None = None,
@@ -38,67 +44,65 @@ def contact_sheet(
     rows: int = 8,
     out: str | Path | None = None,
 ) -> Path:
-    """Draws pictures of each class as validation sees them, and as seven epochs of training in fold 0 would.
+    """Draws images of each class as validation sees them, and as seven epochs of training in fold 0 would; the last
+    column shows mixing and erasing, where the recipe has any. With ``views``, the name of a set or of one view: as the
+    network reads them under these.
 
-    The last column shows mixing and erasing, where the recipe has any. Returns the PNG that was written, by default
-    ``<workspace>/<slug>-transforms.png``.
+    Returns the PNG that was written, by default ``<workspace>/<slug>-transforms.png`` or ``-views.png``.
 
     Raises
     ------
     CompError
-        For a mistake in the recipe, missing data, or an image that cannot be read.
+        For a mistake in the recipe, missing data, an image that cannot be read, or a set that does not exist.
     """
+    names = () if views is None else _view_names(views)
+    out = require_output(out)
+    shown = _shown(slug, workspace, data, recipe, overrides, rows)
+    if views is None:
+        title = f"transform: {_name(shown.recipe)}"
+        kind, columns = "transforms", _training_columns(shown)
+    else:
+        kind, columns, title = "views", _view_columns(shown, names), f"views: {views}"
+    target = out or shown.place.root / f"{slug}-{kind}.png"
+    make_folder(target.parent)
+    write_bytes(target, _png(columns, list(shown.table["label"]), title))
+    return target
+
+
+def _view_names(views: str) -> Sequence[str]:
+    """The views of a set, or one view; UnknownName for what is neither."""
+    known = views_named(views)
+    if views not in VIEW_SETS and known[0] not in (*VIEWS, *ALIASES):
+        raise UnknownName("set of views", views, [*VIEW_SETS, *VIEWS, *ALIASES], "docs/views.md shows them")
+    return require_views(known)
+
+
+def _training_columns(shown: _Shown) -> list[Column]:
+    """Validation, each epoch, and mixing where the recipe has any."""
     from comp.data.augment.augmenter import Augmenter
     from comp.data.augment.policies import TrainTransform
 
-    out = require_output(out)
-    shown = _shown(slug, workspace, data, recipe, overrides, rows)
     wanted, preprocess, table = shown.recipe, shown.preprocess, shown.table
     transform = TrainTransform(wanted.transform, preprocess)
     variants = Augmenter(transform, wanted.seed, 0, _kind_of_device(wanted))
-    paths, source = list(table["path"]), shown.source
-    plain = ImageDataset(source, paths, preprocess)
-    roomy = ImageDataset(source, paths, preprocess, transform.extent)
+    paths = list(table["path"])
+    plain = ImageDataset(shown.source, paths, preprocess)
+    roomy = ImageDataset(shown.source, paths, preprocess, transform.extent)
     columns = [("validation", [plain[n] for n in range(len(paths))])]
     for epoch in range(VARIANTS):
         seen = [variants.one(roomy[n], int(row), epoch) for n, row in enumerate(table["row"])]
         columns.append((f"epoch {epoch + 1}", seen))
     if mixed := _mixed(wanted, preprocess, columns[1][1], list(table["label"])):
         columns.append(("mixed", mixed))
-    return shown.write(columns, f"transform: {_name(wanted)}", out, "transforms")
+    return columns
 
 
-def view_sheet(
-    slug: str,
-    views: str,
-    *,
-    workspace: str | Path | None = None,
-    data: str | Path | None = None,
-    recipe: str | Path | None = None,
-    overrides: Sequence[str] = (),
-    rows: int = 8,
-    out: str | Path | None = None,
-) -> Path:
-    """Draws pictures of each class under the views of a set, as the network reads them.
-
-    ``views`` is the name of a set or of one view. Returns the PNG that was written, by default
-    ``<workspace>/<slug>-views.png``.
-
-    Raises
-    ------
-    CompError
-        As ``contact_sheet``; for a set that does not exist.
-    """
+def _view_columns(shown: _Shown, names: Sequence[str]) -> list[Column]:
+    """Each view as the network reads it."""
     import torch
 
     from comp.inference.tta import OWN, WIDE, square_of, squares_of, view
 
-    known = views_named(views)
-    if views not in VIEW_SETS and known[0] not in (*VIEWS, *ALIASES):
-        raise UnknownName("set of views", views, [*VIEW_SETS, *VIEWS, *ALIASES], "docs/views.md shows them")
-    names = require_views(known)
-    out = require_output(out)
-    shown = _shown(slug, workspace, data, recipe, overrides, rows)
     squares = squares_of(names, shown.preprocess)
     pixels = ImageDataset(shown.source, list(shown.table["path"]), shown.preprocess)
     fitted = [pixels.squares(n, list(squares.values())) for n in range(len(pixels))]
@@ -110,26 +114,26 @@ def view_sheet(
     for name in names:
         seen = view(name, stacks[square_of(name)], shown.preprocess.size).permute(0, 2, 3, 1)
         title = name if square_of(name) in (OWN, WIDE) else f"{name} ({squares[square_of(name)].size})"
-        columns.append((title, list(seen.round().clamp(0, 255).to(torch.uint8).numpy())))
-    return shown.write(columns, f"views: {views}", out, "views")
+        columns.append((title, _as_pixels(seen)))
+    return columns
+
+
+def _as_pixels(seen: torch.Tensor) -> list[Pixels]:
+    """Values (N, S, S, 3) of 0 to 255, rounded."""
+    import torch
+
+    return list(seen.round().clamp(0, 255).to(torch.uint8).numpy())
 
 
 @dataclass(frozen=True)
 class _Shown:
     """The pictures of a sheet: of which rows, and how a recipe's network reads them."""
 
-    slug: str
     place: Workspace
     recipe: Recipe
     preprocess: Preprocess
     table: pd.DataFrame
     source: ImageSource
-
-    def write(self, columns: list[tuple[str, list[Pixels]]], title: str, out: Path | None, kind: str) -> Path:
-        target = out or self.place.root / f"{self.slug}-{kind}.png"
-        make_folder(target.parent)
-        write_bytes(target, _png(columns, list(self.table["label"]), title))
-        return target
 
 
 def _shown(
@@ -149,7 +153,7 @@ def _shown(
     wanted = load_recipe(competition, path, bool(recipe), overrides, None, False).each[0]
     competition.require_layout(raw)
     table = _picked(competition.read(raw).train, rows)
-    return _Shown(slug, place, wanted, _preprocess(wanted, place), table, competition.source(raw))
+    return _Shown(place, wanted, _preprocess(wanted, place), table, competition.source(raw))
 
 
 def _kind_of_device(recipe: Recipe) -> str:
@@ -192,8 +196,7 @@ def _mixed(recipe: Recipe, preprocess: Preprocess, pictures: list[Pixels], label
     x = normalise(torch.from_numpy(np.stack(pictures)), preprocess)
     x, _ = mix(x, y, len(names), part, np.random.default_rng(recipe.seed))
     mean, std = torch.tensor(preprocess.mean), torch.tensor(preprocess.std)
-    seen = (x.permute(0, 2, 3, 1) * std + mean) * 255
-    return list(seen.round().clamp(0, 255).to(torch.uint8).numpy())
+    return _as_pixels((x.permute(0, 2, 3, 1) * std + mean) * 255)
 
 
 def _name(recipe: Recipe) -> str:
@@ -201,7 +204,7 @@ def _name(recipe: Recipe) -> str:
     return given if isinstance(given, str) else ", ".join(str(one.get("name")) for one in given)
 
 
-def _png(columns: list[tuple[str, list[Pixels]]], labels: list[str], told: str) -> bytes:
+def _png(columns: list[Column], labels: list[str], told: str) -> bytes:
     side = columns[0][1][0].shape[0]
     cell = max(side, SMALLEST, 8 * max(len(title) for title, _ in columns))
     left = 12 + 9 * max(len(_latin(label)) for label in labels)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from comp import console
-from comp.checks.context import Finding, counts
+from comp.checks.context import Finding
 from comp.checks.prediction_checks import collapsed_predictions, prior_shift
 from comp.data.competitions import competition as registry
 from comp.data.competitions.competition import Competition
@@ -29,12 +30,10 @@ from comp.ensembling.members import (
     require_whole_groups,
 )
 from comp.errors import InputError
-from comp.files import make_folder, write_bytes, write_json, write_text
-from comp.metrics import Metric, confusion
+from comp.pipelines.record import UntrainedRun, write_untrained
 from comp.report.findings_text import say_findings
 from comp.runs import run as runs
-from comp.runs.result import RunResult, confusion_csv
-from comp.submission import write
+from comp.runs.result import RunResult
 from comp.workspace import Workspace
 
 
@@ -98,7 +97,19 @@ def ensemble(
     console.log(f"{competition.facts.title}: {len(chosen)} parts, {folds.k} nested folds")
     rows = judged_rows(chosen, manifest, folds)
     outcome = evaluate_blend(rows, competition.metric, options)
-    return _written(place, competition, chosen, manifest, folds, rows, outcome, options, data)
+    raw = Path(data).expanduser().absolute() if data else runs.raw_folder(chosen[0].run, place)
+    new = _blended(competition, raw, chosen, manifest, folds, rows, outcome)
+    marks = sorted({mark for part in chosen for mark in part.run.marks})
+    started = {
+        **runs.dataset_metadata(competition.facts, raw, folds.k, manifest, marks),
+        "mode": runs.ENSEMBLE,
+        "model": f"{outcome.method} of {len(chosen)}",
+        "parts": [part.name for part in chosen],
+        "expected": None,
+    }
+    blend = {**as_json(outcome, options.method), "priors": options.priors}
+    findings = _judged(new.test, rows)
+    return write_untrained(place, started, new, findings, partial(EnsembleResult, blend=blend))
 
 
 def judged_rows(parts: Sequence[Member], manifest: Manifest, folds: Folds) -> LabelledPredictions:
@@ -114,71 +125,34 @@ def judged_rows(parts: Sequence[Member], manifest: Manifest, folds: Folds) -> La
     )
 
 
-def _written(
-    place: Workspace,
+def _blended(
     competition: Competition,
+    raw: Path,
     parts: Sequence[Member],
     manifest: Manifest,
     folds: Folds,
     rows: LabelledPredictions,
     outcome: BlendResult,
-    options: BlendOptions,
-    data: str | Path | None,
-) -> EnsembleResult:
-    """The run's folder and the submission; the record last."""
-    labels, metric = rows.aligned.labels, competition.metric
-    asked = list(manifest.test["id"])
+) -> UntrainedRun:
+    """The blend's answers to the OOF and test rows, with what a run's folder needs beside them."""
+    labels = rows.aligned.labels
     prints = manifest.fingerprint("test")
     aligned = align({part.name: replace(part.test, fingerprint=prints) for part in parts})
-    test = Predictions(aligned.ids, labels, outcome.learned(aligned), prints).select(asked)
+    test = Predictions(aligned.ids, labels, outcome.learned(aligned), prints)
     known = set(rows.aligned.ids)
     order = [i for i in manifest.train["id"] if i in known]
-    oof = Predictions(rows.aligned.ids, labels, outcome.oof, manifest.fingerprint("train")).select(order)
-    raw = Path(data).expanduser().absolute() if data else runs.raw_folder(parts[0].run, place)
-    template = load_template(competition, raw, manifest)
-    make_folder(place.submissions(competition.slug))
-    marks = sorted({mark for part in parts for mark in part.run.marks})
-    told = runs.dataset_metadata(competition.facts, raw, folds.k, manifest, marks)
-    names = [part.name for part in parts]
-    model = f"{outcome.method} of {len(parts)}"
-    one = runs.new_run(
-        place, {**told, "mode": runs.ENSEMBLE, "model": model, "parts": names, "expected": None}
+    oof = Predictions(rows.aligned.ids, labels, outcome.oof, manifest.fingerprint("train"))
+    return UntrainedRun(
+        manifest,
+        folds,
+        load_template(competition, raw, manifest),
+        competition.metric,
+        oof.select(order),
+        test.select(list(manifest.test["id"])),
+        rows.truth,
+        rows.fold,
+        outcome.oof,
     )
-    write_text(one.folder / "manifest.csv", manifest.to_csv())
-    folds.save(one.folder / "folds.csv")
-    oof.save(one.folder / "oof.npz")
-    test.save(one.folder / "test.npz")
-    path = place.submissions(competition.slug) / f"{one.id}.csv"
-    write.write(test, template, path)
-    write_bytes(one.folder / "submission.csv", path.read_bytes())
-    write_text(one.folder / "rows.csv", write.row_table(test, manifest))
-    write_text(one.folder / "confusion.csv", confusion_csv(labels, confusion(rows.truth, outcome.oof)))
-    findings = _judged(test, rows)
-    result = EnsembleResult(
-        run=one.id,
-        slug=competition.slug,
-        metric=metric.name,
-        direction=metric.direction,
-        score=outcome.score,
-        beside={},
-        per_fold=per_fold(rows, outcome, metric),
-        submission=path,
-        findings=counts(findings),
-        seconds={},
-        folder=one.folder,
-        marks=marks,
-        blend={**as_json(outcome, options.method), "priors": options.priors},
-    )
-    write_json(one.folder / "findings.json", [f.as_json() for f in findings])
-    write_json(path.with_suffix(".json"), {**result.as_json(), "message": None, "submitted": None})
-    runs.finish(one, result.as_json())
-    return result
-
-
-def per_fold(rows: LabelledPredictions, outcome: BlendResult, metric: Metric) -> list[float]:
-    """The metric of each nested fold, by its number."""
-    folds = sorted(set(rows.fold.tolist()))
-    return [metric(rows.truth[rows.fold == k], outcome.oof[rows.fold == k]) for k in folds]
 
 
 def _judged(test: Predictions, rows: LabelledPredictions) -> list[Finding]:

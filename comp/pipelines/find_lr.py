@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from comp import console
 from comp.checks.runner import raise_on_errors
 from comp.config import as_overrides
 from comp.data.competitions import competition as registry
+from comp.data.competitions.competition import Competition
 from comp.errors import InputError
 from comp.files import make_folder, require_output, write_bytes, write_text
 from comp.pipelines.check import parse_folds, survey
 from comp.pipelines.request import first_model, new_order
 from comp.report.findings_text import show_findings
 from comp.workspace import Workspace
+
+if TYPE_CHECKING:
+    from comp.training.plan import TrainPlan
 
 
 @dataclass(frozen=True)
@@ -36,16 +40,7 @@ class LrResult:
 
     def as_json(self) -> dict[str, Any]:
         """The document of ``comp lr --json``."""
-        return {
-            "slug": self.slug,
-            "suggestion": self.suggestion,
-            "steepest": self.steepest,
-            "lowest_over_ten": self.lowest_over_ten,
-            "edge": self.edge,
-            "steps": self.steps,
-            "plot": str(self.plot),
-            "table": str(self.table),
-        }
+        return asdict(self)
 
 
 def lr(
@@ -77,22 +72,14 @@ def lr(
     place = Workspace.find(workspace)
     competition = registry.competition(slug, place)
     plot, table = _outputs(require_output(out) or place.root / f"{slug}-lr.png")
-    raw = Path(data).expanduser().absolute() if data else place.raw(slug)
-    order = new_order(
-        place, competition, raw, recipe, as_overrides(overrides), None, parse_folds(folds), False
+    plan = plan_of_first_fold(
+        "a range test needs a learning rate", place, competition, data, recipe, overrides, folds
     )
-    wanted = first_model(order.recipe)
-    if wanted.mode == "probe":
-        raise InputError("a range test needs a learning rate", 'mode = "probe" solves', "--set mode=finetune")
-    found = survey(competition, place, raw, folds=order.folds, fold_seed=wanted.fold_seed)
-    show_findings(found)
-    raise_on_errors(found.findings, slug)
+    wanted = plan.recipe
 
-    from comp.pipelines import training_plans
     from comp.report.lr_plot import lr_plot
     from comp.training.lr_range_test import range_test
 
-    (plan,) = training_plans.make_plans(competition, found, wanted, place, None)
     with console.progress():
         test = range_test(plan, low, high, steps)
     make_folder(plot.parent)
@@ -101,6 +88,31 @@ def lr(
     write_bytes(plot, lr_plot(test.rates, test.losses, test.smooth, marks, title))
     write_text(table, test.to_csv())
     return LrResult(slug, test.suggestion, test.steepest, test.safe, test.edge, len(test.rates), plot, table)
+
+
+def plan_of_first_fold(
+    rule: str,
+    place: Workspace,
+    competition: Competition,
+    data: str | Path | None,
+    recipe: str | Path | None,
+    overrides: Sequence[str] | Mapping[str, object],
+    folds: int | str | Path = 5,
+) -> TrainPlan:
+    """What would train a recipe's first model on checked data; an InputError of that ``rule`` where it trains no steps."""
+    from comp.pipelines import training_plans
+
+    raw = Path(data).expanduser().absolute() if data else place.raw(competition.slug)
+    changed = as_overrides(overrides)
+    order = new_order(place, competition, raw, recipe, changed, None, parse_folds(folds), False)
+    wanted = first_model(order.recipe)
+    if wanted.mode == "probe":
+        raise InputError(rule, 'mode = "probe" solves', "--set mode=finetune")
+    found = survey(competition, place, raw, folds=order.folds, fold_seed=wanted.fold_seed)
+    show_findings(found)
+    raise_on_errors(found.findings, competition.slug)
+    (plan,) = training_plans.make_plans(competition, found, wanted, place, None)
+    return plan
 
 
 def _outputs(plot: Path) -> tuple[Path, Path]:

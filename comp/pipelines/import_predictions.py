@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
-import shutil
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from comp import console
-from comp.checks.context import Finding, counts, downgrade_allowed
+from comp.checks.context import Finding, downgrade_allowed
 from comp.checks.prediction_checks import assumed_folds, collapsed_predictions, prior_shift, too_good
 from comp.checks.runner import CheckResult, raise_on_errors
 from comp.data.competitions import competition as registry
@@ -22,10 +20,10 @@ from comp.data.competitions.competition import Competition
 from comp.data.folds import Folds
 from comp.data.predictions import Predictions
 from comp.errors import InputError
-from comp.files import make_folder, write_json, write_text
-from comp.metrics import confusion
+from comp.files import sha256_of, write_text
 from comp.pipelines.check import parse_folds, survey
 from comp.pipelines.external_predictions import ExternalPredictions, joined_ids, predictions_of, read_rows
+from comp.pipelines.record import UntrainedRun, write_untrained
 from comp.report.findings_text import say_findings, show_findings
 from comp.runs import run as runs
 from comp.runs.result import RunResult
@@ -86,20 +84,38 @@ def import_(
     assert found.folds is not None, "the gate lets nothing pass without folds"
     ours = _read(competition, found, found.folds, files, fold_column, normalise)
     findings = [*found.findings, *_judged(found, found.folds, ours, competition, named)]
-    label = name or files["oof"].stem
-    one = _new_run(place, found, competition, label, files, named, normalise)
-    try:
-        return _finished(place, one, found, found.folds, ours, findings)
-    except BaseException:  # Ctrl-C too: an import is quick, and half of one is of no use
-        _remove(place, one)
-        raise
+    started = {
+        **runs.dataset_metadata(
+            competition.facts,
+            raw,
+            found.evidence.k,
+            found.evidence.manifest,
+            ["sample"] if found.is_sample else [],
+        ),
+        "mode": runs.IMPORTED,
+        "model": name or files["oof"].stem,
+        "expected": None,
+        "imported": {kind: {"file": str(file), "sha256": sha256_of(file)} for kind, file in files.items()},
+        "folds_assumed": not named,
+        "normalised": normalise,
+    }
+    new = _untrained(found, found.folds, ours)
+    return write_untrained(place, started, new, findings, RunResult)
 
 
-def _remove(place: Workspace, one: runs.Run) -> None:
-    """Takes away what there is of a run that did not come to its record."""
-    shutil.rmtree(one.folder, ignore_errors=True)
-    for suffix in (".csv", ".json"):
-        (place.submissions(one.slug) / f"{one.id}{suffix}").unlink(missing_ok=True)
+def _untrained(found: CheckResult, folds: Folds, ours: dict[str, Predictions]) -> UntrainedRun:
+    seen, oof = found.evidence, ours["oof"]
+    return UntrainedRun(
+        seen.manifest,
+        folds,
+        seen.template,
+        seen.competition.metric,
+        oof,
+        ours["test"],
+        _truth(found),
+        folds.of(seen.manifest.train["id"]),
+        oof.probs,
+    )
 
 
 def _survey(
@@ -190,75 +206,3 @@ def _judged(
 def _truth(found: CheckResult) -> NDArray[np.int64]:
     """The class indices (N,) of the train rows, in the manifest's order."""
     return found.evidence.labels.encode(found.evidence.manifest.train["label"])
-
-
-def _new_run(
-    place: Workspace,
-    found: CheckResult,
-    competition: Competition,
-    name: str,
-    files: dict[str, Path],
-    named: bool,
-    normalise: bool,
-) -> runs.Run:
-    """The run's folder, with what it was made of."""
-    make_folder(place.submissions(competition.slug))
-    told: dict[str, Any] = {
-        kind: {"file": str(file), "sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
-        for kind, file in files.items()
-    }
-    marks = ["sample"] if found.is_sample else []
-    started = {
-        **runs.dataset_metadata(
-            competition.facts, found.evidence.raw, found.evidence.k, found.evidence.manifest, marks
-        ),
-        "mode": runs.IMPORTED,
-        "model": name,
-        "expected": None,
-        "imported": told,
-        "folds_assumed": not named,
-        "normalised": normalise,
-    }
-    return runs.new_run(place, started)
-
-
-def _finished(
-    place: Workspace,
-    one: runs.Run,
-    found: CheckResult,
-    folds: Folds,
-    ours: dict[str, Predictions],
-    findings: list[Finding],
-) -> RunResult:
-    """Writes the run's folder and the submission; the record last."""
-    from comp.pipelines.record import write_submission
-    from comp.runs.result import confusion_csv
-
-    competition, manifest = found.evidence.competition, found.evidence.manifest
-    oof, truth, metric = ours["oof"], _truth(found), competition.metric
-    write_text(one.folder / "manifest.csv", manifest.to_csv())
-    folds.save(one.folder / "folds.csv")
-    for kind, predictions in ours.items():
-        predictions.save(one.folder / f"{kind}.npz")
-    counted = confusion(truth, oof.probs)
-    write_text(one.folder / "confusion.csv", confusion_csv(oof.labels, counted))
-    path = write_submission(place, found, one, ours["test"])
-    fold = folds.of(manifest.train["id"])
-    result = RunResult(
-        run=one.id,
-        slug=one.slug,
-        metric=metric.name,
-        direction=metric.direction,
-        score=metric(truth, oof.probs),
-        beside={},
-        per_fold=[metric(truth[fold == k], oof.probs[fold == k]) for k in range(folds.k)],
-        submission=path,
-        findings=counts(findings),
-        seconds={},
-        folder=one.folder,
-        marks=list(one.marks),
-    )
-    write_json(one.folder / "findings.json", [f.as_json() for f in findings])
-    write_json(path.with_suffix(".json"), {**result.as_json(), "message": None, "submitted": None})
-    runs.finish(one, result.as_json())
-    return result

@@ -295,12 +295,10 @@ def _copy(source: Path, target: Path, run: str, relative: Path) -> None:
         shutil.copytree(source, part, ignore=ignore, copy_function=shutil.copyfile)
         rehome(part, run, relative.as_posix())
         os.replace(part, target)
-    except (OSError, shutil.Error) as error:
-        raise (
-            unwritable(target, error)
-            if isinstance(error, OSError) and not isinstance(error, shutil.Error)
-            else InputError("the folds must be copied", str(error)[:200], "free some space")
-        ) from error
+    except shutil.Error as error:
+        raise InputError("the folds must be copied", str(error)[:200], "free some space") from error
+    except OSError as error:
+        raise unwritable(target, error) from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
 

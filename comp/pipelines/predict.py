@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,12 +40,22 @@ from comp.workspace import Workspace
 @dataclass(frozen=True)
 class Predicted:
     """A CSV that was written, its number of rows, and the rows that were answered with the class prior, since their
-    images cannot be decoded.
+    images cannot be decoded. It unpacks as the first two: ``path, rows = comp.predict(...)``.
     """
 
     path: Path
     rows: int
     unread: list[str]
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter((self.path, self.rows))
+
+    def __getitem__(self, place: int) -> Any:
+        return (self.path, self.rows)[place]
+
+    def as_json(self) -> dict[str, Any]:
+        """What ``comp predict --json`` says beside the run."""
+        return {"submission": str(self.path), "rows": self.rows, "unread": self.unread}
 
 
 def predict(
@@ -55,7 +67,7 @@ def predict(
     partial: bool = False,
     out: str | Path | None = None,
     allow: dict[str, str] | None = None,
-) -> tuple[Path, int]:
+) -> Predicted:
     """Predicts test rows with the checkpoints of a run.
 
     Parameters
@@ -75,33 +87,11 @@ def predict(
         Checks whose errors become warnings, each with its reason. With ``unreadable-image`` rows whose image cannot be
         decoded are answered with the OOF class prior, and named.
 
-    Returns
-    -------
-    (Path, int)
-        The CSV and its number of rows.
-
     Raises
     ------
     CompError
         Where a checkpoint is missing, ``out`` is no plain file, or the test rows do not pass the gate.
     """
-    found = predict_again(
-        run, workspace=workspace, data=data, template=template, partial=partial, out=out, allow=allow
-    )
-    return found.path, found.rows
-
-
-def predict_again(
-    run: str,
-    *,
-    workspace: str | Path | None = None,
-    data: str | Path | None = None,
-    template: str | Path | None = None,
-    partial: bool = False,
-    out: str | Path | None = None,
-    allow: dict[str, str] | None = None,
-) -> Predicted:
-    """``predict``, with the rows named that were answered with the class prior."""
     from comp.inference.predict import predict as predict_rows
     from comp.models.checkpoint import read_sidecar
     from comp.models.net import load_models

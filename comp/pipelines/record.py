@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from comp import events
-from comp.checks.context import Finding
+from comp.checks.context import Finding, counts
 from comp.checks.runner import CheckResult
+from comp.data.folds import Folds
+from comp.data.manifest import Manifest
 from comp.data.predictions import Predictions
-from comp.files import write_bytes, write_json, write_text
+from comp.data.template import Template
+from comp.files import make_folder, write_bytes, write_json, write_text
+from comp.metrics import Metric, confusion
 from comp.recipe import Recipe
 from comp.runs import ledger
 from comp.runs import run as runs
-from comp.runs.result import RunResult
+from comp.runs.result import RunResult, confusion_csv
 from comp.workspace import Workspace
+
+Result = TypeVar("Result", bound=RunResult)
 
 
 @dataclass
@@ -52,8 +63,7 @@ def record(one: runs.Run, result: RunResult, findings: list[Finding]) -> None:
 def write_inputs(folder: Path, found: CheckResult, recipe: Recipe) -> None:
     """What the run was given: the manifest, the folds, the findings, the resolved recipe."""
     assert found.folds is not None, "the gate lets no run pass without folds"
-    write_text(folder / "manifest.csv", found.evidence.manifest.to_csv())
-    found.folds.save(folder / "folds.csv")
+    _write_rows(folder, found.evidence.manifest, found.folds)
     write_json(folder / "findings.json", [f.as_json() for f in found.findings])
     slug, k = found.evidence.competition.slug, found.evidence.k
     header = f"the resolved recipe of run {folder.name}\ncomp run {slug} --folds {k} --recipe runs/{folder.name}/recipe.toml"
@@ -62,10 +72,91 @@ def write_inputs(folder: Path, found: CheckResult, recipe: Recipe) -> None:
 
 def write_submission(place: Workspace, found: CheckResult, one: runs.Run, test: Predictions) -> Path:
     """The CSV, validated, under submissions/ and in the run folder, and rows.csv for people to look at."""
+    return _write_csv(place, found.evidence.template, found.evidence.manifest, one, test)
+
+
+@dataclass(frozen=True, eq=False)
+class UntrainedRun:
+    """A run whose predictions were made already: a blend or an import. ``truth`` (N,), ``fold`` (N,) and ``probs``
+    (N, C) are its OOF rows in the order in which they are scored, ``oof`` those rows in the manifest's.
+    """
+
+    manifest: Manifest
+    folds: Folds
+    template: Template
+    metric: Metric
+    oof: Predictions
+    test: Predictions
+    truth: NDArray[np.int64]
+    fold: NDArray[np.int64]
+    probs: NDArray[np.float64]
+
+
+def write_untrained(
+    place: Workspace,
+    started: dict[str, Any],
+    new: UntrainedRun,
+    findings: list[Finding],
+    result_type: Callable[..., Result],
+) -> Result:
+    """Writes the whole folder of such a run, its CSV and its record; where that fails or is stopped, nothing of it stays.
+
+    ``started`` is what ``started.json`` says; ``result_type`` makes the result of the fields of a RunResult.
+    """
+    csvs = make_folder(place.submissions(started["slug"]))
+    one = runs.new_run(place, started)
+    try:
+        return _written(place, one, new, findings, result_type)
+    except BaseException:  # Ctrl-C too: it is quick, and half of one is of no use
+        shutil.rmtree(one.folder, ignore_errors=True)
+        for suffix in (".csv", ".json"):
+            (csvs / f"{one.id}{suffix}").unlink(missing_ok=True)
+        raise
+
+
+def _written(
+    place: Workspace,
+    one: runs.Run,
+    new: UntrainedRun,
+    findings: list[Finding],
+    result_type: Callable[..., Result],
+) -> Result:
+    _write_rows(one.folder, new.manifest, new.folds)
+    new.oof.save(one.folder / "oof.npz")
+    new.test.save(one.folder / "test.npz")
+    table = confusion_csv(new.oof.labels, confusion(new.truth, new.probs))
+    write_text(one.folder / "confusion.csv", table)
+    by_fold = (new.fold == k for k in np.unique(new.fold))
+    result = result_type(
+        run=one.id,
+        slug=one.slug,
+        metric=new.metric.name,
+        direction=new.metric.direction,
+        score=new.metric(new.truth, new.probs),
+        beside={},
+        per_fold=[new.metric(new.truth[here], new.probs[here]) for here in by_fold],
+        submission=_write_csv(place, new.template, new.manifest, one, new.test),
+        findings=counts(findings),
+        seconds={},
+        folder=one.folder,
+        marks=one.marks,
+    )
+    record(one, result, findings)
+    return result
+
+
+def _write_rows(folder: Path, manifest: Manifest, folds: Folds) -> None:
+    write_text(folder / "manifest.csv", manifest.to_csv())
+    folds.save(folder / "folds.csv")
+
+
+def _write_csv(
+    place: Workspace, template: Template, manifest: Manifest, one: runs.Run, test: Predictions
+) -> Path:
     from comp.submission import write
 
     path = place.submissions(one.slug) / f"{one.id}.csv"
-    write.write(test, found.evidence.template, path)
+    write.write(test, template, path)
     write_bytes(one.folder / "submission.csv", path.read_bytes())
-    write_text(one.folder / "rows.csv", write.row_table(test, found.evidence.manifest))
+    write_text(one.folder / "rows.csv", write.row_table(test, manifest))
     return path

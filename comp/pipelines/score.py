@@ -18,6 +18,7 @@ from comp.data.labels import LabelMap, disorder
 from comp.data.template import Template, load_template, read_submission
 from comp.errors import InputError, InvalidSubmission
 from comp.files import read_json, write_json
+from comp.metrics import confusion
 from comp.submission.validate import class_columns, validate
 from comp.workspace import Workspace
 
@@ -99,18 +100,9 @@ def score(
     probs = probabilities(table, template, labels)
     value = competition.metric(truth, probs)
     looks = _count_look(place, slug, file, value)
-    metric = competition.metric
-    per_class = class_scores(truth, probs.argmax(axis=1), labels)
-    return Score(
-        slug,
-        metric.name,
-        metric.direction,
-        value,
-        competition.facts.score_scale,
-        len(truth),
-        per_class,
-        looks,
-    )
+    metric, scale = competition.metric, competition.facts.score_scale
+    classes = class_scores(truth, probs, labels)
+    return Score(slug, metric.name, metric.direction, value, scale, len(truth), classes, looks)
 
 
 def _require_order(competition: Competition, labels: LabelMap, raw: Path) -> None:
@@ -140,24 +132,14 @@ def probabilities(table: Table, template: Template, labels: LabelMap) -> NDArray
     return np.asarray(np.eye(len(labels))[answers], dtype=np.float64)
 
 
-def class_scores(truth: NDArray[np.int64], answers: NDArray[np.int64], labels: LabelMap) -> list[ClassScore]:
+def class_scores(truth: NDArray[np.int64], probs: NDArray[np.float64], labels: LabelMap) -> list[ClassScore]:
     """Recall, precision and F1 of every class, in the order of the label map; 0 where there is nothing to divide by."""
-    classes = len(labels)
-    confusion = np.bincount(truth * classes + answers, minlength=classes * classes).reshape(classes, classes)
-    hits, rows, said = np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)
-    found = []
-    for index, name in enumerate(labels):
-        n, own, claimed = int(hits[index]), int(rows[index]), int(said[index])
-        found.append(
-            ClassScore(
-                name,
-                own,
-                n / own if own else 0.0,
-                n / claimed if claimed else 0.0,
-                2 * n / (own + claimed) if own + claimed else 0.0,
-            )
-        )
-    return found
+    table = confusion(truth, probs)
+    hits, rows, answered = np.diag(table), table.sum(axis=1), table.sum(axis=0)
+    shares = [hits / np.maximum(rows, 1), hits / np.maximum(answered, 1)]
+    shares.append(2 * hits / np.maximum(rows + answered, 1))
+    scores = np.stack(shares, axis=1).tolist()
+    return [ClassScore(name, n, *of) for name, n, of in zip(labels, rows.tolist(), scores, strict=True)]
 
 
 def _answers(competition: Competition, raw: Path, template: Template) -> list[str]:

@@ -11,12 +11,12 @@ import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from comp import console
 from comp.config import Shape, require_shape
@@ -32,22 +32,23 @@ _RESTORE = "restore it, or move it away"
 INTENT, SENT, SUBMITTED, REFUSED, BROKEN = "intent", "sent", "submitted", "refused", "broken"
 
 
-@dataclass(frozen=True)
-class SubmissionEntry:
+class SubmissionEntry(Shape):
     """One submission. ``public`` and ``private`` are the site's scores on its own scale, ``oof`` the run's OOF score on
     the metric's; ``known`` are the numbers of submissions that the server listed before and that look like this one.
     """
 
-    id: str = field(default_factory=lambda: secrets.token_hex(4))
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    id: str = Field(default_factory=lambda: secrets.token_hex(4))
     run: str = ""
     file: str = ""
     sha256: str = ""
     rows: int = 0
     message: str = ""
     kaggle: str = ""
-    at: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+    at: str = Field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
     state: str = INTENT
-    known: tuple[int, ...] = ()
+    known: tuple[int, ...] = Field((), strict=False)  # a list in the file
     ref: int = 0
     status: str = ""
     public: float | None = None
@@ -72,30 +73,6 @@ class SubmissionEntry:
     def pending(self) -> bool:
         """Whether its score is still to be asked for."""
         return self.counts and bool(self.ref) and self.status not in ("COMPLETE", "ERROR")
-
-
-class _Entry(Shape):
-    """An entry as a file of the ledger must have it."""
-
-    id: str = ""
-    run: str = ""
-    file: str = ""
-    sha256: str = ""
-    rows: int = 0
-    message: str = ""
-    kaggle: str = ""
-    at: str = ""
-    state: str = ""
-    known: list[int] = Field(default_factory=list)
-    ref: int = 0
-    status: str = ""
-    public: float | None = None
-    private: float | None = None
-    rank: int = 0
-    team: str = ""
-    error: str = ""
-    oof: float | None = None
-    metric: str = ""
 
 
 @dataclass(frozen=True)
@@ -146,19 +123,15 @@ def entries_of(path: Path) -> tuple[SubmissionEntry, ...]:
         listed = document.get(ENTRIES) if isinstance(document, dict) else None
         if listed is None:
             return ()
-        entries: list[_Entry] = require_shape(list[_Entry], listed, str(path), _RESTORE)
+        return tuple(require_shape(list[SubmissionEntry], listed, str(path), _RESTORE))
     except InputError as error:
         raise InputError("the ledger must be readable", error.value, _RESTORE) from error
-    names = {one.name for one in fields(SubmissionEntry)}
-    kept = [{k: v for k, v in one.model_dump(exclude_unset=True).items() if k in names} for one in entries]
-    return tuple(SubmissionEntry(**{**one, "known": tuple(one.get("known", ()))}) for one in kept)
 
 
-def write_entry(path: Path, entry: SubmissionEntry) -> SubmissionEntry:
-    """Writes an entry, in the place of the one of its id or after the last; all or nothing."""
-    document = read_json(path) if os.path.lexists(path) else {}
-    if not isinstance(document, dict):
-        raise InputError("the ledger must be readable", f"{path} is no table", _RESTORE)
+def write_entry(path: Path, entry: SubmissionEntry, **changed: Any) -> SubmissionEntry:
+    """Writes an entry with changed fields, in the place of the one of its id or after the last; all or nothing."""
+    entry = entry.model_copy(update=changed)
+    document = _document(path)
     kept = list(entries_of(path))
     places = [n for n, one in enumerate(kept) if one.id == entry.id]
     if places:
@@ -166,15 +139,13 @@ def write_entry(path: Path, entry: SubmissionEntry) -> SubmissionEntry:
     else:
         kept.append(entry)
     written = {"run": entry.run or None, **document, "message": entry.message}
-    write_json(path, {**written, ENTRIES: [_plain(one) for one in kept]})
+    write_json(path, {**written, ENTRIES: [one.model_dump(mode="json") for one in kept]})
     return entry
 
 
 def keep_entries(path: Path, document: dict[str, Any]) -> None:
     """Writes what a run came to, beside the entries that its file has already."""
-    before = read_json(path) if os.path.lexists(path) else {}
-    if not isinstance(before, dict):
-        raise InputError("the ledger must be readable", f"{path} is no table", _RESTORE)
+    before = _document(path)
     kept = {name: before[name] for name in ("message", ENTRIES) if before.get(name)}
     write_json(path, {**document, "message": None, ENTRIES: None, **kept})
 
@@ -190,7 +161,7 @@ def update(place: Workspace, slug: str, entry: SubmissionEntry, **changed: Any) 
     """Writes an entry with changed fields, wherever it stands."""
     for page in pages(place, slug):
         if any(one.id == entry.id for one in page.entries):
-            return write_entry(page.path, replace(entry, **changed))
+            return write_entry(page.path, entry, **changed)
     raise InputError("an entry of the ledger is gone", f"{entry.id} of {slug}", "was the file moved away?")
 
 
@@ -209,5 +180,9 @@ def submit_lock(place: Workspace, slug: str) -> Iterator[None]:
         yield
 
 
-def _plain(entry: SubmissionEntry) -> dict[str, Any]:
-    return asdict(entry)
+def _document(path: Path) -> dict[str, Any]:
+    """A file of the ledger; empty where there is none."""
+    document = read_json(path) if os.path.lexists(path) else {}
+    if not isinstance(document, dict):
+        raise InputError("the ledger must be readable", f"{path} is no table", _RESTORE)
+    return document

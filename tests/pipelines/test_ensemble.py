@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -245,3 +246,19 @@ def test_mistakes_are_told_before_anything_is_written(
     assert refused.code == 2
     assert told in refused.err
     assert sorted(path.name for path in (place / "runs").iterdir()) == before
+
+
+@pytest.mark.parametrize("name", ["oof.npz", "submission.csv", "record.json"])
+def test_an_interrupted_blend_leaves_nothing(place: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    replace = os.replace
+
+    def stop(source: str | Path, target: str | Path) -> None:
+        if Path(target).name == name:
+            raise KeyboardInterrupt
+        replace(source, target)
+
+    before = sorted(path.name for path in (place / "runs").iterdir())
+    monkeypatch.setattr(os, "replace", stop)
+    assert run_comp(place, "ensemble", "a", "b").code == 130
+    assert sorted(path.name for path in (place / "runs").iterdir()) == before
+    assert [file for file in (place / "submissions").rglob("*") if file.is_file()] == []

@@ -72,7 +72,7 @@ def test_class_scores_are_scikit_learns() -> None:
     rng = np.random.default_rng(0)
     labels = LabelMap([f"c{n}" for n in range(6)])
     truth, answers = rng.integers(0, 5, 200), rng.integers(1, 6, 200)
-    found = class_scores(truth, answers, labels)
+    found = class_scores(truth, np.eye(6)[answers], labels)
     options = {"labels": range(6), "average": None, "zero_division": 0.0}
     assert np.allclose([one.recall for one in found], recall_score(truth, answers, **options))
     assert np.allclose([one.precision for one in found], precision_score(truth, answers, **options))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-from html.parser import HTMLParser
 from pathlib import Path
 
 import cv2
@@ -13,52 +11,9 @@ import pytest
 from comp.checks.context import downgrade_allowed
 from comp.checks.runner import CheckResult, run_data_checks
 from comp.data.images.raw_tree import RawTree
-from comp.report.findings_html import MOST_GROUPS, MOST_PICTURES, render
+from comp.report.findings_html import MOST_GROUPS, MOST_IMAGES, render
 from gallery import Gallery, clean_gallery, texture
-
-VOID = {"meta", "br", "img"}
-
-
-class Page(HTMLParser):
-    """A page taken apart; fails on a tag that is closed out of turn."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.pictures: list[np.ndarray] = []
-        self.captions: list[str] = []
-        self.sections: list[str] = []
-        self.links: list[str] = []
-        self.feed(text)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        facts = dict(attrs)
-        assert not any(name.startswith("on") for name in facts)
-        self.links += [
-            value or ""
-            for name, value in attrs
-            if name in ("href", "src") and not (value or "").startswith("data:")
-        ]
-        if tag == "img":
-            head, _, data = (facts["src"] or "").partition(",")
-            assert head == "data:image/jpeg;base64"
-            self.pictures.append(
-                cv2.imdecode(np.frombuffer(base64.b64decode(data), np.uint8), cv2.IMREAD_COLOR)
-            )
-        if tag == "section":
-            self.sections.append(facts["class"] or "")
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open, f"</{tag}> closes nothing"
-        assert self.open.pop() == tag
-
-    def handle_data(self, text: str) -> None:
-        if "figcaption" in self.open:
-            self.captions.append(text)
+from html_page import Page
 
 
 def page_of(gallery: Gallery, allow: dict[str, str] | None = None) -> tuple[str, Page]:
@@ -119,8 +74,8 @@ def test_long_groups_and_many_groups_are_cut_and_say_so(gallery: Gallery) -> Non
     for number in range(11):
         gallery.add(f"train/b{number}.png", texture(0), "cat")
     text, page = page_of(gallery)
-    assert len(page.pictures) == MOST_PICTURES
-    assert f"and {12 - MOST_PICTURES} more" in text
+    assert len(page.pictures) == MOST_IMAGES
+    assert f"and {12 - MOST_IMAGES} more" in text
 
 
 def test_many_groups_are_cut_and_say_so(tmp_path: Path) -> None:
@@ -132,6 +87,15 @@ def test_many_groups_are_cut_and_say_so(tmp_path: Path) -> None:
     text, page = page_of(many)
     assert len(page.pictures) == 2 * MOST_GROUPS
     assert "and 3 more" in text
+
+
+@pytest.mark.parametrize("label", ["<script>alert(3)</script>", '"><img src=x onerror=alert(4)>'])
+def test_labels_are_text_and_never_markup(gallery: Gallery, label: str) -> None:
+    gallery.add("train/b0.png", texture(0), label)
+    text, page = page_of(gallery)
+    assert "<script" not in text
+    assert "<img src=x" not in text
+    assert label in page.captions
 
 
 def test_names_and_reasons_are_text_and_never_markup(gallery: Gallery) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -29,12 +28,12 @@ def test_entries_stand_beside_what_the_run_came_to_and_survive_its_rewriting(wor
     }
     first = ledger.write_entry(path, SubmissionEntry(run="r1", message="one"))
     second = ledger.write_entry(path, SubmissionEntry(run="r1", message="two"))
-    ledger.write_entry(path, replace(first, state=ledger.SUBMITTED, ref=7))
+    ledger.write_entry(path, first.model_copy(update={"state": ledger.SUBMITTED, "ref": 7}))
     ledger.keep_entries(path, {"run": "r1", "oof": {"score": 0.6}})
     kept = json.loads(path.read_text())
     assert kept["oof"] == {"score": 0.6}
     assert [one["ref"] for one in kept["submitted"]] == [7, 0]
-    assert ledger.entries_of(path) == (replace(first, state=ledger.SUBMITTED, ref=7), second)
+    assert ledger.entries_of(path) == (first.model_copy(update={"state": ledger.SUBMITTED, "ref": 7}), second)
 
 
 def test_a_file_without_a_run_has_a_page_of_its_own(workspace: Path) -> None:

@@ -1,0 +1,250 @@
+"""What there is, as tables: competitions, runs, and the facts of one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from comp import console
+from comp.data.competitions import competition as registry
+from comp.data.competitions.competition import Competition
+from comp.errors import CompError, UnknownName
+from comp.runs import ledger
+from comp.runs import run as runs
+from comp.workspace import Workspace
+
+
+@dataclass(frozen=True, repr=False)
+class CompetitionRow:
+    """A competition: whether its ``data`` is there, the best OOF score of its full runs and the best public score on
+    the leaderboard; ``error`` says why it cannot be used, and is None where it can.
+    """
+
+    slug: str
+    title: str = ""
+    metric: str = ""
+    data: bool = False
+    best_oof: float | None = None
+    best_public: float | None = None
+    error: str | None = None
+
+    def __repr__(self) -> str:
+        return f"CompetitionRow({self.slug!r}, data={self.data}, best_oof={self.best_oof})"
+
+    def as_json(self) -> dict[str, Any]:
+        """The row of ``comp list --json``."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, repr=False)
+class RunRow:
+    """A run: its ``state`` (done, unfinished, damaged), what it was made of, its OOF score and its submission."""
+
+    run: str
+    slug: str
+    state: str
+    damage: str | None
+    marks: list[str]
+    mode: str | None
+    model: str | None
+    folds: int | None
+    parent: str | None
+    merged: list[str]
+    pseudo: str | None
+    metric: str | None
+    oof: float | None
+    submission: str | None
+
+    def __repr__(self) -> str:
+        return f"RunRow({self.run!r}, {self.slug!r}, {self.state}, oof={self.oof})"
+
+    def as_json(self) -> dict[str, Any]:
+        """The row of ``comp runs --json``."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, repr=False)
+class Facts:
+    """What is known of a competition or a run: ``lines`` for people, ``document`` for programs."""
+
+    name: str
+    lines: list[tuple[str, str]]
+    document: dict[str, Any]
+
+    def __repr__(self) -> str:
+        return "\n".join([self.name, *(f"  {what}: {value}" for what, value in self.lines)])
+
+
+def list_competitions(workspace: str | Path | None = None) -> list[CompetitionRow]:
+    """Every competition by slug, those that cannot be used last; what is wrong with them is said."""
+    place = Workspace.find(workspace)
+    finished = [run for run in runs.sound_runs(place) if run.record and not run.marks]
+    known = registry.find(place)
+    rows = []
+    for slug, competition in known.competitions.items():
+        scores = [run.record["oof"]["score"] for run in finished if run.slug == slug]
+        public = [one.public for one in _unless_damaged(slug, partial(ledger.entries, place, slug)) or []]
+        rows.append(
+            CompetitionRow(
+                slug,
+                competition.facts.title,
+                competition.facts.metric,
+                _unless_damaged(slug, partial(competition.has_data, place.raw(slug))) or False,
+                _best(competition, scores),
+                _best(competition, public),
+            )
+        )
+    for broken in known.broken:
+        console.log(f"  warning: {broken}")
+    return rows + [CompetitionRow(broken.slugs[0], error=str(broken)) for broken in known.broken]
+
+
+def _best(competition: Competition, scores: list[float | None]) -> float | None:
+    better = min if competition.direction == "min" else max
+    return better((float(score) for score in scores if score is not None), default=None)
+
+
+def _unless_damaged(slug: str, ask: Callable[[], Any]) -> Any:
+    """What ``ask`` gives; None, with a warning, where a file of one competition is damaged: no reason to hide the others."""
+    try:
+        return ask()
+    except CompError as damaged:
+        console.log(f"  warning: {slug}: {damaged}")
+        return None
+
+
+def list_runs(slug: str | None = None, workspace: str | Path | None = None) -> list[RunRow]:
+    """Runs, newest first; of one competition if asked, with damaged ones that do not say whose they are. What is wrong
+    with a damaged one is said.
+
+    Raises
+    ------
+    UnknownName, InputError
+        For a competition that there is not, or that cannot be used.
+    """
+    place = Workspace.find(workspace)
+    every = runs.all_runs(place, slug)
+    if slug is not None:
+        registry.competition(slug, place)
+        every += [run for run in runs.all_runs(place, "") if run.damage]
+    for run in every:
+        if run.damage:
+            console.warn_once(f"run {run.id} is damaged and left out: {run.damage}")
+    return [RunRow(**run.summary()) for run in every]
+
+
+def show(slug_or_run: str, workspace: str | Path | None = None, data: str | Path | None = None) -> Facts:
+    """The facts of a competition by its slug, or else of a run by its id, a prefix or "latest".
+
+    Parameters
+    ----------
+    data : path, optional
+        The raw folder of a competition.
+
+    Raises
+    ------
+    CompError
+        For a name that is neither's, a competition that cannot be used, or a run that is damaged.
+    """
+    place = Workspace.find(workspace)
+    try:
+        competition = registry.competition(slug_or_run, place)
+    except UnknownName as unknown:
+        try:
+            return _facts_of_run(runs.find_run(place, slug_or_run))
+        except UnknownName:
+            raise unknown from None
+    raw = Path(data or place.raw(slug_or_run)).expanduser()
+    document = {
+        **competition.facts.model_dump(mode="json"),
+        "raw": str(raw),
+        "missing": competition.missing(raw),
+        "folder": str(competition.folder),
+    }
+    return Facts(slug_or_run, _lines(competition, raw), document)
+
+
+def _facts_of_run(one: runs.Run) -> Facts:
+    row = RunRow(**one.summary()).as_json()
+    document = {**row, "oof": one.record.get("oof"), "folder": str(one.folder)}
+    return Facts(one.id, [(name, _cell(value)) for name, value in document.items() if value], document)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_cell(one)}" for name, one in value.items())
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _classes(competition: Competition, raw: Path) -> str:
+    """The class names in index order, as far as facts and raw folder state them."""
+    stated = competition.facts.classes
+    if stated == "discover":
+        known = competition.has_data(raw) and raw.is_dir()
+        found = competition.classes(raw) if known else None
+        if found is None:
+            return "discovered in the training labels" if known else "discovered in the raw folder"
+        stated = found
+    shown = [f"{name} {index}" for index, name in enumerate(stated)]
+    return ", ".join(shown if len(shown) <= 30 else [*shown[:10], f"… {len(shown)} in all …", shown[-1]])
+
+
+def _lines(competition: Competition, raw: Path) -> list[tuple[str, str]]:
+    """A competition's facts, a line each."""
+    facts = competition.facts
+    classes = _classes(competition, raw)
+    target = (
+        facts.template.target if isinstance(facts.template.target, str) else ", ".join(facts.template.target)
+    )
+    return [
+        ("title", facts.title),
+        ("page", facts.url),
+        ("kaggle", facts.kaggle or "not on Kaggle"),
+        ("metric", facts.metric),
+        ("classes", classes),
+        ("raw folder", f"{raw}: {raw_state(competition, raw)}"),
+        ("layout", ", ".join(facts.layout.required) or "no files needed"),
+        (
+            "archives",
+            ", ".join(facts.layout.archives) + " in place of what they hold"
+            if facts.layout.archives
+            else "none",
+        ),
+        (
+            "template",
+            f"{facts.template.file}: id {facts.template.id!r}, target {target!r} as {facts.template.kind}",
+        ),
+        (
+            "pairs",
+            f"row and file by {facts.pairs}"
+            + (f", files in {facts.order} order" if facts.pairs == "position" else ""),
+        ),
+        (
+            "allowed",
+            "; ".join(f"{c}: {why}" for c, why in facts.check.allow.items()) or "no check is lowered",
+        ),
+        ("options", ", ".join(f"{name} = {value}" for name, value in facts.options.items()) or "none"),
+        (
+            "recipes",
+            ", ".join(n for n in ("baseline", "story") if competition.file(f"{n}.toml").is_file()) or "none",
+        ),
+        (
+            "published labels",
+            "yes: `comp score` judges a submission" if competition.adapter.has("answers") else "no",
+        ),
+        ("folder", str(competition.folder)),
+    ]
+
+
+def raw_state(competition: Competition, raw: Path) -> str:
+    """Whether a competition's raw folder is there and complete."""
+    if not competition.facts.layout.needs_data:
+        return "needs no download"
+    if not raw.is_dir():
+        return "not there"
+    missing = competition.missing(raw)
+    made_up = " (a made-up sample)" if (raw / ".comp-sample").is_file() else ""
+    return (f"incomplete, lacks {', '.join(missing)}" if missing else "complete") + made_up
