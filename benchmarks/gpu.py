@@ -36,7 +36,6 @@ from gpu_runs import TINY as TINY_RUNS
 from gpu_runs import cifar10, folds_at_once, hundred, made_up, paintings
 from inputs import COLOURS, MOVES
 
-from comp.data.augment.augmenter import Augmenter
 from comp.data.augment.policies import A, TrainTransform
 from comp.data.device_memory import free_memory
 from comp.data.images.pixel_cache import ImageDataset
@@ -44,7 +43,7 @@ from comp.data.images.preprocess import Preprocess
 from comp.data.images.raw_tree import RawTree
 from comp.data.images.source import ArraySource
 from comp.data.loading.resident import batches, loader_pool
-from comp.data.loading.train_loader import TrainLoader
+from comp.data.loading.train_loader import Augmenter, TrainLoader
 from comp.models.autotune import autotune_precision
 from comp.models.net import build, normalise
 from comp.models.runtime import resolve_device

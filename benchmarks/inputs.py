@@ -27,7 +27,6 @@ import numpy as np
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line does; torch reads it once
 import torch
 
-from comp.data.augment.augmenter import Augmenter
 from comp.data.augment.policies import TrainTransform, check_transform
 from comp.data.device_memory import keep_memory
 from comp.data.images.pixel_cache import ImageDataset, cached_source
@@ -35,7 +34,7 @@ from comp.data.images.preprocess import Preprocess
 from comp.data.images.raw_tree import RawTree, is_image_name
 from comp.data.images.source import ArraySource
 from comp.data.loading.resident import batches, loader_pool
-from comp.data.loading.train_loader import TrainLoader
+from comp.data.loading.train_loader import Augmenter, TrainLoader
 from comp.models.net import normalise
 
 BATCH, WORKERS = 64, 2

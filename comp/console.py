@@ -22,7 +22,6 @@ QUIET_SECONDS = 15.0  # between lines of progress when the output is no terminal
 
 
 _live: list[Any] = []
-_warned: set[str] = set()
 
 
 @dataclass
@@ -34,16 +33,6 @@ class Settings:
 
 
 settings = Settings()
-_forwards = False
-
-
-def forward() -> None:
-    """From now on this process shows nothing itself: its lines and tasks become events, for the process that was forked
-    (see ``events.relay_to``).
-    """
-    global _forwards
-    _forwards = True
-    _live.clear()
 
 
 def is_terminal() -> bool:
@@ -55,24 +44,10 @@ def log(text: str) -> None:
     """A line on what is being done (stderr)."""
     if settings.quiet:
         return
-    if _forwards:
-        events.log(text)
-    elif _live:  # above the bars, not through them
+    if _live:  # above the bars, not through them
         _live[-1].console.print(text, markup=False, highlight=False)
     else:
         _put(text, sys.stderr)
-
-
-def warn_once(text: str) -> None:
-    """A warning (stderr), the first time that it is given by a command; from Python, by the process."""
-    if text not in _warned:
-        _warned.add(text)
-        log(f"  warning: {text}")
-
-
-def forget_warnings() -> None:
-    """A new command begins: every warning is new to its reader."""
-    _warned.clear()
 
 
 def print_result(text: str) -> None:
@@ -162,13 +137,10 @@ class Task:
         self.started = self._said = time.monotonic()
         self._live = live
         self._id = live.add_task(title, total=total, facts="") if live else None
-        self._forwarded = events.Task(title, total) if _forwards else None
 
     def advance(self, n: int = 1, facts: str = "") -> None:
         self.done += n
-        if self._forwarded is not None:
-            self._forwarded.advance(n, facts)
-        elif self._live:
+        if self._live:
             self._live.update(self._id, advance=n, **({"facts": facts} if facts else {}))
         elif time.monotonic() - self._said >= QUIET_SECONDS and self.done < self.total:
             self._said = time.monotonic()
@@ -179,16 +151,14 @@ class Task:
             )
 
     def close(self) -> None:
-        if self._forwarded is not None:
-            self._forwarded.close()
-        elif self._live:
+        if self._live:
             self._live.remove_task(self._id)
 
 
 @contextmanager
 def progress() -> Iterator[None]:
     """Live bars for every ``task`` inside, where there is a terminal."""
-    if _live or _forwards or settings.quiet or not is_terminal():
+    if _live or settings.quiet or not is_terminal():
         yield
         return
     from rich.console import Console

@@ -221,6 +221,7 @@ _METHODS = {
     TaskAdvanced: "on_task_advance",
     TaskEnded: "on_task_end",
 }
+_warned: set[str] = set()
 _listeners: list[RunListener] = []  # of this process, the last that was added first
 _numbers = count()
 
@@ -234,6 +235,18 @@ def emit(event: Event) -> None:
 def log(text: str) -> None:
     """A line on what is being done."""
     emit(Message(text))
+
+
+def warn_once(text: str) -> None:
+    """A warning, the first time that it is given by a command; from Python, by the process."""
+    if text not in _warned:
+        _warned.add(text)
+        log(f"  warning: {text}")
+
+
+def forget_warnings() -> None:
+    """A new command begins: every warning is new to its reader."""
+    _warned.clear()
 
 
 def add_listener(listener: RunListener) -> None:

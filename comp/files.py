@@ -10,13 +10,15 @@ import os
 import re
 import shutil
 import stat
+import time
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-from comp.errors import InputError, RecipeError
+from comp import events
+from comp.errors import InputError, RecipeError, Refusal
 
 DEEPEST = 64  # tables and lists within one another; readers and validators walk them by recursion
 LARGEST_TOML = 16 << 20  # bytes; a hundred thousand class names are two million
@@ -378,3 +380,88 @@ def read_json(path: Path) -> Any:
         raise InputError("the file must be readable", f"{path}: {error.strerror}", "restore it") from error
     except ValueError as error:
         raise InputError("the file must be JSON", f"{path}: {error}", "restore it, or run again") from error
+
+
+TRIES, PAUSE_SECONDS = 5, 0.02  # who only asks whether it is held (``is_held``) has it for a moment
+
+
+@contextmanager
+def alone(path: Path, rule: str, value: str, remedy: str) -> Iterator[None]:
+    """Holds ``path`` for this process; the file is removed at the end.
+
+    A lock of the system (flock): whatever becomes of the process, a killed one holds nothing. ``{pid}`` in ``value``
+    stands for the number of the process that has it.
+
+    Raises
+    ------
+    Refusal
+        With ``rule``, ``value`` and ``remedy``, if another process has it.
+    """
+    if os.name == "nt":  # no flock there
+        yield
+        return
+    file = _locked(path, rule, value, remedy)
+    try:
+        yield
+    finally:
+        if file is not None:
+            with suppress(OSError):
+                path.unlink()
+            file.close()
+
+
+def is_held(path: Path) -> bool | None:
+    """Whether a process holds ``path``; None where that cannot be known: a system or a file system without such locks."""
+    if os.name == "nt":
+        return None
+    import fcntl
+
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except (BlockingIOError, FileNotFoundError) as error:
+        return isinstance(error, BlockingIOError)
+    except OSError:
+        return None
+    return False
+
+
+def _locked(path: Path, rule: str, value: str, remedy: str) -> IO[str] | None:
+    """The open and locked file; None where the file system knows no locks."""
+    import fcntl
+
+    tries = 0
+    while True:
+        tries += 1
+        try:
+            file = path.open("a+", encoding="utf-8")
+        except OSError as error:
+            raise unwritable(path, error) from error
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.seek(0)
+            owner = file.read(20).strip() or "unknown"
+            file.close()
+            if tries < TRIES:
+                time.sleep(PAUSE_SECONDS)
+                continue
+            raise Refusal(rule, value.format(pid=owner), remedy) from error
+        except OSError as error:
+            file.close()
+            events.log(f"  {path.parent} cannot be locked ({error.strerror}): use it from one process alone")
+            return None
+        if _is_at(file, path):
+            with suppress(OSError):  # the number is for people
+                file.truncate(0)
+                file.write(str(os.getpid()))
+                file.flush()
+            return file
+        file.close()  # its holder removed it between open and lock: once more
+
+
+def _is_at(file: IO[str], path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), os.stat(path))
+    except OSError:
+        return False

@@ -28,8 +28,8 @@ def merge(
     json: AsJson = False,
 ) -> None:
     """Make one run of folds of one recipe that were trained in several places, and predict with all of them."""
+    from comp.cli.show_run import show_result
     from comp.pipelines.merge import merge as merge_runs
-    from comp.runs.result import show_result
 
     result = merge_runs(*runs, workspace=workspace, data=data, allow=parse_allow(allow))
     show_result(result)
@@ -111,8 +111,8 @@ def import_(
     json: AsJson = False,
 ) -> None:
     """Make a run of other people's OOF and test predictions: scored, submitted and blended as any other."""
+    from comp.cli.show_run import show_result
     from comp.pipelines.import_predictions import import_ as import_predictions
-    from comp.runs.result import show_result
 
     result = import_predictions(
         slug,

@@ -10,7 +10,7 @@ from contextlib import suppress
 
 import typer
 
-from comp import console
+from comp import console, events
 from comp._version import __version__
 from comp.cli import (
     check,
@@ -104,7 +104,7 @@ def main(arguments: list[str] | None = None) -> None:
     arguments = sys.argv[1:] if arguments is None else arguments
     console.settings.json = "--json" in arguments
     console.settings.quiet = False
-    console.forget_warnings()
+    events.forget_warnings()
     sys.exit(_run(arguments))
 
 

@@ -20,8 +20,8 @@ def predict(
     json: AsJson = False,
 ) -> None:
     """Predict the test rows again with a run's checkpoints, or other rows with --data."""
+    from comp.cli.show_run import say_unread
     from comp.pipelines.predict import predict as predict_rows
-    from comp.runs.result import say_unread
 
     found = predict_rows(
         run,
@@ -48,8 +48,8 @@ def pseudo(
     json: AsJson = False,
 ) -> None:
     """Label test rows for training, each fold by its own model; comp run --pseudo CSV trains with them."""
+    from comp.cli.show_run import show_pseudo
     from comp.pipelines.pseudo_label import pseudo as make
-    from comp.pipelines.pseudo_label import show_pseudo
 
     result = make(run, threshold, workspace=workspace, out=out)
     show_pseudo(result)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from comp import console
+from comp import console, events
 from comp.cli.options import AsJson, WorkspaceDir
 from comp.data.competitions import competition as registry
 from comp.errors import InputError
@@ -45,7 +45,7 @@ def runs(
         found = [{**run.summary(), **live_state(run)} for run in every]
     for run in every:
         if run.damage:
-            console.warn_once(f"run {run.id} is damaged and left out: {run.damage}")
+            events.warn_once(f"run {run.id} is damaged and left out: {run.damage}")
     header = ("run", "competition", "state", "model", "folds", "metric", "OOF", "CSV")
     rows = [
         (

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from comp import console
+from comp.cli.show_run import calibration_line, gains, show_result
 from comp.pipelines.ensemble import EnsembleResult
-from comp.runs.result import RunResult, calibration_line, gains, show_result
+from comp.runs.result import RunResult
 
 
 def show(result: RunResult) -> None:

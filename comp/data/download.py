@@ -13,7 +13,7 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
-from comp import console
+from comp import events
 from comp._version import __version__
 from comp.config import whole_number
 from comp.errors import DownloadError, InputError
@@ -49,7 +49,7 @@ def fetch(url: str, path: Path, md5: str) -> None:
     """
     if path.is_file():
         if md5_of(path) == md5:
-            console.log(f"{path.name} is there, and its md5 is the published one")
+            events.log(f"{path.name} is there, and its md5 is the published one")
             return
         value = f"{path} has another md5 than the published {md5}"
         raise InputError("a download never overwrites", value, "remove it, then download again")
@@ -60,7 +60,7 @@ def fetch(url: str, path: Path, md5: str) -> None:
     resumed = part.is_file() and part.stat().st_size > 0
     _complete(address, part)
     if md5_of(part) != md5 and resumed:  # the part may have been of another file: once more, from nothing
-        console.log(f"{part.name} does not go together with what was downloaded now; starting anew")
+        events.log(f"{part.name} does not go together with what was downloaded now; starting anew")
         part.unlink()
         _complete(address, part)
     found = md5_of(part)
@@ -72,7 +72,7 @@ def fetch(url: str, path: Path, md5: str) -> None:
             "try again later, or get it by hand",
         )
     os.replace(part, path)
-    console.log(f"{path.name}: {path.stat().st_size:,} bytes, md5 as published")
+    events.log(f"{path.name}: {path.stat().st_size:,} bytes, md5 as published")
 
 
 def md5_of(path: Path) -> str:
@@ -129,7 +129,7 @@ def _attempt(address: str, part: Path, have: int) -> bool:
         total = 0 if rest is None else start + rest  # 0: nobody said
         require_room(part, total - start)
         done = start
-        with console.task(part.name.removesuffix(".part") + ", MB", math.ceil(total / MEGA)) as bar:
+        with events.task(part.name.removesuffix(".part") + ", MB", math.ceil(total / MEGA)) as bar:
             bar.advance(start // MEGA)
             try:
                 with part.open("ab" if continues else "wb") as out:

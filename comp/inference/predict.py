@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from comp import console
+from comp import events
 from comp.config import Shape, read_shaped
 from comp.data.images.pixel_cache import ImageDataset
 from comp.data.images.source import ImageSource
@@ -261,11 +261,11 @@ def predict_each(
         precisions = sidecar.precision, _precision(sidecar, recipe)
         shared.setdefault((sidecar.backbone_sha256, sidecar.preprocess, *precisions), []).append(folder)
     for judged in sorted({judged for _, _, judged, used in shared if judged != used}):
-        console.log(
+        events.log(
             f"  judged in {judged}, predicted in fp32: {recipe.device} does not compute in {judged} here"
         )
     parts: dict[Path, Predictions] = {}
-    with console.task("test rows", len(ids) * len(shared)) as bar:
+    with events.task("test rows", len(ids) * len(shared)) as bar:
         for folders in shared.values():
             cached = kept if len(folders) > 1 else None
             for folder, probs in _by_backbone(folders, source, ids, paths, recipe, bar, cached).items():
@@ -293,7 +293,7 @@ def _by_backbone(
     ids: Sequence[str],
     paths: Sequence[str],
     recipe: Recipe,
-    bar: console.Task,
+    bar: events.Task,
     kept: KeptFor | None,
 ) -> dict[Path, Probs]:
     """Probabilities (N, C) by checkpoint, for checkpoints with one backbone: its features once, then each head."""
@@ -367,7 +367,7 @@ def _require_controls(
         if judged == "fp32" or (difference <= most and not exact):
             return
         if not exact:  # an older checkpoint
-            console.log(
+            events.log(
                 f"  {folder.name}: control rows differ by {difference:.3f} in {judged}; trying again in fp32"
             )
         back = in_fp32()

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from comp import console
+from comp import events
 from comp.config import whole_number
 from comp.data import archives
 from comp.data.download import ATTEMPTS, MEGA, require_room
@@ -55,7 +55,7 @@ def _download(api: Kaggle, name: str, raw: Path) -> None:
         _require_inside(raw, one.name)
     total = sum(one.size for one in listed)
     wanted = [one for one in listed if not _is_there(raw, one)]
-    console.log(f"{name}: {len(listed)} files, {total / MEGA:,.1f} MB; {len(listed) - len(wanted)} are there")
+    events.log(f"{name}: {len(listed)} files, {total / MEGA:,.1f} MB; {len(listed) - len(wanted)} are there")
     make_folder(raw)
     if len(wanted) > FEW:
         _fetch_all(api, name, raw, wanted)
@@ -102,7 +102,7 @@ def _fetch_one(api: Kaggle, name: str, raw: Path, one: DataFile) -> None:
     else:
         _require_size(part, one, part.stat().st_size)
         os.replace(part, path)
-    console.log(f"{one.name}: {path.stat().st_size:,} bytes, as listed")
+    events.log(f"{one.name}: {path.stat().st_size:,} bytes, as listed")
 
 
 def _unwrap(part: Path, path: Path, one: DataFile) -> None:
@@ -137,7 +137,7 @@ def _fetch_all(api: Kaggle, name: str, raw: Path, wanted: list[DataFile]) -> Non
             value = f"{packed.name} lacks {len(missing)} of the listed files, first {missing[0]!r}"
             raise DownloadError("a download must be whole", value, "download again later")
         require_room(raw / "unpacked", sum(members[one.name].size for one in wanted))
-        with console.task("unpacking, files", len(wanted)) as bar:
+        with events.task("unpacking, files", len(wanted)) as bar:
             for one in wanted:
                 _require_size(packed, one, members[one.name].size)
                 with atomic(raw / one.name) as new:
@@ -148,7 +148,7 @@ def _fetch_all(api: Kaggle, name: str, raw: Path, wanted: list[DataFile]) -> Non
             packed.unlink(missing_ok=True)
         raise
     packed.unlink()
-    console.log(f"{len(wanted)} files unpacked, each of its listed size")
+    events.log(f"{len(wanted)} files unpacked, each of its listed size")
 
 
 def _require_size(file: Path, one: DataFile, size: int) -> None:
@@ -184,7 +184,7 @@ def _complete(api: Kaggle, name: str, file: str | None, part: Path, title: str, 
         if barren >= ATTEMPTS:
             kept = "what is there is kept; the same command goes on" if part.is_file() else "try again later"
             raise DownloadError("the file must be reachable", f"{problem.value} ({ATTEMPTS} attempts)", kept)
-        console.log(f"  {problem.value}; going on")
+        events.log(f"  {problem.value}; going on")
         time.sleep(min(30.0, api.patience.pause * 2**barren / 2))
 
 
@@ -220,7 +220,7 @@ def _store(answer: Any, part: Path, title: str, have: int) -> bool:
     total = 0 if rest is None else start + rest  # 0: nobody said
     require_room(part, total - start)
     done = start
-    with console.task(f"{title}, MB", math.ceil(total / MEGA)) as bar:
+    with events.task(f"{title}, MB", math.ceil(total / MEGA)) as bar:
         bar.advance(start // MEGA)
         with _opened(part, "ab" if goes_on else "wb") as out:
             for block in answer.iter_content(BLOCK):

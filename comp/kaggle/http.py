@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from comp import console
+from comp import events
 from comp.errors import CompError, InputError, KaggleError, KaggleRefusal
 from comp.kaggle.credentials import SETTINGS, Credential, scrub
 
@@ -85,7 +85,7 @@ def ask(
             if isinstance(error, CompError) or attempt >= most or not may_repeat(problem):
                 raise problem from error
             pause = _pause(error, attempt, patience)
-        console.log(f"  {problem.value}; again in {pause:.3g} s")
+        events.log(f"  {problem.value}; again in {pause:.3g} s")
         time.sleep(pause)
     raise AssertionError("the last attempt returns or raises")
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from comp import console
+from comp import events
 from comp.data.competitions.competition import Competition
 from comp.data.predictions import Predictions
 from comp.data.template import read_submission
@@ -173,7 +173,7 @@ def _is_as_written(run: Run) -> bool:
         if run.has("submission.csv"):
             read_submission(run.folder / "submission.csv")
     except CompError as problem:
-        console.warn_once(f"run {run.id} is left out: {problem.value}")
+        events.warn_once(f"run {run.id} is left out: {problem.value}")
         return False
     return True
 
@@ -200,7 +200,7 @@ def _oof(run: Run) -> tuple[Predictions | None, NDArray[np.int64]]:
         labels = dict(zip(train["id"], train["label"], strict=True))
         return found, found.labels.encode([labels[i] for i in found.ids])
     except CompError as problem:
-        console.warn_once(f"the OOF predictions of {run.id} are left out: {problem.value}")
+        events.warn_once(f"the OOF predictions of {run.id} are left out: {problem.value}")
         return None, np.empty(0, dtype=np.int64)
     except KeyError:
         return None, np.empty(0, dtype=np.int64)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from comp import console
+from comp import events
 from comp.errors import CompError, KaggleError, KaggleRefusal, near_names
 from comp.kaggle.client import SITE, Kaggle
 from comp.kaggle.http import status_of
@@ -34,7 +34,7 @@ def require_open(api: Kaggle, name: str) -> Limits | None:
         value = f"{name!r} takes no submissions any more"
         raise KaggleRefusal("a competition must be open", value, f"see {page}; the file is kept")
     if state.late:
-        console.log(
+        events.log(
             f"the deadline of {name!r} was {state.deadline:%Y-%m-%d}: what is submitted now does not count"
         )
     try:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from comp import console
+from comp import console, events
 from comp.data.competitions import competition as registry
 from comp.data.competitions.competition import Competition
 from comp.data.csv_table import Table, parse_table
@@ -111,7 +111,7 @@ def choose(
 def require_yes(question: str, yes: bool, remedy: str) -> None:
     """Asks, unless ``yes`` was said already; Refusal without a yes, naming the option where there is nobody to ask."""
     if yes:
-        console.log(f"{question} yes")
+        events.log(f"{question} yes")
         return
     said = console.confirm(question)
     if not said:
@@ -161,7 +161,7 @@ def make_ready(
         require_its_own(run, path, content)
     if turned:
         path, content = _in_order(path, table, template, labels)
-        console.log(
+        events.log(
             f"rows stood in another order than the template's: written in its order as {place.shown(path)}"
         )
     if run is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from comp import console
+from comp import console, events
 from comp.errors import CompError
 from comp.kaggle.client import Kaggle
 from comp.kaggle.http import status_of
@@ -48,12 +48,12 @@ def reconcile(
         if entry.open:
             found = look_for(api, entry, taken | {*entry.known}, listed)
             if found is None:
-                console.log(f"an upload of {entry.file} that broke off at {entry.at} is not on Kaggle")
+                events.log(f"an upload of {entry.file} that broke off at {entry.at} is not on Kaggle")
                 ledger.update(place, slug, entry, state=ledger.BROKEN, error="not found on the server")
                 continue
             taken.add(found.ref)
             recovered.add(entry.id)
-            console.log(f"an upload of {entry.file} that broke off at {entry.at} is on Kaggle as {found.ref}")
+            events.log(f"an upload of {entry.file} that broke off at {entry.at} is on Kaggle as {found.ref}")
             update_entry(place, slug, entry, found)
         elif entry.ref:
             for one in listed:
@@ -119,7 +119,7 @@ def await_score(api: Kaggle, place: Workspace, slug: str, entry: SubmissionEntry
                 told(f"{entry.status}, asked every {api.patience.poll:g} s")
                 time.sleep(api.patience.poll)
     except (CompError, KeyboardInterrupt):
-        console.log(f"submission {entry.ref} is made; `comp runs {slug}` asks what it scored")
+        events.log(f"submission {entry.ref} is made; `comp runs {slug}` asks what it scored")
         raise
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from comp import console
+from comp import events
 from comp.errors import CompError, KaggleError, KaggleRefusal
 from comp.kaggle import prepare
 from comp.kaggle.client import SITE, Kaggle
@@ -135,7 +135,7 @@ def submit(
     )
     page = ledger.page_of(place, slug, entry.run, ready.file, entry.sha256)
     asked = Submitted(slug, entry, place.root, page, competition.facts.score_scale)
-    console.log(f"{place.shown(ready.file)}: valid, {ready.rows} rows")
+    events.log(f"{place.shown(ready.file)}: valid, {ready.rows} rows")
     if not name:
         return _by_hand(place, replace(asked, page=competition.facts.url), dry_run)
     with ledger.submit_lock(place, slug):
@@ -182,7 +182,7 @@ def _to_kaggle(
     before = [e for e in ledger.same_file(place, slug, name, asked.entry.sha256) if e.counts]
     if before and not (again or dry_run) and (before[-1].pending or before[-1].id in recovered):
         entry = before[-1]
-        console.log(f"this very file was submitted at {entry.at} as {entry.ref}: nothing is uploaded again")
+        events.log(f"this very file was submitted at {entry.at} as {entry.ref}: nothing is uploaded again")
     else:
         if before and not again:
             _require_again(before[-1], dry_run)
@@ -211,7 +211,7 @@ def _require_again(entry: SubmissionEntry, dry_run: bool) -> None:
         score = f", which Kaggle could not score ({entry.error or 'it gives no reason'})"
     question = f"this very file was submitted at {entry.at} as {entry.ref}{score}: submit it again?"
     if dry_run:
-        console.log(question)
+        events.log(question)
         return
     prepare.require_yes(question, False, "--again submits it once more; `comp runs` shows what it scored")
 
@@ -238,7 +238,7 @@ def upload(api: Kaggle, path: Path, entry: SubmissionEntry, ready: PreparedSubmi
         ref = api.create(entry.kaggle, token, entry.message)
     except CompError as problem:
         return _after_no_number(api, path, entry, problem, kept)
-    console.log(f"submitted as {ref}")
+    events.log(f"submitted as {ref}")
     return ledger.write_entry(path, entry, state=ledger.SUBMITTED, ref=ref, status="PENDING")
 
 
@@ -247,10 +247,10 @@ def _after_no_number(
 ) -> SubmissionEntry:
     """What became of a submission that was asked for and got no number: the server's list knows."""
     if isinstance(problem, KaggleError) and problem.unsure:
-        console.log(f"  {problem.value}: looking whether Kaggle has it")
+        events.log(f"  {problem.value}: looking whether Kaggle has it")
         found = look_for(api, entry, {*entry.known}, None)
         if found is not None:
-            console.log(f"it was submitted as {found.ref}")
+            events.log(f"it was submitted as {found.ref}")
             return ledger.write_entry(path, entry, state=ledger.SUBMITTED, ref=found.ref, status=found.status)
         remedy = (
             f"it is not in Kaggle's list; the same command looks there again before it uploads {entry.file}"

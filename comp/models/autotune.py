@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import torch
 
-from comp import console
+from comp import events
 from comp.data.device_memory import free_memory, is_out_of_memory
 from comp.models.batchnorm_fusion import fuse_frozen_batchnorm
 from comp.models.net import Net, freeze_batchnorm
@@ -68,7 +68,7 @@ def _measured(net: Net, recipe: Recipe, cache: Path, wanted: list[Choice]) -> di
     key = _key(net, recipe)
     known = _read(cache / FILE)
     if not any(_name(choice) in known.get(key, {}) for choice in wanted):
-        with console.progress(), console.task("measuring precision and layout", len(wanted)) as bar:
+        with events.task("measuring precision and layout", len(wanted)) as bar:
             times: dict[str, float] = {}
             for choice in wanted:
                 times[_name(choice)] = step_seconds(net, recipe, choice, recipe.threads)
@@ -92,7 +92,7 @@ def _on_fewer(net: Net, recipe: Recipe, cache: Path) -> Recipe:
     times = {count: kept[_threads(count)] for count in counts if _threads(count) in kept}
     if whole not in times:
         times = {}
-        with console.progress(), console.task("measuring threads", len(counts)) as bar:
+        with events.task("measuring threads", len(counts)) as bar:
             for count in counts:
                 times[count] = step_seconds(net, recipe, choice, count)
                 bar.advance()
@@ -109,7 +109,7 @@ def _on_fewer(net: Net, recipe: Recipe, cache: Path) -> Recipe:
 
 def _say(recipe: Recipe, best: str, times: dict[str, float]) -> None:
     told = ", ".join(f"{name} {seconds * 1000:.0f}" for name, seconds in times.items())
-    console.log(f"  {best}: {times[best] * 1000:.0f} ms a step of {_batch(recipe)}, measured ({told})")
+    events.log(f"  {best}: {times[best] * 1000:.0f} ms a step of {_batch(recipe)}, measured ({told})")
 
 
 def fastest(timed: list[tuple[Choice, float]]) -> Choice:

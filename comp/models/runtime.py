@@ -11,7 +11,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, GradientState, PartialState
 
-from comp import console
+from comp import events
 from comp.data.device_memory import keep_memory
 from comp.errors import InputError
 from comp.recipe import Recipe, as_one
@@ -69,7 +69,7 @@ def on_this_machine(recipe: Recipe) -> Recipe:
             changes["fold_norms"] = one.fold_norms is not False or moved
         each.append(one.model_copy(update=changes))
     for line in lines:
-        console.log(f"  {line}")
+        events.log(f"  {line}")
     return as_one(each)
 
 

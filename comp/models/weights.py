@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from comp import console
+from comp import events
 from comp.config import validate
 from comp.errors import WeightsError
 from comp.files import read_json
@@ -96,7 +96,7 @@ def _state_dict(loaded: Any, path: Path) -> StateDict:
     """The tensors by name in what torch read, also where a trainer's file holds them among other things."""
     while isinstance(loaded, dict) and (inner := [key for key in _KEYS if isinstance(loaded.get(key), dict)]):
         if len(inner) > 1:
-            console.log(f"  {path.name} holds {' and '.join(inner)}: {inner[0]} is read")
+            events.log(f"  {path.name} holds {' and '.join(inner)}: {inner[0]} is read")
         loaded = loaded[inner[0]]
     if isinstance(loaded, dict) and loaded and all(_is_named_tensor(pair) for pair in loaded.items()):
         return loaded

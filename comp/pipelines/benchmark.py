@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from comp import console
+from comp import events
 from comp.data.competitions import competition as registry
 from comp.errors import InputError
 from comp.pipelines.find_lr import plan_of_first_fold
@@ -83,8 +83,7 @@ def bench(
     place = Workspace.find(workspace)
     competition = registry.competition(slug, place)
     plan = plan_of_first_fold("a bench needs training steps", place, competition, data, recipe, overrides)
-    with console.progress():
-        return _measured(slug, plan, seconds)
+    return _measured(slug, plan, seconds)
 
 
 def _measured(slug: str, plan: TrainPlan, seconds: float) -> BenchResult:
@@ -100,7 +99,7 @@ def _measured(slug: str, plan: TrainPlan, seconds: float) -> BenchResult:
         ("step", parts.steps),
         ("fed_step", parts.fed_steps),
     ]
-    with parts.threads(), console.task("measuring", len(measured)) as bar:
+    with parts.threads(), events.task("measuring", len(measured)) as bar:
         for name, work in measured:
             found[name] = _rate(work(), seconds, parts.wait)
             bar.advance()

@@ -7,7 +7,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from comp import console
+from comp import events
 from comp.checks.context import CheckContext, ResultCache, downgrade_allowed
 from comp.checks.fold_checks import grouped
 from comp.checks.image_scan import ImageIndex, scan
@@ -162,7 +162,7 @@ def look_at_images(source: ImageSource, raw: Path, manifest: Manifest, kept: Pat
     writer = StoreWriter(len(paths))
     keep = writer.put if kept is not None else lambda content, pixels: None
     try:
-        with console.task("looking at images", len(paths)) as bar:
+        with events.task("looking at images", len(paths)) as bar:
             found = scan(source, raw, paths, kept, bar.advance, keep)
         writer.finish(set(found.files(paths).values()))
     finally:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from comp import console
+from comp import events
 from comp.data.competitions import competition as registry
 from comp.data.competitions.competition import Competition
 from comp.data.competitions.facts import TemplateFacts
@@ -80,7 +80,7 @@ def _slug_of(path: Path, place: Workspace) -> str:
         try:
             record = read_json(beside) if beside.is_file() else {}
         except InputError as damaged:  # a run's id in the name will do
-            console.warn_once(str(damaged))
+            events.warn_once(str(damaged))
             continue
         if isinstance(record, dict) and isinstance(record.get("slug"), str):
             return str(record["slug"])

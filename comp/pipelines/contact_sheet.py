@@ -79,8 +79,8 @@ def _view_names(views: str) -> Sequence[str]:
 
 def _training_columns(shown: _Shown) -> list[Column]:
     """Validation, each epoch, and mixing where the recipe has any."""
-    from comp.data.augment.augmenter import Augmenter
     from comp.data.augment.policies import TrainTransform
+    from comp.data.loading.train_loader import Augmenter
 
     wanted, preprocess, table = shown.recipe, shown.preprocess, shown.table
     transform = TrainTransform(wanted.transform, preprocess)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from comp import console
+from comp import events
 from comp.checks.context import Finding
 from comp.checks.prediction_checks import collapsed_predictions, prior_shift
 from comp.data.competitions import competition as registry
@@ -94,7 +94,7 @@ def ensemble(
     require_whole_groups(chosen)
     manifest = joined_manifest(chosen)
     folds = nested_folds(chosen, manifest)
-    console.log(f"{competition.facts.title}: {len(chosen)} parts, {folds.k} nested folds")
+    events.log(f"{competition.facts.title}: {len(chosen)} parts, {folds.k} nested folds")
     rows = judged_rows(chosen, manifest, folds)
     outcome = evaluate_blend(rows, competition.metric, options)
     raw = Path(data).expanduser().absolute() if data else runs.raw_folder(chosen[0].run, place)

@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from comp import console
 from comp.checks.runner import raise_on_errors
 from comp.config import as_overrides
 from comp.data.competitions import competition as registry
@@ -80,8 +79,7 @@ def lr(
     from comp.report.lr_plot import lr_plot
     from comp.training.lr_range_test import range_test
 
-    with console.progress():
-        test = range_test(plan, low, high, steps)
+    test = range_test(plan, low, high, steps)
     make_folder(plot.parent)
     marks = {"steepest": test.steepest, "lowest / 10": test.safe}
     title = f"{slug}: {wanted.model.name}, {wanted.optimizer.name}, batch {wanted.batch}"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from comp import console
+from comp import events
 from comp.checks.context import Finding, downgrade_allowed
 from comp.checks.prediction_checks import assumed_folds, collapsed_predictions, prior_shift, too_good
 from comp.checks.runner import CheckResult, raise_on_errors
@@ -180,7 +180,7 @@ def _of_npz(file: Path, labels: LabelMap, samples: list[str], fingerprint: str) 
     stored.require_labels(labels)
     ids = joined_ids(ExternalPredictions(str(file), stored.ids, (), ()), samples)
     if stored.fingerprint not in ("", fingerprint):
-        console.log(f"  {file.name} was made from files of other contents or groups; it is joined by id")
+        events.log(f"  {file.name} was made from files of other contents or groups; it is joined by id")
     return Predictions(tuple(ids), labels, stored.probs, fingerprint).select(samples)
 
 

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from comp import console
+from comp import events
 from comp.data.competitions import competition as registry
 from comp.data.competitions.competition import Competition
 from comp.errors import CompError, UnknownName
@@ -98,7 +98,7 @@ def list_competitions(workspace: str | Path | None = None) -> list[CompetitionRo
             )
         )
     for broken in known.broken:
-        console.log(f"  warning: {broken}")
+        events.log(f"  warning: {broken}")
     return rows + [CompetitionRow(broken.slugs[0], error=str(broken)) for broken in known.broken]
 
 
@@ -112,7 +112,7 @@ def _unless_damaged(slug: str, ask: Callable[[], Any]) -> Any:
     try:
         return ask()
     except CompError as damaged:
-        console.log(f"  warning: {slug}: {damaged}")
+        events.log(f"  warning: {slug}: {damaged}")
         return None
 
 
@@ -132,7 +132,7 @@ def list_runs(slug: str | None = None, workspace: str | Path | None = None) -> l
         every += [run for run in runs.all_runs(place, "") if run.damage]
     for run in every:
         if run.damage:
-            console.warn_once(f"run {run.id} is damaged and left out: {run.damage}")
+            events.warn_once(f"run {run.id} is damaged and left out: {run.damage}")
     return [RunRow(**run.summary()) for run in every]
 
 

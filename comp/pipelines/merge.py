@@ -11,7 +11,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from comp import console
+from comp import events
 from comp.checks.context import Finding
 from comp.data.competitions import competition as registry
 from comp.errors import InputError
@@ -113,7 +113,7 @@ def _merged(
             runs.require_kept(part, kept_of(order, found, recipe), competition.file("models.py"))
         one = run_folder(order, found, recipe, marks, held, rows_for(order, found))
         for relative, source in folders.items():
-            console.log(f"  {relative} of {source.id}")
+            events.log(f"  {relative} of {source.id}")
             _copy(source.folder / relative, one.folder / relative, one.id, relative)
     findings = [*found.findings, *before]
     return finish_run(order, found, clock, one, plans, findings, marks)
@@ -161,13 +161,13 @@ def _say_where(first: runs.Run, one: runs.Run) -> None:
     for key in ("versions", "machine"):
         a, b = first.started.get(key), one.started.get(key)
         if a != b:
-            console.log(f"  {key}: {a} in {first.id}, {b} in {one.id}")
+            events.log(f"  {key}: {a} in {first.id}, {b} in {one.id}")
     ours, theirs = (recipe_of(part).each for part in (first, one))
     for key in HOW:
         a, b = ([getattr(model, key) for model in models] for models in (ours, theirs))
         if a != b:
             told = [", ".join(dict.fromkeys(str(value) for value in values)) for values in (a, b)]
-            console.log(f"  {key}: {told[0]} in {first.id}, {told[1]} in {one.id}")
+            events.log(f"  {key}: {told[0]} in {first.id}, {told[1]} in {one.id}")
 
 
 def _other_recipe(first: runs.Run, one: runs.Run) -> list[str]:

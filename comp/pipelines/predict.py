@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from comp import console
 from comp.checks.context import CheckContext, downgrade_allowed
 from comp.checks.runner import raise_on_errors, require_known, run_test_checks
 from comp.data.competitions import competition as registry
@@ -117,15 +116,14 @@ def predict(
     readable = test[~test["id"].isin(unread)]
     here = resolve_device(on_this_machine(recipe_of(one)))
     recipe = with_chosen_views(here, one)
-    with console.progress():
-        found = predict_rows(
-            folders,
-            competition.source(evidence.raw),
-            list(readable["id"]),
-            list(readable["path"]),
-            recipe,
-            evidence.manifest.fingerprint("test"),
-        )
+    found = predict_rows(
+        folders,
+        competition.source(evidence.raw),
+        list(readable["id"]),
+        list(readable["path"]),
+        recipe,
+        evidence.manifest.fingerprint("test"),
+    )
     if unread:
         found = with_prior(found, unread, _prior(one), list(test["id"]))
     new = ("-new" if data or template else "") + ("-partial" if len(folders) < len(_every_fold(one)) else "")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from comp import console
+from comp import events
 from comp.checks.fold_checks import folds_of_kin
 from comp.checks.runner import CheckResult
 from comp.data.folds import folds_sha256
@@ -164,21 +164,5 @@ def rows_for(order: RunRequest, found: CheckResult) -> PseudoLabels | None:
     clean = wanted.without(folds_of_kin(evidence, found.folds))
     apart = len(wanted.table) - len(clean.table)
     told = f"  pseudo-labels of {clean.run}, at least {clean.threshold:g} sure: {clean.rows} rows by fold"
-    console.log(told + (f"; {apart} left out, copies of what their fold holds out" if apart else ""))
+    events.log(told + (f"; {apart} left out, copies of what their fold holds out" if apart else ""))
     return clean.few(ROWS_PER_CLASS_AND_FOLD) if order.quick else clean
-
-
-def show_pseudo(result: PseudoResult) -> None:
-    """A table of the rows that each fold gets, and where they lie."""
-    made = result.pseudo
-    by_fold = made.table.groupby("fold")["prob"].mean()
-    rows = [
-        (f"fold {k}", count, f"{count / result.test:.1%}", f"{by_fold[k]:.4f}" if count else "–")
-        for k, count in enumerate(made.rows)
-    ]
-    console.table("", (f"pseudo-labels of {made.run}", "rows", "of test", "mean probability"), rows)
-    labels = made.table.groupby("id")["label"].nunique()
-    if (labels > 1).any():
-        console.log(f"  {int((labels > 1).sum())} rows have another label in another fold")
-    console.print_result(f"pseudo-labels {result.path}")
-    console.log(f"  comp run {made.slug} --folds {made.k} --pseudo {result.path} trains with them")

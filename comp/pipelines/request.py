@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from comp import console
+from comp import events
 from comp.checks.prediction_checks import expected_score
 from comp.data.competitions.competition import Competition
 from comp.data.folds import Folds
@@ -84,7 +84,7 @@ def require_folds(only: Sequence[int] | None, k: int) -> None:
 def first_model(recipe: Recipe) -> Recipe:
     """The recipe of the first model, where only one can be measured; that it is the first of several is said."""
     if recipe.members:
-        console.log(f"  the first of {len(recipe.members)} models: {recipe.each[0].model.name}")
+        events.log(f"  the first of {len(recipe.members)} models: {recipe.each[0].model.name}")
     return recipe.each[0]
 
 
@@ -133,7 +133,7 @@ def order_of(
 
     recipe = on_this_machine(recipe_of(one))
     if differing := what_differs(one.started, resolve_device(recipe.each[0]).device):
-        console.log(
+        events.log(
             f"  {one.id} began with {'; '.join(differing)}: what is left may differ in the last digits"
         )
     return replace(order_like(one, place, competition, recipe, data), resumed=one, like=None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from comp import console
+from comp import events
 from comp.config import whole_number
 from comp.ensembling.evaluate import BlendOptions
 from comp.errors import InputError
@@ -107,7 +107,7 @@ def run_seeds(
             remedy = f"comp run {one.slug} --resume {one.run}; then comp ensemble {one.run} and the others"
             raise InputError("a blend is of finished runs", f"{one.run} lacks folds", remedy)
         named = "" if each is None else f"seed {each}, "
-        console.log(f"  {named}run {one.run}: OOF {one.metric} {one.score:.4f}")
+        events.log(f"  {named}run {one.run}: OOF {one.metric} {one.score:.4f}")
         found.append(one.run)
     return ensemble(*found, method=method or "mean", workspace=workspace, data=data)
 

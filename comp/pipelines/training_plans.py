@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from comp import console
+from comp import events
 from comp.checks.context import Finding
 from comp.checks.prediction_checks import (
     collapsed_predictions,
@@ -167,7 +167,7 @@ def _decoded(found: CheckResult, preprocess: Preprocess, mode: str) -> ImageSour
     contents = found.evidence.images.files(list(found.evidence.manifest.table["path"]))
     if side_for(preprocess) is None or (mode == "probe" and missing(contents.values())):
         return None
-    with console.task("decoding once", len(set(contents.values()))) as bar:
+    with events.task("decoding once", len(set(contents.values()))) as bar:
         return cached_source(found.source, contents, bar.advance)
 
 
@@ -257,19 +257,18 @@ def predict_test(trained: TrainedModels, unread: set[str]) -> Predictions:
     test = plan.manifest.test
     readable = test[[path not in unread for path in test["path"]]]
     fingerprint = plan.manifest.fingerprint("test")
-    with console.progress():
-        each: dict[Path, Predictions] = {}
-        for images, folders in trained.by_source:
-            each |= predict_each(
-                folders,
-                images,
-                list(readable["id"]),
-                list(readable["path"]),
-                plan.recipe,
-                fingerprint,
-                KeptFor(plan.features, list(readable["content"])) if "content" in readable else None,
-            )
-        each = {folder: each[folder] for folder in trained.folders}
+    each: dict[Path, Predictions] = {}
+    for images, folders in trained.by_source:
+        each |= predict_each(
+            folders,
+            images,
+            list(readable["id"]),
+            list(readable["path"]),
+            plan.recipe,
+            fingerprint,
+            KeptFor(plan.features, list(readable["content"])) if "content" in readable else None,
+        )
+    each = {folder: each[folder] for folder in trained.folders}
     for folder, alone in each.items():  # `comp pseudo` asks each fold for itself
         alone.save(folder / "test.npz")
     found = average(list(each.values()))

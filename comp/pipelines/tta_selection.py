@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from comp import console
+from comp import console, events
 from comp.checks.context import Finding
 from comp.checks.prediction_checks import harmful_views
 from comp.config import Shape, read_shaped
@@ -143,7 +143,7 @@ def with_chosen_views(recipe: Recipe, run: Run) -> Recipe:
     if not recipe.chooses_views:
         return recipe
     if not run.has(VIEWS_FILE):
-        console.log(f"  {run.id} has not chosen its views: predicting by the identity view")
+        events.log(f"  {run.id} has not chosen its views: predicting by the identity view")
         return recipe.with_views(recipe.views)
     path = run.checked(VIEWS_FILE)
     chosen: _Chosen = read_shaped(path, _Chosen, "restore it, or train again")

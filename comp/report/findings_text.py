@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from comp import console
+from comp import console, events
 from comp.checks.context import Finding, counts
 from comp.checks.runner import CheckResult
 from comp.errors import shortened
@@ -46,15 +46,15 @@ def say_findings(findings: list[Finding]) -> None:
     for f in findings:
         if f.severity != "info":
             allowed = f" (allowed: {f.allowed})" if f.allowed else ""
-            console.log(shortened(f"  {f.severity}: {f.check}: {f.message}{allowed}"))
+            events.log(shortened(f"  {f.severity}: {f.check}: {f.message}{allowed}"))
 
 
 def show_counts(found: CheckResult) -> None:
     """What was read, and how many findings there are."""
     for note in found.evidence.manifest.notes:
-        console.log(f"  note: {note}")
+        events.log(f"  note: {note}")
     stats, n = found.stats(), counts(found.findings)
-    console.log(
+    events.log(
         f"  {stats['train']:,} train, {stats['test']:,} test, {stats['classes']} classes; "
         f"checks: {n['error']} errors, {n['warning']} warnings"
     )

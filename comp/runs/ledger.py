@@ -18,11 +18,10 @@ from typing import Any
 
 from pydantic import ConfigDict, Field
 
-from comp import console
+from comp import events
 from comp.config import Shape, require_shape
 from comp.errors import InputError
-from comp.files import make_folder, read_json, write_json
-from comp.runs.lock import alone as locked
+from comp.files import alone, make_folder, read_json, write_json
 from comp.workspace import Workspace
 
 ENTRIES = "submitted"
@@ -99,7 +98,7 @@ def pages(place: Workspace, slug: str) -> list[LedgerFile]:
         try:
             found.append(LedgerFile(path, entries_of(path)))
         except InputError as damaged:
-            console.warn_once(f"{damaged}: nothing of it is shown, or known when submitting")
+            events.warn_once(f"{damaged}: nothing of it is shown, or known when submitting")
     return [page for page in found if page.entries]
 
 
@@ -176,7 +175,7 @@ def submit_lock(place: Workspace, slug: str) -> Iterator[None]:
     """
     path = make_folder(place.submissions(slug)) / ".submitting"
     value = f"another `comp submit {slug}` is under way in process {{pid}}"
-    with locked(path, "one submission at a time", value, "wait for it to end"):
+    with alone(path, "one submission at a time", value, "wait for it to end"):
         yield
 
 

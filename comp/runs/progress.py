@@ -13,9 +13,8 @@ from pydantic import Field
 from comp import events
 from comp.config import Shape, read_shaped
 from comp.errors import InputError
-from comp.files import write_json
+from comp.files import is_held, write_json
 from comp.runs.contents import HISTORY, model_folder
-from comp.runs.lock import is_held
 from comp.runs.run import LOCK, PROGRESS, Run
 
 WRITE_SECONDS = 2.0  # between two writes, but for those at a fold's beginning and end

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from comp import console
 from comp._version import __version__
 
 if TYPE_CHECKING:
@@ -43,14 +42,6 @@ def what_differs(began: Mapping[str, Any], device: str) -> list[str]:
     here = machine(device)
     there = began.get("machine") or here
     return lines if there == here else [*lines, f"{there}, now {here}"]
-
-
-NAMES = {
-    "identity_view": "identity view",
-    "plain_fit": "fitted and judged on the identity view",
-    "plain_weights": "last weights, no average",
-    "last_epoch": "last epoch, identity view",
-}
 
 
 @dataclass(frozen=True)
@@ -114,44 +105,6 @@ class RunResult:
         }
 
 
-def show_result(result: RunResult) -> None:
-    """The table of folds with mean ± sd, the OOF score, and where the submission lies."""
-    import numpy as np
-
-    rows: list[tuple[object, ...]] = [
-        (f"fold {k}", score)
-        for k, score in zip(result.folds or range(len(result.per_fold)), result.per_fold, strict=True)
-    ]
-    spread = float(np.std(result.per_fold, ddof=1)) if len(result.per_fold) > 1 else 0.0
-    rows.append(("mean ± sd", f"{float(np.mean(result.per_fold)):.4f} ± {spread:.4f}"))
-    rows.append(("OOF, all rows", result.score))
-    rows += [(f"OOF, {NAMES[name]}", score) for name, score in result.beside.items()]
-    rows += [(f"OOF of {one['model']} alone", one["score"]) for one in result.models]
-    console.table("", (f"run {result.run}", result.metric), rows)
-    if "last_epoch" in result.beside:
-        console.log(
-            "  epochs were chosen by the held-out rows that they are scored on: the last epoch's is fair"
-        )
-    elif result.selected_on_oof and not result.views:
-        console.log(
-            "  its pseudo-labels come from a run that chose by its held-out rows, which are these too"
-        )
-    elif result.views:
-        console.log(
-            "  views were chosen by the rows that they are scored on: the identity view's score is fair"
-        )
-    if result.pseudo:
-        console.log(f"  trained with pseudo-labels of {result.pseudo['run']} as well")
-    marks = f" ({', '.join(result.marks)}: not a full run)" if result.marks else ""
-    total = console.duration(sum(result.seconds.values()))
-    console.print_result(f"OOF {result.metric} {result.score:.4f}{marks} in {total}")
-    if gains(result.calibration, result.direction):
-        used = f"`comp ensemble {result.run} --calibrate on` applies it"
-        console.print_result(calibration_line(result.calibration, used, result.metric))
-    say_unread(result.unread)
-    console.print_result(f"submission {result.submission}")
-
-
 def confusion_csv(labels: LabelMap, counts: NDArray[np.int64]) -> str:
     """Counts (C, C) as CSV: a line for each true class, a column for each answer."""
     out = io.StringIO()
@@ -159,30 +112,3 @@ def confusion_csv(labels: LabelMap, counts: NDArray[np.int64]) -> str:
     writer.writerow(["truth", *labels.names])
     writer.writerows([name, *row] for name, row in zip(labels.names, counts.tolist(), strict=True))
     return out.getvalue()
-
-
-def gains(calibration: Mapping[str, float | None], direction: str) -> bool:
-    """Whether the competition's own metric is better on OOF rows with a temperature that was learned on other folds."""
-    before, after = calibration.get("score_before"), calibration.get("score_after")
-    if before is None or after is None:
-        return False
-    return after > before if direction == "max" else after < before
-
-
-def calibration_line(calibration: Mapping[str, float], used: str, metric: str) -> str:
-    """What a temperature does to OOF rows, as a sentence; ``used`` says whether it is applied."""
-    told = [
-        f"{name} {calibration[f'{key}_before']:.4f} -> {calibration[f'{key}_after']:.4f}"
-        for name, key in ((metric, "score"), ("log loss", "log_loss"), ("calibration error", "error"))
-        if not (name == "log loss" and metric == "log_loss") and calibration.get(f"{key}_before") is not None
-    ]
-    return f"temperature {calibration['temperature']:.3f} ({used}): {', '.join(told)}"
-
-
-def say_unread(ids: list[str]) -> None:
-    """Names the test rows that were answered with the class prior."""
-    if ids:
-        shown = ", ".join(ids[:10]) + (" …" if len(ids) > 10 else "")
-        console.print_result(
-            f"{len(ids)} test images cannot be decoded and were answered with the class prior: {shown}"
-        )

@@ -18,12 +18,11 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from comp import console
+from comp import events
 from comp._version import __version__
 from comp.config import Shape, read_shaped
 from comp.errors import CompError, InputError, Refusal, UnknownName
-from comp.files import SEAL, is_intact, make_folder, remove_leftovers, sealed, sha256_of, write_json
-from comp.runs.lock import alone
+from comp.files import SEAL, alone, is_intact, make_folder, remove_leftovers, sealed, sha256_of, write_json
 from comp.runs.result import machine
 from comp.workspace import Workspace
 
@@ -163,7 +162,7 @@ class Run:
         """
         path = self.folder / name
         if not self.is_proven:
-            console.warn_once(
+            events.warn_once(
                 f"{self.id} is of an older version, without the SHA-256 of its files: what lies there is believed"
             )
             return path
@@ -409,7 +408,7 @@ def sound_runs(workspace: Workspace, slug: str | None = None) -> list[Run]:
     every = all_runs(workspace)
     for run in every:
         if run.damage and (slug is None or run.slug in ("", slug)):
-            console.warn_once(f"run {run.id} is damaged and left out: {run.damage}")
+            events.warn_once(f"run {run.id} is damaged and left out: {run.damage}")
     return [run for run in every if not run.damage and (slug is None or run.slug == slug)]
 
 

@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from comp import console
+from comp import events
 from comp.config import Shape, read_shaped, require_shape
 from comp.errors import CheckFailed, InputError
 from comp.files import is_intact, sealed, sha256_of, write_json
@@ -54,7 +54,7 @@ def _known_submissions(run: Run) -> set[str]:
     try:
         return submissions_of(run)
     except InputError as damaged:
-        console.warn_once(f"{run.id} is passed over: {damaged.value}")
+        events.warn_once(f"{run.id} is passed over: {damaged.value}")
         return set()
 
 
@@ -75,7 +75,7 @@ def warn_of_another_content(place: Workspace, path: Path, content: bytes) -> Non
     try:
         require_its_own(run, path, content)
     except (CheckFailed, InputError) as other:
-        console.warn_once(f"{other.value}: no score of {run.id} says anything of it")
+        events.warn_once(f"{other.value}: no score of {run.id} says anything of it")
 
 
 class _Predicted(Shape):

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from comp import console
+from comp import events
 from comp.data.device_memory import is_out_of_memory
 from comp.models.runtime import exact
 from comp.recipe import Recipe
@@ -76,7 +76,7 @@ def stop_compiled(state: TrainState, error: BaseException) -> None:
     """Goes on with the plain network after an error of the compiled one."""
     state.compiled = None
     forget_compiled()
-    console.log(f"  steps are no longer compiled: {in_words(error)}")
+    events.log(f"  steps are no longer compiled: {in_words(error)}")
 
 
 def forget_compiled() -> None:
@@ -101,7 +101,7 @@ def _compared(state: TrainState, x: Tensor, loss: Loss) -> Compiled | None:
     except Exception as error:  # whatever torch's compilers raise: none of it may end a run
         reason = in_words(error)
     forget_compiled()
-    console.log(f"  steps are not compiled: {reason}")
+    events.log(f"  steps are not compiled: {reason}")
     return None
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from comp import console
+from comp import events
 from comp.data.device_memory import free_memory
 from comp.models.autotune import Choice, Times, median, remembered, step_seconds, step_times
 from comp.models.net import Net
@@ -82,7 +82,7 @@ def _better_folded(net: Net, recipe: Recipe, cache: Path) -> bool:
         return True
 
     def measure() -> Times:
-        with console.progress(), console.task("measuring norms", 2):
+        with events.task("measuring norms", 2):
             return {
                 name: step_seconds(net, _with(recipe, fold), _choice(recipe), recipe.threads)
                 for name, fold in (("folded", True), ("apart", False))
@@ -92,7 +92,7 @@ def _better_folded(net: Net, recipe: Recipe, cache: Path) -> bool:
     folded = is_better_folded(times)
     if not folded:
         told = f"{times['apart'] * 1000:.0f} ms a step instead of {times.get('folded', 0) * 1000:.0f}"
-        console.log(f"  norms apart from their convolutions: {told}, measured")
+        events.log(f"  norms apart from their convolutions: {told}, measured")
     return folded
 
 
@@ -117,7 +117,7 @@ def _better_compiled(net: Net, recipe: Recipe, cache: Path, steps: int, folds: i
     stages = sum(stage.size in sizes for stage in stages_of(recipe))
     each = 2 if layers_that_drop(net) else 1  # once without them, to be compared
     better = pays(plain["plain"], times["compiled"], times["compiling"], steps, stages * each)
-    console.log(
+    events.log(
         f"  {'compiled' if better else 'not compiled'}: {times['compiled'] * 1000:.1f} ms a step instead of "
         f"{plain['plain'] * 1000:.1f}, {times['compiling']:.0f} s to compile, measured"
     )
@@ -133,7 +133,7 @@ def _compiled(net: Net, recipe: Recipe) -> Times:
     started, reason = time.perf_counter(), ""
     forget_compiled()
     try:
-        with warnings.catch_warnings(), console.progress(), console.task("measuring compiled steps", 1):
+        with warnings.catch_warnings(), events.task("measuring compiled steps", 1):
             warnings.simplefilter("ignore")  # of torch, about how it compiles
             through = compiled_call
             times = step_times(net, recipe, _choice(recipe), recipe.threads, RECORDED, through)
@@ -143,7 +143,7 @@ def _compiled(net: Net, recipe: Recipe) -> Times:
     finally:
         forget_compiled()
         free_memory()
-    console.log(f"  steps are not compiled: {reason}")
+    events.log(f"  steps are not compiled: {reason}")
     return {"compiling": time.perf_counter() - started}
 
 

@@ -15,11 +15,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
-from comp import console
-from comp.data.augment.augmenter import Augmenter
+from comp import events
 from comp.data.augment.policies import TrainTransform
 from comp.data.loading.resident import loader_pool
-from comp.data.loading.train_loader import TrainLoader
+from comp.data.loading.train_loader import Augmenter, TrainLoader
 from comp.recipe import derive_seed
 from comp.training.linear_probe import frozen_features
 from comp.training.loop import new_net, train_mode, train_step
@@ -106,7 +105,7 @@ def range_test(plan: TrainPlan, low: float, high: float, steps: int) -> RangeTes
     losses: list[float] = []
     smooth: list[float] = []
     average = 0.0
-    with loader_pool(recipe.threads or 1) as pool, console.task("range test", steps) as bar:
+    with loader_pool(recipe.threads or 1) as pool, events.task("range test", steps) as bar:
         once = (
             0 if steps * recipe.batch <= len(part.fitted) else None
         )  # nothing is loaded ahead for one look at it

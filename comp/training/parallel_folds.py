@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from comp import console, events
+from comp import events
 from comp.errors import CompError, TrainingFailed
 from comp.training.time_limit import OutOfTime
 
@@ -151,7 +151,6 @@ def _work(work: Callable[[int], object], k: int, pipe: Connection, parent: int) 
             pipe.send(news)
 
     events.relay_to(send)
-    console.forward()
     # the parent's may be rich's, whose locks another thread may have held when this process was forked
     sys.stdout = sys.stderr = _Lines()
     failure: Exception | None = None

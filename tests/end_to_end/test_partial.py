@@ -11,8 +11,8 @@ import pytest
 import torch
 
 import comp
+from comp.cli.show_run import show_result
 from comp.errors import InputError, Refusal, TrainingFailed
-from comp.runs.result import show_result
 from comp.training.time_limit import OutOfTime
 
 TINY: dict[str, Any] = {"folds": 3, "overrides": ["epochs=1", "batch=128"], "quick": True}

@@ -15,13 +15,12 @@ import numpy as np
 import pytest
 import torch
 
-from comp.data.augment.augmenter import Augmenter
 from comp.data.augment.geometry import GeometricOps
 from comp.data.augment.policies import A, TrainTransform
 from comp.data.device_memory import make_room
 from comp.data.images.preprocess import Preprocess
 from comp.data.loading.resident import Resident, loader_pool, room_on
-from comp.data.loading.train_loader import TrainLoader
+from comp.data.loading.train_loader import Augmenter, TrainLoader
 from comp.data.predictions import Predictions
 from comp.inference.predict import read_controls
 from comp.models.batchnorm_fusion import fuse_frozen_batchnorm

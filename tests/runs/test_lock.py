@@ -15,16 +15,15 @@ import pytest
 
 import comp
 from comp.errors import Refusal
-from comp.files import remove_leftovers
+from comp.files import alone, remove_leftovers
 from comp.runs import run as runs
-from comp.runs.lock import alone
 from comp.workspace import Workspace
 from made import clean_environment, run_comp, write_shapes
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from comp.runs.lock import alone
+from comp.files import alone
 with alone(Path(sys.argv[1]), "rule", "value", "remedy"):
     print("held", flush=True)
     time.sleep(600)

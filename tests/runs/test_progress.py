@@ -10,10 +10,9 @@ from typing import Any
 import pytest
 
 from comp import events
-from comp.files import read_json, write_json, write_text
+from comp.files import alone, is_held, read_json, write_json, write_text
 from comp.runs import progress as module
 from comp.runs import run as runs
-from comp.runs.lock import alone, is_held
 from comp.runs.progress import ProgressFile, live_state
 from comp.workspace import Workspace
 from made import run_comp

@@ -16,12 +16,11 @@ import torch
 from torch import Tensor, nn
 
 import comp
-from comp.data.augment.augmenter import Augmenter
 from comp.data.augment.batch_ops import erased_at_once, erased_one_by_one, mix
 from comp.data.augment.geometry import GeometricOps
 from comp.data.augment.policies import A, TrainTransform
 from comp.data.loading.resident import Resident, loader_pool
-from comp.data.loading.train_loader import TrainLoader
+from comp.data.loading.train_loader import Augmenter, TrainLoader
 from comp.data.manifest import Manifest, Sample
 from comp.data.predictions import Predictions
 from comp.errors import TrainingFailed

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from comp import console
+from comp import console, events
 from comp.errors import TrainingFailed, UnknownName
 from comp.training.parallel_folds import side_by_side, why_not_parallel
 from comp.training.time_limit import Deadline, OutOfTime, stopped
@@ -51,8 +51,8 @@ def test_so_many_at_once_on_one_thread_each_and_all_of_them_in_the_end(tmp_path:
 
 def test_what_is_said_and_done_is_shown_here(capsys: pytest.CaptureFixture[str]) -> None:
     def work(k: int) -> None:
-        console.log(f"this is {k}")
-        with console.progress(), console.task("steps", 100) as bar:
+        events.log(f"this is {k}")
+        with events.task("steps", 100) as bar:
             for _ in range(100):
                 bar.advance(1, "fast")
 

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from comp import console
+from comp import events
 from comp.data.augment.geometry import SamplingGrid, flat_places, is_black
 from comp.data.device_memory import free_memory, gives_way, is_out_of_memory, upload
 from comp.data.images.pixel_cache import ImageDataset
@@ -194,7 +194,7 @@ class Resident:
             if not is_out_of_memory(error):
                 raise
         free_memory()  # here nothing holds what was copied
-        console.log(f"  out of memory: {len(rows):,} images stay outside the GPU, which gets them by batches")
+        events.log(f"  out of memory: {len(rows):,} images stay outside the GPU, which gets them by batches")
         return None
 
     @property
@@ -205,7 +205,7 @@ class Resident:
         """Gives the memory back; what comes next loads images in another way."""
         if self.pixels is not None:
             count, self.pixels = len(self.pixels), None
-            console.log(f"  out of memory: {count:,} images leave the GPU, which gets them by batches")
+            events.log(f"  out of memory: {count:,} images leave the GPU, which gets them by batches")
 
     def places(self, rows: Rows, windows: SamplingGrid) -> There:
         """Where these rows (R,) show what through their windows, all of the side of the images."""
@@ -273,7 +273,7 @@ def _copied(
     made = torch.empty((len(rows), side, side, 3), dtype=torch.uint8, device=device)
     size, done = max(1, CHUNK // bytes_of(1, side)), 0
     chunks = batches(pool, rows, size, (side, side, 3), each(load), pinned=device.type == "cuda")
-    with console.task("images onto the GPU", len(rows)) as bar:
+    with events.task("images onto the GPU", len(rows)) as bar:
         for part, pixels in chunks:
             made[done : done + len(part)].copy_(pixels, non_blocking=True)
             done += len(part)

@@ -14,7 +14,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from comp.data.augment.augmenter import Augmenter
 from comp.data.augment.batch_ops import BatchOps, Op, op_of
 from comp.data.augment.color import hue_steps
 from comp.data.augment.geometry import counter_uniforms, inverted
@@ -23,7 +22,7 @@ from comp.data.images.pixel_cache import ImageDataset
 from comp.data.images.preprocess import Preprocess
 from comp.data.images.source import ArraySource
 from comp.data.loading.resident import loader_pool
-from comp.data.loading.train_loader import TrainLoader
+from comp.data.loading.train_loader import Augmenter, TrainLoader
 
 SIDE = 24
 _RNG = np.random.default_rng(0)

@@ -12,12 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from comp.data.augment.augmenter import Augmenter
 from comp.data.augment.geometry import GeometricOps, apply_grid, counter_uniforms, flat_places, is_black
 from comp.data.augment.policies import A, TrainTransform
 from comp.data.images.preprocess import Preprocess
 from comp.data.loading.resident import loader_pool
-from comp.data.loading.train_loader import TrainLoader
+from comp.data.loading.train_loader import Augmenter, TrainLoader
 
 SIDE = 12
 PICTURE = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), np.uint8)

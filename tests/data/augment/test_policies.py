@@ -8,9 +8,9 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 
-from comp.data.augment.augmenter import Augmenter
 from comp.data.augment.policies import POLICIES, A, TrainTransform
 from comp.data.images.preprocess import Preprocess
+from comp.data.loading.train_loader import Augmenter
 from comp.errors import RecipeError, UnknownName
 from made import draw
 

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from comp.data import device_memory as memory
-from comp.data.augment.augmenter import SMALL, Augmenter
 from comp.data.augment.batch_ops import BatchOps
 from comp.data.augment.geometry import GeometricOps, apply_grid
 from comp.data.augment.policies import A, TrainTransform
@@ -23,7 +22,7 @@ from comp.data.images.source import ArraySource
 from comp.data.labels import LabelMap
 from comp.data.loading import resident
 from comp.data.loading.resident import ELSEWHERE, Resident, loader_pool, room_of, room_on, squares, watched
-from comp.data.loading.train_loader import TrainLoader
+from comp.data.loading.train_loader import SMALL, Augmenter, TrainLoader
 from comp.data.manifest import Manifest, Sample
 from comp.inference.forward import probabilities
 from comp.models.net import build
