@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from comp import console, events
+from comp import console
 from comp.cli.options import AsJson, WorkspaceDir
 from comp.data.competitions import competition as registry
 from comp.errors import InputError
 from comp.workspace import Workspace
-
-if TYPE_CHECKING:
-    from comp.runs.run import Run
 
 YES = "yes"
 
@@ -31,21 +28,12 @@ def runs(
 
     A run that is not done says where it is, or where it was stopped: its fold, counted from 1, and its epoch.
     """
-    from comp.runs.progress import live_state
+    from comp.pipelines.listing import list_runs
 
     place = Workspace.find(workspace)
     if slug is None and final:
-        slug = _only_one(sorted({run.slug for run in _every(place, None)} - {""}))
-    if slug is not None:
-        competition = registry.competition(slug, place)
-    every = _every(place, slug)
-    found = [{**run.summary(), **live_state(run)} for run in every]
-    if any(run.has_ended_since() for run in every):  # one ended while the others were looked at
-        every = _every(place, slug)
-        found = [{**run.summary(), **live_state(run)} for run in every]
-    for run in every:
-        if run.damage:
-            events.warn_once(f"run {run.id} is damaged and left out: {run.damage}")
+        slug = _only_one(sorted({run.slug for run in list_runs(None, place.root)} - {""}))
+    found = [one.as_json() for one in list_runs(slug, place.root)]
     header = ("run", "competition", "state", "model", "folds", "metric", "OOF", "CSV")
     rows = [
         (
@@ -70,18 +58,11 @@ def runs(
     if slug is not None:
         from comp.cli.show_submissions import show as show_standing
 
-        board = show_standing(place, competition, final)
+        board = show_standing(place, registry.competition(slug, place), final)
         for row in found:
             row["submissions"] = [one for one in board["submissions"] if one["run"] == row["run"]]
     if json:
         console.print_json({"slug": slug, "runs": found, **board} if final else found)
-
-
-def _every(place: Workspace, slug: str | None) -> list[Run]:
-    """The runs that there are, of a competition if asked; damaged ones too, which may not even say whose they are."""
-    from comp.runs.run import all_runs
-
-    return all_runs(place, slug) + ([run for run in all_runs(place, "") if run.damage] if slug else [])
 
 
 def _csv(place: Workspace, run: dict[str, Any]) -> str:

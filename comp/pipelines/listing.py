@@ -14,6 +14,7 @@ from comp.data.competitions.competition import Competition
 from comp.errors import CompError, UnknownName
 from comp.runs import ledger
 from comp.runs import run as runs
+from comp.runs.progress import live_state
 from comp.workspace import Workspace
 
 
@@ -41,7 +42,10 @@ class CompetitionRow:
 
 @dataclass(frozen=True, repr=False)
 class RunRow:
-    """A run: its ``state`` (done, unfinished, damaged), what it was made of, its OOF score and its submission."""
+    """A run: its ``state`` (done, running, unfinished, damaged), what it was made of, its OOF score and its submission.
+
+    ``progress`` says where one that is not done is, or was stopped (see ``runs.progress.live_state``).
+    """
 
     run: str
     slug: str
@@ -57,6 +61,7 @@ class RunRow:
     metric: str | None
     oof: float | None
     submission: str | None
+    progress: dict[str, Any] | None = None
 
     def __repr__(self) -> str:
         return f"RunRow({self.run!r}, {self.slug!r}, {self.state}, oof={self.oof})"
@@ -126,14 +131,24 @@ def list_runs(slug: str | None = None, workspace: str | Path | None = None) -> l
         For a competition that there is not, or that cannot be used.
     """
     place = Workspace.find(workspace)
-    every = runs.all_runs(place, slug)
     if slug is not None:
         registry.competition(slug, place)
-        every += [run for run in runs.all_runs(place, "") if run.damage]
+    every = _every(place, slug)
+    states = [live_state(run) for run in every]
+    if any(run.has_ended_since() for run in every):  # one ended while the others were looked at
+        every = _every(place, slug)
+        states = [live_state(run) for run in every]
     for run in every:
         if run.damage:
             events.warn_once(f"run {run.id} is damaged and left out: {run.damage}")
-    return [RunRow(**run.summary()) for run in every]
+    return [RunRow(**{**run.summary(), **state}) for run, state in zip(every, states, strict=True)]
+
+
+def _every(place: Workspace, slug: str | None) -> list[runs.Run]:
+    """The runs that there are, of a competition if asked; damaged ones too, which may not even say whose they are."""
+    return runs.all_runs(place, slug) + (
+        [one for one in runs.all_runs(place, "") if one.damage] if slug else []
+    )
 
 
 def show(slug_or_run: str, workspace: str | Path | None = None, data: str | Path | None = None) -> Facts:

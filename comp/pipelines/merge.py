@@ -257,7 +257,7 @@ def require_sound(folders: dict[Path, runs.Run]) -> None:
 
 
 def _fold_folders(one: runs.Run, models: int) -> Iterator[Path]:
-    from comp.runs.contents import model_folder
+    from comp.runs.progress import model_folder
 
     for n in range(models):
         for k in range(int(one.started.get("folds") or 0)):

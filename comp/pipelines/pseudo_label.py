@@ -108,7 +108,7 @@ def pseudo(
 
 def _of_fold(one: runs.Run, k: int) -> Predictions:
     """The test rows by fold k's own models; InputError where they are not there."""
-    from comp.runs.contents import model_folder
+    from comp.runs.progress import model_folder
 
     models = len(recipe_of(one).each) if (one.folder / "recipe.toml").is_file() else 1
     files = [model_folder(one.folder, n, models) / f"fold-{k}" / "test.npz" for n in range(models)]

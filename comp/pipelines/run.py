@@ -211,7 +211,7 @@ def finish_run(
     marks: list[str],
 ) -> RunResult:
     """Trains what is left of a run, predicts, and writes the submission and the record; says when it begins and ends."""
-    from comp.runs.contents import model_folder
+    from comp.runs.progress import model_folder
 
     plans = [plan.in_folder(model_folder(one.folder, n, len(plans))) for n, plan in enumerate(plans)]
     facts: dict[str, Any] = {"run": one.id, "slug": one.slug, "metric": plans[0].metric.name}

@@ -15,6 +15,7 @@ from comp.data.predictions import Predictions
 from comp.errors import InputError, Refusal
 from comp.files import is_intact, read_json, sealed, sha256_of, write_json
 from comp.runs import run as runs
+from comp.runs.progress import model_folder
 from comp.runs.run import RECIPE, RESULT, STARTED, Run, recipe_sha256, require_content
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ _NOT_OF_A_RESULT = (
     "best.pt",
     "test.npz",
 )  # of the files in a fold's folder
-HISTORY = "history.csv"  # of a fold: an epoch a line, written anew after each
 _TRAIN_AGAIN = "remove it: its fold is trained again"
 
 
@@ -269,11 +269,6 @@ def wrote(folder: Path, name: str) -> bool:
     return isinstance(files, dict) and name in files
 
 
-def model_folder(run: Path, n: int, models: int) -> Path:
-    """Where model n of a run keeps its folds: the run's folder where it is the only one."""
-    return run if models == 1 else run / f"model-{n}"
-
-
 def fold_checkpoints(one: runs.Run, partial: bool) -> list[Path]:
     """The fold folders of a run, of all its models; those that are missing are named, unless ``partial``."""
     every = _every_fold(one)
@@ -294,7 +289,6 @@ def fold_checkpoints(one: runs.Run, partial: bool) -> list[Path]:
 
 
 def _every_fold(one: runs.Run) -> list[Path]:
-    from comp.runs.contents import model_folder
 
     models = len(recipe_of(one).each)
     folds = range(int(one.started.get("folds") or 0))

@@ -14,10 +14,10 @@ from comp import events
 from comp.config import Shape, read_shaped
 from comp.errors import InputError
 from comp.files import is_held, write_json
-from comp.runs.contents import HISTORY, model_folder
 from comp.runs.run import LOCK, PROGRESS, Run
 
 WRITE_SECONDS = 2.0  # between two writes, but for those at a fold's beginning and end
+HISTORY = "history.csv"  # of a fold: an epoch a line, written anew after each
 
 
 class ProgressFile(events.RunListener):
@@ -183,3 +183,8 @@ def _time(seconds: float) -> str:
         return f"{max(1, round(seconds))} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60:02} min"
+
+
+def model_folder(run: Path, n: int, models: int) -> Path:
+    """Where model n of a run keeps its folds: the run's folder where it is the only one."""
+    return run if models == 1 else run / f"model-{n}"

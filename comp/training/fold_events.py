@@ -12,7 +12,8 @@ from typing import Any
 
 from comp import events
 from comp.files import write_text
-from comp.runs.contents import HISTORY, home_of
+from comp.runs.contents import home_of
+from comp.runs.progress import HISTORY
 from comp.training.plan import FoldResult, TrainPlan
 from comp.training.state import Epoch
 from comp.training.time_limit import OutOfTime
