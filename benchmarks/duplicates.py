@@ -167,7 +167,7 @@ def race(folder: Path, peers_python: str, peers: list[str], rounds: int, limit: 
 
 
 def index(count: int) -> None:
-    """Made fingerprints: smooth random pictures with natural spectra, one in a hundred a changed copy."""
+    """Made fingerprints: smooth random images with natural spectra, one in a hundred a changed copy."""
     import cv2
 
     from comp.checks.duplicates.candidates import FINGERPRINT_BYTES, perceptual

@@ -60,8 +60,8 @@ def timm_loop(data: Path, weights: Path, work: Path, run: str, fold: int, epochs
 
         def __getitem__(self, n: int) -> Any:
             path, label = self.rows[n]
-            with Image.open(data / path) as picture:
-                return self.transform(picture.convert("RGB")), names.index(label)
+            with Image.open(data / path) as image:
+                return self.transform(image.convert("RGB")), names.index(label)
 
     held = table["fold"] == str(fold)
     loader = torch.utils.data.DataLoader(

@@ -2,7 +2,7 @@
 
     python benchmarks/from_scratch.py --data FOLDER --work FOLDER [--minutes 4] [--rounds 1]
 
-FOLDER holds pictures in CIFAR-100's layout. Both sides train on the same rows and are judged on the same held-out
+FOLDER holds images in CIFAR-100's layout. Both sides train on the same rows and are judged on the same held-out
 fold, by the identity view. The peer is what pytorch-cifar100 does: ResNet-18 with a 3x3 stem, SGD with Nesterov
 momentum 0.9, rate 0.1, weight decay 5e-4, batch 128, one epoch of linear warm-up, a fifth of the rate at 30, 60
 and 80 % of the epochs (60, 120 and 160 of 200), random crop with padding 4, mirror, rotation 15 degrees, in fp32
@@ -26,7 +26,7 @@ RECIPE = Path(__file__).parent.parent / "competitions" / "cifar_100" / "small.to
 
 
 def rows_of(data: Path, run: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Pictures (N, 32, 32, 3), fine labels (N,) and fold (N,) of the train rows, as comp's run had them."""
+    """Images (N, 32, 32, 3), fine labels (N,) and fold (N,) of the train rows, as comp's run had them."""
     import csv
 
     from comp.data.safe_pickle import load
@@ -62,7 +62,7 @@ def comp_run(data: Path, work: Path, epochs: int) -> dict[str, object]:
 
 
 class Rows(torch.utils.data.Dataset):  # type: ignore[type-arg]
-    """Pictures and labels with torchvision transforms, as CIFAR-100 scripts have them."""
+    """Images and labels with torchvision transforms, as CIFAR-100 scripts have them."""
 
     def __init__(self, pixels: np.ndarray, labels: np.ndarray, transform: object) -> None:
         self.pixels, self.labels, self.transform = pixels, labels, transform

@@ -1,4 +1,4 @@
-"""What a CUDA GPU makes of comp: steps and input pipelines at 32 and 224 pixels, and whole trainings on real pictures.
+"""What a CUDA GPU makes of comp: steps and input pipelines at 32 and 224 pixels, and whole trainings on real images.
 
     python benchmarks/gpu.py --parts steps --out steps.json                  one GPU, 16 cores, under nine minutes
     python benchmarks/gpu.py --parts cifar10 hundred folds --cifar10 images.npz --hundred images.npz --out small.json
@@ -6,10 +6,10 @@
     python benchmarks/gpu.py --tiny                some minutes on a CPU, to see that it runs; its numbers mean nothing
 
 Each part is shown and kept in --out when it ends; one that fails leaves the others their time, and the exit code is 1.
-"steps" are made up: 50,000 pictures of 32 x 32 in an array, 2,000 JPEGs of 500 x 375; sides take turns, medians of rounds.
+"steps" are made up: 50,000 images of 32 x 32 in an array, 2,000 JPEGs of 500 x 375; sides take turns, medians of rounds.
 The other parts are in gpu_runs.py: CIFAR-10 to 94 % of held-out rows, a hundred classes to the accuracy of 30 epochs of a
 timm-style ResNet-18, five folds one after the other and at once, the paintings fine-tuned, and in fp16 within 15 GB. "synthetic" is comp's own step on one batch that is on the device already: what feeding can reach at most.
-TFLOP/s count 2 x 4.09e9 operations a picture for ResNet-50 forward at 224 pixels, and three times that for a training step.
+TFLOP/s count 2 x 4.09e9 operations an image for ResNet-50 forward at 224 pixels, and three times that for a training step.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ from comp.training.launches import fewer_launches
 from comp.training.state import TrainState
 
 MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
-RESNET50_FLOP = 2 * 4.09e9  # a picture, forward at 224 pixels; a training step is three times as much
+RESNET50_FLOP = 2 * 4.09e9  # an image, forward at 224 pixels; a training step is three times as much
 PARTS = ("steps", "cifar10", "hundred", "folds", "art", "fp16")
 
 
@@ -61,7 +61,7 @@ PARTS = ("steps", "cifar10", "hundred", "folds", "art", "fp16")
 class Size:
     """How much is done."""
 
-    pictures: int
+    images: int
     photos: int
     seconds: float
     rounds: int
@@ -70,7 +70,7 @@ class Size:
     small: str
     large: str
     side: int
-    loaded: int = 64  # pictures in a batch of the pipelines alone
+    loaded: int = 64  # images in a batch of the pipelines alone
     threads: int | None = None  # of torch on a CPU; as many as there are cores where not given
 
 
@@ -195,14 +195,14 @@ def from_loader(
         Items(items, load), batch, shuffle=True, num_workers=workers, drop_last=True, pin_memory=pinned,
         persistent_workers=True,
     )  # fmt: skip
-    assert len(loader) > 0, "fewer pictures than a batch"
+    assert len(loader) > 0, "fewer images than a batch"
     while True:
         yield from loader
 
 
-def small_pictures(policy: list[Any], size: Size, workers: int, cache: Path) -> dict[str, Any]:
+def small_images(policy: list[Any], size: Size, workers: int, cache: Path) -> dict[str, Any]:
     """32 pixels from scratch: fed by comp, by a DataLoader with albumentations, and by one batch again and again."""
-    array = np.random.default_rng(0).integers(0, 256, (size.pictures, 32, 32, 3), np.uint8)
+    array = np.random.default_rng(0).integers(0, 256, (size.images, 32, 32, 3), np.uint8)
     trainer = Trainer(size.small, 32, size.batch32, cache, size.threads)
     pixels = ImageDataset(
         ArraySource({"a": array}), [f"a#{n}" for n in range(len(array))], trainer.preprocess
@@ -278,14 +278,14 @@ def peer(folder: Path, side: int) -> Callable[[str], torch.Tensor]:
 
     def decoded(name: str) -> torch.Tensor:
         cv2.setNumThreads(0)
-        picture = cv2.cvtColor(cv2.imread(str(folder / name)), cv2.COLOR_BGR2RGB)
-        made: torch.Tensor = compose(image=picture)["image"]
+        image = cv2.cvtColor(cv2.imread(str(folder / name)), cv2.COLOR_BGR2RGB)
+        made: torch.Tensor = compose(image=image)["image"]
         return made
 
     return decoded
 
 
-def large_pictures(size: Size, workers: int, cache: Path) -> dict[str, Any]:
+def large_images(size: Size, workers: int, cache: Path) -> dict[str, Any]:
     """ResNet-50 at 224 on one batch and fed by comp, and the pipelines alone."""
     trainer = Trainer(size.large, size.side, size.batch224, cache, size.threads)
     with tempfile.TemporaryDirectory() as place:
@@ -319,7 +319,7 @@ def large_pictures(size: Size, workers: int, cache: Path) -> dict[str, Any]:
         def theirs() -> Iterator[int]:
             yield from (len(x) for x in from_loader(names, peer(folder, size.side), size.loaded, workers))
 
-        # no picture of one colour: where numbers tie, a maximum's gradient goes wherever rounding says
+        # no image of one colour: where numbers tie, a maximum's gradient goes wherever rounding says
         shape = (size.batch224, size.side, size.side, 3)
         batch = torch.randint(0, 256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
         inputs = race(
@@ -340,17 +340,17 @@ def large_pictures(size: Size, workers: int, cache: Path) -> dict[str, Any]:
 
 
 def steps(size: Size, workers: int, cache: Path) -> dict[str, Callable[[], dict[str, Any]]]:
-    """Steps and input pipelines on made-up pictures."""
+    """Steps and input pipelines on made-up images."""
     coloured = "32 pixels, turned, coloured, cut out"
     return {
-        "224 pixels": lambda: large_pictures(size, workers, cache),
-        "32 pixels": lambda: small_pictures(MOVES, size, workers, cache),
-        coloured: lambda: small_pictures(COLOURS, size, workers, cache),
+        "224 pixels": lambda: large_images(size, workers, cache),
+        "32 pixels": lambda: small_images(MOVES, size, workers, cache),
+        coloured: lambda: small_images(COLOURS, size, workers, cache),
     }
 
 
 def runs(args: argparse.Namespace, workers: int, work: Path) -> dict[str, Callable[[], dict[str, Any]]]:
-    """The parts that train on real pictures, each in a workspace of its own."""
+    """The parts that train on real images, each in a workspace of its own."""
     scale = TINY_RUNS if args.tiny else FULL_RUNS
 
     def place(name: str) -> Path:

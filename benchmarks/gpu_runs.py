@@ -3,7 +3,7 @@
 Each part goes through `comp.run` with a recipe of this file, so that times are those of a user's run; "train, s" is its
 training step alone (decoding, checks and the submission are beside it, in "all, s"). The data are the user's: an npz
 with train_jpeg, train_offsets, train_labels and the same of test (CIFAR-10; 40,000 rows of 100 classes), and the raw
-folder of art-classification. Without them, in `--tiny`, made-up pictures stand in, to see that the parts run.
+folder of art-classification. Without them, in `--tiny`, made-up images stand in, to see that the parts run.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ TINY = Scale(240, 1, 1, 1, 32, 8)
 
 
 def made_up(path: Path, classes: int, rows: int = 400) -> Path:
-    """Pictures of a colour a class in the layout of the real ones."""
+    """Images of a colour a class in the layout of the real ones."""
     rng = np.random.default_rng(0)
     colours = rng.integers(0, 256, (classes, 1, 1, 3))
     table: dict[str, Any] = {"classes": np.array([f"c{n}" for n in range(classes)])}

@@ -7,10 +7,10 @@ share one), with one recipe and from the same network: ``head_start`` is off, si
 "before the split" fills the small classes as "copies" does, with the same changes, but writes the copies into
 train/ under names that tell nothing and then draws plain stratified folds of all rows. comp refuses that; the
 errors are told, and lowered by --allow to see what one would have believed. Two things differ from "copies" there:
-parents and their copies are torn apart, and so are near duplicates among the pictures themselves.
+parents and their copies are torn apart, and so are near duplicates among the images themselves.
 
-Only the first --tests pictures are predicted: scores are out of fold. Prints a Markdown table. ``all rows`` is what
-the run itself says; the other scores are of the real pictures alone, so that every line is of the same rows.
+Only the first --tests images are predicted: scores are out of fold. Prints a Markdown table. ``all rows`` is what
+the run itself says; the other scores are of the real images alone, so that every line is of the same rows.
 Lines differ in steps, as copies lengthen an epoch: see the rows a fold trains on in an epoch.
 """
 
@@ -53,7 +53,7 @@ Row = tuple[str, str]
 
 @dataclass(frozen=True)
 class Scores:
-    """A run's scores: of all its OOF rows, and of the real pictures pooled, by fold, and of the rarest class (F1)."""
+    """A run's scores: of all its OOF rows, and of the real images pooled, by fold, and of the rarest class (F1)."""
 
     all_rows: float
     pooled: float
@@ -83,26 +83,26 @@ def write_table(path: Path, header: list[str], rows: list[Any]) -> None:
         csv.writer(file, lineterminator="\n").writerows([header, *rows])
 
 
-def picture(folder: Path, name: str) -> Path:
+def image(folder: Path, name: str) -> Path:
     """The file of an id, which may lack its extension."""
     (path,) = [p for p in folder.iterdir() if name in (p.name, p.stem)]
     return path
 
 
 def shortened(data: Path, folder: Path, tests: int) -> list[Row]:
-    """A raw folder with all train pictures and the first few test ones; returns id and label of the train rows."""
+    """A raw folder with all train images and the first few test ones; returns id and label of the train rows."""
     header, rows = table_of(data / "train.csv")
     for part in ("train", "test"):
         (folder / part).mkdir(parents=True)
     write_table(folder / "train.csv", header, rows)
     for name, _ in rows:
-        path = picture(data / "train", name)
+        path = image(data / "train", name)
         shutil.copyfile(path, folder / "train" / path.name)
     asked_header, asked = table_of(data / "test.csv")
     write_table(folder / "test.csv", asked_header, asked[:tests])
     stems = {Path(row[0]).stem for row in asked[:tests]}
     for name, *_ in asked[:tests]:
-        path = picture(data / "test", name)
+        path = image(data / "test", name)
         shutil.copyfile(path, folder / "test" / path.name)
     header, rows_of_template = table_of(data / "sample_submission.csv")
     kept = [row for row in rows_of_template if Path(row[0]).stem in stems]
@@ -113,7 +113,7 @@ def shortened(data: Path, folder: Path, tests: int) -> list[Row]:
 def with_early_copies(raw: Path, folder: Path, rows: list[Row], folds: int, size: int) -> Path:
     """A raw folder whose small classes are filled with copies before any split; returns plain folds of all its rows.
 
-    The changes are those of balance "copies"; names are as those of the pictures, so that they tell nothing.
+    The changes are those of balance "copies"; names are as those of the images, so that they tell nothing.
     """
     from sklearn.model_selection import StratifiedKFold
 
@@ -129,7 +129,7 @@ def with_early_copies(raw: Path, folder: Path, rows: list[Row], folds: int, size
         names = [name for name, other in rows if other == label]
         order = rng.permutation(names).tolist()
         for n in range(max(count.values()) - own):
-            path = picture(raw / "train", order[n % own])
+            path = image(raw / "train", order[n % own])
             new = "".join(rng.choice(LETTERS, 10)) + path.suffix
             pixels = change.changed(cv2.imread(str(path)), int(rng.integers(2**31)))
             cv2.imwrite(str(folder / "train" / new), pixels, [cv2.IMWRITE_JPEG_QUALITY, 95])
@@ -147,7 +147,7 @@ def with_early_copies(raw: Path, folder: Path, rows: list[Row], folds: int, size
 
 
 def judge(work: Path, found: dict[str, Any], rows: list[Row], seconds: float) -> Scores:
-    """The scores of a run, of the real pictures among its OOF rows."""
+    """The scores of a run, of the real images among its OOF rows."""
     from comp.data.predictions import Predictions
     from comp.metrics import metric_by_name
 
@@ -167,7 +167,7 @@ def judge(work: Path, found: dict[str, Any], rows: list[Row], seconds: float) ->
         fitted.append(sum(int(fold) != int(path.parent.name[5:]) for _, fold in dealt) + made)
     y, p = np.concatenate(targets), np.concatenate(probs)
     if len(y) != len(rows):
-        raise SystemExit(f"{found['run']}: {len(y)} real pictures out of fold, {len(rows)} wanted")
+        raise SystemExit(f"{found['run']}: {len(y)} real images out of fold, {len(rows)} wanted")
     rarest, guess = int(np.bincount(y).argmin()), p.argmax(1)
     hit = int(((guess == rarest) & (y == rarest)).sum())
     f1 = 2 * hit / int((guess == rarest).sum() + (y == rarest).sum())

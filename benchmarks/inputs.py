@@ -1,9 +1,9 @@
-"""Input pipelines against each other: files or decoded pictures to augmented batches, pictures a second.
+"""Input pipelines against each other: files or decoded images to augmented batches, images a second.
 
     python benchmarks/inputs.py --data FOLDER [--size 224] [--seconds 6] [--rounds 3] [--out FILE.json]
     python benchmarks/inputs.py --cifar FOLDER [--colours] [--rounds 3]
 
-FOLDER holds pictures at any depth: every side crops a random window of half to all of the picture, resizes it to S x S
+FOLDER holds images at any depth: every side crops a random window of half to all of the image, resizes it to S x S
 and mirrors half of them. --cifar takes CIFAR-100's layout: padded, cropped and mirrored, with --colours turned,
 recoloured and cut out as well. Batches of 64 are delivered as uint8 and as normalised float32. comp's side is what a
 run does: FittedPixels, Variants and Feed; on its first pass it decodes, later it reads the store that the check left.
@@ -58,7 +58,7 @@ Work = Callable[[], Iterator[int]]
 
 
 class Files(torch.utils.data.Dataset):  # type: ignore[type-arg]
-    """Pictures by path through a function that loads and transforms one."""
+    """Images by path through a function that loads and transforms one."""
 
     def __init__(self, items: list[Any], load: Callable[[Any], Any]) -> None:
         self.items, self.load = items, load
@@ -86,8 +86,8 @@ def albumentations_side(paths: list[str], size: int, floats: bool) -> Iterator[i
 
     def load(path: str) -> torch.Tensor:
         cv2.setNumThreads(0)
-        picture = cv2.cvtColor(cv2.imread(path), cv2.COLOR_BGR2RGB)
-        made: torch.Tensor = compose(image=picture)["image"]
+        image = cv2.cvtColor(cv2.imread(path), cv2.COLOR_BGR2RGB)
+        made: torch.Tensor = compose(image=image)["image"]
         return made
 
     return endless(Files(paths, load))
@@ -102,8 +102,8 @@ def torchvision_side(paths: list[str], size: int, floats: bool) -> Iterator[int]
     compose = T.Compose(steps)
 
     def load(path: str) -> torch.Tensor:
-        with Image.open(path) as picture:
-            made: torch.Tensor = compose(picture.convert("RGB"))
+        with Image.open(path) as image:
+            made: torch.Tensor = compose(image.convert("RGB"))
         return made
 
     return endless(Files(paths, load))
@@ -112,7 +112,7 @@ def torchvision_side(paths: list[str], size: int, floats: bool) -> Iterator[int]
 def comp_side(
     pixels: ImageDataset, variants: Augmenter, order: np.ndarray, floats: bool, feed: bool
 ) -> Iterator[int]:
-    """With ``feed`` as a run's epochs, else as if nothing were known of any picture before it is decoded."""
+    """With ``feed`` as a run's epochs, else as if nothing were known of any image before it is decoded."""
 
     def fill(rows: np.ndarray, out: np.ndarray) -> None:
         variants.fill(pixels, rows, 0, out)
@@ -154,7 +154,7 @@ def race(sides: dict[str, Work], seconds: float, rounds: int) -> dict[str, float
 def photos(folder: Path, size: int, seconds: float, rounds: int) -> dict[str, Any]:
     names = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if is_image_name(p.name))
     if len(names) < BATCH:
-        raise SystemExit(f"{folder} has {len(names)} pictures; a batch has {BATCH}")
+        raise SystemExit(f"{folder} has {len(names)} images; a batch has {BATCH}")
     paths = [str(folder / name) for name in names]
     preprocess = Preprocess(size, MEAN, STD, crop_pct=0.875)
     variants = Augmenter(TrainTransform(WINDOWS, preprocess), 0, 0)
@@ -165,7 +165,7 @@ def photos(folder: Path, size: int, seconds: float, rounds: int) -> dict[str, An
     contents = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names}
     fresh = ImageDataset(source, names, preprocess, "whole", budget=0)
     stored = ImageDataset(cached_source(source, contents), names, preprocess, "whole", budget=0)
-    found: dict[str, Any] = {"pictures": len(names), "size": size}
+    found: dict[str, Any] = {"images": len(names), "size": size}
     for kind, floats in (("uint8", False), ("normalised", True)):
         sides: dict[str, Work] = {
             "albumentations": lambda floats=floats: albumentations_side(paths, size, floats),
@@ -192,27 +192,27 @@ def cifar(folder: Path, listed: list[dict[str, Any]], seconds: float, rounds: in
     with (folder / "cifar-100-python" / "train").open("rb") as packed:
         table = unpickle(packed, "train")
     flat = next(v for k, v in table.items() if k in ("data", b"data"))
-    pictures = np.ascontiguousarray(np.asarray(flat).reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
+    images = np.ascontiguousarray(np.asarray(flat).reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
     preprocess = Preprocess(32, MEAN, STD)
     variants = Augmenter(TrainTransform(listed, preprocess), 0, 0)
-    order = np.random.default_rng(0).permutation(len(pictures))
-    pixels = ImageDataset(ArraySource({"a": pictures}), [f"a#{n}" for n in range(len(pictures))], preprocess)
-    found: dict[str, Any] = {"pictures": len(pictures), "size": 32}
+    order = np.random.default_rng(0).permutation(len(images))
+    pixels = ImageDataset(ArraySource({"a": images}), [f"a#{n}" for n in range(len(images))], preprocess)
+    found: dict[str, Any] = {"images": len(images), "size": 32}
     for kind, floats in (("uint8", False), ("normalised", True)):
         compose = A.Compose(
             [*check_transform(listed, 32), *([A.Normalize(MEAN, STD)] if floats else []), A.ToTensorV2()]
         )
 
-        def load(picture: np.ndarray, compose: Any = compose) -> torch.Tensor:
-            made: torch.Tensor = compose(image=picture)["image"]
+        def load(image: np.ndarray, compose: Any = compose) -> torch.Tensor:
+            made: torch.Tensor = compose(image=image)["image"]
             return made
 
         def by_hand(load: Any = load) -> Iterator[int]:
             while True:
-                for start in range(0, len(pictures) - BATCH, BATCH):
-                    yield len(torch.stack([load(p) for p in pictures[start : start + BATCH]]))
+                for start in range(0, len(images) - BATCH, BATCH):
+                    yield len(torch.stack([load(p) for p in images[start : start + BATCH]]))
 
-        items = list(pictures)
+        items = list(images)
         sides: dict[str, Work] = {
             "albumentations, a loop": by_hand,
             "albumentations, DataLoader": lambda load=load, items=items: endless(Files(items, load)),

@@ -4,7 +4,7 @@
 
 For each transformation, a copy of one image in ten is planted among all the images of FOLDER and the search
 runs on the lot. Recall is the share of copies paired with their own original; `wrong` counts copies paired
-with another picture that is not itself tied to the original on the clean folder. The pairs found on the
+with another image that is not itself tied to the original on the clean folder. The pairs found on the
 clean folder alone are listed at the end: judge them by eye (`--pairs FILE` writes them side by side).
 `--half 0` and `--half 1` use every second image, to calibrate on one half and verify on the other.
 """
@@ -227,7 +227,7 @@ def main() -> None:
     parser.add_argument("--share", type=float, default=0.1)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--half", type=int, choices=(0, 1))
-    parser.add_argument("--pairs", type=Path, help="write the pairs of the clean folder as one picture")
+    parser.add_argument("--pairs", type=Path, help="write the pairs of the clean folder as one image")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     cv2.setNumThreads(1)

@@ -3,7 +3,7 @@
     python benchmarks/probe.py --data ART --weights mobilenetv2.safetensors --work NEW_FOLDER [--fastai PYTHON]
 
 comp's side is `comp run art-classification --folds 5 --set mode=probe`, first with empty caches, then again; its
-training step's seconds are compared. The loop is a plain one over the same decoded pictures: backbone frozen and in
+training step's seconds are compared. The loop is a plain one over the same decoded images: backbone frozen and in
 eval mode, head trained by AdamW; one epoch of each fold is timed and taken ten times. fastai's side
 (`vision_learner` with a frozen body, `fit_one_cycle`) runs under the Python that --fastai names; one fold of two
 epochs is timed after a first epoch, and taken for 5 folds of 10. The heads of comp are solved to their optimum,
@@ -74,7 +74,7 @@ def comp_run(
 
 
 def loop_epochs(data: Path, weights: Path, work: Path, run: str) -> float:
-    """Seconds of one frozen epoch of every fold, over decoded pictures in memory."""
+    """Seconds of one frozen epoch of every fold, over decoded images in memory."""
     import numpy as np
     import pandas as pd
     import timm

@@ -1,4 +1,4 @@
-"""Training steps: fed with real pictures against one batch repeated, and comp's choices against torch's defaults.
+"""Training steps: fed with real images against one batch repeated, and comp's choices against torch's defaults.
 
     python benchmarks/steps.py fed --data ART --work NEW_FOLDER [--set key=value ...] [--rounds 5]
     python benchmarks/steps.py layout [--models resnet18 mobilenetv2_100] [--rounds 3]
@@ -67,7 +67,7 @@ def fed(data: Path, work: Path, overrides: list[str], rounds: int, steps: int = 
 
 
 def one_side(side: str, model: str) -> dict[str, Any]:
-    """Pictures a second of one side; in a process of its own, since the allocator's settings are the process's."""
+    """Images a second of one side; in a process of its own, since the allocator's settings are the process's."""
     import torch
 
     from comp.models.autotune import autotune_precision

@@ -12,11 +12,11 @@ _CROPS = ("crop-top-left", "crop-top-right", "crop-bottom-left", "crop-bottom-ri
 LARGE = {
     "large": 9 / 8,
     "larger": 5 / 4,
-}  # views for which the network reads a larger picture, times its size
+}  # views for which the network reads a larger image, times its size
 _PLAIN = (*_PLACES, *_SHIFTS, *_CROPS, *LARGE)
 
 VIEWS = ("identity", "hflip", *_PLAIN, *(f"{name}-hflip" for name in _PLAIN))
-ALIASES = {"vflip": "turn180-hflip"}  # the same picture under its usual name
+ALIASES = {"vflip": "turn180-hflip"}  # the same image under its usual name
 AUTO = "auto"
 PLAIN = "none"  # the set of the identity view alone
 
@@ -105,10 +105,10 @@ class ModelConfig(RecipeTable):
     mean: list[float] | None = Field(None, min_length=3, max_length=3)
     std: list[float] | None = Field(None, min_length=3, max_length=3)
     interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] | None = None
-    fit: Literal["crop", "squash", "pad"] = Field("crop", description="how a picture becomes a square")
+    fit: Literal["crop", "squash", "pad"] = Field("crop", description="how an image becomes a square")
     crop_pct: float | None = Field(None, gt=0, le=1)
     stem: Literal["own", "small"] = Field(
-        "own", description='"small": a first convolution of 3x3 and stride 1, no pooling, for tiny pictures'
+        "own", description='"small": a first convolution of 3x3 and stride 1, no pooling, for tiny images'
     )
     head: HeadConfig = HeadConfig()
     freeze_bn: bool | None = Field(None, description="BatchNorm keeps its statistics; by default in finetune")
@@ -165,7 +165,7 @@ class RegularizeConfig(RecipeTable):
     mix_share: float = Field(1.0, ge=0, le=1, description="share of the batches that are mixed")
     mix_until: float = Field(1.0, ge=0, le=1, description="share of the epochs after which mixing ends")
     erasing: float = Field(
-        0.0, ge=0, le=1, description="share of pictures with a rectangle erased (Zhong et al. 2020)"
+        0.0, ge=0, le=1, description="share of images with a rectangle erased (Zhong et al. 2020)"
     )
     ema: float | None = Field(
         None, gt=0, lt=1, description="decay a step of the moving average of weights that is kept"

@@ -64,7 +64,7 @@ def workspace(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def shapes(workspace: Path) -> Path:
-    """The raw folder of the made-up competition ``shapes`` in ``workspace``: 18 train, 12 test pictures."""
+    """The raw folder of the made-up competition ``shapes`` in ``workspace``: 18 train, 12 test images."""
     return write_shapes(workspace)
 
 

@@ -1,4 +1,4 @@
-"""Pictures in a raw folder, the rows that name them, and the evidence that checks judge."""
+"""Images in a raw folder, the rows that name them, and the evidence that checks judge."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ FACTS = CompetitionConfig(
 
 
 def texture(seed: int, side: int = 48) -> np.ndarray:
-    """A picture uint8 (side, side, 3) of smooth noise; no two seeds look alike."""
+    """An image uint8 (side, side, 3) of smooth noise; no two seeds look alike."""
     coarse = np.random.default_rng(seed).integers(0, 255, (10, 10, 3)).astype(np.uint8)
     return cv2.resize(coarse, (side, side), interpolation=cv2.INTER_CUBIC)
 
 
 def save(path: Path, pixels: np.ndarray, quality: int | None = None) -> None:
-    """Writes a picture; the suffix says the format, ``quality`` is a JPEG's."""
+    """Writes an image; the suffix says the format, ``quality`` is a JPEG's."""
     path.parent.mkdir(parents=True, exist_ok=True)
     options = [] if quality is None else [cv2.IMWRITE_JPEG_QUALITY, quality]
     assert cv2.imwrite(str(path), pixels, options)
@@ -67,7 +67,7 @@ class Gallery:
         group: str = "",
         parent: str = "",
     ) -> str:
-        """Writes a picture and its row, a test row where it lies in test/; returns the path."""
+        """Writes an image and its row, a test row where it lies in test/; returns the path."""
         if isinstance(pixels, bytes):
             (self.raw / path).parent.mkdir(parents=True, exist_ok=True)
             (self.raw / path).write_bytes(pixels)
@@ -78,7 +78,7 @@ class Gallery:
         return path
 
     def replace(self, path: str, pixels: np.ndarray | bytes, quality: int | None = None) -> str:
-        """Puts another picture into a row's file."""
+        """Puts another image into a row's file."""
         (self.raw / path).unlink(missing_ok=True)
         if isinstance(pixels, bytes):
             (self.raw / path).write_bytes(pixels)

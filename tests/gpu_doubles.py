@@ -49,7 +49,7 @@ def to_tf32(x: Tensor) -> Tensor:
 
 class Noisy(TorchDispatchMode):
     """A device whose convolutions in ``kind`` round otherwise than this one's, by ``size`` of what they give; how depends on
-    the number of pictures, as the choice of a kernel does.
+    the number of images, as the choice of a kernel does.
     """
 
     def __init__(self, size: float, kind: torch.dtype = torch.float32, seed: int = 0) -> None:

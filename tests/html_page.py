@@ -17,7 +17,7 @@ class Page(HTMLParser):
     def __init__(self, text: str) -> None:
         super().__init__()
         self.open: list[str] = []
-        self.pictures: list[np.ndarray] = []
+        self.images: list[np.ndarray] = []
         self.captions: list[str] = []
         self.sections: list[str] = []
         self.links: list[str] = []
@@ -36,7 +36,7 @@ class Page(HTMLParser):
         if tag == "img":
             head, _, data = (facts["src"] or "").partition(",")
             assert head == "data:image/jpeg;base64"
-            self.pictures.append(
+            self.images.append(
                 cv2.imdecode(np.frombuffer(base64.b64decode(data), np.uint8), cv2.IMREAD_COLOR)
             )
         if tag == "section":

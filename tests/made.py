@@ -1,4 +1,4 @@
-"""Made-up competitions for tests: tiny pictures in a raw folder, and the competition folder that reads them."""
+"""Made-up competitions for tests: tiny images in a raw folder, and the competition folder that reads them."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ kind = "label"
 """
 
 SHAPES_ADAPTER = '''\
-"""Pictures named by id; train.csv has id, label, group, parent."""
+"""Images named by id; train.csv has id, label, group, parent."""
 
 from pathlib import PurePosixPath
 
@@ -181,7 +181,7 @@ def clean_environment() -> dict[str, str]:
 
 
 def draw(shape: str, seed: int, side: int = 40) -> np.ndarray:
-    """A picture uint8 (side, side, 3) of a shape on noise; no two seeds look alike."""
+    """An image uint8 (side, side, 3) of a shape on noise; no two seeds look alike."""
     rng = np.random.default_rng(seed)
     pixels = cv2.resize(
         rng.integers(0, 110, (8, 8, 3)).astype(np.uint8), (side, side), interpolation=cv2.INTER_CUBIC
@@ -198,8 +198,8 @@ def draw(shape: str, seed: int, side: int = 40) -> np.ndarray:
     return pixels
 
 
-def save_picture(path: Path, pixels: np.ndarray) -> None:
-    """Writes a picture; ``path`` says the format."""
+def save_image(path: Path, pixels: np.ndarray) -> None:
+    """Writes an image; ``path`` says the format."""
     path.parent.mkdir(parents=True, exist_ok=True)
     assert cv2.imwrite(str(path), pixels)
 
@@ -215,11 +215,11 @@ def write_shapes(workspace: Path, per_class: int = 6, tests: int = 12) -> Path:
     lines = ["id,label,group,parent"]
     for number in range(per_class * len(SHAPES)):
         shape = SHAPES[number % len(SHAPES)]
-        save_picture(raw / "train" / f"a{number}.png", draw(shape, number))
+        save_image(raw / "train" / f"a{number}.png", draw(shape, number))
         lines.append(f"a{number},{shape},,")
     (raw / "train.csv").write_text("\n".join(lines) + "\n")
     for number in range(tests):
-        save_picture(raw / "test" / f"t{number}.png", draw(SHAPES[number % len(SHAPES)], 10_000 + number))
+        save_image(raw / "test" / f"t{number}.png", draw(SHAPES[number % len(SHAPES)], 10_000 + number))
     order = np.random.default_rng(5).permutation(tests)
     (raw / "sample_submission.csv").write_text("id,label\n" + "".join(f"t{n},circle\n" for n in order))
     return raw
@@ -238,12 +238,12 @@ def write_train_table(raw: Path, rows: list[list[str]]) -> None:
 
 
 def planned(
-    manifest: Manifest | None = None, folds: Folds | None = None, pictures: object = None, **balance: object
+    manifest: Manifest | None = None, folds: Folds | None = None, images: object = None, **balance: object
 ) -> TrainPlan:
-    """A plan of the classes a, b, c; ``pictures`` uint8 (N, H, W, 3) are what the paths ``all#n`` name."""
+    """A plan of the classes a, b, c; ``images`` uint8 (N, H, W, 3) are what the paths ``all#n`` name."""
     from comp.training.plan import TrainPlan
 
-    array = np.zeros((1, 32, 32, 3), np.uint8) if pictures is None else np.asarray(pictures)
+    array = np.zeros((1, 32, 32, 3), np.uint8) if images is None else np.asarray(images)
     return TrainPlan(
         slug="made",
         recipe=Recipe(balance=BalanceConfig(**balance)),

@@ -120,7 +120,7 @@ def write_test_rows(raw: Path, scans: Sequence[Any], order: Sequence[int]) -> No
 
 
 def save_scan(path: Path, scan: np.ndarray) -> None:
-    """A scan (64,) of 0 to 16 as a picture of 8x8."""
+    """A scan (64,) of 0 to 16 as an image of 8x8."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(np.round(scan.reshape(8, 8) / 16 * 255).astype(np.uint8)).save(path)
 

@@ -235,7 +235,7 @@ class CheckContext:
 
     @cached_property
     def alike(self) -> list[list[str]]:
-        """Clusters of paths that show one picture, exact copies among them, largest first.
+        """Clusters of paths that show one image, exact copies among them, largest first.
 
         The search over perceptual fingerprints is remembered for the same contents, and sees them sorted by content,
         so that neither names nor the order of rows change what it finds.

@@ -36,7 +36,7 @@ _AUG = r"(?:aug(?:mented|mentation|ment)?)"
 _NO_YEAR = r"(?!(?:19|20)\d\d$)"  # 15-aug-2019 is a day
 
 # Each gives the parent's name in the group `of`, with or without its extension. Tried on the name without
-# its own extension, in this order, again and again, so that a copy of a copy leads to the first picture.
+# its own extension, in this order, again and again, so that a copy of a copy leads to the first image.
 _COUNTED: Final = re.compile(r"^(?P<of>.+?) ?\(\d{1,4}\)$")
 _PATTERNS: Final = tuple(
     re.compile(pattern, re.IGNORECASE)
@@ -64,7 +64,7 @@ _OWN: Final = re.compile(rf"\.{_EXTENSION}$", re.IGNORECASE)
 
 
 def parent_name(filename: str) -> str | None:
-    """The stem of the picture that `filename` says it was made from, or None where it says nothing.
+    """The stem of the image that `filename` says it was made from, or None where it says nothing.
 
     `filename` may carry folders, which are left out of the answer, and any image extension. The answer has
     no extension (`cat_original_pic_005.jpg_<uuid>.jpg` gives `pic_005`) and is NFC. A name is only a claim:
@@ -86,11 +86,11 @@ def parent_name(filename: str) -> str | None:
 def name_parents(names: Iterable[str]) -> dict[str, str]:
     """Links child to parent among `names`, where the names' claims have evidence.
 
-    A claim counts where a picture of the claimed name is there, or where two or more names make the same
+    A claim counts where an image of the claimed name is there, or where two or more names make the same
     claim: the first of them, in order of text, then stands for the absent parent. For that the claimed name
     must have a digit (`horse_aug_1` to `horse_aug_500` may well have 500 parents), and `NAME (2)` is never
     enough, as file managers number unrelated files so. Names keep the spelling they came in. A parent in the child's own folder is preferred; one elsewhere counts only where it is
-    the only one of that name (pictures `001.jpg` of two classes are not each other's parents).
+    the only one of that name (images `001.jpg` of two classes are not each other's parents).
     """
     given = sorted(set(names))
     plain: dict[str, list[str]] = defaultdict(list)
@@ -130,7 +130,7 @@ def grouped(evidence: CheckContext) -> Manifest:
     """The manifest with every kinship as a group, and the contents of its images.
 
     Two labelled rows are kin if they share a declared group, if one is the other's parent, if their images are
-    one picture (exactly or nearly), or if their file names say that one was made from the other. Kinship is
+    one image (exactly or nearly), or if their file names say that one was made from the other. Kinship is
     transitive; a group is named after the smallest id in it. Rows without kin have no group. The column
     ``content`` is the first half of the SHA-256 of the pixels, so that the manifest's fingerprint knows them.
     """
@@ -161,7 +161,7 @@ def grouped(evidence: CheckContext) -> Manifest:
 def folds_of_kin(evidence: CheckContext, folds: Folds) -> dict[str, set[int]]:
     """The folds that hold out kin of each test row, by its id; rows without kin are left out.
 
-    Kin are as in ``grouped``, with the test rows among them: a declared group or parent, one picture (exactly or
+    Kin are as in ``grouped``, with the test rows among them: a declared group or parent, one image (exactly or
     nearly), a file name, and all that these tie together.
     """
     table = (evidence.declared or evidence.manifest).table
@@ -317,7 +317,7 @@ def stale_folds(evidence: CheckContext) -> list[Finding]:
     misses="as `near-duplicate`",
 )
 def copy_across_folds(evidence: CheckContext) -> list[Finding]:
-    """One picture, exactly or nearly, in different folds: a copy would validate its original.
+    """One image, exactly or nearly, in different folds: a copy would validate its original.
 
     Folds made by ``comp`` hold such rows together; this judges folds made elsewhere.
     """
@@ -338,8 +338,8 @@ def copy_across_folds(evidence: CheckContext) -> list[Finding]:
     if not torn:
         return []
     rows = [path for kin in torn for path in kin]
-    message = f"{len(rows)} rows are copies of one another and lie in different folds ({len(torn)} pictures)"
-    remedy = "make the folds with comp, which keeps copies together, or give all copies of a picture one fold"
+    message = f"{len(rows)} rows are copies of one another and lie in different folds ({len(torn)} images)"
+    remedy = "make the folds with comp, which keeps copies together, or give all copies of an image one fold"
     return [Finding("copy-across-folds", "error", len(rows), message, tuple(rows[:5]), remedy, tuple(torn))]
 
 

@@ -166,7 +166,7 @@ def odd_size(evidence: CheckContext) -> list[Finding]:
 def exact_duplicate(evidence: CheckContext) -> list[Finding]:
     """Labelled rows with the same pixels, whatever their files. They are grouped, so that they share a fold.
 
-    Information up to a tenth of the labelled rows, a warning above it, and an error where one picture makes up
+    Information up to a tenth of the labelled rows, a warning above it, and an error where one image makes up
     half of a class (of four rows or more): then labelling or copying went wrong. Exact: SHA-256 of the pixels.
     """
     labels = _labels(evidence)
@@ -182,9 +182,11 @@ def exact_duplicate(evidence: CheckContext) -> list[Finding]:
     most = {(label, kin[0]): n for kin in found for label, n in Counter(labels[p] for p in kin).items()}
     filled = [(label, n) for (label, _), n in most.items() if sizes[label] >= 4 and n * 2 >= sizes[label]]
     severity: Severity = "error" if filled else "warning" if rows > MANY_DUPLICATES * len(labels) else "info"
-    message = f"{rows} labelled rows show {len(found)} pictures more than once, pixel by pixel"
+    message = f"{rows} labelled rows show {len(found)} images more than once, pixel by pixel"
     if filled:
-        message += f"; one picture makes up {filled[0][1]} of the {sizes[filled[0][0]]} rows of class {filled[0][0]!r}"
+        message += (
+            f"; one image makes up {filled[0][1]} of the {sizes[filled[0][0]]} rows of class {filled[0][0]!r}"
+        )
     remedy = (
         "were paths collapsed onto one file, or copies made?"
         if filled
@@ -208,7 +210,7 @@ def exact_duplicate(evidence: CheckContext) -> list[Finding]:
     ),
 )
 def near_duplicate(evidence: CheckContext) -> list[Finding]:
-    """Labelled rows that show one picture: re-encoded, resized, cropped, mirrored, turned, recoloured a little.
+    """Labelled rows that show one image: re-encoded, resized, cropped, mirrored, turned, recoloured a little.
 
     They are grouped, so that a copy cannot validate its original. How they are found, and how surely, is in
     docs/near-duplicates.md. A candidate search over all fingerprints and a comparison of thumbnails, seconds for
@@ -223,7 +225,7 @@ def near_duplicate(evidence: CheckContext) -> list[Finding]:
     found = [kin for kin in found if len({evidence.images[p].pixel_sha for p in kin}) > 1]
     if not found:
         return []
-    message = f"{sum(map(len, found))} labelled rows show {len(found)} pictures in more than one version"
+    message = f"{sum(map(len, found))} labelled rows show {len(found)} images in more than one version"
     return [_of_groups("near-duplicate", "info", found, message, "folds that comp makes keep them together")]
 
 
@@ -236,7 +238,7 @@ def near_duplicate(evidence: CheckContext) -> list[Finding]:
     misses="as `near-duplicate`",
 )
 def train_test_duplicate(evidence: CheckContext) -> list[Finding]:
-    """Test rows whose picture stands among the labelled rows too, exactly or nearly.
+    """Test rows whose image stands among the labelled rows too, exactly or nearly.
 
     A warning (the competition may be made so), an error when it is over half of the test rows: then the test
     set was probably copied into train. Exact or as near as ``near-duplicate`` finds.
@@ -251,7 +253,7 @@ def train_test_duplicate(evidence: CheckContext) -> list[Finding]:
     if not matched:
         return []
     severity: Severity = "error" if len(matched) * 2 > len(test) else "warning"
-    message = f"{len(matched)} of {len(test)} test rows show a picture that is labelled too"
+    message = f"{len(matched)} of {len(test)} test rows show an image that is labelled too"
     remedy = "take the copies out of train, or the OOF score will promise too much for the rest"
     one = _of_groups("train-test-duplicate", severity, found, message, remedy)
     return [Finding(one.check, severity, len(matched), message, tuple(matched[:5]), remedy, one.groups)]
@@ -266,7 +268,7 @@ def train_test_duplicate(evidence: CheckContext) -> list[Finding]:
     misses="wrong labels of images without a copy",
 )
 def conflicting_labels(evidence: CheckContext) -> list[Finding]:
-    """One picture under different labels. A warning, an error above one per cent of the labelled rows."""
+    """One image under different labels. A warning, an error above one per cent of the labelled rows."""
     labels = _labels(evidence)
     found = []
     for cluster in evidence.alike:
@@ -277,7 +279,7 @@ def conflicting_labels(evidence: CheckContext) -> list[Finding]:
         return []
     rows = sum(len(kin) for kin in found)
     severity: Severity = "error" if rows > MANY_CONFLICTS * len(labels) else "warning"
-    message = f"{rows} rows show {len(found)} pictures under different labels, first {', '.join(repr(labels[p]) for p in found[0][:3])}"
+    message = f"{rows} rows show {len(found)} images under different labels, first {', '.join(repr(labels[p]) for p in found[0][:3])}"
     return [
         _of_groups(
             "conflicting-labels",

@@ -169,7 +169,7 @@ def collapsed_predictions(test: Predictions, priors: NDArray[np.float64]) -> lis
         message = f"{shares[top]:.0%} of the test rows are answered {test.labels.names[top]!r}, a class of {priors[top]:.0%} in train"
     else:
         return []
-    remedy = "look at rows.csv and the pictures; was every test image read as it should be, was the model trained at all?"
+    remedy = "look at rows.csv and the images; was every test image read as it should be, was the model trained at all?"
     return [Finding("collapsed-predictions", "warning", len(test), message, test.ids[:5], remedy)]
 
 

@@ -9,9 +9,9 @@ from comp.checks.fold_checks import parent_name
 def proposed(evidence: CheckContext) -> str:
     """The manifest as CSV with the columns ``action`` and ``why``.
 
-    ``drop``: the image is missing or unreadable, or it repeats a labelled picture pixel by pixel under the same
+    ``drop``: the image is missing or unreadable, or it repeats a labelled image pixel by pixel under the same
     label (the first by path that is not named a copy stays), or it is a labelled copy of a test row. ``group``:
-    it shows the picture of another row, so that both share a fold. ``look``: one picture under different labels;
+    it shows the image of another row, so that both share a fold. ``look``: one image under different labels;
     a person must decide. ``keep``: everything else. Raw files are never touched; `--manifest FILE` uses the
     proposal, without its dropped rows.
     """
@@ -27,12 +27,12 @@ def proposed(evidence: CheckContext) -> str:
         kin = [path for path in cluster if path in labelled]
         test = [path for path in cluster if path not in labelled]
         if len({labelled[path] for path in kin}) > 1:
-            why = "the picture has other labels too: " + ", ".join(sorted({labelled[path] for path in kin}))
+            why = "the image has other labels too: " + ", ".join(sorted({labelled[path] for path in kin}))
             decided.update((path, ("look", why)) for path in kin)
         elif test:
             decided.update((path, ("drop", f"a copy of the test row {test[0]}")) for path in kin)
         elif len(kin) > 1:
-            decided.update((path, ("group", f"shows the picture of {kin[0]}")) for path in kin)
+            decided.update((path, ("group", f"shows the image of {kin[0]}")) for path in kin)
     for cluster in evidence.exact:
         kin = sorted(
             (path for path in cluster if path in labelled),

@@ -46,7 +46,7 @@ def show(
     ] = None,
     recipe: RecipeFile = None,
     set_: SetOption = None,
-    rows: Annotated[int, option("--rows N", "Of a contact sheet: how many pictures.")] = 8,
+    rows: Annotated[int, option("--rows N", "Of a contact sheet: how many images.")] = 8,
     out: Annotated[
         Path | None, option("--out PNG", "Where it goes. Default: SLUG-transforms.png or -views.png.")
     ] = None,

@@ -39,7 +39,7 @@ ManifestFile = Annotated[
     Path | None, option("--manifest FILE", "A manifest to use instead of the adapter's.")
 ]
 ExtraFile = Annotated[
-    Path | None, option("--extra CSV", "Labelled pictures from elsewhere (path,label) that only train.")
+    Path | None, option("--extra CSV", "Labelled images from elsewhere (path,label) that only train.")
 ]
 PseudoFile = Annotated[
     Path | None, option("--pseudo CSV", "Test rows that `comp pseudo` labelled, each fold's for that fold.")

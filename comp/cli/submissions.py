@@ -21,7 +21,7 @@ def compare(
         str | None, option("--slug SLUG", "Their competition. Default: that of the run that wrote one.")
     ] = None,
     html: Annotated[
-        Path | None, option("--html FILE", "A page with the pictures of the rows that differ.")
+        Path | None, option("--html FILE", "A page with the images of the rows that differ.")
     ] = None,
     data: DataDir = None,
     workspace: WorkspaceDir = None,

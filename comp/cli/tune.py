@@ -59,7 +59,7 @@ def lr(
 
 
 def bench(
-    slug: Annotated[str, typer.Argument(help="A competition whose pictures are used.")] = "digits",
+    slug: Annotated[str, typer.Argument(help="A competition whose images are used.")] = "digits",
     seconds: Annotated[float, option("--seconds S", "For each part.")] = 5.0,
     data: DataDir = None,
     recipe: RecipeFile = None,
@@ -79,7 +79,7 @@ def bench(
     rows = [
         ("decode", found.decode, "files to pixels"),
         ("first pass", found.first_pass, "files to varied batches"),
-        ("feed", found.feed, "decoded pictures to varied batches"),
+        ("feed", found.feed, "decoded images to varied batches"),
         ("step", found.step, "one batch trained on again and again"),
         ("fed step", found.fed_step, f"{found.fed_step / found.step:.0%} of the step alone"),
     ]
@@ -98,4 +98,4 @@ def _advice(limit: str) -> str:
         return (
             "a smaller model.size, or stages that train fewer blocks, makes epochs shorter; loading does not"
         )
-    return "a cheaper transform or more cores make epochs shorter; the network waits for its pictures"
+    return "a cheaper transform or more cores make epochs shorter; the network waits for its images"

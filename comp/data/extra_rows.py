@@ -1,4 +1,4 @@
-"""Extra rows: labelled pictures from elsewhere that only ever train."""
+"""Extra rows: labelled images from elsewhere that only ever train."""
 
 from __future__ import annotations
 

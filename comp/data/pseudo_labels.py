@@ -75,7 +75,7 @@ class PseudoLabels:
         return {"run": self.run, "threshold": self.threshold, "rows": self.rows}
 
     def without(self, kin: Mapping[str, Collection[int]]) -> PseudoLabels:
-        """The rows whose picture is kin of none that their fold holds out; ``kin`` is test id → those folds."""
+        """The rows whose image is kin of none that their fold holds out; ``kin`` is test id → those folds."""
         pairs = zip(self.table["fold"], self.table["id"], strict=True)
         kept = np.array([fold not in kin.get(i, ()) for fold, i in pairs], dtype=bool)
         return replace(self, table=self.table[kept].reset_index(drop=True))

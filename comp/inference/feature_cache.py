@@ -1,4 +1,4 @@
-"""Features of frozen backbones, kept in the workspace: the same pictures never go through the same network twice."""
+"""Features of frozen backbones, kept in the workspace: the same images never go through the same network twice."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ MOST = 8 << 30  # bytes of all features of a workspace; those not used for longe
 
 @dataclass(frozen=True)
 class FeatureCache:
-    """The features of some pictures by one network, a file a view.
+    """The features of some images by one network, a file a view.
 
     A file is found by everything that decides its numbers: the network's tensors and how it was made, preprocessing,
-    precision, layout, device, torch and the pictures' contents in their order. Anything else is another file.
+    precision, layout, device, torch and the images' contents in their order. Anything else is another file.
 
     Parameters
     ----------
     folder : Path
     facts : dict
-        What decides the numbers, beside the pictures.
+        What decides the numbers, beside the images.
     contents : sequence of str, (N,)
-        What the pictures hold, in the order of the features' rows.
+        What the images hold, in the order of the features' rows.
     """
 
     folder: Path

@@ -36,7 +36,7 @@ Probs = NDArray[np.float64]
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 BATCH = 64  # rows at once on a CPU
 GPU_BATCH = 256  # at most on a GPU, which takes as long for few as for many
-FLIGHT = 64 << 20  # bytes of pictures that a GPU gets at once
+FLIGHT = 64 << 20  # bytes of images that a GPU gets at once
 FLOOR = 1e-12  # of a probability in a geometric mean
 _ROOM = "end what else uses the memory, or another device, or a smaller model.size or model.name"
 _ROWS = 4096  # that a mean holds in memory for all views at once
@@ -62,7 +62,7 @@ def outputs(
 ) -> dict[str, NDArray[np.float32]]:
     """What the network gives for rows (R,) under each view: float32 (R, D), by view name.
 
-    The network must be in eval mode and on ``device``. Each picture is decoded once for all views. Only with ``tf32`` may
+    The network must be in eval mode and on ``device``. Each image is decoded once for all views. Only with ``tf32`` may
     a GPU round to it: what is compared with another device's outputs must not be. ``at_once`` rows go through together
     where that is not left to the device. ``there`` holds the rows' squares where the network is, for views that need no
     others than the identity.
@@ -202,7 +202,7 @@ def _remedy(precision: str) -> str:
 def facts_of_features(
     recipe: Recipe, model: ModelConfig, preprocess: Preprocess, backbone_sha256: str
 ) -> dict[str, Any]:
-    """What decides a backbone's outputs beside the pictures, for keeping them."""
+    """What decides a backbone's outputs beside the images, for keeping them."""
     device = torch.cuda.get_device_name() if recipe.device == "cuda" else f"{recipe.device} {recipe.threads}"
     return {
         "backbone": backbone_sha256,

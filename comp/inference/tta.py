@@ -1,7 +1,7 @@
 """Views for test-time augmentation, computed on the device from one decoded batch.
 
-A picture is decoded once and fitted to the squares that its views need: "own" is what validation sees, "wide" the
-whole picture at 8/7 of the side, from which crops are cut, "large" and "larger" what validation sees at 9/8 and 5/4 of
+An image is decoded once and fitted to the squares that its views need: "own" is what validation sees, "wide" the
+whole image at 8/7 of the side, from which crops are cut, "large" and "larger" what validation sees at 9/8 and 5/4 of
 the side (predicting at a larger size than was trained on: FixRes, Touvron et al. 2019).
 """
 
@@ -19,7 +19,7 @@ from comp.recipe_schema import LARGE, VIEWS, ModelConfig, scale_of, sets_among
 if TYPE_CHECKING:
     from torch import Tensor
 
-ZOOM = 8 / 7  # a centre crop of 7/8 of each side, as models with crop_pct 0.875 know pictures
+ZOOM = 8 / 7  # a centre crop of 7/8 of each side, as models with crop_pct 0.875 know images
 SHIFT = 1 / 16  # of the side
 OWN, WIDE = "own", "wide"
 
@@ -35,7 +35,7 @@ def _zoom_in(x: Tensor) -> Tensor:
 
 
 def _zoom_out(x: Tensor) -> Tensor:
-    """The whole picture smaller, with what lies beyond its edges mirrored."""
+    """The whole image smaller, with what lies beyond its edges mirrored."""
     from torch.nn.functional import interpolate, pad
 
     height, width = x.shape[2:]
@@ -45,7 +45,7 @@ def _zoom_out(x: Tensor) -> Tensor:
 
 
 def _shift(down: int, across: int) -> Callable[[Tensor], Tensor]:
-    """The picture moved by a sixteenth of its side, with what lies beyond its edges mirrored."""
+    """The image moved by a sixteenth of its side, with what lies beyond its edges mirrored."""
 
     def shifted(x: Tensor) -> Tensor:
         from torch.nn.functional import pad
@@ -99,7 +99,7 @@ def square_of(view: str) -> str:
 
 
 def squares_of(views: Sequence[str], preprocess: Preprocess) -> dict[str, Preprocess]:
-    """The squares that some views need, each as the preprocessing that fits a picture to it."""
+    """The squares that some views need, each as the preprocessing that fits an image to it."""
     names = dict.fromkeys(square_of(view) for view in views)
     return {name: _fitted(name, preprocess) for name in names}
 
@@ -147,14 +147,14 @@ def _fitted(square: str, preprocess: Preprocess) -> Preprocess:
 
 
 def require_larger(net: Net, part: ModelConfig, classes: int, views: Sequence[str]) -> None:
-    """WeightsError, naming the view, for a network that cannot read the larger pictures that some views feed it."""
+    """WeightsError, naming the view, for a network that cannot read the larger images that some views feed it."""
     size = part.size or 224
     reads = {large_size(size, scale_of(view)): view for view in views}
     for larger in large_sizes(views, size):
         try:
             require_forward(net, part, classes, larger)
         except WeightsError as error:
-            rule = f"the view {reads[larger]!r} needs a network that reads pictures of any size"
+            rule = f"the view {reads[larger]!r} needs a network that reads images of any size"
             raise WeightsError(rule, error.value, "take it out of tta") from error
 
 

@@ -81,7 +81,7 @@ def _measured(net: Net, recipe: Recipe, cache: Path, wanted: list[Choice]) -> di
 
 def _on_fewer(net: Net, recipe: Recipe, cache: Path) -> Recipe:
     """The recipe on half its threads or a quarter, where steps become faster by it, and by ``WORTH`` in the end; no fewer,
-    since as many load pictures.
+    since as many load images.
     """
     whole = recipe.threads or 1
     choice: Choice = (recipe.precision, bool(recipe.channels_last))  # type: ignore[assignment]

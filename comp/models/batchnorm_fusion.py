@@ -22,10 +22,10 @@ def fuse_frozen_batchnorm(net: nn.Module, size: int) -> int:
 
     With statistics that stay, ``norm(conv(x, w))`` is ``conv(x, w * s) + b`` with ``s = gamma / sqrt(var + eps)`` and
     ``b = beta - mean * s``: the same function of the same parameters, with the same gradients, but without a pass
-    over the pictures forward and two backward; on a CPU that is a fifth of a MobileNetV2 step (docs/benchmarks.md).
+    over the images forward and two backward; on a CPU that is a fifth of a MobileNetV2 step (docs/benchmarks.md).
     While a norm is in train mode its pair works as it did. Parameters and the state dict stay as they are.
 
-    Which belong together is seen by watching a picture of (1, 3, ``size``, ``size``) pass through in eval mode, not
+    Which belong together is seen by watching an image of (1, 3, ``size``, ``size``) pass through in eval mode, not
     from names; nothing is changed where the outputs would then differ. Fold before the network goes to its device, so that
     training and prediction see the same pairs; on a GPU the outputs are compared without TF32, whose rounding is larger
     than what tells a wrong pair.
@@ -35,7 +35,7 @@ def fuse_frozen_batchnorm(net: nn.Module, size: int) -> int:
     net : nn.Module
         Not to be copied afterwards (``copy.deepcopy`` would tie the copy to this one). A second time changes nothing.
     size : int
-        Side of the pictures that it reads, pixels.
+        Side of the images that it reads, pixels.
     """
     one = next(net.parameters(), None)
     if one is None:  # nothing is learned here, so no convolution either

@@ -116,7 +116,7 @@ def classifier_names(name: str, backbone: Iterable[str], **kwargs: Any) -> set[s
 
 
 def small_stem(backbone: nn.Module, name: str) -> str | None:
-    """Lets a backbone look at small pictures: first convolution 3x3 and stride 1, no pooling after it. In place.
+    """Lets a backbone look at small images: first convolution 3x3 and stride 1, no pooling after it. In place.
 
     Returns
     -------
@@ -133,7 +133,7 @@ def small_stem(backbone: nn.Module, name: str) -> str | None:
         ("", None),
     )
     if first is None or first.kernel_size[0] == first.stride[0] > 1:
-        value = f"{name} cuts pictures into patches"
+        value = f"{name} cuts images into patches"
         raise RecipeError('model.stem = "small" needs a convolution to change', value, "choose another model")
     if isinstance(getattr(backbone, "maxpool", None), nn.Module):
         backbone.maxpool = nn.Identity()
@@ -229,9 +229,9 @@ def arguments_of(part: ModelConfig) -> dict[str, Any]:
 
 
 def require_forward(net: Net, part: ModelConfig, classes: int, at: int | None = None) -> None:
-    """WeightsError for a network that cannot read pictures of its size: a stem, a size or a models.py that does not fit.
+    """WeightsError for a network that cannot read images of its size: a stem, a size or a models.py that does not fit.
 
-    Two made pictures (2, 3, S, S) go through it once, in eval mode, on the CPU; ``at`` is S where not the model's own.
+    Two made images (2, 3, S, S) go through it once, in eval mode, on the CPU; ``at`` is S where not the model's own.
     """
     size = at or part.size or 224
     try:
@@ -243,11 +243,11 @@ def require_forward(net: Net, part: ModelConfig, classes: int, at: int | None = 
         reason = (str(error) or type(error).__name__).splitlines()[0]
         value = f"{part.name} at {size} pixels: {reason}"
         raise WeightsError(
-            "the model must read pictures of model.size", value, "another model.size, stem or model"
+            "the model must read images of model.size", value, "another model.size, stem or model"
         ) from error
     if shape != (2, classes):
         raise WeightsError(
-            "a backbone gives one row a picture", f"{part.name} gave {shape}", "correct models.py"
+            "a backbone gives one row an image", f"{part.name} gave {shape}", "correct models.py"
         )
 
 
@@ -352,7 +352,7 @@ def normalise(pixels: Tensor, preprocess: Preprocess) -> Tensor:
     """uint8 (B, H, W, 3) to float32 (B, 3, H, W), channels last in memory, on the device of ``pixels``."""
     batch, height, width, _ = pixels.shape
     scale, shift = _line(preprocess.mean, preprocess.std, width, pixels.device)
-    # two passes, each as wide as the batch: waking other threads for a picture costs more than its pixels while
+    # two passes, each as wide as the batch: waking other threads for an image costs more than its pixels while
     # loaders hold the cores
     with one_thread(pixels.numel(), pixels.device):
         made = pixels.reshape(batch, height, width * 3).float()

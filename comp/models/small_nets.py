@@ -1,4 +1,4 @@
-"""Small convolutional networks for small pictures, as backbones: (B, 3, H, W) to (B, num_features)."""
+"""Small convolutional networks for small images, as backbones: (B, 3, H, W) to (B, num_features)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What limits training on this machine: the parts of a run, each measured alone on a competition's own pictures."""
+"""What limits training on this machine: the parts of a run, each measured alone on a competition's own images."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ ENOUGH = 0.97  # of the step's own speed: then the step is the limit
 
 @dataclass(frozen=True)
 class BenchResult:
-    """Pictures a second of each part of training fold 0.
+    """Images a second of each part of training fold 0.
 
     ``decode`` reads and decodes files (or takes rows of an array), ``first_pass`` also fits and varies them, ``feed``
-    delivers batches once pictures are decoded, ``step`` trains on one batch that is there already, and ``fed_step``
+    delivers batches once images are decoded, ``step`` trains on one batch that is there already, and ``fed_step``
     trains on what the feed delivers. ``limit`` names the part that decides: "step", or "feed" where the step waits; on a
     CPU, whose cores both share, the one that is slower alone.
     """
@@ -117,7 +117,7 @@ def _measured(slug: str, plan: TrainPlan, seconds: float) -> BenchResult:
 
 
 def _rate(work: Iterator[int], seconds: float, wait: Callable[[], None]) -> float:
-    """Pictures a second over at least ``seconds``, after a first batch that is not counted."""
+    """Images a second over at least ``seconds``, after a first batch that is not counted."""
     next(work)
     wait()
     done, started = 0, time.perf_counter()

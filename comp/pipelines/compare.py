@@ -41,9 +41,9 @@ def compare(
         Their competition; by default that of the run which wrote one of them. Without any, the first column is the
         id, and the others are the answer or, where all cells are numbers, probabilities.
     workspace, data : path, optional
-        As for ``comp.run``; ``data`` is read for pictures alone.
+        As for ``comp.run``; ``data`` is read for images alone.
     html : path, optional
-        A page with the pictures of the rows that differ; needs the competition.
+        A page with the images of the rows that differ; needs the competition.
 
     Raises
     ------
@@ -60,7 +60,7 @@ def compare(
     competition = registry.competition(found, place) if found else None
     if html is not None and competition is None:
         value = "neither file is of a run here"
-        raise InputError("pictures need a competition", value, "name it with --slug SLUG")
+        raise InputError("images need a competition", value, "name it with --slug SLUG")
     facts = competition.facts.template if competition else _guessed(tables[0])
     first, second = (from_table(table, facts.id, facts.target, facts.kind) for table in tables)
     joined = _joined(first, second)
@@ -181,8 +181,8 @@ def _write_page(
     paths = dict(zip(samples, manifest.test["path"], strict=True))
     ids = [one.id for one in result.differing]
     shown = match_ids(ids, samples, result.files[0])
-    pictures = {i: paths[sample] for i, sample in zip(ids, shown, strict=True) if sample in paths}
-    write_text(html, render(result, pictures, competition.source(raw), names_of(competition, raw)))
+    images = {i: paths[sample] for i, sample in zip(ids, shown, strict=True) if sample in paths}
+    write_text(html, render(result, images, competition.source(raw), names_of(competition, raw)))
 
 
 def names_of(competition: Competition, raw: Path) -> dict[str, str]:

@@ -127,7 +127,7 @@ def _as_pixels(seen: torch.Tensor) -> list[Pixels]:
 
 @dataclass(frozen=True)
 class _Shown:
-    """The pictures of a sheet: of which rows, and how a recipe's network reads them."""
+    """The images of a sheet: of which rows, and how a recipe's network reads them."""
 
     place: Workspace
     recipe: Recipe
@@ -176,13 +176,13 @@ def _preprocess(recipe: Recipe, place: Workspace) -> Preprocess:
 
     try:
         return resolve(recipe.model, recipe.mode, place.weight_folders())[1]
-    except WeightsError:  # the pictures can be shown without the weights
+    except WeightsError:  # the images can be shown without the weights
         part = recipe.model.model_copy(update={"weights": "none"})
         return resolve(part, recipe.mode, [])[1]
 
 
-def _mixed(recipe: Recipe, preprocess: Preprocess, pictures: list[Pixels], labels: list[str]) -> list[Pixels]:
-    """The pictures as one batch, mixed and erased as the recipe wants it; empty where it wants nothing."""
+def _mixed(recipe: Recipe, preprocess: Preprocess, images: list[Pixels], labels: list[str]) -> list[Pixels]:
+    """The images as one batch, mixed and erased as the recipe wants it; empty where it wants nothing."""
     import torch
 
     from comp.data.augment.batch_ops import mix
@@ -193,7 +193,7 @@ def _mixed(recipe: Recipe, preprocess: Preprocess, pictures: list[Pixels], label
         return []
     names = sorted(set(labels))
     y = torch.tensor([names.index(label) for label in labels])
-    x = normalise(torch.from_numpy(np.stack(pictures)), preprocess)
+    x = normalise(torch.from_numpy(np.stack(images)), preprocess)
     x, _ = mix(x, y, len(names), part, np.random.default_rng(recipe.seed))
     mean, std = torch.tensor(preprocess.mean), torch.tensor(preprocess.std)
     return _as_pixels((x.permute(0, 2, 3, 1) * std + mean) * 255)
@@ -211,13 +211,13 @@ def _png(columns: list[Column], labels: list[str], told: str) -> bytes:
     width = left + len(columns) * (cell + MARGIN)
     sheet = np.full((2 * TITLE + len(labels) * (cell + MARGIN), width, 3), 255, np.uint8)
     _write(sheet, told, 6, 16)
-    for c, (title, pictures) in enumerate(columns):
+    for c, (title, images) in enumerate(columns):
         x = left + c * (cell + MARGIN)
         _write(sheet, title, x, TITLE + 14)
-        for r, picture in enumerate(pictures):
+        for r, image in enumerate(images):
             y = 2 * TITLE + r * (cell + MARGIN)
-            how = cv2.INTER_NEAREST if picture.shape[0] <= cell else cv2.INTER_AREA
-            large = cv2.resize(picture, (cell, cell), interpolation=how)
+            how = cv2.INTER_NEAREST if image.shape[0] <= cell else cv2.INTER_AREA
+            large = cv2.resize(image, (cell, cell), interpolation=how)
             sheet[y : y + cell, x : x + cell] = large
     for r, label in enumerate(labels):
         _write(sheet, _latin(label), 6, 2 * TITLE + r * (cell + MARGIN) + cell // 2)

@@ -141,7 +141,7 @@ def _sure(found: Predictions, k: int, threshold: float) -> pd.DataFrame:
 
 
 def rows_for(order: RunRequest, found: CheckResult) -> PseudoLabels | None:
-    """The pseudo-labels that an order trains with, without those whose picture its fold holds out in a copy.
+    """The pseudo-labels that an order trains with, without those whose image its fold holds out in a copy.
 
     They are those of ``--pseudo``, or of the run that goes on.
 

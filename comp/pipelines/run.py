@@ -78,7 +78,7 @@ def run(
     manifest : path, optional
         A hand-made manifest instead of the adapter's.
     extra : path, optional
-        A CSV of labelled pictures from elsewhere (path, label) that only ever train.
+        A CSV of labelled images from elsewhere (path, label) that only ever train.
     pseudo : path, optional
         Test rows that ``comp.pseudo`` labelled; each fold trains on those of its own model alone.
     rare : "error" or "pool"

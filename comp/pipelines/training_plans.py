@@ -163,7 +163,7 @@ def _prepare(
 
 
 def _decoded(found: CheckResult, preprocess: Preprocess, mode: str) -> ImageSource | None:
-    """The pictures decoded once; None where that brings nothing: networks that read very large ones, or one pass."""
+    """The images decoded once; None where that brings nothing: networks that read very large ones, or one pass."""
     contents = found.evidence.images.files(list(found.evidence.manifest.table["path"]))
     if side_for(preprocess) is None or (mode == "probe" and missing(contents.values())):
         return None

@@ -1,1 +1,1 @@
-"""Pages for people: what a check found, with pictures."""
+"""Pages for people: what a check found, with images."""

@@ -44,7 +44,7 @@ class FrozenFeatures:
 def frozen_features(plan: TrainPlan, k: int = 0) -> FrozenFeatures:
     """The outputs of the backbone that fold k starts from for every labelled row and view of the recipe.
 
-    They are computed once for a backbone, preprocessing and set of pictures, and kept in the workspace.
+    They are computed once for a backbone, preprocessing and set of images, and kept in the workspace.
     """
     tables = [plan.manifest.table[plan.manifest.table["split"] != "test"]]
     if plan.pseudo is not None:

@@ -268,7 +268,7 @@ def _count(state: TrainState, loss: Tensor, rows: int, taken: bool) -> None:
 
 
 def resized(x: Tensor, size: int | None) -> Tensor:
-    """Pictures (B, 3, S, S) at another side, for stages that train on smaller ones (Howard's progressive resizing)."""
+    """Images (B, 3, S, S) at another side, for stages that train on smaller ones (Howard's progressive resizing)."""
     if size is None or size == x.shape[-1]:
         return x
     made = torch.nn.functional.interpolate(x, (size, size), mode="bilinear", antialias=size < x.shape[-1])

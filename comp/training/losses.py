@@ -90,9 +90,9 @@ def epoch_order(part: FoldRows, recipe: Recipe, k: int, epoch: int) -> Rows:
 def with_copies(plan: TrainPlan, k: int, part: FoldRows) -> FoldRows:
     """Fold k's rows with changed copies of the fitted ones, where the recipe balances by copies.
 
-    Copies are made after the split and of fitted rows only, so that no copy can be of a held-out picture; a copy
+    Copies are made after the split and of fitted rows only, so that no copy can be of a held-out image; a copy
     carries its parent's label, group and content, and ``parent`` names it; its own id is like ``PARENT~copy-3``.
-    Within a class the pictures are copied in turn, in a seeded order. The pixels are made while training loads them.
+    Within a class the images are copied in turn, in a seeded order. The pixels are made while training loads them.
 
     Parameters
     ----------
@@ -147,7 +147,7 @@ def _mark(ids: pd.Series) -> str:
 
 
 class TrainPixels:
-    """The pictures of a fold's rows before the training transform: a copy's are its parent's, changed."""
+    """The images of a fold's rows before the training transform: a copy's are its parent's, changed."""
 
     def __init__(self, plan: TrainPlan, part: FoldRows, extent: Extent = "square") -> None:
         self._part = part
@@ -155,11 +155,11 @@ class TrainPixels:
         self._change = TrainTransform(plan.recipe.balance.transform, plan.preprocess)
 
     def forget(self) -> None:
-        """Gives back the memory of the pictures that were kept, as for those that lie on a GPU."""
+        """Gives back the memory of the images that were kept, as for those that lie on a GPU."""
         self._fitted.forget()
 
     def shapes(self, rows: NDArray[np.int64]) -> NDArray[np.int64] | None:
-        """Heights and widths (R, 2) of these rows' pictures, where none has to be made for it."""
+        """Heights and widths (R, 2) of these rows' images, where none has to be made for it."""
         part = self._part
         if part.origin is None or part.copy_seed is None:
             return self._fitted.shapes(rows)
@@ -181,7 +181,7 @@ class TrainPixels:
 
 
 def write_copies(plan: TrainPlan, part: FoldRows, folder: Path) -> None:
-    """Writes copies.csv (id, parent, label) beside a fold's checkpoint, and the pictures to copies/ if the recipe keeps them."""
+    """Writes copies.csv (id, parent, label) beside a fold's checkpoint, and the images to copies/ if the recipe keeps them."""
     if part.copy_seed is None:
         return
     rows = np.flatnonzero(part.copy_seed)

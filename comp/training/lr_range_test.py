@@ -84,7 +84,7 @@ class RangeTest:
 def range_test(plan: TrainPlan, low: float, high: float, steps: int) -> RangeTest:
     """Trains fold 0 for some steps with rates from ``low`` to ``high``, evenly on a logarithmic scale.
 
-    Network, head start, pictures, mixing, loss and optimizer are the recipe's; the classifier's rate keeps its
+    Network, head start, images, mixing, loss and optimizer are the recipe's; the classifier's rate keeps its
     ratio to the backbone's, which is the one that is told. Nothing is written.
     """
     recipe = plan.recipe

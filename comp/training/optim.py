@@ -23,7 +23,7 @@ from comp.recipe_schema import OptimizerConfig, ScheduleConfig
 @dataclass(frozen=True)
 class Stage:
     """Epochs ``first`` … ``first + epochs - 1`` (from 0), the part that is trained, its learning rates, and the side in
-    pixels that pictures are resized to for it (None: as they come).
+    pixels that images are resized to for it (None: as they come).
     """
 
     first: int

@@ -98,7 +98,7 @@ class TrainPlan:
 
     @property
     def images(self) -> ImageSource:
-        """Where training reads its pictures."""
+        """Where training reads its images."""
         return self.decoded or self.source
 
     def weights_of(self, k: int) -> StateDict | None:
@@ -153,8 +153,8 @@ class TrainPlan:
 @dataclass(frozen=True)
 class FoldRows:
     """The rows of one fold: ``table`` holds train and extra rows, ``targets`` (N,) their class indices,
-    ``fitted`` and ``held_out`` are row numbers of it. With copies, ``origin`` (N,) is the row whose picture a row shows,
-    and ``copy_seed`` (N,) the seed of its change, 0 for a picture as it is.
+    ``fitted`` and ``held_out`` are row numbers of it. With copies, ``origin`` (N,) is the row whose image a row shows,
+    and ``copy_seed`` (N,) the seed of its change, 0 for an image as it is.
     """
 
     table: pd.DataFrame
@@ -236,7 +236,7 @@ class TrainedModels:
 
     @property
     def by_source(self) -> list[tuple[ImageSource, list[Path]]]:
-        """The same by where their models read pictures: one of many pixels reads the files, others the store."""
+        """The same by where their models read images: one of many pixels reads the files, others the store."""
         found: list[tuple[ImageSource, list[Path]]] = []
         for plan, results in zip(self.plans, self.results, strict=True):
             own = [plan.fold_folder(one.fold) for one in results]

@@ -1,4 +1,4 @@
-"""The parts of training a fold, each as endless work that tells how many pictures it did."""
+"""The parts of training a fold, each as endless work that tells how many images it did."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class Bench:
                 yield len(rows)
 
     def fed(self) -> Iterator[int]:
-        """Batches as training gets them, once every picture was seen."""
+        """Batches as training gets them, once every image was seen."""
         yield from (len(rows) for rows, _ in self._batches())
 
     def steps(self) -> Iterator[int]:

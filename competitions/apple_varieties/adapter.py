@@ -91,7 +91,7 @@ def sample(raw: Path, seed: int) -> None:
         ["".join(rng.choice(list("abcdefghjkmnpqrstuvwxyzABCDEFGH23456789"), 10)) for _ in range(400)]
     )
 
-    def picture(folder: str, code: str) -> str:
+    def image(folder: str, code: str) -> str:
         name = f"{next(names)}.jpg"
         pixels = rng.integers(110, 256, (8, 8, 3)).repeat(16, axis=0).repeat(16, axis=1).astype(np.uint8)
         centre = tuple(int(v) for v in rng.integers(50, 78, 2))
@@ -102,9 +102,9 @@ def sample(raw: Path, seed: int) -> None:
         cv2.imwrite(str(raw / folder / name), pixels)
         return name
 
-    rows = [(picture("train", code), code) for code, n in counts.items() for _ in range(n)]
+    rows = [(image("train", code), code) for code, n in counts.items() for _ in range(n)]
     rows = [rows[i] for i in rng.permutation(len(rows))]
-    tests = [picture("test", str(rng.choice(list(counts)))) for _ in range(30)]
+    tests = [image("test", str(rng.choice(list(counts)))) for _ in range(30)]
     (raw / "train.csv").write_text("img_id,a_type\n" + "".join(f"{name},{code}\n" for name, code in rows))
     (raw / "test.csv").write_text("img_id\n" + "".join(f"{name}\n" for name in tests))
     (raw / "sample_submission.csv").write_text("img_id,a_type\n" + "".join(f"{name},AR\n" for name in tests))

@@ -21,13 +21,13 @@ def read(raw: Path) -> Manifest:
 
 
 def sample(raw: Path, seed: int) -> None:
-    """Made-up pictures in the real layout: 12 a class, 30 test files without leading zeros, and the template."""
+    """Made-up images in the real layout: 12 a class, 30 test files without leading zeros, and the template."""
     import cv2
     import numpy as np
 
     rng = np.random.default_rng(seed)
 
-    def picture(path: Path, index: int) -> None:
+    def image(path: Path, index: int) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         pixels = rng.integers(0, 255, (12, 12, 3)).astype(np.uint8)
         pixels = (cv2.resize(pixels, (96, 96), interpolation=cv2.INTER_CUBIC) // 2).astype(np.uint8)
@@ -38,8 +38,8 @@ def sample(raw: Path, seed: int) -> None:
 
     for index, name in enumerate(CLASSES):
         for number in range(12):
-            picture(raw / "train" / name / f"pic_{number + 1:03}.jpg", index)
+            image(raw / "train" / name / f"pic_{number + 1:03}.jpg", index)
     for number in range(30):
-        picture(raw / "test" / "0" / f"{number + 1}.jpg", int(rng.integers(len(CLASSES))))
+        image(raw / "test" / "0" / f"{number + 1}.jpg", int(rng.integers(len(CLASSES))))
     rows = "".join(f"{number},0\r\n" for number in range(30))
     (raw / "test_answer_sample_.csv").write_bytes(f",answer value\r\n{rows}".encode())

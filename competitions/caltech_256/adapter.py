@@ -1,6 +1,6 @@
 """Caltech-256 in numbered class folders, as folder or tar. There is no official test set: a fifth is held out.
 
-A picture is held out when the SHA-256 of its file begins with a number in the lowest fifth. So the hold-out is the
+An image is held out when the SHA-256 of its file begins with a number in the lowest fifth. So the hold-out is the
 same everywhere, does not move when files come or go, and keeps copies of one file on one side.
 """
 
@@ -36,22 +36,22 @@ def read(raw: Path, clutter: bool = False) -> Manifest:
         )
     notes = [
         *tree.notes,
-        f"{sum(held_out.values()):,} of {len(files):,} pictures held out as the test set, by SHA-256",
+        f"{sum(held_out.values()):,} of {len(files):,} images held out as the test set, by SHA-256",
     ]
     left_out = 0 if clutter else len(_files(tree, True)) - len(files)
     return Manifest.from_samples(
-        samples, [*notes, *([f"{left_out} pictures of clutter left out"] if left_out else [])]
+        samples, [*notes, *([f"{left_out} images of clutter left out"] if left_out else [])]
     )
 
 
 def classes(raw: Path, clutter: bool = False) -> tuple[str, ...]:
-    """The class folders in number order, those without a picture included: the checks then name them."""
+    """The class folders in number order, those without an image included: the checks then name them."""
     names = (nfc(folder.split("/")[1]) for folder in RawTree(raw).folders(f"{FOLDER}/*"))
     return tuple(sorted((name for name in names if _is_class(name, clutter)), key=natural_key))
 
 
 def answers(raw: Path, clutter: bool = False) -> dict[str, str]:
-    """The labels of the held-out pictures, by id."""
+    """The labels of the held-out images, by id."""
     tree = RawTree(raw)
     files = _files(tree, clutter)
     held_out = _held_out(tree, files)
@@ -63,7 +63,7 @@ def download(raw: Path) -> None:
 
 
 def _files(tree: RawTree, clutter: bool) -> list[str]:
-    """The pictures in natural order of class and name, 2 before 10."""
+    """The images in natural order of class and name, 2 before 10."""
     files = [path for path in tree.images(f"{FOLDER}/*/*") if _is_class(path.split("/")[1], clutter)]
     return sorted(files, key=lambda path: (natural_key(path.split("/")[1]), natural_key(path)))
 
@@ -89,7 +89,7 @@ def _held_out(tree: RawTree, files: list[str]) -> dict[str, bool]:
 
 
 def sample(raw: Path, seed: int) -> None:
-    """Made-up pictures in the real layout: six classes, clutter, and one grey, CMYK, palette and turned file each."""
+    """Made-up images in the real layout: six classes, clutter, and one grey, CMYK, palette and turned file each."""
     import numpy as np
     from PIL import Image
 

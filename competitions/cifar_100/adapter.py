@@ -203,7 +203,7 @@ def _open(raw: Path, name: str) -> Iterator[IO[bytes]]:
 
 
 def sample(raw: Path, seed: int) -> None:
-    """Made-up pictures in the real pickles: 100 classes, 8 a class to train, 2 to predict."""
+    """Made-up images in the real pickles: 100 classes, 8 a class to train, 2 to predict."""
     import pickle
 
     rng = np.random.default_rng(seed)

@@ -38,7 +38,7 @@ def symbolic_link(raw: Path) -> set[str]:
 
 
 def every_path_one_file(raw: Path) -> set[str]:
-    """The fault behind 100 % validation accuracy: every row of train.csv names the same picture."""
+    """The fault behind 100 % validation accuracy: every row of train.csv names the same image."""
     for number in range(1, 18):
         (raw / "train" / f"a{number}.png").unlink()
         (raw / "train" / f"a{number}.png").symlink_to("a0.png")

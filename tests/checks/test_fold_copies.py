@@ -91,14 +91,14 @@ def test_folds_are_stale_once_anything_of_their_rows_changed(gallery: Gallery, c
 
 
 @pytest.mark.parametrize(
-    "change", ["nothing", "order", "a test picture", "a test row", "kin that only train", "touched"]
+    "change", ["nothing", "order", "a test image", "a test row", "kin that only train", "touched"]
 )
 def test_folds_are_not_stale_for_what_they_do_not_depend_on(gallery: Gallery, change: str) -> None:
     before = make_folds(gallery.evidence().manifest, 3)
     first = gallery.evidence().manifest.fingerprint("test")
     if change == "order":
         gallery.samples.reverse()
-    elif change == "a test picture":
+    elif change == "a test image":
         gallery.replace("test/t3.png", texture(999))
     elif change == "a test row":
         gallery.add("test/t99.png", texture(999))

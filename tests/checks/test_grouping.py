@@ -22,33 +22,33 @@ from comp.data.manifest import Manifest, Sample
 from comp.data.template import made_template
 from gallery import FACTS, Gallery, clean_gallery, texture
 
-PICTURES = 5
+IMAGES = 5
 
 
 @cache
 def looks() -> dict[str, ImageFacts]:
-    """Looks at five pictures and at their mirror images, as ``p#0`` … ``p#9``."""
-    own = [texture(n) for n in range(PICTURES)]
-    pixels = np.stack([*own, *(picture[:, ::-1] for picture in own)])
-    return scan(ArraySource({"p": pixels}), Path("."), [f"p#{n}" for n in range(2 * PICTURES)]).looks
+    """Looks at five images and at their mirror images, as ``p#0`` … ``p#9``."""
+    own = [texture(n) for n in range(IMAGES)]
+    pixels = np.stack([*own, *(image[:, ::-1] for image in own)])
+    return scan(ArraySource({"p": pixels}), Path("."), [f"p#{n}" for n in range(2 * IMAGES)]).looks
 
 
-def evidence_of(rows: Sequence[Sample], pictures: dict[str, int]) -> CheckContext:
-    """Evidence in which each row's path shows one of the pictures."""
-    images = ImageIndex({row.path: looks()[f"p#{pictures[row.path]}"] for row in rows})
+def evidence_of(rows: Sequence[Sample], images: dict[str, int]) -> CheckContext:
+    """Evidence in which each row's path shows one of the images."""
+    all_seen = ImageIndex({row.path: looks()[f"p#{images[row.path]}"] for row in rows})
     manifest = Manifest.from_samples(rows)
     template = made_template([], "id", "label", "label")
     return CheckContext(
-        Competition(Path("."), FACTS), Path("."), manifest, LabelMap(("x", "y")), template, 2, images
+        Competition(Path("."), FACTS), Path("."), manifest, LabelMap(("x", "y")), template, 2, all_seen
     )
 
 
 @st.composite
 def tables(draw: st.DrawFn) -> tuple[list[Sample], dict[str, int]]:
-    """Up to ten rows, train and extra and test, with groups, parents (also absent ones), shared files and pictures."""
+    """Up to ten rows, train and extra and test, with groups, parents (also absent ones), shared files and images."""
     count = draw(st.integers(2, 10))
     ids = draw(st.permutations([f"r{n}" for n in range(count)]))
-    rows, pictures = [], {}
+    rows, images = [], {}
     for name in ids:
         path = draw(st.sampled_from([f"f_{name}.png", f"f_{name}.png", f"f_{ids[0]}.png"]))
         split = draw(st.sampled_from(["train", "train", "train", "extra", "test"]))
@@ -56,11 +56,11 @@ def tables(draw: st.DrawFn) -> tuple[list[Sample], dict[str, int]]:
         parent = draw(st.sampled_from(["", "", "", "gone", *ids]))
         kin = ("x", group, parent) if split != "test" else ("", "", "")
         rows.append(Sample(name, path, split, *kin))
-        pictures.setdefault(path, draw(st.integers(0, 30)) % (2 * PICTURES))
-    return rows, pictures
+        images.setdefault(path, draw(st.integers(0, 30)) % (2 * IMAGES))
+    return rows, images
 
 
-def expected(rows: Sequence[Sample], pictures: dict[str, int]) -> dict[str, frozenset[str]]:
+def expected(rows: Sequence[Sample], images: dict[str, int]) -> dict[str, frozenset[str]]:
     """Every labelled row's kin, worked out the slow way: joined until nothing changes."""
     labelled = [row for row in rows if row.split != "test"]
     kin = {row.id: frozenset([row.id]) for row in labelled}
@@ -69,7 +69,7 @@ def expected(rows: Sequence[Sample], pictures: dict[str, int]) -> dict[str, froz
         same_parent = bool(one.parent) and one.parent == other.parent
         return (
             one.path == other.path
-            or pictures[one.path] % PICTURES == pictures[other.path] % PICTURES
+            or images[one.path] % IMAGES == images[other.path] % IMAGES
             or (bool(one.group) and one.group == other.group)
             or one.parent == other.id
             or other.parent == one.id
@@ -93,9 +93,9 @@ def expected(rows: Sequence[Sample], pictures: dict[str, int]) -> dict[str, froz
 def test_kinship_is_transitive_and_named_after_the_smallest_id(
     table: tuple[list[Sample], dict[str, int]],
 ) -> None:
-    rows, pictures = table
-    found = grouped(evidence_of(rows, pictures)).table
-    kin = expected(rows, pictures)
+    rows, images = table
+    found = grouped(evidence_of(rows, images)).table
+    kin = expected(rows, images)
     declared = {row.id: row.group for row in rows}
     for sample, group in zip(found["id"], found["group"], strict=True):
         if sample not in kin:
@@ -111,11 +111,11 @@ def test_kinship_is_transitive_and_named_after_the_smallest_id(
 def test_groups_do_not_depend_on_the_order_of_rows(
     table: tuple[list[Sample], dict[str, int]], random: object
 ) -> None:
-    rows, pictures = table
-    before = grouped(evidence_of(rows, pictures)).table
+    rows, images = table
+    before = grouped(evidence_of(rows, images)).table
     shuffled = list(rows)
     random.shuffle(shuffled)  # type: ignore[attr-defined]
-    after = grouped(evidence_of(shuffled, pictures)).table
+    after = grouped(evidence_of(shuffled, images)).table
     assert dict(zip(before["id"], before["group"], strict=True)) == dict(
         zip(after["id"], after["group"], strict=True)
     )
@@ -125,9 +125,9 @@ def test_groups_do_not_depend_on_the_order_of_rows(
 @settings(max_examples=40)
 @given(tables())
 def test_folds_never_tear_kin(table: tuple[list[Sample], dict[str, int]]) -> None:
-    rows, pictures = table
-    manifest = grouped(evidence_of(rows, pictures))
-    kin = {k: v & set(manifest.train["id"]) for k, v in expected(rows, pictures).items()}
+    rows, images = table
+    manifest = grouped(evidence_of(rows, images))
+    kin = {k: v & set(manifest.train["id"]) for k, v in expected(rows, images).items()}
     groups = set(group_names(manifest.train)) if len(manifest.train) else set()
     if len(groups) < 2:
         return
@@ -162,9 +162,7 @@ UUID = "1a2b3c4d-0000-4000-8000-1234567890ab"
         "a0_hflip",
     ],
 )
-def test_a_name_that_says_copy_makes_kin_and_a_parent_whatever_the_picture(
-    gallery: Gallery, name: str
-) -> None:
+def test_a_name_that_says_copy_makes_kin_and_a_parent_whatever_the_image(gallery: Gallery, name: str) -> None:
     gallery.add(f"train/{name}.png", texture(777), "cat", id="z")
     assert groups(gallery) == {"a0": "a0", "z": "a0"}
     table = gallery.evidence().manifest.table
@@ -229,6 +227,6 @@ def test_the_folds_of_kin_are_those_of_the_training_rows_that_a_test_row_is_kin_
         Sample("u", "u.png", "test"),
     ]
     shown = {"x.png": 0, "y.png": 1, "z.png": 2, "w.png": 3, "e.png": 4, "p.png": 0, "r.png": 3, "s.png": 4}
-    evidence = evidence_of(rows, {**shown, "u.png": 2 + PICTURES})
+    evidence = evidence_of(rows, {**shown, "u.png": 2 + IMAGES})
     folds = Folds(("x", "y", "z", "w"), np.array([0, 1, 2, -1]), 3, 0, "")
     assert folds_of_kin(evidence, folds) == {"p": {0, 2}, "q": {1}, "r": {-1}, "u": {0, 2}}

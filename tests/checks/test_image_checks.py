@@ -22,7 +22,7 @@ from gallery import Gallery, clean_gallery, texture
 
 @pytest.fixture
 def gallery(tmp_path: Path) -> Gallery:
-    """48 labelled pictures, 16 of each class (a0 cat, a1 dog, a2 owl, a3 cat …), and 24 to predict."""
+    """48 labelled images, 16 of each class (a0 cat, a1 dog, a2 owl, a3 cat …), and 24 to predict."""
     return clean_gallery(tmp_path / "raw")
 
 
@@ -81,7 +81,7 @@ def test_a_size_is_odd_far_from_the_median(gallery: Gallery, height: int, width:
     assert [(f.severity, f.examples) for f in found] == ([("warning", ("train/a7.png",))] if odd else [])
 
 
-def test_few_pictures_have_no_usual_size(tmp_path: Path) -> None:
+def test_few_images_have_no_usual_size(tmp_path: Path) -> None:
     few = clean_gallery(tmp_path / "raw", per_class=5, tests=4)
     few.replace("train/a7.png", texture(7, side=8))
     assert odd_size(few.evidence()) == []
@@ -99,14 +99,14 @@ def test_a_set_of_all_sizes_has_no_odd_one(gallery: Gallery) -> None:
 
 
 def copies(gallery: Gallery, pairs: int) -> set[str]:
-    """So many labelled pictures become equal to another of their class."""
+    """So many labelled images become equal to another of their class."""
     for number in range(pairs):
         gallery.replace(f"train/a{number + 12}.png", texture(number))
     return {f"train/a{number}.png" for n in range(pairs) for number in (n, n + 12)}
 
 
 @pytest.mark.parametrize(("pairs", "severity"), [(1, "info"), (2, "info"), (3, "warning"), (8, "warning")])
-def test_equal_pictures_are_information_up_to_a_tenth_of_the_rows(
+def test_equal_images_are_information_up_to_a_tenth_of_the_rows(
     gallery: Gallery, pairs: int, severity: str
 ) -> None:
     rows = copies(gallery, pairs)  # 2 pairs are 4 of 48 rows, 3 are 6
@@ -117,7 +117,7 @@ def test_equal_pictures_are_information_up_to_a_tenth_of_the_rows(
 
 
 @pytest.mark.parametrize(("same", "severity"), [(7, "warning"), (8, "error"), (16, "error")])
-def test_one_picture_for_half_a_class_is_an_error(gallery: Gallery, same: int, severity: str) -> None:
+def test_one_image_for_half_a_class_is_an_error(gallery: Gallery, same: int, severity: str) -> None:
     for number in range(1, same):
         gallery.replace(f"train/a{3 * number}.png", texture(0))  # cats
     (found,) = exact_duplicate(gallery.evidence())
@@ -127,7 +127,7 @@ def test_one_picture_for_half_a_class_is_an_error(gallery: Gallery, same: int, s
         assert "collapsed" in found.remedy
 
 
-def test_a_class_of_three_rows_may_hold_a_picture_twice(gallery: Gallery) -> None:
+def test_a_class_of_three_rows_may_hold_a_image_twice(gallery: Gallery) -> None:
     owls = [s for s in gallery.samples if s.label == "owl"]
     gallery.samples = [s for s in gallery.samples if s not in owls[3:]]
     gallery.replace(owls[1].path, texture(int(owls[0].id[1:])))
@@ -148,7 +148,7 @@ def test_equal_pixels_in_other_files_are_equal_and_another_shape_is_not(gallery:
     }
 
 
-def test_equal_test_pictures_are_nobodys_business(gallery: Gallery) -> None:
+def test_equal_test_images_are_nobodys_business(gallery: Gallery) -> None:
     gallery.replace("test/t1.png", texture(100_000))
     evidence = gallery.evidence()
     assert exact_duplicate(evidence) == near_duplicate(evidence) == train_test_duplicate(evidence) == []
@@ -157,12 +157,12 @@ def test_equal_test_pictures_are_nobodys_business(gallery: Gallery) -> None:
 # --- near-duplicate -------------------------------------------------------------------------------------------------
 
 
-def test_versions_of_a_picture_are_one_group(gallery: Gallery) -> None:
-    picture = texture(0)
-    gallery.add("train/b0.jpg", picture, "cat", quality=60)
-    gallery.add("train/b1.png", picture[:, ::-1], "cat")
-    gallery.add("train/b2.png", cv2.resize(picture, (96, 96)), "cat")
-    gallery.add("train/b3.png", cv2.convertScaleAbs(picture, alpha=0.9, beta=10), "cat")
+def test_versions_of_a_image_are_one_group(gallery: Gallery) -> None:
+    image = texture(0)
+    gallery.add("train/b0.jpg", image, "cat", quality=60)
+    gallery.add("train/b1.png", image[:, ::-1], "cat")
+    gallery.add("train/b2.png", cv2.resize(image, (96, 96)), "cat")
+    gallery.add("train/b3.png", cv2.convertScaleAbs(image, alpha=0.9, beta=10), "cat")
     (found,) = near_duplicate(gallery.evidence())
     assert (found.severity, found.count) == ("info", 5)
     assert [set(kin) for kin in found.groups or ()] == [
@@ -181,7 +181,7 @@ def test_exact_copies_alone_are_told_by_their_own_check(gallery: Gallery) -> Non
 @pytest.mark.parametrize(
     ("matched", "severity"), [(1, "warning"), (12, "warning"), (13, "error"), (24, "error")]
 )
-def test_test_pictures_in_train_are_an_error_above_a_half(
+def test_test_images_in_train_are_an_error_above_a_half(
     gallery: Gallery, matched: int, severity: str
 ) -> None:
     for number in range(matched):
@@ -197,7 +197,7 @@ def test_test_pictures_in_train_are_an_error_above_a_half(
 # --- conflicting-labels ---------------------------------------------------------------------------------------------
 
 
-def test_one_picture_under_two_labels_is_an_error_above_one_per_cent(gallery: Gallery) -> None:
+def test_one_image_under_two_labels_is_an_error_above_one_per_cent(gallery: Gallery) -> None:
     gallery.replace("train/a1.png", texture(0)[:, ::-1])
     (found,) = conflicting_labels(gallery.evidence())
     assert (found.severity, found.count) == ("error", 2)
@@ -205,7 +205,7 @@ def test_one_picture_under_two_labels_is_an_error_above_one_per_cent(gallery: Ga
     assert "'dog'" in found.message
 
 
-def test_one_picture_under_two_labels_is_a_warning_up_to_one_per_cent(tmp_path: Path) -> None:
+def test_one_image_under_two_labels_is_a_warning_up_to_one_per_cent(tmp_path: Path) -> None:
     many = clean_gallery(tmp_path / "raw", per_class=67, tests=0, side=24)  # 201 rows
     many.replace("train/a1.png", texture(0, 24))
     (found,) = conflicting_labels(many.evidence())

@@ -11,7 +11,7 @@ import pytest
 from comp.checks.proposed_manifest import proposed
 from contract import contents
 from gallery import Gallery, clean_gallery, texture
-from made import draw, run_comp, save_picture, train_table, write_train_table
+from made import draw, run_comp, save_image, train_table, write_train_table
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def test_versions_are_grouped_and_their_exact_copies_dropped(gallery: Gallery) -
     assert but_kept(decided(gallery)) == {"a0": "group", "a3": "group", "a6": "drop"}
 
 
-def test_one_picture_under_two_labels_is_for_a_person_to_look_at(gallery: Gallery) -> None:
+def test_one_image_under_two_labels_is_for_a_person_to_look_at(gallery: Gallery) -> None:
     gallery.replace("train/a1.png", texture(0))
     decisions = decided(gallery)
     assert but_kept(decisions) == {"a0": "look", "a1": "look"}
@@ -75,10 +75,10 @@ def test_the_proposal_passes_and_raw_files_are_untouched(workspace: Path, shapes
     rows = train_table(shapes)
     for name in ("a1 copy", "a99", "a98"):
         rows.append([name, "cross", "", ""])
-        save_picture(shapes / "train" / f"{name}.png", draw("cross", 1))
+        save_image(shapes / "train" / f"{name}.png", draw("cross", 1))
     (shapes / "train" / "a2.png").write_bytes(b"broken")
     for number in range(7):
-        save_picture(shapes / "test" / f"t{number}.png", draw(rows[3 + number][1], 3 + number)[:, ::-1])
+        save_image(shapes / "test" / f"t{number}.png", draw(rows[3 + number][1], 3 + number)[:, ::-1])
     write_train_table(shapes, rows)
     before = contents(shapes)
     out = workspace / "proposal.csv"

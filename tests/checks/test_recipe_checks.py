@@ -20,7 +20,7 @@ from comp.models.weights import read_weights
 from comp.recipe_schema import ModelConfig
 from comp.runs.contents import FITTED
 from gallery import clean_gallery
-from made import draw, run_comp, save_picture, train_table, write_shapes
+from made import draw, run_comp, save_image, train_table, write_shapes
 
 Rows = tuple[Manifest, Folds]
 
@@ -201,13 +201,13 @@ def test_a_probe_keeps_the_checkpoints_backbone(checkpoint: tuple[Path, Path]) -
 
 
 def test_it_is_no_leak_for_rows_it_never_saw(checkpoint: tuple[Path, Path], tmp_path: Path) -> None:
-    """Other pictures under the same ids: what counts is the content."""
+    """Other images under the same ids: what counts is the content."""
     _, path = checkpoint
     other = tmp_path / "other"
     other.mkdir()
     raw = write_shapes(other)
     for number, (sample, label, *_) in enumerate(train_table(raw)):
-        save_picture(raw / "train" / f"{sample}.png", draw(label, 500 + number))
+        save_image(raw / "train" / f"{sample}.png", draw(label, 500 + number))
     done = run_comp(other, *start_from(path))
     assert done.code == 0, done.err
 

@@ -50,7 +50,7 @@ def cats_come_from_one_camera(one: Gallery, sample: Sample) -> None:
 
 
 def save_as(one: Gallery, sample: Sample, kind: str, **options: object) -> None:
-    """The row's picture in another format; the name stays."""
+    """The row's image in another format; the name stays."""
     Image.fromarray(texture(number_of(sample))).save(one.raw / sample.path, kind, **options)
 
 

@@ -17,7 +17,7 @@ from made import (
     Outcome,
     draw,
     run_comp,
-    save_picture,
+    save_image,
     subprocess_comp,
     train_table,
     write_train_table,
@@ -34,7 +34,7 @@ def break_one(raw: Path) -> None:
 
 def mirror_one(raw: Path) -> None:
     """a3 becomes the mirror image of a0; both are circles."""
-    save_picture(raw / "train" / "a3.png", draw("circle", 0)[:, ::-1])
+    save_image(raw / "train" / "a3.png", draw("circle", 0)[:, ::-1])
 
 
 def test_the_document_has_the_promised_shape(workspace: Path, shapes: Path) -> None:
@@ -74,7 +74,7 @@ def test_the_document_has_the_promised_shape(workspace: Path, shapes: Path) -> N
 def test_errors_come_first(workspace: Path, shapes: Path) -> None:
     mirror_one(shapes)
     break_one(shapes)
-    save_picture(shapes / "train" / "stray.png", draw("cross", 900))
+    save_image(shapes / "train" / "stray.png", draw("cross", 900))
     found = check(workspace, "--folds", 3, "--json").json["findings"]
     assert [f["severity"] for f in found] == ["error", "warning", "info"]
 
@@ -126,10 +126,10 @@ def test_a_page_is_written_of_a_failed_check_too(workspace: Path, shapes: Path) 
 
 
 def copy_test_into_train(raw: Path) -> None:
-    """Ten of twelve test rows show labelled pictures."""
+    """Ten of twelve test rows show labelled images."""
     for number in range(10):
         label = train_table(raw)[number][1]
-        save_picture(raw / "test" / f"t{number}.png", draw(label, number)[:, ::-1])
+        save_image(raw / "test" / f"t{number}.png", draw(label, number)[:, ::-1])
 
 
 def test_an_allowed_error_is_a_warning_whose_reason_is_printed(workspace: Path, shapes: Path) -> None:
@@ -299,7 +299,7 @@ def test_changed_contents_make_kept_folds_stale_and_removing_them_helps(
     workspace: Path, shapes: Path
 ) -> None:
     assert check(workspace, "--folds", 3).code == 0
-    save_picture(shapes / "train" / "a4.png", draw("cross", 900))
+    save_image(shapes / "train" / "a4.png", draw("cross", 900))
     stale = check(workspace, "--folds", 3, "--json")
     assert stale.code == 1
     assert [f["check"] for f in stale.json["findings"] if f["severity"] == "error"] == ["stale-folds"]
@@ -309,9 +309,9 @@ def test_changed_contents_make_kept_folds_stale_and_removing_them_helps(
     assert check(workspace, "--folds", 3).code == 0
 
 
-def test_changed_test_pictures_leave_the_folds_alone(workspace: Path, shapes: Path) -> None:
+def test_changed_test_images_leave_the_folds_alone(workspace: Path, shapes: Path) -> None:
     first = run_comp(workspace, "run", "shapes", "--folds", 2, "--quick", "--json")
-    save_picture(shapes / "test" / "t4.png", draw("cross", 900))
+    save_image(shapes / "test" / "t4.png", draw("cross", 900))
     second = run_comp(workspace, "run", "shapes", "--folds", 2, "--quick", "--json")
     assert second.code == 0, second.err
     one, two = (
@@ -324,7 +324,7 @@ def test_changed_test_pictures_leave_the_folds_alone(workspace: Path, shapes: Pa
 
 def test_extra_kin_of_train_rows_leave_the_folds_alone(workspace: Path, shapes: Path) -> None:
     assert check(workspace, "--folds", 3).code == 0
-    save_picture(workspace / "more" / "e.png", draw("circle", 0)[:, ::-1])
+    save_image(workspace / "more" / "e.png", draw("circle", 0)[:, ::-1])
     (workspace / "more" / "extra.csv").write_text("path,label\ne.png,circle\n")
     outcome = check(workspace, "--folds", 3, "--extra", workspace / "more" / "extra.csv", "--json")
     assert outcome.code == 0, outcome.out

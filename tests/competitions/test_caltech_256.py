@@ -1,4 +1,4 @@
-"""Caltech-256: number order, clutter, odd picture kinds, and a hold-out that stays where it is."""
+"""Caltech-256: number order, clutter, odd image kinds, and a hold-out that stays where it is."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_classes_are_in_number_order_without_clutter(raw: Path, competition: Fin
     manifest = caltech.read(raw)
     names = caltech.label_map(manifest, raw).names
     assert names == ("001.ring", "002.bar", "3.cross", "010.square", "011.frame", "101.disc")
-    assert "20 pictures of clutter left out" in manifest.notes
+    assert "20 images of clutter left out" in manifest.notes
 
 
 def test_clutter_is_a_class_where_an_overlay_asks_for_it(raw: Path, tmp_path: Path) -> None:
@@ -126,15 +126,15 @@ def test_an_empty_class_folder_is_named_by_the_checks(raw: Path, competition: Fi
     assert "012.empty" in caltech.label_map(caltech.read(raw), raw).names
 
 
-def test_grey_cmyk_palette_and_turned_pictures_are_read_as_people_see_them(
+def test_grey_cmyk_palette_and_turned_images_are_read_as_people_see_them(
     raw: Path, competition: Find
 ) -> None:
     caltech = competition("caltech-256")
     source = caltech.source(raw)
     folder = raw / FOLDER / "001.ring"
     for name, mode in (("001_0001.jpg", "L"), ("001_0002.jpg", "CMYK"), ("001_0003.png", "P")):
-        with Image.open(folder / name) as picture:
-            assert picture.mode == mode
+        with Image.open(folder / name) as image:
+            assert image.mode == mode
     grey = load_pixels(source, f"{FOLDER}/001.ring/001_0001.jpg")
     assert grey.shape == (64, 72, 3)
     assert (grey[..., 0] == grey[..., 1]).all()

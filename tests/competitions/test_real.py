@@ -41,7 +41,7 @@ def test_rows_and_classes(slug: str, folder: str, train: int | None, classes: in
     assert all((raw / path).is_file() for path in manifest.table["path"] if "#" not in path)
 
 
-def test_cifars_names_and_pictures_are_real(workspace: Path) -> None:
+def test_cifars_names_and_images_are_real(workspace: Path) -> None:
     cifar = registry.competition("cifar-100", Workspace(workspace))
     raw = REAL / "cifar-100-head"
     manifest = cifar.read(raw)

@@ -113,7 +113,7 @@ def test_the_systems_litter_is_ignored_and_counted(own: Own, competition: Find) 
     assert "5 files of the operating system ignored" in after.notes
 
 
-def test_upper_case_extensions_are_pictures(own: Own, competition: Find, tmp_path: Path) -> None:
+def test_upper_case_extensions_are_images(own: Own, competition: Find, tmp_path: Path) -> None:
     raw = own("art-classification")
     (raw / "train" / "dog" / "pic_001.jpg").rename(raw / "train" / "dog" / "pic_001.JPG")
     (raw / "test" / "0" / "7.jpg").rename(raw / "test" / "0" / "7.JPEG")

@@ -1,4 +1,4 @@
-"""--extra: labelled pictures from elsewhere, which only ever train."""
+"""--extra: labelled images from elsewhere, which only ever train."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from comp.data.extra_rows import with_extra
 from comp.data.manifest import Manifest
 from comp.errors import InputError
 from comp.workspace import Workspace
-from made import draw, run_comp, save_picture
+from made import draw, run_comp, save_image
 
 
 @pytest.fixture
@@ -22,8 +22,8 @@ def extra(workspace: Path) -> Path:
     lines = ["path,label"]
     for number in range(6):
         shape = ("circle", "cross", "square")[number % 3]
-        save_picture(folder / "pictures" / f"{number}.png", draw(shape, 500 + number))
-        lines.append(f"pictures/{number}.png,{shape.upper()}")
+        save_image(folder / "images" / f"{number}.png", draw(shape, 500 + number))
+        lines.append(f"images/{number}.png,{shape.upper()}")
     (folder / "extra.csv").write_text("\n".join(lines) + "\n")
     return folder / "extra.csv"
 
@@ -52,7 +52,7 @@ def test_extra_rows_beside_a_competition_of_arrays(workspace: Path, extra: Path)
 
 
 def test_a_missing_or_unknown_extra_row_is_found(workspace: Path, shapes: Path, extra: Path) -> None:
-    extra.write_text("path,label\npictures/0.png,hexagon\npictures/none.png,circle\n")
+    extra.write_text("path,label\nimages/0.png,hexagon\nimages/none.png,circle\n")
     checked = run_comp(workspace, "check", "shapes", "--folds", "2", "--extra", extra, "--json")
     found = {f["check"]: f["count"] for f in checked.json["findings"] if f["severity"] == "error"}
     assert checked.code == 1

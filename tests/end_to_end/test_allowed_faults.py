@@ -11,8 +11,8 @@ RUN = ("run", "shapes", "--folds", "2")
 
 
 def test_an_unreadable_test_image_is_answered_with_the_class_prior(workspace: Path, shapes: Path) -> None:
-    (shapes / "test" / "t2.png").write_bytes(b"no picture")
-    (shapes / "train" / "a2.png").write_bytes(b"no picture")
+    (shapes / "test" / "t2.png").write_bytes(b"no image")
+    (shapes / "train" / "a2.png").write_bytes(b"no image")
     refused = run_comp(workspace, *RUN, "--json")
     assert refused.code == 1
     done = run_comp(workspace, *RUN, "--allow", "unreadable-image=two scans are broken", "--json")

@@ -65,7 +65,7 @@ def test_both_modes_answer_every_row_of_the_template_twice_the_same(
 
 
 def test_probe_learns_what_can_be_seen(workspace: Path, art_raw: Path, weights: Path) -> None:
-    """Even random features tell the made-up pictures' colours apart."""
+    """Even random features tell the made-up images' colours apart."""
     outcome = run_comp(
         workspace,
         "run",

@@ -11,7 +11,7 @@ import pytest
 import timm
 from safetensors.torch import save_file
 
-from made import TINY_RECIPE, draw, run_comp, save_picture
+from made import TINY_RECIPE, draw, run_comp, save_image
 
 Arrange = Callable[[Path], list[object]]
 
@@ -330,7 +330,7 @@ def test_a_resumed_run_keeps_its_rows_and_its_recipe(workspace: Path, shapes: Pa
     other = run_comp(workspace, "run", "digits", "--resume", done["run"])
     assert other.code == 2
     assert "belongs to one competition" in other.err
-    save_picture(shapes / "test" / "t99.png", draw("circle", 77))
+    save_image(shapes / "test" / "t99.png", draw("circle", 77))
     template = shapes / "sample_submission.csv"
     template.write_text(template.read_text() + "t99,circle\n")
     changed = run_comp(workspace, "run", "shapes", "--resume", done["run"])

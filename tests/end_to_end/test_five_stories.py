@@ -23,7 +23,7 @@ from made import (
     Outcome,
     proven_again,
     run_comp,
-    save_picture,
+    save_image,
     train_table,
     write_shapes,
     write_train_table,
@@ -91,7 +91,7 @@ def test_a_table_with_one_path_for_every_row_is_refused(workspace: Path, shapes:
 
 
 @pytest.mark.parametrize("copied", ["every file", "one class"])
-def test_byte_copies_of_one_picture_are_refused(workspace: Path, shapes: Path, copied: str) -> None:
+def test_byte_copies_of_one_image_are_refused(workspace: Path, shapes: Path, copied: str) -> None:
     for sample, label, *_ in train_table(shapes)[1:]:
         if copied == "every file" or label == "circle":
             shutil.copy(shapes / "train" / "a0.png", shapes / "train" / f"{sample}.png")
@@ -208,11 +208,11 @@ def augmentors_name(label: str, name: str, seed: int) -> str:
 
 
 def add_copies(raw: Path, change: Callable[[np.ndarray], np.ndarray], named: bool) -> dict[str, str]:
-    """A copy of every train picture, as a row of its own; copy → parent."""
+    """A copy of every train image, as a row of its own; copy → parent."""
     rows, parents = train_table(raw), {}
     for number, (sample, label, *_) in enumerate(list(rows)):
         copy = augmentors_name(label, f"{sample}.png", number) if named else f"b{number * 7 % 100}"
-        save_picture(raw / "train" / f"{copy}.png", change(cv2.imread(str(raw / "train" / f"{sample}.png"))))
+        save_image(raw / "train" / f"{copy}.png", change(cv2.imread(str(raw / "train" / f"{sample}.png"))))
         rows.append([copy, label, "", ""])
         parents[copy] = sample
     write_train_table(raw, rows)
@@ -341,7 +341,7 @@ def test_most_of_the_test_set_among_train_is_refused(workspace: Path, shapes: Pa
     )
 
 
-def test_a_few_test_pictures_among_train_are_warned_of(workspace: Path, shapes: Path) -> None:
+def test_a_few_test_images_among_train_are_warned_of(workspace: Path, shapes: Path) -> None:
     copy_into_train(shapes, 6)
     require_passes(workspace, "shapes")
     checked = run_comp(workspace, "check", "shapes", "--folds", 3, "--json")

@@ -1,4 +1,4 @@
-"""What is kept between runs (decoded pictures, frozen features) changes no number and no byte."""
+"""What is kept between runs (decoded images, frozen features) changes no number and no byte."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import comp
 from comp.inference import predict
 from comp.inference.feature_cache import FeatureCache
 from comp.training.loop import resized
-from made import SHAPES, draw, probe, run_comp, save_picture, write_shapes
+from made import SHAPES, draw, probe, run_comp, save_image, write_shapes
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def test_a_random_frozen_backbone_is_one_for_all_folds(place: Path) -> None:
     assert all(torch.equal(one[name], other[name]) for name in backbone)
 
 
-@pytest.mark.parametrize("change", ["model.size=48", "model.mean=[0.4,0.5,0.5]", "weights", "a picture"])
+@pytest.mark.parametrize("change", ["model.size=48", "model.mean=[0.4,0.5,0.5]", "weights", "an image"])
 def test_what_decides_the_features_is_told_apart(
     place: Path, change: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -64,8 +64,8 @@ def test_what_decides_the_features_is_told_apart(
     if change == "weights":
         torch.manual_seed(1)
         save_file(timm.create_model("test_resnet").state_dict(), place / "w.safetensors")
-    elif change == "a picture":
-        save_picture(place / "data" / "shapes" / "train" / "a0.png", draw(SHAPES[0], 999))
+    elif change == "an image":
+        save_image(place / "data" / "shapes" / "train" / "a0.png", draw(SHAPES[0], 999))
         shutil.rmtree(place / "folds")  # they were made for other rows
     else:
         overrides.append(change)
@@ -138,7 +138,7 @@ def test_a_torn_feature_file_is_made_again(tmp_path: Path) -> None:
     assert cache.load("identity") is None
 
 
-def test_a_stage_trains_on_smaller_pictures(place: Path) -> None:
+def test_a_stage_trains_on_smaller_images(place: Path) -> None:
     grown = comp.run(
         "shapes", 2, workspace=place, overrides=["stages=[{epochs=1,size=16},{epochs=1}]", "threads=1"]
     )

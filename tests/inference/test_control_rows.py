@@ -34,7 +34,7 @@ TWO, THREE = LabelMap(["bar", "ring"]), LabelMap(["bar", "cross", "ring"])
 
 
 def keep(folder: Path, raw: Path, count: int) -> list[ControlRow]:
-    """The control rows of a fold of so many held-out pictures."""
+    """The control rows of a fold of so many held-out images."""
     ids = [f"a{n}" for n in range(count)]
     for number, name in enumerate(ids):
         save(raw / f"{name}.png", texture(number, 12))

@@ -211,7 +211,7 @@ def test_half_precision_that_differs_as_much_as_it_does_from_fp32_passes(tmp_pat
         noise = read_sidecar(run / fold).noise
         assert LEAST["bf16"] < noise["bf16"]["in_fp32"] < UTMOST["bf16"]
         assert noise["fp32"]["by_twos"] < LEAST["fp32"]
-    device = Noisy(2**-7, torch.bfloat16)  # it averages out over a picture, as rounded weights do not
+    device = Noisy(2**-7, torch.bfloat16)  # it averages out over an image, as rounded weights do not
     here, there = predicted(run, raw_of(run)), predicted(run, raw_of(run), on=device)
     assert np.abs(there - here).max() > 0.02
 

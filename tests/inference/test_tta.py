@@ -38,22 +38,22 @@ PREPROCESS = Preprocess(28, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), crop_pct=0.875)
 
 
 def seen(name: str, square: torch.Tensor) -> torch.Tensor:
-    """A view of pictures that are their own square."""
+    """A view of images that are their own square."""
     return view(name, square, square.shape[2])
 
 
 @given(st.integers(1, 9), st.sampled_from(D4))
 def test_flips_and_turns_lose_no_pixel(side: int, name: str) -> None:
-    picture = torch.arange(side * side).reshape(1, 1, side, side)
-    moved = seen(name, picture)
-    assert moved.shape == picture.shape
+    image = torch.arange(side * side).reshape(1, 1, side, side)
+    moved = seen(name, image)
+    assert moved.shape == image.shape
     assert sorted(moved.flatten().tolist()) == list(range(side * side))
-    assert any(torch.equal(seen(other, moved), picture) for other in D4), "and one of them brings it back"
+    assert any(torch.equal(seen(other, moved), image) for other in D4), "and one of them brings it back"
 
 
 def test_two_of_d4_after_each_other_are_one_of_d4() -> None:
-    picture = torch.arange(25).reshape(1, 1, 5, 5)
-    every = {name: seen(name, picture) for name in D4}
+    image = torch.arange(25).reshape(1, 1, 5, 5)
+    every = {name: seen(name, image) for name in D4}
     assert len({tuple(moved.flatten().tolist()) for moved in every.values()}) == 8
     for first in every.values():
         found = [[n for n in D4 if torch.equal(seen(second, first), every[n])] for second in D4]
@@ -63,22 +63,22 @@ def test_two_of_d4_after_each_other_are_one_of_d4() -> None:
 def test_a_vertical_flip_goes_by_either_name() -> None:
     assert load(None, ['tta=["identity", "vflip"]']).tta == ["identity", "turn180-hflip"]
     assert load(None, ["tta=vflip"]).tta == ["turn180-hflip"]
-    picture = torch.arange(9).reshape(1, 1, 3, 3)
-    assert torch.equal(seen("turn180-hflip", picture), picture.flip(2))
+    image = torch.arange(9).reshape(1, 1, 3, 3)
+    assert torch.equal(seen("turn180-hflip", image), image.flip(2))
 
 
 @pytest.mark.parametrize("name", VIEWS)
 def test_every_view_gives_the_network_the_square_it_reads(name: str) -> None:
     squares = squares_of([name], PREPROCESS)
     (square,) = squares.values()
-    pictures = torch.full((2, 3, square.size, square.size), 0.7)
-    shown = view(name, pictures, PREPROCESS.size)
+    images = torch.full((2, 3, square.size, square.size), 0.7)
+    shown = view(name, images, PREPROCESS.size)
     assert shown.shape == (2, 3, *2 * [large_size(28, scale_of(name))])
     assert torch.allclose(shown, torch.full_like(shown, 0.7), atol=1e-5), "no edges are made up"
     mirrored = f"{name}-hflip"
     if mirrored in VIEWS:
-        pictures = torch.randn(1, 3, square.size, square.size)
-        assert torch.equal(view(mirrored, pictures, 28), view(name, pictures.flip(-1), 28))
+        images = torch.randn(1, 3, square.size, square.size)
+        assert torch.equal(view(mirrored, images, 28), view(name, images.flip(-1), 28))
 
 
 def test_a_view_that_does_not_exist_is_refused() -> None:
@@ -87,7 +87,7 @@ def test_a_view_that_does_not_exist_is_refused() -> None:
             view(name, torch.zeros(1, 3, 4, 4), 4)
 
 
-def test_views_move_pictures_as_they_say() -> None:
+def test_views_move_images_as_they_say() -> None:
     image = torch.zeros(1, 3, 32, 32)
     image[:, :, 8, 12] = 1
     assert seen("shift-down", image)[0, 0, 10, 12] == 1
@@ -107,17 +107,17 @@ def test_views_move_pictures_as_they_say() -> None:
 
 
 @given(st.sampled_from(["crop", "squash", "pad"]), st.integers(20, 90), st.integers(20, 90))
-def test_the_middle_crop_is_the_picture_of_a_model_that_cuts_an_eighth_away(
+def test_the_middle_crop_is_the_image_of_a_model_that_cuts_an_eighth_away(
     how: str, height: int, width: int
 ) -> None:
     own = replace(PREPROCESS, fit=how)
     wide = squares_of(["crop-centre"], own)[WIDE]
     assert (wide.size, wide.crop_pct) == (32, 1.0)
-    picture = np.random.default_rng(0).integers(0, 255, (height, width, 3), dtype=np.uint8)
-    square = torch.from_numpy(fit(picture, wide)).permute(2, 0, 1)[None]
+    image = np.random.default_rng(0).integers(0, 255, (height, width, 3), dtype=np.uint8)
+    square = torch.from_numpy(fit(image, wide)).permute(2, 0, 1)[None]
     middle = view("crop-centre", square, 28)[0].permute(1, 2, 0).numpy()
     if how == "crop" and height == width:
-        assert np.array_equal(middle, fit(picture, own))
+        assert np.array_equal(middle, fit(image, own))
     assert middle.shape == (28, 28, 3)
 
 
@@ -133,19 +133,19 @@ def test_larger_sizes_are_even_and_close_to_what_they_say(size: int) -> None:
     assert square_of("larger-hflip") == "larger"
 
 
-def test_a_picture_is_decoded_once_for_all_its_views() -> None:
+def test_a_image_is_decoded_once_for_all_its_views() -> None:
     class Counting(ArraySource):
         def load(self, path: str) -> np.ndarray:
             loaded.append(path)
             return super().load(path)
 
     loaded: list[str] = []
-    pictures = np.random.default_rng(1).integers(0, 255, (5, 40, 40, 3), dtype=np.uint8)
+    images = np.random.default_rng(1).integers(0, 255, (5, 40, 40, 3), dtype=np.uint8)
     net = build(ModelConfig(name="test_resnet"), 3).eval()
     recipe = Recipe(precision="fp32", device="cpu")
 
     def answers(views: list[str]) -> dict[str, np.ndarray]:
-        pixels = ImageDataset(Counting({"a": pictures}), [f"a#{n}" for n in range(5)], PREPROCESS, budget=0)
+        pixels = ImageDataset(Counting({"a": images}), [f"a#{n}" for n in range(5)], PREPROCESS, budget=0)
         with loader_pool(2) as pool:
             return outputs(net, pool, pixels, np.arange(5), views, recipe, "cpu")
 
@@ -211,10 +211,10 @@ def test_views_are_averaged_after_softmax() -> None:
     assert np.allclose(mean_of_views(by_view, "geometric"), products / products.sum())
 
 
-def test_a_network_of_one_size_takes_no_larger_pictures() -> None:
+def test_a_network_of_one_size_takes_no_larger_images() -> None:
     part = ModelConfig(name="test_vit", size=160, kwargs={"dynamic_img_size": False})
     net = build(part, 3)
-    with pytest.raises(WeightsError, match="'larger-hflip' needs a network that reads pictures of any size"):
+    with pytest.raises(WeightsError, match="'larger-hflip' needs a network that reads images of any size"):
         require_larger(net, part, 3, ["identity", "larger-hflip"])
     assert set(sets_to_try(net, part, 3, ["auto"])) == set(VIEW_SETS) - {"large", "larger", "scales"}
     assert list(sets_to_try(net, part, 3, ["auto", "larger", "d4"])) == ["none", "d4"]
@@ -245,6 +245,6 @@ def test_a_larger_view_that_cannot_be_read_is_refused_before_a_run_begins(
     workspace: Path, shapes: Path
 ) -> None:
     fixed = ["model.name=test_vit", "model.size=160", "model.kwargs.dynamic_img_size=false"]
-    with pytest.raises(WeightsError, match="needs a network that reads pictures of any size"):
+    with pytest.raises(WeightsError, match="needs a network that reads images of any size"):
         comp.run("shapes", 2, workspace=workspace, overrides=["tta=large", *fixed])
     assert not (workspace / "runs").exists()

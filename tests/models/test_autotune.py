@@ -85,7 +85,7 @@ def timed(monkeypatch: pytest.MonkeyPatch, seconds: dict[int, float]) -> list[in
 @pytest.mark.parametrize(
     ("seconds", "measured", "best"),
     [
-        ({8: 0.04, 4: 0.03, 2: 0.02}, [8, 4, 2], 2),  # no fewer: as many load pictures
+        ({8: 0.04, 4: 0.03, 2: 0.02}, [8, 4, 2], 2),  # no fewer: as many load images
         ({8: 0.04, 4: 0.02, 2: 0.03}, [8, 4, 2], 4),
         ({8: 0.04, 4: 0.05}, [8, 4], 8),
         ({8: 0.04, 4: 0.039, 2: 0.041}, [8, 4, 2], 8),  # not worth it

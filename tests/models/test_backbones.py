@@ -185,12 +185,12 @@ def test_a_forward_that_does_not_fit_is_told(forward: str, told: str, tmp_path: 
     (tmp_path / "models.py").write_text(MODELS.replace("self.conv(x).mean((2, 3))", forward))
     load_models(tmp_path / "models.py")
     part = ModelConfig(name="own_net_of_the_tests", size=16)
-    with pytest.raises(WeightsError, match="pictures of") as error:
+    with pytest.raises(WeightsError, match="images of") as error:
         require_forward(build(part, 2), part, 2)
     assert told in error.value.value
 
 
 def test_a_size_that_a_model_cannot_read_is_told() -> None:
     part = ModelConfig(name="inception_v3", size=32)
-    with pytest.raises(WeightsError, match="pictures of"):
+    with pytest.raises(WeightsError, match="images of"):
         require_forward(build(part, 2), part, 2)

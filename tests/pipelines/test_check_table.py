@@ -17,7 +17,7 @@ from made import Outcome, run_comp
 
 @pytest.fixture
 def images(tmp_path: Path) -> Path:
-    """30 pictures in three folders, one a class."""
+    """30 images in three folders, one a class."""
     for number in range(30):
         save(tmp_path / "images" / CLASSES[number % 3] / f"p{number}.png", texture(number))
     return tmp_path / "images"
@@ -26,7 +26,7 @@ def images(tmp_path: Path) -> Path:
 def write_table(
     images: Path, name: str = "{folder}/p{n}.png", fold: str = "", encoding: str = "utf-8"
 ) -> Path:
-    """A table of the pictures; ``fold`` says the split as a format of n and n % 5."""
+    """A table of the images; ``fold`` says the split as a format of n and n % 5."""
     header = "id,label" + (",fold" if fold else "")
     rows = [
         f"{name.format(folder=CLASSES[n % 3], n=n)},{CLASSES[n % 3]}"

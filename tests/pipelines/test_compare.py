@@ -98,7 +98,7 @@ def test_probabilities_that_are_none_are_refused(tmp_path: Path) -> None:
             compare(one, other)
 
 
-def test_the_verb_shows_the_rows_and_their_pictures(workspace: Path, shapes: Path) -> None:
+def test_the_verb_shows_the_rows_and_their_images(workspace: Path, shapes: Path) -> None:
     lines = (shapes / "sample_submission.csv").read_text().splitlines()
     (workspace / "a.csv").write_text("\n".join(lines) + "\n")
     changed = [line.replace("circle", "cross") if line.startswith(("t1,", "t4,")) else line for line in lines]

@@ -1,4 +1,4 @@
-"""Contact sheets and range tests: pictures that can be looked at, and nothing written on bad input."""
+"""Contact sheets and range tests: images that can be looked at, and nothing written on bad input."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from comp.runs import run as runs
 from comp.runs.result import RunResult
 from comp.runs.run import recipe_sha256
 from comp.workspace import Workspace
-from made import draw, proven_again, rewritten, run_comp, save_picture, write_shapes
+from made import draw, proven_again, rewritten, run_comp, save_image, write_shapes
 
 TWO = ["epochs=2"]
 SEVERAL = """
@@ -223,7 +223,7 @@ def test_what_differs_is_named(workspace: Path, trained: dict[str, RunResult]) -
 
 def test_other_rows_are_refused(workspace: Path, trained: dict[str, RunResult]) -> None:
     zero, one = trained["zero"].run, trained["one"].run
-    save_picture(workspace / "data" / "shapes" / "train" / "a3.png", draw("cross", 999))
+    save_image(workspace / "data" / "shapes" / "train" / "a3.png", draw("cross", 999))
     new = other(workspace)
     with pytest.raises(InputError) as refused:
         comp.merge(zero, new, workspace=workspace)

@@ -68,7 +68,7 @@ def cases(draw: st.DrawFn) -> tuple[Manifest, Folds, list[tuple[int, str, str]]]
 def ids_of(
     manifest: Manifest, folds: Folds, pseudo: PseudoLabels, k: int
 ) -> tuple[set[str], set[tuple[str, str, str]]]:
-    """What fold k holds out, by id; and the test pictures it fits on, with their ids and labels."""
+    """What fold k holds out, by id; and the test images it fits on, with their ids and labels."""
     part = rows_of_fold(replace(planned(manifest, folds), pseudo=pseudo), k)
     held = part.table.iloc[part.held_out]
     fitted = part.table.iloc[part.fitted]
@@ -152,7 +152,7 @@ def contents(run: RunResult, ids: list[str]) -> dict[str, str]:
 
 
 def fitted_tests(run: RunResult, k: int, model: str = ".") -> set[str]:
-    """The test rows whose picture fold k was fitted on, as its folder tells it."""
+    """The test rows whose image fold k was fitted on, as its folder tells it."""
     table = Manifest.read_csv(run.folder / "manifest.csv")
     told = set((run.folder / model / f"fold-{k}" / "fitted.txt").read_text().split())
     return {i for i, content in contents(run, list(table.test["id"])).items() if content in told}
@@ -236,15 +236,15 @@ def test_probe_learns_from_them_too(workspace: Path, parent: RunResult, start: s
 
 
 @pytest.mark.parametrize("copied", ["exact", "encoded"])
-def test_a_copy_of_a_held_out_picture_does_not_train_its_fold(workspace: Path, copied: str) -> None:
-    """t0 shows the picture of a0: the fold that holds a0 out must not learn what t0 is, any other may."""
+def test_a_copy_of_a_held_out_image_does_not_train_its_fold(workspace: Path, copied: str) -> None:
+    """t0 shows the image of a0: the fold that holds a0 out must not learn what t0 is, any other may."""
     raw = write_shapes(workspace)
-    picture = cv2.resize(cv2.imread(str(raw / "train" / "a0.png")), (160, 160), interpolation=cv2.INTER_CUBIC)
-    assert cv2.imwrite(str(raw / "train" / "a0.png"), picture)
+    image = cv2.resize(cv2.imread(str(raw / "train" / "a0.png")), (160, 160), interpolation=cv2.INTER_CUBIC)
+    assert cv2.imwrite(str(raw / "train" / "a0.png"), image)
     if copied == "encoded":
-        coded = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 80])[1]
-        picture = cv2.imdecode(coded, cv2.IMREAD_COLOR)
-    assert cv2.imwrite(str(raw / "test" / "t0.png"), picture)
+        coded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 80])[1]
+        image = cv2.imdecode(coded, cv2.IMREAD_COLOR)
+    assert cv2.imwrite(str(raw / "test" / "t0.png"), image)
     parent = comp.run("shapes", 2, workspace=workspace)
     say(parent, {k: {"t0": "circle", "t3": "circle"} for k in range(2)})
     made = comp.pseudo(parent.run, 0.9, workspace=workspace)

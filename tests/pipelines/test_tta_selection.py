@@ -16,7 +16,7 @@ from comp.pipelines.tta_selection import TtaScore, try_sets
 from comp.recipe import load
 from comp.recipe_schema import VIEW_SETS, sets_among
 from comp.runs.result import RunResult
-from made import SHAPES_TOML, probe, run_comp, save_picture, train_table, write_shapes, write_train_table
+from made import SHAPES_TOML, probe, run_comp, save_image, train_table, write_shapes, write_train_table
 
 
 def rows(n: int, seed: int, better: float, classes: int = 4) -> tuple[dict[str, np.ndarray], np.ndarray]:
@@ -177,17 +177,17 @@ def write_twins(place: Path) -> None:
     rng = np.random.default_rng(0)
     ramp = np.linspace(60, 190, 32)[None, :, None]
 
-    def picture(right: bool) -> np.ndarray:
+    def image(right: bool) -> np.ndarray:
         pixels = (ramp if right else ramp[:, ::-1]) + rng.normal(0, 18, (32, 32, 3)) + rng.integers(-20, 20)
         return pixels.clip(0, 255).astype(np.uint8)
 
     rows = train_table(raw)
     for n, row in enumerate(rows):
-        save_picture(raw / "train" / f"{row[0]}.png", picture(n % 2 == 1))
+        save_image(raw / "train" / f"{row[0]}.png", image(n % 2 == 1))
         row[1] = ["left", "right"][n % 2]
     write_train_table(raw, rows)
     for n, path in enumerate(sorted((raw / "test").iterdir())):
-        save_picture(path, picture(n % 2 == 1))
+        save_image(path, image(n % 2 == 1))
     template = raw / "sample_submission.csv"
     template.write_text(template.read_text().replace("circle", "left"))
 

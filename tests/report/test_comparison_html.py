@@ -29,7 +29,7 @@ def test_names_and_answers_are_text_and_never_markup(tmp_path: Path, one: str, o
     page = Page(text)
     assert "<script" not in text
     assert "<img src=x" not in text
-    assert len(page.pictures) == 1
+    assert len(page.images) == 1
     assert found.differing[0].id + ", row 2" in page.captions
     assert "&lt;script&gt;alert(1)" in text
     assert found.differing[1].id not in text, "it is escaped"

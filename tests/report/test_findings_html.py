@@ -1,4 +1,4 @@
-"""The page of findings: it stands alone, shows the pictures of every group, and is whole whatever the names are."""
+"""The page of findings: it stands alone, shows the images of every group, and is whole whatever the names are."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ def test_clean_data_makes_a_short_page(gallery: Gallery) -> None:
     text, page = page_of(gallery)
     assert "Nothing was found" in text
     assert "12 train, 4 test, 3 classes" in text
-    assert (page.pictures, page.sections, page.links) == ([], [], [])
+    assert (page.images, page.sections, page.links) == ([], [], [])
 
 
-def test_the_pictures_of_a_group_stand_side_by_side(gallery: Gallery) -> None:
+def test_the_images_of_a_group_stand_side_by_side(gallery: Gallery) -> None:
     gallery.replace("train/a3.png", texture(0)[:, ::-1])
     gallery.replace("test/t1.png", texture(2))
     _, page = page_of(gallery)
@@ -54,10 +54,10 @@ def test_the_pictures_of_a_group_stand_side_by_side(gallery: Gallery) -> None:
         "train/a3.png",
     ]
     assert [text for text in page.captions if "/" not in text] == ["owl", "test", "cat", "cat"]
-    shown, mirrored = page.pictures[2], page.pictures[3]
+    shown, mirrored = page.images[2], page.images[3]
     assert max(shown.shape) == 160
     want = cv2.resize(texture(0), (160, 160), interpolation=cv2.INTER_NEAREST).astype(int)
-    assert np.abs(shown.astype(int) - want).mean() < 12, "the picture, in its own colours"
+    assert np.abs(shown.astype(int) - want).mean() < 12, "the image, in its own colours"
     assert np.abs(mirrored[:, ::-1].astype(int) - want).mean() < 12
 
 
@@ -65,7 +65,7 @@ def test_examples_of_other_findings_are_shown_and_broken_files_explained(gallery
     gallery.replace("train/a3.png", b"broken")
     gallery.replace("train/a4.png", np.full((48, 48, 3), 7, np.uint8))
     text, page = page_of(gallery)
-    assert len(page.pictures) == 1
+    assert len(page.images) == 1
     assert "not an image" in text
     assert {"train/a3.png", "train/a4.png"} <= set(page.captions)
 
@@ -74,7 +74,7 @@ def test_long_groups_and_many_groups_are_cut_and_say_so(gallery: Gallery) -> Non
     for number in range(11):
         gallery.add(f"train/b{number}.png", texture(0), "cat")
     text, page = page_of(gallery)
-    assert len(page.pictures) == MOST_IMAGES
+    assert len(page.images) == MOST_IMAGES
     assert f"and {12 - MOST_IMAGES} more" in text
 
 
@@ -85,7 +85,7 @@ def test_many_groups_are_cut_and_say_so(tmp_path: Path) -> None:
             many.add(f"train/{number}{twin}.png", texture(number, 24), "cat")
     many.samples = [s._replace(label=("cat", "dog", "owl")[n // 2 % 3]) for n, s in enumerate(many.samples)]
     text, page = page_of(many)
-    assert len(page.pictures) == 2 * MOST_GROUPS
+    assert len(page.images) == 2 * MOST_GROUPS
     assert "and 3 more" in text
 
 
@@ -108,8 +108,8 @@ def test_names_and_reasons_are_text_and_never_markup(gallery: Gallery) -> None:
     assert "&lt;script&gt;alert(2)" in text
 
 
-def test_pictures_of_one_pixel_and_of_great_size_are_shown(gallery: Gallery) -> None:
+def test_images_of_one_pixel_and_of_great_size_are_shown(gallery: Gallery) -> None:
     gallery.replace("train/a3.png", np.full((1, 1, 3), 7, np.uint8))
     gallery.replace("train/a4.png", np.full((1, 900, 3), 7, np.uint8))
     _, page = page_of(gallery)
-    assert sorted(picture.shape[:2] for picture in page.pictures) == [(1, 160), (160, 160)]
+    assert sorted(image.shape[:2] for image in page.images) == [(1, 160), (160, 160)]

@@ -61,7 +61,7 @@ def test_copies_are_of_fitted_rows_and_as_many_as_asked(
     for c in range(3):
         rows = part.table["id"].iloc[part.fitted[part.targets[part.fitted] == c]]
         times = copies["parent"].value_counts().reindex(rows, fill_value=0)
-        assert times.empty or times.max() - times.min() <= 1, "every picture is copied equally often"
+        assert times.empty or times.max() - times.min() <= 1, "every image is copied equally often"
     if found.copy_seed is not None:
         assert (found.copy_seed > 0).tolist() == (np.arange(len(found.table)) >= len(part.table)).tolist()
 
@@ -80,7 +80,7 @@ def manifests(draw: st.DrawFn) -> Manifest:
 
 
 @given(manifests(), st.integers(1, 30))
-def test_no_copy_is_of_a_held_out_picture_or_its_kin(manifest: Manifest, per_class: int) -> None:
+def test_no_copy_is_of_a_held_out_image_or_its_kin(manifest: Manifest, per_class: int) -> None:
     folds = make_folds(manifest, 3)
     plan = planned(manifest, folds, name="copies", classes="all", per_class=per_class)
     for k in range(3):
@@ -121,10 +121,10 @@ def test_folds_and_seeds_make_other_copies() -> None:
     assert all(len({seeds[name] for seeds in made}) == 3 for name in made[0])
 
 
-def pictured(per_class: int = 4, transform: object = "no-colour") -> tuple[TrainPlan, FoldRows]:
-    """A plan with nine pictures, of which row 8 is one colour all over, and its part with copies."""
-    pictures = [draw("cross", n, 32) for n in range(8)] + [np.full((32, 32, 3), (200, 30, 90), np.uint8)]
-    plan = planned(pictures=pictures, name="copies", classes="all", per_class=per_class, transform=transform)
+def imaged(per_class: int = 4, transform: object = "no-colour") -> tuple[TrainPlan, FoldRows]:
+    """A plan with nine images, of which row 8 is one colour all over, and its part with copies."""
+    images = [draw("cross", n, 32) for n in range(8)] + [np.full((32, 32, 3), (200, 30, 90), np.uint8)]
+    plan = planned(images=images, name="copies", classes="all", per_class=per_class, transform=transform)
     ids = [f"r{n}" for n in range(9)]
     table = pd.DataFrame({"id": ids, "path": [f"all#{n}" for n in range(9)], "group": "", "parent": ""})
     table["label"] = ["a"] * 4 + ["b"] * 4 + ["c"]
@@ -133,7 +133,7 @@ def pictured(per_class: int = 4, transform: object = "no-colour") -> tuple[Train
 
 
 def test_a_copy_shows_its_parent_changed_whatever_the_threads() -> None:
-    plan, part = pictured()
+    plan, part = imaged()
     alone = TrainPixels(plan, part)
     expected = [alone[row] for row in range(len(part.table))]
     assert all((expected[n] == plan.source.load(f"all#{n}")).all() for n in range(9))
@@ -151,12 +151,12 @@ def test_a_copy_shows_its_parent_changed_whatever_the_threads() -> None:
             assert (found == expected[row]).all()
     found = shared.shapes(np.arange(9))
     assert found is not None
-    assert found.tolist() == [list(picture.shape[:2]) for picture in expected[:9]]
+    assert found.tolist() == [list(image.shape[:2]) for image in expected[:9]]
     assert shared.shapes(np.arange(10)) is None, "a copy's shape is known when it is made"
 
 
 def test_kept_copies_are_the_ones_that_train(tmp_path: Path) -> None:
-    plan, part = pictured()
+    plan, part = imaged()
     assert not plan.recipe.balance.keep
     write_copies(plan, part, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["copies.csv"]

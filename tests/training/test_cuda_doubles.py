@@ -52,10 +52,10 @@ ONE_STEP = 1e-2  # a learning rate with which a step changes every weight
 
 
 def plan_of(count: int = 8, **recipe: Any) -> TrainPlan:
-    """A plan of made pictures with a tiny network."""
-    pictures = np.random.default_rng(0).integers(0, 256, (count, 32, 32, 3), np.uint8)
+    """A plan of made images with a tiny network."""
+    images = np.random.default_rng(0).integers(0, 256, (count, 32, 32, 3), np.uint8)
     samples = [Sample(f"a{n}", f"all#{n}", "train", "abc"[n % 3]) for n in range(count)]
-    made = planned(Manifest.from_samples(samples), pictures=pictures)
+    made = planned(Manifest.from_samples(samples), images=images)
     text = load(None, ["model=test_resnet", "model.size=32", "mode=scratch", "device=cpu", "threads=1"])
     wanted = text.model_copy(update={"precision": "fp32", "channels_last": True, "batch": 8, **recipe})
     from dataclasses import replace
@@ -216,8 +216,8 @@ def no_room_on_the_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         yield
 
 
-class Pictures:
-    """Made pictures by row."""
+class Images:
+    """Made images by row."""
 
     def __init__(self, pixels: np.ndarray) -> None:
         self.pixels = pixels
@@ -233,14 +233,14 @@ class Pictures:
 def test_images_that_do_not_fit_on_the_gpu_stay_outside(
     policy: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pictures = np.random.default_rng(0).integers(0, 256, (24, 32, 32, 3), np.uint8)
+    images = np.random.default_rng(0).integers(0, 256, (24, 32, 32, 3), np.uint8)
     variants = Augmenter(TrainTransform(policy, planned().preprocess), 0, 0)
     order = np.random.default_rng(1).permutation(24)
     with loader_pool(2) as pool:
-        plain = TrainLoader(Pictures(pictures), 24, variants, pool, "cpu")
+        plain = TrainLoader(Images(images), 24, variants, pool, "cpu")
         expected = [batch.numpy().copy() for _, batch in plain.epoch(order, 8, 0)]
         with no_room_on_the_gpu(monkeypatch):
-            feed = TrainLoader(Pictures(pictures), 24, variants, pool, "cuda", room=1 << 30)
+            feed = TrainLoader(Images(images), 24, variants, pool, "cuda", room=1 << 30)
             found = [batch.numpy().copy() for _, batch in feed.epoch(order, 8, 0)]
     assert "24 images stay outside the GPU" in capsys.readouterr().err
     assert all(np.array_equal(a, b) for a, b in zip(expected, found, strict=True))
@@ -655,7 +655,7 @@ def test_outputs_of_all_views_come_back_in_one_copy(monkeypatch: pytest.MonkeyPa
     assert _Copied.of(values).ready().keys() == values.keys()
     assert rows_at_once("cpu", 224**2) == 64, "the numbers of a CPU stay what they were"
     assert rows_at_once("cuda", 224**2) == 256
-    assert 64 <= rows_at_once("cuda", 512**2) < 256, "not all of the memory for pictures on their way"
+    assert 64 <= rows_at_once("cuda", 512**2) < 256, "not all of the memory for images on their way"
 
 
 def test_steps_are_timed_as_they_will_run(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -90,12 +90,12 @@ def test_what_copies_lose_here_and_gain_there_is_no_harm() -> None:
 def dots(axis: int, rows: int = 120, seed: int = 0) -> tuple[np.ndarray, list[str]]:
     """Noise with a dot in the first half of an axis (class a) or in the second (class b); uint8 (rows, 32, 32, 3)."""
     rng = np.random.default_rng(seed)
-    pictures = rng.normal(120, 20, (rows, 32, 32, 3)).clip(0, 255)
+    images = rng.normal(120, 20, (rows, 32, 32, 3)).clip(0, 255)
     for n in range(rows):
         place = [int(v) for v in rng.integers(2, 26, 2)]
         place[axis] = int(rng.integers(2, 10)) + (15 if n % 2 else 0)
-        pictures[n, place[0] : place[0] + 5, place[1] : place[1] + 5] = rng.integers(0, 256, 3)
-    return pictures.astype(np.uint8), ["ab"[n % 2] for n in range(rows)]
+        images[n, place[0] : place[0] + 5, place[1] : place[1] + 5] = rng.integers(0, 256, 3)
+    return images.astype(np.uint8), ["ab"[n % 2] for n in range(rows)]
 
 
 def costs_of(plan: TrainPlan) -> list[Cost]:
@@ -103,17 +103,17 @@ def costs_of(plan: TrainPlan) -> list[Cost]:
 
 
 def plan_of(
-    pictures: np.ndarray, labels: list[str], transform: object, names: list[str] | None = None
+    images: np.ndarray, labels: list[str], transform: object, names: list[str] | None = None
 ) -> TrainPlan:
     ids = names or [f"r{n}" for n in range(len(labels))]
     samples = [
         Sample(i, f"all#{n}", "train", label) for n, (i, label) in enumerate(zip(ids, labels, strict=True))
     ]
     manifest = Manifest.from_samples(samples)
-    contents = [f"{int(pictures[n].astype(np.int64).sum()):09d}-{n}" for n in range(len(labels))]
+    contents = [f"{int(images[n].astype(np.int64).sum()):09d}-{n}" for n in range(len(labels))]
     manifest = replace(manifest, table=manifest.table.assign(content=contents))
     folds = Folds(tuple(ids), np.arange(len(ids)) // 2 % 3, 3, 0, manifest.fingerprint("train"))
-    plan = planned(manifest, folds, pictures)
+    plan = planned(manifest, folds, images)
     return replace(plan, recipe=plan.recipe.model_copy(update={"transform": transform}), decoded=plan.source)
 
 
@@ -133,18 +133,18 @@ def test_classes_that_are_upside_down_images() -> None:
 
 
 def test_classes_of_a_colour_may_be_mirrored_and_turned() -> None:
-    pictures, labels = dots(axis=1)
-    pictures[1::2, :, :, 0] //= 2
-    assert not any(one.is_harmful for one in costs_of(plan_of(pictures, labels, "no-colour")))
+    images, labels = dots(axis=1)
+    images[1::2, :, :, 0] //= 2
+    assert not any(one.is_harmful for one in costs_of(plan_of(images, labels, "no-colour")))
 
 
 def test_names_and_the_order_of_rows_do_not_matter() -> None:
-    pictures, labels = dots(axis=1, rows=60)
-    plain = plan_of(pictures, labels, "light")
+    images, labels = dots(axis=1, rows=60)
+    plain = plan_of(images, labels, "light")
     turned = replace(
         plain, manifest=replace(plain.manifest, table=plain.manifest.table[::-1].reset_index(drop=True))
     )
-    named = plan_of(pictures, labels, "light", [f"{n * 7919 % 61:02d}" for n in range(60)])
+    named = plan_of(images, labels, "light", [f"{n * 7919 % 61:02d}" for n in range(60)])
     (first,), (second,), (third,) = (costs_of(one) for one in (plain, turned, named))
     assert first == second == third
 

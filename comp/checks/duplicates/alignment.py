@@ -34,7 +34,7 @@ _WORTH_MORE: Final = 0.75  # agreement from which quiet places are looked at
 _LOUD: Final = 0.65  # times the contrast of the loudest twentieth: what is quieter is judged for itself
 _FLAT: Final = 0.5  # contrast, in levels, under which a place is empty
 _QUIET_PLACES: Final = 20  # of 1,024
-_COLOURFUL: Final = 7.0  # mean chroma, in levels, from which a picture's colours are evidence
+_COLOURFUL: Final = 7.0  # mean chroma, in levels, from which an image's colours are evidence
 _COLOUR_KEPT: Final = 0.75  # share of the overlap whose colours are compared, the best agreeing part
 
 
@@ -44,7 +44,7 @@ class Agreement(NamedTuple):
     `structure` is a correlation, -1 to 1 (-1 also where the pair was given up early); `colour` is a cosine,
     -1 to 1 (1 where either has none). `evidence` weighs the structure by how much there was to agree about:
     Fisher's z times the square root of the number of independent details, so about normal for unrelated
-    pictures of any size; 0 where given up. `quiet` is the correlation, -1 to 1, where both have structure of little
+    images of any size; 0 where given up. `quiet` is the correlation, -1 to 1, where both have structure of little
     contrast (1 where there is too little of it, or of the structure): what lies behind an outline agrees in a copy, and not where two
     outlines alike are drawn on two grounds. `filled` is the share of the overlap that has structure, 0 to 1. `at`,
     (M, 2, 2), is the map found, as `start` in `Candidates`.
@@ -114,7 +114,7 @@ def _standard(images: Floats) -> Floats:
 def _at_one_resolution(
     left: Floats, right: Floats, fingerprints: NDArray[np.uint8], pairs: Candidates
 ) -> tuple[Floats, Floats]:
-    """Blur the finer of two pictures to what the coarser had, where that was under a thumbnail's side."""
+    """Blur the finer of two images to what the coarser had, where that was under a thumbnail's side."""
     sizes = [native_size(fingerprints[rows]).min(axis=1) for rows in (pairs.left, pairs.right)]
     coarse = np.minimum(*sizes)
     for images, own in ((left, sizes[0]), (right, sizes[1])):
@@ -267,14 +267,14 @@ def _detail(images: Floats, seen: Floats) -> tuple[Floats, Floats]:
 
 
 def _filled(one: Floats, two: Floats, seen: Floats) -> Floats:
-    """The share of the overlap that has structure, of the emptier one of two normalised pictures."""
+    """The share of the overlap that has structure, of the emptier one of two normalised images."""
     area = seen.sum(axis=(1, 2)) + 1e-6
     result: Floats = np.minimum(*((x * x).sum(axis=(1, 2)) / area for x in (one, two)))
     return result
 
 
 def _details(one: Floats, two: Floats, filled: Floats) -> Floats:
-    """How many independent details two normalised pictures have, by Bartlett's formula, as spectra.
+    """How many independent details two normalised images have, by Bartlett's formula, as spectra.
 
     Fewer where little of the overlap has structure: two clear skies have nothing to agree about.
     """

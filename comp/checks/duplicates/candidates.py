@@ -1,4 +1,4 @@
-"""Which pairs of pictures are worth comparing: the candidate stage of the near-duplicate search.
+"""Which pairs of images are worth comparing: the candidate stage of the near-duplicate search.
 
 Windows are looked up among windows by the cosine of their descriptions (see `duplicate_windows`), in cells
 around k-means centres with several probes, the inverted index of Jegou et al. (2011). Whole cells are
@@ -24,7 +24,7 @@ Fingerprint = NDArray[np.uint8]
 
 
 def perceptual(image: NDArray[np.uint8]) -> Fingerprint:
-    """Reduce one decoded picture to its fingerprint.
+    """Reduce one decoded image to its fingerprint.
 
     `image` is uint8 RGB, (H, W, 3) with H, W >= 1; it is not changed. Returns uint8 of shape (1156,):
     32x32 luma, 8x8 Cr and 8x8 Cb (row by row, BT.601), then H and W as little-endian uint16 (65535 where
@@ -173,14 +173,14 @@ def window_map(asked: Ints, found: Ints) -> Floats:
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
-_MIN_CONTRAST: Final = 2.5  # standard deviation in grey levels; flatter pictures have nothing to match
+_MIN_CONTRAST: Final = 2.5  # standard deviation in grey levels; flatter images have nothing to match
 _LEAF: Final = 2000  # windows compared with one matrix product; also the mean size of a cell
 _MAX_CELLS: Final = 2048
 _PROBES: Final = 4
 _LOOSEST: Final = 0.88  # cosine of invariant descriptions: 0.92 is the 1 % quantile of true 10 % crops
 _HITS: Final = 32.0  # mean number of windows found per question; sets the cosine on crowded sets
 _SIGNED: Final = (0.78, 0.86)  # cosine with signs: 0.85 is the 1 % quantile of true 10 % crops
-_A_PICTURE: Final = 1.0  # pairs a picture to pass on before the signed cosine is raised
+_A_IMAGE: Final = 1.0  # pairs an image to pass on before the signed cosine is raised
 _PARTNERS: Final = 6
 _BLOCK: Final = 1024
 
@@ -188,7 +188,7 @@ _BLOCK: Final = 1024
 class Candidates(NamedTuple):
     """M pairs that may be near duplicates: `left` < `right` are rows of the fingerprints, int64 (M,).
 
-    Turning picture `right` by `orientation` (0-7, see `duplicate_windows.orient`) makes it look like `left`; a point x of it
+    Turning image `right` by `orientation` (0-7, see `duplicate_windows.orient`) makes it look like `left`; a point x of it
     (0..1 across, then down) then lies near `start[m, axis, 0] * x + start[m, axis, 1]` of `left`,
     `start` float32 (M, 2, 2).
     """
@@ -213,8 +213,8 @@ class Candidates(NamedTuple):
 def candidates(fingerprints: NDArray[np.uint8], *, seed: int = 0) -> Candidates:
     """Find the pairs worth comparing among fingerprints (N, 1156), as `perceptual` makes them.
 
-    Exact up to about 400 pictures' worth of windows, by cells above; deterministic for a given seed.
-    Pictures of nearly one colour take no part. Memory is about 2.8 KB a picture, time a little over
+    Exact up to about 400 images' worth of windows, by cells above; deterministic for a given seed.
+    Images of nearly one colour take no part. Memory is about 2.8 KB an image, time a little over
     linear (N^1.5 until the cells reach their largest number).
     """
     rows = np.flatnonzero(_contrast(fingerprints) >= _MIN_CONTRAST)
@@ -253,7 +253,7 @@ def _cosine_needed(invariant: NDArray[np.float16], asked: Ints, rng: np.random.G
     some = rng.choice(asked, min(len(asked), 256), replace=False)
     others = rng.choice(total, min(total, 65536), replace=False)
     found = (invariant[some].astype(np.float32) @ invariant[others].astype(np.float32).T).ravel()
-    share = _HITS / total + WINDOWS / total  # a picture's own windows are always among them
+    share = _HITS / total + WINDOWS / total  # an image's own windows are always among them
     keep = max(1, int(share * len(found)))
     if keep >= len(found):
         return _LOOSEST
@@ -263,7 +263,7 @@ def _cosine_needed(invariant: NDArray[np.float16], asked: Ints, rng: np.random.G
 def _search(
     base: NDArray[np.float16], asked: Ints, cosine: float, rng: np.random.Generator
 ) -> tuple[Ints, Ints, Floats]:
-    """All (question, answer, cosine) above `cosine`, both rows of `base`, never of the same picture."""
+    """All (question, answer, cosine) above `cosine`, both rows of `base`, never of the same image."""
     cells = min(_MAX_CELLS, len(base) // _LEAF)
     if cells < 8:
         return _compare(base, asked, np.arange(len(base)), cosine)
@@ -325,13 +325,13 @@ def _compare(
     """Every question against every member, in blocks; at most 4 * `_HITS` answers each, the best."""
     questions, answers, values = [], [], []
     against = base[members].astype(np.float32).T
-    picture = members // WINDOWS
+    image = members // WINDOWS
     most = int(4 * _HITS)
     for s in range(0, len(asked), _BLOCK):
         block = asked[s : s + _BLOCK]
         near = base[block].astype(np.float32) @ against
         row, column = np.divmod(np.flatnonzero(near.ravel() > cosine), max(1, len(members)))
-        other = picture[column] != block[row] // WINDOWS
+        other = image[column] != block[row] // WINDOWS
         row, column = row[other], column[other]
         value = near[row, column]
         if len(row) > most:
@@ -377,7 +377,7 @@ def _with_signs(
         best[c] = signed.max(axis=1)
     loosest, strictest = _SIGNED
     crowded = best[best >= loosest]
-    most = max(1, int(_A_PICTURE * len(rows)))
+    most = max(1, int(_A_IMAGE * len(rows)))
     if len(crowded) > most:
         loosest = min(strictest, float(np.partition(crowded, -most)[-most]))
     keep = np.flatnonzero(best >= loosest)

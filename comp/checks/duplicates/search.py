@@ -1,7 +1,7 @@
 """Near duplicates among fingerprints: candidate pairs, verified one by one, then doubted together.
 
 `duplicate_candidates` finds the pairs worth comparing, `registration` aligns and measures each. What is left
-here is the decision: how much agreement is enough for pictures of a given size, and when a crowd of pairs
+here is the decision: how much agreement is enough for images of a given size, and when a crowd of pairs
 means a set that looks alike (digits, scans, parts on white) rather than copies. docs/near-duplicates.md has
 the measurements behind every constant.
 """
@@ -24,10 +24,10 @@ from comp.checks.duplicates.candidates import (
 )
 from comp.data.folds import components
 
-_SPARSE: Final = 0.5  # share of structure under which a picture is a drawing: a fifth of Caltech photos are
+_SPARSE: Final = 0.5  # share of structure under which an image is a drawing: a fifth of Caltech photos are
 _STILL: Final = 0.012  # of a side, about a third of a thumbnail's pixel: nothing was moved
 _SURE: Final = 0.95  # structure asked of such a pair
-_APART: Final = 0.3  # of a side, that the frames of one picture's copies may lie apart at one edge
+_APART: Final = 0.3  # of a side, that the frames of one image's copies may lie apart at one edge
 
 # what `orient` does to points of the unit square, about its middle: rows are (across, down)
 _ACROSS = np.diag([-1.0, 1.0])
@@ -57,7 +57,7 @@ def consistent(pairs: Candidates, measured: Agreement, believed: NDArray[np.bool
 
 
 def _maps(at: Floats, orientation: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """The maps (M, 3, 3) that lay points of the right picture upon the left one, about the middle of a side of 1."""
+    """The maps (M, 3, 3) that lay points of the right image upon the left one, about the middle of a side of 1."""
     maps = np.zeros((len(at), 3, 3))
     for n, (scale_and_shift, turn) in enumerate(
         zip(at.astype(np.float64), orientation.tolist(), strict=True)
@@ -112,8 +112,8 @@ Floats = NDArray[np.float32]
 SEARCH: Final = 2  # pairs that another search found are searched for again
 
 _STRUCTURE: Final = 0.80  # agreement that a copy keeps; chance pairs of photos rarely have it
-_PER_SIDE: Final = 1.8  # more is asked of pictures under 32 pixels, by this over their shorter side
-_EVIDENCE: Final = 8.5  # significance asked on a set of unlike pictures
+_PER_SIDE: Final = 1.8  # more is asked of images under 32 pixels, by this over their shorter side
+_EVIDENCE: Final = 8.5  # significance asked on a set of unlike images
 _MOST_EVIDENCE: Final = 14.0  # and at most, on a set that looks alike
 _STEP: Final = 0.25
 _BAND: Final = 1.0  # width of the band below the bar in which chance pairs are counted
@@ -140,7 +140,7 @@ TURNS: Final = (
 
 
 class NearDuplicates(NamedTuple):
-    """M pairs of pictures that show the same, each once.
+    """M pairs of images that show the same, each once.
 
     `pairs` int64 (M, 2): rows of the fingerprints, left < right, sorted. `score` float32 (M,): agreement of
     structure after alignment, 0.8 to 1. `turn` uint8 (M,): index into `TURNS`, how the right one is turned
@@ -155,12 +155,12 @@ class NearDuplicates(NamedTuple):
 def near_duplicate_pairs(
     fingerprints: NDArray[np.uint8], *, workers: int = 2, seed: int = 0
 ) -> NearDuplicates:
-    """Find all pairs that are one picture: re-encoded, resized, cropped, mirrored, turned, recoloured a little.
+    """Find all pairs that are one image: re-encoded, resized, cropped, mirrored, turned, recoloured a little.
 
-    `fingerprints` is uint8 (N, 1156), one row a picture as `perceptual` makes them. Identical fingerprints
-    are reported too, each against the first of them. Pictures of nearly one colour (grey levels with a
+    `fingerprints` is uint8 (N, 1156), one row an image as `perceptual` makes them. Identical fingerprints
+    are reported too, each against the first of them. Images of nearly one colour (grey levels with a
     standard deviation under 2.5) are never reported, unless identical. Deterministic for a given `seed`,
-    whatever `workers` (threads of the verification) is. Memory about 3 KB a picture above the input.
+    whatever `workers` (threads of the verification) is. Memory about 3 KB an image above the input.
 
     Raises ValueError where the fingerprints have another shape or dtype.
     """
@@ -234,7 +234,7 @@ def _laid_straight(
     """The agreement of all pairs, with those unturned whose outlines agree turned, but not what lies behind them.
 
     A ring, a plate, a flag look alike turned any way: which way they lie is only seen in what contrasts little. Other
-    turns are not tried, as each is a chance more for pictures that are no copies.
+    turns are not tried, as each is a chance more for images that are no copies.
     """
     doubtful = (measured.structure >= _STRUCTURE) & (measured.quiet < _QUIET[1]) & (pairs.orientation > 0)
     rows = np.flatnonzero(doubtful & (measured.evidence >= _EVIDENCE))
@@ -261,7 +261,7 @@ def _believable(fingerprints: NDArray[np.uint8], pairs: Candidates, measured: Ag
 
 
 def _bar(evidence: Floats, count: int) -> float:
-    """The evidence to ask for on this set of `count` pictures.
+    """The evidence to ask for on this set of `count` images.
 
     The evidence of chance pairs falls off steeply, that of copies rises until about 18. So where the pairs
     just below the bar are many and get fewer upwards, they are chance, and the bar is raised past them. On a

@@ -27,16 +27,16 @@ ERASED_ASPECT = (0.3, 3.3)
 def mix(
     x: Tensor, y: Tensor, classes: int, part: RegularizeConfig, rng: np.random.Generator, mixes: bool = True
 ) -> tuple[Tensor, Tensor]:
-    """A batch as the network is to learn it: rectangles erased, then pictures mixed by twos.
+    """A batch as the network is to learn it: rectangles erased, then images mixed by twos.
 
-    Mixup is the weighted mean of two pictures and of their targets (Zhang et al. 2018); cutmix puts a rectangle
-    of one picture into the other and weighs the targets by area (Yun et al. 2019); where both are on, each batch
+    Mixup is the weighted mean of two images and of their targets (Zhang et al. 2018); cutmix puts a rectangle
+    of one image into the other and weighs the targets by area (Yun et al. 2019); where both are on, each batch
     draws one. An erased rectangle takes the mean colour (Zhong et al. 2020). Everything random comes from ``rng``.
 
     Parameters
     ----------
     x : float tensor (B, 3, H, W)
-        Normalised pictures, so that 0 is the mean colour.
+        Normalised images, so that 0 is the mean colour.
     y : int64 tensor (B,)
     mixes : bool
         False past ``mix_until``: erasing only.
@@ -44,7 +44,7 @@ def mix(
     Returns
     -------
     (Tensor, Tensor)
-        Pictures (B, 3, H, W), and targets int64 (B,), or float (B, C) where the batch was mixed.
+        Images (B, 3, H, W), and targets int64 (B,), or float (B, C) where the batch was mixed.
     """
     if part.erasing:
         x = _erase(x, part.erasing, rng)
@@ -53,7 +53,7 @@ def mix(
         return x, y
     kind = wanted[int(rng.integers(len(wanted)))]
     alpha = part.mixup if kind == "mixup" else part.cutmix
-    share = float(rng.beta(alpha, alpha))  # of the picture that stays
+    share = float(rng.beta(alpha, alpha))  # of the image that stays
     partner = upload(torch.from_numpy(rng.permutation(len(x))), x.device)
     if kind == "mixup":
         x = torch.lerp(x[partner], x, share)
@@ -64,7 +64,7 @@ def mix(
 
 
 def _paste(x: Tensor, partner: Tensor, share: float, rng: np.random.Generator) -> tuple[Tensor, float]:
-    """Every picture with one rectangle of its partner, and the share of the area that stayed its own."""
+    """Every image with one rectangle of its partner, and the share of the area that stayed its own."""
     height, width = x.shape[2:]
     side = np.sqrt(1 - share)
     half_h, half_w = height * side / 2, width * side / 2
@@ -89,7 +89,7 @@ def _erase(x: Tensor, share: float, rng: np.random.Generator) -> Tensor:
 
 
 def erased_one_by_one(x: Tensor, edges: list[tuple[int, ...]]) -> Tensor:
-    """Pictures (B, 3, H, W) with rectangles of 0, changed in place: picture, top, left, bottom and right of each. A CPU then
+    """Images (B, 3, H, W) with rectangles of 0, changed in place: image, top, left, bottom and right of each. A CPU then
     writes no other pixels.
     """
     for n, top, left, bottom, right in edges:
@@ -98,7 +98,7 @@ def erased_one_by_one(x: Tensor, edges: list[tuple[int, ...]]) -> Tensor:
 
 
 def erased_at_once(x: Tensor, edges: list[tuple[int, ...]]) -> Tensor:
-    """The same for a GPU, which takes as long for one rectangle as for all of a batch; one a picture at most."""
+    """The same for a GPU, which takes as long for one rectangle as for all of a batch; one an image at most."""
     every = np.zeros((len(x), 4), np.int64)
     for n, *sides in edges:
         every[n] = sides
@@ -115,10 +115,10 @@ Parameters = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Op:
-    """A transform of small pictures.
+    """A transform of small images.
 
-    ``drawn`` makes parameters (R, ``width``) of ``count`` numbers in 0 … 1 a row. ``one`` changes a picture uint8
-    (S, S, 3) by its parameters, without writing into it; ``batch`` pictures, float (B, 3, S, S) of whole numbers
+    ``drawn`` makes parameters (R, ``width``) of ``count`` numbers in 0 … 1 a row. ``one`` changes an image uint8
+    (S, S, 3) by its parameters, without writing into it; ``batch`` images, float (B, 3, S, S) of whole numbers
     0 … 255, by theirs (B, ``width``), which lie on the CPU.
     """
 
@@ -130,7 +130,7 @@ class Op:
 
 
 class BatchOps:
-    """What is left of a list of albumentations after its moves (``Lattice``), in two ways: a picture at a time by OpenCV,
+    """What is left of a list of albumentations after its moves (``Lattice``), in two ways: an image at a time by OpenCV,
     for a CPU, or a batch at a time by torch, for a GPU.
 
     ``taken`` says how many of ``transforms`` could be, from the first one on. Each row's parameters come from the same
@@ -141,7 +141,7 @@ class BatchOps:
     ----------
     transforms : sequence of albumentations
     size : int
-        S, the side of the pictures, pixels.
+        S, the side of the images, pixels.
     """
 
     def __init__(self, transforms: Sequence[Any], size: int) -> None:
@@ -162,17 +162,17 @@ class BatchOps:
             place += op.count
         return np.concatenate(found, 1)
 
-    def one(self, picture: Pixels, given: list[float]) -> Pixels:
-        """A picture uint8 (S, S, 3) as its P parameters change it: a new one, or itself as it was."""
+    def one(self, image: Pixels, given: list[float]) -> Pixels:
+        """An image uint8 (S, S, 3) as its P parameters change it: a new one, or itself as it was."""
         place = 0
         for op in self._ops:
-            picture = op.one(picture, given[place : place + op.width])
+            image = op.one(image, given[place : place + op.width])
             place += op.width
-        return picture
+        return image
 
-    def batch(self, pictures: Tensor, parameters: Parameters) -> Tensor:
-        """Pictures uint8 (B, S, S, 3) as parameters (B, P) change them, uint8 (B, S, S, 3) on the same device."""
-        x, given, place = pictures.permute(0, 3, 1, 2).float().contiguous(), torch.from_numpy(parameters), 0
+    def batch(self, images: Tensor, parameters: Parameters) -> Tensor:
+        """Images uint8 (B, S, S, 3) as parameters (B, P) change them, uint8 (B, S, S, 3) on the same device."""
+        x, given, place = images.permute(0, 3, 1, 2).float().contiguous(), torch.from_numpy(parameters), 0
         for op in self._ops:
             x = op.batch(x, given[:, place : place + op.width])
             place += op.width
@@ -180,11 +180,11 @@ class BatchOps:
 
 
 def op_of(transform: Any, size: int) -> Op | None:
-    """How a transform changes pictures (S, S, 3); None for one that only albumentations can do."""
+    """How a transform changes images (S, S, 3); None for one that only albumentations can do."""
     kind = type(transform)
     if kind is A.HorizontalFlip or kind is A.VerticalFlip:
         code, axis = (1, 3) if kind is A.HorizontalFlip else (0, 2)
-        return _or_not(transform, lambda picture: cv2.flip(picture, code), lambda x: x.flip(axis))
+        return _or_not(transform, lambda image: cv2.flip(image, code), lambda x: x.flip(axis))
     if kind is A.ToGray and transform.method == "weighted_average" and transform.num_output_channels == 3:
         return _or_not(transform, color.grey_of_one, color.grey)
     if kind is A.ColorJitter:
@@ -206,7 +206,7 @@ def _or_not(transform: Any, one: Callable[[Pixels], Any], batch: Callable[[Tenso
         1,
         1,
         lambda u: u < p,
-        lambda picture, on: np.asarray(one(picture), dtype=np.uint8) if on[0] else picture,
+        lambda image, on: np.asarray(one(image), dtype=np.uint8) if on[0] else image,
         lambda x, on: torch.where(each(on, x) > 0, batch(x), x),
     )
 
@@ -216,8 +216,8 @@ def _cut_outs(transform: Any, size: int) -> Op:
     most = int(transform.num_holes_range[1])
     fill = np.broadcast_to(np.asarray(transform.fill, np.uint8).ravel(), 3)
 
-    def one(picture: Pixels, edges: list[float]) -> Pixels:
-        made = picture.copy()
+    def one(image: Pixels, edges: list[float]) -> Pixels:
+        made = image.copy()
         for n in range(0, 4 * most, 4):
             top, left, bottom, right = (int(v) for v in edges[n : n + 4])
             if bottom > top:
@@ -235,7 +235,7 @@ def _cut_outs(transform: Any, size: int) -> Op:
 
 
 def _fit(transform: Any, size: int) -> bool:
-    """Whether holes of all lengths lie in a picture: where not, albumentations raises, and is to say so."""
+    """Whether holes of all lengths lie in an image: where not, albumentations raises, and is to say so."""
     high, wide = transform.hole_height_range, transform.hole_width_range
     if high[1] >= 1:
         return all(int(side[0]) <= int(min(side[1], size)) for side in (high, wide))

@@ -1,4 +1,4 @@
-"""Colours changed as albumentations' ColorJitter and ToGray change them: a picture by OpenCV, a batch where the network is."""
+"""Colours changed as albumentations' ColorJitter and ToGray change them: an image by OpenCV, a batch where the network is."""
 
 from __future__ import annotations
 
@@ -48,12 +48,12 @@ def hue_steps(shares: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.where(shares == 0, _STILL, np.floor(180 * shares))
 
 
-def jittered(picture: Pixels, given: list[float]) -> Pixels:
-    """A picture (H, W, 3) after the four steps of its parameters (8)."""
-    made = picture
+def jittered(image: Pixels, given: list[float]) -> Pixels:
+    """An image (H, W, 3) after the four steps of its parameters (8)."""
+    made = image
     for step in given[4:]:
         if step == _NOTHING:
-            return picture
+            return image
         factor = given[int(step)]
         if step == _BRIGHTNESS and factor != 1:
             made = _scaled(made, factor, 0)
@@ -67,22 +67,22 @@ def jittered(picture: Pixels, given: list[float]) -> Pixels:
     return made
 
 
-def grey_of_one(picture: Pixels) -> Pixels:
-    """A picture (H, W, 3) without its colours."""
-    grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+def grey_of_one(image: Pixels) -> Pixels:
+    """An image (H, W, 3) without its colours."""
+    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     return np.asarray(cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB), dtype=np.uint8)
 
 
-def _scaled(picture: Pixels, factor: float, plus: float) -> Pixels:
+def _scaled(image: Pixels, factor: float, plus: float) -> Pixels:
     """Levels times ``factor``, ``plus`` a constant, rounded down as albumentations' tables do: OpenCV rounds to the nearest
     of what is nearly half a level less.
     """
-    return np.asarray(cv2.addWeighted(picture, factor, picture, 0, plus - 0.499), dtype=np.uint8)
+    return np.asarray(cv2.addWeighted(image, factor, image, 0, plus - 0.499), dtype=np.uint8)
 
 
-def _turned(picture: Pixels, steps: float) -> Pixels:
-    """A picture with its hue turned by steps of two degrees."""
-    wheel = cv2.cvtColor(picture, cv2.COLOR_RGB2HSV)
+def _turned(image: Pixels, steps: float) -> Pixels:
+    """An image with its hue turned by steps of two degrees."""
+    wheel = cv2.cvtColor(image, cv2.COLOR_RGB2HSV)
     made = cv2.LUT(wheel, _TURNS[int(steps) % 180])
     return np.asarray(cv2.cvtColor(made, cv2.COLOR_HSV2RGB), dtype=np.uint8)
 
@@ -99,7 +99,7 @@ def grey(x: Tensor) -> Tensor:
 
 
 def batch_jittered(x: Tensor, given: Tensor) -> Tensor:
-    """Pictures (B, 3, H, W) after the four steps of their parameters (B, 8), rounded after each as albumentations does."""
+    """Images (B, 3, H, W) after the four steps of their parameters (B, 8), rounded after each as albumentations does."""
     for n in range(4):
         step = given[:, 4 + n]
         x = _coloured(x, given[:, :4], step)
@@ -111,7 +111,7 @@ def batch_jittered(x: Tensor, given: Tensor) -> Tensor:
 
 
 def _coloured(x: Tensor, factors: Tensor, step: Tensor) -> Tensor:
-    """Each picture after its ``step`` (B,), other than hue: what it keeps of itself, what it gets of its own grey (B, 1,
+    """Each image after its ``step`` (B,), other than hue: what it keeps of itself, what it gets of its own grey (B, 1,
     H, W), and a constant.
     """
     bright, contrast, saturated = (step == n for n in (_BRIGHTNESS, _CONTRAST, _SATURATION))
@@ -126,7 +126,7 @@ def _coloured(x: Tensor, factors: Tensor, step: Tensor) -> Tensor:
 
 
 def _hued(x: Tensor, steps: Tensor) -> Tensor:
-    """Pictures (B, 3, H, W) with their hue turned by steps (B, 1, 1, 1) of two degrees, in OpenCV's HSV of 8 bits."""
+    """Images (B, 3, H, W) with their hue turned by steps (B, 1, 1, 1) of two degrees, in OpenCV's HSV of 8 bits."""
     red, green, blue = (x[:, n : n + 1] for n in range(3))
     value, least = x.amax(1, keepdim=True), x.amin(1, keepdim=True)
     spread = value - least

@@ -75,24 +75,24 @@ def between(bounds: Any, u: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def of_one(transform: Any, size: int) -> Callable[[Pixels, list[float]], Pixels]:
-    """A picture (S, S, 3) of its six numbers."""
+    """An image (S, S, 3) of its six numbers."""
     flags, border, middle = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, transform.border_mode, (size - 1) / 2
 
-    def shown(picture: Pixels, given: list[float]) -> Pixels:
+    def shown(image: Pixels, given: list[float]) -> Pixels:
         a, b, c, d, right, down = given
         if (a, b, c, d, right, down) == (1, 0, 0, 1, 0, 0):
-            return picture
+            return image
         m = np.array(
             [[a, b, right + middle * (1 - a - b)], [c, d, down + middle * (1 - c - d)]], dtype=np.float64
         )
-        made = cv2.warpAffine(picture, m, (size, size), flags=flags, borderMode=border)
+        made = cv2.warpAffine(image, m, (size, size), flags=flags, borderMode=border)
         return np.asarray(made, dtype=np.uint8)
 
     return shown
 
 
 def of_batch(transform: Any, size: int) -> Callable[[Tensor, Tensor], Tensor]:
-    """Pictures (B, 3, S, S) of their six numbers each (B, 6)."""
+    """Images (B, 3, S, S) of their six numbers each (B, 6)."""
     border = _BORDERS[transform.border_mode]
 
     def shown(x: Tensor, given: Tensor) -> Tensor:
@@ -119,7 +119,7 @@ Quick = tuple[int, int, int, int, int, int]
 
 @dataclass(frozen=True)
 class SamplingGrid:
-    """What a batch of R rows shows of its pictures, each (L, L, 3), or of any shape where there is a ``crop``.
+    """What a batch of R rows shows of its images, each (L, L, 3), or of any shape where there is a ``crop``.
 
     ``crop`` (R, 4) are top, left, height and width of a window that is first resized to (``side``, ``side``) with the
     interpolation ``codes`` (R,) of OpenCV. Then pixel (i, j) of row r shows pixel (``first[r, i]``, ``second[r, j]``),
@@ -163,8 +163,8 @@ Crop = Callable[[Shapes, Draws], tuple[NDArray[np.int64], NDArray[np.int64]]]  #
 class GeometricOps:
     """The front part of a list of albumentations that only moves pixels, drawn and carried out for whole batches.
 
-    ``taken`` says how many of ``transforms`` that are; the others have to follow one picture at a time. Parameters
-    come from the same distributions as albumentations', the pixels are the same for the same parameters. Pictures are
+    ``taken`` says how many of ``transforms`` that are; the others have to follow one image at a time. Parameters
+    come from the same distributions as albumentations', the pixels are the same for the same parameters. Images are
     squares of one side, unless a RandomResizedCrop comes first.
 
     Parameters
@@ -173,7 +173,7 @@ class GeometricOps:
     size : int
         S, the side that the network reads, pixels.
     room : bool
-        Whether pictures come larger than S, for a random crop before everything else.
+        Whether images come larger than S, for a random crop before everything else.
     """
 
     def __init__(self, transforms: Sequence[Any], size: int, room: bool) -> None:
@@ -191,11 +191,11 @@ class GeometricOps:
 
     @property
     def is_empty(self) -> bool:
-        """Whether pictures are shown as they come: of any shape, where a crop of another size follows."""
+        """Whether images are shown as they come: of any shape, where a crop of another size follows."""
         return self._crop is None and not self._ops
 
     def windows(self, seed: int, rows: NDArray[np.int64], shapes: Shapes) -> SamplingGrid:
-        """What these rows (R,) show of pictures of these heights and widths (R, 2) in the variant of ``seed``."""
+        """What these rows (R,) show of images of these heights and widths (R, 2) in the variant of ``seed``."""
         draws = counter_uniforms(seed, rows, max(1, self._count))
         side = self.size if self._crop else int(shapes[0, 0])
         every = np.broadcast_to(np.arange(side), (len(rows), side))
@@ -211,29 +211,29 @@ class GeometricOps:
         return found
 
 
-def apply_grid(picture: Pixels, windows: SamplingGrid, n: int, out: Pixels | None = None) -> Pixels:
-    """What row ``n`` of a batch shows of its picture (H, W, 3); a view or a new array, or ``out`` where that saved a copy."""
+def apply_grid(image: Pixels, windows: SamplingGrid, n: int, out: Pixels | None = None) -> Pixels:
+    """What row ``n`` of a batch shows of its image (H, W, 3); a view or a new array, or ``out`` where that saved a copy."""
     if out is not None and (quick := windows.quick[n]) is not None:
-        return _at_once(picture, quick, out)
+        return _at_once(image, quick, out)
     (down, across), turned = windows.steps[n].tolist(), bool(windows.turned[n])
     ys, xs = windows.first, windows.second
     if turned:
         down, across, ys, xs = across, down, xs, ys
     y, x = ys[n], xs[n]
     if windows.crop is not None:
-        picture = _cropped(picture, windows, n)
+        image = _cropped(image, windows, n)
     if down and across:
-        part = picture[min(y[0], y[-1]) : max(y[0], y[-1]) + 1, min(x[0], x[-1]) : max(x[0], x[-1]) + 1]
+        part = image[min(y[0], y[-1]) : max(y[0], y[-1]) + 1, min(x[0], x[-1]) : max(x[0], x[-1]) + 1]
         part = _mirrored(part, down, across)
     else:
-        part = picture[np.maximum(y, 0)[:, None], np.maximum(x, 0)[None, :]]
+        part = image[np.maximum(y, 0)[:, None], np.maximum(x, 0)[None, :]]
         part[y < 0], part[:, x < 0] = 0, 0
     return np.asarray(cv2.transpose(part), dtype=np.uint8) if turned else part
 
 
 def flat_places(windows: SamplingGrid, side: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """For windows without ``crop``: ``a``, ``b`` (R, S) so that pixel (i, j) of row r shows place ``a[r, i] + b[r, j]``
-    of its flattened picture. Borders have the place of the pixel at 0; ``is_black`` tells them.
+    of its flattened image. Borders have the place of the pixel at 0; ``is_black`` tells them.
     """
     turned = windows.turned[:, None]
     first, second = np.maximum(windows.first, 0), np.maximum(windows.second, 0)
@@ -255,9 +255,9 @@ def _steps(values: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.where(values.min(1) < 0, 0, found)
 
 
-def _at_once(picture: Pixels, quick: Quick, out: Pixels) -> Pixels:
+def _at_once(image: Pixels, quick: Quick, out: Pixels) -> Pixels:
     top, left, height, width, code, flip = quick
-    window, size = picture[top : top + height, left : left + width], out.shape[1::-1]
+    window, size = image[top : top + height, left : left + width], out.shape[1::-1]
     if flip == _NO_FLIP:
         cv2.resize(window, size, dst=out, interpolation=code)
     else:
@@ -265,12 +265,12 @@ def _at_once(picture: Pixels, quick: Quick, out: Pixels) -> Pixels:
     return out
 
 
-def _cropped(picture: Pixels, windows: SamplingGrid, n: int) -> Pixels:
+def _cropped(image: Pixels, windows: SamplingGrid, n: int) -> Pixels:
     """A row's window at the side that everything after it works at."""
     assert windows.crop is not None
     assert windows.codes is not None
     top, left, height, width = windows.crop[n].tolist()
-    window, side = picture[top : top + height, left : left + width], windows.side
+    window, side = image[top : top + height, left : left + width], windows.side
     if height == width == side:  # as albumentations, which then does not resize either
         return window
     return np.asarray(cv2.resize(window, (side, side), interpolation=int(windows.codes[n])), dtype=np.uint8)
@@ -350,7 +350,7 @@ def _random_crop(size: int) -> Op:
 def _resized_crop(transform: Any, size: int) -> Crop | None:
     """How an albumentations' RandomResizedCrop to (``size``, ``size``) draws its windows; None for another transform.
 
-    A share of the area and a ratio of sides are drawn up to ten times until a window of them lies in the picture; then
+    A share of the area and a ratio of sides are drawn up to ten times until a window of them lies in the image; then
     the largest window in the middle whose ratio is allowed.
     """
     if (

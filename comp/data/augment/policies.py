@@ -1,4 +1,4 @@
-"""Training transforms: named policies and lists of albumentations, on uint8 pictures. The only importer of albumentations."""
+"""Training transforms: named policies and lists of albumentations, on uint8 images. The only importer of albumentations."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def _standard(_: int) -> list[Any]:
 
 
 def _crops(size: int) -> list[Any]:
-    """Crops of half to all of the picture, a little squeezed (Szegedy et al. 2015, with milder bounds), and mirror images."""
+    """Crops of half to all of the image, a little squeezed (Szegedy et al. 2015, with milder bounds), and mirror images."""
     return [
         A.RandomResizedCrop((size, size), scale=(0.5, 1.0), ratio=(0.8, 1.25), area_for_downscale="image"),
         A.HorizontalFlip(p=0.5),
@@ -77,7 +77,7 @@ def _no_colour(_: int) -> list[Any]:
 
 
 def _trivial(_: int) -> list[Any]:
-    """Mirror images, and one operation of any strength a picture: TrivialAugment Wide (Mueller & Hutter 2021)."""
+    """Mirror images, and one operation of any strength an image: TrivialAugment Wide (Mueller & Hutter 2021)."""
     wide = (0.01, 1.99)
     operations = [
         A.NoOp(p=1),
@@ -112,9 +112,9 @@ SIZED = ("RandomResizedCrop", "RandomSizedCrop")  # of these, "size" is the netw
 
 
 class TrainTransform:
-    """What a policy makes of a picture before the network trains on it: uint8 (H, W, 3) to uint8.
+    """What a policy makes of an image before the network trains on it: uint8 (H, W, 3) to uint8.
 
-    Each call is seeded by its sample, so that a picture's variant depends on run seed, fold, epoch and sample
+    Each call is seeded by its sample, so that an image's variant depends on run seed, fold, epoch and sample
     alone: never on the thread or the order of loading. Safe to call from several threads.
 
     Parameters
@@ -142,7 +142,7 @@ class TrainTransform:
 
     @property
     def extent(self) -> Extent:
-        """How much of a picture the policy wants: all of it where it crops itself, as torchvision and albumentations
+        """How much of an image the policy wants: all of it where it crops itself, as torchvision and albumentations
         do; named policies but none get the margin that validation cuts away, and crop at random within it.
         """
         if self.crops and self.preprocess.fit == "crop":
@@ -150,7 +150,7 @@ class TrainTransform:
         return "room" if isinstance(self.transform, str) and self.transform != "none" else "square"
 
     def changed(self, pixels: Pixels, seed: int) -> Pixels:
-        """What the policy makes of a picture, as large as the policy leaves it."""
+        """What the policy makes of an image, as large as the policy leaves it."""
         compose = getattr(self._per_thread, "compose", None)
         if compose is None:
             compose = self._per_thread.compose = A.Compose(copy.deepcopy(self.listed))
@@ -170,31 +170,31 @@ def check_transform(transform: str | list[Any], size: int = 224) -> list[Any]:
         return POLICIES[transform](size)
     made = [_by_name(one, size) if isinstance(one, dict) else copy.deepcopy(one) for one in transform]
     if any(isinstance(one, dict) for one in transform):  # as a recipe says it, from its beginning
-        picture = np.random.default_rng(0).integers(0, 256, (size, size, 3), np.uint8)
+        image = np.random.default_rng(0).integers(0, 256, (size, size, 3), np.uint8)
         for one in made:
-            picture = _tried(one, picture)
+            image = _tried(one, image)
     return made
 
 
-def _tried(transform: Any, picture: Pixels) -> Pixels:
-    """What a transform makes of a picture; RecipeError where that is none: after hours of training it would be dear to learn."""
+def _tried(transform: Any, image: Pixels) -> Pixels:
+    """What a transform makes of an image; RecipeError where that is none: after hours of training it would be dear to learn."""
     name = type(transform).__name__
     surely = copy.deepcopy(transform)
     surely.p = 1.0
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            made = A.Compose([surely], seed=0)(image=picture)["image"]
+            made = A.Compose([surely], seed=0)(image=image)["image"]
     except Exception as error:
-        reason = f"{picture.shape[0]} x {picture.shape[1]} pixels: {' '.join(str(error).split())[:200]}"
+        reason = f"{image.shape[0]} x {image.shape[1]} pixels: {' '.join(str(error).split())[:200]}"
         remedy = "correct its arguments, or leave it out"
-        raise RecipeError(f"transform {name} must work on the pictures", reason, remedy) from error
+        raise RecipeError(f"transform {name} must work on the images", reason, remedy) from error
     if not isinstance(made, np.ndarray) or made.dtype != np.uint8 or made.shape[2:] != (3,):
         kind = f"{getattr(made, 'dtype', type(made).__name__)} of shape {tuple(getattr(made, 'shape', ()))}"
         remedy = (
             "leave it out: normalising and tensors are made after the policy, by the model's own mean and std"
         )
-        raise RecipeError(f"transform {name} must give uint8 pictures of three colours", kind, remedy)
+        raise RecipeError(f"transform {name} must give uint8 images of three colours", kind, remedy)
     return made
 
 

@@ -1,4 +1,4 @@
-"""The decode-once store: the decoded pictures of a set in one flat file, which every later pass maps into memory."""
+"""The decode-once store: the decoded images of a set in one flat file, which every later pass maps into memory."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from comp.workspace import cache_folder
 
 VERSION = 4
 DEFAULT_GB = 20.0  # of all stores together; COMP_CACHE_GB sets it, 0 keeps none
-_SAMPLE = 256  # pictures after which it is guessed whether all will fit
+_SAMPLE = 256  # images after which it is guessed whether all will fit
 SPARE = 2 << 30  # bytes of the disk that are left free
 
 
@@ -58,11 +58,11 @@ class DecodedSource:
 
 
 class StoreWriter:
-    """Writes a store beside the others; pictures may come from several threads, in any order.
+    """Writes a store beside the others; images may come from several threads, in any order.
 
     Nothing is there until ``finish``, which puts the whole store in its place at once: two processes that make
     the same one do not disturb each other. Past the budget, or where the disk does not take it, no store comes of it;
-    whether ``expected`` pictures would be too many is guessed from the first ones, before the disk is filled in vain.
+    whether ``expected`` images would be too many is guessed from the first ones, before the disk is filled in vain.
     """
 
     def __init__(self, expected: int) -> None:
@@ -78,11 +78,11 @@ class StoreWriter:
 
     @property
     def is_full(self) -> bool:
-        """Whether a picture did not fit, so that no store will come of it."""
+        """Whether an image did not fit, so that no store will come of it."""
         return self._left < 0
 
     def put(self, content: str, pixels: Pixels) -> None:
-        """Takes the decoded picture of a file in."""
+        """Takes the decoded image of a file in."""
         pixels = np.ascontiguousarray(shrunk(pixels, SIDE))
         told = sum_of(pixels, *pixels.shape[:2])
         with self._lock:
@@ -131,9 +131,9 @@ class StoreWriter:
 def cached_source(
     source: ImageSource, contents: dict[str, str], advance: Callable[[int], None] = lambda n: None
 ) -> ImageSource:
-    """``source`` with the decoded pictures of these files, from the store where there is one, else decoded into one.
+    """``source`` with the decoded images of these files, from the store where there is one, else decoded into one.
 
-    Where they are over the budget the source comes back as it is, and pictures are decoded each time.
+    Where they are over the budget the source comes back as it is, and images are decoded each time.
 
     Parameters
     ----------
@@ -248,17 +248,17 @@ def _size(root: Path) -> int:
 
 def _write_at(file: int, content: memoryview, offset: int) -> None:
     if not hasattr(os, "pwrite"):
-        raise OSError("this system cannot write at a place")  # Windows: pictures are decoded each time
+        raise OSError("this system cannot write at a place")  # Windows: images are decoded each time
     while content:
         written = os.pwrite(file, content, offset)
         content, offset = content[written:], offset + written
 
 
 class PixelStore:
-    """Decoded pictures by the SHA-256 of their files; read-only, safe for threads and processes.
+    """Decoded images by the SHA-256 of their files; read-only, safe for threads and processes.
 
-    A store is a folder with ``pixels.u8``, the pictures' RGB bytes one after another, and ``index.json``, which has
-    [offset, height, width, CRC-32 of shape and bytes] of each. Each picture is summed up when it is first read: one
+    A store is a folder with ``pixels.u8``, the images' RGB bytes one after another, and ``index.json``, which has
+    [offset, height, width, CRC-32 of shape and bytes] of each. Each image is summed up when it is first read: one
     that has changed is not given, and the store is made anew the next time.
     """
 
@@ -279,7 +279,7 @@ class PixelStore:
         return len(self._place)
 
     def get(self, content: str) -> Pixels | None:
-        """The picture (H, W, 3) of a file, a view of the mapped file; None where it is not here, or not as it was."""
+        """The image (H, W, 3) of a file, a view of the mapped file; None where it is not here, or not as it was."""
         place = self._place.get(content)
         if place is None:
             return None
@@ -295,13 +295,13 @@ class PixelStore:
         return flat.reshape(height, width, 3)
 
     def shape(self, content: str) -> tuple[int, int] | None:
-        """Height and width of the picture of a file, without reading it; None where it is not here."""
+        """Height and width of the image of a file, without reading it; None where it is not here."""
         place = self._place.get(content)
         return None if place is None else place[1:3]
 
 
 def sum_of(pixels: Pixels, height: int, width: int) -> int:
-    """CRC-32 of a picture's shape and its bytes."""
+    """CRC-32 of an image's shape and its bytes."""
     return zlib.crc32(pixels.data, zlib.crc32(f"{height} {width}".encode()))
 
 
@@ -314,11 +314,11 @@ def _four(place: Any) -> tuple[int, int, int, int]:
 
 
 class ImageDataset:
-    """The pictures behind some paths as a network reads them; safe to read from several threads.
+    """The images behind some paths as a network reads them; safe to read from several threads.
 
     ``extent`` says how much of each: "square" is what validation sees (S, S, 3), "room" has the margin around it
-    that "crop" cuts away, "whole" is the picture as it was decoded, for policies that crop from it. ``budget`` is in
-    bytes of uint8 pixels; past it a picture is decoded anew each time, so that memory stays bounded whatever the
+    that "crop" cuts away, "whole" is the image as it was decoded, for policies that crop from it. ``budget`` is in
+    bytes of uint8 pixels; past it an image is decoded anew each time, so that memory stays bounded whatever the
     size of the set.
     """
 
@@ -361,13 +361,13 @@ class ImageDataset:
         return pixels
 
     def forget(self) -> None:
-        """Gives back the memory of the pictures that were kept; what is read from now on is kept anew."""
+        """Gives back the memory of the images that were kept; what is read from now on is kept anew."""
         with self._lock:
             self._left += sum(pixels.nbytes for pixels in self._kept.values())
             self._kept.clear()
 
     def shapes(self, rows: NDArray[np.int64]) -> NDArray[np.int64] | None:
-        """Heights and widths (R, 2) of these rows' pictures; None where one of them was not seen yet, and does not lie
+        """Heights and widths (R, 2) of these rows' images; None where one of them was not seen yet, and does not lie
         in a store either.
         """
         if isinstance(self.source, DecodedSource):
@@ -377,12 +377,12 @@ class ImageDataset:
         return found if found.all() else None
 
     def squares(self, row: int, wanted: Sequence[Preprocess]) -> list[Pixels]:
-        """A picture fitted to several squares, decoded once; none of them is kept."""
+        """An image fitted to several squares, decoded once; none of them is kept."""
         _, pixels = self._decoded(row)
         return [fit(pixels, one) for one in wanted]
 
     def _decoded(self, row: int) -> tuple[bytes | Pixels, Pixels]:
-        """What the source gives, and the picture (H, W, 3) of it before it is fitted."""
+        """What the source gives, and the image (H, W, 3) of it before it is fitted."""
         content = self.source.load(self.paths[row])
         decoded = decode(content, self.paths[row]) if isinstance(content, bytes) else content
         return content, shrunk(decoded, self._side)

@@ -1,4 +1,4 @@
-"""How a picture of any size becomes the square that a network reads."""
+"""How an image of any size becomes the square that a network reads."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 Pixels = NDArray[np.uint8]
 
-SIDE = 768  # pixels; a picture whose shorter side is longer is read at this one
-LONG = 16  # times the shorter side: of longer pictures "crop" resizes the middle alone
+SIDE = 768  # pixels; an image whose shorter side is longer is read at this one
+LONG = 16  # times the shorter side: of longer images "crop" resizes the middle alone
 _INTERPOLATION = {
     "nearest": cv2.INTER_NEAREST,
     "bilinear": cv2.INTER_LINEAR,
@@ -54,8 +54,8 @@ def room_side(preprocess: Preprocess) -> int:
 
 
 def side_for(preprocess: Preprocess) -> int | None:
-    """The shorter side that pictures are shrunk to before they are fitted: SIDE where that is at least twice what the
-    network reads, else None, and pictures are fitted from all their pixels.
+    """The shorter side that images are shrunk to before they are fitted: SIDE where that is at least twice what the
+    network reads, else None, and images are fitted from all their pixels.
 
     It holds whether or not there is a store, so that a store changes no pixel.
     """
@@ -64,7 +64,7 @@ def side_for(preprocess: Preprocess) -> int | None:
 
 
 def shrunk(pixels: Pixels, side: int | None) -> Pixels:
-    """A picture (H, W, 3) with its shorter side at most ``side``, averaged over areas; as it is where it is smaller."""
+    """An image (H, W, 3) with its shorter side at most ``side``, averaged over areas; as it is where it is smaller."""
     height, width = pixels.shape[:2]
     if side is None or min(height, width) <= side:
         return pixels
@@ -74,9 +74,9 @@ def shrunk(pixels: Pixels, side: int | None) -> Pixels:
 
 
 def fit(pixels: Pixels, preprocess: Preprocess, room: bool = False) -> Pixels:
-    """Fits a picture to the square of its network.
+    """Fits an image to the square of its network.
 
-    Of a picture more than 16 times as long as broad "crop" sees the middle, 16 times as long, in training too.
+    Of an image more than 16 times as long as broad "crop" sees the middle, 16 times as long, in training too.
     Shrinking averages over areas (OpenCV's INTER_AREA), so that nothing aliases; growing interpolates as named.
 
     Parameters

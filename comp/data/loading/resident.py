@@ -23,7 +23,7 @@ from comp.data.augment.geometry import SamplingGrid, flat_places, is_black
 from comp.data.device_memory import free_memory, gives_way, is_out_of_memory, upload
 from comp.data.images.pixel_cache import ImageDataset
 
-BUDGET = 2 << 30  # bytes of small pictures that are kept together
+BUDGET = 2 << 30  # bytes of small images that are kept together
 
 
 @dataclass(frozen=True)
@@ -44,13 +44,13 @@ class GatherIndex:
 
 
 class PackedImages:
-    """Pictures uint8 (L, L, 3) of rows 0 … N - 1 in the machine's memory, a pixel in four bytes: of other devices there is
+    """Images uint8 (L, L, 3) of rows 0 … N - 1 in the machine's memory, a pixel in four bytes: of other devices there is
     ``Resident``.
 
     Parameters
     ----------
     load : callable
-        Row number to picture; called from the threads of ``pool``.
+        Row number to image; called from the threads of ``pool``.
     count, side : int
         N and L; ``fits`` says whether so many are kept.
     """
@@ -71,11 +71,11 @@ class PackedImages:
 
     @staticmethod
     def fits(count: int, side: int) -> bool:
-        """Whether N pictures of side L are within ``BUDGET``."""
+        """Whether N images of side L are within ``BUDGET``."""
         return 0 < 4 * count * side**2 <= BUDGET
 
     def places(self, rows: Rows, windows: SamplingGrid) -> GatherIndex:
-        """Where these rows (R,) show what through their windows, all of the side of the pictures."""
+        """Where these rows (R,) show what through their windows, all of the side of the images."""
         lines, columns = (a.astype(np.int32) for a in flat_places(windows, self.side))
         lines += (rows[:, None] * self.side**2).astype(np.int32)  # below 2**31: BUDGET
         return GatherIndex(lines, columns, is_black(windows), windows.after)

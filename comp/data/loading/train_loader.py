@@ -1,4 +1,4 @@
-"""How a fold's pictures reach its steps: filled by threads ahead of them, or gathered where the network is."""
+"""How a fold's images reach its steps: filled by threads ahead of them, or gathered where the network is."""
 
 from __future__ import annotations
 
@@ -34,21 +34,21 @@ from comp.recipe import derive_seed
 SMALL = 64  # pixels: up to here colours and affine maps too are drawn for whole batches on every device
 
 
-class Pictures(Protocol):
-    """Pictures by row, uint8: of the extent that the policy wants; (L, L, 3) of one side L, unless it wants all of them."""
+class Images(Protocol):
+    """Images by row, uint8: of the extent that the policy wants; (L, L, 3) of one side L, unless it wants all of them."""
 
     def __getitem__(self, row: int) -> Pixels: ...
 
     def shapes(self, rows: Rows) -> NDArray[np.int64] | None:
-        """Heights and widths (R, 2) of the pictures of ``rows``; None where finding them out would mean decoding."""
+        """Heights and widths (R, 2) of the images of ``rows``; None where finding them out would mean decoding."""
         ...
 
 
 class Augmenter:
     """The variants of a fold's rows: each follows from run seed, fold, epoch and row alone.
 
-    What the policy begins with and only moves pixels is drawn for a whole batch (``GeometricOps``), and of pictures up to 64
-    pixels, for a GPU of any size, what follows it (``BatchOps``); what neither can do runs through albumentations, a picture
+    What the policy begins with and only moves pixels is drawn for a whole batch (``GeometricOps``), and of images up to 64
+    pixels, for a GPU of any size, what follows it (``BatchOps``); what neither can do runs through albumentations, an image
     at a time, seeded by its row. Which of these three does what depends on the policy, the size and the kind of device
     alone, so that the draws of a run above 64 pixels are others on a GPU than on a CPU. Safe for several threads.
 
@@ -66,7 +66,7 @@ class Augmenter:
         self.size = transform.preprocess.size
         self._seed, self._k = seed, k
         listed, preprocess = transform.listed, transform.preprocess
-        # the side of pictures before the policy, unless it crops from whole ones
+        # the side of images before the policy, unless it crops from whole ones
         self.side = room_side(preprocess) if transform.extent == "room" else self.size
         self.lattice = GeometricOps(listed, self.size, self.side > self.size and not transform.crops)
         rest = listed[self.lattice.taken :]
@@ -76,20 +76,20 @@ class Augmenter:
             after = BatchOps(rest, self.size)
             self.after = after if after.taken == len(rest) else None
         self.rest = TrainTransform(rest if self.after is None else [], preprocess)
-        # OpenCV takes a microsecond for a step of a small picture: threads would mostly wait for Python's lock. A crop of a
-        # whole picture takes longer, and threads share that
+        # OpenCV takes a microsecond for a step of a small image: threads would mostly wait for Python's lock. A crop of a
+        # whole image takes longer, and threads share that
         alone = self.after is not None and self.size <= SMALL and not transform.crops
         self._turn = Lock() if alone else nullcontext()
         self.in_batches = not self.rest.listed  # nothing is left for albumentations
 
     @property
     def moved_side(self) -> int:
-        """The side of pictures after the policy's moves, pixels."""
+        """The side of images after the policy's moves, pixels."""
         shapes = np.full((1, 2), self.side)
         return int(self.lattice.windows(0, np.zeros(1, np.int64), shapes).first.shape[1])
 
     def windows(self, rows: Rows, epoch: int, shapes: NDArray[np.int64]) -> SamplingGrid:
-        """What the rows (R,) show of pictures of these heights and widths (R, 2), and what ``after`` does to it; all but
+        """What the rows (R,) show of images of these heights and widths (R, 2), and what ``after`` does to it; all but
         the rest of the policy.
         """
         found = self.moves(rows, epoch, shapes)
@@ -104,18 +104,18 @@ class Augmenter:
         assert self.after is not None
         return self.after.drawn(derive_seed(self._seed, "after", self._k, epoch), rows)
 
-    def fill(self, pictures: Pictures, rows: Rows, epoch: int, out: Pixels) -> None:
+    def fill(self, images: Images, rows: Rows, epoch: int, out: Pixels) -> None:
         """Writes the variants of rows (R,) in an epoch into ``out`` (R, S, S, 3)."""
         if not len(rows):
             return
-        loaded = [pictures[row] for row in rows.tolist()]
-        shapes = np.array([picture.shape[:2] for picture in loaded], dtype=np.int64)
+        loaded = [images[row] for row in rows.tolist()]
+        shapes = np.array([image.shape[:2] for image in loaded], dtype=np.int64)
         self.show(loaded, rows, epoch, self.windows(rows, epoch, shapes), 0, out)
 
     def show(
         self, loaded: Sequence[Pixels], rows: Rows, epoch: int, windows: SamplingGrid, first: int, out: Pixels
     ) -> None:
-        """Writes what R loaded pictures of ``rows`` show in an epoch into ``out`` (R, S, S, 3), through the windows
+        """Writes what R loaded images of ``rows`` show in an epoch into ``out`` (R, S, S, 3), through the windows
         from the ``first`` on; without ``after`` where they have none of its parameters.
         """
         with self._turn:
@@ -124,11 +124,11 @@ class Augmenter:
     def _show(
         self, loaded: Sequence[Pixels], rows: Rows, epoch: int, windows: SamplingGrid, first: int, out: Pixels
     ) -> None:
-        for n, (row, picture) in enumerate(zip(rows.tolist(), loaded, strict=True)):
+        for n, (row, image) in enumerate(zip(rows.tolist(), loaded, strict=True)):
             own = out[n]
-            part = picture
+            part = image
             if not self.lattice.is_empty:
-                part = apply_grid(picture, windows, first + n, own if self.in_batches else None)
+                part = apply_grid(image, windows, first + n, own if self.in_batches else None)
             if self.after is not None and windows.after is not None:
                 part = self.after.one(part, windows.after[first + n].tolist())
             elif not self.in_batches:
@@ -151,12 +151,12 @@ class Augmenter:
                 if made is not own:
                     own[:] = made
 
-    def one(self, picture: Pixels, row: int, epoch: int) -> Pixels:
-        """The variant (S, S, 3) of one row's picture in an epoch."""
+    def one(self, image: Pixels, row: int, epoch: int) -> Pixels:
+        """The variant (S, S, 3) of one row's image in an epoch."""
         out: Pixels = np.empty((1, self.size, self.size, 3), np.uint8)
-        shape = np.array([picture.shape[:2]], dtype=np.int64)
+        shape = np.array([image.shape[:2]], dtype=np.int64)
         windows = self.windows(np.array([row]), epoch, shape)
-        self.show([picture], np.array([row]), epoch, windows, 0, out)
+        self.show([image], np.array([row]), epoch, windows, 0, out)
         return np.asarray(out[0], dtype=np.uint8)
 
 
@@ -169,21 +169,21 @@ Rows = NDArray[np.int64]
 Parameters = NDArray[np.float32]
 _DRAWN = 4096  # rows whose variants are drawn at once
 _DRAWN_AHEAD = 1024  # the same where threads make them, which begin when the first are drawn
-_CHANGED = 16 << 20  # numbers of pictures that are recoloured at once on a GPU, in floats
+_CHANGED = 16 << 20  # numbers of images that are recoloured at once on a GPU, in floats
 
 
 class TrainLoader:
     """Batches of an epoch's variants, uint8 (B, S, S, 3).
 
-    On a GPU the pictures lie as bytes where there is room for them, and the moves of a whole batch are gathered there in one
+    On a GPU the images lie as bytes where there is room for them, and the moves of a whole batch are gathered there in one
     go; without room threads make the moves while steps run. What the policy turns, recolours or cuts out follows on the
-    GPU either way (``Batched.batch``), so that its pixels do not depend on the room. On a CPU small pictures lie together,
+    GPU either way (``Batched.batch``), so that its pixels do not depend on the room. On a CPU small images lie together,
     and threads do what follows (``Batched.one``). Moved pixels are the same everywhere, recoloured ones differ by a level
     here and there between GPU and CPU.
 
     Parameters
     ----------
-    pictures : Pictures
+    images : Images
         Of ``count`` rows.
     variants : Variants
     pool : ThreadPoolExecutor
@@ -198,7 +198,7 @@ class TrainLoader:
 
     def __init__(
         self,
-        pictures: Pictures,
+        images: Images,
         count: int,
         variants: Augmenter,
         pool: ThreadPoolExecutor,
@@ -207,13 +207,13 @@ class TrainLoader:
         room: int | None = None,
         on_gpu: bool | None = None,
     ) -> None:
-        self._pictures, self._variants, self._pool = pictures, variants, pool
+        self._images, self._variants, self._pool = images, variants, pool
         self._device = torch.device(device)
         self._on_gpu = self._device.type == "cuda" if on_gpu is None else on_gpu
         self._after = variants.after if self._on_gpu else None  # what is done where the network is
         self._at_once = max(
             1, _CHANGED // (3 * variants.size**2)
-        )  # pictures, as long as memory suffices for them
+        )  # images, as long as memory suffices for them
         self._stack: PackedImages | None = None
         self._there: Resident | None = None
         squares = (
@@ -223,14 +223,14 @@ class TrainLoader:
         if (squares and self._on_gpu) or (small and self._device.type != "cpu" and variants.after is None):
             wanted, left = np.arange(count) if rows is None else np.unique(rows), room
             left = room_on(self._device) if room is None else room
-            load = pictures.__getitem__
+            load = images.__getitem__
             self._there = Resident.of(load, wanted, variants.side, pool, self._device, left)
         elif small and PackedImages.fits(count, variants.side):
-            self._stack = PackedImages(pictures.__getitem__, count, variants.side, pool)
+            self._stack = PackedImages(images.__getitem__, count, variants.side, pool)
 
     @property
     def nbytes(self) -> int:
-        """Bytes of pictures on a device other than the CPU."""
+        """Bytes of images on a device other than the CPU."""
         return 0 if self._there is None else self._there.nbytes
 
     def epoch(self, rows: Rows, batch: int, epoch: int) -> Iterator[tuple[Rows, Tensor]]:
@@ -257,7 +257,7 @@ class TrainLoader:
                 yield part, made
         if done == len(parts):
             return
-        # all of them, or those that are left since the pictures had to give way on the device
+        # all of them, or those that are left since the images had to give way on the device
         work = (
             self._work(parts[done:], epoch)
             if self._stack is None
@@ -267,11 +267,11 @@ class TrainLoader:
         yield from prefetch(self._pool, work, shape, pinned=self._device.type == "cuda")
 
     def _work(self, parts: list[Rows], epoch: int) -> Iterator[tuple[Rows, Fill]]:
-        """Batches, and what fills each. Where the pictures' shapes are known, many batches' windows are drawn here at
+        """Batches, and what fills each. Where the images' shapes are known, many batches' windows are drawn here at
         once: drawing costs as much for few rows as for many, and in the threads it would keep the others waiting.
         """
         for every, some in _together(parts, _DRAWN_AHEAD):
-            shapes, place = self._pictures.shapes(every), 0
+            shapes, place = self._images.shapes(every), 0
             windows = None if shapes is None else self._windows(every, epoch, shapes)
             if windows is not None and self._variants.in_batches:
                 _ = windows.quick  # here, not by the first thread that asks for it while the others wait
@@ -289,9 +289,9 @@ class TrainLoader:
         out: NDArray[np.uint8],
     ) -> None:
         rows = part[own]
-        loaded = [self._pictures[row] for row in rows.tolist()]
+        loaded = [self._images[row] for row in rows.tolist()]
         if windows is None and len(rows):
-            shapes = np.array([picture.shape[:2] for picture in loaded], dtype=np.int64)
+            shapes = np.array([image.shape[:2] for image in loaded], dtype=np.int64)
             self._variants.show(loaded, rows, epoch, self._windows(rows, epoch, shapes), 0, out)
         elif windows is not None:
             self._variants.show(loaded, rows, epoch, windows, first + own.start, out)
@@ -303,7 +303,7 @@ class TrainLoader:
         return self._variants.windows(rows, epoch, shapes)
 
     def _gathered(self, there: Resident, parts: list[Rows], epoch: int) -> Iterator[tuple[Rows, Tensor]]:
-        """Batches that are gathered where the network is, as long as the pictures lie there."""
+        """Batches that are gathered where the network is, as long as the images lie there."""
         for every, some in _together(parts, _DRAWN):
             places, place = None, 0
             for part in some:
@@ -325,7 +325,7 @@ class TrainLoader:
                 place += len(part)
 
     def _changed(self, moved: Tensor, given: Parameters | None, first: int) -> Tensor:
-        """Moved pictures (B, S, S, 3) as what is done where the network is changes them, by the parameters from ``first``
+        """Moved images (B, S, S, 3) as what is done where the network is changes them, by the parameters from ``first``
         on; in smaller parts where memory ends.
         """
         if self._after is None or given is None:

@@ -21,7 +21,7 @@ SCENES = 60
 
 
 def scene(seed: int, height: int = 150, width: int = 180) -> Image:
-    """A made picture with shapes, edges and texture at several scales."""
+    """A made image with shapes, edges and texture at several scales."""
     rng = np.random.default_rng(seed)
     canvas = cv2.resize(rng.integers(0, 256, (4, 5, 3), dtype=np.uint8), (width, height))
     for _ in range(18):
@@ -93,7 +93,7 @@ def test_planted_copies_are_found_and_nothing_else(name: str, base: list[Image])
     assert len(got) >= len(planted) - 1
 
 
-def test_clean_pictures_have_no_pairs(base: list[Image]) -> None:
+def test_clean_images_have_no_pairs(base: list[Image]) -> None:
     assert len(near_duplicate_pairs(prints(base)).pairs) == 0
 
 
@@ -112,7 +112,7 @@ def test_the_turn_is_told_as_seen_from_the_left_one(turn: int, base: list[Image]
         assert np.abs(back.astype(int) - left).mean() < 2, name
 
 
-def test_identical_pictures_meet_even_when_plain(base: list[Image]) -> None:
+def test_identical_images_meet_even_when_plain(base: list[Image]) -> None:
     plain = np.full((40, 40, 3), 200, np.uint8)
     found = near_duplicate_pairs(prints([plain, base[0], plain, plain + 1]))
     assert found.pairs.tolist() == [[0, 2]]
@@ -212,7 +212,7 @@ def test_crops_of_one_drawing_are_found() -> None:
     assert clusters(4, near_duplicate_pairs(prints(crops)).pairs) == [[0, 1, 2, 3]]
 
 
-def test_many_copies_of_one_picture_are_one_cluster(base: list[Image]) -> None:
+def test_many_copies_of_one_image_are_one_cluster(base: list[Image]) -> None:
     rng = np.random.default_rng(0)
     copies = []
     for _ in range(40):
@@ -240,7 +240,7 @@ def test_cells_find_what_one_comparison_finds(monkeypatch: pytest.MonkeyPatch, b
 
 
 @pytest.mark.parametrize("count", [0, 1, 2])
-def test_few_pictures(count: int, base: list[Image]) -> None:
+def test_few_images(count: int, base: list[Image]) -> None:
     fingerprints = np.zeros((0, FINGERPRINT_BYTES), np.uint8) if not count else prints(base[:count])
     assert near_duplicate_pairs(fingerprints).pairs.shape == (0, 2)
 

@@ -27,7 +27,7 @@ from comp.data.loading.train_loader import Augmenter, TrainLoader
 SIDE = 24
 _RNG = np.random.default_rng(0)
 SMOOTH = cv2.resize(_RNG.integers(0, 256, (5, 5, 3), np.uint8), (SIDE, SIDE), interpolation=cv2.INTER_CUBIC)
-PICTURES = {
+IMAGES = {
     "noise": _RNG.integers(0, 256, (SIDE, SIDE, 3), np.uint8),
     "smooth": SMOOTH,
     "grey": np.repeat(SMOOTH[:, :, :1], 3, 2),
@@ -48,15 +48,15 @@ def op(transform: Any) -> Op:
     return found
 
 
-def by_opencv(transform: Any, picture: np.ndarray, parameters: Any) -> np.ndarray:
-    before = picture.copy()
-    made = op(transform).one(picture, np.asarray(parameters, np.float32).ravel().tolist())
-    assert (picture == before).all()
+def by_opencv(transform: Any, image: np.ndarray, parameters: Any) -> np.ndarray:
+    before = image.copy()
+    made = op(transform).one(image, np.asarray(parameters, np.float32).ravel().tolist())
+    assert (image == before).all()
     return made.astype(int)
 
 
-def by_torch(transform: Any, picture: np.ndarray, parameters: Any) -> np.ndarray:
-    x = torch.from_numpy(picture).permute(2, 0, 1)[None].float()
+def by_torch(transform: Any, image: np.ndarray, parameters: Any) -> np.ndarray:
+    x = torch.from_numpy(image).permute(2, 0, 1)[None].float()
     given = torch.tensor(np.asarray(parameters, np.float32)).reshape(1, -1)
     return op(transform).batch(x, given)[0].permute(1, 2, 0).numpy().astype(int)
 
@@ -70,9 +70,9 @@ def off_by(own: np.ndarray, theirs: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("picture", PICTURES)
+@pytest.mark.parametrize("image", IMAGES)
 @pytest.mark.parametrize("alone", [*WIDE, "all"])
-def test_colours_are_theirs(picture: str, alone: str, way: Way) -> None:
+def test_colours_are_theirs(image: str, alone: str, way: Way) -> None:
     ranges = {
         name: WIDE[name] if alone in (name, "all") else ((0, 0) if name == "hue" else (1, 1)) for name in WIDE
     }
@@ -86,8 +86,8 @@ def test_colours_are_theirs(picture: str, alone: str, way: Way) -> None:
             hue_steps(np.array(drawn["hue"])),
             *drawn["order"],
         ]
-        own = way(transform, PICTURES[picture], given)
-        off.append(off_by(own, transform.apply(PICTURES[picture], **drawn)))
+        own = way(transform, IMAGES[image], given)
+        off.append(off_by(own, transform.apply(IMAGES[image], **drawn)))
     # OpenCV itself rounds hues up or down by its vector width; a level lost on the way can be a step of hue, two degrees
     assert np.max(off) <= (1 if alone != "all" else 20)
     assert np.mean(off) < (
@@ -97,19 +97,17 @@ def test_colours_are_theirs(picture: str, alone: str, way: Way) -> None:
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("border", [cv2.BORDER_CONSTANT, cv2.BORDER_REPLICATE, cv2.BORDER_REFLECT_101])
-@pytest.mark.parametrize("picture", ["noise", "smooth"])
-def test_affine_maps_are_theirs(border: int, picture: str, way: Way) -> None:
+@pytest.mark.parametrize("image", ["noise", "smooth"])
+def test_affine_maps_are_theirs(border: int, image: str, way: Way) -> None:
     transform = A.Affine(**AFFINE, border_mode=border, p=1)
     transform.set_random_seed(1)
     middle, off = np.full(2, (SIDE - 1) / 2), []
     for _ in range(60):
         matrix = transform.get_params_dependent_on_data({"shape": (SIDE, SIDE, 3)}, {})["matrix"]
-        expected = transform.apply(PICTURES[picture], matrix=matrix, output_shape=(SIDE, SIDE))
+        expected = transform.apply(IMAGES[image], matrix=matrix, output_shape=(SIDE, SIDE))
         m = matrix[:2, :2]
         shift = matrix[:2, 2] - middle + m @ middle
-        off.append(
-            off_by(way(transform, PICTURES[picture], inverted(m.reshape(1, 4), shift[None])[0]), expected)
-        )
+        off.append(off_by(way(transform, IMAGES[image], inverted(m.reshape(1, 4), shift[None])[0]), expected))
     assert np.max(off) <= (
         1 if way is by_opencv else 10
     )  # OpenCV 4 rounds places to a 32nd of a pixel, OpenCV 5 does not
@@ -125,14 +123,14 @@ def test_cut_outs_are_theirs(kind: str, way: Way) -> None:
         drawn = transform.get_params_dependent_on_data({"shape": (SIDE, SIDE, 3)}, {})
         holes = np.zeros((transform.num_holes_range[1], 4))
         holes[: len(drawn["holes"])] = drawn["holes"][:, [1, 0, 3, 2]]
-        assert (way(transform, PICTURES["noise"], holes) == transform.apply(PICTURES["noise"], **drawn)).all()
+        assert (way(transform, IMAGES["noise"], holes) == transform.apply(IMAGES["noise"], **drawn)).all()
 
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("transform", [A.ToGray(p=1), A.HorizontalFlip(p=1), A.VerticalFlip(p=1)])
 def test_grey_and_mirrored_are_theirs_and_others_stay(transform: Any, way: Way) -> None:
-    assert (way(transform, PICTURES["noise"], [1]) == transform.apply(PICTURES["noise"])).all()
-    assert (way(transform, PICTURES["noise"], [0]) == PICTURES["noise"]).all()
+    assert (way(transform, IMAGES["noise"], [1]) == transform.apply(IMAGES["noise"])).all()
+    assert (way(transform, IMAGES["noise"], [0]) == IMAGES["noise"]).all()
 
 
 def matrices(transform: Any, count: int) -> np.ndarray:
@@ -205,18 +203,18 @@ def test_cut_outs_are_drawn_as_theirs(kind: str) -> None:
 @pytest.mark.parametrize(
     "policy", ["standard", [{"name": "Affine", "rotate": (-90, 90), "p": 0.4}, {"name": "ToGray", "p": 0.3}]]
 )
-def test_whole_policies_show_the_same_pictures_as_often(policy: Any) -> None:
+def test_whole_policies_show_the_same_images_as_often(policy: Any) -> None:
     preprocess = Preprocess(16, (0.5,) * 3, (0.5,) * 3, crop_pct=0.8)
     transform = TrainTransform(policy, preprocess)
     variants = Augmenter(transform, 0, 0)
     assert variants.after is not None
     side, count = variants.side, 1500
-    picture = np.ascontiguousarray(PICTURES["smooth"][:side, :side])
+    image = np.ascontiguousarray(IMAGES["smooth"][:side, :side])
     rows = np.arange(count)
     own = np.empty((count, 16, 16, 3), np.uint8)
-    variants.show([picture] * count, rows, 0, variants.windows(rows, 0, np.full((count, 2), side)), 0, own)
+    variants.show([image] * count, rows, 0, variants.windows(rows, 0, np.full((count, 2), side)), 0, own)
     named = TrainTransform([A.RandomCrop(16, 16), *transform.listed] if side > 16 else policy, preprocess)
-    theirs = np.stack([named.changed(picture, seed) for seed in range(count)])
+    theirs = np.stack([named.changed(image, seed) for seed in range(count)])
     found = [
         np.concatenate([p.mean((1, 2)), p.std((1, 2)), p[:, 0, 3], p[:, 8, 8]], 1) for p in (own, theirs)
     ]
@@ -236,21 +234,19 @@ EVERYTHING = [
 
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 2**31), st.lists(st.integers(0, 10**6), min_size=1, max_size=12), st.data())
-def test_a_picture_does_not_depend_on_those_beside_it(
-    seed: int, rows: list[int], data: st.DataObject
-) -> None:
+def test_a_image_does_not_depend_on_those_beside_it(seed: int, rows: list[int], data: st.DataObject) -> None:
     batched = BatchOps(EVERYTHING, SIDE)
     assert batched.taken == len(EVERYTHING)
     every = np.array(rows)
-    pictures = torch.from_numpy(
+    images = torch.from_numpy(
         np.random.default_rng(seed).integers(0, 256, (len(rows), SIDE, SIDE, 3), np.uint8)
     )
-    together = batched.batch(pictures, batched.drawn(seed, every))
+    together = batched.batch(images, batched.drawn(seed, every))
     assert together.dtype == torch.uint8
     n = data.draw(st.integers(0, len(rows) - 1))
     own = batched.drawn(seed, every[n : n + 1])
-    assert torch.equal(batched.batch(pictures[n : n + 1], own)[0], together[n])
-    by_itself = batched.one(pictures[n].numpy(), own[0].tolist()).astype(int)
+    assert torch.equal(batched.batch(images[n : n + 1], own)[0], together[n])
+    by_itself = batched.one(images[n].numpy(), own[0].tolist()).astype(int)
     assert np.mean(np.abs(by_itself - together[n].numpy())) < 1
 
 
@@ -296,8 +292,8 @@ def test_a_gpus_way_through_a_feed_shows_what_threads_show(policy: Any) -> None:
 @pytest.mark.parametrize("way", WAYS)
 def test_a_hue_that_is_always_the_same_is_theirs(way: Way, hue: float) -> None:
     transform = A.ColorJitter((1, 1), (1, 1), (1, 1), (hue, hue), p=1)
-    own = way(transform, PICTURES["noise"], op(transform).drawn(counter_uniforms(1, np.arange(1), 6))[0])
-    theirs = transform.apply(PICTURES["noise"], 1, 1, 1, hue, [0, 1, 2, 3])
+    own = way(transform, IMAGES["noise"], op(transform).drawn(counter_uniforms(1, np.arange(1), 6))[0])
+    theirs = transform.apply(IMAGES["noise"], 1, 1, 1, hue, [0, 1, 2, 3])
     assert np.max(off_by(own, theirs)) <= 1
 
 
@@ -307,7 +303,7 @@ def test_a_chance_is_kept(p: float) -> None:
         batched = BatchOps([transform], SIDE)
         parameters = batched.drawn(0, np.arange(1000))
         changed = [
-            (batched.one(PICTURES["noise"], one) != PICTURES["noise"]).any() for one in parameters.tolist()
+            (batched.one(IMAGES["noise"], one) != IMAGES["noise"]).any() for one in parameters.tolist()
         ]
         assert stats.binomtest(int(np.sum(changed)), 1000, p).pvalue > 1e-4
 

@@ -19,7 +19,7 @@ from comp.data.loading.resident import loader_pool
 from comp.data.loading.train_loader import Augmenter, TrainLoader
 
 SIDE = 12
-PICTURE = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), np.uint8)
+IMAGE = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), np.uint8)
 POLICIES: dict[str, list[Any]] = {
     "flips": [A.HorizontalFlip(p=0.5), A.VerticalFlip(p=0.3)],
     "turns": [A.RandomRotate90(p=0.8), A.HorizontalFlip(p=0.5)],
@@ -44,20 +44,20 @@ def by_albumentations(policy: list[Any], count: int) -> dict[bytes, int]:
     one = TrainTransform(policy, Preprocess(SIDE, (0.5,) * 3, (0.5,) * 3))
     found: dict[bytes, int] = {}
     for seed in range(count):
-        key = np.ascontiguousarray(one.changed(PICTURE, seed)).tobytes()
+        key = np.ascontiguousarray(one.changed(IMAGE, seed)).tobytes()
         found[key] = found.get(key, 0) + 1
     return found
 
 
 @pytest.mark.parametrize("name", POLICIES)
-def test_both_draw_the_same_pictures_as_often(name: str) -> None:
+def test_both_draw_the_same_images_as_often(name: str) -> None:
     policy, count = POLICIES[name], 4000
     lattice = GeometricOps(policy, SIDE, room=False)
     assert lattice.taken == len(policy)
     windows = lattice.windows(7, np.arange(count), squares(count))
     ours: dict[bytes, int] = {}
     for n in range(count):
-        key = np.ascontiguousarray(apply_grid(PICTURE, windows, n)).tobytes()
+        key = np.ascontiguousarray(apply_grid(IMAGE, windows, n)).tobytes()
         ours[key] = ours.get(key, 0) + 1
     theirs = by_albumentations(policy, count)
     rare = {key for key in {*ours, *theirs} if ours.get(key, 0) + theirs.get(key, 0) < 10}
@@ -73,7 +73,7 @@ def test_both_draw_the_same_pictures_as_often(name: str) -> None:
 )
 def test_resized_crops_are_drawn_and_resized_as_theirs(area: str | None, shape: tuple[int, int]) -> None:
     transform = A.RandomResizedCrop((20, 20), scale=(0.2, 1.0), ratio=(0.6, 1.7), area_for_downscale=area)
-    picture = np.random.default_rng(1).integers(0, 256, (*shape, 3), np.uint8)
+    image = np.random.default_rng(1).integers(0, 256, (*shape, 3), np.uint8)
     lattice = GeometricOps([transform], 20, room=False)
     windows = lattice.windows(3, np.arange(3000), np.tile(shape, (3000, 1)))
     assert windows.crop is not None
@@ -85,14 +85,14 @@ def test_resized_crops_are_drawn_and_resized_as_theirs(area: str | None, shape: 
     transform.set_random_seed(0)
     theirs = []
     for _ in range(3000):
-        x0, y0, x1, y1 = transform.get_params_dependent_on_data({"shape": picture.shape}, {})["crop_coords"]
+        x0, y0, x1, y1 = transform.get_params_dependent_on_data({"shape": image.shape}, {})["crop_coords"]
         theirs.append((y0, x0, y1 - y0, x1 - x0))
     for own, other in zip((top, left, height, width), np.array(theirs).T, strict=True):
         assert stats.ks_2samp(own, other).pvalue > 1e-4
     for n in range(20):
         y, x, h, w = windows.crop[n]
-        expected = transform.apply(picture, crop_coords=(x, y, x + w, y + h))
-        assert (apply_grid(picture, windows, n) == expected).all()
+        expected = transform.apply(image, crop_coords=(x, y, x + w, y + h))
+        assert (apply_grid(image, windows, n) == expected).all()
 
 
 @pytest.mark.parametrize(
@@ -100,13 +100,13 @@ def test_resized_crops_are_drawn_and_resized_as_theirs(area: str | None, shape: 
 )
 def test_into_a_batch_comes_what_is_shown(also: list[Any]) -> None:
     lattice = GeometricOps([A.RandomResizedCrop((20, 20), scale=(0.3, 1.0)), *also], 20, room=False)
-    picture = np.random.default_rng(1).integers(0, 256, (20, 31, 3), np.uint8)
+    image = np.random.default_rng(1).integers(0, 256, (20, 31, 3), np.uint8)
     windows = lattice.windows(3, np.arange(200), np.tile((20, 31), (200, 1)))
     assert any(windows.quick)
     for n in range(200):
         out = np.zeros((20, 20, 3), np.uint8)
-        found = apply_grid(picture, windows, n, out)
-        assert (found == apply_grid(picture, windows, n)).all()
+        found = apply_grid(image, windows, n, out)
+        assert (found == apply_grid(image, windows, n)).all()
         assert (found is out) == (windows.quick[n] is not None)
 
 
@@ -184,28 +184,28 @@ def test_every_way_of_feeding_gives_the_same_pixels(
     preprocess = Preprocess(16, (0.5,) * 3, (0.5,) * 3, crop_pct=0.8)
     made = TrainTransform(transform, preprocess)
     side = 20 if made.extent == "room" else 16
-    pictures, unknown = Stack(30, side), Unknown(30, side)
+    images, unknown = Stack(30, side), Unknown(30, side)
     variants = Augmenter(made, seed=3, k=1)
     order = np.random.default_rng(0).permutation(30)
     with loader_pool(threads) as pool:
-        feed = TrainLoader(pictures, 30, variants, pool, "cpu")
+        feed = TrainLoader(images, 30, variants, pool, "cpu")
         gathered = ("none", "light", "standard", LISTED, DARK, COLOURED)
         assert (feed._stack is not None) == (transform in gathered)
         batches = list(feed.epoch(order, 8, 2))
         ways = []
-        for same_pictures in (pictures, unknown):
-            feed = TrainLoader(same_pictures, 30, variants, pool, "cpu")
+        for same_images in (images, unknown):
+            feed = TrainLoader(same_images, 30, variants, pool, "cpu")
             feed._stack = None
             ways.append(list(feed.epoch(order, 8, 2)))
     assert [len(rows) for rows, _ in batches] == [8, 8, 8, 6]
-    for (rows, images), *others in zip(batches, *ways, strict=True):
-        assert all((rows == same).all() and torch.equal(images, other) for same, other in others)
-        for row, image in zip(rows, images, strict=True):
-            assert (variants.one(pictures[row], int(row), 2) == image.numpy()).all()
+    for (rows, all_seen), *others in zip(batches, *ways, strict=True):
+        assert all((rows == same).all() and torch.equal(all_seen, other) for same, other in others)
+        for row, seen in zip(rows, all_seen, strict=True):
+            assert (variants.one(images[row], int(row), 2) == seen.numpy()).all()
 
 
 class Mixed(dict[int, np.ndarray]):
-    """Pictures of many shapes; ``seen`` says whether their shapes are known."""
+    """Images of many shapes; ``seen`` says whether their shapes are known."""
 
     seen = True
 
@@ -214,7 +214,7 @@ class Mixed(dict[int, np.ndarray]):
 
 
 @pytest.mark.parametrize("size", [16, 24], ids=["to what the network reads", "to a size of its own"])
-def test_pictures_of_many_shapes_do_not_depend_on_what_they_are_drawn_with(size: int) -> None:
+def test_images_of_many_shapes_do_not_depend_on_what_they_are_drawn_with(size: int) -> None:
     listed = [
         {"name": "RandomResizedCrop", "size": [size, size], "scale": [0.3, 1.0]},
         {"name": "RandomCrop", "height": 16, "width": 16},
@@ -222,22 +222,22 @@ def test_pictures_of_many_shapes_do_not_depend_on_what_they_are_drawn_with(size:
     ]
     variants = Augmenter(TrainTransform(listed, Preprocess(16, (0.5,) * 3, (0.5,) * 3)), seed=3, k=1)
     rng = np.random.default_rng(4)
-    pictures = Mixed({n: rng.integers(0, 256, (30 + n, 60 - 2 * n, 3), np.uint8) for n in range(20)})
+    images = Mixed({n: rng.integers(0, 256, (30 + n, 60 - 2 * n, 3), np.uint8) for n in range(20)})
     order = rng.permutation(20)
-    for pictures.seen in (True, False):
+    for images.seen in (True, False):
         with loader_pool(2) as pool:
-            made = list(TrainLoader(pictures, 20, variants, pool, "cpu").epoch(order, 8, 2))
-        for rows, images in made:
-            for row, image in zip(rows.tolist(), images, strict=True):
-                assert (variants.one(pictures[row], row, 2) == image.numpy()).all()
+            made = list(TrainLoader(images, 20, variants, pool, "cpu").epoch(order, 8, 2))
+        for rows, all_seen in made:
+            for row, seen in zip(rows.tolist(), all_seen, strict=True):
+                assert (variants.one(images[row], row, 2) == seen.numpy()).all()
 
 
 def test_epochs_rows_and_folds_differ() -> None:
     preprocess = Preprocess(16, (0.5,) * 3, (0.5,) * 3)
     made = TrainTransform(LISTED, preprocess)
-    picture = Stack(1, 16)[0]
+    image = Stack(1, 16)[0]
     seen = {
-        Augmenter(made, seed, k).one(picture, row, epoch).tobytes()
+        Augmenter(made, seed, k).one(image, row, epoch).tobytes()
         for seed in (0, 1)
         for k in (0, 1)
         for row in (0, 1)
@@ -247,13 +247,13 @@ def test_epochs_rows_and_folds_differ() -> None:
 
 
 @pytest.mark.parametrize("name", ["turns", "black"])
-def test_flat_places_are_the_picture_row_by_row(name: str) -> None:
+def test_flat_places_are_the_image_row_by_row(name: str) -> None:
     windows = GeometricOps(POLICIES[name], SIDE, room=False).windows(1, np.arange(50), squares(50))
     a, b = flat_places(windows, SIDE)
     index, black = a[:, :, None] + b[:, None, :], is_black(windows)
     assert (black is None) == (name == "turns")
     for n in range(50):
-        found = PICTURE.reshape(-1, 3)[index[n]]
+        found = IMAGE.reshape(-1, 3)[index[n]]
         if black is not None:
             found = np.where(black[n][..., None], 0, found)
-        assert (found == apply_grid(PICTURE, windows, n)).all()
+        assert (found == apply_grid(IMAGE, windows, n)).all()

@@ -16,12 +16,12 @@ Y = torch.tensor([0, 1, 2, 3, 0, 1])
 
 
 def levels() -> torch.Tensor:
-    """Pictures (B, 3, S, S), each of one value, so that pixels tell how much of whom is in them."""
+    """Images (B, 3, S, S), each of one value, so that pixels tell how much of whom is in them."""
     return torch.arange(1.0, B + 1)[:, None, None, None].expand(B, 3, S, S).contiguous()
 
 
 @given(st.integers(0, 999), st.sampled_from(["mixup", "cutmix"]), st.floats(0.1, 4))
-def test_targets_say_what_is_in_the_pictures(seed: int, kind: str, alpha: float) -> None:
+def test_targets_say_what_is_in_the_images(seed: int, kind: str, alpha: float) -> None:
     x, y = mix(levels(), Y, C, RegularizeConfig(**{kind: alpha}), np.random.default_rng(seed))
     assert y.shape == (B, C)
     assert torch.allclose(y.sum(1), torch.ones(B))
@@ -57,7 +57,7 @@ def test_the_same_generator_mixes_the_same() -> None:
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 1.0])
-def test_erasing_takes_a_rectangle_of_its_share_of_the_pictures(share: float) -> None:
+def test_erasing_takes_a_rectangle_of_its_share_of_the_images(share: float) -> None:
     x = torch.ones(400, 3, S, S)
     erased, y = mix(
         x, torch.zeros(400, dtype=torch.int64), C, RegularizeConfig(erasing=share), np.random.default_rng(1)

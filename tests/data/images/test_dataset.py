@@ -1,4 +1,4 @@
-"""Fitted pictures are decoded once while the budget lasts, and are the same from any thread."""
+"""Fitted images are decoded once while the budget lasts, and are the same from any thread."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class CountingSource(ArraySource):
         return super().load(path)
 
 
-def test_each_picture_is_loaded_once_within_the_budget_and_again_past_it() -> None:
+def test_each_image_is_loaded_once_within_the_budget_and_again_past_it() -> None:
     source = CountingSource()
     paths = [f"a#{n}" for n in range(10)]
     pixels = ImageDataset(source, paths, PREPROCESS, budget=4 * 16 * 16 * 3)
@@ -38,7 +38,7 @@ def test_each_picture_is_loaded_once_within_the_budget_and_again_past_it() -> No
     assert source.loads == paths + paths[4:]  # type: ignore[attr-defined]
 
 
-def test_pictures_that_are_forgotten_give_their_budget_back() -> None:
+def test_images_that_are_forgotten_give_their_budget_back() -> None:
     source = CountingSource()
     paths = [f"a#{n}" for n in range(10)]
     pixels = ImageDataset(source, paths, PREPROCESS, budget=4 * 16 * 16 * 3)

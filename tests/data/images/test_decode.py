@@ -55,7 +55,7 @@ def test_every_usual_format_gives_rgb(format_: str) -> None:
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("format_", ["JPEG", "PNG", "WEBP"])
 def test_exif_orientation_is_applied(orientation: int, format_: str) -> None:
-    """Each orientation of one upright picture decodes to that picture."""
+    """Each orientation of one upright image decodes to that image."""
     undo = {
         2: Image.Transpose.FLIP_LEFT_RIGHT,
         3: Image.Transpose.ROTATE_180,

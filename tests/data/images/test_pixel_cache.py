@@ -88,7 +88,7 @@ def test_a_network_reads_the_same_pixels_with_it_and_without(raw: Path, size: in
 @pytest.mark.parametrize("size", [16, 224, 600])
 @pytest.mark.parametrize("kind", ["crop", "squash", "pad"])
 @pytest.mark.parametrize("extent", ["square", "room", "whole"])
-def test_shapes_are_known_before_pictures_are_read(raw: Path, size: int, kind: str, extent: Extent) -> None:
+def test_shapes_are_known_before_images_are_read(raw: Path, size: int, kind: str, extent: Extent) -> None:
     preprocess = Preprocess(size, (0.5,) * 3, (0.5,) * 3, fit=kind, crop_pct=0.9)
     stored = ImageDataset(cached_source(RawTree(raw), contents_of(raw)), NAMES, preprocess, extent)
     rows = np.array([3, 0, 1, 4])
@@ -158,7 +158,7 @@ def test_a_torn_store_is_made_again(raw: Path) -> None:
     assert (np.asarray(source.load(NAMES[0])) == load_pixels(RawTree(raw), NAMES[0])).all()
 
 
-def test_a_picture_that_changed_in_place_is_decoded_again_and_the_store_is_made_anew(raw: Path) -> None:
+def test_a_image_that_changed_in_place_is_decoded_again_and_the_store_is_made_anew(raw: Path) -> None:
     contents = contents_of(raw)
     cached_source(RawTree(raw), contents)
     file = root() / store_name(contents.values()) / "pixels.u8"
@@ -178,7 +178,7 @@ def test_a_picture_that_changed_in_place_is_decoded_again_and_the_store_is_made_
     assert again.store.get(contents[NAMES[1]]) is not None
 
 
-def test_a_damaged_picture_of_a_store_that_is_not_ours_is_decoded(
+def test_a_damaged_image_of_a_store_that_is_not_ours_is_decoded(
     raw: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refused(self: Path, missing_ok: bool = False) -> None:
@@ -227,7 +227,7 @@ def test_an_unwritable_cache_costs_the_store_only(
     assert cached_source(source, contents_of(raw)) is source
 
 
-def test_too_many_pictures_are_given_up_early(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_many_images_are_given_up_early(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COMP_CACHE_GB", "0.001")
     monkeypatch.setattr(module, "_SAMPLE", 4)
     writer = StoreWriter(1000)
@@ -276,7 +276,7 @@ def test_an_index_of_other_things_than_numbers_is_made_anew(raw: Path, change: A
     }
 
 
-def test_a_picture_of_another_shape_is_decoded_again(raw: Path) -> None:
+def test_a_image_of_another_shape_is_decoded_again(raw: Path) -> None:
     contents = contents_of(raw)
     cached_source(RawTree(raw), contents)
     index = root() / store_name(contents.values()) / "index.json"

@@ -1,4 +1,4 @@
-"""How a picture of any size becomes a square."""
+"""How an image of any size becomes a square."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ INTERPOLATIONS = st.sampled_from(["nearest", "bilinear", "bicubic", "lanczos"])
 
 
 @given(SIDES, SIDES, st.integers(8, 70), FITS, INTERPOLATIONS, st.sampled_from([1.0, 0.95, 0.875, 0.5]))
-def test_any_picture_becomes_the_square_and_a_plain_one_stays_plain(
+def test_any_image_becomes_the_square_and_a_plain_one_stays_plain(
     height: int, width: int, size: int, how: str, interpolation: str, crop_pct: float
 ) -> None:
     pixels = np.full((height, width, 3), (10, 200, 90), np.uint8)
@@ -34,7 +34,7 @@ def test_any_picture_becomes_the_square_and_a_plain_one_stays_plain(
 
 
 @given(SIDES, SIDES)
-def test_pad_keeps_the_whole_picture_and_fills_with_the_mean(height: int, width: int) -> None:
+def test_pad_keeps_the_whole_image_and_fills_with_the_mean(height: int, width: int) -> None:
     square = fit(np.full((height, width, 3), 255, np.uint8), replace(HALF, fit="pad"))
     inside = (square == 255).all(axis=2)
     assert (square[~inside] == (128, 64, 191)).all()
@@ -49,12 +49,12 @@ def test_crop_keeps_the_centre_and_cuts_the_longer_sides() -> None:
 
 
 @pytest.mark.parametrize("shape", [(1, 4000), (4000, 1), (3, 900)])
-def test_of_a_very_long_picture_the_middle_is_seen_at_little_cost(shape: tuple[int, int]) -> None:
-    picture = np.zeros((*shape, 3), np.uint8)
-    picture[shape[0] // 4 : -(shape[0] // 4) or None, shape[1] // 4 : -(shape[1] // 4) or None] = 200
+def test_of_a_very_long_image_the_middle_is_seen_at_little_cost(shape: tuple[int, int]) -> None:
+    image = np.zeros((*shape, 3), np.uint8)
+    image[shape[0] // 4 : -(shape[0] // 4) or None, shape[1] // 4 : -(shape[1] // 4) or None] = 200
     tracemalloc.start()
     try:
-        found = fit(picture, Preprocess(224, (0.5,) * 3, (0.5,) * 3))
+        found = fit(image, Preprocess(224, (0.5,) * 3, (0.5,) * 3))
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -70,7 +70,7 @@ def test_crop_pct_cuts_a_margin_that_room_leaves() -> None:
     assert (fit(pixels, preprocess, room=True) == pixels).all()
 
 
-def test_squash_keeps_every_part_of_the_picture() -> None:
+def test_squash_keeps_every_part_of_the_image() -> None:
     pixels = np.zeros((32, 96, 3), np.uint8)
     pixels[:, :48] = 255
     square = fit(pixels, replace(HALF, fit="squash"))
@@ -78,7 +78,7 @@ def test_squash_keeps_every_part_of_the_picture() -> None:
     assert (square[:, 17:] == 0).all()
 
 
-def test_a_picture_of_the_right_size_is_untouched() -> None:
+def test_a_image_of_the_right_size_is_untouched() -> None:
     pixels = draw("circle", 0, 32)
     for how in ("crop", "squash", "pad"):
         assert (fit(pixels, replace(HALF, fit=how)) == pixels).all()

@@ -1,4 +1,4 @@
-"""A stack of small pictures gives what their windows show."""
+"""A stack of small images gives what their windows show."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from comp.data.augment.policies import A
 from comp.data.loading.resident import BUDGET, PackedImages, loader_pool
 
 SIDE = 12
-PICTURES = np.random.default_rng(0).integers(0, 256, (300, SIDE, SIDE, 3), np.uint8)
+IMAGES = np.random.default_rng(0).integers(0, 256, (300, SIDE, SIDE, 3), np.uint8)
 POLICIES = {
     "as they are": [],
     "moved": [A.HorizontalFlip(p=0.5), A.RandomRotate90(p=0.7)],
@@ -23,10 +23,10 @@ def test_a_stack_gives_what_windows_show(policy: str) -> None:
     rows = np.random.default_rng(1).permutation(300)[:50]
     windows = GeometricOps(POLICIES[policy], SIDE, room=False).windows(7, rows, np.full((50, 2), SIDE))
     with loader_pool(2) as pool:
-        stack = PackedImages(PICTURES.__getitem__, len(PICTURES), SIDE, pool)
+        stack = PackedImages(IMAGES.__getitem__, len(IMAGES), SIDE, pool)
     places = stack.places(rows, windows)
     assert (places.black is not None) == (policy == "with black borders")
-    expected = np.stack([apply_grid(PICTURES[row], windows, n) for n, row in enumerate(rows)])
+    expected = np.stack([apply_grid(IMAGES[row], windows, n) for n, row in enumerate(rows)])
     assert (stack.taken(places).numpy() == expected).all()
     assert (stack.taken(places[10:13]).numpy() == expected[10:13]).all()
     out = np.full((50, SIDE, SIDE, 3), 9, np.uint8)
@@ -36,7 +36,7 @@ def test_a_stack_gives_what_windows_show(policy: str) -> None:
     assert (out[20:] == 9).all()
 
 
-def test_only_so_many_pictures_are_stacked() -> None:
+def test_only_so_many_images_are_stacked() -> None:
     most = BUDGET // (4 * 32 * 32)
     assert PackedImages.fits(most, 32)
     assert not PackedImages.fits(most + 1, 32)

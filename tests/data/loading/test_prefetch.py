@@ -15,12 +15,12 @@ from comp.data.loading.resident import batches, each, loader_pool
 SIZE = 2
 
 
-def picture(row: int) -> np.ndarray:
+def image(row: int) -> np.ndarray:
     return np.full((SIZE, SIZE, 3), row % 251, np.uint8)
 
 
 @given(st.integers(0, 30), st.integers(2, 12), st.integers(1, 6), st.integers(0, 99), st.booleans())
-def test_rows_come_in_order_each_with_its_own_picture(
+def test_rows_come_in_order_each_with_its_own_image(
     n: int, batch: int, threads: int, seed: int, drop: bool
 ) -> None:
     rng = np.random.default_rng(seed)
@@ -29,7 +29,7 @@ def test_rows_come_in_order_each_with_its_own_picture(
 
     def load(row: int) -> np.ndarray:
         time.sleep(waits[row])
-        return picture(row)
+        return image(row)
 
     with loader_pool(threads) as pool:
         found = [
@@ -45,11 +45,11 @@ def test_rows_come_in_order_each_with_its_own_picture(
         assert images[:, 0, 0, 0].tolist() == [row % 251 for row in part]
 
 
-def test_a_faulty_picture_is_raised_to_the_reader_and_the_threads_end() -> None:
+def test_a_faulty_image_is_raised_to_the_reader_and_the_threads_end() -> None:
     def load(row: int) -> np.ndarray:
         if row == 37:
             raise OSError("row 37 is broken")
-        return picture(row)
+        return image(row)
 
     before = threading.active_count()
     seen: list[int] = []
@@ -72,7 +72,7 @@ def test_an_interrupted_reader_does_not_wait_for_what_is_not_begun() -> None:
     def load(row: int) -> np.ndarray:
         loaded.append(row)
         time.sleep(0.01)
-        return picture(row)
+        return image(row)
 
     def interrupted() -> None:
         with loader_pool(1) as pool:

@@ -204,7 +204,7 @@ def test_an_upload_holds_few_images_in_the_machines_memory(monkeypatch: pytest.M
 # --- a feed that lies on a device -----------------------------------------------------------------------------------
 
 
-class Pictures:
+class Images:
     """Made images by row, of one side."""
 
     def __init__(self, pixels: np.ndarray, known: bool = True) -> None:
@@ -240,11 +240,11 @@ def batches_of(feed: TrainLoader, epoch: int = 2) -> Iterator[tuple[np.ndarray, 
 @pytest.mark.parametrize("transform", ["none", "light", MOVES, BLACK])
 def test_moves_above_64_pixels_are_the_same_to_the_bit(transform: Any, known: bool) -> None:
     variants = variants_of(transform, "cuda")
-    pictures = Pictures(images_for(variants), known)
+    images = Images(images_for(variants), known)
     rows = np.arange(1, 21)
     with loader_pool(2) as pool:
-        by_threads = TrainLoader(pictures, 21, variants_of(transform, "cpu"), pool, "cpu")
-        there = TrainLoader(pictures, 21, variants, pool, "cpu", rows, on_gpu=True)
+        by_threads = TrainLoader(images, 21, variants_of(transform, "cpu"), pool, "cpu")
+        there = TrainLoader(images, 21, variants, pool, "cpu", rows, on_gpu=True)
         assert there.nbytes == 20 * 3 * variants.side**2
         pairs = list(zip(batches_of(by_threads), batches_of(there), strict=True))
     assert [len(one) for (one, _), _ in pairs] == [8, 8, 4]
@@ -260,18 +260,18 @@ def test_colours_above_64_pixels_do_not_depend_on_the_room(transform: Any, known
     variants = variants_of(transform, "cuda")
     assert variants.after is not None
     assert variants_of(transform, "cpu").after is None
-    pictures = Pictures(images_for(variants), known)
+    images = Images(images_for(variants), known)
     with loader_pool(2) as pool:
-        there = TrainLoader(pictures, 21, variants, pool, "cpu", on_gpu=True)
+        there = TrainLoader(images, 21, variants, pool, "cpu", on_gpu=True)
         assert (there.nbytes > 0) == (transform is not CROPS)
-        outside = TrainLoader(pictures, 21, variants, pool, "cpu", room=0, on_gpu=True)
+        outside = TrainLoader(images, 21, variants, pool, "cpu", room=0, on_gpu=True)
         assert outside.nbytes == 0
         pairs = list(zip(batches_of(there), batches_of(outside), strict=True))
     for (rows, one), (same, other) in pairs:
         assert (rows == same).all()
         assert torch.equal(one, other)
         for row, image in zip(rows.tolist(), one, strict=True):
-            by_opencv = variants.one(pictures[row], row, 2).astype(int)
+            by_opencv = variants.one(images[row], row, 2).astype(int)
             assert np.abs(by_opencv - image.numpy()).mean() < 0.5
 
 
@@ -286,13 +286,13 @@ def test_policy_size_and_kind_of_device_say_who_does_it(size: int, last: str, ki
 
 def test_images_that_give_way_within_an_epoch_change_no_pixel(capsys: pytest.CaptureFixture[str]) -> None:
     variants = variants_of("standard", "cuda")
-    pictures = Pictures(images_for(variants))
+    images = Images(images_for(variants))
     order = np.random.default_rng(0).permutation(17)  # the last row of an epoch is left out
     with loader_pool(2) as pool:
-        expected = list(TrainLoader(pictures, 21, variants, pool, "cpu", on_gpu=True).epoch(order, 8, 0))
-        feed, found = TrainLoader(pictures, 21, variants, pool, "cpu", on_gpu=True), []
-        for rows, images in feed.epoch(order, 8, 0):
-            found.append((rows, images))
+        expected = list(TrainLoader(images, 21, variants, pool, "cpu", on_gpu=True).epoch(order, 8, 0))
+        feed, found = TrainLoader(images, 21, variants, pool, "cpu", on_gpu=True), []
+        for rows, all_seen in feed.epoch(order, 8, 0):
+            found.append((rows, all_seen))
             memory.make_room()
         assert feed.nbytes == 0
         again = list(feed.epoch(order, 8, 0))
@@ -306,7 +306,7 @@ def test_images_that_give_way_within_an_epoch_change_no_pixel(capsys: pytest.Cap
 
 def test_a_gather_and_colours_that_do_not_fit_are_done_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
     variants = variants_of("standard", "cuda")
-    pictures = Pictures(images_for(variants))
+    images = Images(images_for(variants))
     plain_take, plain_batch = Resident.taken, BatchOps.batch
     failed = list[str]()
 
@@ -316,15 +316,15 @@ def test_a_gather_and_colours_that_do_not_fit_are_done_otherwise(monkeypatch: py
             raise torch.OutOfMemoryError(OUT_OF_MEMORY)
         return plain_take(self, at)
 
-    def batch(self: BatchOps, images: Tensor, parameters: Any) -> Tensor:
-        if len(images) > 2:
+    def batch(self: BatchOps, all_seen: Tensor, parameters: Any) -> Tensor:
+        if len(all_seen) > 2:
             failed.append("colours")
             raise torch.OutOfMemoryError(OUT_OF_MEMORY)
-        return plain_batch(self, images, parameters)
+        return plain_batch(self, all_seen, parameters)
 
     with loader_pool(2) as pool:
-        expected = list(batches_of(TrainLoader(pictures, 21, variants, pool, "cpu", on_gpu=True)))
-        feed = TrainLoader(pictures, 21, variants, pool, "cpu", on_gpu=True)
+        expected = list(batches_of(TrainLoader(images, 21, variants, pool, "cpu", on_gpu=True)))
+        feed = TrainLoader(images, 21, variants, pool, "cpu", on_gpu=True)
         with monkeypatch.context() as patched:
             patched.setattr(Resident, "taken", take)
             patched.setattr(BatchOps, "batch", batch)
@@ -366,9 +366,7 @@ def test_held_out_rows_on_a_device_are_judged_the_same(leaves: bool) -> None:
 
 def test_a_time_limit_counts_the_loading_that_predictions_will_need() -> None:
     images = np.random.default_rng(2).integers(0, 256, (12, 32, 32, 3), np.uint8)
-    plan = replace(
-        planned(pictures=images), deadline=Deadline(3600, 1000, 1), recipe=Recipe(precision="fp32")
-    )
+    plan = replace(planned(images=images), deadline=Deadline(3600, 1000, 1), recipe=Recipe(precision="fp32"))
     pixels = ImageDataset(plan.images, [f"all#{n}" for n in range(12)], plan.preprocess)
     part = FoldRows(plan.manifest.train, np.arange(12) % 3, np.empty(0, np.int64), np.arange(12))
     net = build(plan.recipe.model.model_copy(update={"name": "test_resnet"}), 3)
@@ -392,7 +390,7 @@ def test_a_fold_ends_with_the_same_bits_wherever_its_images_lie(
     count = 30
     images = np.random.default_rng(0).integers(0, 256, (count, 80, 90, 3), np.uint8)
     samples = [Sample(f"i{n}", f"all#{n}", "train", "aab"[n % 3]) for n in range(count)]
-    made = planned(Manifest.from_samples(samples), pictures=images)
+    made = planned(Manifest.from_samples(samples), images=images)
     part = FoldRows(made.manifest.train, np.arange(count) % 3 // 2, np.arange(20), np.arange(20, count))
     recipe = load(
         None, ["model=test_resnet", "mode=scratch", "device=cpu", "threads=1", "epochs=2", "batch=6"]

@@ -102,4 +102,4 @@ def test_a_wheel_must_be_one(tmp_path: Path) -> None:
 def test_what_python_and_editors_leave_is_known() -> None:
     left = ("a/__pycache__/b.py", "a.pyc", ".git/config", "a/.adapter.py.swp")
     assert all(is_left_over(Path(name)) for name in left)
-    assert not any(is_left_over(Path(name)) for name in ("adapter.py", "pictures/a.png"))
+    assert not any(is_left_over(Path(name)) for name in ("adapter.py", "images/a.png"))
