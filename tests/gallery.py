@@ -12,6 +12,7 @@ import numpy as np
 from comp.checks.context import CheckContext
 from comp.data.competitions.competition import Competition
 from comp.data.competitions.facts import CompetitionConfig, Layout
+from comp.data.dataset import Dataset
 from comp.data.folds import Folds
 from comp.data.images.raw_tree import RawTree
 from comp.data.labels import LabelMap
@@ -99,17 +100,9 @@ class Gallery:
         template = (
             template or self.template or made_template(list(manifest.test["id"]), "id", "label", "label")
         )
-        workspace = Workspace(self.raw.parent)
-        return scan_images(
-            competition,
-            workspace,
-            self.raw,
-            manifest,
-            LabelMap(classes or self.classes),
-            template,
-            RawTree(self.raw),
-            k,
-        )
+        labels = LabelMap(classes or self.classes)
+        dataset = Dataset(competition, self.raw, manifest, labels, template, RawTree(self.raw))
+        return scan_images(dataset, Workspace(self.raw.parent), k)
 
 
 def clean_gallery(raw: Path, per_class: int = 16, tests: int = 24, side: int = 48) -> Gallery:

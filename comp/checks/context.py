@@ -15,6 +15,7 @@ from comp._version import __version__
 from comp.checks.duplicates.search import SEARCH, clusters, near_duplicate_pairs
 from comp.checks.image_scan import ImageIndex
 from comp.data.competitions.competition import Competition
+from comp.data.dataset import Dataset
 from comp.data.folds import Folds
 from comp.data.images.raw_tree import RawTree
 from comp.data.labels import LabelMap
@@ -196,16 +197,32 @@ class CheckContext:
     ``images`` holds what one look at every image told; ``memory`` keeps dear results between commands.
     """
 
-    competition: Competition
-    raw: Path
-    manifest: Manifest
-    labels: LabelMap
-    template: Template
+    dataset: Dataset
     k: int
     images: ImageIndex
     folds: Folds | None = None
     memory: ResultCache = field(default_factory=ResultCache)
     declared: Manifest | None = None  # the manifest before kin were grouped by what images show
+
+    @property
+    def competition(self) -> Competition:
+        return self.dataset.competition
+
+    @property
+    def raw(self) -> Path:
+        return self.dataset.raw
+
+    @property
+    def manifest(self) -> Manifest:
+        return self.dataset.manifest
+
+    @property
+    def labels(self) -> LabelMap:
+        return self.dataset.labels
+
+    @property
+    def template(self) -> Template:
+        return self.dataset.template
 
     @cached_property
     def readable(self) -> list[str]:

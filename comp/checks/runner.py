@@ -10,9 +10,8 @@ from typing import Any
 
 import comp.checks
 from comp.checks.context import CHECKS, Check, CheckContext, Finding, Stage, counts, in_order
-from comp.data.competitions.sample import SAMPLE_MARK
+from comp.data.dataset import Dataset
 from comp.data.folds import Folds
-from comp.data.images.source import ImageSource
 from comp.errors import CheckFailed, InputError, UnknownName
 
 
@@ -21,7 +20,6 @@ class CheckResult:
     """A raw folder, read and judged; ``folds`` is None where the data did not pass."""
 
     evidence: CheckContext
-    source: ImageSource
     folds: Folds | None
     findings: list[Finding]
     allowed: dict[str, str]
@@ -41,9 +39,9 @@ class CheckResult:
         }
 
     @property
-    def is_sample(self) -> bool:
-        """Whether the raw folder was made up by ``comp data --sample``."""
-        return (self.evidence.raw / SAMPLE_MARK).is_file()
+    def dataset(self) -> Dataset:
+        """The rows, labels, template and images that were judged."""
+        return self.evidence.dataset
 
     def unread(self) -> dict[str, str]:
         """Test rows whose image cannot be decoded, id → path; a run has some only where ``--allow`` let them pass."""
@@ -86,7 +84,8 @@ def run_data_checks(evidence: CheckContext, answers: bool = True) -> list[Findin
 
 def run_test_checks(evidence: CheckContext) -> list[Finding]:
     """The findings on the test rows alone, for a prediction without its training images."""
-    alone = replace(evidence, manifest=replace(evidence.manifest, table=evidence.manifest.test))
+    test = replace(evidence.manifest, table=evidence.manifest.test)
+    alone = replace(evidence, dataset=evidence.dataset.with_manifest(test))
     return _run("data", alone, lambda one: one.of_test_rows)
 
 

@@ -83,7 +83,7 @@ def check(
     findings_text.table(found.findings)
     findings_text.show_counts(found)
     findings_text.write_pages(found, html, fix)
-    console.print_result(f"{found.evidence.competition.slug}: {found.status}")
+    console.print_result(f"{found.dataset.competition.slug}: {found.status}")
     if json:
         console.print_json(found.as_json())
     if found.status == "fail":

@@ -15,14 +15,9 @@ from comp.checks.runner import CheckResult, require_known, run_data_checks, run_
 from comp.config import whole_number
 from comp.data.competitions import competition as registry
 from comp.data.competitions.competition import Competition
-from comp.data.competitions.sample import SAMPLE_MARK
-from comp.data.extra_rows import with_extra
+from comp.data.dataset import Dataset, read_dataset
 from comp.data.folds import Folds, make_folds
 from comp.data.images.pixel_cache import StoreWriter
-from comp.data.images.source import ImageSource, WithFiles
-from comp.data.labels import LabelMap
-from comp.data.manifest import Manifest
-from comp.data.template import Template, load_template
 from comp.errors import InputError, shortened
 from comp.workspace import Workspace
 
@@ -100,70 +95,40 @@ def survey(
     allowed = {**competition.facts.check.allow, **pooled, **(allow or {})}
     require_known(allowed)
     k = folds if isinstance(folds, int) else 2
-    evidence, source = load_dataset(competition, workspace, raw, k, manifest_file, extra_file)
+    dataset = read_dataset(competition, raw, manifest_file, extra_file)
+    if k > len(dataset.manifest.train):
+        value = f"{k} folds of {len(dataset.manifest.train)} samples"
+        raise InputError(
+            "there cannot be more folds than samples to hold out", value, "choose a smaller --folds"
+        )
+    evidence = scan_images(dataset, workspace, k)
     findings = run_data_checks(evidence)
     made = None
     if not any(f.severity == "error" for f in downgrade_allowed(findings, allowed)):
         made = _folds(evidence, workspace, folds, fold_seed, rare == "pool")
         evidence = replace(evidence, folds=made, k=made.k)
         findings += run_fold_checks(evidence)
-    return CheckResult(evidence, source, made, downgrade_allowed(findings, allowed), allowed)
+    return CheckResult(evidence, made, downgrade_allowed(findings, allowed), allowed)
 
 
-def load_dataset(
-    competition: Competition,
-    workspace: Workspace,
-    raw: Path,
-    k: int,
-    manifest_file: Path | None = None,
-    extra_file: Path | None = None,
-) -> tuple[CheckContext, ImageSource]:
-    """The evidence of a raw folder: manifest, label map, template, and one look at every image."""
-    if manifest_file is None:
-        manifest = competition.read(raw)
-    else:
-        competition.require_layout(raw)
-        manifest = competition.tidied(Manifest.read_csv(manifest_file), raw)
-    if extra_file is not None:
-        manifest = competition.tidied(with_extra(manifest, extra_file), raw)
-    if k > len(manifest.train):
-        value = f"{k} folds of {len(manifest.train)} samples"
-        raise InputError(
-            "there cannot be more folds than samples to hold out", value, "choose a smaller --folds"
-        )
-    labels = competition.label_map(manifest, raw)
-    template = load_template(competition, raw, manifest)
-    source = WithFiles(competition.source(raw)) if len(manifest.extra) else competition.source(raw)
-    return scan_images(competition, workspace, raw, manifest, labels, template, source, k), source
-
-
-def scan_images(
-    competition: Competition,
-    workspace: Workspace,
-    raw: Path,
-    manifest: Manifest,
-    labels: LabelMap,
-    template: Template,
-    source: ImageSource,
-    k: int,
-) -> CheckContext:
+def scan_images(dataset: Dataset, workspace: Workspace, k: int) -> CheckContext:
     """Looks at every image (or remembers it), and groups the rows that are kin."""
-    kept = fingerprint_file(workspace, competition.slug, raw)
-    images = look_at_images(source, raw, manifest, kept)
-    manifest = replace(manifest, notes=(*manifest.notes, *images.notes()))
+    kept = fingerprint_file(workspace, dataset.competition.slug, dataset.raw)
+    images = look_at_images(dataset, kept)
+    manifest = replace(dataset.manifest, notes=(*dataset.manifest.notes, *images.notes()))
     memory = ResultCache(kept.with_suffix(".json"))
-    evidence = CheckContext(competition, raw, manifest, labels, template, k, images, memory=memory)
-    return replace(evidence, manifest=grouped(evidence), declared=manifest)
+    evidence = CheckContext(dataset.with_manifest(manifest), k, images, memory=memory)
+    return replace(evidence, dataset=dataset.with_manifest(grouped(evidence)), declared=manifest)
 
 
-def look_at_images(source: ImageSource, raw: Path, manifest: Manifest, kept: Path | None) -> ImageIndex:
-    """The fingerprints of every image of a manifest, with a bar; what is decoded for them goes into the pixel store."""
-    paths = list(dict.fromkeys(manifest.table["path"]))
+def look_at_images(dataset: Dataset, kept: Path | None) -> ImageIndex:
+    """The fingerprints of every image of a dataset, with a bar; what is decoded for them goes into the pixel store."""
+    paths = list(dict.fromkeys(dataset.manifest.table["path"]))
     writer = StoreWriter(len(paths))
     keep = writer.put if kept is not None else lambda content, pixels: None
     try:
         with events.task("looking at images", len(paths)) as bar:
-            found = scan(source, raw, paths, kept, bar.advance, keep)
+            found = scan(dataset.source, dataset.raw, paths, kept, bar.advance, keep)
         writer.finish(set(found.files(paths).values()))
     finally:
         writer.finish(())  # whatever happened, nothing half written stays
@@ -184,7 +149,7 @@ def _folds(
         if Folds.is_saved(folds):  # by a run: they know which rows they were made for
             return Folds.load(folds)
         return Folds.brought(folds, evidence.manifest)
-    sample = "sample-" if (evidence.raw / SAMPLE_MARK).is_file() else ""
+    sample = "sample-" if evidence.dataset.is_sample else ""
     kept = (
         workspace.folds(evidence.competition.slug)
         / f"{sample}k{folds}-seed{fold_seed}{'-pool' if pool_rare else ''}.csv"

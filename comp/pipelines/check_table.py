@@ -13,6 +13,7 @@ from comp.checks.runner import CheckResult, require_known, run_data_checks, run_
 from comp.data.competitions.competition import Competition
 from comp.data.competitions.facts import CompetitionConfig
 from comp.data.csv_table import read_table
+from comp.data.dataset import Dataset
 from comp.data.folds import Folds, make_folds
 from comp.data.images.raw_tree import RawTree, is_image_name, nfc
 from comp.data.labels import LabelMap
@@ -100,10 +101,10 @@ def check_table(
     k = own.folds.k if own.folds else wanted
     allowed = {**(BARE if folds is None else {}), **(allow or {})}
     require_known(allowed)
-    source = RawTree(raw)
     labels = LabelMap.discover(label for label in own.manifest.train["label"] if label)
     template = made_template([], "id", "label", "label")
-    evidence = scan_images(own.competition, place, raw, own.manifest, labels, template, source, k)
+    dataset = Dataset(own.competition, raw, own.manifest, labels, template, RawTree(raw))
+    evidence = scan_images(dataset, place, k)
     findings = run_data_checks(evidence, answers=False)
     made = own.folds
     if made is None and not any(f.severity == "error" for f in downgrade_allowed(findings, allowed)):
@@ -112,7 +113,7 @@ def check_table(
         made = replace(made, fingerprint=evidence.manifest.fingerprint("train"))
         evidence = replace(evidence, folds=made)
         findings += run_fold_checks(evidence)
-    return CheckResult(evidence, source, made, downgrade_allowed(findings, allowed), allowed)
+    return CheckResult(evidence, made, downgrade_allowed(findings, allowed), allowed)
 
 
 def _own_folds(manifest: Manifest, cells: list[str]) -> tuple[Folds, tuple[str, ...]]:

@@ -89,8 +89,8 @@ def import_(
             competition.facts,
             raw,
             found.evidence.k,
-            found.evidence.manifest,
-            ["sample"] if found.is_sample else [],
+            found.dataset.manifest,
+            ["sample"] if found.dataset.is_sample else [],
         ),
         "mode": runs.IMPORTED,
         "model": name or files["oof"].stem,
@@ -160,7 +160,7 @@ def _read(
     normalise: bool,
 ) -> dict[str, Predictions]:
     """OOF and test predictions, joined to the rows of the manifest."""
-    manifest, labels = found.evidence.manifest, found.evidence.labels
+    manifest, labels = found.dataset.manifest, found.dataset.labels
     rows = {"oof": list(manifest.train["id"]), "test": list(manifest.test["id"])}
     prints = {"oof": folds.fingerprint, "test": manifest.fingerprint("test")}
     ours = {}
@@ -189,7 +189,7 @@ def _judged(
 ) -> list[Finding]:
     """What is found about the predictions themselves, said as it comes."""
     truth = _truth(found)
-    labels = found.evidence.labels
+    labels = found.dataset.labels
     priors = np.bincount(truth, minlength=len(labels)) / len(truth)
     score = competition.metric(truth, ours["oof"].probs)
     judged = [
@@ -205,4 +205,4 @@ def _judged(
 
 def _truth(found: CheckResult) -> NDArray[np.int64]:
     """The class indices (N,) of the train rows, in the manifest's order."""
-    return found.evidence.labels.encode(found.evidence.manifest.train["label"])
+    return found.dataset.labels.encode(found.dataset.manifest.train["label"])

@@ -102,7 +102,7 @@ def _merged(
     order = replace(order, only=(), origin=origin)
     with clock.step("check"):
         found = checked(order, allow=allow)
-        runs.require_same_rows(first, found.evidence.manifest)
+        runs.require_same_rows(first, found.dataset.manifest)
     with clock.step("model"):
         plans = _plans(order, found)
         require_sound(folders)

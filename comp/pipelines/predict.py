@@ -14,6 +14,7 @@ from comp.checks.context import CheckContext, downgrade_allowed
 from comp.checks.runner import raise_on_errors, require_known, run_test_checks
 from comp.data.competitions import competition as registry
 from comp.data.competitions.competition import Competition
+from comp.data.dataset import Dataset
 from comp.data.labels import LabelMap
 from comp.data.manifest import Manifest
 from comp.data.predictions import Predictions, with_prior
@@ -118,7 +119,7 @@ def predict(
     recipe = with_chosen_views(here, one)
     found = predict_rows(
         folders,
-        competition.source(evidence.raw),
+        evidence.dataset.source,
         list(readable["id"]),
         list(readable["path"]),
         recipe,
@@ -150,8 +151,8 @@ def _rows(
         raw = runs.raw_folder(one, place)
         manifest = Manifest(manifest_of(one).test)
     asked = load_template(competition, raw, manifest, Path(template).expanduser() if template else None)
-    images = look_at_images(competition.source(raw), raw, manifest, None)
-    return CheckContext(competition, raw, manifest, labels, asked, int(one.started.get("folds") or 0), images)
+    dataset = Dataset(competition, raw, manifest, labels, asked, competition.source(raw))
+    return CheckContext(dataset, int(one.started.get("folds") or 0), look_at_images(dataset, None))
 
 
 def _prior(one: runs.Run) -> NDArray[np.float64]:

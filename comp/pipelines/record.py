@@ -63,16 +63,16 @@ def record(one: runs.Run, result: RunResult, findings: list[Finding]) -> None:
 def write_inputs(folder: Path, found: CheckResult, recipe: Recipe) -> None:
     """What the run was given: the manifest, the folds, the findings, the resolved recipe."""
     assert found.folds is not None, "the gate lets no run pass without folds"
-    _write_rows(folder, found.evidence.manifest, found.folds)
+    _write_rows(folder, found.dataset.manifest, found.folds)
     write_json(folder / "findings.json", [f.as_json() for f in found.findings])
-    slug, k = found.evidence.competition.slug, found.evidence.k
+    slug, k = found.dataset.competition.slug, found.evidence.k
     header = f"the resolved recipe of run {folder.name}\ncomp run {slug} --folds {k} --recipe runs/{folder.name}/recipe.toml"
     write_text(folder / "recipe.toml", recipe.to_toml(header))
 
 
 def write_submission(place: Workspace, found: CheckResult, one: runs.Run, test: Predictions) -> Path:
     """The CSV, validated, under submissions/ and in the run folder, and rows.csv for people to look at."""
-    return _write_csv(place, found.evidence.template, found.evidence.manifest, one, test)
+    return _write_csv(place, found.dataset.template, found.dataset.manifest, one, test)
 
 
 @dataclass(frozen=True, eq=False)

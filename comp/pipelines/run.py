@@ -198,7 +198,7 @@ def _train_and_predict(order: RunRequest, found: CheckResult, clock: StepTimer, 
 
 def marks_of(order: RunRequest, found: CheckResult) -> list[str]:
     """Why a run is no full one, before it is known whether it has all its folds."""
-    return [mark for mark, yes in (("quick", order.quick), ("sample", found.is_sample)) if yes]
+    return [mark for mark, yes in (("quick", order.quick), ("sample", found.dataset.is_sample)) if yes]
 
 
 def finish_run(
@@ -337,7 +337,7 @@ def run_folder(
         remove_leftovers(folder)
     make_folder(order.workspace.submissions(slug))  # better refused now than after training
     if order.resumed:
-        runs.require_same_rows(order.resumed, found.evidence.manifest)
+        runs.require_same_rows(order.resumed, found.dataset.manifest)
         models = order.competition.file("models.py")
         runs.require_kept(order.resumed, kept_of(order, found, recipe), models)
         return order.resumed

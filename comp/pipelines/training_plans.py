@@ -133,10 +133,10 @@ def _prepare(
         preprocess=preprocess,
         weights=weights,
         manifest=reduce(manifest, found.folds) if reduce else manifest,
-        labels=found.evidence.labels,
+        labels=found.dataset.labels,
         folds=found.folds,
         metric=competition.metric,
-        source=found.source,
+        source=found.dataset.source,
         folder=workspace.runs,
         warm=warm,
         decoded=_decoded(found, preprocess, recipe.mode),
@@ -164,22 +164,22 @@ def _prepare(
 
 def _decoded(found: CheckResult, preprocess: Preprocess, mode: str) -> ImageSource | None:
     """The images decoded once; None where that brings nothing: networks that read very large ones, or one pass."""
-    contents = found.evidence.images.files(list(found.evidence.manifest.table["path"]))
+    contents = found.evidence.images.files(list(found.dataset.manifest.table["path"]))
     if side_for(preprocess) is None or (mode == "probe" and missing(contents.values())):
         return None
     with events.task("decoding once", len(set(contents.values()))) as bar:
-        return cached_source(found.source, contents, bar.advance)
+        return cached_source(found.dataset.source, contents, bar.advance)
 
 
 def without_unreadable(found: CheckResult) -> Manifest:
     """The manifest without labelled rows whose image cannot be decoded (the gate let them pass by ``--allow``)."""
-    table = found.evidence.manifest.table
+    table = found.dataset.manifest.table
     broken = np.array([bool(found.evidence.images[path].error) for path in table["path"]], dtype=bool)
     if broken.any() and not {"unreadable-image", "missing-file"} & set(found.allowed):
         value = f"{int(broken.sum())} rows have no image, first {table['path'][int(broken.argmax())]!r}"
         raise InputError("no row is left out without a reason", value, "`comp check` names them")
     return Manifest(
-        table[~broken | (table["split"] == "test")].reset_index(drop=True), found.evidence.manifest.notes
+        table[~broken | (table["split"] == "test")].reset_index(drop=True), found.dataset.manifest.notes
     )
 
 

@@ -11,12 +11,12 @@ MOST_IMAGES = 8
 
 def render(found: CheckResult) -> str:
     """A page that needs nothing else: images are in it, at most 160 pixels a side."""
-    table, stats = found.evidence.manifest.table, found.stats()
+    table, stats = found.dataset.manifest.table, found.stats()
     labels = dict(zip(table["path"], table["label"], strict=True))
-    title = f"comp check {found.evidence.competition.slug}"
+    title = f"comp check {found.dataset.competition.slug}"
     return html.render(
         "findings.html",
-        found.source,
+        found.dataset.source,
         title=title,
         heading=f"{title}: {found.status}",
         head=f"{stats['train']:,} train, {stats['test']:,} test, {stats['classes']} classes",

@@ -51,7 +51,7 @@ def say_findings(findings: list[Finding]) -> None:
 
 def show_counts(found: CheckResult) -> None:
     """What was read, and how many findings there are."""
-    for note in found.evidence.manifest.notes:
+    for note in found.dataset.manifest.notes:
         events.log(f"  note: {note}")
     stats, n = found.stats(), counts(found.findings)
     events.log(
@@ -71,7 +71,7 @@ def write_pages(found: CheckResult, html: Path | None, fix: Path | None) -> None
         from comp.checks.proposed_manifest import proposed
 
         write_text(fix, proposed(found.evidence))
-        use = f": `comp check {found.evidence.competition.slug} --manifest {fix}` uses it without the rows to drop"
+        use = f": `comp check {found.dataset.competition.slug} --manifest {fix}` uses it without the rows to drop"
         console.print_result(
-            f"proposed manifest {fix}{use if found.evidence.competition.slug != 'own-table' else ''}"
+            f"proposed manifest {fix}{use if found.dataset.competition.slug != 'own-table' else ''}"
         )

@@ -14,6 +14,8 @@ from comp.checks.manifest_checks import label_spelling
 from comp.checks.template_checks import class_index, metric_mismatch
 from comp.data.competitions.competition import Competition
 from comp.data.competitions.facts import CompetitionConfig, TemplateFacts
+from comp.data.dataset import Dataset
+from comp.data.images.source import ArraySource
 from comp.data.labels import LabelMap
 from comp.data.manifest import Manifest, Sample
 from comp.data.template import made_template
@@ -54,7 +56,9 @@ def evidence_of(
     names = LabelMap(classes) if classes else LabelMap.discover(labels)
     template = replace(made_template(["t0"], "id", "label", kind), k=k)
     manifest = Manifest.from_samples(rows)
-    return CheckContext(Competition(folder, facts), folder, manifest, names, template, 2, ImageIndex({}))
+    competition = Competition(folder, facts)
+    dataset = Dataset(competition, folder, manifest, names, template, ArraySource({}))
+    return CheckContext(dataset, 2, ImageIndex({}))
 
 
 def said(found: list[Finding]) -> list[tuple[str, str]]:
@@ -145,7 +149,12 @@ def test_a_class_that_is_not_its_own_index_is_an_error(
         one = evidence_of(classes, classes=classes, kind="index", stated=stated)
         found = class_index(one)
         assert [(f.severity, f.examples) for f in found] == ([("error", wrong)] if wrong else [])
-        assert class_index(replace(one, template=replace(one.template, kind="label"))) == []
+        assert (
+            class_index(
+                replace(one, dataset=replace(one.dataset, template=replace(one.template, kind="label")))
+            )
+            == []
+        )
 
 
 @pytest.mark.parametrize(
@@ -192,10 +201,19 @@ def test_a_metric_of_the_adapter_is_tried_on_what_would_be_written(
     (tmp_path / "adapter.py").write_text(f"{ADAPTER}\n\ndef mine(labels, probs):\n    {body}\n")
     one = evidence_of(["a", "b", "c"], tmp_path, metric="adapter:mine")
     facts = one.competition.facts.model_copy(update={"metric_input": judges})
-    found = metric_mismatch(replace(one, competition=Competition(tmp_path, facts)))
+    found = metric_mismatch(
+        replace(one, dataset=replace(one.dataset, competition=Competition(tmp_path, facts)))
+    )
     assert [f.severity for f in found] == severities
     probs = replace(one.template, kind="probs")
-    assert metric_mismatch(replace(one, competition=Competition(tmp_path, facts), template=probs)) == []
+    assert (
+        metric_mismatch(
+            replace(
+                one, dataset=replace(one.dataset, competition=Competition(tmp_path, facts), template=probs)
+            )
+        )
+        == []
+    )
 
 
 @pytest.mark.parametrize(

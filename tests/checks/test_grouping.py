@@ -15,6 +15,7 @@ from comp.checks.context import CheckContext
 from comp.checks.fold_checks import folds_of_kin, grouped
 from comp.checks.image_scan import ImageFacts, ImageIndex, scan
 from comp.data.competitions.competition import Competition
+from comp.data.dataset import Dataset
 from comp.data.folds import Folds, group_names, make_folds
 from comp.data.images.source import ArraySource
 from comp.data.labels import LabelMap
@@ -38,8 +39,9 @@ def evidence_of(rows: Sequence[Sample], images: dict[str, int]) -> CheckContext:
     all_seen = ImageIndex({row.path: looks()[f"p#{images[row.path]}"] for row in rows})
     manifest = Manifest.from_samples(rows)
     template = made_template([], "id", "label", "label")
+    competition, source = Competition(Path("."), FACTS), ArraySource({})
     return CheckContext(
-        Competition(Path("."), FACTS), Path("."), manifest, LabelMap(("x", "y")), template, 2, all_seen
+        Dataset(competition, Path("."), manifest, LabelMap(("x", "y")), template, source), 2, all_seen
     )
 
 

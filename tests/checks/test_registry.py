@@ -50,7 +50,7 @@ def test_a_check_that_registers_runs_and_can_be_allowed(with_one_more: str, tmp_
     with pytest.raises(ValueError, match="registered once"):
         declare(with_one_more, "data", "images", "warning", catches="")
     with pytest.raises(ValueError, match="a section is one of"):
-        declare("another", "data", "images", "warning", catches="")
+        declare("another", "data", "colours", "warning", catches="")
 
 
 def test_the_command_lists_every_check(tmp_path: Path) -> None:

@@ -226,7 +226,9 @@ def test_classes_may_be_named_by_numbers(gallery: Gallery) -> None:
     (named,) = metadata_shortcut(one)
     table = one.manifest.table.copy()
     table["label"] = table["label"].replace({name: str(n) for n, name in enumerate(CLASSES)})
-    (numbered,) = metadata_shortcut(replace(one, manifest=Manifest(table, one.manifest.notes)))
+    (numbered,) = metadata_shortcut(
+        replace(one, dataset=one.dataset.with_manifest(Manifest(table, one.manifest.notes)))
+    )
     assert numbered.message == named.message
 
 
@@ -286,7 +288,7 @@ def test_arrays_have_no_files_to_betray_them(tmp_path: Path) -> None:
     manifest = Manifest.from_samples(rows)
     images = scan(ArraySource({"train": pixels}), tmp_path, [row.path for row in rows])
     clean = clean_gallery(tmp_path / "raw", per_class=1, tests=0).evidence(k=1)
-    evidence = replace(clean, manifest=manifest, images=images)
+    evidence = replace(clean, dataset=clean.dataset.with_manifest(manifest), images=images)
     assert metadata_shortcut(evidence) == train_test_drift(evidence) == []
 
 
@@ -319,7 +321,7 @@ def test_the_score_is_remembered_for_the_same_facts_and_labels_alone(gallery: Ga
     assert kept.stat().st_mtime_ns == written, "it was not worked out again"
     labels = np.random.default_rng(1).permutation(evidence.manifest.table["label"].to_numpy(object))
     shuffled = Manifest(evidence.manifest.table.assign(label=labels, split="train"))
-    assert metadata_shortcut(replace(again, manifest=shuffled)) == []
+    assert metadata_shortcut(replace(again, dataset=again.dataset.with_manifest(shuffled))) == []
     assert kept.stat().st_mtime_ns != written
 
 

@@ -10,7 +10,6 @@ import pytest
 
 from comp.checks.context import downgrade_allowed
 from comp.checks.runner import CheckResult, run_data_checks
-from comp.data.images.raw_tree import RawTree
 from comp.report.findings_html import MOST_GROUPS, MOST_IMAGES, render
 from gallery import Gallery, clean_gallery, texture
 from html_page import Page
@@ -21,7 +20,6 @@ def page_of(gallery: Gallery, allow: dict[str, str] | None = None) -> tuple[str,
     text = render(
         CheckResult(
             evidence,
-            RawTree(gallery.raw),
             None,
             downgrade_allowed(run_data_checks(evidence), allow or {}),
             allow or {},
