@@ -1,4 +1,4 @@
-"""Runs every check, and stops a run that would train past an error."""
+"""Runs every check, says what came of it, and stops a run that would train past an error."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from pkgutil import iter_modules
 from typing import Any
 
 import comp.checks
+from comp import events
 from comp.checks.context import CHECKS, Check, CheckContext, Finding, Stage, counts, in_order
 from comp.data.dataset import Dataset
 from comp.data.folds import Folds
-from comp.errors import CheckFailed, InputError, UnknownName
+from comp.errors import CheckFailed, InputError, UnknownName, shortened
 
 
 @dataclass(frozen=True)
@@ -128,3 +129,28 @@ def raise_on_errors(findings: list[Finding], slug: str, rule: str = "no training
             f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
         )
         raise CheckFailed(rule, value, f"{first.remedy}; `comp check {slug}` shows all")
+
+
+def show_findings(found: CheckResult) -> None:
+    """Errors and warnings, a line each, and the line of counts."""
+    say_findings(found.findings)
+    show_counts(found)
+
+
+def say_findings(findings: list[Finding]) -> None:
+    """Errors and warnings as lines on what is being done."""
+    for f in findings:
+        if f.severity != "info":
+            allowed = f" (allowed: {f.allowed})" if f.allowed else ""
+            events.log(shortened(f"  {f.severity}: {f.check}: {f.message}{allowed}"))
+
+
+def show_counts(found: CheckResult) -> None:
+    """What was read, and how many findings there are."""
+    for note in found.dataset.manifest.notes:
+        events.log(f"  note: {note}")
+    stats, n = found.stats(), counts(found.findings)
+    events.log(
+        f"  {stats['train']:,} train, {stats['test']:,} test, {stats['classes']} classes; "
+        f"checks: {n['error']} errors, {n['warning']} warnings"
+    )

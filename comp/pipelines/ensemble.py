@@ -13,6 +13,7 @@ import numpy as np
 from comp import events
 from comp.checks.context import Finding
 from comp.checks.prediction_checks import collapsed_predictions, prior_shift
+from comp.checks.runner import say_findings
 from comp.data.competitions import competition as registry
 from comp.data.competitions.competition import Competition
 from comp.data.folds import Folds, group_names
@@ -31,7 +32,6 @@ from comp.ensembling.members import (
 )
 from comp.errors import InputError
 from comp.pipelines.record import UntrainedRun, write_untrained
-from comp.report.findings_text import say_findings
 from comp.runs import run as runs
 from comp.runs.result import RunResult
 from comp.workspace import Workspace

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from comp.checks.runner import raise_on_errors
+from comp.checks.runner import raise_on_errors, show_findings
 from comp.config import as_overrides
 from comp.data.competitions import competition as registry
 from comp.data.competitions.competition import Competition
@@ -15,7 +15,6 @@ from comp.errors import InputError
 from comp.files import make_folder, require_output, write_bytes, write_text
 from comp.pipelines.check import parse_folds, survey
 from comp.pipelines.request import first_model, new_order
-from comp.report.findings_text import show_findings
 from comp.workspace import Workspace
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from comp import events
 from comp.checks.context import Finding, downgrade_allowed
 from comp.checks.prediction_checks import assumed_folds, collapsed_predictions, prior_shift, too_good
-from comp.checks.runner import CheckResult, raise_on_errors
+from comp.checks.runner import CheckResult, raise_on_errors, say_findings, show_findings
 from comp.data.competitions import competition as registry
 from comp.data.competitions.competition import Competition
 from comp.data.folds import Folds
@@ -24,7 +24,6 @@ from comp.files import sha256_of, write_text
 from comp.pipelines.check import parse_folds, survey
 from comp.pipelines.external_predictions import ExternalPredictions, joined_ids, predictions_of, read_rows
 from comp.pipelines.record import UntrainedRun, write_untrained
-from comp.report.findings_text import say_findings, show_findings
 from comp.runs import run as runs
 from comp.runs.result import RunResult
 from comp.workspace import Workspace

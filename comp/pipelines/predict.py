@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from comp.checks.context import CheckContext, downgrade_allowed
-from comp.checks.runner import raise_on_errors, require_known, run_test_checks
+from comp.checks.runner import raise_on_errors, require_known, run_test_checks, say_findings
 from comp.data.competitions import competition as registry
 from comp.data.competitions.competition import Competition
 from comp.data.dataset import Dataset
@@ -22,7 +22,6 @@ from comp.data.template import load_template
 from comp.files import require_output
 from comp.pipelines.check import look_at_images
 from comp.pipelines.tta_selection import with_chosen_views
-from comp.report.findings_text import say_findings
 from comp.runs import run as runs
 from comp.runs.contents import (
     _every_fold,

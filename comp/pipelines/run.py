@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from comp import events
 from comp.checks.context import Finding, counts, downgrade_allowed
-from comp.checks.runner import CheckResult, raise_on_errors
+from comp.checks.runner import CheckResult, raise_on_errors, say_findings, show_findings
 from comp.config import as_overrides
 from comp.data.competitions import competition as registry
 from comp.data.folds import folds_sha256
@@ -24,7 +24,6 @@ from comp.pipelines.record import StepTimer, record, write_inputs, write_submiss
 from comp.pipelines.request import RunRequest, new_order, quick_rows, require_folds
 from comp.pipelines.resume import resumed_order
 from comp.recipe import Recipe, as_one
-from comp.report.findings_text import say_findings, show_findings
 from comp.runs import run as runs
 from comp.runs.contents import folds_of, manifest_of
 from comp.runs.progress import ProgressFile

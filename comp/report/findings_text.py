@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from comp import console, events
-from comp.checks.context import Finding, counts
+from comp import console
+from comp.checks.context import Finding
 from comp.checks.runner import CheckResult
 from comp.errors import shortened
 from comp.files import write_text
@@ -33,31 +33,6 @@ def table(findings: list[Finding]) -> None:
         console.table(
             "", ("severity", "check", "rows", "what was found"), rows, [COLOURS[f.severity] for f in findings]
         )
-
-
-def show_findings(found: CheckResult) -> None:
-    """Errors and warnings, a line each, and the line of counts."""
-    say_findings(found.findings)
-    show_counts(found)
-
-
-def say_findings(findings: list[Finding]) -> None:
-    """Errors and warnings as lines on what is being done."""
-    for f in findings:
-        if f.severity != "info":
-            allowed = f" (allowed: {f.allowed})" if f.allowed else ""
-            events.log(shortened(f"  {f.severity}: {f.check}: {f.message}{allowed}"))
-
-
-def show_counts(found: CheckResult) -> None:
-    """What was read, and how many findings there are."""
-    for note in found.dataset.manifest.notes:
-        events.log(f"  note: {note}")
-    stats, n = found.stats(), counts(found.findings)
-    events.log(
-        f"  {stats['train']:,} train, {stats['test']:,} test, {stats['classes']} classes; "
-        f"checks: {n['error']} errors, {n['warning']} warnings"
-    )
 
 
 def write_pages(found: CheckResult, html: Path | None, fix: Path | None) -> None:
