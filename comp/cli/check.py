@@ -53,6 +53,7 @@ def check(
     json: AsJson = False,
 ) -> None:
     """Check raw data for leaks and faults, or your own images and table; exit code 1 if an error is found."""
+    from comp.checks.runner import show_counts
     from comp.report import findings_text
 
     allowed = parse_allow(allow)
@@ -81,7 +82,7 @@ def check(
             allow=allowed,
         )
     findings_text.table(found.findings)
-    findings_text.show_counts(found)
+    show_counts(found)
     findings_text.write_pages(found, html, fix)
     console.print_result(f"{found.dataset.competition.slug}: {found.status}")
     if json:
