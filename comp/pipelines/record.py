@@ -66,7 +66,7 @@ def write_inputs(folder: Path, found: CheckResult, recipe: Recipe) -> None:
     _write_rows(folder, found.evidence.manifest, found.folds)
     write_json(folder / "findings.json", [f.as_json() for f in found.findings])
     slug, k = found.evidence.competition.slug, found.evidence.k
-    header = f"the resolved recipe of run {folder.name}\ncomp run {slug} --folds {k} --recipe runs/{folder.name}/recipe.toml"
+    header = f"the resolved recipe of run {folder.name}\n`comp run {slug} --folds {k} --recipe runs/{folder.name}/recipe.toml`"
     write_text(folder / "recipe.toml", recipe.to_toml(header))
 
 
