@@ -62,10 +62,12 @@ def apply_override(table: dict[str, Any], override: str, named: Sequence[str] = 
     key, sign, text = override.partition("=")
     parts = [part.strip() for part in key.split(".")]
     if not sign or not all(parts):
-        raise InputError("--set takes key=value", repr(override), "for example --set optimizer.lr=3e-4")
+        raise InputError(
+            "`overrides` takes key=value", repr(override), 'for example `overrides=["optimizer.lr=3e-4"]`'
+        )
     if len(parts) > DEEPEST:
         raise InputError(
-            "--set names a value of the recipe", f"{override!r} goes {len(parts)} deep", "shorten it"
+            "`overrides` names a value of the recipe", f"{override!r} goes {len(parts)} deep", "shorten it"
         )
     here: Any = table
     for part in parts[:-1]:
@@ -73,7 +75,7 @@ def apply_override(table: dict[str, Any], override: str, named: Sequence[str] = 
     try:
         value, last = _toml_value(text.strip()), parts[-1]
     except TooMuch as error:
-        raise InputError("--set takes a TOML value", f"{key.strip()}: {error}", "correct it") from error
+        raise InputError("`overrides` takes a TOML value", f"{key.strip()}: {error}", "correct it") from error
     if isinstance(here, list):
         here[_place(here, last, override)] = value
         return
@@ -101,7 +103,9 @@ def _place(entries: list[Any], part: str, override: str) -> int:
     if place is None or not 0 <= place < len(entries):
         value = f"{override!r}: there are {len(entries)}"
         raise InputError(
-            "--set names one of several by its number", value, "for example --set model.0.size=160"
+            "`overrides` names one of several by its number",
+            value,
+            'for example `overrides=["model.0.size=160"]`',
         )
     return place
 

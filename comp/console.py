@@ -26,10 +26,14 @@ _live: list[Any] = []
 
 @dataclass
 class Settings:
-    """How to speak: ``json`` keeps stdout for one document, ``quiet`` says only what is asked and what is wrong."""
+    """How to speak: ``json`` keeps stdout for one document, ``quiet`` says only what is asked and what is wrong.
+
+    ``wording`` is what the command line does to texts of the library: arguments in backticks become options.
+    """
 
     json: bool = False
     quiet: bool = False
+    wording: Callable[[str], str] = str
 
 
 settings = Settings()
@@ -44,6 +48,7 @@ def log(text: str) -> None:
     """A line on what is being done (stderr)."""
     if settings.quiet:
         return
+    text = settings.wording(text)
     if _live:  # above the bars, not through them
         _live[-1].console.print(text, markup=False, highlight=False)
     else:
@@ -52,11 +57,11 @@ def log(text: str) -> None:
 
 def print_result(text: str) -> None:
     """A line of a command's answer: stdout, or stderr beside a JSON document."""
-    _put(text, sys.stderr if settings.json else sys.stdout)
+    _put(settings.wording(text), sys.stderr if settings.json else sys.stdout)
 
 
 def print_json(value: Any) -> None:
-    """The one JSON document of a ``--json`` command (stdout)."""
+    """The one JSON document of a command that was asked for JSON (stdout)."""
     _put(json_text(value), sys.stdout)
 
 
@@ -118,10 +123,10 @@ def error(problem: CompError) -> None:
     from rich.text import Text
 
     out = Console(file=sys.stderr, highlight=False, soft_wrap=True)
-    out.print(Text("error: ", style="bold red") + Text(problem.rule))
+    out.print(Text("error: ", style="bold red") + Text(settings.wording(problem.rule)))
     for lead, text in (("found", problem.value), ("remedy", problem.remedy)):
         if text:
-            lines = text.splitlines()
+            lines = settings.wording(text).splitlines()
             out.print(Text(f"  {lead + ':':<8}", style="dim") + Text(lines[0]))
             for line in lines[1:]:
                 out.print(Text(" " * 10 + line))
@@ -232,7 +237,7 @@ def confirm(question: str) -> bool | None:
     """Whether a person says yes (stderr, stdin); None where there is nobody to ask."""
     if not (sys.stdin and sys.stdin.isatty() and is_terminal()):
         return None
-    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
+    print(f"{settings.wording(question)} [y/N] ", end="", file=sys.stderr, flush=True)
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
@@ -247,7 +252,7 @@ def duration(seconds: float) -> str:
 
 
 def _cell(cell: object) -> str:
-    return f"{cell:.4f}" if isinstance(cell, float) else str(cell)
+    return f"{cell:.4f}" if isinstance(cell, float) else settings.wording(str(cell))
 
 
 class ConsoleListener(events.RunListener):

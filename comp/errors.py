@@ -58,7 +58,7 @@ class CompError(Exception):
         return " · ".join(part for part in (self.rule, self.value, self.remedy) if part)
 
     def as_json(self) -> dict[str, str | int]:
-        """The error as the one JSON document that a failing ``--json`` command prints."""
+        """The error as the one JSON document that a failing command prints, where JSON is asked for."""
         return {
             "kind": type(self).__name__,
             "rule": self.rule,

@@ -251,7 +251,7 @@ def make_folder(path: Path) -> Path:
 def unwritable(path: Path | str, error: OSError) -> InputError:
     """The one-line error for a place that cannot be written to."""
     reason = os.strerror(error.errno) if error.errno else str(error)
-    remedy = _REMEDIES.get(error.errno or 0, "choose another --workspace, or change its permissions")
+    remedy = _REMEDIES.get(error.errno or 0, "choose another `workspace`, or change its permissions")
     return InputError("the place must be writable", f"{path}: {reason}", remedy)
 
 

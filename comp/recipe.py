@@ -211,7 +211,7 @@ def load(
     overrides: Sequence[str] = (),
     also: Callable[[dict[str, Any]], list[str]] = lambda table: [],
 ) -> Recipe:
-    """Reads a recipe and lays ``--set key=value`` overrides over it.
+    """Reads a recipe and lays ``key=value`` overrides over it.
 
     Parameters
     ----------
@@ -233,7 +233,7 @@ def load(
         apply_override(table, override, NAMED[1:])
         if override.partition("=")[0].strip() == "stages":
             table.pop("epochs", None)  # those of the file were for its own stages, or for none
-    name = (str(path) if path is not None else "the recipe") + (" with --set" if overrides else "")
+    name = (str(path) if path is not None else "the recipe") + (" with `overrides`" if overrides else "")
     return from_table(table, name, also)
 
 

@@ -11,7 +11,7 @@ from comp.errors import InputError
 
 @dataclass(frozen=True)
 class Workspace:
-    """A folder of work: ``--workspace``, else ``COMP_WORKSPACE``, else the current folder."""
+    """A folder of work: the folder given, else ``COMP_WORKSPACE``, else the current folder."""
 
     root: Path
 
@@ -27,7 +27,7 @@ class Workspace:
         root = Path(given or os.environ.get("COMP_WORKSPACE") or ".").expanduser().absolute()
         if not root.is_dir():
             raise InputError(
-                "the workspace must be a folder", f"{root} is not one", "make it, or name another --workspace"
+                "the workspace must be a folder", f"{root} is not one", "make it, or name another `workspace`"
             )
         return cls(root)
 
@@ -36,7 +36,7 @@ class Workspace:
         return self.root / "competitions"
 
     def raw(self, slug: str) -> Path:
-        """The raw folder of a competition unless ``--data`` names another."""
+        """The raw folder of a competition unless ``data`` names another."""
         return self.root / "data" / slug
 
     @property

@@ -106,7 +106,7 @@ def test_the_last_set_wins_and_lies_over_the_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("override", ["epochs", "=3", "model..size=3", ""])
 def test_a_set_that_is_no_assignment_is_refused(override: str) -> None:
-    with pytest.raises(InputError, match="--set takes key=value"):
+    with pytest.raises(InputError, match="`overrides` takes key=value"):
         load(None, [override])
 
 

@@ -246,7 +246,7 @@ def _without_folds(evidence: CheckContext, known: set[str]) -> list[Finding]:
     used = np.unique(evidence.folds.fold[evidence.folds.fold >= 0])
     empty = [f"fold {k}" for k in range(evidence.folds.k) if k not in used]
     return (
-        [finding("fold-coverage", "error", empty, f"{len(empty)} folds hold no row", "choose fewer --folds")]
+        [finding("fold-coverage", "error", empty, f"{len(empty)} folds hold no row", "choose fewer `folds`")]
         if empty
         else []
     )
@@ -301,7 +301,7 @@ def stale_folds(evidence: CheckContext) -> list[Finding]:
     if path is not None and not path.parent.as_posix().endswith(
         kept
     ):  # a run's own, say: there is nothing to remove
-        remedy = "restore the rows that they were made for, or start a new run with --folds K"
+        remedy = "restore the rows that they were made for, or start a new run with `folds=K`"
     rows = [*come, *gone] or list(
         evidence.manifest.train["id"]
     )  # the folds know one fingerprint for all rows

@@ -41,7 +41,7 @@ def unreadable_image(evidence: CheckContext) -> list[Finding]:
     found = []
     if not SEES_DAMAGE and any(look.kind.startswith(("JPEG", "MPO")) for look in looks.values()):
         message = "damage inside JPEGs cannot be seen here: the package simplejpeg is not installed"
-        remedy = "install simplejpeg; for a notebook without internet: comp kernel … --wheels simplejpeg"
+        remedy = "install simplejpeg; for a notebook without internet: `comp kernel … --wheels simplejpeg`"
         found.append(Finding("unreadable-image", "warning", 0, message, (), remedy))
     rows = [path for path, look in looks.items() if look.error and path not in evidence.absent]
     if rows:

@@ -278,7 +278,7 @@ def class_too_small(evidence: CheckContext) -> list[Finding]:
             "error",
             small,
             message,
-            "choose fewer --folds, merge classes, or --rare pool keeps them in training only",
+            'choose fewer `folds`, merge classes, or `rare="pool"` keeps them in training only',
         )
     ]
 

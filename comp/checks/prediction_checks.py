@@ -69,7 +69,9 @@ def warm_leak(
             held_out, seen = train[fold == k], fitted(k)
             pairs = zip(held_out["id"], held_out["content"], strict=True)
             leaked.update((i, k) for i, content in pairs if content in seen)
-    remedy = f"take its folds, --folds runs/{run}/folds.csv, or start from weights that never saw these rows"
+    remedy = (
+        f'take its folds, `folds="runs/{run}/folds.csv"`, or start from weights that never saw these rows'
+    )
     if leaked:
         counts = sorted(Counter(leaked.values()).items())
         told = ", ".join(f"{count} rows of fold {k}" for k, count in counts)
@@ -137,7 +139,7 @@ def harmful_transform(
         f"{name} in training makes classes alike{between}: a quick classifier of {rows} small images answers {without:.3f} of "
         f"held-out rows rightly, {with_copies:.3f} with such copies ({with_copies - without:+.3f} ± {error:.3f})"
     )
-    remedy = f"leave {name} out of transform (--set transform=none), and mirrored views too (--set tta=none)"
+    remedy = f'leave {name} out of transform (`overrides=["transform=none"]`), and mirrored views too (`overrides=["tta=none"]`)'
     return [Finding("harmful-transform", "warning", lost, message, (), remedy)]
 
 
@@ -250,7 +252,9 @@ def harmful_views(views: Sequence[str], metric: str, rows: int, gains: dict[str,
     gain = beyond[worst]
     where = "in fit and prediction" if worst == "fit" else "in prediction"
     message = f"the views {', '.join(views)} {where} cost {gain.value:.4f} ± {gain.error:.4f} of OOF {metric} beside the identity view alone"
-    remedy = "predict by the identity view: --set tta=none; are classes mirror images of each other?"
+    remedy = (
+        'predict by the identity view: `overrides=["tta=none"]`; are classes mirror images of each other?'
+    )
     return [Finding("harmful-views", "warning", rows, message, (), remedy)]
 
 
@@ -276,7 +280,7 @@ def assumed_folds(named: bool, k: int, rows: int) -> list[Finding]:
     if named:
         return []
     message = f"nothing says which folds the OOF rows come from: the workspace's {k} are taken for them"
-    remedy = "a blend is judged by folds, and a wrong guess flatters it: --fold-column COL, or --folds FILE"
+    remedy = "a blend is judged by folds, and a wrong guess flatters it: `fold_column=COL`, or `folds=FILE`"
     return [Finding("assumed-folds", "warning", rows, message, (), remedy)]
 
 

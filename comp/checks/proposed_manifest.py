@@ -12,7 +12,7 @@ def proposed(evidence: CheckContext) -> str:
     ``drop``: the image is missing or unreadable, or it repeats a labelled image pixel by pixel under the same
     label (the first by path that is not named a copy stays), or it is a labelled copy of a test row. ``group``:
     it shows the image of another row, so that both share a fold. ``look``: one image under different labels;
-    a person must decide. ``keep``: everything else. Raw files are never touched; `--manifest FILE` uses the
+    a person must decide. ``keep``: everything else. Raw files are never touched; `manifest=FILE` uses the
     proposal, without its dropped rows.
     """
     table = evidence.manifest.table.copy()

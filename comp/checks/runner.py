@@ -45,7 +45,7 @@ class CheckResult:
         return self.evidence.dataset
 
     def unread(self) -> dict[str, str]:
-        """Test rows whose image cannot be decoded, id → path; a run has some only where ``--allow`` let them pass."""
+        """Test rows whose image cannot be decoded, id → path; a run has some only where ``allow`` let them pass."""
         test, images = self.evidence.manifest.test, self.evidence.images
         return {i: path for i, path in zip(test["id"], test["path"], strict=True) if images[path].error}
 
@@ -108,7 +108,7 @@ def require_known(allow: dict[str, str]) -> None:
     """InputError for a check to allow that does not exist, or without a reason."""
     for name, reason in allow.items():
         if name not in CHECKS:
-            raise UnknownName("check", name, list(CHECKS), "--allow CHECK=REASON")
+            raise UnknownName("check", name, list(CHECKS), '`allow={"CHECK": "REASON"}`')
         if not CHECKS[name].can_be_allowed:
             value = "control-rows prove that the test path reads images as validation did"
             raise InputError(
@@ -116,7 +116,7 @@ def require_known(allow: dict[str, str]) -> None:
             )
         if not reason.strip():
             raise InputError(
-                "--allow needs a reason", f"{name} has none", f'--allow {name}="why this is fine here"'
+                "`allow` needs a reason", f"{name} has none", f'`allow={{{name!r}: "why this is fine here"}}`'
             )
 
 

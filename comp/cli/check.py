@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -27,6 +28,7 @@ from comp.files import require_output
 _LINK = re.compile(r"\[([^]]*)\]\([^)]*\)")  # of Markdown
 
 if TYPE_CHECKING:
+    from comp.checks.context import Finding
     from comp.checks.runner import CheckResult
 
 
@@ -42,9 +44,11 @@ def check(
         Path | None, option("--images DIR", "A folder of images of your own, with --csv.")
     ] = None,
     csv: Annotated[Path | None, option("--csv FILE", "Its table.")] = None,
-    id_: Annotated[str, option("--id COL", "The column that names the image.")] = "id",
-    label: Annotated[str, option("--label COL", "The column with its class.")] = "label",
-    fold: Annotated[str | None, option("--fold COL", "The column with your own split, to be judged.")] = None,
+    id_column: Annotated[str, option("--id COL", "The column that names the image.")] = "id",
+    label_column: Annotated[str, option("--label COL", "The column with its class.")] = "label",
+    fold_column: Annotated[
+        str | None, option("--fold COL", "The column with your own split, to be judged.")
+    ] = None,
     html: Annotated[Path | None, option("--html FILE", "A page with the duplicates side by side.")] = None,
     fix: Annotated[
         Path | None, option("--fix FILE", "Write a proposed manifest: what to drop, group, look at.")
@@ -61,7 +65,7 @@ def check(
     if html is not None and html == fix:
         raise InputError("--html and --fix are two files", str(html), "name another for one of them")
     if images is not None or csv is not None:
-        found = _own(slug, folds, images, csv, id_, label, fold, workspace, allowed)
+        found = _own(slug, folds, images, csv, (id_column, label_column, fold_column), workspace, allowed)
     elif slug is None:
         raise InputError(
             "check takes a competition, or --images and --csv",
@@ -81,6 +85,7 @@ def check(
             rare=rare,
             allow=allowed,
         )
+    found = replace(found, findings=[_reworded(f) for f in found.findings])
     findings_text.table(found.findings)
     show_counts(found)
     findings_text.write_pages(found, html, fix)
@@ -91,14 +96,18 @@ def check(
         raise typer.Exit(1)
 
 
+def _reworded(finding: Finding) -> Finding:
+    """A finding whose texts speak of options."""
+    wording = console.settings.wording
+    return replace(finding, message=wording(finding.message), remedy=wording(finding.remedy))
+
+
 def _own(
     slug: str | None,
     folds: str | None,
     images: Path | None,
     csv: Path | None,
-    id_: str,
-    label: str,
-    fold: str | None,
+    columns: tuple[str, str, str | None],
     workspace: Path | None,
     allowed: dict[str, str],
 ) -> CheckResult:
@@ -117,7 +126,7 @@ def _own(
         raise InputError(
             "with --images, --folds takes a number", str(k), "your own split goes in with --fold COL"
         )
-    return check_table(images, csv, id_, label, fold, folds=k, workspace=workspace, allow=allowed)
+    return check_table(images, csv, *columns, folds=k, workspace=workspace, allow=allowed)
 
 
 def checks(json: AsJson = False) -> None:

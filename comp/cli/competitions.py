@@ -45,7 +45,7 @@ def show(
         str | None, option("--views SET", "Draw what it sees under a set of views, such as d4.")
     ] = None,
     recipe: RecipeFile = None,
-    set_: SetOption = None,
+    overrides: SetOption = None,
     rows: Annotated[int, option("--rows N", "Of a contact sheet: how many images.")] = 8,
     out: Annotated[
         Path | None, option("--out PNG", "Where it goes. Default: SLUG-transforms.png or -views.png.")
@@ -66,7 +66,7 @@ def show(
             workspace=workspace,
             data=data,
             recipe=recipe,
-            overrides=set_ or [],
+            overrides=overrides or [],
             rows=rows,
             out=out,
         )
@@ -74,7 +74,7 @@ def show(
         if json:
             console.print_json({"slug": slug, "transforms" if transforms else "views": str(sheet)})
         return
-    if recipe or set_ or out:
+    if recipe or overrides or out:
         raise InputError(
             "--recipe, --set and --out belong to --transforms or --views", "both are missing", "add one"
         )

@@ -25,6 +25,7 @@ from comp.cli import (
     submit,
     tune,
 )
+from comp.cli.wording import in_options, options_of
 from comp.errors import CompError, InputError, shortened
 
 # What a disk, a limit or a path that was named can say wherever a file is touched: no fault of the program's.
@@ -105,7 +106,12 @@ def main(arguments: list[str] | None = None) -> None:
     console.settings.json = "--json" in arguments
     console.settings.quiet = False
     events.forget_warnings()
-    sys.exit(_run(arguments))
+    console.settings.wording = in_options(options_of(app, arguments))
+    try:
+        code = _run(arguments)
+    finally:
+        console.settings.wording = str
+    sys.exit(code)
 
 
 def _run(arguments: list[str]) -> int:
@@ -149,7 +155,10 @@ def _told(problem: CompError) -> int:
     with suppress(OSError):  # a full disk takes no message either
         console.error(problem)
     if console.settings.json:
-        console.print_json({"error": problem.as_json()})
+        told = {
+            k: console.settings.wording(v) if isinstance(v, str) else v for k, v in problem.as_json().items()
+        }
+        console.print_json({"error": told})
     return problem.exit_code
 
 

@@ -34,7 +34,7 @@ def run(
     folds: FoldsOption = "5",
     data: DataDir = None,
     recipe: RecipeFile = None,
-    set_: SetOption = None,
+    overrides: SetOption = None,
     seed: Annotated[
         int | None, typer.Option("--seed", metavar="N", help="Of everything random but the folds.")
     ] = None,
@@ -82,7 +82,7 @@ def run(
     from comp.pipelines.run import run as run_pipeline
     from comp.pipelines.seeds import require_whole, run_seeds
 
-    overrides = set_ or []
+    overrides = overrides or []
     require_whole(overrides, ensemble, only, time_limit, resume)
 
     def go(overrides: Sequence[str], resume: str | None) -> RunResult:

@@ -19,7 +19,7 @@ def lr(
     folds: FoldsOption = "5",
     data: DataDir = None,
     recipe: RecipeFile = None,
-    set_: SetOption = None,
+    overrides: SetOption = None,
     out: Annotated[
         Path | None, option("--out PNG", "Where the plot goes. Default: SLUG-lr.png in the workspace.")
     ] = None,
@@ -38,7 +38,7 @@ def lr(
         workspace=workspace,
         data=data,
         recipe=recipe,
-        overrides=set_ or [],
+        overrides=overrides or [],
         out=out,
     )
     console.print_result(
@@ -63,7 +63,7 @@ def bench(
     seconds: Annotated[float, option("--seconds S", "For each part.")] = 5.0,
     data: DataDir = None,
     recipe: RecipeFile = None,
-    set_: SetOption = None,
+    overrides: SetOption = None,
     workspace: WorkspaceDir = None,
     json: AsJson = False,
 ) -> None:
@@ -71,7 +71,7 @@ def bench(
     from comp.pipelines.benchmark import bench as measure
 
     found = measure(
-        slug, seconds=seconds, workspace=workspace, data=data, recipe=recipe, overrides=set_ or []
+        slug, seconds=seconds, workspace=workspace, data=data, recipe=recipe, overrides=overrides or []
     )
     layout = ", channels last" if found.channels_last else ""
     threads = "1 thread" if found.threads == 1 else f"{found.threads} threads"

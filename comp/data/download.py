@@ -157,7 +157,7 @@ def require_room(part: Path, wanted: int) -> None:
         raise InputError(
             "the disk must have room for the download",
             value,
-            "free some space, or name another folder with --data",
+            "free some space, or name another folder with `data=DIR`",
         )
 
 

@@ -12,7 +12,7 @@ from comp.errors import InputError
 
 
 def with_extra(manifest: Manifest, csv: Path) -> Manifest:
-    """A manifest with the rows of ``--extra CSV`` after its own, as split "extra".
+    """A manifest with the rows of ``extra``, a CSV, after its own, as split "extra".
 
     The CSV has the columns path and label, and id, group and parent if any; a path is absolute or relative to the
     CSV's folder. Where it has a split column, as a manifest does, only its "extra" rows count.

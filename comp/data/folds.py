@@ -32,7 +32,7 @@ def components(count: int, pairs: ArrayLike) -> NDArray[np.int64]:
 MOST_FOLDS = 1_000_000
 _SAVED_NAME = re.compile(r"folds\.csv|k\d+-seed\d+(-pool)?\.csv")
 _RESTORE = (
-    "restore both, or remove both: folds of a workspace are made again, those of a run come with --folds FILE"
+    "restore both, or remove both: folds of a workspace are made again, those of a run come with `folds=FILE`"
 )
 
 
@@ -74,7 +74,7 @@ class Folds:
             raise InputError(
                 "every train sample needs a fold",
                 value,
-                "make the folds again, or bring others with --folds FILE",
+                "make the folds again, or bring others with `folds=FILE`",
             )
         return np.array([known[i] for i in ids], dtype=np.int64)
 
@@ -180,7 +180,7 @@ def make_folds(manifest: Manifest, k: int, fold_seed: int = 0, pool_rare: bool =
     """
     train = manifest.train
     if k < 2:
-        raise InputError("--folds takes 2 or more", f"got {k}", "5 is the usual number")
+        raise InputError("`folds` takes 2 or more", f"got {k}", "5 is the usual number")
     groups = group_names(train)
     members: dict[str, list[int]] = {}
     for row, group in enumerate(groups):
@@ -188,7 +188,7 @@ def make_folds(manifest: Manifest, k: int, fold_seed: int = 0, pool_rare: bool =
     if k > len(members):
         value = f"{k} folds of {len(members)} {'samples' if len(members) == len(train) else 'groups'}"
         raise InputError(
-            "there cannot be more folds than samples to hold out", value, "choose a smaller --folds"
+            "there cannot be more folds than samples to hold out", value, "choose a smaller `folds`"
         )
     ids = train["id"].to_numpy()
     labels = pd.factorize(train["label"], sort=True)[0]
@@ -200,7 +200,7 @@ def make_folds(manifest: Manifest, k: int, fold_seed: int = 0, pool_rare: bool =
         raise InputError(
             "folds need groups to hold out",
             f"{len(dealt)} are left beside rare classes",
-            "choose a smaller --folds",
+            "choose a smaller `folds`",
         )
     fold = _deal(dealt, labels, k)
     return Folds(tuple(ids), fold, k, fold_seed, manifest.fingerprint("train"))

@@ -146,7 +146,7 @@ class PseudoLabels:
             if yes
         ]
         if other:
-            remedy = f"comp run {self.slug} --folds runs/{self.run}/folds.csv, on the data of that run"
+            remedy = f"`comp run {self.slug} --folds runs/{self.run}/folds.csv`, on the data of that run"
             value = f"those of {self.run} are {other[0]}"
             raise InputError("pseudo-labels train the folds whose models made them", value, remedy)
         test = set(manifest.test["id"])

@@ -51,7 +51,7 @@ class Template:
     def require_rows(self) -> None:
         """InputError for a template that cannot be answered: no rows, an empty id, or one that comes twice."""
         name, ids = self.table.name, self.ids
-        remedy = "restore the template; `--template FILE` names another where a command takes it"
+        remedy = "restore the template; `template=FILE` names another where a command takes it"
         if not ids:
             raise InputError("a template asks for rows", f"{name} has none", remedy)
         if "" in ids:

@@ -72,10 +72,10 @@ def prior_factors(
     own = np.bincount(truth, minlength=classes) / max(len(truth), 1)
     if (own == 0).any():
         value = f"{labels.names[int(own.argmin())]!r} has none"
-        raise InputError("priors need training rows of every class", value, "drop --priors")
+        raise InputError("priors need training rows of every class", value, "drop `priors`")
     if isinstance(wanted, str):
         if wanted != "uniform":
-            raise InputError("priors are uniform, or CLASS=SHARE,…", repr(wanted), "--priors uniform")
+            raise InputError("priors are uniform, or CLASS=SHARE,…", repr(wanted), '`priors="uniform"`')
         share = np.full(classes, 1.0 / classes)
     else:
         share = _shares(wanted, own, labels)
@@ -86,7 +86,7 @@ def _shares(wanted: Mapping[str, float], own: Probs, labels: LabelMap) -> Probs:
     named = {labels.index(name): float(value) for name, value in wanted.items()}
     wrong = [labels.names[c] for c, share in named.items() if not 0 < share < float("inf")]
     if wrong:
-        raise InputError("a share is a number above 0", f"that of {wrong[0]!r} is not", "correct --priors")
+        raise InputError("a share is a number above 0", f"that of {wrong[0]!r} is not", "correct `priors`")
     total = sum(named.values())
     rest = [c for c in range(len(labels)) if c not in named]
     if rest and total >= 1:

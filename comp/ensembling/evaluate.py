@@ -209,7 +209,7 @@ def _decided(
 
 
 def as_json(outcome: BlendResult, asked: str) -> dict[str, Any]:
-    """An outcome for the record and for ``--json``, without what is too large; numbers that are none become null."""
+    """An outcome for the record and for JSON documents, without what is too large; numbers that are none become null."""
     weights = outcome.learned.blend.by_part() or {}
     parts = [
         {

@@ -78,7 +78,7 @@ def _models(one: runs.Run) -> list[Path]:
 
 def _require_done(one: runs.Run) -> None:
     if not one.record:
-        remedy = f"comp run {one.slug} --resume {one.id}"
+        remedy = f"`comp run {one.slug} --resume {one.id}`"
         raise InputError("a part of a blend is a finished run", f"{one.id} is not", remedy)
 
 
@@ -185,7 +185,7 @@ def require_whole_groups(parts: Sequence[Member]) -> None:
                 first = home.setdefault(group, i)
                 if fold[first] != fold[i]:
                     value = f"{first!r} and {i!r} are one group in {other.name}, and in folds {fold[first]} and {fold[i]} of {one.name}"
-                    remedy = f"train it on the other's folds: --folds runs/{other.run.id}/folds.csv"
+                    remedy = f"train it on the other's folds: `comp run {other.run.slug} --folds runs/{other.run.id}/folds.csv`"
                     raise Refusal("no part's folds split a group of another", value, remedy)
 
 

@@ -195,7 +195,7 @@ def _require_finite(given: torch.Tensor, paths: list[str], view: str, precision:
 
 def _remedy(precision: str) -> str:
     if precision != "fp32":
-        return "--set precision=fp32, which holds larger numbers"
+        return '`overrides=["precision=fp32"]`, which holds larger numbers'
     return "other weights, or a lower optimizer.lr; model.mean and model.std must be those of the weights"
 
 

@@ -175,7 +175,7 @@ def by_status(status: int, reason: str, what: str, credential: Credential) -> Co
         remedy = "accept the competition's rules on its page, and look at the spelling of its name"
         return KaggleRefusal("Kaggle must let this account in", value, remedy, status=403)
     if status == 404:
-        remedy = "look at the spelling; --kaggle names another competition"
+        remedy = "look at the spelling; `kaggle` names another competition"
         return KaggleError("Kaggle must have what is asked for", value, remedy, status=404)
     if status == 429:
         return KaggleError(

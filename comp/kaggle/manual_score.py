@@ -104,7 +104,7 @@ def _entry(
         ]
         if not open_:
             value = f"no submission of {slug} is without a {part} score"
-            raise InputError("a score belongs to a submission", value, "name it with --run RUN or --file CSV")
+            raise InputError("a score belongs to a submission", value, "name it with `run=RUN` or `file=CSV`")
         return max(open_, key=lambda pair: pair[0].at)
     path, one = prepare.choose(place, slug, run, file, yes=True)
     content = prepare.read_submission_bytes(path)

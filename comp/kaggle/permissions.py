@@ -61,7 +61,7 @@ def with_hint(api: Kaggle, name: str, problem: CompError) -> CompError:
         return problem
     near = [other for other in near_names(name, api.like(name)) if other != name]
     hint = (
-        f"did you mean {' or '.join(near)} (`kaggle` in competition.toml, `comp submit --kaggle`)? "
+        f"did you mean {' or '.join(near)} (the key kaggle of competition.toml, or `comp submit --kaggle`)? "
         if near
         else ""
     )

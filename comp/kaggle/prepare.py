@@ -80,7 +80,9 @@ def choose(
     """
     if file is not None:
         if run is not None:
-            raise InputError("--run or --file", "both were given", "name one of them")
+            raise InputError(
+                "a submission is named by `run` or `file`", "both were given", "name one of them"
+            )
         path = Path(file).expanduser()
         content = read_submission_bytes(path)
         warn_of_another_content(place, path, content)
@@ -91,20 +93,22 @@ def choose(
         if one.slug != slug:
             value = f"{one.id} is a run of {one.slug}"
             raise InputError(
-                "a run is submitted to its own competition", value, f"comp submit {one.slug} --run {one.id}"
+                "a run is submitted to its own competition", value, f"`comp submit {one.slug} --run {one.id}`"
             )
     else:
         full = [r for r in runs.sound_runs(place, slug) if r.record and not r.marks]
         if not full:
             value = f"no full run on real data of {slug} is in {place.runs}"
             raise InputError(
-                "there must be a run to submit", value, f"comp run {slug}, or name one with --run"
+                "there must be a run to submit", value, f"`comp run {slug}`, or name one with `run`"
             )
         one = full[0]
         score = oof_of(one)
         shown = "undefined" if score is None else f"{score:.4f}"
         told = f"run {one.id}, {one.started.get('model')}, OOF {one.record.get('metric')} {shown}"
-        require_yes(f"submit the newest full run: {told}?", yes, f"name it with --run {one.id}, or say --yes")
+        require_yes(
+            f"submit the newest full run: {told}?", yes, f"name it with `run={one.id!r}`, or say `yes=True`"
+        )
     return place.submissions(slug) / f"{one.id}.csv", one
 
 
@@ -141,7 +145,7 @@ def make_ready(
     """
     unknown = [name for name in allow if name not in ALLOWED]
     if unknown:
-        raise UnknownName("check of a submission", unknown[0], ALLOWED, "--allow CHECK=REASON")
+        raise UnknownName("check of a submission", unknown[0], ALLOWED, '`allow={"CHECK": "REASON"}`')
     content = read_submission_bytes(path)
     if data is not None:
         raw = Path(data).expanduser().absolute()
@@ -173,7 +177,7 @@ def require_proven(run: Run, yes: bool) -> None:
     """Asks before a run of an older version is submitted, that does not know the SHA-256 of what it wrote."""
     if not run.is_proven:
         question = f"run {run.id} is of an older version and cannot prove its files: submit it all the same?"
-        require_yes(question, yes, f"say --yes, or train it again: `comp run {run.slug}`")
+        require_yes(question, yes, f"say `yes=True`, or train it again: `comp run {run.slug}`")
 
 
 def require_sound(run: Run, manifest: Manifest, allow: dict[str, str]) -> None:
@@ -190,7 +194,7 @@ def require_sound(run: Run, manifest: Manifest, allow: dict[str, str]) -> None:
         _require_folds(run, "control-rows" in allow)
     stale = _stale(run, manifest)
     if stale and "stale-folds" not in allow:
-        remedy = "train again, restore the data, or say --allow stale-folds=REASON (a run with a manifest of its own, say)"
+        remedy = 'train again, restore the data, or say `allow={"stale-folds": "REASON"}` (a run with a manifest of its own, say)'
         raise CheckFailed("a run is of the rows there are", f"stale-folds: {stale}", remedy)
 
 
@@ -213,7 +217,7 @@ def _require_folds(run: Run, allowed: bool) -> None:
         raise CheckFailed(
             "a run's predictions prove themselves",
             value,
-            f"comp predict {run.id}, or --allow control-rows=REASON",
+            f'`comp predict {run.id}`, or `allow={{"control-rows": "REASON"}}`',
         )
     for folder in trained:
         control_table(folder)

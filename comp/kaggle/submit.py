@@ -121,7 +121,7 @@ def submit(
         prepare.require_proven(one, yes)
     if one is not None and marks and not dry_run:
         question = f"run {one.id} is no full run ({', '.join(marks)}): submit it all the same?"
-        prepare.require_yes(question, yes, "say --yes, or submit a full run")
+        prepare.require_yes(question, yes, "say `yes=True`, or submit a full run")
     name = kaggle or competition.facts.kaggle
     entry = SubmissionEntry(
         run=one.id if one else "",
@@ -213,7 +213,9 @@ def _require_again(entry: SubmissionEntry, dry_run: bool) -> None:
     if dry_run:
         events.log(question)
         return
-    prepare.require_yes(question, False, "--again submits it once more; `comp runs` shows what it scored")
+    prepare.require_yes(
+        question, False, "`again=True` submits it once more; `comp runs` shows what it scored"
+    )
 
 
 def upload(api: Kaggle, path: Path, entry: SubmissionEntry, ready: PreparedSubmission) -> SubmissionEntry:

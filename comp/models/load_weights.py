@@ -86,9 +86,7 @@ def _remedy(faults: list[tuple[str, list[str]]]) -> str:
     """What to do about such faults."""
     tables = [name for kind, names in faults if kind == "other shape" for name in names if _is_by_size(name)]
     if len(tables) == sum(len(names) for _, names in faults):
-        return (
-            "--set model.size to what they were trained at: this model's position tables have no other size"
-        )
+        return "`overrides` with model.size as they were trained at: this model's position tables have no other size"
     return "name the model they were trained as, with its model.kwargs"
 
 

@@ -279,7 +279,7 @@ def resolve(
         beside = sidecar_preprocess(Path(source).expanduser())
         if (part.mean or beside.get("mean")) is None or (part.std or beside.get("std")) is None:
             value = f"{source} says nothing of how its images were normalised"
-            remedy = "--set model.mean=[…] --set model.std=[…] as it was trained (often [0.485,0.456,0.406] and [0.229,0.224,0.225], or [0.5,0.5,0.5] twice: its source says)"
+            remedy = '`overrides=["model.mean=[…]", "model.std=[…]"]` as it was trained (often [0.485,0.456,0.406] and [0.229,0.224,0.225], or [0.5,0.5,0.5] twice: its source says)'
             raise WeightsError("a weights path needs model.mean and model.std", value, remedy)
     preprocess = Preprocess(
         size=int(part.size or beside.get("size") or own.get("input_size", (3, 224, 224))[-1]),

@@ -35,10 +35,10 @@ def resolve_device(recipe: Recipe) -> Recipe:
         raise InputError(
             "the device must be there",
             f"no {device} here; there is {has}",
-            "`comp doctor` says more; --set device=auto",
+            '`comp doctor` says more; `overrides=["device=auto"]`',
         )
     if recipe.precision == "fp16" and device == "cpu":
-        raise InputError("fp16 needs a GPU", "device is cpu", "--set precision=bf16 or fp32")
+        raise InputError("fp16 needs a GPU", "device is cpu", '`overrides=["precision=bf16"]` or fp32')
     threads = recipe.threads or min(usable_cores(), MOST_THREADS)
     return recipe.model_copy(update={"device": device, "threads": threads})
 

@@ -170,7 +170,7 @@ def find_default(name: str, folders: list[Path]) -> StateDict:
         raise WeightsError(
             "the model must have default weights",
             f"timm has none for {name}",
-            "--set mode=scratch, or model.weights=PATH",
+            '`overrides=["mode=scratch"]`, or model.weights=PATH',
         )
     full = f"{timm.models.get_arch_name(name)}.{known.tag}" if known.tag else name
     for folder in folders:
@@ -186,7 +186,7 @@ def find_default(name: str, folders: list[Path]) -> StateDict:
             reason = f"{HUB} cannot be reached from here, and they are not in its cache"
         remedy = (
             f"put {full}.safetensors into weights/ of the workspace or COMP_WEIGHTS, "
-            "name a file with --set model.weights=PATH, or --set mode=scratch"
+            'name a file with `overrides=["model.weights=PATH"]`, or `overrides=["mode=scratch"]`'
         )
         raise WeightsError(f"the weights {full} must be downloaded once", reason, remedy) from error
     require_usable(tensors, full)

@@ -79,7 +79,7 @@ def bench(
         For a mode without training steps, and whatever ``run`` would refuse.
     """
     if not 0.1 <= seconds <= 600:
-        raise InputError("--seconds takes 0.1 to 600", f"got {seconds:g}", "5 is enough on a quiet machine")
+        raise InputError("`seconds` takes 0.1 to 600", f"got {seconds:g}", "5 is enough on a quiet machine")
     place = Workspace.find(workspace)
     competition = registry.competition(slug, place)
     plan = plan_of_first_fold("a bench needs training steps", place, competition, data, recipe, overrides)

@@ -21,7 +21,7 @@ from comp.data.images.pixel_cache import StoreWriter
 from comp.errors import InputError, shortened
 from comp.workspace import Workspace
 
-BARE = {"class-too-small": "a bare check; a run needs fewer folds or --rare pool"}
+BARE = {"class-too-small": 'a bare check; a run needs fewer folds or `rare="pool"`'}
 
 
 def check(
@@ -84,13 +84,15 @@ def survey(
         For a raw folder in another layout, K below 2 or above N, or a check name that does not exist.
     """
     if isinstance(folds, int) and folds < 2:
-        raise InputError("--folds takes 2 or more", f"got {folds}", "5 is the usual number")
+        raise InputError("`folds` takes 2 or more", f"got {folds}", "5 is the usual number")
     if rare not in ("error", "pool"):
         raise InputError(
-            "--rare takes error or pool", repr(rare), "pool keeps small classes in training only"
+            "`rare` takes error or pool", repr(rare), "pool keeps small classes in training only"
         )
     pooled = (
-        {"class-too-small": "kept in training only (--rare pool), left out of OOF"} if rare == "pool" else {}
+        {"class-too-small": 'kept in training only (`rare="pool"`), left out of OOF'}
+        if rare == "pool"
+        else {}
     )
     allowed = {**competition.facts.check.allow, **pooled, **(allow or {})}
     require_known(allowed)
@@ -99,7 +101,7 @@ def survey(
     if k > len(dataset.manifest.train):
         value = f"{k} folds of {len(dataset.manifest.train)} samples"
         raise InputError(
-            "there cannot be more folds than samples to hold out", value, "choose a smaller --folds"
+            "there cannot be more folds than samples to hold out", value, "choose a smaller `folds`"
         )
     evidence = scan_images(dataset, workspace, k)
     findings = run_data_checks(evidence)
@@ -176,4 +178,4 @@ def parse_folds(folds: int | str | Path) -> int | Path:
     except (OSError, ValueError):  # too long for a path, or with a NUL
         pass
     value = f"{shortened(text, 80)!r} is neither"
-    raise InputError("--folds takes a number or a CSV of id,fold", value, "for example --folds 5")
+    raise InputError("`folds` takes a number or a CSV of id,fold", value, "for example `folds=5`")

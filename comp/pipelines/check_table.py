@@ -48,7 +48,7 @@ def read_own_table(
         If the folder or a column is missing, or an id fits several files.
     """
     if not images.is_dir():
-        raise InputError("--images names a folder", f"{images} is not one", "check the path")
+        raise InputError("`images` names a folder", f"{images} is not one", "check the path")
     table = read_table(csv)
     ids = [cell.strip() for cell in table.column(id_column)]
     labels = [cell.strip() for cell in table.column(label_column)]
@@ -59,7 +59,7 @@ def read_own_table(
         if len(places) > 1:
             value = f"{name!r} fits {', '.join(places[:3])}"
             raise InputError(
-                "an id must name one image", value, "write ids with their folder, relative to --images"
+                "an id must name one image", value, "write ids with their folder, relative to `images`"
             )
         samples.append(Sample(name, places[0], "train", label))
     manifest = Manifest.from_samples(samples)
@@ -122,7 +122,7 @@ def _own_folds(manifest: Manifest, cells: list[str]) -> tuple[Folds, tuple[str, 
     codes, names = pd.factorize(np.array([cell for _, cell in stated], dtype=object), sort=True)
     if len(names) < 2:
         raise InputError(
-            "a fold column has two values or more", f"it has {list(names)}", "name another --fold"
+            "a fold column has two values or more", f"it has {list(names)}", "name another `fold_column`"
         )
     ids = tuple(i for i, _ in stated)
     folds = Folds(ids, codes.astype(np.int64), len(names), -1, "")

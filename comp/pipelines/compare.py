@@ -60,7 +60,7 @@ def compare(
     competition = registry.competition(found, place) if found else None
     if html is not None and competition is None:
         value = "neither file is of a run here"
-        raise InputError("images need a competition", value, "name it with --slug SLUG")
+        raise InputError("images need a competition", value, "name it with `slug=SLUG`")
     facts = competition.facts.template if competition else _guessed(tables[0])
     first, second = (from_table(table, facts.id, facts.target, facts.kind) for table in tables)
     joined = _joined(first, second)

@@ -145,7 +145,7 @@ def _shown(
     rows: int,
 ) -> _Shown:
     if not 1 <= rows <= 200:
-        raise InputError("--rows is 1 to 200", str(rows), "for example --rows 8")
+        raise InputError("`rows` is 1 to 200", str(rows), "for example `rows=8`")
     place = Workspace.find(workspace)
     competition = registry.competition(slug, place)
     raw = Path(data).expanduser().absolute() if data else place.raw(slug)

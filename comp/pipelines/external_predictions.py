@@ -59,7 +59,7 @@ def read_rows(path: Path, id_column: str, fold_column: str | None = None) -> Ext
         raise InputError("an id is predicted once", value, "average them, or take the doubled rows out")
     fold = table.place(fold_column) if fold_column is not None else None
     if fold == place:
-        raise InputError("id and fold are different columns", repr(fold_column), "name another --fold-column")
+        raise InputError("id and fold are different columns", repr(fold_column), "name another `fold_column`")
     kept = [n for n in range(len(table.header)) if n not in (place, fold)]
     return ExternalPredictions(
         str(path),
@@ -146,7 +146,7 @@ def _columns(rows: ExternalPredictions, labels: LabelMap) -> list[int]:
         if index is None:
             column = rows.columns[n]
             near = near_names(column, labels.names)
-            remedy = "leave id, fold (--fold-column) and a column a class: other columns, truths too, out"
+            remedy = "leave id, fold (`fold_column`) and a column a class: other columns, truths too, out"
             if near:
                 raise UnknownName("class column", column, labels.names, remedy)
             raise InputError("columns are class names or indices", f"{rows.name} has {column!r}", remedy)
@@ -186,7 +186,9 @@ def _probabilities(
     row = int(off.argmax())
     if off[row] > _rounding(rows):
         value = f"{rows.name}, row {row + 2} ({rows.ids[row]!r}) sums to {sums[row]:.6g}"
-        remedy = "--normalise divides each row by its sum, if that is what they mean; logits need a softmax"
+        remedy = (
+            "`normalise=True` divides each row by its sum, if that is what they mean; logits need a softmax"
+        )
         raise InputError("rows of probabilities sum to one", value, remedy)
     return np.asarray(values / sums[:, None], dtype=np.float64)
 

@@ -66,7 +66,7 @@ def lr(
     """
     if not 0 < low < high or not 10 <= steps <= 100_000:
         value = f"{low:g} to {high:g} in {steps} steps"
-        raise InputError("a range test goes up, in 10 steps or more", value, "--from 1e-6 --to 1 --steps 100")
+        raise InputError("a range test goes up, in 10 steps or more", value, "`low=1e-6, high=1, steps=100`")
     place = Workspace.find(workspace)
     competition = registry.competition(slug, place)
     plot, table = _outputs(require_output(out) or place.root / f"{slug}-lr.png")
@@ -104,7 +104,7 @@ def plan_of_first_fold(
     order = new_order(place, competition, raw, recipe, changed, None, parse_folds(folds), False)
     wanted = first_model(order.recipe)
     if wanted.mode == "probe":
-        raise InputError(rule, 'mode = "probe" solves', "--set mode=finetune")
+        raise InputError(rule, 'mode = "probe" solves', '`overrides=["mode=finetune"]`')
     found = survey(competition, place, raw, folds=order.folds, fold_seed=wanted.fold_seed)
     show_findings(found)
     raise_on_errors(found.findings, competition.slug)

@@ -76,7 +76,7 @@ def import_(
     files = {"oof": Path(oof).expanduser(), "test": Path(test).expanduser()}
     named = fold_column is not None or isinstance(parse_folds(folds), Path)
     if fold_column is not None and parse_folds(folds) != 5:
-        raise InputError("folds are named once", "--folds and --fold-column", "drop one of them")
+        raise InputError("folds are named once", "`folds` and `fold_column`", "drop one of them")
     found = _survey(competition, place, raw, files["oof"], fold_column, folds, allow)
     show_findings(found)
     raise_on_errors(found.findings, slug, "no import past an error")
@@ -145,7 +145,7 @@ def _survey(
 def _a_csv(file: Path) -> Path:
     if file.suffix.lower() == ".npz":
         raise InputError(
-            "a fold column is one of a CSV", f"{file} is an .npz", "--folds FILE names folds for it"
+            "a fold column is one of a CSV", f"{file} is an .npz", "`folds=FILE` names folds for it"
         )
     return file
 

@@ -151,7 +151,7 @@ def require_alike(parts: Sequence[runs.Run]) -> None:
         differing = differing or _other_recipe(first, one) or _other_folds(first, one)
         if differing:
             value = f"{first.id} and {one.id} differ in {'; '.join(differing)}"
-            remedy = f"train folds of one recipe: --recipe runs/{first.id}/recipe.toml --folds runs/{first.id}/folds.csv --only …"
+            remedy = f"train folds of one recipe: `comp run {first.slug} --recipe runs/{first.id}/recipe.toml --folds runs/{first.id}/folds.csv --only …`"
             raise InputError("a merge takes folds of one run", value, remedy)
         _say_where(first, one)
 
@@ -229,7 +229,7 @@ def whose_folds(parts: Sequence[runs.Run], models: int) -> dict[Path, runs.Run]:
             found[relative] = have[0]
     if not whole:
         value = f"{', '.join(one.id for one in parts)} have none"
-        raise InputError("a merge needs finished folds", value, f"comp run SLUG --resume {parts[0].id}")
+        raise InputError("a merge needs finished folds", value, f"`comp run SLUG --resume {parts[0].id}`")
     return found
 
 

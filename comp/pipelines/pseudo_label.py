@@ -72,7 +72,7 @@ def pseudo(
         For another threshold, a run without test predictions of each fold, and where no row is so sure.
     """
     if not 0 < threshold <= 1:  # a NaN is neither
-        raise InputError("--threshold is above 0, at most 1", f"got {threshold:g}", "for example 0.95")
+        raise InputError("`threshold` is above 0, at most 1", f"got {threshold:g}", "for example 0.95")
     place = Workspace.find(workspace)
     out = require_output(out)
     if out is not None and require_output(out.with_suffix(".json")) == out:
@@ -115,7 +115,7 @@ def _of_fold(one: runs.Run, k: int) -> Predictions:
     missing = [str(file.relative_to(one.folder)) for file in files if not file.is_file()]
     if missing or not one.record:
         value = f"{one.id} lacks {missing[0]}" if missing else f"{one.id} is not done"
-        remedy = f"comp run {one.slug} --resume {one.id}, or another run that was trained to its end"
+        remedy = f"`comp run {one.slug} --resume {one.id}`, or another run that was trained to its end"
         raise InputError("pseudo-labels need the test predictions of every fold alone", value, remedy)
     for file in files:
         one.checked(file.relative_to(one.folder).as_posix())
@@ -143,7 +143,7 @@ def _sure(found: Predictions, k: int, threshold: float) -> pd.DataFrame:
 def rows_for(order: RunRequest, found: CheckResult) -> PseudoLabels | None:
     """The pseudo-labels that an order trains with, without those whose image its fold holds out in a copy.
 
-    They are those of ``--pseudo``, or of the run that goes on.
+    They are those of ``pseudo``, or of the run that goes on.
 
     Raises
     ------

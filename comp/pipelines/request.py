@@ -77,7 +77,7 @@ def require_folds(only: Sequence[int] | None, k: int) -> None:
     wrong = [fold for fold in only or () if not 0 <= fold < k]
     if wrong or (only is not None and not only):
         raise InputError(
-            "--only names folds 0…K-1", f"{wrong or 'none'} of {k} folds", f"for example --only 0,{k - 1}"
+            "`only` names folds 0…K-1", f"{wrong or 'none'} of {k} folds", f"for example `only=[0, {k - 1}]`"
         )
 
 
@@ -104,7 +104,7 @@ def load_recipe(
     seed: int | None,
     quick: bool,
 ) -> Recipe:
-    """A recipe, then --set, --seed and --quick over it; without a file the defaults, unless one was asked for."""
+    """A recipe, then ``overrides``, ``seed`` and ``quick`` over it; without a file the defaults, unless one was asked for."""
     laid = [*overrides, *([f"seed={seed}"] if seed is not None else [])]
     recipe = load(path if asked or path.is_file() else None, laid, also=model_mistakes(competition))
     told = any("epochs" in override.partition("=")[0] for override in overrides)
@@ -126,7 +126,7 @@ def order_of(
         raise InputError(
             "only an unfinished run can be resumed",
             f"{one.id} is done",
-            f"--set epochs=N trains on as a child run; `comp predict {one.id}` predicts again",
+            f'`overrides=["epochs=N"]` trains on as a child run; `comp predict {one.id}` predicts again',
         )
     require_own(one, competition)
     from comp.models.runtime import on_this_machine, resolve_device
@@ -154,7 +154,7 @@ def require_own(one: runs.Run, competition: Competition) -> None:
         raise InputError(
             "a run belongs to one competition",
             f"{one.id} is of {one.slug}",
-            f"comp run {one.slug} --resume {one.id}",
+            f"`comp run {one.slug} --resume {one.id}`",
         )
 
 

@@ -36,8 +36,8 @@ def resumed_order(
     """
     runs.require_checkpoints(one)
     if not plain:
-        value = "--resume came with --recipe, --seed, --quick or --pseudo"
-        remedy = "drop them; --set KEY=VALUE goes on from a finished run as a child run"
+        value = "`resume` came with `recipe`, `seed`, `quick` or `pseudo`"
+        remedy = 'drop them; `overrides=["KEY=VALUE"]` goes on from a finished run as a child run'
         raise InputError("a resumed run keeps its own recipe", value, remedy)
     if overrides:
         return child_request(one, place, competition, data, overrides)
@@ -66,8 +66,10 @@ def child_request(
 
     require_own(parent, competition)
     if not parent.record:
-        value = f"{parent.id} is not done, and came with --set"
-        remedy = f"finish it, `comp run {parent.slug} --resume {parent.id}`; then --set makes a child run"
+        value = f"{parent.id} is not done, and came with `overrides`"
+        remedy = (
+            f"finish it, `comp run {parent.slug} --resume {parent.id}`; then `overrides` makes a child run"
+        )
         raise InputError("an unfinished run keeps its own recipe", value, remedy)
     old = recipe_of(parent).each
     before = trained_epochs(parent, old)
@@ -99,18 +101,28 @@ def _split(overrides: Sequence[str]) -> tuple[int | None, list[str]]:
         key, _, value = (part.strip() for part in override.partition("="))
         last = key.rpartition(".")[2]
         if (last in FIXED and key.startswith("model")) or key == "fold_seed":
-            raise InputError(f"a child run keeps {FIXED[last]}", f"--set {override}", "drop it")
+            raise InputError(f"a child run keeps {FIXED[last]}", f"`overrides=[{override!r}]`", "drop it")
         if last == "epochs" and key.startswith("model"):
-            raise InputError("epochs is the total of every model", f"--set {override}", "--set epochs=N")
+            raise InputError(
+                "epochs is the total of every model",
+                f"`overrides=[{override!r}]`",
+                '`overrides=["epochs=N"]`',
+            )
         if key != "epochs":
             rest.append(override)
         elif (number := whole_number(value)) is not None and number > 0:
             total = number
         else:
-            raise InputError("epochs is a whole number", f"--set {override}", "for example --set epochs=20")
+            raise InputError(
+                "epochs is a whole number",
+                f"`overrides=[{override!r}]`",
+                'for example `overrides=["epochs=20"]`',
+            )
     staged = [text for text in rest if text.startswith("stages")]
     if staged and total is not None:
-        raise InputError("stages say how many epochs there are", f"--set {staged[0]}", "drop epochs")
+        raise InputError(
+            "stages say how many epochs there are", f"`overrides=[{staged[0]!r}]`", "drop epochs"
+        )
     return total, rest
 
 
@@ -135,7 +147,7 @@ def _laid(old: Sequence[Recipe], parent: runs.Run, overrides: Sequence[str], als
         if was.mode == "probe" and place.get("mode") != "probe" and not _sets(keys, n, "freeze_bn"):
             entry.pop("freeze_bn", None)  # in probe it meant nothing
     table["model"] = entries if isinstance(table["model"], list) else entries[0]
-    return from_table(table, f"the recipe of {parent.id} with --set", also)
+    return from_table(table, f"the recipe of {parent.id} with `overrides`", also)
 
 
 def _sets(keys: set[str], n: int, name: str) -> bool:
@@ -145,9 +157,13 @@ def _sets(keys: set[str], n: int, name: str) -> bool:
 def _going_on(recipe: Recipe, total: int, done: int, parent: str) -> Recipe:
     """The recipe for the epochs that are left of ``total``, in the last of its stages."""
     if recipe.mode == "probe":
-        raise InputError("probe has no epochs: it solves", f"--set epochs={total}", "--set mode=finetune too")
+        raise InputError(
+            "probe has no epochs: it solves",
+            f'`overrides=["epochs={total}"]`',
+            '`overrides=["mode=finetune"]` too',
+        )
     if total <= done:
-        value = f"{parent} trained {done}, --set epochs={total}"
+        value = f'{parent} trained {done}, `overrides=["epochs={total}"]`'
         raise InputError("epochs is the total, the parent's among them", value, f"epochs={done + 1} or more")
     stages = recipe.stages and [recipe.stages[-1].model_copy(update={"epochs": total - done})]
     return recipe.model_copy(update={"epochs": total - done, "stages": stages})

@@ -66,7 +66,7 @@ def run(
     workspace, data, recipe : path, optional
         By default the current folder, ``data/<slug>`` in it, and the competition's baseline.toml.
     overrides : sequence of str, or mapping
-        ``key=value`` over the recipe, as ``--set`` on the command line; or ``{"optimizer.lr": 1e-3, "epochs": 3}``.
+        ``key=value`` over the recipe; or ``{"optimizer.lr": 1e-3, "epochs": 3}``.
     seed : int, optional
         Of the recipe; folds do not depend on it.
     quick : bool
@@ -83,9 +83,9 @@ def run(
     rare : "error" or "pool"
         What becomes of classes with fewer groups than folds: refused, or kept in training only and left out of OOF.
     only : sequence of int, optional
-        Train these folds only; the submission is then a partial one, and --resume trains the rest.
+        Train these folds only; the submission is then a partial one, and ``resume`` trains the rest.
     time_limit : str, optional
-        Such as "11h": training stops in time for the finished folds to predict; --resume goes on.
+        Such as "11h": training stops in time for the finished folds to predict; ``resume`` goes on.
     allow : dict, optional
         Checks whose errors become warnings, each with its reason.
     listeners : sequence of comp.events.RunListener, optional

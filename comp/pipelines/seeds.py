@@ -35,7 +35,9 @@ def seeds_of(overrides: Sequence[str]) -> list[int]:
         seeds = [seed for name in names if (seed := whole_number(name)) is not None and seed >= 0]
         if len(set(seeds)) < len(names):
             raise InputError(
-                "seeds are whole numbers, each once", f"--set {override}", "for example --set seed=0,1,2"
+                "seeds are whole numbers, each once",
+                f"`overrides=[{override!r}]`",
+                'for example `overrides=["seed=0,1,2"]`',
             )
         found = seeds
     return found
@@ -49,16 +51,18 @@ def require_whole(
     Raises
     ------
     InputError
-        If a blend is asked for together with ``--only`` (unless a run that goes on may have the others), or several seeds
-        with ``--time-limit``.
+        If a blend is asked for together with ``only`` (unless a run that goes on may have the others), or several seeds
+        with a time limit.
     """
     seeds = seeds_of(overrides)
     if only is not None and (seeds or (method is not None and resume is None)):
         remedy = "train and merge the folds, then `comp ensemble` the runs"
-        raise InputError("a blend is of finished runs", f"--only {only} leaves folds out", remedy)
+        raise InputError("a blend is of finished runs", f"`only=[{only}]` leaves folds out", remedy)
     if limit is not None and seeds:
         remedy = "give each seed a command of its own, then `comp ensemble` the runs"
-        raise InputError("a time limit is one run's", f"--time-limit {limit} and {len(seeds)} seeds", remedy)
+        raise InputError(
+            "a time limit is one run's", f"`time_limit={limit!r}` and {len(seeds)} seeds", remedy
+        )
 
 
 def run_seeds(
@@ -92,7 +96,7 @@ def run_seeds(
     """
     seeds = seeds_of(overrides)
     if seeds and seed is not None:
-        raise InputError("seeds are named once", f"--seed {seed} and --set seed=…", "drop --seed")
+        raise InputError("seeds are named once", f'`seed={seed}` and `overrides=["seed=…"]`', "drop `seed`")
     if not seeds and method is None:
         return go(overrides, resume)
     BlendOptions(method or "mean")  # better refused now than after training
@@ -104,7 +108,9 @@ def run_seeds(
     for each in wanted:
         one = go([*others, *([] if each is None else [f"{SEED}={each}"])], resume)
         if "partial" in one.marks:
-            remedy = f"comp run {one.slug} --resume {one.run}; then comp ensemble {one.run} and the others"
+            remedy = (
+                f"`comp run {one.slug} --resume {one.run}`; then `comp ensemble {one.run}` and the others"
+            )
             raise InputError("a blend is of finished runs", f"{one.run} lacks folds", remedy)
         named = "" if each is None else f"seed {each}, "
         events.log(f"  {named}run {one.run}: OOF {one.metric} {one.score:.4f}")

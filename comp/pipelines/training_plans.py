@@ -172,7 +172,7 @@ def _decoded(found: CheckResult, preprocess: Preprocess, mode: str) -> ImageSour
 
 
 def without_unreadable(found: CheckResult) -> Manifest:
-    """The manifest without labelled rows whose image cannot be decoded (the gate let them pass by ``--allow``)."""
+    """The manifest without labelled rows whose image cannot be decoded (the gate let them pass by ``allow``)."""
     table = found.dataset.manifest.table
     broken = np.array([bool(found.evidence.images[path].error) for path in table["path"]], dtype=bool)
     if broken.any() and not {"unreadable-image", "missing-file"} & set(found.allowed):
@@ -250,7 +250,7 @@ def train_models(folder: Path, plans: list[TrainPlan], only: Sequence[int] | Non
 def predict_test(trained: TrainedModels, unread: set[str]) -> Predictions:
     """The mean of the finished folds and views of every model on the test rows.
 
-    Rows whose path is in ``unread`` (their images cannot be decoded, and ``--allow`` let them pass) are answered
+    Rows whose path is in ``unread`` (their images cannot be decoded, and ``allow`` let them pass) are answered
     with the OOF class prior: the mean OOF probabilities.
     """
     plan = trained.plans[0]

@@ -115,7 +115,9 @@ def recipe_of(one: Run) -> Recipe:
     wanted = None if by_content else one.started.get("recipe_sha256")
     if wanted is not None and recipe_sha256(found) != wanted:
         value = f"{one.folder / RECIPE} is no longer what the run began with"
-        raise Refusal("a run keeps its own recipe", value, "restore it, or start a new run with --recipe")
+        raise Refusal(
+            "a run keeps its own recipe", value, "restore it, or start a new run with `recipe=FILE`"
+        )
     return found
 
 
@@ -279,7 +281,9 @@ def fold_checkpoints(one: runs.Run, partial: bool) -> list[Path]:
     ]
     missing = [str(folder.relative_to(one.folder)) for folder in every if folder not in whole]
     if not whole or (missing and not partial):
-        remedy = f"comp run {one.slug} --resume {one.id} trains them" + ("; or --partial" if whole else "")
+        remedy = f"`comp run {one.slug} --resume {one.id}` trains them" + (
+            "; or `partial=True`" if whole else ""
+        )
         raise InputError(
             "a prediction asks every fold", f"{one.id} lacks the checkpoint of {', '.join(missing)}", remedy
         )

@@ -30,7 +30,7 @@ def require_its_own(run: Run, path: Path, content: bytes) -> None:
     if not written:
         value = f"{path} is not what {run.id} wrote: its SHA-256 is another"
         remedy = (
-            f"`comp predict {run.id}` writes it again; a CSV of your own goes with --file, under another name"
+            f"`comp predict {run.id}` writes it again; a CSV of your own goes with `file`, under another name"
         )
         raise CheckFailed("a run's submission is the one that it wrote", value, remedy)
 

@@ -39,9 +39,9 @@ from comp.training.time_limit import stopped
 
 LOOK_EVERY = 50  # steps between looks at a GPU's losses: each look waits for it
 _SMALLER = (
-    "end what else uses the memory and --resume, or train anew with a smaller batch, model.size or model.name"
+    "end what else uses the memory and `resume`, or train anew with a smaller batch, model.size or model.name"
 )
-_AGAIN = "end what else uses the memory and --resume: it goes on from the last state that was saved, which is whole; or train anew with optimizer=sgd or a smaller model.name"
+_AGAIN = "end what else uses the memory and `resume`: it goes on from the last state that was saved, which is whole; or train anew with optimizer=sgd or a smaller model.name"
 MOST_SKIPPED = 24  # steps that a GradScaler may leave out one after the other: from 65,536 its factor is far below 1 then
 
 
@@ -401,7 +401,7 @@ class _Looks:
         named = {"ids": rows["id"].tolist(), "paths": rows["path"].tolist()}
         write_json(self.folder / "diverged.json", {**facts, **named})
         value = f"fold {self.k}, epoch {state.epoch + 1}, {fault} (learning rate {state.lr:.2g})"
-        remedy = f"--set optimizer.lr a third of it, --set optimizer.clip=1.0, or --set precision=fp32; its rows are in {self.folder / 'diverged.json'}"
+        remedy = f'a third of optimizer.lr, `overrides=["optimizer.clip=1.0"]`, or `overrides=["precision=fp32"]`; its rows are in {self.folder / "diverged.json"}'
         return TrainingFailed("the loss must be a number", value, remedy)
 
 

@@ -342,7 +342,7 @@ def require_something(trained: TrainedModels) -> None:
         if not trained.folders:
             raise failed[0]
         value = f"{failed[0].value}; {len(trained.folders)} finished folds are kept"
-        remedy = f"comp predict {trained.folder.name} --partial asks those; {failed[0].remedy}"
+        remedy = f"`comp predict {trained.folder.name} --partial` asks those; {failed[0].remedy}"
         raise TrainingFailed(failed[0].rule, value, remedy)
     if out_of_time and not trained.folders:
         raise out_of_time[0]

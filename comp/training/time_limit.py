@@ -59,10 +59,10 @@ def parse_seconds(text: str) -> float:
     """
     parts = re.findall(r"([0-9]+(?:\.[0-9]+)?)([hms])", text.strip().lower())
     if not parts or "".join(number + unit for number, unit in parts) != text.strip().lower().replace(" ", ""):
-        raise InputError("--time-limit takes a duration", repr(text), "for example 11h, 1h30m or 45m")
+        raise InputError("`time_limit` takes a duration", repr(text), "for example 11h, 1h30m or 45m")
     seconds = sum(float(number) * _UNITS[unit] for number, unit in parts)
     if not 0 < seconds < math.inf:
-        raise InputError("--time-limit must be above zero", repr(text), "for example 11h")
+        raise InputError("`time_limit` must be above zero", repr(text), "for example 11h")
     return seconds
 
 
@@ -71,5 +71,5 @@ def stopped(done: str) -> OutOfTime:
     return OutOfTime(
         "the time limit was reached before a fold was finished",
         done,
-        "everything is saved: comp run SLUG --resume latest",
+        "everything is saved: `comp run SLUG --resume latest`",
     )

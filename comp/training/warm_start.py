@@ -54,9 +54,7 @@ class WarmStart:
         missing = [f"{self.folder.name}/fold-{k}" for k in folds if k not in self.whole]
         if missing or not self.whole:
             value = f"{self.run} lacks {', '.join(missing) or 'every checkpoint'}"
-            remedy = (
-                f"comp run SLUG --resume {self.run} trains them, or --only {','.join(map(str, self.whole))}"
-            )
+            remedy = f"`comp run SLUG --resume {self.run}` trains them, or `only={list(self.whole)}`"
             raise WeightsError("a warm start needs the checkpoint of every fold", value, remedy)
 
     def require_written(self, folds: Sequence[int]) -> None:
@@ -160,7 +158,7 @@ def resolve_warm_start(run: Run, which: str, n: int, models: int) -> WarmStart:
         raise InputError(
             "a warm start names one of several models",
             value,
-            f"--set model.weights=run:{run.id}" + (f"/{several[0]}" if several else ""),
+            f'`overrides=["model.weights=run:{run.id}' + (f"/{several[0]}" if several else "") + '"]`',
         )
     name = f"run:{run.id}" + (f"/{chosen}" if several else "")
     folder = run.folder / chosen if several else run.folder

@@ -96,7 +96,7 @@ def test_a_time_limit_that_is_over_saves_and_says_so(tmp_path: Path) -> None:
 
 
 def test_folds_that_do_not_exist(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="--only"):
+    with pytest.raises(InputError, match="`only` names folds"):
         comp.run("digits", workspace=tmp_path, only=[3], **TINY)
 
 

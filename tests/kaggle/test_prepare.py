@@ -56,7 +56,7 @@ def test_a_run_that_is_named_is_the_one_and_latest_is_the_newest(submittable: Pa
     assert run.id == newest
     with pytest.raises(Refusal, match=newest):
         prepare.choose(place, "shapes", None, None, False)
-    with pytest.raises(InputError, match="--run or --file"):
+    with pytest.raises(InputError, match="`run` or `file`"):
         prepare.choose(place, "shapes", newest, "x.csv", True)
 
 

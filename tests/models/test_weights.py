@@ -174,7 +174,7 @@ def test_an_unreachable_hub_is_a_clear_error_with_the_remedy(
         "huggingface.co cannot be reached from here, and they are not in its cache",
     )
     assert "weights/" in error.value.remedy
-    assert "--set model.weights=PATH" in error.value.remedy
+    assert '`overrides=["model.weights=PATH"]`' in error.value.remedy
 
 
 def test_a_model_without_default_weights_says_so() -> None:

@@ -93,7 +93,7 @@ def test_a_column_that_is_not_there_is_named(images: Path, mistake: list[str], t
 def test_a_folder_and_a_table_that_are_not_there(images: Path) -> None:
     csv = write_table(images)
     assert run_comp(images.parent, "check", "--images", images / "nowhere", "--csv", csv).code == 2
-    with pytest.raises(InputError, match="--images"):
+    with pytest.raises(InputError, match="`images`"):
         check_table(images / "nowhere", csv, "id", "label", workspace=images.parent)
     with pytest.raises(InputError):
         check_table(images, images / "nowhere.csv", "id", "label", workspace=images.parent)

@@ -144,7 +144,7 @@ def test_sums_are_mended_as_far_as_the_decimals_explain_and_no_further(tmp_path:
     found = read(tmp_path, "id,cat,dog,3\nx,0.333,0.333,0.333\ny,0.501,0.25,0.25\n")
     assert np.abs(found.probs.sum(axis=1) - 1).max() <= ROW_SUM_TOLERANCE
     assert found.probs[0] == pytest.approx([1 / 3] * 3)
-    with pytest.raises(InputError, match="--normalise"):
+    with pytest.raises(InputError, match="`normalise=True`"):
         read(tmp_path, "id,cat,dog,3\nx,0.333333,0.333333,0.333\ny,0.5,0.25,0.25\n")
     scaled = read(tmp_path, "id,cat,dog,3\nx,2,1,1\ny,0,3,1\n", normalise=True)
     assert scaled.probs.tolist() == [[0.5, 0.25, 0.25], [0, 0.75, 0.25]]

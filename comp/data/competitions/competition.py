@@ -119,7 +119,7 @@ class Competition:
         from comp.data.labels import without_test_labels
 
         if self.facts.layout.needs_data and not raw.is_dir():
-            remedy = f"`comp data {self.slug}` says what goes where; or name the folder with --data"
+            remedy = f"`comp data {self.slug}` says what goes where; or name the folder with `data=DIR`"
             raise RawDataError("the rows to predict must be there", f"{raw} is not a folder", remedy)
         try:
             found = self.adapter.read_test(raw)
@@ -165,7 +165,7 @@ class Competition:
         """Refuses a raw folder that is missing, empty, or not in this competition's layout."""
         if not self.facts.layout.needs_data:
             return
-        remedy = f"`comp data {self.slug}` says what goes where; or name the folder with --data"
+        remedy = f"`comp data {self.slug}` says what goes where; or name the folder with `data=DIR`"
         if not raw.is_dir():
             raise RawDataError(f"the raw data of {self.slug} must be there", f"{raw} is not a folder", remedy)
         missing = self.missing(raw)

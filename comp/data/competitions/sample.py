@@ -22,7 +22,7 @@ def write_sample(competition: Competition, raw: Path, seed: int = 0) -> None:
     """
     if raw.is_dir() and any(raw.iterdir()):
         raise InputError(
-            "a sample needs an empty folder", f"{raw} holds files", "name another with --data DIR"
+            "a sample needs an empty folder", f"{raw} holds files", "name another with `data=DIR`"
         )
     make_folder(raw)
     try:
@@ -31,4 +31,4 @@ def write_sample(competition: Competition, raw: Path, seed: int = 0) -> None:
         for half in raw.iterdir():  # the folder was empty: all of it is the sample's
             shutil.rmtree(half) if half.is_dir() and not half.is_symlink() else half.unlink()
         raise
-    write_text(raw / SAMPLE_MARK, "made up by comp data --sample\n")
+    write_text(raw / SAMPLE_MARK, "made up by `comp data --sample`\n")

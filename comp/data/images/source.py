@@ -44,7 +44,7 @@ class ArraySource:
 
 @dataclass(frozen=True)
 class WithFiles:
-    """A competition's own source, and beside it files by absolute path (the rows of ``--extra``)."""
+    """A competition's own source, and beside it files by absolute path (the rows of ``extra``)."""
 
     own: ImageSource
 
@@ -61,7 +61,7 @@ class WithFiles:
             raise ImageError("an image must be readable", error.value, error.remedy) from error
         except OSError as error:
             raise ImageError(
-                "an image must be readable", f"{path}: {error.strerror}", "correct the --extra table"
+                "an image must be readable", f"{path}: {error.strerror}", "correct the `extra` table"
             ) from error
 
 
@@ -125,7 +125,7 @@ def describe_folder(raw: Path, limit: int = 6) -> str:
         names = sorted(p.name + ("/" if p.is_dir() else "") for p in raw.iterdir() if not is_ignored(p.name))
     except OSError as error:
         raise RawDataError(
-            "the raw folder must be readable", f"{raw}: {error.strerror}", "check --data"
+            "the raw folder must be readable", f"{raw}: {error.strerror}", "check `data`"
         ) from error
     return (
         ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")

@@ -161,7 +161,7 @@ def _require_gpu(one: runs.Run, folders: Sequence[Path], gpu: bool) -> None:
     from comp.models.checkpoint import read_sidecar
 
     if not gpu and any(read_sidecar(folder).precision == "fp16" for folder in folders):
-        raise InputError("fp16 needs a GPU", f"{one.id} was judged in fp16", "--gpu")
+        raise InputError("fp16 needs a GPU", f"{one.id} was judged in fp16", "`gpu=True`")
 
 
 def _require_replaceable(target: Path) -> None:
@@ -174,7 +174,7 @@ def _require_replaceable(target: Path) -> None:
     if not (target / KERNEL).is_file() or not (target / "dataset" / FILES).is_file():
         value = f"{target} is there and holds other things"
         raise InputError(
-            "a kernel's folder is new, or an earlier one", value, "name another --out, or remove it"
+            "a kernel's folder is new, or an earlier one", value, "name another `out`, or remove it"
         )
 
 

@@ -85,12 +85,12 @@ def names_for(competition: Competition, run: str, kaggle: str | None, user: str 
     """
     owner = user or os.environ.get("KAGGLE_USERNAME", "")
     if not owner:
-        remedy = "--user NAME, the one in your profile's address, or set KAGGLE_USERNAME"
+        remedy = "`user=NAME`, the one in your profile's address, or set KAGGLE_USERNAME"
         raise InputError("a notebook belongs to a user of Kaggle", "none was named", remedy)
     named = kaggle or competition.facts.kaggle
     if not named:
-        value = f"{competition.slug} has no `kaggle` in competition.toml"
-        remedy = "--kaggle SLUG, the last part of the competition's address there"
+        value = f"{competition.slug} has no kaggle in its competition.toml"
+        remedy = "`kaggle=SLUG`, the last part of the competition's address there"
         raise InputError("a notebook attaches a competition of Kaggle", value, remedy)
     for what, name in (("user", owner), ("competition", named)):
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):

@@ -46,7 +46,7 @@ def installed_wheel(name: str, folder: Path) -> Path | None:
     try:
         found = metadata.distribution(name)
     except metadata.PackageNotFoundError as error:
-        remedy = f"install it, or name a wheel of it: --wheels {name}"
+        remedy = f"install it, or name a wheel of it: `wheels=[{name!r}]`"
         raise InputError("a wheel is made of what is installed", f"{name} is not", remedy) from error
     if "Root-Is-Purelib: true" not in (found.read_text("WHEEL") or "") or not found.files:
         return None
@@ -77,7 +77,7 @@ def fetch_wheels(wanted: Sequence[str], folder: Path) -> list[Path]:
         if path.suffix == ".whl":
             if not zipfile.is_zipfile(path):
                 raise InputError(
-                    "a wheel must be one", f"{path} is not there, or no wheel", "correct --wheels"
+                    "a wheel must be one", f"{path} is not there, or no wheel", "correct `wheels`"
                 )
             shutil.copyfile(path, folder / path.name)
         else:
@@ -94,7 +94,7 @@ def _download(requirement: str, folder: Path) -> None:
     )
     if done.returncode:
         said = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or ["pip failed"]
-        remedy = "correct --wheels, or give the path of a wheel that you have"
+        remedy = "correct `wheels`, or give the path of a wheel that you have"
         raise InputError("pip must find a wheel", f"{requirement}: {said[-1]}", remedy)
 
 
