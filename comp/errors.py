@@ -10,7 +10,7 @@ CompError                      rule, value, remedy
 │   ├── KaggleError            Kaggle cannot be reached, does not know us, or answers nonsense
 │   └── ImageError             an image that cannot be decoded
 └── Refusal             (1)    the input was understood, and the answer is no
-    ├── CheckFailed            the gate found errors
+    ├── CheckFailed            checks found errors
     ├── InvalidSubmission      a submission that does not answer its template
     ├── KaggleRefusal          Kaggle's own no: rules, limits, closed, a submission that it cannot score
     └── TrainingFailed         a loss that is not a number, a fold that cannot be fitted
@@ -138,7 +138,7 @@ class Refusal(CompError):
 
 
 class CheckFailed(Refusal):
-    """The gate found error-level findings."""
+    """Checks found errors."""
 
 
 class InvalidSubmission(Refusal):

@@ -94,7 +94,7 @@ class Gallery:
     def evidence(
         self, k: int = 3, template: Template | None = None, classes: tuple[str, ...] | None = None
     ) -> CheckContext:
-        """What the checks see: every image looked at, kin grouped, no folds yet."""
+        """What the checks see: every image looked at, related rows grouped, no folds yet."""
         manifest = self.read(Manifest.from_samples(self.samples))
         competition = Competition(self.raw, self.facts)
         template = (

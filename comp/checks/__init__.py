@@ -1,1 +1,1 @@
-"""Checks: evidence in, findings out; the gate decides."""
+"""Checks: a context in, findings out; an error stops a run."""

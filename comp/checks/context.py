@@ -202,7 +202,7 @@ class CheckContext:
     images: ImageIndex
     folds: Folds | None = None
     memory: ResultCache = field(default_factory=ResultCache)
-    declared: Manifest | None = None  # the manifest before kin were grouped by what images show
+    declared: Manifest | None = None  # the manifest before related rows were grouped by what images show
 
     @property
     def competition(self) -> Competition:

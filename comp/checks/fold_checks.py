@@ -129,9 +129,9 @@ def _folder(filename: str) -> str:
 def grouped(evidence: CheckContext) -> Manifest:
     """The manifest with every kinship as a group, and the contents of its images.
 
-    Two labelled rows are kin if they share a declared group, if one is the other's parent, if their images are
+    Two labelled rows are related if they share a declared group, if one is the other's parent, if their images are
     one image (exactly or nearly), or if their file names say that one was made from the other. Kinship is
-    transitive; a group is named after the smallest id in it. Rows without kin have no group. The column
+    transitive; a group is named after the smallest id in it. Rows without related rows have no group. The column
     ``content`` is the first half of the SHA-256 of the pixels, so that the manifest's fingerprint knows them.
     """
     table = evidence.manifest.table.copy()
@@ -143,10 +143,11 @@ def grouped(evidence: CheckContext) -> Manifest:
     declared = rows["group"].to_numpy(dtype=object)
     sizes = np.bincount(component, minlength=1)
     first: dict[int, str] = {}
-    for name, kin in zip(ids, component.tolist(), strict=True):
-        first[kin] = min(first.get(kin, name), name)
+    for name, related in zip(ids, component.tolist(), strict=True):
+        first[related] = min(first.get(related, name), name)
     names = [
-        first[kin] if sizes[kin] > 1 else own for kin, own in zip(component.tolist(), declared, strict=True)
+        first[related] if sizes[related] > 1 else own
+        for related, own in zip(component.tolist(), declared, strict=True)
     ]
     table.loc[labelled, "group"] = names
     parents = parents_by_name(rows)
@@ -158,8 +159,8 @@ def grouped(evidence: CheckContext) -> Manifest:
     return replace(evidence.manifest, table=table)
 
 
-def folds_of_kin(evidence: CheckContext, folds: Folds) -> dict[str, set[int]]:
-    """The folds that hold out kin of each test row, by its id; rows without kin are left out.
+def folds_of_related(evidence: CheckContext, folds: Folds) -> dict[str, set[int]]:
+    """The folds that hold out rows related to each test row, by its id; rows without related rows are left out.
 
     Kin are as in ``grouped``, with the test rows among them: a declared group or parent, one image (exactly or
     nearly), a file name, and all that these tie together.
@@ -167,11 +168,11 @@ def folds_of_kin(evidence: CheckContext, folds: Folds) -> dict[str, set[int]]:
     table = (evidence.declared or evidence.manifest).table
     component = components(len(table), _edges(evidence, table))
     held: dict[int, set[int]] = {}
-    for kin, sample, split in zip(component.tolist(), table["id"], table["split"], strict=True):
+    for related, sample, split in zip(component.tolist(), table["id"], table["split"], strict=True):
         if split == "train":
-            held.setdefault(kin, set()).add(folds.by_id.get(sample, -1))
+            held.setdefault(related, set()).add(folds.by_id.get(sample, -1))
     pairs = zip(component.tolist(), table["id"], table["split"], strict=True)
-    return {sample: held[kin] for kin, sample, split in pairs if split == "test" and kin in held}
+    return {sample: held[related] for related, sample, split in pairs if split == "test" and related in held}
 
 
 def parents_by_name(rows: pd.DataFrame) -> dict[str, str]:
@@ -187,7 +188,7 @@ def _is_named(child: str, parent: str) -> bool:
 
 
 def _edges(evidence: CheckContext, rows: pd.DataFrame) -> list[tuple[int, int]]:
-    """Pairs of row places that are kin."""
+    """Pairs of row places that are related."""
     edges: list[tuple[int, int]] = []
     by_group: dict[str, int] = {}
     by_path: dict[str, list[int]] = {}
@@ -267,12 +268,12 @@ def group_across_folds(evidence: CheckContext) -> list[Finding]:
     train, known = evidence.manifest.train, evidence.folds.by_id
     places: defaultdict[str, set[int]] = defaultdict(set)
     for group, name in zip(group_names(train), train["id"], strict=True):
-        if known.get(name, -1) >= 0:  # others only train, and are left out beside held-out kin
+        if known.get(name, -1) >= 0:  # others only train, and are left out beside held-out related rows
             places[group].add(known[name])
     torn = [group[2:] for group, folds in places.items() if len(folds) > 1]
     if not torn:
         return []
-    message = f"{len(torn)} groups lie in more than one fold, so that a sample would validate its kin"
+    message = f"{len(torn)} groups lie in more than one fold, so that a sample would validate related ones"
     return [
         finding("group-across-folds", "error", torn, message, "make the folds again with the groups declared")
     ]
@@ -286,7 +287,7 @@ def group_across_folds(evidence: CheckContext) -> list[Finding]:
     catches="folds made for other rows, labels, groups or contents",
 )
 def stale_folds(evidence: CheckContext) -> list[Finding]:
-    """Folds that were made for other train rows than these. One SHA-256 over ids, labels, kin and contents."""
+    """Folds that were made for other train rows than these. One SHA-256 over ids, labels, groups and contents."""
     if evidence.folds is None:
         return []
     now = evidence.manifest.fingerprint("train")
@@ -332,12 +333,12 @@ def copy_across_folds(evidence: CheckContext) -> list[Finding]:
     same_file = [[path] for path, folds in places.items() if len(folds) > 1 and path not in known]
     torn = []
     for cluster in [*evidence.alike, *same_file]:
-        kin = tuple(path for path in cluster if path in places)
-        if len({fold for path in kin for fold in places[path]}) > 1:
-            torn.append(kin)
+        related = tuple(path for path in cluster if path in places)
+        if len({fold for path in related for fold in places[path]}) > 1:
+            torn.append(related)
     if not torn:
         return []
-    rows = [path for kin in torn for path in kin]
+    rows = [path for related in torn for path in related]
     message = f"{len(rows)} rows are copies of one another and lie in different folds ({len(torn)} images)"
     remedy = "make the folds with comp, which keeps copies together, or give all copies of an image one fold"
     return [Finding("copy-across-folds", "error", len(rows), message, tuple(rows[:5]), remedy, tuple(torn))]

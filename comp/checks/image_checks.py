@@ -171,15 +171,19 @@ def exact_duplicate(evidence: CheckContext) -> list[Finding]:
     """
     labels = _labels(evidence)
     found = [
-        kin
-        for kin in (tuple(p for p in cluster if p in labels) for cluster in evidence.exact)
-        if len(kin) > 1
+        related
+        for related in (tuple(p for p in cluster if p in labels) for cluster in evidence.exact)
+        if len(related) > 1
     ]
     if not found:
         return []
-    rows = sum(len(kin) for kin in found)
+    rows = sum(len(related) for related in found)
     sizes = Counter(labels.values())
-    most = {(label, kin[0]): n for kin in found for label, n in Counter(labels[p] for p in kin).items()}
+    most = {
+        (label, related[0]): n
+        for related in found
+        for label, n in Counter(labels[p] for p in related).items()
+    }
     filled = [(label, n) for (label, _), n in most.items() if sizes[label] >= 4 and n * 2 >= sizes[label]]
     severity: Severity = "error" if filled else "warning" if rows > MANY_DUPLICATES * len(labels) else "info"
     message = f"{rows} labelled rows show {len(found)} images more than once, pixel by pixel"
@@ -218,11 +222,11 @@ def near_duplicate(evidence: CheckContext) -> list[Finding]:
     """
     labels = _labels(evidence)
     found = [
-        kin
-        for kin in (tuple(p for p in cluster if p in labels) for cluster in evidence.alike)
-        if len(kin) > 1
+        related
+        for related in (tuple(p for p in cluster if p in labels) for cluster in evidence.alike)
+        if len(related) > 1
     ]
-    found = [kin for kin in found if len({evidence.images[p].pixel_sha for p in kin}) > 1]
+    found = [related for related in found if len({evidence.images[p].pixel_sha for p in related}) > 1]
     if not found:
         return []
     message = f"{sum(map(len, found))} labelled rows show {len(found)} images in more than one version"
@@ -249,7 +253,7 @@ def train_test_duplicate(evidence: CheckContext) -> list[Finding]:
     for cluster in evidence.alike:
         if any(p in labels for p in cluster) and any(p in test for p in cluster):
             found.append(tuple(cluster))
-    matched = [p for kin in found for p in kin if p in test]
+    matched = [p for related in found for p in related if p in test]
     if not matched:
         return []
     severity: Severity = "error" if len(matched) * 2 > len(test) else "warning"
@@ -272,12 +276,12 @@ def conflicting_labels(evidence: CheckContext) -> list[Finding]:
     labels = _labels(evidence)
     found = []
     for cluster in evidence.alike:
-        kin = tuple(p for p in cluster if p in labels)
-        if len({labels[p] for p in kin}) > 1:
-            found.append(kin)
+        related = tuple(p for p in cluster if p in labels)
+        if len({labels[p] for p in related}) > 1:
+            found.append(related)
     if not found:
         return []
-    rows = sum(len(kin) for kin in found)
+    rows = sum(len(related) for related in found)
     severity: Severity = "error" if rows > MANY_CONFLICTS * len(labels) else "warning"
     message = f"{rows} rows show {len(found)} images under different labels, first {', '.join(repr(labels[p]) for p in found[0][:3])}"
     return [
@@ -300,5 +304,5 @@ def _labels(evidence: CheckContext) -> dict[str, str]:
 def _of_groups(
     check: str, severity: Severity, groups: list[tuple[str, ...]], message: str, remedy: str
 ) -> Finding:
-    rows = [path for kin in groups for path in kin]
+    rows = [path for related in groups for path in related]
     return Finding(check, severity, len(rows), message, tuple(rows[:5]), remedy, tuple(groups))

@@ -24,23 +24,23 @@ def proposed(evidence: CheckContext) -> str:
     }
     decided: dict[str, tuple[str, str]] = {}
     for cluster in evidence.alike:
-        kin = [path for path in cluster if path in labelled]
+        related = [path for path in cluster if path in labelled]
         test = [path for path in cluster if path not in labelled]
-        if len({labelled[path] for path in kin}) > 1:
-            why = "the image has other labels too: " + ", ".join(sorted({labelled[path] for path in kin}))
-            decided.update((path, ("look", why)) for path in kin)
+        if len({labelled[path] for path in related}) > 1:
+            why = "the image has other labels too: " + ", ".join(sorted({labelled[path] for path in related}))
+            decided.update((path, ("look", why)) for path in related)
         elif test:
-            decided.update((path, ("drop", f"a copy of the test row {test[0]}")) for path in kin)
-        elif len(kin) > 1:
-            decided.update((path, ("group", f"shows the image of {kin[0]}")) for path in kin)
+            decided.update((path, ("drop", f"a copy of the test row {test[0]}")) for path in related)
+        elif len(related) > 1:
+            decided.update((path, ("group", f"shows the image of {related[0]}")) for path in related)
     for cluster in evidence.exact:
-        kin = sorted(
+        related = sorted(
             (path for path in cluster if path in labelled),
             key=lambda path: (parent_name(path) is not None, path),
         )
-        for path in kin[1:]:
+        for path in related[1:]:
             if decided.get(path, ("group",))[0] == "group":
-                decided[path] = ("drop", f"the same pixels as {kin[0]}")
+                decided[path] = ("drop", f"the same pixels as {related[0]}")
     for path, look in evidence.images.looks.items():
         if look.error:
             decided[path] = ("drop" if path in labelled else "look", look.error)

@@ -61,7 +61,7 @@ def ensemble(
         str,
         option(
             "--decide auto|on|off",
-            "Multiply the classes' probabilities. auto: for F1 and its kin, where that gains more than a standard error.",
+            "Multiply the classes' probabilities. auto: for F1 and the like, where that gains more than a standard error.",
         ),
     ] = "auto",
     priors: Annotated[

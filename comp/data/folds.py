@@ -138,7 +138,7 @@ class Folds:
         ------
         InputError
             If an id comes twice or fewer than two folds are named. Rows without a fold and test rows with one
-            are left for the gate to find.
+            are left for the checks to find.
         """
         ids, fold = _read_id_fold(path)
         if len(set(ids)) != len(ids):

@@ -109,10 +109,10 @@ class Manifest:
         return self.table[self.table["split"] == "test"].reset_index(drop=True)
 
     def fingerprint(self, split: str) -> str:
-        """SHA-256 over the ids, labels, kin and contents (where they are known) of a split, whatever the row order.
+        """SHA-256 over the ids, labels, groups and contents (where they are known) of a split, whatever the row order.
 
         Groups and parents count by the rows that they tie within the split, not by their names: extra rows that
-        are kin of a train row change nothing.
+        are related to a train row change nothing.
         """
         rows = self.table[self.table["split"] == split]
         ids = list(rows["id"])

@@ -74,10 +74,10 @@ class PseudoLabels:
         """What the record of a run says of its pseudo-labels."""
         return {"run": self.run, "threshold": self.threshold, "rows": self.rows}
 
-    def without(self, kin: Mapping[str, Collection[int]]) -> PseudoLabels:
-        """The rows whose image is kin of none that their fold holds out; ``kin`` is test id → those folds."""
+    def without(self, related: Mapping[str, Collection[int]]) -> PseudoLabels:
+        """The rows whose image is related to none that their fold holds out; ``related`` is test id → those folds."""
         pairs = zip(self.table["fold"], self.table["id"], strict=True)
-        kept = np.array([fold not in kin.get(i, ()) for fold, i in pairs], dtype=bool)
+        kept = np.array([fold not in related.get(i, ()) for fold, i in pairs], dtype=bool)
         return replace(self, table=self.table[kept].reset_index(drop=True))
 
     def few(self, most: int) -> PseudoLabels:

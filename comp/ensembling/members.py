@@ -112,7 +112,7 @@ def _part(one: runs.Run, model: str) -> Member:
 def require_same_rows(parts: Sequence[Member]) -> None:
     """Refuses parts of other rows: ids, labels and, where both know them, contents must agree, in train and test.
 
-    Groups may differ: which rows are kin may have been found out, or stated, by one of the runs alone.
+    Groups may differ: which rows are related may have been found out, or stated, by one of the runs alone.
 
     Raises
     ------
@@ -159,16 +159,18 @@ def joined_manifest(parts: Sequence[Member]) -> Manifest:
         for n, part in enumerate(parts)
     ]
     ties = pd.concat(rows, ignore_index=True)
-    kin = dict(zip(ties["id"], group_names(ties), strict=True))
-    many = {name for name, count in Counter(kin.values()).items() if count > 1}
+    related = dict(zip(ties["id"], group_names(ties), strict=True))
+    many = {name for name, count in Counter(related.values()).items() if count > 1}
     is_train = table["split"] == "train"
-    own = [kin[i] if yes and kin[i] in many else "" for i, yes in zip(table["id"], is_train, strict=True)]
+    own = [
+        related[i] if yes and related[i] in many else "" for i, yes in zip(table["id"], is_train, strict=True)
+    ]
     group = table["group"].where(~is_train, pd.Series(own, dtype="object"))
     return Manifest(table.assign(group=group, parent=table["parent"].where(~is_train, "")))
 
 
 def require_whole_groups(parts: Sequence[Member]) -> None:
-    """Refuses parts one of which was trained on rows that another calls kin of those it predicted.
+    """Refuses parts one of which was trained on rows that another calls related to those it predicted.
 
     Raises
     ------

@@ -114,7 +114,7 @@ def survey(
 
 
 def scan_images(dataset: Dataset, workspace: Workspace, k: int) -> CheckContext:
-    """Looks at every image (or remembers it), and groups the rows that are kin."""
+    """Looks at every image (or remembers it), and groups the rows that are related."""
     kept = fingerprint_file(workspace, dataset.competition.slug, dataset.raw)
     images = look_at_images(dataset, kept)
     manifest = replace(dataset.manifest, notes=(*dataset.manifest.notes, *images.notes()))

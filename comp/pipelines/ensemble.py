@@ -73,7 +73,7 @@ def ensemble(
     calibrate : "auto", "on" or "off"
         Temperature scaling; "auto" where the metric is log loss and gains. It is told in any case.
     decide : "auto", "on" or "off"
-        Multipliers of the classes; "auto" for F1 and its kin where they gain more than one standard error.
+        Multipliers of the classes; "auto" for F1 and the like where they gain more than one standard error.
     priors : "uniform" or mapping of class to share, optional
         Class shares of the test rows, where they are known to be other than the training rows'.
     data : path, optional

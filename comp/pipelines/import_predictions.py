@@ -68,7 +68,7 @@ def import_(
     ------
     CompError
         Where a file does not answer the competition's rows one to one, with the faults named; where the data or the
-        folds do not pass the gate.
+        folds do not pass the checks.
     """
     place = Workspace.find(workspace)
     competition = registry.competition(slug, place)
@@ -80,7 +80,7 @@ def import_(
     found = _survey(competition, place, raw, files["oof"], fold_column, folds, allow)
     show_findings(found)
     raise_on_errors(found.findings, slug, "no import past an error")
-    assert found.folds is not None, "the gate lets nothing pass without folds"
+    assert found.folds is not None, "the checks let nothing pass without folds"
     ours = _read(competition, found, found.folds, files, fold_column, normalise)
     findings = [*found.findings, *_judged(found, found.folds, ours, competition, named)]
     started = {

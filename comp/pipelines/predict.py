@@ -89,7 +89,7 @@ def predict(
     Raises
     ------
     CompError
-        Where a checkpoint is missing, ``out`` is no plain file, or the test rows do not pass the gate.
+        Where a checkpoint is missing, ``out`` is no plain file, or the test rows do not pass the checks.
     """
     from comp.inference.predict import predict as predict_rows
     from comp.models.checkpoint import read_sidecar

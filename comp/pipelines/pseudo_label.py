@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from comp import events
-from comp.checks.fold_checks import folds_of_kin
+from comp.checks.fold_checks import folds_of_related
 from comp.checks.runner import CheckResult
 from comp.data.folds import folds_sha256
 from comp.data.predictions import Predictions, average
@@ -157,11 +157,11 @@ def rows_for(order: RunRequest, found: CheckResult) -> PseudoLabels | None:
         path = order.given.checked(FILE)
     if path is None:
         return None
-    assert found.folds is not None, "the gate lets no run pass without folds"
+    assert found.folds is not None, "the checks let no run pass without folds"
     wanted = PseudoLabels.load(path)
     evidence = found.evidence
     wanted.require_fitting(order.competition.slug, evidence.manifest, found.folds, evidence.labels)
-    clean = wanted.without(folds_of_kin(evidence, found.folds))
+    clean = wanted.without(folds_of_related(evidence, found.folds))
     apart = len(wanted.table) - len(clean.table)
     told = f"  pseudo-labels of {clean.run}, at least {clean.threshold:g} sure: {clean.rows} rows by fold"
     events.log(told + (f"; {apart} left out, copies of what their fold holds out" if apart else ""))

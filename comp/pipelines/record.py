@@ -62,7 +62,7 @@ def record(one: runs.Run, result: RunResult, findings: list[Finding]) -> None:
 
 def write_inputs(folder: Path, found: CheckResult, recipe: Recipe) -> None:
     """What the run was given: the manifest, the folds, the findings, the resolved recipe."""
-    assert found.folds is not None, "the gate lets no run pass without folds"
+    assert found.folds is not None, "the checks let no run pass without folds"
     _write_rows(folder, found.dataset.manifest, found.folds)
     write_json(folder / "findings.json", [f.as_json() for f in found.findings])
     slug, k = found.dataset.competition.slug, found.evidence.k

@@ -361,7 +361,7 @@ def kept_of(order: RunRequest, found: CheckResult, recipe: Recipe) -> dict[str, 
     """What has to be the same when a run goes on: its folds, and its competition's models.py where a network is of it."""
     from comp.models.net import models_sha256
 
-    assert found.folds is not None, "the gate lets no run pass without folds"
+    assert found.folds is not None, "the checks let no run pass without folds"
     names = [one.model.name for one in recipe.each]
     models = models_sha256(order.competition.file("models.py"), names)
     return {"folds_sha256": folds_sha256(found.folds), "models_sha256": models}

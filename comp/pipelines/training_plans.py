@@ -119,7 +119,7 @@ def _prepare(
     folds_here: int | None,
 ) -> TrainPlan:
     """Resolves a model's recipe on this machine, and builds the model once."""
-    assert found.folds is not None, "the gate lets no run pass without folds"
+    assert found.folds is not None, "the checks let no run pass without folds"
     recipe = resolve_device(wanted)
     part = warm.part(recipe.model) if warm else recipe.model
     part, preprocess, weights = resolve(part, recipe.mode, workspace.weight_folders())
@@ -172,7 +172,7 @@ def _decoded(found: CheckResult, preprocess: Preprocess, mode: str) -> ImageSour
 
 
 def without_unreadable(found: CheckResult) -> Manifest:
-    """The manifest without labelled rows whose image cannot be decoded (the gate let them pass by ``allow``)."""
+    """The manifest without labelled rows whose image cannot be decoded (the checks let them pass by ``allow``)."""
     table = found.dataset.manifest.table
     broken = np.array([bool(found.evidence.images[path].error) for path in table["path"]], dtype=bool)
     if broken.any() and not {"unreadable-image", "missing-file"} & set(found.allowed):

@@ -205,8 +205,8 @@ def rows_of_fold(plan: TrainPlan, k: int) -> FoldRows:
     fold = np.concatenate([plan.folds.of(plan.manifest.train["id"]), np.full(len(table) - n, -1)])
     targets = plan.labels.encode(table["label"])
     held_out = np.flatnonzero(fold == k)
-    kin = set(table["group"].iloc[held_out]) - {""}
-    apart = (fold == -1) & table["group"].isin(kin).to_numpy()  # they would tell what is held out
+    related = set(table["group"].iloc[held_out]) - {""}
+    apart = (fold == -1) & table["group"].isin(related).to_numpy()  # they would tell what is held out
     return FoldRows(table, targets, np.flatnonzero((fold != k) & ~apart), held_out)
 
 

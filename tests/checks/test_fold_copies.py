@@ -91,7 +91,7 @@ def test_folds_are_stale_once_anything_of_their_rows_changed(gallery: Gallery, c
 
 
 @pytest.mark.parametrize(
-    "change", ["nothing", "order", "a test image", "a test row", "kin that only train", "touched"]
+    "change", ["nothing", "order", "a test image", "a test row", "related rows that only train", "touched"]
 )
 def test_folds_are_not_stale_for_what_they_do_not_depend_on(gallery: Gallery, change: str) -> None:
     before = make_folds(gallery.evidence().manifest, 3)
@@ -102,7 +102,7 @@ def test_folds_are_not_stale_for_what_they_do_not_depend_on(gallery: Gallery, ch
         gallery.replace("test/t3.png", texture(999))
     elif change == "a test row":
         gallery.add("test/t99.png", texture(999))
-    elif change == "kin that only train":
+    elif change == "related rows that only train":
         gallery.add("train/x.png", texture(3)[:, ::-1], "cat")
         gallery.change("x", split="extra")
     elif change == "touched":

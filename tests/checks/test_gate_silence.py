@@ -458,7 +458,7 @@ def judged(found: list[Finding], name: str, rows: set[str]) -> None:
     """The check spoke once, gravely enough, of these rows, with a remedy; an error stops a run with exit code 1."""
     spoken = [f for f in found if f.check == name]
     assert [f.severity for f in spoken] == [SEVERITY[name]], found
-    assert rows <= {*spoken[0].examples, *(path for kin in spoken[0].groups or () for path in kin)}
+    assert rows <= {*spoken[0].examples, *(path for related in spoken[0].groups or () for path in related)}
     assert spoken[0].count >= max(1, len(rows) if name not in ("duplicate-id", "group-across-folds") else 1)
     assert spoken[0].message
     if SEVERITY[name] == "error":

@@ -1,4 +1,4 @@
-"""Groups: who is kin of whom, how groups are named, and that folds never tear them."""
+"""Groups: who is related to whom, how groups are named, and that folds never tear them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from comp.checks.context import CheckContext
-from comp.checks.fold_checks import folds_of_kin, grouped
+from comp.checks.fold_checks import folds_of_related, grouped
 from comp.checks.image_scan import ImageFacts, ImageIndex, scan
 from comp.data.competitions.competition import Competition
 from comp.data.dataset import Dataset
@@ -56,16 +56,16 @@ def tables(draw: st.DrawFn) -> tuple[list[Sample], dict[str, int]]:
         split = draw(st.sampled_from(["train", "train", "train", "extra", "test"]))
         group = draw(st.sampled_from(["", "", "g", "h"]))
         parent = draw(st.sampled_from(["", "", "", "gone", *ids]))
-        kin = ("x", group, parent) if split != "test" else ("", "", "")
-        rows.append(Sample(name, path, split, *kin))
+        related = ("x", group, parent) if split != "test" else ("", "", "")
+        rows.append(Sample(name, path, split, *related))
         images.setdefault(path, draw(st.integers(0, 30)) % (2 * IMAGES))
     return rows, images
 
 
 def expected(rows: Sequence[Sample], images: dict[str, int]) -> dict[str, frozenset[str]]:
-    """Every labelled row's kin, worked out the slow way: joined until nothing changes."""
+    """Every labelled row's related rows, worked out the slow way: joined until nothing changes."""
     labelled = [row for row in rows if row.split != "test"]
-    kin = {row.id: frozenset([row.id]) for row in labelled}
+    families = {row.id: frozenset([row.id]) for row in labelled}
 
     def related(one: Sample, other: Sample) -> bool:
         same_parent = bool(one.parent) and one.parent == other.parent
@@ -83,11 +83,11 @@ def expected(rows: Sequence[Sample], images: dict[str, int]) -> dict[str, frozen
         changed = False
         for one in labelled:
             for other in labelled:
-                if kin[one.id] != kin[other.id] and related(one, other):
-                    joined = kin[one.id] | kin[other.id]
-                    kin.update(dict.fromkeys(joined, joined))
+                if families[one.id] != families[other.id] and related(one, other):
+                    joined = families[one.id] | families[other.id]
+                    families.update(dict.fromkeys(joined, joined))
                     changed = True
-    return kin
+    return families
 
 
 @settings(max_examples=40)
@@ -97,13 +97,13 @@ def test_kinship_is_transitive_and_named_after_the_smallest_id(
 ) -> None:
     rows, images = table
     found = grouped(evidence_of(rows, images)).table
-    kin = expected(rows, images)
+    related = expected(rows, images)
     declared = {row.id: row.group for row in rows}
     for sample, group in zip(found["id"], found["group"], strict=True):
-        if sample not in kin:
-            assert group == "", "test rows have no kin"
-        elif len(kin[sample]) > 1:
-            assert group == min(kin[sample])
+        if sample not in related:
+            assert group == "", "test rows have no related rows"
+        elif len(related[sample]) > 1:
+            assert group == min(related[sample])
         else:
             assert group == declared[sample]
 
@@ -129,13 +129,13 @@ def test_groups_do_not_depend_on_the_order_of_rows(
 def test_folds_never_tear_kin(table: tuple[list[Sample], dict[str, int]]) -> None:
     rows, images = table
     manifest = grouped(evidence_of(rows, images))
-    kin = {k: v & set(manifest.train["id"]) for k, v in expected(rows, images).items()}
+    related = {k: v & set(manifest.train["id"]) for k, v in expected(rows, images).items()}
     groups = set(group_names(manifest.train)) if len(manifest.train) else set()
     if len(groups) < 2:
         return
     folds = make_folds(manifest, 2)
     fold = dict(zip(folds.ids, folds.fold.tolist(), strict=True))
-    for family in kin.values():
+    for family in related.values():
         assert len({fold[sample] for sample in family}) <= 1
 
 
@@ -214,8 +214,8 @@ def test_contents_are_the_pixels_and_not_the_file(gallery: Gallery) -> None:
     assert content["a1"] != content["a0"]
 
 
-def test_the_folds_of_kin_are_those_of_the_training_rows_that_a_test_row_is_kin_of() -> None:
-    """p shows x's image, q lies in y's file, r is kin of a row that only trains, s of an extra row, u of none."""
+def test_the_folds_of_related_are_those_of_the_training_rows_that_a_test_row_is_kin_of() -> None:
+    """p shows x's image, q lies in y's file, r is related to a row that only trains, s of an extra row, u of none."""
     rows = [
         Sample("x", "x.png", "train", "x"),
         Sample("y", "y.png", "train", "y"),
@@ -231,4 +231,4 @@ def test_the_folds_of_kin_are_those_of_the_training_rows_that_a_test_row_is_kin_
     shown = {"x.png": 0, "y.png": 1, "z.png": 2, "w.png": 3, "e.png": 4, "p.png": 0, "r.png": 3, "s.png": 4}
     evidence = evidence_of(rows, {**shown, "u.png": 2 + IMAGES})
     folds = Folds(("x", "y", "z", "w"), np.array([0, 1, 2, -1]), 3, 0, "")
-    assert folds_of_kin(evidence, folds) == {"p": {0, 2}, "q": {1}, "r": {-1}, "u": {0, 2}}
+    assert folds_of_related(evidence, folds) == {"p": {0, 2}, "q": {1}, "r": {-1}, "u": {0, 2}}

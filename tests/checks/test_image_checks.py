@@ -112,8 +112,8 @@ def test_equal_images_are_information_up_to_a_tenth_of_the_rows(
     rows = copies(gallery, pairs)  # 2 pairs are 4 of 48 rows, 3 are 6
     (found,) = exact_duplicate(gallery.evidence())
     assert (found.severity, found.count) == (severity, len(rows))
-    assert {path for kin in found.groups or () for path in kin} == rows
-    assert all(len(kin) == 2 for kin in found.groups or ())
+    assert {path for related in found.groups or () for path in related} == rows
+    assert all(len(related) == 2 for related in found.groups or ())
 
 
 @pytest.mark.parametrize(("same", "severity"), [(7, "warning"), (8, "error"), (16, "error")])
@@ -142,7 +142,7 @@ def test_equal_pixels_in_other_files_are_equal_and_another_shape_is_not(gallery:
     gallery.add("train/b2.png", flat, "dog")
     gallery.add("train/b3.png", flat.transpose(1, 0, 2).copy(), "dog")
     (found,) = exact_duplicate(gallery.evidence())
-    assert {frozenset(kin) for kin in found.groups or ()} == {
+    assert {frozenset(related) for related in found.groups or ()} == {
         frozenset({"train/a0.png", "train/b0.bmp"}),
         frozenset({"train/a1.png", "train/b1.tif"}),
     }
@@ -165,7 +165,7 @@ def test_versions_of_a_image_are_one_group(gallery: Gallery) -> None:
     gallery.add("train/b3.png", cv2.convertScaleAbs(image, alpha=0.9, beta=10), "cat")
     (found,) = near_duplicate(gallery.evidence())
     assert (found.severity, found.count) == ("info", 5)
-    assert [set(kin) for kin in found.groups or ()] == [
+    assert [set(related) for related in found.groups or ()] == [
         {"train/a0.png", "train/b0.jpg", "train/b1.png", "train/b2.png", "train/b3.png"}
     ]
 
@@ -189,7 +189,7 @@ def test_test_images_in_train_are_an_error_above_a_half(
     (found,) = train_test_duplicate(gallery.evidence())
     assert (found.severity, found.count) == (severity, matched)
     assert set(found.examples) <= {f"test/t{number}.png" for number in range(matched)}
-    assert {frozenset(kin) for kin in found.groups or ()} == {
+    assert {frozenset(related) for related in found.groups or ()} == {
         frozenset({f"test/t{number}.png", f"train/a{number}.png"}) for number in range(matched)
     }
 
@@ -210,7 +210,7 @@ def test_one_image_under_two_labels_is_a_warning_up_to_one_per_cent(tmp_path: Pa
     many.replace("train/a1.png", texture(0, 24))
     (found,) = conflicting_labels(many.evidence())
     assert (found.severity, found.count) == ("warning", 2)
-    assert [set(kin) for kin in found.groups or ()] == [{"train/a0.png", "train/a1.png"}]
+    assert [set(related) for related in found.groups or ()] == [{"train/a0.png", "train/a1.png"}]
 
 
 def test_copies_under_one_label_do_not_conflict(gallery: Gallery) -> None:

@@ -1,4 +1,4 @@
-"""Folds: every row in one fold, kin together, classes even; a function of rows, K and fold_seed alone."""
+"""Folds: every row in one fold, related rows together, classes even; a function of rows, K and fold_seed alone."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from comp.files import write_json
 
 
 @st.composite
-def manifests(draw: st.DrawFn, kin: bool = True) -> Manifest:
-    """4 to 40 train rows of up to 4 classes; with ``kin``, some share a group or have a parent (a row or not)."""
+def manifests(draw: st.DrawFn, related: bool = True) -> Manifest:
+    """4 to 40 train rows of up to 4 classes; with ``related``, some share a group or have a parent (a row or not)."""
     n = draw(st.integers(4, 40))
     labels = draw(st.lists(st.sampled_from("abcd"), min_size=n, max_size=n))
     groups, parents = [""] * n, [""] * n
-    if kin:
+    if related:
         groups = draw(st.lists(st.sampled_from(["", "", "g1", "g2", "g3"]), min_size=n, max_size=n))
         names = ["", "", "", "gone"] + [f"s{i}" for i in range(n)]
         parents = draw(st.lists(st.sampled_from(names), min_size=n, max_size=n))
@@ -66,7 +66,7 @@ def test_groups_and_parents_never_cross_folds(manifest: Manifest, k: int) -> Non
     assert all(len(found) == 1 for found in family.values()), family
 
 
-@given(manifests(kin=False), st.integers(2, 4), st.integers(0, 3))
+@given(manifests(related=False), st.integers(2, 4), st.integers(0, 3))
 def test_single_rows_are_stratified_to_within_one(manifest: Manifest, k: int, seed: int) -> None:
     folds = make_folds(manifest, k, seed)
     for label, total in Counter(manifest.train["label"]).items():

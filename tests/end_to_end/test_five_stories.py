@@ -220,7 +220,7 @@ def add_copies(raw: Path, change: Callable[[np.ndarray], np.ndarray], named: boo
 
 
 def deal_at_random(path: Path, ids: list[str]) -> Path:
-    """Folds as scikit-learn's KFold gives them: shuffled rows, kin or not."""
+    """Folds as scikit-learn's KFold gives them: shuffled rows, related or not."""
     order = np.random.default_rng(0).permutation(len(ids))
     path.write_text("id,fold\n" + "".join(f"{ids[n]},{place % 3}\n" for place, n in enumerate(order)))
     return path

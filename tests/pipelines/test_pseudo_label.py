@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import comp
-from comp.checks.fold_checks import folds_of_kin
+from comp.checks.fold_checks import folds_of_related
 from comp.data.competitions import competition as registry
 from comp.data.folds import Folds, folds_sha256, make_folds
 from comp.data.manifest import Manifest, Sample
@@ -108,10 +108,10 @@ def test_kin_of_what_is_held_out_is_left_out(
     case: tuple[Manifest, Folds, list[tuple[int, str, str]]],
 ) -> None:
     manifest, folds, said = case
-    kin = {i: {n % 3, 2} for n, i in enumerate(manifest.test["id"])}
-    left = made_of(said, manifest, folds).without(kin)
+    related = {i: {n % 3, 2} for n, i in enumerate(manifest.test["id"])}
+    left = made_of(said, manifest, folds).without(related)
     assert set(zip(left.table["fold"], left.table["id"], strict=True)) == {
-        (fold, i) for fold, i, _ in said if fold not in kin[i]
+        (fold, i) for fold, i, _ in said if fold not in related[i]
     }
     few = left.few(1)
     assert not few.table.duplicated(["fold", "label"]).any()
@@ -259,7 +259,7 @@ def test_a_copy_of_a_held_out_image_does_not_train_its_fold(workspace: Path, cop
 
 
 def test_kin_goes_through_groups_parents_and_other_test_rows(workspace: Path, shapes: Path) -> None:
-    """a1 and a4 are one group, and t1 shows a1: whatever holds a4 out holds kin of t1 out."""
+    """a1 and a4 are one group, and t1 shows a1: whatever holds a4 out holds rows related to t1 out."""
     rows = [
         [i, label, "twins" if i in ("a1", "a4") else "", parent]
         for i, label, _, parent in train_table(shapes)
@@ -271,12 +271,12 @@ def test_kin_goes_through_groups_parents_and_other_test_rows(workspace: Path, sh
     found = survey(registry.competition("shapes", place), place, shapes, folds=3)
     assert found.folds is not None
     (fold,) = {found.folds.by_id[i] for i in ("a1", "a4")}
-    assert folds_of_kin(found.evidence, found.folds) == {"t1": {fold}, "t2": {fold}}
+    assert folds_of_related(found.evidence, found.folds) == {"t1": {fold}, "t2": {fold}}
     declared = found.evidence.manifest.table.copy()
     declared.loc[declared["id"] == "t5", "parent"] = "a0"
     declared.loc[declared["id"] == "t6", "group"] = "patient"
     declared.loc[declared["id"] == "a9", "group"] = "patient"
-    told = folds_of_kin(replace(found.evidence, declared=Manifest(declared)), found.folds)
+    told = folds_of_related(replace(found.evidence, declared=Manifest(declared)), found.folds)
     assert told["t5"] == {found.folds.by_id["a0"]}
     assert told["t6"] == {found.folds.by_id["a9"]}
     assert set(told) == {"t1", "t2", "t5", "t6"}

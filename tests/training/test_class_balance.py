@@ -68,7 +68,7 @@ def test_copies_are_of_fitted_rows_and_as_many_as_asked(
 
 @st.composite
 def manifests(draw: st.DrawFn) -> Manifest:
-    """Rows of three classes, some of them kin, and extra rows that may be kin of train rows."""
+    """Rows of three classes, some of them related, and extra rows that may be related to train rows."""
     samples = []
     for n in range(draw(st.integers(9, 24))):
         group = draw(st.sampled_from(["", "", "g1", "g2", "g3"]))
