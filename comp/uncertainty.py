@@ -158,8 +158,15 @@ def calibration_summary(
         here = fold == k
         if not here.all():
             after[here] = apply_temperature(probs[here], fit_temperature(probs[~here], truth[~here]))
+    return calibration_effect(fit_temperature(probs, truth), probs, after, truth, metric)
+
+
+def calibration_effect(
+    temperature: float, probs: Probs, after: Probs, truth: NDArray[np.int64], metric: Metric
+) -> dict[str, float]:
+    """Calibration error, log loss and the competition's own metric of rows (N, C) before and after a temperature."""
     return {
-        "temperature": fit_temperature(probs, truth),
+        "temperature": temperature,
         "error_before": calibration_error(probs, truth),
         "error_after": calibration_error(after, truth),
         "log_loss_before": log_loss(truth, probs),

@@ -17,7 +17,7 @@ from comp.errors import InputError
 from comp.files import atomic
 
 ROW_SUM_TOLERANCE = 1e-6
-_BLOCK = 4096  # rows that a mean holds in memory for all its parts at once
+BLOCK = 4096  # rows that a mean holds in memory for all its parts at once
 _REMEDY = "predict again; if it stays, please report it"
 
 
@@ -123,8 +123,6 @@ class Predictions:
 def average(parts: Sequence[Predictions]) -> Predictions:
     """The arithmetic mean of probabilities over models or views, joined by id in the first part's order.
 
-    Values are added from small to large, so that the order of the parts changes no bit.
-
     Raises
     ------
     InputError
@@ -137,12 +135,16 @@ def average(parts: Sequence[Predictions]) -> Predictions:
                 "parts of a mean answer the same rows", f"{len(part)} against {len(first)}", "predict again"
             )
     joined = [part.select(first.ids).probs for part in parts]
-    total = np.zeros_like(first.probs)
-    for start in range(0, len(first), _BLOCK):
-        here = slice(start, start + _BLOCK)
-        for values in np.sort(np.stack([probs[here] for probs in joined]), axis=0):
-            total[here] += values
-    return Predictions(first.ids, first.labels, total / len(parts), _fingerprint(parts))
+    mean = np.empty_like(first.probs)
+    for start in range(0, len(first), BLOCK):
+        here = slice(start, start + BLOCK)
+        mean[here] = order_free_mean(np.stack([probs[here] for probs in joined]))
+    return Predictions(first.ids, first.labels, mean, _fingerprint(parts))
+
+
+def order_free_mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The mean (R, C) of parts (V, R, C), added from small to large: the order of the parts changes no bit."""
+    return np.asarray(np.add.reduce(np.sort(values, axis=0), axis=0) / len(values), dtype=np.float64)
 
 
 def join(parts: Sequence[Predictions], ids: Sequence[str]) -> Predictions:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,6 +14,17 @@ from comp.data.images.raw_tree import RawTree, nfc, without_suffix
 from comp.data.limits import read_file
 from comp.data.manifest import Manifest
 from comp.errors import InputError
+
+
+def ids_apart(wanted: Sequence[str], given: Iterable[str], lacking: str, spare: str) -> str:
+    """How two lists of ids differ, with how many and the first: "2 have no row, first 'a'; 1 is of no sample, first 'b'".
+
+    ``lacking`` is said of ids of ``wanted`` alone, ``spare`` of those of ``given`` alone; empty where they have the same.
+    """
+    listed = list(given)
+    known, asked = set(listed), set(wanted)
+    sides = ((lacking, [i for i in wanted if i not in known]), (spare, [i for i in listed if i not in asked]))
+    return "; ".join(f"{len(ids)} {said}, first {ids[0]!r}" for said, ids in sides if ids)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from comp.data.labels import LabelMap
 from comp.data.predictions import Predictions
+from comp.data.template import ids_apart
 from comp.errors import InputError
 
 Probs = NDArray[np.float64]
@@ -81,13 +82,9 @@ def _require_same(name: str, one: Predictions, other: str, first: Predictions) -
     if one.labels != first.labels:
         value = f"{name} has {list(one.labels.names)[:4]}…, {other} has {list(first.labels.names)[:4]}…"
         raise InputError("parts of a blend share a label map", value, "use runs of the same competition")
-    more, less = set(one.ids) - set(first.ids), set(first.ids) - set(one.ids)
-    if more or less:
-        told = [f"{len(less)} that {name} lacks, first {min(less)!r}"] if less else []
-        told += [f"{len(more)} that {other} lacks, first {min(more)!r}"] if more else []
-        raise InputError(
-            "parts of a blend answer the same ids", "; ".join(told), "blend runs of the same rows"
-        )
+    apart = ids_apart(sorted(first.ids), sorted(one.ids), f"that {name} lacks", f"that {other} lacks")
+    if apart:
+        raise InputError("parts of a blend answer the same ids", apart, "blend runs of the same rows")
 
 
 @dataclass(frozen=True, eq=False)

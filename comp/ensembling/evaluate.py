@@ -26,8 +26,8 @@ from comp.ensembling.nested_cv import (
     tried,
 )
 from comp.errors import InputError, UnknownName
-from comp.metrics import Metric, log_loss
-from comp.uncertainty import Gain, JackknifeScore, PairedJackknife, calibration_error
+from comp.metrics import Metric
+from comp.uncertainty import Gain, JackknifeScore, PairedJackknife, calibration_effect
 
 SWITCHES = ("auto", "on", "off")
 
@@ -178,18 +178,10 @@ def _calibration(used: BlendSpec, rows: LabelledPredictions, answers: Probs) -> 
     warm = replace(used, calibrate=True)
     other = nested(replace(used, calibrate=not used.calibrate), rows)
     before, after = (other, answers) if used.calibrate else (answers, other)
-    temperature, truth = learn_all(warm, rows).temperature, rows.truth
+    temperature = learn_all(warm, rows).temperature
     assert temperature is not None, "it was asked for"
-    return Calibration(
-        temperature,
-        calibration_error(before, truth),
-        calibration_error(after, truth),
-        log_loss(truth, before),
-        log_loss(truth, after),
-        used.metric(truth, before),
-        used.metric(truth, after),
-        used.calibrate,
-    )
+    effect = calibration_effect(temperature, before, after, rows.truth, used.metric)
+    return Calibration(**effect, applied=used.calibrate)
 
 
 def _decided(

@@ -19,7 +19,7 @@ from comp.data.device_memory import is_out_of_memory, make_room
 from comp.data.images.pixel_cache import ImageDataset
 from comp.data.images.preprocess import Preprocess
 from comp.data.loading.resident import batches
-from comp.data.predictions import ROW_SUM_TOLERANCE
+from comp.data.predictions import BLOCK, ROW_SUM_TOLERANCE, order_free_mean
 from comp.errors import TrainingFailed
 from comp.inference.tta import square_of, squares_of, view
 from comp.models.checkpoint import Noise
@@ -39,7 +39,6 @@ GPU_BATCH = 256  # at most on a GPU, which takes as long for few as for many
 FLIGHT = 64 << 20  # bytes of images that a GPU gets at once
 FLOOR = 1e-12  # of a probability in a geometric mean
 _ROOM = "end what else uses the memory, or another device, or a smaller model.size or model.name"
-_ROWS = 4096  # that a mean holds in memory for all views at once
 
 
 class NotFinite(TrainingFailed):
@@ -287,8 +286,8 @@ def mean_of_views(by_view: dict[str, Probs], how: str = "arithmetic") -> Probs:
     """
     views = list(by_view.values())
     mean = np.empty_like(views[0], dtype=np.float64)
-    for start in range(0, len(mean), _ROWS):
-        here = slice(start, start + _ROWS)
+    for start in range(0, len(mean), BLOCK):
+        here = slice(start, start + BLOCK)
         mean[here] = _mean(np.stack([one[here] for one in views]), how)
     return mean
 
@@ -298,8 +297,7 @@ def _mean(seen: Probs, how: str) -> Probs:
     if not ((seen >= 0).all() and np.allclose(seen.sum(axis=2), 1.0, atol=ROW_SUM_TOLERANCE)):
         raise ValueError("views are averaged as probabilities: rows of 0 to 1 that sum to one")
     values = np.log(np.maximum(seen, FLOOR)) if how == "geometric" else seen
-    # added from small to large, so that the order of the views changes no bit
-    mean = np.asarray(np.add.reduce(np.sort(values, axis=0), axis=0) / len(seen), dtype=np.float64)
+    mean = order_free_mean(values)
     return softmax(mean) if how == "geometric" else mean
 
 

@@ -14,7 +14,7 @@ from comp.data.competitions import competition as registry
 from comp.data.competitions.competition import Competition
 from comp.data.competitions.facts import TemplateFacts
 from comp.data.csv_table import Table
-from comp.data.template import Template, from_table, match_ids, read_submission
+from comp.data.template import Template, from_table, ids_apart, match_ids, read_submission
 from comp.errors import InputError
 from comp.files import read_json, require_output, write_text
 from comp.runs import run as runs
@@ -108,14 +108,9 @@ def _joined(one: Template, other: Template) -> list[tuple[str, ...]]:
         raise InputError("two submissions answer the same columns", value, "compare those of one competition")
     ids = match_ids(one.ids, other.ids, one.table.name)
     answers = dict(zip(other.ids, other.table.rows, strict=True))
-    missing = [i for i in ids if i not in answers]
-    extra = sorted(set(answers) - set(ids))
-    if missing or extra:
-        told = [f"{len(missing)} ids of {one.table.name} alone, first {missing[0]!r}"] if missing else []
-        told += [f"{len(extra)} of {other.table.name} alone, first {extra[0]!r}"] if extra else []
-        raise InputError(
-            "two submissions answer the same ids", "; ".join(told), "compare those of one template"
-        )
+    apart = ids_apart(ids, sorted(answers), f"ids of {one.table.name} alone", f"of {other.table.name} alone")
+    if apart:
+        raise InputError("two submissions answer the same ids", apart, "compare those of one template")
     places = [other.target_places[theirs.index(name)] for name in ours]
     return [tuple(answers[i][place] for place in places) for i in ids]
 

@@ -16,7 +16,7 @@ from comp.data.folds import numbered
 from comp.data.images.raw_tree import nfc
 from comp.data.labels import LabelMap
 from comp.data.predictions import ROW_SUM_TOLERANCE, Predictions
-from comp.data.template import match_ids
+from comp.data.template import ids_apart, match_ids
 from comp.errors import InputError, UnknownName, near_names
 
 MOST_ROUNDING = 1e-3  # of a row's sum, that the decimals of a file may explain
@@ -115,16 +115,10 @@ def predictions_of(
 def joined_ids(rows: ExternalPredictions, samples: Sequence[str]) -> list[str]:
     """The sample of each row; InputError where samples and rows do not pair up one to one."""
     ids = match_ids(rows.ids, samples, rows.name)
-    have, asked = set(ids), set(samples)
-    missing = [i for i in samples if i not in have]
-    extra = [i for i in ids if i not in asked]
-    if missing or extra:
-        told = (
-            [f"{len(missing)} of {len(samples)} samples have no row, first {missing[0]!r}"] if missing else []
-        )
-        told += [f"{len(extra)} rows are of no sample, first {extra[0]!r}"] if extra else []
+    apart = ids_apart(samples, ids, f"of {len(samples)} samples have no row", "rows are of no sample")
+    if apart:
         remedy = "bring predictions of exactly the competition's rows, ids read and written as text"
-        raise InputError("predictions answer each row once", f"{rows.name}: {'; '.join(told)}", remedy)
+        raise InputError("predictions answer each row once", f"{rows.name}: {apart}", remedy)
     return ids
 
 

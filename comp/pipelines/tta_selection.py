@@ -21,7 +21,7 @@ from comp.recipe import Recipe
 from comp.recipe_schema import PLAIN, VIEW_SETS, VIEWS
 from comp.runs.contents import VIEWS_FILE
 from comp.runs.run import Run
-from comp.uncertainty import PairedJackknife
+from comp.uncertainty import Gain, PairedJackknife
 
 if TYPE_CHECKING:
     from comp.training.plan import TrainedModels, TrainPlan
@@ -52,7 +52,7 @@ class TtaScore:
     @property
     def is_better(self) -> bool:
         """Whether it gains more than its standard error; never so with a NaN."""
-        return self.gain > 0 and self.gain > self.standard_error
+        return Gain(self.gain, self.standard_error).is_beyond
 
 
 def choose_views(trained: TrainedModels) -> tuple[TrainedModels, list[dict[str, Any]]]:

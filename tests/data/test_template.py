@@ -16,7 +16,15 @@ from comp.data.competitions.facts import CompetitionConfig
 from comp.data.csv_table import Table
 from comp.data.images.raw_tree import nfc, without_suffix
 from comp.data.manifest import Manifest, Sample
-from comp.data.template import Template, from_table, load_template, made_template, match_ids, read_submission
+from comp.data.template import (
+    Template,
+    from_table,
+    ids_apart,
+    load_template,
+    made_template,
+    match_ids,
+    read_submission,
+)
 from comp.errors import InputError
 
 NAMES = st.lists(st.text("ab0é.가", min_size=1, max_size=4), min_size=1, max_size=10, unique_by=nfc)
@@ -227,3 +235,12 @@ def test_a_submission_is_read_as_text_cells(tmp_path: Path) -> None:
         read_submission(tmp_path / "gone.csv")
     with pytest.raises(InputError, match="the submission must exist"):
         read_submission(tmp_path)
+
+
+def test_how_two_lists_of_ids_differ() -> None:
+    assert ids_apart(["a", "b", "c"], ["c", "x"], "have no row", "rows are of no sample") == (
+        "2 have no row, first 'a'; 1 rows are of no sample, first 'x'"
+    )
+    assert ids_apart(["a", "b"], ["b"], "have no row", "are too many") == "1 have no row, first 'a'"
+    assert ids_apart(["b"], iter(["a", "b"]), "have no row", "are too many") == "1 are too many, first 'a'"
+    assert ids_apart(["a", "b"], ["b", "a"], "have no row", "are too many") == ""

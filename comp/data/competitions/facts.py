@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
-from comp.config import ConfigTable, validate
+from comp.config import ConfigTable
 from comp.files import read_toml
 
 
@@ -113,11 +113,6 @@ class CompetitionConfig(ConfigTable):
     @classmethod
     def _as_tuple(cls, value: Any) -> Any:
         return tuple(value) if isinstance(value, list) else value
-
-
-def read_facts(path: Path) -> CompetitionConfig:
-    """Reads a competition.toml; every mistake in it is told at once, with its dotted path."""
-    return validate(CompetitionConfig, read_facts_table(path), f"{path}")
 
 
 def read_facts_table(path: Path) -> dict[str, Any]:

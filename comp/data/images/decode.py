@@ -11,7 +11,6 @@ import io
 import math
 import re
 import warnings
-from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
 import cv2
@@ -253,8 +252,3 @@ def load_pixels(source: ImageSource, path: str) -> Pixels:
     """One image as RGB uint8 (H, W, 3), from wherever its path points."""
     content = source.load(path)
     return decode(content, path) if isinstance(content, bytes) else content
-
-
-def suffix_of(path: str) -> str:
-    """The lower-case suffix of a manifest path, ``""`` for a row of an array."""
-    return PurePosixPath(path).suffix.lower() if "#" not in path else ""
