@@ -257,10 +257,23 @@ def own_metric(
     ``function(labels (N,), probs (N, C))`` gives a number, or ``function(labels (N,), answers (N,))`` where it
     judges class indices. What it raises, and anything that is no finite number, is an InputError.
     """
+    depth = 1 if judges == "index" else None
+    judged = _Judged(name, function, judges)
+    return Metric(name, judged, direction, depth=depth, lowest=-math.inf, highest=math.inf)
 
-    def judged(labels: NDArray[np.int64], probs: NDArray[np.float64]) -> float:
+
+@dataclass(frozen=True)
+class _Judged:
+    """The function of an adapter's metric with its answers looked at."""
+
+    name: str
+    function: Callable[..., object]
+    judges: Literal["probs", "index"]
+
+    def __call__(self, labels: NDArray[np.int64], probs: NDArray[np.float64]) -> float:
+        name = self.name
         try:
-            found = function(labels, probs.argmax(axis=1) if judges == "index" else probs)
+            found = self.function(labels, probs.argmax(axis=1) if self.judges == "index" else probs)
             one = found.item() if hasattr(found, "item") else found  # numpy's and torch's
         except (CompError, MemoryError):
             raise
@@ -276,6 +289,3 @@ def own_metric(
             value = f"adapter:{name} gave {one}"
             raise InputError("the competition's metric must give a finite number", value, "correct it")
         return float(one)
-
-    depth = 1 if judges == "index" else None
-    return Metric(name, judged, direction, depth=depth, lowest=-math.inf, highest=math.inf)
