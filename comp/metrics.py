@@ -182,34 +182,64 @@ def _share(part: Probs, whole: Probs) -> Probs:
     return np.divide(part, whole, out=np.zeros(len(part)), where=whole > 0)
 
 
-METRICS: dict[str, Metric] = {
-    "accuracy": Metric("accuracy", accuracy),
-    "balanced_accuracy": Metric("balanced_accuracy", balanced_accuracy, wants_decision=True),
-    "macro_precision": Metric("macro_precision", macro_precision, wants_decision=True),
-    "macro_recall": Metric("macro_recall", macro_recall, wants_decision=True),
-    "macro_f1": Metric("macro_f1", macro_f1, wants_decision=True),
-    "weighted_f1": Metric("weighted_f1", weighted_f1, wants_decision=True),
-    "log_loss": Metric("log_loss", log_loss, "min", depth=None, highest=math.inf, proper=True),
-    "roc_auc": Metric("roc_auc", roc_auc, depth=None),
-    "quadratic_kappa": Metric(
-        "quadratic_kappa", quadratic_kappa, ordered=True, lowest=-1.0, wants_decision=True
-    ),
-}
-ALIASES = {
-    "acc": "accuracy",
-    "f1_macro": "macro_f1",
-    "f1_weighted": "weighted_f1",
-    "logloss": "log_loss",
-    "auc": "roc_auc",
-    "qwk": "quadratic_kappa",
-    "quadratic_weighted_kappa": "quadratic_kappa",
-}
+METRICS: dict[str, Metric] = {}
+ALIASES: dict[str, str] = {}
+
+
+def register(metric: Metric, *aliases: str) -> None:
+    """Makes a metric known by its name and these others; a competition names it in its facts from then on.
+
+    A function that pickle can take (one of a module, no lambda) lets folds train in other processes too.
+
+    Raises
+    ------
+    ValueError
+        For a name that another metric has, or that is not spelled as names are looked up: in small letters, with
+        underscores.
+    """
+    for name in (metric.name, *aliases):
+        if name != _plain(name) or not name:
+            raise ValueError(f"a metric's name is in small letters with underscores, and not {name!r}")
+        if name in METRICS or name in ALIASES or _k_of(name) is not None:
+            raise ValueError(f"there is a metric {name!r} already")
+    METRICS[metric.name] = metric
+    ALIASES.update(dict.fromkeys(aliases, metric.name))
+
+
 WITH_K = {"map@": map_at_k, "top": top_k}  # map@5, top5
 MACRO = {
     "macro_precision": macro_precision,
     "macro_recall": macro_recall,
     "macro_f1": macro_f1,
 }
+
+
+def _plain(name: str) -> str:
+    return name.strip().lower().replace(" ", "_").replace("-", "_")
+
+
+def _k_of(name: str) -> tuple[str, int] | None:
+    """The prefix and the K of a name such as map@5 or top_3; None for any other."""
+    for prefix in WITH_K:
+        most = whole_number(name.removeprefix(prefix).lstrip("_")) if name.startswith(prefix) else None
+        if most is not None and most > 0:
+            return prefix, most
+    return None
+
+
+register(Metric("accuracy", accuracy), "acc")
+register(Metric("balanced_accuracy", balanced_accuracy, wants_decision=True))
+register(Metric("macro_precision", macro_precision, wants_decision=True))
+register(Metric("macro_recall", macro_recall, wants_decision=True))
+register(Metric("macro_f1", macro_f1, wants_decision=True), "f1_macro")
+register(Metric("weighted_f1", weighted_f1, wants_decision=True), "f1_weighted")
+register(Metric("log_loss", log_loss, "min", depth=None, highest=math.inf, proper=True), "logloss")
+register(Metric("roc_auc", roc_auc, depth=None), "auc")
+register(
+    Metric("quadratic_kappa", quadratic_kappa, ordered=True, lowest=-1.0, wants_decision=True),
+    "qwk",
+    "quadratic_weighted_kappa",
+)
 
 
 def metric_by_name(name: str, every_class: bool = False) -> Metric:
@@ -236,15 +266,12 @@ def metric_by_name(name: str, every_class: bool = False) -> Metric:
 
 
 def _by_name(name: str) -> Metric:
-    plain = name.strip().lower().replace(" ", "_").replace("-", "_")
-    plain = ALIASES.get(plain, plain)
+    plain = ALIASES.get(_plain(name), _plain(name))
     if plain in METRICS:
         return METRICS[plain]
-    for prefix, function in WITH_K.items():
-        k = plain.removeprefix(prefix).lstrip("_")
-        most = whole_number(k) if plain.startswith(prefix) else None
-        if most is not None and most > 0:
-            return Metric(f"{prefix}{most}", partial(function, k=most), depth=most)
+    if (with_k := _k_of(plain)) is not None:
+        prefix, k = with_k
+        return Metric(f"{prefix}{k}", partial(WITH_K[prefix], k=k), depth=k)
     known = [*METRICS, "map@3", "map@5", "top5"]
     raise UnknownName("metric", name, known, "multi-label and regression metrics are out of scope")
 
@@ -257,10 +284,23 @@ def own_metric(
     ``function(labels (N,), probs (N, C))`` gives a number, or ``function(labels (N,), answers (N,))`` where it
     judges class indices. What it raises, and anything that is no finite number, is an InputError.
     """
+    depth = 1 if judges == "index" else None
+    judged = _Judged(name, function, judges)
+    return Metric(name, judged, direction, depth=depth, lowest=-math.inf, highest=math.inf)
 
-    def judged(labels: NDArray[np.int64], probs: NDArray[np.float64]) -> float:
+
+@dataclass(frozen=True)
+class _Judged:
+    """The function of an adapter's metric with its answers looked at."""
+
+    name: str
+    function: Callable[..., object]
+    judges: Literal["probs", "index"]
+
+    def __call__(self, labels: NDArray[np.int64], probs: NDArray[np.float64]) -> float:
+        name = self.name
         try:
-            found = function(labels, probs.argmax(axis=1) if judges == "index" else probs)
+            found = self.function(labels, probs.argmax(axis=1) if self.judges == "index" else probs)
             one = found.item() if hasattr(found, "item") else found  # numpy's and torch's
         except (CompError, MemoryError):
             raise
@@ -276,6 +316,3 @@ def own_metric(
             value = f"adapter:{name} gave {one}"
             raise InputError("the competition's metric must give a finite number", value, "correct it")
         return float(one)
-
-    depth = 1 if judges == "index" else None
-    return Metric(name, judged, direction, depth=depth, lowest=-math.inf, highest=math.inf)

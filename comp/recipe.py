@@ -13,7 +13,6 @@ from comp.config import apply_override, deep_merge, not_finite, validate
 from comp.errors import RecipeError
 from comp.files import read_toml
 from comp.recipe_schema import (
-    AUTO,
     BalanceConfig,
     LossConfig,
     ModelConfig,
@@ -24,9 +23,8 @@ from comp.recipe_schema import (
     ScheduleConfig,
     StageConfig,
     StopConfig,
-    require_views,
-    views_named,
 )
+from comp.views import AUTO, require_views, views_named
 
 NAMED = ("model", "optimizer", "schedule", "loss", "balance")  # tables that a bare name stands for
 COMMON = (

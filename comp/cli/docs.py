@@ -25,7 +25,9 @@ def render() -> str:
         ]
         lines += ["| option | meaning |", "| --- | --- |"]
         lines += [
-            f"| {_flags(p)} | {cell(p.help or '')} |" for p in verb.params if p.param_type_name == "option"
+            f"| {_flags(p)} | {cell(p.help or '')} |"
+            for p in verb.get_params(typer.Context(verb))
+            if p.param_type_name == "option" and p.name != "help"
         ]
         lines.append("")
     return "\n".join(lines)

@@ -20,6 +20,13 @@ from comp.cli.options import (
 )
 
 
+def _methods() -> str:
+    from comp.ensembling.methods import METHODS
+
+    *names, last = METHODS
+    return f"{', '.join(names)} or {last}"
+
+
 def merge(
     runs: Annotated[list[str], argument("RUN RUN…", "Run ids or prefixes, two or more, of one recipe.")],
     data: DataDir = None,
@@ -48,7 +55,9 @@ def ensemble(
         str,
         option(
             "--method NAME",
-            "mean, geometric, rank, power, weighted, greedy or stacking. auto: the simplest that the best does not beat by more than a standard error.",
+            lambda: (
+                f"{_methods()}. auto: the simplest that the best does not beat by more than a standard error."
+            ),
         ),
     ] = "auto",
     calibrate: Annotated[

@@ -25,6 +25,7 @@ from comp.cli import (
     submit,
     tune,
 )
+from comp.cli.options import Verb
 from comp.cli.wording import in_options, options_of
 from comp.errors import CompError, InputError, shortened
 
@@ -94,7 +95,7 @@ for _verb in (
     runs.runs,
     doctor.doctor,
 ):
-    app.command(_verb.__name__.rstrip("_"), no_args_is_help=False)(_verb)
+    app.command(_verb.__name__.rstrip("_"), cls=Verb, no_args_is_help=False)(_verb)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -2,17 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from comp.config import finite_number, whole_number
 from comp.errors import InputError
 
+_LATER: dict[str, Callable[[], str]] = {}  # helps that are not known yet, by what stands for them
 
-def option(name: str, help: str) -> Any:
-    """An option by its flags and what stands for its value, such as ``"--out PNG"``; a switch has flags alone."""
+
+class Verb(TyperCommand):
+    """A command. What the help of an option says of a registry is asked for when the command runs or shows its help:
+    registries lie in modules that looking around does not import.
+    """
+
+    def get_params(self, ctx: Any) -> Any:
+        for one in self.params:
+            later = _LATER.get(getattr(one, "help", None) or "")
+            if later is not None:
+                one.help = later()  # type: ignore[attr-defined]
+        return super().get_params(ctx)
+
+
+def option(name: str, help: str | Callable[[], str]) -> Any:
+    """An option by its flags and what stands for its value, such as ``"--out PNG"``; a switch has flags alone.
+
+    A ``help`` that is a function is called when it is needed.
+    """
+    if callable(help):
+        _LATER[name], help = help, name
     flags = [word for word in name.split() if word.startswith("-")]
     metavar = " ".join(word for word in name.split() if word not in flags)
     return typer.Option(*flags, metavar=metavar or None, help=help)

@@ -46,6 +46,36 @@ class Blend:
         return dict(zip(self.names, (float(w) for w in self.weights), strict=True))
 
 
+Learner = Callable[["LabelledPredictions", "Metric"], Blend]
+# By simplicity: of methods that no one can tell apart, the first is taken.
+METHODS: dict[str, Learner] = {}
+DEAR: set[str] = set()  # those that "auto" leaves out where there is much to learn on
+
+
+def method(name: str, *, dear: bool = False) -> Callable[[Learner], Learner]:
+    """Registers a way to blend, under ``name``: what ``comp ensemble --method`` and its help know is this registry.
+
+    The function takes OOF rows with their truth and the metric, and gives a ``Blend``. The order of registration is that
+    of simplicity: one from elsewhere counts as less simple than those that are here. ``dear``: "auto" does without it
+    where there are very many rows.
+
+    Raises
+    ------
+    ValueError
+        For a name that is taken.
+    """
+
+    def registered(learner: Learner) -> Learner:
+        if name in METHODS or name == "auto":
+            raise ValueError(f"there is a method {name!r} already")
+        METHODS[name] = learner
+        if dear:
+            DEAR.add(name)
+        return learner
+
+    return registered
+
+
 def learn(method: str, rows: LabelledPredictions, metric: Metric) -> Blend:
     """Learns a method on OOF rows; UnknownName for a method that does not exist."""
     if method not in METHODS:
@@ -86,23 +116,18 @@ def _linear(method: str, rows: LabelledPredictions, weights: NDArray[np.float64]
     return _blend(method, rows, weights, lambda probs: np.tensordot(weights, probs, axes=1), **facts)
 
 
-def _mean(rows: LabelledPredictions) -> Blend:
+@method("mean")
+def _mean(rows: LabelledPredictions, _: Metric) -> Blend:
     return _linear("mean", rows, _even(rows))
 
 
-def _geometric(rows: LabelledPredictions) -> Blend:
+@method("geometric")
+def _geometric(rows: LabelledPredictions, _: Metric) -> Blend:
     return _blend("geometric", rows, _even(rows), geometric_mean)
 
 
-def _power(rows: LabelledPredictions) -> Blend:
-    """The exponent with the smallest log loss."""
-    probs, truth = rows.aligned.probs, rows.truth
-    losses = [round(log_loss(truth, power_mean(probs, e)), 12) for e in EXPONENTS]
-    exponent = EXPONENTS[int(np.argmin(losses))]
-    return _blend("power", rows, _even(rows), lambda p: power_mean(p, exponent), exponent=exponent)
-
-
-def _rank(rows: LabelledPredictions) -> Blend:
+@method("rank")
+def _rank(rows: LabelledPredictions, _: Metric) -> Blend:
     """Each part's probability of a class becomes its rank among those it gave the OOF rows, from 0 to 1; ranks are
     averaged. A row's answer depends on no other row that is answered with it.
     """
@@ -120,10 +145,21 @@ def _rank(rows: LabelledPredictions) -> Blend:
     return _blend("rank", rows, _even(rows), apply)
 
 
-def _weighted(rows: LabelledPredictions) -> Blend:
+@method("power")
+def _power(rows: LabelledPredictions, _: Metric) -> Blend:
+    """The exponent with the smallest log loss."""
+    probs, truth = rows.aligned.probs, rows.truth
+    losses = [round(log_loss(truth, power_mean(probs, e)), 12) for e in EXPONENTS]
+    exponent = EXPONENTS[int(np.argmin(losses))]
+    return _blend("power", rows, _even(rows), lambda p: power_mean(p, exponent), exponent=exponent)
+
+
+@method("weighted")
+def _weighted(rows: LabelledPredictions, _: Metric) -> Blend:
     return _linear("weighted", rows, mixture(rows.aligned.probs, rows.truth))
 
 
+@method("greedy", dear=True)
 def _greedy(rows: LabelledPredictions, metric: Metric) -> Blend:
     """Selection with replacement of the part that helps the metric most, in several bags (Caruana et al. 2004).
 
@@ -163,7 +199,8 @@ def _selected(probs: Probs, truth: NDArray[np.int64], metric: Metric) -> NDArray
     return kept
 
 
-def _stacking(rows: LabelledPredictions) -> Blend:
+@method("stacking", dear=True)
+def _stacking(rows: LabelledPredictions, _: Metric) -> Blend:
     weight, bias = train(rows.aligned.probs, rows.truth)
     shares = np.abs(weight).sum(axis=(1, 2))
     return _blend(
@@ -173,15 +210,3 @@ def _stacking(rows: LabelledPredictions) -> Blend:
         lambda probs: stacked(probs, weight, bias),
         shrinks_to="geometric",
     )
-
-
-# By simplicity: of methods that no one can tell apart, the first is taken.
-METHODS: dict[str, Callable[[LabelledPredictions, Metric], Blend]] = {
-    "mean": lambda rows, metric: _mean(rows),
-    "geometric": lambda rows, metric: _geometric(rows),
-    "rank": lambda rows, metric: _rank(rows),
-    "power": lambda rows, metric: _power(rows),
-    "weighted": lambda rows, metric: _weighted(rows),
-    "greedy": _greedy,
-    "stacking": lambda rows, metric: _stacking(rows),
-}

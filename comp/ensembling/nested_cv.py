@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from comp.ensembling.aligned import AlignedPredictions, LabelledPredictions, Probs
 from comp.ensembling.class_weights import fit_class_weights, reweight
-from comp.ensembling.methods import METHODS, Blend, learn
+from comp.ensembling.methods import DEAR, METHODS, Blend, learn
 from comp.metrics import Metric
 from comp.uncertainty import Gain, JackknifeScore, PairedJackknife, apply_temperature, fit_temperature
 
 AUTO = "auto"
 MUCH = 20_000_000  # numbers (parts × rows × classes) past which auto leaves the dear methods out
-DEAR = ("greedy", "stacking")
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,7 @@ class BlendSpec:
 
     method: str
     metric: Metric
-    methods: tuple[str, ...] = tuple(METHODS)
+    methods: tuple[str, ...] = field(default_factory=lambda: tuple(METHODS))
     calibrate: bool = False
     decide: bool = False
     factors: tuple[float, ...] | None = None

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from comp.errors import InputError
 from comp.files import atomic, make_folder
+from comp.views import VIEWS
 
 Features = NDArray[np.float32]
 _DIGEST = 32  # bytes behind the array: SHA-256 of all before them, since wrong features would go unnoticed
@@ -51,6 +52,8 @@ class FeatureCache:
 
     def load(self, view: str) -> Features | None:
         """The features (N, D) of a view; None where they are not kept, or torn."""
+        if not VIEWS[view].keeps_features:
+            return None
         try:
             content = memoryview(self.file(view).read_bytes())
             os.utime(self.file(view))
@@ -63,7 +66,11 @@ class FeatureCache:
         return found if fits else None
 
     def keep(self, view: str, features: Features) -> None:
-        """Keeps the features (N, D) of a view; a place that cannot be written costs time, not the run."""
+        """Keeps the features (N, D) of a view, if it is one whose features may be; a place that cannot be written costs
+        time, not the run.
+        """
+        if not VIEWS[view].keeps_features:
+            return
         try:
             make_folder(self.folder)
             written = io.BytesIO()

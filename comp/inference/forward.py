@@ -21,12 +21,13 @@ from comp.data.images.preprocess import Preprocess
 from comp.data.loading.resident import batches
 from comp.data.predictions import BLOCK, ROW_SUM_TOLERANCE, order_free_mean
 from comp.errors import TrainingFailed
-from comp.inference.tta import square_of, squares_of, view
+from comp.inference.tta import squares_of, view
 from comp.models.checkpoint import Noise
 from comp.models.net import normalise
 from comp.models.runtime import exact
 from comp.recipe import Recipe
 from comp.recipe_schema import ModelConfig
+from comp.views import square_of
 
 if TYPE_CHECKING:
     from comp.data.loading.resident import Resident

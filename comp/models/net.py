@@ -6,6 +6,7 @@ import hashlib
 import importlib.util
 import math
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,14 @@ from torch import Tensor, nn
 from comp.data.device_memory import is_out_of_memory
 from comp.data.images.preprocess import Preprocess
 from comp.errors import CompError, InputError, RecipeError, UnknownName, WeightsError
+from comp.files import sha256_of
 from comp.models.runtime import one_thread
 from comp.models.small_nets import SMALL_NETS
 from comp.models.weights import StateDict, find_default, read_weights, sidecar_preprocess
 from comp.recipe_schema import HeadConfig, ModelConfig
 
 _OWN: dict[str, Callable[..., nn.Module]] = {}  # of the competition at hand, and of no other
+_loaded: OwnModels | None = None  # where they are from
 
 
 def load_models(path: Path) -> None:
@@ -36,9 +39,12 @@ def load_models(path: Path) -> None:
     InputError
         If the file cannot be imported, has no such table, or takes the name of a model of comp or timm.
     """
+    global _loaded
     _OWN.clear()
+    _loaded = None
     if not path.is_file():
         return
+    read = OwnModels(path.absolute(), sha256_of(path))
     spec = importlib.util.spec_from_file_location(f"comp_models_{path.parent.name}", path)
     assert spec is not None
     assert spec.loader is not None
@@ -57,6 +63,36 @@ def load_models(path: Path) -> None:
         value = f"{taken[0]!r} in {path} is already a model of comp or timm"
         raise InputError("a model's name must be its own", value, "rename it")
     _OWN.update(models)
+    _loaded = read
+
+
+@dataclass(frozen=True)
+class OwnModels:
+    """A competition's models.py as a plan was made with it: ``path``, and the SHA-256 of the file."""
+
+    path: Path
+    sha256: str
+
+    def load(self) -> None:
+        """Registers its models in this process where they are not those that it has.
+
+        Raises
+        ------
+        InputError
+            If the file is another by now, or is gone.
+        """
+        if self != _loaded:
+            if not self.path.is_file() or sha256_of(self.path) != self.sha256:
+                value = f"{self.path} has changed since training was planned"
+                raise InputError(
+                    "models.py stays as it is while a run trains", value, "put it back as it was"
+                )
+            load_models(self.path)
+
+
+def own_models(name: str) -> OwnModels | None:
+    """The models.py that the model of that name is from; None where it is comp's or timm's."""
+    return _loaded if name in _OWN else None
 
 
 def models_sha256(path: Path, names: Iterable[str]) -> str | None:

@@ -21,7 +21,7 @@ from comp.errors import InputError, UnknownName, WeightsError
 from comp.files import make_folder, require_output, write_bytes
 from comp.pipelines.request import load_recipe, recipe_file
 from comp.recipe import Recipe
-from comp.recipe_schema import ALIASES, VIEW_SETS, VIEWS, require_views, views_named
+from comp.views import ALIASES, VIEW_SETS, VIEWS, require_views, views_named
 from comp.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -101,7 +101,8 @@ def _view_columns(shown: _Shown, names: Sequence[str]) -> list[Column]:
     """Each view as the network reads it."""
     import torch
 
-    from comp.inference.tta import OWN, WIDE, square_of, squares_of, view
+    from comp.inference.tta import squares_of, view
+    from comp.views import OWN, WIDE, square_of
 
     squares = squares_of(names, shown.preprocess)
     pixels = ImageDataset(shown.source, list(shown.table["path"]), shown.preprocess)

@@ -34,7 +34,15 @@ from comp.errors import InputError
 from comp.inference.predict import KeptFor, predict_each
 from comp.inference.tta import require_larger, sets_to_try
 from comp.models.autotune import autotune_precision
-from comp.models.net import differences, load_models, overrides, require_forward, require_model, resolve
+from comp.models.net import (
+    differences,
+    load_models,
+    overrides,
+    own_models,
+    require_forward,
+    require_model,
+    resolve,
+)
 from comp.models.runtime import resolve_device
 from comp.recipe import Recipe, member_tables
 from comp.training.launches import fewer_launches, steps_and_folds
@@ -141,6 +149,7 @@ def _prepare(
         warm=warm,
         decoded=_decoded(found, preprocess, recipe.mode),
         features=workspace.features,
+        own_models=own_models(part.name),
     )
     net = new_net(plan, warm.whole[0] if warm else 0)
     for size in {None, *(stage.size for stage in stages_of(recipe))}:

@@ -18,10 +18,10 @@ from comp.errors import InputError
 from comp.files import write_json
 from comp.metrics import Metric
 from comp.recipe import Recipe
-from comp.recipe_schema import PLAIN, VIEW_SETS, VIEWS
 from comp.runs.contents import VIEWS_FILE
 from comp.runs.run import Run
 from comp.uncertainty import Gain, PairedJackknife
+from comp.views import PLAIN, VIEW_SETS, VIEWS
 
 if TYPE_CHECKING:
     from comp.training.plan import TrainedModels, TrainPlan

@@ -50,6 +50,8 @@ def new_net(plan: TrainPlan, k: int) -> Net:
     start = (
         0 if plan.recipe.mode == "probe" else k
     )  # a frozen backbone's features are made once for all folds
+    if plan.own_models is not None:
+        plan.own_models.load()
     torch.manual_seed(derive_seed(plan.recipe.seed, "init", start))
     net = build(plan.recipe.model, len(plan.labels))
     init_head(net, derive_seed(plan.recipe.seed, "head", k))

@@ -12,7 +12,7 @@ import sys
 import traceback
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from threading import Lock
@@ -22,6 +22,7 @@ import torch
 
 from comp import events
 from comp.errors import CompError, TrainingFailed
+from comp.training.executors import Ended, FoldJob
 from comp.training.time_limit import OutOfTime
 
 GRACE_SECONDS = 10.0  # for a process to end after its work
@@ -34,6 +35,18 @@ def why_not_parallel(device: str) -> str | None:
     if device != "cpu" or torch.cuda.is_available():
         return "at once is for a machine without a GPU"
     return None if sys.platform == "linux" else "at once is for Linux"
+
+
+class SideBySide:
+    """An executor: ``at_once`` folds at a time, each in a process of its own that is forked from this one."""
+
+    def __init__(self, at_once: int) -> None:
+        self.at_once = at_once
+
+    def run(self, job: Callable[[int], FoldJob], todo: Sequence[int]) -> Generator[Ended]:
+        with closing(side_by_side(lambda k: job(k)(), todo, self.at_once)) as ended:
+            for k, failure in ended:
+                yield Ended(k, failure)
 
 
 def side_by_side(
@@ -107,7 +120,7 @@ class _Child:
             news = self.pipe.recv()
         except (EOFError, OSError):
             return False
-        if isinstance(news, _Ended):
+        if isinstance(news, _LastNews):
             self._ended, self._failure = True, news.failure
             return False
         if isinstance(news, events.TaskStarted):
@@ -146,7 +159,7 @@ def _work(work: Callable[[int], object], k: int, pipe: Connection, parent: int) 
     torch.set_num_threads(1)
     one_at_a_time = Lock()
 
-    def send(news: events.Event | _Ended) -> None:
+    def send(news: events.Event | _LastNews) -> None:
         with one_at_a_time:
             pipe.send(news)
 
@@ -161,11 +174,11 @@ def _work(work: Callable[[int], object], k: int, pipe: Connection, parent: int) 
     except Exception as error:
         error.add_note(traceback.format_exc())
         failure = error
-    send(_Ended(_sendable(failure)))
+    send(_LastNews(_sendable(failure)))
 
 
 @dataclass(frozen=True)
-class _Ended:
+class _LastNews:
     """The last that a process says: what its work raised."""
 
     failure: Exception | None

@@ -22,6 +22,7 @@ from comp.data.pseudo_labels import PseudoLabels
 from comp.errors import InputError, TrainingFailed
 from comp.files import write_text
 from comp.metrics import Metric, confusion
+from comp.models.net import OwnModels
 from comp.models.weights import StateDict
 from comp.recipe import Recipe, as_one, load
 from comp.runs.contents import fitted_beside
@@ -39,7 +40,10 @@ class TrainPlan:
     ``weights`` are what every fold starts from; with ``warm`` each has its own. ``deadline`` says when training has
     to stop, if ever. ``decoded`` gives what ``source`` gives, decoded once; ``features`` is
     where those of frozen backbones are kept. ``sets`` are the sets of views to choose among, by name, where the recipe
-    leaves the choice open; ``pseudo`` are test rows with labels, for each fold its own.
+    leaves the choice open; ``pseudo`` are test rows with labels, for each fold its own. ``own_models`` is the
+    competition's models.py where ``recipe`` names a model of it.
+
+    A plan can be pickled, and trains the same in the process that it is pickled to as far as that sees the same files.
     """
 
     slug: str
@@ -58,6 +62,7 @@ class TrainPlan:
     features: Path | None = None
     sets: dict[str, list[str]] = field(default_factory=dict)
     pseudo: PseudoLabels | None = None
+    own_models: OwnModels | None = None
 
     @property
     def summary(self) -> str:

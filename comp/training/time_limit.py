@@ -6,6 +6,7 @@ import math
 import mmap
 import re
 import time
+from typing import Any
 
 from comp.errors import InputError, Refusal
 
@@ -27,6 +28,9 @@ class Deadline:
         Of the whole run, from now.
     rows, views : int
         Test rows and views that each fold will predict.
+
+    A forked process shares what is measured. One that it is pickled to has the same end, by the clocks of both, and
+    knows what was measured until then.
     """
 
     def __init__(self, seconds: float, rows: int, views: int) -> None:
@@ -34,6 +38,10 @@ class Deadline:
         self._images = rows * views
         # folds that are finished, and seconds an image; folds that train at once in processes of their own share them
         self._told = memoryview(mmap.mmap(-1, 16)).cast("d")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        ends = time.time() + self.ends - time.monotonic()  # the other clock begins anew with each machine
+        return _same_deadline, (ends, self._images, tuple(self._told))
 
     def measured(self, images: int, seconds: float) -> None:
         """Notes how long a forward pass over some images took."""
@@ -47,6 +55,12 @@ class Deadline:
         finished, seconds_per_image = self._told
         reserve = FIXED_SECONDS + MARGIN * finished * self._images * seconds_per_image
         return time.monotonic() >= self.ends - (reserve if finished else 0.0)
+
+
+def _same_deadline(ends: float, images: int, measured: tuple[float, float]) -> Deadline:
+    deadline = Deadline(ends - time.time(), images, 1)
+    deadline._told[0], deadline._told[1] = measured
+    return deadline
 
 
 def parse_seconds(text: str) -> float:

@@ -29,10 +29,10 @@ from comp.models.runtime import accelerator as make_accelerator
 from comp.runs.contents import FITTED, read_result, require_of_fold, write_result
 from comp.training.early_stopping import BEST_FILE
 from comp.training.fold_events import FoldEvents, HistoryFile
-from comp.training.linear_probe import FrozenFeatures, apply_head, solve_on, views_to_solve
+from comp.training.linear_probe import FrozenFeatures, apply_head, frozen_features, solve_on, views_to_solve
 from comp.training.loop import final_weights, new_net, train
 from comp.training.losses import with_copies, write_copies
-from comp.training.plan import FoldResult, FoldRows, TrainPlan, rows_of_fold
+from comp.training.plan import FoldResult, FoldRows, TrainPlan, needs_features, rows_of_fold
 from comp.training.state import FILE as STATE
 from comp.training.state import SIDECAR
 
@@ -40,12 +40,16 @@ from comp.training.state import SIDECAR
 def run_fold(plan: TrainPlan, k: int, features: FrozenFeatures | None = None) -> FoldResult:
     """Fold k from its rows to its OOF predictions; everything is written into ``plan.fold_folder(k)``.
 
-    ``result.json`` comes last: a fold that has one is finished, and is read instead of trained again.
+    ``features`` are those of the frozen backbone where they are known already; where the plan needs them and they are
+    not given they are computed. ``result.json`` comes last: a fold that has one is finished, and is read instead of
+    trained again.
     """
-    torch.set_num_threads(plan.recipe.threads or 1)  # from its classifier on, whatever ran before it
     folder = make_folder(plan.fold_folder(k))
     if is_finished(folder):
         return read_fold(folder, k)
+    if features is None and needs_features(plan):
+        features = frozen_features(plan, k)
+    torch.set_num_threads(plan.recipe.threads or 1)  # from its classifier on, whatever ran before it
     started, heard = time.perf_counter(), FoldEvents(plan, k)
     heard.started()
     part = rows_of_fold(plan, k)

@@ -20,18 +20,17 @@ from comp.data.loading.resident import loader_pool
 from comp.errors import WeightsError
 from comp.inference.forward import mean_of_views, outputs, softmax
 from comp.inference.tta import (
-    WIDE,
     large_size,
     large_sizes,
     require_larger,
     sets_to_try,
-    square_of,
     squares_of,
     view,
 )
 from comp.models.net import build
 from comp.recipe import Recipe, load
-from comp.recipe_schema import VIEW_SETS, VIEWS, ModelConfig, scale_of
+from comp.recipe_schema import ModelConfig
+from comp.views import VIEW_SETS, VIEWS, WIDE, scale_of, square_of
 
 D4 = VIEW_SETS["d4"]
 PREPROCESS = Preprocess(28, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), crop_pct=0.875)

@@ -14,8 +14,8 @@ from comp.errors import RecipeError
 from comp.metrics import METRICS, metric_by_name
 from comp.pipelines.tta_selection import TtaScore, try_sets
 from comp.recipe import load
-from comp.recipe_schema import VIEW_SETS, sets_among
 from comp.runs.result import RunResult
+from comp.views import VIEW_SETS, sets_among
 from made import SHAPES_TOML, probe, run_comp, save_image, train_table, write_shapes, write_train_table
 
 

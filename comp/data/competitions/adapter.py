@@ -8,6 +8,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
@@ -30,10 +31,13 @@ class Adapter:
     of a folder without its train part, where ``read`` needs that; ``source(raw)``, where the images' bytes come from
     if not from files; ``classes(raw)``, the class names in index order where the raw folder
     states them; ``answers(raw)``, test id → label where the competition publishes them; ``download(raw)``.
+
+    It is pickled as its file, ``slug`` and ``options``: where it is unpickled the file is imported again.
     """
 
-    def __init__(self, module: ModuleType, options: Mapping[str, Any]) -> None:
+    def __init__(self, module: ModuleType, options: Mapping[str, Any], slug: str) -> None:
         self._module = module
+        self._slug = slug
         self._options = options
         self.file = str(module.__file__)
         taken = {
@@ -46,6 +50,9 @@ class Adapter:
         if unknown:
             value = f"{', '.join(unknown)}; it takes {', '.join(sorted(taken - {'raw', 'seed'})) or 'none'}"
             raise InputError("[options] are what the adapter takes", value, "correct competition.toml")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return import_adapter, (Path(self.file).absolute(), self._slug, dict(self._options))
 
     def has(self, name: str) -> bool:
         """Whether the adapter defines a function of that name."""
@@ -92,7 +99,11 @@ class Adapter:
         self._call("download", raw)
 
     def function(self, name: str) -> Callable[..., Any]:
-        """A function of the adapter by its name, such as its own metric."""
+        """A function of the adapter by its name, such as its own metric; pickled as the adapter and that name."""
+        return _Named(self, name)
+
+    def named(self, name: str) -> Callable[..., Any]:
+        """The same as its module has it."""
         found: Callable[..., Any] = getattr(self._module, name)
         return found
 
@@ -139,6 +150,17 @@ class Adapter:
             ) from error
 
 
+@dataclass(frozen=True)
+class _Named:
+    """A function of an adapter that any process can take: the module of an adapter has no name to import it by."""
+
+    adapter: Adapter
+    name: str
+
+    def __call__(self, *arguments: Any, **named: Any) -> Any:
+        return self.adapter.named(self.name)(*arguments, **named)
+
+
 def import_adapter(path: Path, slug: str, options: Mapping[str, Any]) -> Adapter:
     """Imports an adapter.py.
 
@@ -170,4 +192,4 @@ def import_adapter(path: Path, slug: str, options: Mapping[str, Any]) -> Adapter
             raise InputError(
                 "an adapter defines read(raw) and sample(raw, seed)", f"{path} lacks {needed}", "add it"
             )
-    return Adapter(module, options)
+    return Adapter(module, options, slug)

@@ -195,7 +195,7 @@ class Competition:
             raise InputError(
                 "a source has load(path)", value, "return an ArraySource, a RawTree, or your own"
             )
-        return AdapterSource(given, file)
+        return AdapterSource(given, self.adapter, raw)
 
     def label_map(self, manifest: Manifest, raw: Path | None = None) -> LabelMap:
         """The label map of the facts, else of the raw folder, else the one discovered in the training rows."""

@@ -42,11 +42,17 @@ SPARE = 2 << 30  # bytes of the disk that are left free
 
 @dataclass(frozen=True)
 class DecodedSource:
-    """A source whose files come as pixels where a store has them; ``contents`` is the SHA-256 of a path's file."""
+    """A source whose files come as pixels where a store has them; ``contents`` is the SHA-256 of a path's file.
+
+    It is pickled with the folder of its store, which is opened again; where that is gone ``own`` is what comes back.
+    """
 
     own: ImageSource
     store: PixelStore
     contents: dict[str, str]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _decoded_again, (self.own, self.store.folder, self.contents)
 
     def load(self, path: str) -> bytes | Pixels:
         pixels = self.store.get(self.contents.get(path, ""))
@@ -180,6 +186,11 @@ def _opened(folder: Path) -> PixelStore | None:
         return None
 
 
+def _decoded_again(source: ImageSource, folder: Path, contents: dict[str, str]) -> ImageSource:
+    store = _opened(folder)
+    return source if store is None else DecodedSource(source, store, contents)
+
+
 def _fill(source: ImageSource, contents: dict[str, str], advance: Callable[[int], None]) -> None:
     writer = StoreWriter(len(set(contents.values())))
     paths = {content: path for path, content in contents.items()}
@@ -263,6 +274,7 @@ class PixelStore:
     """
 
     def __init__(self, folder: Path) -> None:
+        self.folder = folder.absolute()
         table = json.loads((folder / "index.json").read_text(encoding="utf-8"))
         self._place: dict[str, tuple[int, int, int, int]] = {
             key: _four(place) for key, place in table.items()

@@ -82,6 +82,7 @@ class RawTree:
     A .zip or .tar at the top of the folder counts as unpacked there: ``train.zip`` gives ``train/…`` whether or
     not its members carry that folder. Where the unpacked folder lies beside it, the archive is left alone.
     Operating systems' litter (.DS_Store, Thumbs.db, __MACOSX …) is left out and counted in ``ignored``.
+    It is pickled as its folder alone, which is listed again.
     """
 
     gives_files = True  # as they lie: a file whose size and times are known need not be read again
@@ -89,6 +90,9 @@ class RawTree:
     def __init__(self, raw: Path) -> None:
         self.raw = raw
         self.ignored = 0
+
+    def __reduce__(self) -> tuple[type[RawTree], tuple[Path]]:
+        return type(self), (self.raw,)
 
     @cached_property
     def files(self) -> tuple[str, ...]:

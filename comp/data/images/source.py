@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,16 +65,28 @@ class WithFiles:
             ) from error
 
 
+class _GivesSource(Protocol):
+    """What an adapter is to its images; ``file`` is for errors."""
+
+    file: str
+
+    def source(self, raw: Path) -> ImageSource: ...
+
+
 @dataclass(frozen=True)
 class AdapterSource:
     """What an adapter's ``source`` gives, held to what an image source may give.
 
-    ``adapter`` is its file, for errors. Nothing is converted: whether 0 … 1 or channels in front were meant cannot be
-    seen from the numbers.
+    Nothing is converted: whether 0 … 1 or channels in front were meant cannot be seen from the numbers. It is pickled
+    as the adapter and the raw folder, which give the source again: what it has open stays here.
     """
 
     own: ImageSource
-    adapter: Path
+    adapter: _GivesSource
+    raw: Path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _given_again, (self.adapter, self.raw)
 
     def load(self, path: str) -> bytes | Pixels:
         """
@@ -88,7 +100,7 @@ class AdapterSource:
         except CompError:
             raise
         except Exception as error:
-            value = f"{self.adapter}, {path}: {type(error).__name__}: {error}"
+            value = f"{self.adapter.file}, {path}: {type(error).__name__}: {error}"
             raise RawDataError("a source must load every row", value, "correct the adapter") from error
         if isinstance(content, bytes):
             return content
@@ -100,9 +112,13 @@ class AdapterSource:
             and content.size
         ):
             return np.ascontiguousarray(content)
-        value = f"{self.adapter}, {path}: found {_kind(content)}"
+        value = f"{self.adapter.file}, {path}: found {_kind(content)}"
         remedy = "convert them in the adapter's source: scale to 0 … 255, channels last, grey three times"
         raise RawDataError("a source gives bytes of a file, or pixels uint8 (H, W, 3)", value, remedy)
+
+
+def _given_again(adapter: _GivesSource, raw: Path) -> AdapterSource:
+    return AdapterSource(adapter.source(raw), adapter, raw)
 
 
 def gives_files(source: ImageSource) -> bool:
