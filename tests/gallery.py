@@ -12,12 +12,11 @@ import numpy as np
 from comp.checks.context import CheckContext
 from comp.data.competitions.competition import Competition
 from comp.data.competitions.facts import CompetitionConfig, Layout
-from comp.data.dataset import Dataset
+from comp.data.dataset import Dataset, Template, made_template
 from comp.data.folds import Folds
 from comp.data.images.raw_tree import RawTree
 from comp.data.labels import LabelMap
 from comp.data.manifest import Manifest, Sample
-from comp.data.template import Template, made_template
 from comp.pipelines.check import scan_images
 from comp.workspace import Workspace
 

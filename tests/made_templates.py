@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from comp.data.csv_table import Table
+from comp.data.dataset import Template, from_table
 from comp.data.labels import LabelMap
-from comp.data.template import Template, from_table
 
 LABELS = LabelMap(("cat", "dog", "eel"))
 KINDS = {

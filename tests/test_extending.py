@@ -18,7 +18,7 @@ from comp import events, metrics, views
 from comp.data.predictions import Predictions
 from comp.ensembling import methods
 from comp.metrics import Metric
-from comp.training.executors import Ended, FoldJob
+from comp.training.train_fold import Ended, FoldJob
 from comp.training.train_folds import train_folds
 from made import run_comp, write_shapes
 
@@ -136,7 +136,7 @@ def test_a_view(tmp_path: Path) -> None:
 def test_a_view_is_what_was_registered_and_its_twin_the_same_mirrored() -> None:
     import torch
 
-    from comp.inference.tta import view
+    from comp.inference.forward import view
 
     views.register_view("two-right", lambda x, _: x.roll(2, 3))
     row = torch.arange(4.0).reshape(1, 1, 1, 4).expand(1, 3, 4, 4)

@@ -15,12 +15,11 @@ from comp._version import __version__
 from comp.checks.duplicates.search import SEARCH, clusters, near_duplicate_pairs
 from comp.checks.image_scan import ImageIndex
 from comp.data.competitions.competition import Competition
-from comp.data.dataset import Dataset
+from comp.data.dataset import Dataset, Template
 from comp.data.folds import Folds
 from comp.data.images.raw_tree import RawTree
 from comp.data.labels import LabelMap
 from comp.data.manifest import Manifest
-from comp.data.template import Template
 from comp.files import write_json
 
 Severity = Literal["error", "warning", "info"]

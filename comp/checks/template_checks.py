@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from comp.checks.context import CheckContext, Finding, Severity, check, finding
 from comp.data.csv_table import NOTHING, clean, folded, listed, number_of, same_number, whole_of
+from comp.data.dataset import Template
 from comp.data.images.raw_tree import RawTree, natural_key, nfc
 from comp.data.labels import LabelMap, disorder
-from comp.data.template import Template
 from comp.errors import CompError
 from comp.metrics import Metric
 from comp.submission.write import rehearse

@@ -2,16 +2,191 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from comp.data.competitions.competition import Competition
+from comp.data.competitions.facts import TemplateFacts
 from comp.data.competitions.sample import SAMPLE_MARK
+from comp.data.csv_table import Table, parse_table, read_table
 from comp.data.extra_rows import with_extra
+from comp.data.images.raw_tree import RawTree, nfc, without_suffix
 from comp.data.images.source import ImageSource, WithFiles
 from comp.data.labels import LabelMap
+from comp.data.limits import read_file
 from comp.data.manifest import Manifest
-from comp.data.template import Template, load_template
+from comp.errors import InputError
+
+
+def ids_apart(wanted: Sequence[str], given: Iterable[str], lacking: str, spare: str) -> str:
+    """How two lists of ids differ, with how many and the first: "2 have no row, first 'a'; 1 is of no sample, first 'b'".
+
+    ``lacking`` is said of ids of ``wanted`` alone, ``spare`` of those of ``given`` alone; empty where they have the same.
+    """
+    listed = list(given)
+    known, asked = set(listed), set(wanted)
+    sides = ((lacking, [i for i in wanted if i not in known]), (spare, [i for i in listed if i not in asked]))
+    return "; ".join(f"{len(ids)} {said}, first {ids[0]!r}" for said, ids in sides if ids)
+
+
+@dataclass(frozen=True)
+class Template:
+    """The rows that a submission must have.
+
+    ``table`` is the sample submission as it stands; ``id_place`` and ``target_places`` are columns of it;
+    ``kind`` says what the target is: the class index, its name, a probability for each class, or the ``k`` likeliest
+    names. ``sample_ids`` are the sample ids that the rows ask for, where the template spells them otherwise.
+    """
+
+    table: Table
+    id_place: int
+    target_places: tuple[int, ...]
+    kind: str
+    made: bool = False
+    decimals: int = 8
+    k: int = 5
+    sample_ids: tuple[str, ...] = ()
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The ids of the rows, letter by letter, in the template's order."""
+        return tuple(row[self.id_place] for row in self.table.rows)
+
+    @property
+    def samples(self) -> tuple[str, ...]:
+        """The sample ids that the rows ask for, in the template's order."""
+        return self.sample_ids or self.ids
+
+    @property
+    def id_column(self) -> str:
+        return self.table.header[self.id_place]
+
+    def require_rows(self) -> None:
+        """InputError for a template that cannot be answered: no rows, an empty id, or one that comes twice."""
+        name, ids = self.table.name, self.ids
+        remedy = "restore the template; `template=FILE` names another where a command takes it"
+        if not ids:
+            raise InputError("a template asks for rows", f"{name} has none", remedy)
+        if "" in ids:
+            raise InputError(
+                "a template's rows have ids", f"{name}, row {ids.index('') + 2} has none", remedy
+            )
+        twice, times = Counter(ids).most_common(1)[0]
+        if times > 1:
+            raise InputError("a template asks for an id once", f"{name} has {twice!r} {times} times", remedy)
+
+
+def load_template(
+    competition: Competition, raw: Path, manifest: Manifest, file: Path | None = None
+) -> Template:
+    """The template of a competition: its file in the raw folder (or in an archive there), ``file``, or one made from the test rows.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, lacks the id or a target column, or spells ids so that one could mean several samples.
+    """
+    facts = competition.facts.template
+    samples = list(manifest.test["id"])
+    if facts.file == "made" and file is None:
+        target = facts.target if isinstance(facts.target, str) else "label"
+        made = made_template(samples, facts.id, target, facts.kind)
+        return replace(made, decimals=facts.decimals, k=facts.k)
+    table = read_table(file) if file else parse_table(RawTree(raw).read(facts.file), facts.file)
+    return _by_facts(table, facts, samples)
+
+
+def _by_facts(table: Table, facts: TemplateFacts, samples: Sequence[str]) -> Template:
+    found = from_table(table, facts.id, facts.target, facts.kind)
+    sample_ids = tuple(match_ids(found.ids, samples, table.name))
+    return replace(
+        found, decimals=facts.decimals, k=facts.k, sample_ids=() if sample_ids == found.ids else sample_ids
+    )
+
+
+def match_ids(ids: Sequence[str], samples: Sequence[str], name: str) -> list[str]:
+    """The sample that each id of a table means: its own, or the one that differs in an image's suffix or in Unicode form.
+
+    Other spellings count only where every id finds its one sample by them; else the ids come back as they are, for
+    the checks to say what is missing.
+
+    Raises
+    ------
+    InputError
+        If an id fits several samples, or two ids one; ``name`` is the table's.
+    """
+    known = set(samples)
+    if known.issuperset(ids) or len(set(ids)) < len(ids):
+        return list(ids)
+    loosely: dict[str, list[str]] = {}
+    for sample in known:
+        loosely.setdefault(_loose(sample), []).append(sample)
+    fitting = [
+        [i] if i in known else sorted(s for s in loosely.get(_loose(i), ()) if _fits(i, s)) for i in ids
+    ]
+    if not all(fitting):
+        return list(ids)
+    remedy = "write the ids as the samples have them, suffix included"
+    for one, fits in zip(ids, fitting, strict=True):
+        if len(fits) > 1:
+            value = f"{name}: {one!r} fits {', '.join(repr(f) for f in fits[:3])}"
+            raise InputError("an id means one sample", value, remedy)
+    found = [fits[0] for fits in fitting]
+    twice, times = Counter(found).most_common(1)[0]
+    if times > 1:
+        both = [i for i, sample in zip(ids, found, strict=True) if sample == twice][:2]
+        value = f"{name}: {both[0]!r} and {both[1]!r} both fit {twice!r}"
+        raise InputError("an id means one sample", value, remedy)
+    return found
+
+
+def _loose(name: str) -> str:
+    return nfc(without_suffix(name))
+
+
+def _fits(one: str, other: str) -> bool:
+    """Whether two spellings are equal, one of them perhaps without its suffix: ``a.jpg`` is not ``a.png``."""
+    a, b = nfc(one), nfc(other)
+    return a == b or without_suffix(a) == b or a == without_suffix(b)
+
+
+def from_table(table: Table, id_column: str, target: str | tuple[str, ...], kind: str) -> Template:
+    """A template from a table; probs with ``target = "*"`` means every column but the id."""
+    id_place = table.place(id_column)
+    if target == "*":
+        places = tuple(i for i in range(len(table.header)) if i != id_place)
+    else:
+        places = tuple(table.place(name) for name in ([target] if isinstance(target, str) else target))
+    if id_place in places or not places or len(set(places)) < len(places):
+        value = f"{table.name}: id {id_column!r}, target {target!r}"
+        raise InputError(
+            "id and target must be different columns", value, "correct [template] in competition.toml"
+        )
+    table.require_once([id_place, *places])
+    return Template(table, id_place, places, kind)
+
+
+def made_template(ids: list[str], id_column: str, target: str, kind: str) -> Template:
+    """The template of a competition without one: the test rows in the order of the manifest."""
+    rows = tuple((sample, "") for sample in ids)
+    table = Table("the made template", (id_column, target), rows)
+    return Template(table, 0, (1,), kind, made=True)
+
+
+def read_submission(path: Path) -> Table:
+    """A submission file as a table of text cells."""
+    return parse_table(_bytes(path), path.name)
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return read_file(path)
+    except OSError as error:
+        raise InputError(
+            "the submission must exist", f"{path}: {error.strerror}", "`comp runs` names the CSV of each run"
+        ) from error
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from comp.data.dataset import ids_apart
 from comp.data.labels import LabelMap
 from comp.data.predictions import Predictions
-from comp.data.template import ids_apart
 from comp.errors import InputError
 
 Probs = NDArray[np.float64]

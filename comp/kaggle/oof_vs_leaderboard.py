@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from comp import events
 from comp.data.competitions.competition import Competition
+from comp.data.dataset import read_submission
 from comp.data.predictions import Predictions
-from comp.data.template import read_submission
 from comp.errors import CompError
 from comp.runs import ledger
 from comp.runs import run as runs

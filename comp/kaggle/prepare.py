@@ -11,9 +11,9 @@ from comp import console, events
 from comp.data.competitions import competition as registry
 from comp.data.competitions.competition import Competition
 from comp.data.csv_table import Table, parse_table
+from comp.data.dataset import Template, load_template, read_submission
 from comp.data.labels import LabelMap
 from comp.data.manifest import Manifest
-from comp.data.template import Template, load_template, read_submission
 from comp.errors import CheckFailed, InputError, InvalidSubmission, Refusal, UnknownName
 from comp.files import read_json, write_bytes
 from comp.inference.predict import control_table

@@ -13,12 +13,11 @@ from comp.checks.runner import CheckResult, require_known, run_data_checks, run_
 from comp.data.competitions.competition import Competition
 from comp.data.competitions.facts import CompetitionConfig
 from comp.data.csv_table import read_table
-from comp.data.dataset import Dataset
+from comp.data.dataset import Dataset, made_template
 from comp.data.folds import Folds, make_folds
 from comp.data.images.raw_tree import RawTree, is_image_name, nfc
 from comp.data.labels import LabelMap
 from comp.data.manifest import Manifest, Sample
-from comp.data.template import made_template
 from comp.errors import InputError
 from comp.pipelines.check import BARE, scan_images
 from comp.workspace import Workspace

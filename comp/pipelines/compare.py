@@ -14,7 +14,7 @@ from comp.data.competitions import competition as registry
 from comp.data.competitions.competition import Competition
 from comp.data.competitions.facts import TemplateFacts
 from comp.data.csv_table import Table
-from comp.data.template import Template, from_table, ids_apart, match_ids, read_submission
+from comp.data.dataset import Template, from_table, ids_apart, match_ids, read_submission
 from comp.errors import InputError
 from comp.files import read_json, require_output, write_text
 from comp.runs import run as runs

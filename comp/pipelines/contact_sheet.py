@@ -101,7 +101,7 @@ def _view_columns(shown: _Shown, names: Sequence[str]) -> list[Column]:
     """Each view as the network reads it."""
     import torch
 
-    from comp.inference.tta import squares_of, view
+    from comp.inference.forward import squares_of, view
     from comp.views import OWN, WIDE, square_of
 
     squares = squares_of(names, shown.preprocess)

@@ -16,10 +16,10 @@ from comp.checks.prediction_checks import collapsed_predictions, prior_shift
 from comp.checks.runner import say_findings
 from comp.data.competitions import competition as registry
 from comp.data.competitions.competition import Competition
+from comp.data.dataset import load_template
 from comp.data.folds import Folds, group_names
 from comp.data.manifest import Manifest
 from comp.data.predictions import Predictions
-from comp.data.template import load_template
 from comp.ensembling.aligned import LabelledPredictions, align, judged
 from comp.ensembling.evaluate import BlendOptions, BlendResult, as_json, evaluate_blend
 from comp.ensembling.members import (

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from comp.config import finite_number, whole_number
 from comp.data.csv_table import Table, listed, read_table
+from comp.data.dataset import ids_apart, match_ids
 from comp.data.folds import numbered
 from comp.data.images.raw_tree import nfc
 from comp.data.labels import LabelMap
 from comp.data.predictions import ROW_SUM_TOLERANCE, Predictions
-from comp.data.template import ids_apart, match_ids
 from comp.errors import InputError, UnknownName, near_names
 
 MOST_ROUNDING = 1e-3  # of a row's sum, that the decimals of a file may explain

@@ -14,14 +14,13 @@ from comp.checks.context import CheckContext, downgrade_allowed
 from comp.checks.runner import raise_on_errors, require_known, run_test_checks, say_findings
 from comp.data.competitions import competition as registry
 from comp.data.competitions.competition import Competition
-from comp.data.dataset import Dataset
+from comp.data.dataset import Dataset, load_template
 from comp.data.labels import LabelMap
 from comp.data.manifest import Manifest
 from comp.data.predictions import Predictions, with_prior
-from comp.data.template import load_template
 from comp.files import require_output
 from comp.pipelines.check import look_at_images
-from comp.pipelines.tta_selection import with_chosen_views
+from comp.pipelines.training_plans import with_chosen_views
 from comp.runs import run as runs
 from comp.runs.contents import (
     _every_fold,

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from comp import events
 from comp.checks.context import Finding, counts
 from comp.checks.runner import CheckResult
+from comp.data.dataset import Template
 from comp.data.folds import Folds
 from comp.data.manifest import Manifest
 from comp.data.predictions import Predictions
-from comp.data.template import Template
 from comp.files import make_folder, write_bytes, write_json, write_text
 from comp.metrics import Metric, confusion
 from comp.recipe import Recipe

@@ -269,7 +269,7 @@ def _finished(
 ) -> RunResult:
     """What a run comes to, trained, predicted and written down."""
     from comp.pipelines import training_plans
-    from comp.pipelines.tta_selection import choose_views, judge_views
+    from comp.pipelines.training_plans import choose_views, judge_views
     from comp.training.plan import remember_parts, require_something
 
     with clock.step("train"):

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from comp.data.competitions import competition as registry
 from comp.data.competitions.competition import Competition
 from comp.data.csv_table import Table
+from comp.data.dataset import Template, load_template, read_submission
 from comp.data.labels import LabelMap, disorder
-from comp.data.template import Template, load_template, read_submission
 from comp.errors import InputError, InvalidSubmission
 from comp.files import read_json, write_json
 from comp.metrics import confusion

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from comp import events
+from comp import console, events
 from comp.checks.context import Finding
 from comp.checks.prediction_checks import (
     collapsed_predictions,
     harmful_transform,
+    harmful_views,
     preprocessing_override,
     prior_shift,
     too_good,
@@ -22,17 +24,20 @@ from comp.checks.prediction_checks import (
     weights_leak,
 )
 from comp.checks.runner import CheckResult
+from comp.config import Shape, read_shaped
 from comp.data.augment.policies import TrainTransform, check_transform, symmetries
 from comp.data.competitions.competition import Competition
-from comp.data.folds import Folds
+from comp.data.folds import Folds, group_names
 from comp.data.images.pixel_cache import cached_source, missing
 from comp.data.images.preprocess import Preprocess, side_for
 from comp.data.images.source import ImageSource
 from comp.data.manifest import Manifest
 from comp.data.predictions import Predictions, average, with_prior
 from comp.errors import InputError
+from comp.files import write_json
+from comp.inference.forward import require_larger, sets_to_try
 from comp.inference.predict import KeptFor, predict_each
-from comp.inference.tta import require_larger, sets_to_try
+from comp.metrics import Metric
 from comp.models.autotune import autotune_precision
 from comp.models.net import (
     differences,
@@ -45,6 +50,8 @@ from comp.models.net import (
 )
 from comp.models.runtime import resolve_device
 from comp.recipe import Recipe, member_tables
+from comp.runs.contents import VIEWS_FILE
+from comp.runs.run import Run
 from comp.training.launches import fewer_launches, steps_and_folds
 from comp.training.loop import new_net
 from comp.training.optim import make_optimizer, open_layers, require_optimizer, stages_of
@@ -53,7 +60,12 @@ from comp.training.time_limit import OutOfTime
 from comp.training.train_folds import per_job_recipe, train_folds
 from comp.training.transform_trial import mirrored_costs
 from comp.training.warm_start import WarmStart, warm_start
+from comp.uncertainty import Gain, PairedJackknife
+from comp.views import PLAIN, VIEW_SETS, VIEWS
 from comp.workspace import Workspace, cache_folder
+
+if TYPE_CHECKING:
+    from comp.training.plan import TrainedModels, TrainPlan
 
 
 def recipe_mistakes(competition: Competition, table: dict[str, Any]) -> list[str]:
@@ -302,3 +314,145 @@ def _keep_each_model(trained: TrainedModels, each: dict[Path, Predictions], unre
             test = average([each[folder] for folder in alone.folders])
             alone.oof.save(plan.folder / "oof.npz")
             with_prior(test, unread, alone.oof.probs.mean(axis=0), ids).save(plan.folder / "test.npz")
+
+
+Probs = NDArray[np.float64]
+
+
+class _Chosen(Shape):
+    """``views.json``, as far as predictions rely on it."""
+
+    views: list[str]
+
+
+@dataclass(frozen=True)
+class TtaScore:
+    """A set of views on the OOF rows: its score, what it gains over the identity view (above zero is better,
+    whatever the metric's direction), and the standard error of that gain.
+    """
+
+    set: str
+    views: int
+    score: float
+    gain: float
+    standard_error: float
+    chosen: bool = False
+
+    @property
+    def is_better(self) -> bool:
+        """Whether it gains more than its standard error; never so with a NaN."""
+        return Gain(self.gain, self.standard_error).is_beyond
+
+
+def choose_views(trained: TrainedModels) -> tuple[TrainedModels, list[dict[str, Any]]]:
+    """The folds judged and to be predicted by the best set of views, and the table of all sets.
+
+    The same folds give the same choice, in whatever order they were trained. The choice is kept in the run's folder.
+    """
+    every = [one for results in trained.results for one in results]
+    names = [name for name in trained.plans[0].sets if all(name in one.sets for one in every)]
+    if PLAIN not in names:
+        return trained, []
+    oof = {name: trained.joined(lambda one, name=name: one.sets[name]) for name in names}  # type: ignore[misc]
+    ids = list(oof[PLAIN].ids)
+    targets = trained.truth(oof[PLAIN])
+    probs = {name: oof[name].select(ids).probs for name in names}
+    tried = try_sets(probs, targets, _groups(trained.plans[0], ids), trained.plans[0].metric)
+    chosen = next(one.set for one in tried if one.chosen)
+    listed = [asdict(one) for one in tried]
+    write_json(trained.folder / VIEWS_FILE, {"chosen": chosen, "views": VIEW_SETS[chosen], "sets": listed})
+    _say(tried)
+    plans = [replace(plan, recipe=plan.recipe.with_views(VIEW_SETS[chosen])) for plan in trained.plans]
+    results = [[replace(one, oof=one.sets[chosen]) for one in results] for results in trained.results]
+    return replace(trained, plans=plans, results=results), listed
+
+
+def try_sets(
+    probs: dict[str, Probs], targets: NDArray[np.int64], groups: Sequence[str], metric: Metric
+) -> list[TtaScore]:
+    """Each set against the identity view; one is chosen.
+
+    The best score wins among those that gain more than their standard error, of equal ones that with fewer views; the
+    identity view where none does. The standard error is of the difference on the same rows, by a jackknife that
+    leaves out a part of the rows at a time (see ``PairedJackknife``).
+
+    Parameters
+    ----------
+    probs : dict of float64 arrays (N, C)
+        By name of the set; "none" among them.
+    targets : int64 array (N,)
+    groups : sequence of str, (N,)
+    metric : Metric
+    """
+    judge = PairedJackknife(metric, targets, groups)
+    scored = {name: judge.score(one) for name, one in probs.items()}
+    tried = []
+    for name, one in scored.items():
+        gain = judge.gain(one, scored[PLAIN])
+        tried.append(TtaScore(name, len(VIEW_SETS[name]), one.score, gain.value, gain.error))
+    better = [one for one in tried if one.is_better]
+    best = min(better, key=lambda one: (-one.gain, one.views, one.set), default=None)
+    chosen = best.set if best else PLAIN
+    return [replace(one, chosen=one.set == chosen) for one in tried]
+
+
+def judge_views(trained: TrainedModels) -> list[Finding]:
+    """A warning where the views cost more than the standard error of what they cost, in prediction or in a probe's fit."""
+    oof, beside = trained.oof, trained.beside()
+    others = {
+        name: beside[key]
+        for name, key in (("prediction", "identity_view"), ("fit", "plain_fit"))
+        if key in beside
+    }
+    plan = trained.plans[0]
+    ids = list(oof.ids)
+    groups = _groups(plan, ids)
+    judge = PairedJackknife(plan.metric, trained.truth(oof), groups)
+    ours = judge.score(oof.probs)
+    gains = {name: judge.gain(judge.score(other.select(ids).probs), ours) for name, other in others.items()}
+    views = list(dict.fromkeys(view for one in trained.plans for view in (*one.recipe.views, *one.fit_views)))
+    return harmful_views(views, plan.metric.name, len(ids), gains)
+
+
+def _groups(plan: TrainPlan, ids: Sequence[str]) -> list[str]:
+    """The names of the groups of some train rows; rows without one are groups of their own."""
+    table = plan.manifest.train
+    names = dict(zip(table["id"], group_names(table), strict=True))
+    return [names[i] for i in ids]
+
+
+def with_chosen_views(recipe: Recipe, run: Run) -> Recipe:
+    """A run's recipe with the views that it chose; identity alone where it has not yet chosen any.
+
+    Raises
+    ------
+    InputError
+        Where the choice is not what the run wrote, or names no views that there are.
+    """
+    if not recipe.chooses_views:
+        return recipe
+    if not run.has(VIEWS_FILE):
+        events.log(f"  {run.id} has not chosen its views: predicting by the identity view")
+        return recipe.with_views(recipe.views)
+    path = run.checked(VIEWS_FILE)
+    chosen: _Chosen = read_shaped(path, _Chosen, "restore it, or train again")
+    strange = [view for view in chosen.views if view not in VIEWS]
+    if strange or not chosen.views:
+        value = f"{path} names {strange[0]!r}" if strange else f"{path} names none"
+        raise InputError("a run chose among the views that there are", value, "restore it, or train again")
+    return recipe.with_views(chosen.views)
+
+
+def _say(tried: Sequence[TtaScore]) -> None:
+    rows = [
+        (
+            one.set,
+            one.views,
+            one.score,
+            f"{one.gain:+.4f}",
+            f"{one.standard_error:.4f}",
+            "chosen" if one.chosen else "",
+        )
+        for one in tried
+    ]
+    console.table("", ("views", "number", "OOF", "gain", "standard error", ""), rows)

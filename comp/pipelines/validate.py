@@ -6,8 +6,8 @@ from pathlib import Path
 
 from comp.data.competitions import competition as registry
 from comp.data.competitions.competition import Competition
+from comp.data.dataset import load_template, read_submission
 from comp.data.manifest import Manifest
-from comp.data.template import load_template, read_submission
 from comp.errors import InputError
 from comp.runs import run as runs
 from comp.runs.contents import fold_checkpoints

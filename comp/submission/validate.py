@@ -9,9 +9,9 @@ import numpy as np
 
 from comp.config import finite_number, whole_number
 from comp.data.csv_table import NOTHING, Table, clean, listed
+from comp.data.dataset import Template
 from comp.data.images.raw_tree import nfc, without_suffix
 from comp.data.labels import LabelMap
-from comp.data.template import Template
 from comp.errors import InputError, near_names
 
 

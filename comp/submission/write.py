@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from comp.data.csv_table import parse_table
+from comp.data.dataset import Template
 from comp.data.labels import LabelMap
 from comp.data.manifest import Manifest
 from comp.data.predictions import Predictions
-from comp.data.template import Template
 from comp.errors import InputError, InvalidSubmission
 from comp.files import write_bytes
 from comp.submission.validate import class_columns, validate

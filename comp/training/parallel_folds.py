@@ -22,8 +22,8 @@ import torch
 
 from comp import events
 from comp.errors import CompError, TrainingFailed
-from comp.training.executors import Ended, FoldJob
 from comp.training.time_limit import OutOfTime
+from comp.training.train_fold import Ended, FoldJob
 
 GRACE_SECONDS = 10.0  # for a process to end after its work
 _PR_SET_PDEATHSIG = 1  # of Linux' prctl

@@ -2,20 +2,64 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import replace
+from typing import Protocol
 
 from comp import events
-from comp.errors import TrainingFailed
+from comp.data.device_memory import free_memory, only_new_is_searched
+from comp.errors import CompError, TrainingFailed
 from comp.models.checkpoint import load_checkpoint
 from comp.recipe import Recipe
-from comp.training.executors import Executor, FoldJob, OneByOne
-from comp.training.fold_events import FoldEvents
+from comp.training.compiled import forget_compiled
 from comp.training.linear_probe import frozen_features
 from comp.training.plan import FoldResult, TrainPlan, needs_features
 from comp.training.time_limit import OutOfTime
-from comp.training.train_fold import is_finished, read_fold
+from comp.training.train_fold import Ended, FoldEvents, FoldJob, is_finished, read_fold
+
+
+class Executor(Protocol):
+    """Trains folds: what ``train_folds`` takes. A new one is a class with this method.
+
+    ``job(k)`` makes the job of fold k; it is called when that fold begins, since it holds what earlier folds have shown
+    (in how many parts memory takes a batch). Folds come back in any order, each once when it is over; after one that
+    ended by ``OutOfTime`` no further one begins. Where the generator is closed, nothing of it is left running.
+    """
+
+    def run(self, job: Callable[[int], FoldJob], todo: Sequence[int]) -> Generator[Ended]: ...
+
+
+class OneByOne:
+    """Folds one after the other in this process."""
+
+    def run(self, job: Callable[[int], FoldJob], todo: Sequence[int]) -> Generator[Ended]:
+        with only_new_is_searched():
+            for k in todo:
+                fold = job(k)
+                ended = _attempt(fold)
+                if fold.plan.recipe.compile:
+                    forget_compiled()
+                free_memory()  # of this fold's network and optimizer, before the next ones are made
+                yield ended
+                if isinstance(ended.failure, OutOfTime):
+                    return
+
+
+def _attempt(job: FoldJob) -> Ended:
+    try:
+        return Ended(job.k, result=job())
+    except (OutOfTime, TrainingFailed) as raised:
+        return Ended(job.k, _without_frames(raised))
+
+
+def _without_frames(failure: CompError) -> CompError:
+    """The error without the frames it came through, which would keep the fold's network and optimizer."""
+    below: BaseException | None = failure
+    while below is not None:
+        one, below = below, below.__cause__ or below.__context__
+        one.__traceback__ = one.__cause__ = one.__context__ = None
+    return failure
 
 
 def train_folds(

@@ -16,7 +16,7 @@ from torch import from_numpy
 
 from comp.data.augment.policies import Symmetry
 from comp.data.images.pixel_cache import ImageDataset
-from comp.inference.tta import view
+from comp.inference.forward import view
 from comp.training.patch_classifier import SIDE, Floats, Patches, held_out_answers
 
 if TYPE_CHECKING:

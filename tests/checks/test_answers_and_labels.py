@@ -14,11 +14,10 @@ from comp.checks.manifest_checks import label_spelling
 from comp.checks.template_checks import class_index, metric_mismatch
 from comp.data.competitions.competition import Competition
 from comp.data.competitions.facts import CompetitionConfig, TemplateFacts
-from comp.data.dataset import Dataset
+from comp.data.dataset import Dataset, made_template
 from comp.data.images.source import ArraySource
 from comp.data.labels import LabelMap
 from comp.data.manifest import Manifest, Sample
-from comp.data.template import made_template
 from gallery import save, texture
 from made import run_comp
 

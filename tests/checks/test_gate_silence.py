@@ -32,10 +32,10 @@ from comp.checks.runner import (
     run_fold_checks,
 )
 from comp.data.csv_table import Table
+from comp.data.dataset import Template, from_table
 from comp.data.folds import make_folds
 from comp.data.labels import LabelMap, without_test_labels
 from comp.data.predictions import Predictions
-from comp.data.template import Template, from_table
 from comp.errors import CheckFailed
 from comp.inference.predict import LEAST, ControlRow, control_row_error, max_abs_difference
 from comp.metrics import METRICS

@@ -15,12 +15,11 @@ from comp.checks.context import CheckContext
 from comp.checks.fold_checks import folds_of_related, grouped
 from comp.checks.image_scan import ImageFacts, ImageIndex, scan
 from comp.data.competitions.competition import Competition
-from comp.data.dataset import Dataset
+from comp.data.dataset import Dataset, made_template
 from comp.data.folds import Folds, group_names, make_folds
 from comp.data.images.source import ArraySource
 from comp.data.labels import LabelMap
 from comp.data.manifest import Manifest, Sample
-from comp.data.template import made_template
 from gallery import FACTS, Gallery, clean_gallery, texture
 
 IMAGES = 5

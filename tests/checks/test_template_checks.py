@@ -8,8 +8,8 @@ import pytest
 
 from comp.checks.template_checks import judge_cells
 from comp.data.csv_table import Table
+from comp.data.dataset import Template, from_table, made_template
 from comp.data.labels import LabelMap
-from comp.data.template import Template, from_table, made_template
 
 ANIMALS = ("cat", "dog", "eel")
 DIGITS = ("0", "1", "2")

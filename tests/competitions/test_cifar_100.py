@@ -74,7 +74,7 @@ def test_classes_are_in_the_order_of_meta_even_where_that_is_not_the_alphabet(
 
 
 def test_coarse_names_are_kept(raw: Path, samples: Samples, competition: Find) -> None:
-    from comp.data.competitions.adapter import import_adapter
+    from comp.data.competitions.facts import import_adapter
 
     module = import_adapter(competition("cifar-100").file("adapter.py"), "cifar-100", {})
     coarse = module.function("coarse")(raw)

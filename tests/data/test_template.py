@@ -14,9 +14,7 @@ from hypothesis import strategies as st
 from comp.data.competitions.competition import Competition
 from comp.data.competitions.facts import CompetitionConfig
 from comp.data.csv_table import Table
-from comp.data.images.raw_tree import nfc, without_suffix
-from comp.data.manifest import Manifest, Sample
-from comp.data.template import (
+from comp.data.dataset import (
     Template,
     from_table,
     ids_apart,
@@ -25,6 +23,8 @@ from comp.data.template import (
     match_ids,
     read_submission,
 )
+from comp.data.images.raw_tree import nfc, without_suffix
+from comp.data.manifest import Manifest, Sample
 from comp.errors import InputError
 
 NAMES = st.lists(st.text("ab0é.가", min_size=1, max_size=4), min_size=1, max_size=10, unique_by=nfc)

@@ -18,12 +18,14 @@ from comp.data.images.preprocess import Preprocess, fit
 from comp.data.images.source import ArraySource
 from comp.data.loading.resident import loader_pool
 from comp.errors import WeightsError
-from comp.inference.forward import mean_of_views, outputs, softmax
-from comp.inference.tta import (
+from comp.inference.forward import (
     large_size,
     large_sizes,
+    mean_of_views,
+    outputs,
     require_larger,
     sets_to_try,
+    softmax,
     squares_of,
     view,
 )

@@ -12,7 +12,7 @@ import comp
 from comp.data.predictions import Predictions
 from comp.errors import RecipeError
 from comp.metrics import METRICS, metric_by_name
-from comp.pipelines.tta_selection import TtaScore, try_sets
+from comp.pipelines.training_plans import TtaScore, try_sets
 from comp.recipe import load
 from comp.runs.result import RunResult
 from comp.views import VIEW_SETS, sets_among

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from comp.data.csv_table import Table, parse_table
+from comp.data.dataset import Template, from_table
 from comp.data.labels import LabelMap
 from comp.data.manifest import Manifest, Sample
 from comp.data.predictions import Predictions
-from comp.data.template import Template, from_table
 from comp.errors import InputError, InvalidSubmission
 from comp.submission import write
 from comp.submission.validate import validate

@@ -18,10 +18,9 @@ from comp.data.images.raw_tree import RawTree
 from comp.data.images.source import AdapterSource
 from comp.errors import InputError
 from comp.pipelines.find_lr import plan_of_first_fold
-from comp.training.executors import FoldJob
 from comp.training.plan import TrainPlan
 from comp.training.time_limit import Deadline
-from comp.training.train_fold import run_fold
+from comp.training.train_fold import FoldJob, run_fold
 from comp.workspace import Workspace
 from made import clean_environment, write_shapes
 

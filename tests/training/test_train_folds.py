@@ -13,8 +13,9 @@ from comp.errors import RecipeError, TrainingFailed
 from comp.models.runtime import on_threads
 from comp.recipe import load
 from comp.runs.result import RunResult
-from comp.training import executors, parallel_folds
+from comp.training import parallel_folds
 from comp.training import train_fold as module
+from comp.training import train_folds as executors
 from comp.training.plan import TrainPlan
 from comp.training.time_limit import stopped
 from made import write_shapes

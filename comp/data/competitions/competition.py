@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any
 from comp._version import PACKAGE
 from comp.config import deep_merge, validate
 from comp.data.archives import STREAMS, SUFFIXES
-from comp.data.competitions.adapter import Adapter, import_adapter
-from comp.data.competitions.facts import CompetitionConfig, read_facts_table
+from comp.data.competitions.facts import Adapter, CompetitionConfig, import_adapter, read_facts_table
 from comp.data.images.raw_tree import RawTree
 from comp.errors import InputError, RawDataError, RecipeError, UnknownName
 from comp.workspace import Workspace

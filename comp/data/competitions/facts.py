@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import importlib.util
+import inspect
+import sys
+import traceback
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from pydantic import Field, field_validator
 
 from comp.config import ConfigTable
+from comp.errors import CompError, InputError, shortened
 from comp.files import read_toml
+
+if TYPE_CHECKING:
+    from comp.data.images.source import ImageSource
+    from comp.data.manifest import Manifest
 
 
 def _require_inside(path: str) -> None:
@@ -124,3 +137,179 @@ def read_facts_table(path: Path) -> dict[str, Any]:
         If it is no readable TOML.
     """
     return read_toml(path, "competition.toml")
+
+
+REQUIRED = ("read", "sample")
+OPTIONAL = ("read_test", "source", "classes", "answers", "download", "coarse")
+
+
+class Adapter:
+    """What an ``adapter.py`` defines, with the competition's options filled in.
+
+    ``read(raw)`` gives the file layout and the labels in the order of the source; ``sample(raw, seed)`` writes a
+    small made-up raw folder in exactly the real layout. These may be absent: ``read_test(raw)``, the rows to predict
+    of a folder without its train part, where ``read`` needs that; ``source(raw)``, where the images' bytes come from
+    if not from files; ``classes(raw)``, the class names in index order where the raw folder
+    states them; ``answers(raw)``, test id → label where the competition publishes them; ``download(raw)``.
+
+    It is pickled as its file, ``slug`` and ``options``: where it is unpickled the file is imported again.
+    """
+
+    def __init__(self, module: ModuleType, options: Mapping[str, Any], slug: str) -> None:
+        self._module = module
+        self._slug = slug
+        self._options = options
+        self.file = str(module.__file__)
+        taken = {
+            name
+            for function in (*REQUIRED, *OPTIONAL)
+            if self.has(function)
+            for name in self._parameters(function)
+        }
+        unknown = sorted(set(options) - taken)
+        if unknown:
+            value = f"{', '.join(unknown)}; it takes {', '.join(sorted(taken - {'raw', 'seed'})) or 'none'}"
+            raise InputError("[options] are what the adapter takes", value, "correct competition.toml")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return import_adapter, (Path(self.file).absolute(), self._slug, dict(self._options))
+
+    def has(self, name: str) -> bool:
+        """Whether the adapter defines a function of that name."""
+        return callable(getattr(self._module, name, None))
+
+    def read(self, raw: Path) -> Manifest:
+        """The manifest, with every cell known to be a text; InputError names the row and the value of another."""
+        return self._manifest("read", raw)
+
+    def read_test(self, raw: Path) -> Manifest:
+        """The rows to predict, of a folder whose train part may be absent."""
+        return self._manifest("read_test" if self.has("read_test") else "read", raw)
+
+    def sample(self, raw: Path, seed: int) -> None:
+        self._call("sample", raw, seed)
+
+    def source(self, raw: Path) -> ImageSource:
+        found = self._call("source", raw)
+        if not callable(getattr(found, "load", None)):
+            raise self._refused("source", "gives where images come from: an object with load(path)", found)
+        return cast("ImageSource", found)
+
+    def classes(self, raw: Path) -> tuple[str, ...]:
+        found = self._call("classes", raw)
+        if isinstance(found, str) or not isinstance(found, Iterable):
+            raise self._refused("classes", "gives the class names in index order", found)
+        names = tuple(found)
+        for index, name in enumerate(names):
+            if not isinstance(name, str):
+                raise self._refused("classes", "gives texts", name, f"class {index}")
+        return tuple(map(str, names))
+
+    def answers(self, raw: Path) -> dict[str, str]:
+        """The labels of the test rows, by id; `comp score` alone may ask."""
+        found = self._call("answers", raw)
+        if not isinstance(found, Mapping):
+            raise self._refused("answers", "gives a dict, test id to label", found)
+        for sample, label in found.items():
+            if not isinstance(sample, str) or not isinstance(label, str):
+                raise self._refused("answers", "gives texts, test id to label", (sample, label))
+        return {str(sample): str(label) for sample, label in found.items()}
+
+    def download(self, raw: Path) -> None:
+        self._call("download", raw)
+
+    def function(self, name: str) -> Callable[..., Any]:
+        """A function of the adapter by its name, such as its own metric; pickled as the adapter and that name."""
+        return _Named(self, name)
+
+    def named(self, name: str) -> Callable[..., Any]:
+        """The same as its module has it."""
+        found: Callable[..., Any] = getattr(self._module, name)
+        return found
+
+    def _manifest(self, name: str, raw: Path) -> Manifest:
+        from comp.data.manifest import Manifest, sound
+
+        found = self._call(name, raw)
+        if not isinstance(found, Manifest) or not hasattr(found.table, "columns"):
+            raise self._refused(name, "gives a Manifest: `Manifest.from_samples([Sample(…), …])`", found)
+        notes: object = found.notes
+        if not isinstance(notes, tuple | list) or not all(isinstance(note, str) for note in notes):
+            raise self._refused(name, "gives a Manifest whose notes are texts", notes)
+        return Manifest(sound(found.table, f"{self.file}, {name}()"), tuple(notes))
+
+    def _refused(self, name: str, rule: str, value: object, where: str = "") -> InputError:
+        told = f"{type(value).__name__} {shortened(repr(value), 200)}"
+        at = f"{self.file}, {name}()" + (f", {where}" if where else "")
+        return InputError(f"{name}(raw) of an adapter {rule}", f"{at}: {told}", "correct the adapter")
+
+    def _parameters(self, name: str) -> list[str]:
+        try:
+            return list(inspect.signature(getattr(self._module, name)).parameters)
+        except (TypeError, ValueError) as error:  # something built in, say
+            raise InputError(
+                "an adapter defines functions", f"{self.file}: {name}: {error}", "define it"
+            ) from error
+
+    def _call(self, name: str, *arguments: object) -> Any:
+        """What a function of the adapter gives; InputError, with the line, for whatever it raises that is no error of ours."""
+        taken = set(self._parameters(name))
+        options = {key: value for key, value in self._options.items() if key in taken}
+        try:
+            return getattr(self._module, name)(*arguments, **options)
+        except (CompError, MemoryError):
+            raise
+        except Exception as error:
+            lines = [
+                at.lineno for at in traceback.extract_tb(error.__traceback__) if at.filename == self.file
+            ]
+            where = f"{self.file}, line {lines[-1]}" if lines else self.file
+            value = f"{where}, {name}(): {type(error).__name__}: {error}"
+            raise InputError(
+                "an adapter must read the raw folder without errors", value, "correct it"
+            ) from error
+
+
+@dataclass(frozen=True)
+class _Named:
+    """A function of an adapter that any process can take: the module of an adapter has no name to import it by."""
+
+    adapter: Adapter
+    name: str
+
+    def __call__(self, *arguments: Any, **named: Any) -> Any:
+        return self.adapter.named(self.name)(*arguments, **named)
+
+
+def import_adapter(path: Path, slug: str, options: Mapping[str, Any]) -> Adapter:
+    """Imports an adapter.py.
+
+    Raises
+    ------
+    InputError
+        If it is not there, does not import, lacks ``read`` or ``sample``, or does not take the options.
+    """
+    name = f"comp_adapter_{slug.replace('-', '_')}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None or not path.is_file():
+        raise InputError(
+            "a competition needs an adapter.py", f"{path} is not there", "`comp new SLUG` scaffolds one"
+        )
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        with warnings.catch_warnings():
+            # Python hides those of imported modules, and old paths go with the next release
+            warnings.filterwarnings("default", r"comp\.", DeprecationWarning)
+            spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[name]
+        raise InputError(
+            "adapter.py must import", f"{path}: {type(error).__name__}: {error}", "correct the adapter"
+        ) from error
+    for needed in REQUIRED:
+        if not callable(getattr(module, needed, None)):
+            raise InputError(
+                "an adapter defines read(raw) and sample(raw, seed)", f"{path} lacks {needed}", "add it"
+            )
+    return Adapter(module, options, slug)
