@@ -25,17 +25,17 @@ BATCH, STEPS = 32, 12
 
 
 def fed(data: Path, work: Path, overrides: list[str], rounds: int, steps: int = 30) -> dict[str, Any]:
-    from comp.data.competitions import competition as registry
+    from comp.data.competitions.competition import find_competition
     from comp.pipelines import training_plans
     from comp.pipelines.check import survey
-    from comp.pipelines.request import new_order
+    from comp.pipelines.request import new_request
     from comp.training.throughput import Bench
     from comp.workspace import Workspace
 
     work.mkdir(parents=True, exist_ok=True)
     place = Workspace.find(work)
-    competition = registry.competition("art-classification", place)
-    order = new_order(place, competition, data, None, overrides, None, 5, False)
+    competition = find_competition("art-classification", place)
+    order = new_request(place, competition, data, None, overrides, None, 5, False)
     found = survey(competition, place, data, folds=5, fold_seed=0)
     (plan,) = training_plans.make_plans(competition, found, order.recipe, place, None)
     bench = Bench(plan)

@@ -14,7 +14,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # no test asks the network
 os.environ["OMP_NUM_THREADS"] = "1"  # threads that wait for each other make a busy machine slower, not faster
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
 
-from comp.data.competitions import competition as registry
+from comp.data.competitions.competition import find_competition
 from comp.data.competitions.sample import write_sample
 from comp.workspace import Workspace
 from kaggle_server import LoopbackKaggle, serve
@@ -72,7 +72,7 @@ def shapes(workspace: Path) -> Path:
 def art_raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A made-up raw folder of art-classification in its real layout; not to be written to."""
     root = tmp_path_factory.mktemp("art")
-    art = registry.competition("art-classification", Workspace(root))
+    art = find_competition("art-classification", Workspace(root))
     write_sample(art, root / "raw")
     return root / "raw"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from comp.data.competitions import competition as registry
+from comp.data.competitions.competition import find_competition
 from comp.data.competitions.sample import SAMPLE_MARK, write_sample
 from comp.workspace import Workspace
 from made import Outcome, run_comp
@@ -26,7 +26,7 @@ TINY = (
 def fulfil(slug: str, workspace: Path) -> Outcome:
     """Takes a competition from its own sample to a valid submission; what `comp run` ended with."""
     place = Workspace(workspace)
-    competition = registry.competition(slug, place)
+    competition = find_competition(slug, place)
     raw = workspace / "data" / slug
     again = workspace / "again"
     write_sample(competition, raw)

@@ -1,4 +1,4 @@
-"""Images in a raw folder, the rows that name them, and the evidence that checks judge."""
+"""Images in a raw folder, the rows that name them, and the context that checks judge."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ def save(path: Path, pixels: np.ndarray, quality: int | None = None) -> None:
     assert cv2.imwrite(str(path), pixels, options)
 
 
-def folds_of(evidence: CheckContext, fold_of: Mapping[str, int]) -> Folds:
+def folds_of(context: CheckContext, fold_of: Mapping[str, int]) -> Folds:
     """Folds that were dealt by hand for exactly these rows."""
     used = np.array(list(fold_of.values()), dtype=np.int64)
-    return Folds(tuple(fold_of), used, int(used.max()) + 1, -1, evidence.manifest.fingerprint("train"))
+    return Folds(tuple(fold_of), used, int(used.max()) + 1, -1, context.manifest.fingerprint("train"))
 
 
 @dataclass
@@ -90,7 +90,7 @@ class Gallery:
         """Changes columns of the row of that id."""
         self.samples = [s._replace(**columns) if s.id == sample else s for s in self.samples]
 
-    def evidence(
+    def context(
         self, k: int = 3, template: Template | None = None, classes: tuple[str, ...] | None = None
     ) -> CheckContext:
         """What the checks see: every image looked at, related rows grouped, no folds yet."""

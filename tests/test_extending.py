@@ -185,13 +185,13 @@ class Elsewhere:
 
 
 def test_an_executor(tmp_path: Path) -> None:
-    from comp.data.competitions import competition as registry
+    from comp.data.competitions.competition import find_competition
     from comp.pipelines.find_lr import plan_of_first_fold
     from comp.workspace import Workspace
 
     write_shapes(tmp_path)
-    place = Workspace.find(tmp_path)
-    plan = plan_of_first_fold("", place, registry.competition("shapes", place), None, None, SMALL, 2)
+    workspace = Workspace.find(tmp_path)
+    plan = plan_of_first_fold("", workspace, find_competition("shapes", workspace), None, None, SMALL, 2)
     one_by_one, failures = train_folds(replace(plan, folder=tmp_path / "here"))
     executor = Elsewhere()
     elsewhere, failed = train_folds(replace(plan, folder=tmp_path / "there"), executor=executor)

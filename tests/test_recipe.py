@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comp.data.competitions import competition as registry
+from comp.data.competitions.competition import sound_competitions
 from comp.errors import InputError, RecipeError
 from comp.recipe import Recipe, load
 from comp.workspace import Workspace
@@ -152,7 +152,7 @@ def test_a_recipe_cannot_be_changed() -> None:
 
 
 def test_every_built_in_baseline_is_a_sound_recipe_with_a_header(tmp_path: Path) -> None:
-    found = registry.competitions(Workspace(tmp_path))
+    found = sound_competitions(Workspace(tmp_path))
     assert len(found) >= 2
     for slug, competition in found.items():
         path = competition.folder / "baseline.toml"

@@ -191,7 +191,7 @@ class ResultCache:
 
 @dataclass(frozen=True)
 class CheckContext:
-    """The evidence on which every check judges; nothing in it is changed by a check.
+    """The context on which every check judges; nothing in it is changed by a check.
 
     ``images`` holds what one look at every image told; ``memory`` keeps dear results between commands.
     """

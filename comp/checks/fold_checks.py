@@ -68,7 +68,7 @@ def parent_name(filename: str) -> str | None:
 
     `filename` may carry folders, which are left out of the answer, and any image extension. The answer has
     no extension (`cat_original_pic_005.jpg_<uuid>.jpg` gives `pic_005`) and is NFC. A name is only a claim:
-    `name_parents` looks for evidence.
+    `name_parents` looks for context.
     """
     own = _stem(filename)
     name = own
@@ -84,7 +84,7 @@ def parent_name(filename: str) -> str | None:
 
 
 def name_parents(names: Iterable[str]) -> dict[str, str]:
-    """Links child to parent among `names`, where the names' claims have evidence.
+    """Links child to parent among `names`, where the names' claims have context.
 
     A claim counts where an image of the claimed name is there, or where two or more names make the same
     claim: the first of them, in order of text, then stands for the absent parent. For that the claimed name
@@ -126,7 +126,7 @@ def _folder(filename: str) -> str:
     return str(PurePosixPath(filename.replace("\\", "/")).parent)
 
 
-def grouped(evidence: CheckContext) -> Manifest:
+def grouped(context: CheckContext) -> Manifest:
     """The manifest with every kinship as a group, and the contents of its images.
 
     Two labelled rows are related if they share a declared group, if one is the other's parent, if their images are
@@ -134,11 +134,11 @@ def grouped(evidence: CheckContext) -> Manifest:
     transitive; a group is named after the smallest id in it. Rows without related rows have no group. The column
     ``content`` is the first half of the SHA-256 of the pixels, so that the manifest's fingerprint knows them.
     """
-    table = evidence.manifest.table.copy()
-    table["content"] = [evidence.images[path].pixel_sha[:32] for path in table["path"]]
+    table = context.manifest.table.copy()
+    table["content"] = [context.images[path].pixel_sha[:32] for path in table["path"]]
     labelled = table.index[table["split"] != "test"].to_numpy()
     rows = table.loc[labelled]
-    component = components(len(rows), _edges(evidence, rows))
+    component = components(len(rows), _edges(context, rows))
     ids = rows["id"].to_numpy(dtype=object)
     declared = rows["group"].to_numpy(dtype=object)
     sizes = np.bincount(component, minlength=1)
@@ -156,17 +156,17 @@ def grouped(evidence: CheckContext) -> Manifest:
         table.loc[labelled, "parent"] = [
             own or parents.get(sample, "") for own, sample in zip(known, ids, strict=True)
         ]
-    return replace(evidence.manifest, table=table)
+    return replace(context.manifest, table=table)
 
 
-def folds_of_related(evidence: CheckContext, folds: Folds) -> dict[str, set[int]]:
+def folds_of_related(context: CheckContext, folds: Folds) -> dict[str, set[int]]:
     """The folds that hold out rows related to each test row, by its id; rows without related rows are left out.
 
     Kin are as in ``grouped``, with the test rows among them: a declared group or parent, one image (exactly or
     nearly), a file name, and all that these tie together.
     """
-    table = (evidence.declared or evidence.manifest).table
-    component = components(len(table), _edges(evidence, table))
+    table = (context.declared or context.manifest).table
+    component = components(len(table), _edges(context, table))
     held: dict[int, set[int]] = {}
     for related, sample, split in zip(component.tolist(), table["id"], table["split"], strict=True):
         if split == "train":
@@ -187,7 +187,7 @@ def _is_named(child: str, parent: str) -> bool:
     return (parent_name(child) or "").casefold() == nfc(PurePosixPath(parent).stem).casefold()
 
 
-def _edges(evidence: CheckContext, rows: pd.DataFrame) -> list[tuple[int, int]]:
+def _edges(context: CheckContext, rows: pd.DataFrame) -> list[tuple[int, int]]:
     """Pairs of row places that are related."""
     edges: list[tuple[int, int]] = []
     by_group: dict[str, int] = {}
@@ -202,7 +202,7 @@ def _edges(evidence: CheckContext, rows: pd.DataFrame) -> list[tuple[int, int]]:
         if parent:
             edges.append((by_id.get(parent, orphans.setdefault(parent, n)), n))
     same_file = [[path] for path, members in by_path.items() if len(members) > 1]
-    for cluster in [*same_file, *evidence.alike]:
+    for cluster in [*same_file, *context.alike]:
         members = [n for path in cluster for n in by_path.get(path, [])]
         edges.extend((members[0], other) for other in members[1:])
     links = name_parents([path for path in rows["path"] if not is_array_row(path)])
@@ -218,22 +218,22 @@ def _edges(evidence: CheckContext, rows: pd.DataFrame) -> list[tuple[int, int]]:
     catches="training rows without a fold, folds without rows, ids with a fold that are no row",
     misses="ids of extra rows",
 )
-def fold_coverage(evidence: CheckContext) -> list[Finding]:
+def fold_coverage(context: CheckContext) -> list[Finding]:
     """Train rows without a fold, a fold without rows, or folds of ids that no row has. Exact; O(N)."""
-    if evidence.folds is None:
+    if context.folds is None:
         return []
-    known = set(evidence.folds.ids)
-    strange = sorted(known - set(evidence.manifest.table["id"]))
-    if strange and not stale_folds(evidence):  # which says it in other words
+    known = set(context.folds.ids)
+    strange = sorted(known - set(context.manifest.table["id"]))
+    if strange and not stale_folds(context):  # which says it in other words
         message = f"{len(strange)} ids that have a fold are no rows of these data, first {strange[0]!r}"
         remedy = "bring the folds of these rows; take out the lines of others"
-        return [finding("fold-coverage", "error", strange, message, remedy), *_without_folds(evidence, known)]
-    return _without_folds(evidence, known)
+        return [finding("fold-coverage", "error", strange, message, remedy), *_without_folds(context, known)]
+    return _without_folds(context, known)
 
 
-def _without_folds(evidence: CheckContext, known: set[str]) -> list[Finding]:
-    assert evidence.folds is not None, "its caller looked"
-    without = [i for i in evidence.manifest.train["id"] if i not in known]
+def _without_folds(context: CheckContext, known: set[str]) -> list[Finding]:
+    assert context.folds is not None, "its caller looked"
+    without = [i for i in context.manifest.train["id"] if i not in known]
     if without:
         return [
             finding(
@@ -244,8 +244,8 @@ def _without_folds(evidence: CheckContext, known: set[str]) -> list[Finding]:
                 "make the folds again",
             )
         ]
-    used = np.unique(evidence.folds.fold[evidence.folds.fold >= 0])
-    empty = [f"fold {k}" for k in range(evidence.folds.k) if k not in used]
+    used = np.unique(context.folds.fold[context.folds.fold >= 0])
+    empty = [f"fold {k}" for k in range(context.folds.k) if k not in used]
     return (
         [finding("fold-coverage", "error", empty, f"{len(empty)} folds hold no row", "choose fewer `folds`")]
         if empty
@@ -261,11 +261,11 @@ def _without_folds(evidence: CheckContext, known: set[str]) -> list[Finding]:
     catches="a group, or a parent and its copies, in different folds",
     misses="groups that nobody declared",
 )
-def group_across_folds(evidence: CheckContext) -> list[Finding]:
+def group_across_folds(context: CheckContext) -> list[Finding]:
     """Rows of one group (declared, or a parent and its copies) in different folds. Exact; O(N)."""
-    if evidence.folds is None:
+    if context.folds is None:
         return []
-    train, known = evidence.manifest.train, evidence.folds.by_id
+    train, known = context.manifest.train, context.folds.by_id
     places: defaultdict[str, set[int]] = defaultdict(set)
     for group, name in zip(group_names(train), train["id"], strict=True):
         if known.get(name, -1) >= 0:  # others only train, and are left out beside held-out related rows
@@ -286,16 +286,16 @@ def group_across_folds(evidence: CheckContext) -> list[Finding]:
     "error",
     catches="folds made for other rows, labels, groups or contents",
 )
-def stale_folds(evidence: CheckContext) -> list[Finding]:
+def stale_folds(context: CheckContext) -> list[Finding]:
     """Folds that were made for other train rows than these. One SHA-256 over ids, labels, groups and contents."""
-    if evidence.folds is None:
+    if context.folds is None:
         return []
-    now = evidence.manifest.fingerprint("train")
-    if evidence.folds.fingerprint == now:
+    now = context.manifest.fingerprint("train")
+    if context.folds.fingerprint == now:
         return []
-    gone = sorted(set(evidence.folds.ids) - set(evidence.manifest.train["id"]))
-    come = sorted(set(evidence.manifest.train["id"]) - set(evidence.folds.ids))
-    kept, path = f"folds/{evidence.competition.slug}", evidence.folds.path
+    gone = sorted(set(context.folds.ids) - set(context.manifest.train["id"]))
+    come = sorted(set(context.manifest.train["id"]) - set(context.folds.ids))
+    kept, path = f"folds/{context.competition.slug}", context.folds.path
     changed = f"{len(come)} came, {len(gone)} went, or labels, groups or contents changed"
     message = f"the folds were made for other train rows: {changed}{f' ({path})' if path else ''}"
     remedy = f"remove {kept}/ to make them again (earlier runs then no longer compare)"
@@ -303,9 +303,7 @@ def stale_folds(evidence: CheckContext) -> list[Finding]:
         kept
     ):  # a run's own, say: there is nothing to remove
         remedy = "restore the rows that they were made for, or start a new run with `folds=K`"
-    rows = [*come, *gone] or list(
-        evidence.manifest.train["id"]
-    )  # the folds know one fingerprint for all rows
+    rows = [*come, *gone] or list(context.manifest.train["id"])  # the folds know one fingerprint for all rows
     return [finding("stale-folds", "error", rows, message, remedy)]
 
 
@@ -317,22 +315,22 @@ def stale_folds(evidence: CheckContext) -> list[Finding]:
     catches="copies of one image in different folds",
     misses="as `near-duplicate`",
 )
-def copy_across_folds(evidence: CheckContext) -> list[Finding]:
+def copy_across_folds(context: CheckContext) -> list[Finding]:
     """One image, exactly or nearly, in different folds: a copy would validate its original.
 
     Folds made by ``comp`` hold such rows together; this judges folds made elsewhere.
     """
-    if evidence.folds is None:
+    if context.folds is None:
         return []
-    train, fold_of = evidence.manifest.train, evidence.folds.by_id
+    train, fold_of = context.manifest.train, context.folds.by_id
     places: defaultdict[str, set[int]] = defaultdict(set)
     for path, name in zip(train["path"], train["id"], strict=True):
         if fold_of.get(name, -1) >= 0:
             places[path].add(fold_of[name])
-    known = {path for cluster in evidence.alike for path in cluster}
+    known = {path for cluster in context.alike for path in cluster}
     same_file = [[path] for path, folds in places.items() if len(folds) > 1 and path not in known]
     torn = []
-    for cluster in [*evidence.alike, *same_file]:
+    for cluster in [*context.alike, *same_file]:
         related = tuple(path for path in cluster if path in places)
         if len({fold for path in related for fold in places[path]}) > 1:
             torn.append(related)
@@ -351,16 +349,16 @@ def copy_across_folds(evidence: CheckContext) -> list[Finding]:
     "warning",
     catches="classes spread unevenly over the folds",
 )
-def stratification(evidence: CheckContext) -> list[Finding]:
+def stratification(context: CheckContext) -> list[Finding]:
     """Classes spread unevenly over the folds: a fold without a class, or with half as many again as its share
     (and three rows more). Exact; O(N).
     """
-    if evidence.folds is None or fold_coverage(evidence):
+    if context.folds is None or fold_coverage(context):
         return []
-    train = evidence.manifest.train
-    fold = evidence.folds.of(train["id"])
+    train = context.manifest.train
+    fold = context.folds.of(train["id"])
     counts = pd.crosstab(train["label"].to_numpy()[fold >= 0], fold[fold >= 0])
-    table = counts.reindex(columns=range(evidence.folds.k), fill_value=0).to_numpy()
+    table = counts.reindex(columns=range(context.folds.k), fill_value=0).to_numpy()
     share = (
         table.sum(axis=1, keepdims=True) * table.sum(axis=0, keepdims=True) / table.sum()
     )  # folds may differ in size
@@ -380,12 +378,12 @@ def stratification(evidence: CheckContext) -> list[Finding]:
     "error",
     catches="test rows that have a fold",
 )
-def test_id_in_folds(evidence: CheckContext) -> list[Finding]:
+def test_id_in_folds(context: CheckContext) -> list[Finding]:
     """Test rows that have a fold: the test set would be trained and validated on. Exact; O(N)."""
-    if evidence.folds is None:
+    if context.folds is None:
         return []
-    train, folded = set(evidence.manifest.train["id"]), set(evidence.folds.ids)
-    rows = [i for i in evidence.manifest.test["id"] if i in folded and i not in train]
+    train, folded = set(context.manifest.train["id"]), set(context.folds.ids)
+    rows = [i for i in context.manifest.test["id"] if i in folded and i not in train]
     if not rows:
         return []
     message = f"{len(rows)} test ids stand among the folds"

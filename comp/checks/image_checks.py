@@ -30,20 +30,20 @@ MANY_CONFLICTS = 0.01
     ),
     of_test_rows=True,
 )
-def unreadable_image(evidence: CheckContext) -> list[Finding]:
+def unreadable_image(context: CheckContext) -> list[Finding]:
     """Images that cannot be read whole, or whose values have no known range.
 
     Cut off, empty, not an image; a JPEG that its decoder warns of, a PNG with a wrong checksum (the other formats have
     none: damage inside them shows only where it breaks their structure); floating-point, signed or 32-bit values; more
     pixels or bytes than the limit. Reads the one look at every image; says so where JPEGs cannot be judged.
     """
-    looks = evidence.images.looks
+    looks = context.images.looks
     found = []
     if not SEES_DAMAGE and any(look.kind.startswith(("JPEG", "MPO")) for look in looks.values()):
         message = "damage inside JPEGs cannot be seen here: the package simplejpeg is not installed"
         remedy = "install simplejpeg; for a notebook without internet: `comp kernel … --wheels simplejpeg`"
         found.append(Finding("unreadable-image", "warning", 0, message, (), remedy))
-    rows = [path for path, look in looks.items() if look.error and path not in evidence.absent]
+    rows = [path for path, look in looks.items() if look.error and path not in context.absent]
     if rows:
         message = f"{len(rows)} images cannot be decoded, first {looks[rows[0]].error}"
         remedy = "restore the files, or take their rows out"
@@ -63,18 +63,18 @@ def unreadable_image(evidence: CheckContext) -> list[Finding]:
     misses="a set with one bright image",
     of_test_rows=True,
 )
-def value_range(evidence: CheckContext) -> list[Finding]:
+def value_range(context: CheckContext) -> list[Finding]:
     """Images of more than 8 bits a value of which all are dark: no value above an eighth of what their bits can hold.
 
     Values are scaled by the bits that the files state. A set of 12-bit values in 16-bit files would be nearly black.
     """
     by_bits: dict[int, list[str]] = {}
-    for path in evidence.readable:
-        if evidence.images[path].bits > 8:
-            by_bits.setdefault(evidence.images[path].bits, []).append(path)
+    for path in context.readable:
+        if context.images[path].bits > 8:
+            by_bits.setdefault(context.images[path].bits, []).append(path)
     found = []
     for bits, rows in by_bits.items():
-        white, greatest = (1 << bits) - 1, max(evidence.images[path].greatest for path in rows)
+        white, greatest = (1 << bits) - 1, max(context.images[path].greatest for path in rows)
         if greatest * 8 <= white:
             message = f"{len(rows)} images of {bits} bits hold no value above {greatest:,} of {white:,}: they are read as nearly black"
             remedy = "if their values have fewer bits than their files say, convert them to 8 bits, all by one scale"
@@ -91,15 +91,15 @@ def value_range(evidence: CheckContext) -> list[Finding]:
     misses="previews behind a camera's JPEG, reduced TIFF pages",
     of_test_rows=True,
 )
-def several_pages(evidence: CheckContext) -> list[Finding]:
+def several_pages(context: CheckContext) -> list[Finding]:
     """Files that hold several images (pages of a TIFF, frames of a GIF, PNG, WebP or AVIF): only the first is read.
 
     Previews do not count: those behind a camera's JPEG, and reduced pages of a TIFF.
     """
-    rows = [path for path in evidence.readable if evidence.images[path].pages > 1]
+    rows = [path for path in context.readable if context.images[path].pages > 1]
     if not rows:
         return []
-    listed = ", ".join(f"{path} ({evidence.images[path].pages})" for path in rows[:EXAMPLES])
+    listed = ", ".join(f"{path} ({context.images[path].pages})" for path in rows[:EXAMPLES])
     more = f" and {len(rows) - EXAMPLES} more" if len(rows) > EXAMPLES else ""
     message = f"{len(rows)} files hold several pages or frames, and only the first is read: {listed}{more}"
     remedy = "if the others count, save each as a file with a row of its own"
@@ -114,9 +114,9 @@ def several_pages(evidence: CheckContext) -> list[Finding]:
     catches="images of nearly one colour",
     misses="an image of noise",
 )
-def blank_image(evidence: CheckContext) -> list[Finding]:
+def blank_image(context: CheckContext) -> list[Finding]:
     """Images of one colour: grey levels with a standard deviation under 2 of 255. Reads the fingerprints."""
-    rows = [path for path in evidence.readable if evidence.images[path].std < BLANK_STD]
+    rows = [path for path in context.readable if context.images[path].std < BLANK_STD]
     if not rows:
         return []
     message = f"{len(rows)} images show nothing: all their pixels are nearly equal"
@@ -134,20 +134,20 @@ def blank_image(evidence: CheckContext) -> list[Finding]:
     "warning",
     catches="images far from the others' size or shape (in sets of 20 images or more)",
 )
-def odd_size(evidence: CheckContext) -> list[Finding]:
+def odd_size(context: CheckContext) -> list[Finding]:
     """Images far from the others' size: shorter side under a quarter of the median, or a side ratio over 5 where
     the median is under 2. Reads the fingerprints; says nothing on sets of fewer than 20 images.
     """
-    paths = evidence.readable
+    paths = context.readable
     if len(paths) < 20:
         return []
-    sides = np.array([(evidence.images[p].height, evidence.images[p].width) for p in paths], dtype=np.float64)
+    sides = np.array([(context.images[p].height, context.images[p].width) for p in paths], dtype=np.float64)
     shorter, ratio = sides.min(axis=1), sides.max(axis=1) / sides.min(axis=1)
     odd = (shorter < np.median(shorter) / 4) | ((ratio > 5) & (np.median(ratio) < 2))
     rows = [path for path, yes in zip(paths, odd, strict=True) if yes]
     if not rows:
         return []
-    first = evidence.images[rows[0]]
+    first = context.images[rows[0]]
     message = f"{len(rows)} images are far from the others' size, first {first.width}x{first.height} pixels"
     return [
         finding(
@@ -163,16 +163,16 @@ def odd_size(evidence: CheckContext) -> list[Finding]:
     "note; warning above a tenth of the rows; error where one image is half a class",
     catches="labelled rows with the same pixels; they share a fold",
 )
-def exact_duplicate(evidence: CheckContext) -> list[Finding]:
+def exact_duplicate(context: CheckContext) -> list[Finding]:
     """Labelled rows with the same pixels, whatever their files. They are grouped, so that they share a fold.
 
     Information up to a tenth of the labelled rows, a warning above it, and an error where one image makes up
     half of a class (of four rows or more): then labelling or copying went wrong. Exact: SHA-256 of the pixels.
     """
-    labels = _labels(evidence)
+    labels = _labels(context)
     found = [
         related
-        for related in (tuple(p for p in cluster if p in labels) for cluster in evidence.exact)
+        for related in (tuple(p for p in cluster if p in labels) for cluster in context.exact)
         if len(related) > 1
     ]
     if not found:
@@ -213,20 +213,20 @@ def exact_duplicate(evidence: CheckContext) -> list[Finding]:
         "of one scene"
     ),
 )
-def near_duplicate(evidence: CheckContext) -> list[Finding]:
+def near_duplicate(context: CheckContext) -> list[Finding]:
     """Labelled rows that show one image: re-encoded, resized, cropped, mirrored, turned, recoloured a little.
 
     They are grouped, so that a copy cannot validate its original. How they are found, and how surely, is in
     docs/near-duplicates.md. A candidate search over all fingerprints and a comparison of thumbnails, seconds for
     thousands of images; remembered for the same contents.
     """
-    labels = _labels(evidence)
+    labels = _labels(context)
     found = [
         related
-        for related in (tuple(p for p in cluster if p in labels) for cluster in evidence.alike)
+        for related in (tuple(p for p in cluster if p in labels) for cluster in context.alike)
         if len(related) > 1
     ]
-    found = [related for related in found if len({evidence.images[p].pixel_sha for p in related}) > 1]
+    found = [related for related in found if len({context.images[p].pixel_sha for p in related}) > 1]
     if not found:
         return []
     message = f"{sum(map(len, found))} labelled rows show {len(found)} images in more than one version"
@@ -241,16 +241,16 @@ def near_duplicate(evidence: CheckContext) -> list[Finding]:
     catches="test rows whose image is labelled too",
     misses="as `near-duplicate`",
 )
-def train_test_duplicate(evidence: CheckContext) -> list[Finding]:
+def train_test_duplicate(context: CheckContext) -> list[Finding]:
     """Test rows whose image stands among the labelled rows too, exactly or nearly.
 
     A warning (the competition may be made so), an error when it is over half of the test rows: then the test
     set was probably copied into train. Exact or as near as ``near-duplicate`` finds.
     """
-    labels = _labels(evidence)
-    test = set(evidence.manifest.test["path"])
+    labels = _labels(context)
+    test = set(context.manifest.test["path"])
     found = []
-    for cluster in evidence.alike:
+    for cluster in context.alike:
         if any(p in labels for p in cluster) and any(p in test for p in cluster):
             found.append(tuple(cluster))
     matched = [p for related in found for p in related if p in test]
@@ -271,11 +271,11 @@ def train_test_duplicate(evidence: CheckContext) -> list[Finding]:
     catches="copies of one image with different labels",
     misses="wrong labels of images without a copy",
 )
-def conflicting_labels(evidence: CheckContext) -> list[Finding]:
+def conflicting_labels(context: CheckContext) -> list[Finding]:
     """One image under different labels. A warning, an error above one per cent of the labelled rows."""
-    labels = _labels(evidence)
+    labels = _labels(context)
     found = []
-    for cluster in evidence.alike:
+    for cluster in context.alike:
         related = tuple(p for p in cluster if p in labels)
         if len({labels[p] for p in related}) > 1:
             found.append(related)
@@ -295,9 +295,9 @@ def conflicting_labels(evidence: CheckContext) -> list[Finding]:
     ]
 
 
-def _labels(evidence: CheckContext) -> dict[str, str]:
+def _labels(context: CheckContext) -> dict[str, str]:
     """Path → label of the labelled rows."""
-    labelled = evidence.manifest.table[evidence.manifest.table["split"] != "test"]
+    labelled = context.manifest.table[context.manifest.table["split"] != "test"]
     return dict(zip(labelled["path"], labelled["label"], strict=True))
 
 

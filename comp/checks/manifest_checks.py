@@ -27,9 +27,9 @@ TEXTS = {
     misses="two ids for one sample: that is `exact-duplicate`",
     of_test_rows=True,
 )
-def duplicate_id(evidence: CheckContext) -> list[Finding]:
+def duplicate_id(context: CheckContext) -> list[Finding]:
     """Two rows with one id: every join by id would mix them up. Exact; O(N)."""
-    rows = [i for i, n in Counter(evidence.manifest.table["id"]).items() if n > 1]
+    rows = [i for i, n in Counter(context.manifest.table["id"]).items() if n > 1]
     if not rows:
         return []
     message = f"{len(rows)} ids stand for more than one row"
@@ -44,9 +44,9 @@ def duplicate_id(evidence: CheckContext) -> list[Finding]:
     catches="rows without an id",
     of_test_rows=True,
 )
-def empty_id(evidence: CheckContext) -> list[Finding]:
+def empty_id(context: CheckContext) -> list[Finding]:
     """Rows without an id, which nothing could be joined to. Exact; O(N)."""
-    table = evidence.manifest.table
+    table = context.manifest.table
     paths = [path for i, path in zip(table["id"], table["path"], strict=True) if not i.strip()]
     if not paths:
         return []
@@ -66,14 +66,14 @@ def empty_id(evidence: CheckContext) -> list[Finding]:
     misses="copies of a file under other names: that is `exact-duplicate`",
     of_test_rows=True,
 )
-def duplicate_path(evidence: CheckContext) -> list[Finding]:
+def duplicate_path(context: CheckContext) -> list[Finding]:
     """Rows that point at one file: by the same path, another spelling of it (``..``, case, Unicode form), a
     symbolic or a hard link. The fault behind 100 % validation accuracy and 25 points. One ``stat`` a row.
     """
     owners: defaultdict[object, list[str]] = defaultdict(list)
-    tree = RawTree(evidence.raw)
+    tree = RawTree(context.raw)
     spelled: dict[str, object] = {}
-    for path in evidence.manifest.table["path"]:
+    for path in context.manifest.table["path"]:
         identity = tree.identity(path)
         owners[spelled.setdefault(nfc(path).casefold(), identity)].append(
             path
@@ -107,16 +107,16 @@ def duplicate_path(evidence: CheckContext) -> list[Finding]:
     misses="a file with another image in it",
     of_test_rows=True,
 )
-def missing_file(evidence: CheckContext) -> list[Finding]:
+def missing_file(context: CheckContext) -> list[Finding]:
     """Rows with no file behind them in the raw folder (a path that leaves it is none), and no row of an array that the
     competition has. Reads the one look at every image; one ``stat`` for each that failed.
     """
-    rows = [path for path in evidence.manifest.table["path"] if path in evidence.absent]
+    rows = [path for path in context.manifest.table["path"] if path in context.absent]
     if not rows:
         return []
     arrays = [path for path in rows if is_array_row(path)]
     of_arrays = f" ({len(arrays)} are rows of arrays that are not there)" if arrays else ""
-    message = f"{len(rows)} rows name a file that is not in {evidence.raw}{of_arrays}"
+    message = f"{len(rows)} rows name a file that is not in {context.raw}{of_arrays}"
     return [finding("missing-file", "error", rows, message, "complete the download, or take the rows out")]
 
 
@@ -131,16 +131,16 @@ def missing_file(evidence: CheckContext) -> list[Finding]:
     ),
     misses="dot-files; competitions whose facts name no `train` or `test` layout",
 )
-def unlisted_file(evidence: CheckContext) -> list[Finding]:
+def unlisted_file(context: CheckContext) -> list[Finding]:
     """Files in the folders of the layout that no row names, beside those that the competition leaves out.
 
     A warning: images without a row, images where the layout has none, and files that are no image as far as can be
     seen here (HEIC, no suffix and unknown first bytes). Information: texts and tables. One listing, and the first bytes
     of files whose suffix is no image's.
     """
-    layout = evidence.competition.facts.layout
-    tree = RawTree(evidence.raw)
-    known = {nfc(path) for path in evidence.manifest.table["path"]}
+    layout = context.competition.facts.layout
+    tree = RawTree(context.raw)
+    known = {nfc(path) for path in context.manifest.table["path"]}
     known.update(nfc(path) for pattern in layout.ignore for path in tree.glob(pattern))
     patterns = [pattern for pattern in (layout.train, layout.test) if pattern]
     listed = {path for pattern in patterns for path in tree.glob(pattern)}
@@ -162,7 +162,7 @@ def unlisted_file(evidence: CheckContext) -> list[Finding]:
         (
             no_row,
             "warning",
-            f"{len(no_row)} images in {evidence.raw} have no row",
+            f"{len(no_row)} images in {context.raw} have no row",
             "is the table complete? else take the files away",
         ),
         (
@@ -213,14 +213,14 @@ def _suffixes(paths: list[str]) -> str:
     catches="labelled rows with no label, or with one that is not in the label map",
     misses="a wrong label that is a class",
 )
-def unknown_label(evidence: CheckContext) -> list[Finding]:
+def unknown_label(context: CheckContext) -> list[Finding]:
     """Labelled rows with no label, or one that the label map does not have. Exact; O(N)."""
-    labelled = evidence.manifest.table[evidence.manifest.table["split"] != "test"]
-    wrong = labelled[[label not in evidence.labels for label in labelled["label"]]]
+    labelled = context.manifest.table[context.manifest.table["split"] != "test"]
+    wrong = labelled[[label not in context.labels for label in labelled["label"]]]
     if wrong.empty:
         return []
     names = list(dict.fromkeys(wrong["label"]))
-    near = near_names(names[0], evidence.labels.names)
+    near = near_names(names[0], context.labels.names)
     hint = f"; {names[0]!r} looks like {near[0]!r}" if near else ""
     message = (
         f"{len(wrong)} rows have a label that is no class: {', '.join(repr(n) for n in names[:5])}{hint}"
@@ -243,13 +243,13 @@ def unknown_label(evidence: CheckContext) -> list[Finding]:
     "error",
     catches="a class without a training row",
 )
-def label_map(evidence: CheckContext) -> list[Finding]:
+def label_map(context: CheckContext) -> list[Finding]:
     """Classes without one training row. Exact; O(N)."""
-    present = set(evidence.manifest.train["label"])
-    absent = [name for name in evidence.labels if name not in present]
+    present = set(context.manifest.train["label"])
+    absent = [name for name in context.labels if name not in present]
     if not absent:
         return []
-    message = f"{len(absent)} of {len(evidence.labels)} classes have no training row"
+    message = f"{len(absent)} of {len(context.labels)} classes have no training row"
     return [finding("label-map", "error", absent, message, "is the download complete? see `comp data`")]
 
 
@@ -260,18 +260,18 @@ def label_map(evidence: CheckContext) -> list[Finding]:
     "error",
     catches="a class with fewer groups than folds",
 )
-def class_too_small(evidence: CheckContext) -> list[Finding]:
+def class_too_small(context: CheckContext) -> list[Finding]:
     """Classes with fewer groups than folds: some fold would have none to hold out. Exact; O(N)."""
-    train = evidence.manifest.train
+    train = context.manifest.train
     groups: defaultdict[str, set[str]] = defaultdict(set)
     for label, group in zip(train["label"], group_names(train), strict=True):
         groups[label].add(group)
     small = sorted(
-        (label for label, found in groups.items() if len(found) < evidence.k), key=lambda c: len(groups[c])
+        (label for label, found in groups.items() if len(found) < context.k), key=lambda c: len(groups[c])
     )
     if not small:
         return []
-    message = f"{len(small)} classes have fewer than {evidence.k} groups to spread over {evidence.k} folds, smallest {small[0]!r} with {len(groups[small[0]])}"
+    message = f"{len(small)} classes have fewer than {context.k} groups to spread over {context.k} folds, smallest {small[0]!r} with {len(groups[small[0]])}"
     return [
         finding(
             "class-too-small",
@@ -291,11 +291,11 @@ def class_too_small(evidence: CheckContext) -> list[Finding]:
     catches="one file among labelled and test rows",
     misses="copies of it: that is `train-test-duplicate`",
 )
-def train_test_overlap(evidence: CheckContext) -> list[Finding]:
+def train_test_overlap(context: CheckContext) -> list[Finding]:
     """Files that stand both among the labelled and the test rows. One ``stat`` a row."""
-    tree = RawTree(evidence.raw)
-    labelled = {tree.identity(p) for p in evidence.manifest.table.query("split != 'test'")["path"]}
-    both = [p for p in evidence.manifest.test["path"] if tree.identity(p) in labelled]
+    tree = RawTree(context.raw)
+    labelled = {tree.identity(p) for p in context.manifest.table.query("split != 'test'")["path"]}
+    both = [p for p in context.manifest.test["path"] if tree.identity(p) in labelled]
     if not both:
         return []
     message = f"{len(both)} test rows are labelled rows too"
@@ -325,30 +325,30 @@ STATE = "correct the table, or state `classes` in competition.toml: labels are t
     ),
     misses="classes that mean the same in other words",
 )
-def label_spelling(evidence: CheckContext) -> list[Finding]:
+def label_spelling(context: CheckContext) -> list[Finding]:
     """Classes that are one word or one number in two spellings: ``1`` and ``1.0`` are refused (tables joined with
     pandas), ``a`` and ``A``, ``1`` and ``01`` are two classes, and that is said with their rows. So is what was read
     as another spelling, and a label ``nan``. Classes that competition.toml states are what it says. Exact; O(N).
     """
     said = [
         finding(one.check, "warning", list(one.rows), one.message, one.remedy)
-        for one in evidence.manifest.remarks
+        for one in context.manifest.remarks
         if one.check == "label-spelling"
     ]
-    if evidence.competition.facts.classes != "discover":
+    if context.competition.facts.classes != "discover":
         return said
-    names = list(evidence.labels)
-    rows = Counter(evidence.manifest.train["label"])
+    names = list(context.labels)
+    rows = Counter(context.manifest.train["label"])
     one_number = _sharing(names, same_number)
     padded = [group for group in _sharing(names, number_of) if any(is_padded(name) for name in group)]
     alike = [group for group in _sharing(names, folded) if group not in one_number]
     absent = [name for name in names if name in ABSENT]
     return [
-        *_spoken(evidence, one_number, rows, "error", "are one number in several spellings"),
-        *_absent(evidence, absent, rows),
+        *_spoken(context, one_number, rows, "error", "are one number in several spellings"),
+        *_absent(context, absent, rows),
         *said,
-        *_spoken(evidence, padded, rows, "warning", "are several classes, by the zeros in front alone"),
-        *_spoken(evidence, alike, rows, "warning", "are several classes, by case or spacing alone"),
+        *_spoken(context, padded, rows, "warning", "are several classes, by the zeros in front alone"),
+        *_spoken(context, alike, rows, "warning", "are several classes, by case or spacing alone"),
     ]
 
 
@@ -361,30 +361,30 @@ def label_spelling(evidence: CheckContext) -> list[Finding]:
     misses="where the adapter knows them from",
     of_test_rows=True,
 )
-def labels_of_test_rows(evidence: CheckContext) -> list[Finding]:
+def labels_of_test_rows(context: CheckContext) -> list[Finding]:
     """Test rows that came with a label: nothing may know them. They were dropped when the rows were read. Exact; O(N)."""
     return [
         finding(one.check, "warning", list(one.rows), one.message, one.remedy)
-        for one in evidence.manifest.remarks
+        for one in context.manifest.remarks
         if one.check == "test-labels"
     ]
 
 
-def _absent(evidence: CheckContext, names: Sequence[str], rows: Counter[str]) -> list[Finding]:
+def _absent(context: CheckContext, names: Sequence[str], rows: Counter[str]) -> list[Finding]:
     if not names:
         return []
     message = f"{_told(names, rows)} {'is' if len(names) == 1 else 'are'} what tables write for no label"
-    return [finding("label-spelling", "error", _ids(evidence, names), message, STATE)]
+    return [finding("label-spelling", "error", _ids(context, names), message, STATE)]
 
 
 def _spoken(
-    evidence: CheckContext, groups: Sequence[Sequence[str]], rows: Counter[str], severity: Severity, what: str
+    context: CheckContext, groups: Sequence[Sequence[str]], rows: Counter[str], severity: Severity, what: str
 ) -> list[Finding]:
     """One finding on all groups of a kind, with the rows of every spelling of the first few."""
     if not groups:
         return []
     told = "; ".join(_told(group, rows) for group in groups[:3]) + ("; …" if len(groups) > 3 else "")
-    ids = _ids(evidence, [name for group in groups for name in group])
+    ids = _ids(context, [name for group in groups for name in group])
     message = f"{told} {what}"
     return [finding("label-spelling", severity, ids, message, STATE)]
 
@@ -394,9 +394,9 @@ def _told(names: Sequence[str], rows: Counter[str]) -> str:
     return " and ".join(each)
 
 
-def _ids(evidence: CheckContext, names: Iterable[str]) -> list[str]:
+def _ids(context: CheckContext, names: Iterable[str]) -> list[str]:
     """The train rows of these classes, those of the rarest spelling first."""
-    train = evidence.manifest.train
+    train = context.manifest.train
     rows = Counter(train["label"])
     wanted = set(names)
     pairs = [

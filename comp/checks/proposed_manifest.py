@@ -6,7 +6,7 @@ from comp.checks.context import CheckContext
 from comp.checks.fold_checks import parent_name
 
 
-def proposed(evidence: CheckContext) -> str:
+def proposed(context: CheckContext) -> str:
     """The manifest as CSV with the columns ``action`` and ``why``.
 
     ``drop``: the image is missing or unreadable, or it repeats a labelled image pixel by pixel under the same
@@ -15,7 +15,7 @@ def proposed(evidence: CheckContext) -> str:
     a person must decide. ``keep``: everything else. Raw files are never touched; `manifest=FILE` uses the
     proposal, without its dropped rows.
     """
-    table = evidence.manifest.table.copy()
+    table = context.manifest.table.copy()
     table["action"], table["why"] = "keep", ""
     labelled = {
         p: label
@@ -23,7 +23,7 @@ def proposed(evidence: CheckContext) -> str:
         if s != "test"
     }
     decided: dict[str, tuple[str, str]] = {}
-    for cluster in evidence.alike:
+    for cluster in context.alike:
         related = [path for path in cluster if path in labelled]
         test = [path for path in cluster if path not in labelled]
         if len({labelled[path] for path in related}) > 1:
@@ -33,7 +33,7 @@ def proposed(evidence: CheckContext) -> str:
             decided.update((path, ("drop", f"a copy of the test row {test[0]}")) for path in related)
         elif len(related) > 1:
             decided.update((path, ("group", f"shows the image of {related[0]}")) for path in related)
-    for cluster in evidence.exact:
+    for cluster in context.exact:
         related = sorted(
             (path for path in cluster if path in labelled),
             key=lambda path: (parent_name(path) is not None, path),
@@ -41,7 +41,7 @@ def proposed(evidence: CheckContext) -> str:
         for path in related[1:]:
             if decided.get(path, ("group",))[0] == "group":
                 decided[path] = ("drop", f"the same pixels as {related[0]}")
-    for path, look in evidence.images.looks.items():
+    for path, look in context.images.looks.items():
         if look.error:
             decided[path] = ("drop" if path in labelled else "look", look.error)
     table["action"] = [decided.get(path, ("keep", ""))[0] for path in table["path"]]

@@ -20,7 +20,7 @@ from comp.errors import CheckFailed, InputError, UnknownName, shortened
 class CheckResult:
     """A raw folder, read and judged; ``folds`` is None where the data did not pass."""
 
-    evidence: CheckContext
+    context: CheckContext
     folds: Folds | None
     findings: list[Finding]
     allowed: dict[str, str]
@@ -31,7 +31,7 @@ class CheckResult:
 
     def as_json(self) -> dict[str, Any]:
         """The document of ``comp check --json``."""
-        slug = self.evidence.competition.slug
+        slug = self.context.competition.slug
         return {
             "slug": slug,
             "status": self.status,
@@ -42,25 +42,25 @@ class CheckResult:
     @property
     def dataset(self) -> Dataset:
         """The rows, labels, template and images that were judged."""
-        return self.evidence.dataset
+        return self.context.dataset
 
     def unread(self) -> dict[str, str]:
         """Test rows whose image cannot be decoded, id → path; a run has some only where ``allow`` let them pass."""
-        test, images = self.evidence.manifest.test, self.evidence.images
+        test, images = self.context.manifest.test, self.context.images
         return {i: path for i, path in zip(test["id"], test["path"], strict=True) if images[path].error}
 
     def stats(self) -> dict[str, Any]:
         """Counts that people compare with what the competition's page says."""
-        manifest = self.evidence.manifest
+        manifest = self.context.manifest
         per_class = manifest.train["label"].value_counts()
         return {
             "train": len(manifest.train),
             "extra": len(manifest.extra),
             "test": len(manifest.test),
-            "classes": len(self.evidence.labels),
+            "classes": len(self.context.labels),
             "smallest_class": int(per_class.min()) if len(per_class) else 0,
             "largest_class": int(per_class.max()) if len(per_class) else 0,
-            "folds": self.evidence.k,
+            "folds": self.context.k,
             "notes": list(manifest.notes),
         }
 
@@ -78,29 +78,29 @@ FOLD_CHECKS = {c.name: c.function for c in in_order() if c.stage == "folds" and 
 RUN_CHECKS = tuple(c.name for c in in_order() if c.stage in ("recipe", "predictions"))
 
 
-def run_data_checks(evidence: CheckContext, answers: bool = True) -> list[Finding]:
+def run_data_checks(context: CheckContext, answers: bool = True) -> list[Finding]:
     """The findings of every check that needs no folds; without ``answers`` none of what is to be answered."""
-    return _run("data", evidence, lambda one: answers or not one.of_answers)
+    return _run("data", context, lambda one: answers or not one.of_answers)
 
 
-def run_test_checks(evidence: CheckContext) -> list[Finding]:
+def run_test_checks(context: CheckContext) -> list[Finding]:
     """The findings on the test rows alone, for a prediction without its training images."""
-    test = replace(evidence.manifest, table=evidence.manifest.test)
-    alone = replace(evidence, dataset=evidence.dataset.with_manifest(test))
+    test = replace(context.manifest, table=context.manifest.test)
+    alone = replace(context, dataset=context.dataset.with_manifest(test))
     return _run("data", alone, lambda one: one.of_test_rows)
 
 
-def run_fold_checks(evidence: CheckContext) -> list[Finding]:
+def run_fold_checks(context: CheckContext) -> list[Finding]:
     """The findings of every check of the folds."""
-    return _run("folds", evidence, lambda one: True)
+    return _run("folds", context, lambda one: True)
 
 
-def _run(stage: Stage, evidence: CheckContext, wanted: Callable[[Check], bool]) -> list[Finding]:
+def _run(stage: Stage, context: CheckContext, wanted: Callable[[Check], bool]) -> list[Finding]:
     """The findings of a stage's checks, in the order of the sections of docs/checks.md."""
     found: list[Finding] = []
     for one in in_order():
         if one.stage == stage and one.function is not None and wanted(one):
-            found += one.function(evidence)
+            found += one.function(context)
     return found
 
 
@@ -131,10 +131,10 @@ def raise_on_errors(findings: list[Finding], slug: str, rule: str = "no training
         raise CheckFailed(rule, value, f"{first.remedy}; `comp check {slug}` shows all")
 
 
-def show_findings(found: CheckResult) -> None:
+def show_findings(checked: CheckResult) -> None:
     """Errors and warnings, a line each, and the line of counts."""
-    say_findings(found.findings)
-    show_counts(found)
+    say_findings(checked.findings)
+    show_counts(checked)
 
 
 def say_findings(findings: list[Finding]) -> None:
@@ -145,11 +145,11 @@ def say_findings(findings: list[Finding]) -> None:
             events.log(shortened(f"  {f.severity}: {f.check}: {f.message}{allowed}"))
 
 
-def show_counts(found: CheckResult) -> None:
+def show_counts(checked: CheckResult) -> None:
     """What was read, and how many findings there are."""
-    for note in found.dataset.manifest.notes:
+    for note in checked.dataset.manifest.notes:
         events.log(f"  note: {note}")
-    stats, n = found.stats(), counts(found.findings)
+    stats, n = checked.stats(), counts(checked.findings)
     events.log(
         f"  {stats['train']:,} train, {stats['test']:,} test, {stats['classes']} classes; "
         f"checks: {n['error']} errors, {n['warning']} warnings"

@@ -304,7 +304,7 @@ Numbers = dict[str, list[float]]
         "texts that only tell together"
     ),
 )
-def metadata_shortcut(evidence: CheckContext) -> list[Finding]:
+def metadata_shortcut(context: CheckContext) -> list[Finding]:
     """Facts of the files that predict the label: size in pixels and bytes, format; each text, date and number that is
     written beside the pixels (EXIF, XMP, IPTC, comments, PNG chunks, profiles); the number in the name (where train
     and test names are made alike), the place in the table (in table layouts). The class folder is never a fact.
@@ -317,12 +317,12 @@ def metadata_shortcut(evidence: CheckContext) -> list[Finding]:
     same contents. What is not found: a rule such as "every tenth row", a tag whose text is another for every image,
     tags that tell only together.
     """
-    train = evidence.manifest.train
-    known = train[[not evidence.images[p].error for p in train["path"]]]
+    train = context.manifest.train
+    known = train[[not context.images[p].error for p in train["path"]]]
     if len(known) < LEAST_ROWS or known["label"].nunique() < 2:
         return []
-    numbers = [_facts(evidence, known), _name_facts(evidence, known)]
-    found = _guesses(evidence, "shortcut", known, list(known["label"]), numbers, _tags(evidence, known))
+    numbers = [_facts(context, known), _name_facts(context, known)]
+    found = _guesses(context, "shortcut", known, list(known["label"]), numbers, _tags(context, known))
     telling = [guess for guess in found if _tells(guess)]
     if not telling:
         return []
@@ -344,21 +344,21 @@ def metadata_shortcut(evidence: CheckContext) -> list[Finding]:
     catches="the same facts, without names, telling training files from test files",
     misses="another camera, light or place behind equal files",
 )
-def train_test_drift(evidence: CheckContext) -> list[Finding]:
+def train_test_drift(context: CheckContext) -> list[Finding]:
     """The same facts, without names, telling train rows from test rows: adversarial validation.
 
     A warning where the cross-validated area under the ROC curve is 0.8 or more, and four standard deviations beyond
     chance: the test images were made in another way, and the OOF score may not carry over. Tags with a text of its own
     for nearly every image count as names, unless they are dates.
     """
-    table = evidence.manifest.table
-    readable = np.array([not evidence.images[p].error for p in table["path"]], dtype=bool)
+    table = context.manifest.table
+    readable = np.array([not context.images[p].error for p in table["path"]], dtype=bool)
     known = table[(table["split"] != "extra").to_numpy() & readable]
     tests = int((known["split"] == "test").sum())
     if min(tests, len(known) - tests) < LEAST_ROWS // 2:
         return []
-    tags = {tag: texts for tag, texts in _tags(evidence, known).items() if not _are_names(texts)}
-    found = _guesses(evidence, "drift", known, list(known["split"]), [_facts(evidence, known)], tags)
+    tags = {tag: texts for tag, texts in _tags(context, known).items() if not _are_names(texts)}
+    found = _guesses(context, "drift", known, list(known["split"]), [_facts(context, known)], tags)
     telling = [guess for guess in found if guess.score >= DRIFT_AUC and guess.is_certain]
     if not telling:
         return []
@@ -378,7 +378,7 @@ def _named(telling: list[Guess]) -> str:
 
 
 def _guesses(
-    evidence: CheckContext,
+    context: CheckContext,
     name: str,
     rows: pd.DataFrame,
     labels: list[str],
@@ -386,7 +386,7 @@ def _guesses(
     tags: dict[str, list[str]],
 ) -> list[Guess]:
     """The guesses of some rows' labels by each group of numbers and each tag, the best first; remembered."""
-    looks = [evidence.images[path] for path in rows["path"]]
+    looks = [context.images[path] for path in rows["path"]]
     contents = [look.file_sha for look in looks]
     groups = group_names(rows)
     told = json.dumps([METHOD, contents, labels, groups, numbers, tags])
@@ -398,12 +398,12 @@ def _guesses(
             return []
         return [asdict(guess) for guess in guesses(taken, numbers, tags, ranked=name == "drift")]
 
-    return [Guess(**guess) for guess in evidence.memory.recall(name, digest, work)]
+    return [Guess(**guess) for guess in context.memory.recall(name, digest, work)]
 
 
-def _facts(evidence: CheckContext, rows: pd.DataFrame) -> Numbers:
+def _facts(context: CheckContext, rows: pd.DataFrame) -> Numbers:
     """Numbers known of every file, by name; none of arrays."""
-    looks = [evidence.images[path] for path in rows["path"]]
+    looks = [context.images[path] for path in rows["path"]]
     if all(look.kind == "array" for look in looks):
         return {}
     kinds = {kind: n for n, kind in enumerate(sorted({look.kind for look in looks}))}
@@ -417,24 +417,24 @@ def _facts(evidence: CheckContext, rows: pd.DataFrame) -> Numbers:
     }
 
 
-def _name_facts(evidence: CheckContext, rows: pd.DataFrame) -> Numbers:
+def _name_facts(context: CheckContext, rows: pd.DataFrame) -> Numbers:
     """Numbers of a row's name and place that test rows have too; none of arrays."""
     facts: Numbers = {}
-    if all(evidence.images[path].kind == "array" for path in rows["path"]):
+    if all(context.images[path].kind == "array" for path in rows["path"]):
         return facts
-    if _names_alike(evidence):
+    if _names_alike(context):
         facts["number in the name"] = [_number(path) for path in rows["path"]]
         facts["length of the name"] = [len(PurePosixPath(path).stem) for path in rows["path"]]
-    if evidence.competition.facts.order == "table":
+    if context.competition.facts.order == "table":
         facts["place in the table"] = [float(n) for n in range(len(rows))]
     return facts
 
 
-def _tags(evidence: CheckContext, rows: pd.DataFrame) -> dict[str, list[str]]:
+def _tags(context: CheckContext, rows: pd.DataFrame) -> dict[str, list[str]]:
     """The text of every row by the name of its tag, "" where it has none; only tags that differ between rows, and of
     those that differ between the same rows the first.
     """
-    looks = [evidence.images[path] for path in rows["path"]]
+    looks = [context.images[path] for path in rows["path"]]
     counted = Counter(name for look in looks for name in look.tags)
     often = sorted(
         (name for name, count in counted.items() if count >= FOLDS), key=lambda n: (-counted[n], n)
@@ -457,11 +457,11 @@ def _are_names(texts: list[str]) -> bool:
     ) * 2 < len(given)
 
 
-def _names_alike(evidence: CheckContext) -> bool:
+def _names_alike(context: CheckContext) -> bool:
     """Whether train and test files are named after one pattern, so that a name could betray a test row too."""
     patterns = [
         {re.sub(r"\d+", "#", PurePosixPath(path).stem) for path in part["path"]}
-        for part in (evidence.manifest.train, evidence.manifest.test)
+        for part in (context.manifest.train, context.manifest.test)
     ]
     return bool(patterns[0] & patterns[1])
 

@@ -223,17 +223,17 @@ TRIES = 64  # rows on which a metric of an adapter is tried, besides two of each
     of_answers=True,
     of_test_rows=True,
 )
-def class_index(evidence: CheckContext) -> list[Finding]:
+def class_index(context: CheckContext) -> list[Finding]:
     """Where the template wants class indices, classes that are whole numbers and not their own index: labels 1 … 5
     would be answered as 0 … 4. Exact; O(C).
     """
-    if evidence.template.kind != "index":
+    if context.template.kind != "index":
         return []
-    numbers = {name: whole_of(name) for name in evidence.labels}
-    wrong = [name for n, name in enumerate(evidence.labels) if numbers[name] not in (None, n)]
+    numbers = {name: whole_of(name) for name in context.labels}
+    wrong = [name for n, name in enumerate(context.labels) if numbers[name] not in (None, n)]
     if not wrong:
         return []
-    shown = ", ".join(f"{name!r} as {evidence.labels.index(name)}" for name in wrong[:3])
+    shown = ", ".join(f"{name!r} as {context.labels.index(name)}" for name in wrong[:3])
     message = (
         f"{len(wrong)} of {len(numbers)} classes are whole numbers, and would be answered by another: {shown}"
     )
@@ -254,16 +254,16 @@ def class_index(evidence: CheckContext) -> list[Finding]:
     of_answers=True,
     of_test_rows=True,
 )
-def template_columns(evidence: CheckContext) -> list[Finding]:
+def template_columns(context: CheckContext) -> list[Finding]:
     """Templates that could not be answered after training: columns of probabilities that are not the classes, class
     names that its encoding lacks or that cannot stand beside others in a cell. A submission with every class in it is
     composed and judged, then dropped. O(C²) cells.
     """
     try:
-        rehearse(evidence.template, evidence.labels)
+        rehearse(context.template, context.labels)
     except CompError as error:
-        message = f"{error.rule}: {error.value}; the classes are {listed(evidence.labels.names, 8)}"
-        return [finding("template-columns", "error", evidence.labels.names, message, error.remedy)]
+        message = f"{error.rule}: {error.value}; the classes are {listed(context.labels.names, 8)}"
+        return [finding("template-columns", "error", context.labels.names, message, error.remedy)]
     return []
 
 
@@ -280,12 +280,12 @@ def template_columns(evidence: CheckContext) -> list[Finding]:
     of_answers=True,
     of_test_rows=True,
 )
-def template_cells(evidence: CheckContext) -> list[Finding]:
+def template_cells(context: CheckContext) -> list[Finding]:
     """What already stands in the template's answers, which are placeholders until shown otherwise: an error where they
     contradict the stated kind (names for indices, numbers past the classes, several names in one label), or are
     classes in another spelling; a warning where they are something else. A made template has none. O(cells).
     """
-    found = judge_cells(evidence.template, evidence.labels)
+    found = judge_cells(context.template, context.labels)
     return [finding("template-cells", one.severity, one.rows, one.message, one.remedy) for one in found]
 
 
@@ -301,17 +301,17 @@ def template_cells(evidence: CheckContext) -> list[Finding]:
     misses="a metric that is not the site's",
     of_answers=True,
 )
-def metric_mismatch(evidence: CheckContext) -> list[Finding]:
+def metric_mismatch(context: CheckContext) -> list[Finding]:
     """Metrics that judge what is never written, so that the OOF score is not the site's: probabilities or several
     answers, where the template holds one class. Metrics of order without classes whose order is known. A metric of the
     adapter is tried on made-up answers. O(C²).
     """
-    metric = evidence.competition.metric
-    return [*_unwritten(metric, evidence), *_disordered(metric, evidence)]
+    metric = context.competition.metric
+    return [*_unwritten(metric, context), *_disordered(metric, context)]
 
 
-def _unwritten(metric: Metric, evidence: CheckContext) -> list[Finding]:
-    template, facts = evidence.template, evidence.competition.facts
+def _unwritten(metric: Metric, context: CheckContext) -> list[Finding]:
+    template, facts = context.template, context.competition.facts
     if template.kind == "probs" or metric.depth == 1:
         return []
     held = {"index": "a class index", "label": "a class name", "topk": f"{template.k} class names"}[
@@ -319,7 +319,7 @@ def _unwritten(metric: Metric, evidence: CheckContext) -> list[Finding]:
     ]
     remedy = "correct `metric`, or `kind` in [template]: the OOF score would not be the site's"
     if facts.metric.startswith("adapter:"):
-        if _same_when_written(metric, template.kind, template.k, len(evidence.labels)):
+        if _same_when_written(metric, template.kind, template.k, len(context.labels)):
             return []
         message = f"{facts.metric} scores probabilities otherwise than the answers that the template holds ({held} a row)"
         remedy = 'metric_input = "index" lets it judge answered classes; ' + remedy
@@ -333,16 +333,16 @@ def _unwritten(metric: Metric, evidence: CheckContext) -> list[Finding]:
     return [finding("metric-mismatch", "error", [metric.name], message, remedy)]
 
 
-def _disordered(metric: Metric, evidence: CheckContext) -> list[Finding]:
+def _disordered(metric: Metric, context: CheckContext) -> list[Finding]:
     if not metric.ordered:
         return []
-    stated = evidence.competition.states_order(evidence.raw)
-    wrong = disorder(metric, evidence.labels.names, stated)
+    stated = context.competition.states_order(context.raw)
+    wrong = disorder(metric, context.labels.names, stated)
     if wrong is None:
         return []
     remedy = "state `classes` in competition.toml, from one end to the other"
     severity: Severity = "error" if wrong.grave else "warning"
-    return [finding("metric-mismatch", severity, evidence.labels.names, wrong.message, remedy)]
+    return [finding("metric-mismatch", severity, context.labels.names, wrong.message, remedy)]
 
 
 def _same_when_written(metric: Metric, kind: str, k: int, classes: int) -> bool:
@@ -382,24 +382,24 @@ def _written(probs: NDArray[np.float64], k: int) -> NDArray[np.float64]:
     of_answers=True,
     of_test_rows=True,
 )
-def template_mismatch(evidence: CheckContext) -> list[Finding]:
+def template_mismatch(context: CheckContext) -> list[Finding]:
     """Template ids and test rows that do not pair up: ids missing on either side, doubled, or another file
     beside an id than the competition's own rule gives (``pairs`` and ``order`` in competition.toml, worked out
     here from the raw folder alone).
     """
-    wanted, test = list(evidence.template.samples), list(evidence.manifest.test["id"])
+    wanted, test = list(context.template.samples), list(context.manifest.test["id"])
     have, asked = set(test), set(wanted)
     found: list[Finding] = []
     doubled = [i for i, n in Counter(wanted).items() if n > 1]
     missing = [i for i in wanted if i not in have]
     extra = [i for i in test if i not in asked]
-    name = evidence.template.table.name
+    name = context.template.table.name
     remedy = "complete the download; the template and the test files must belong together"
     if not wanted:
-        nobody = "there are no test rows" if evidence.template.made else f"{name} has no rows"
+        nobody = "there are no test rows" if context.template.made else f"{name} has no rows"
         found.append(Finding("template-mismatch", "error", 0, f"nothing is asked for: {nobody}", (), remedy))
-    if any(not i.strip() for i in evidence.template.ids):
-        rows = [f"row {n}" for n, i in enumerate(evidence.template.ids, start=2) if not i.strip()]
+    if any(not i.strip() for i in context.template.ids):
+        rows = [f"row {n}" for n, i in enumerate(context.template.ids, start=2) if not i.strip()]
         found.append(
             finding("template-mismatch", "error", rows, f"{len(rows)} rows of {name} have no id", remedy)
         )
@@ -415,21 +415,21 @@ def template_mismatch(evidence: CheckContext) -> list[Finding]:
     if extra:
         message = f"{len(extra)} test images have no row in {name}"
         found.append(finding("template-mismatch", "error", extra, message, remedy))
-    return found or check_pairs(evidence)
+    return found or check_pairs(context)
 
 
-def check_pairs(evidence: CheckContext) -> list[Finding]:
+def check_pairs(context: CheckContext) -> list[Finding]:
     """Compares the adapter's id → file with the rule that the competition states.
 
     ``pairs = "filename"``: an id is its file's name, with or without the suffix. ``pairs = "position"``: row i of
     the template is the i-th test file in ``order``. Catches an adapter that sorts names as text (1, 10, 2) or
     takes them as the folder lists them. One listing of the raw folder.
     """
-    expected = expected_pairs(evidence)
+    expected = expected_pairs(context)
     if expected is None:
         return []
-    actual = dict(zip(evidence.manifest.test["id"], evidence.manifest.test["path"], strict=True))
-    wrong = [i for i in evidence.template.samples if i in expected and nfc(actual[i]) != nfc(expected[i])]
+    actual = dict(zip(context.manifest.test["id"], context.manifest.test["path"], strict=True))
+    wrong = [i for i in context.template.samples if i in expected and nfc(actual[i]) != nfc(expected[i])]
     if not wrong:
         return []
     first = wrong[0]
@@ -437,29 +437,29 @@ def check_pairs(evidence: CheckContext) -> list[Finding]:
         f"{len(wrong)} rows would be answered from another file than the competition means, "
         f"first row {first!r}: the adapter reads {actual[first]}, the rule gives {expected[first]}"
     )
-    facts = evidence.competition.facts
+    facts = context.competition.facts
     remedy = f"pairs = {facts.pairs!r}, order = {facts.order!r}: make the adapter keep to it, or correct competition.toml"
     return [finding("template-mismatch", "error", wrong, message, remedy)]
 
 
-def expected_pairs(evidence: CheckContext) -> dict[str, str] | None:
+def expected_pairs(context: CheckContext) -> dict[str, str] | None:
     """Sample id → path by the stated rule; None where the competition states no test files."""
-    facts = evidence.competition.facts
-    if evidence.template.made:
+    facts = context.competition.facts
+    if context.template.made:
         return None
     if facts.pairs == "position" and facts.order == "array":
         return None
     if not facts.layout.test:
         return None
-    files = RawTree(evidence.raw).images(facts.layout.test)
+    files = RawTree(context.raw).images(facts.layout.test)
     if facts.pairs == "position":
         if facts.order == "natural":
             files.sort(key=lambda f: natural_key(PurePosixPath(f).name))
         elif facts.order == "text":
             files.sort(key=lambda f: PurePosixPath(f).name)
-        return dict(zip(evidence.template.samples, files, strict=False))
+        return dict(zip(context.template.samples, files, strict=False))
     by_name = {nfc(PurePosixPath(f).name): f for f in files}
     by_stem = {nfc(PurePosixPath(f).stem): f for f in files}
-    asked = zip(evidence.template.samples, evidence.template.ids, strict=True)
+    asked = zip(context.template.samples, context.template.ids, strict=True)
     pairs = {sample: by_name.get(nfc(i)) or by_stem.get(nfc(i)) for sample, i in asked}
     return {i: path for i, path in pairs.items() if path is not None}

@@ -65,7 +65,7 @@ def check(
     if html is not None and html == fix:
         raise InputError("--html and --fix are two files", str(html), "name another for one of them")
     if images is not None or csv is not None:
-        found = _own(slug, folds, images, csv, (id_column, label_column, fold_column), workspace, allowed)
+        checked = _own(slug, folds, images, csv, (id_column, label_column, fold_column), workspace, allowed)
     elif slug is None:
         raise InputError(
             "check takes a competition, or --images and --csv",
@@ -75,7 +75,7 @@ def check(
     else:
         from comp.pipelines.check import check as check_competition
 
-        found = check_competition(
+        checked = check_competition(
             slug,
             folds,
             workspace=workspace,
@@ -85,14 +85,14 @@ def check(
             rare=rare,
             allow=allowed,
         )
-    found = replace(found, findings=[_reworded(f) for f in found.findings])
-    findings_text.table(found.findings)
-    show_counts(found)
-    findings_text.write_pages(found, html, fix)
-    console.print_result(f"{found.dataset.competition.slug}: {found.status}")
+    checked = replace(checked, findings=[_reworded(f) for f in checked.findings])
+    findings_text.table(checked.findings)
+    show_counts(checked)
+    findings_text.write_pages(checked, html, fix)
+    console.print_result(f"{checked.dataset.competition.slug}: {checked.status}")
     if json:
-        console.print_json(found.as_json())
-    if found.status == "fail":
+        console.print_json(checked.as_json())
+    if checked.status == "fail":
         raise typer.Exit(1)
 
 

@@ -9,8 +9,7 @@ import typer
 
 from comp import console
 from comp.cli.options import AsJson, DataDir, RecipeFile, SetOption, Slug, WorkspaceDir, argument, option
-from comp.data.competitions import competition as registry
-from comp.data.competitions.competition import Competition
+from comp.data.competitions.competition import Competition, find_competition
 from comp.errors import InputError
 from comp.workspace import Workspace
 
@@ -101,23 +100,23 @@ def data(
     """Say what raw data is there and what is missing; exit code 1 if something is."""
     from comp.pipelines.listing import raw_state
 
-    place = Workspace.find(workspace)
-    competition = registry.competition(slug, place)
-    raw = (data or place.raw(slug)).expanduser().absolute()
+    ws = Workspace.find(workspace)
+    competition = find_competition(slug, ws)
+    raw = (data or ws.raw(slug)).expanduser().absolute()
     if sample:
         from comp.data.competitions.sample import write_sample
 
         write_sample(competition, raw)
-        console.print_result(f"made-up sample of {slug} -> {place.shown(raw)}")
+        console.print_result(f"made-up sample of {slug} -> {ws.shown(raw)}")
     if download:
         _download(competition, raw)
     missing = competition.missing(raw)
     layout = competition.facts.layout
-    console.print_result(f"{place.shown(raw)}: {raw_state(competition, raw)}")
+    console.print_result(f"{ws.shown(raw)}: {raw_state(competition, raw)}")
     for pattern in layout.required:
         console.print_result(f"  {'missing' if pattern in missing else 'there':<8} {pattern}")
     if missing:
-        _tell_where(competition, place.shown(raw))
+        _tell_where(competition, ws.shown(raw))
     if json:
         required = list(layout.required)
         console.print_json({"slug": slug, "raw": str(raw), "required": required, "missing": missing})
@@ -166,10 +165,10 @@ def new(
     """Scaffold a competition folder that works at once on its own made-up sample."""
     from comp.data.competitions.scaffold import scaffold
 
-    place = Workspace.find(workspace)
-    folder = scaffold(slug, layout, place)
+    ws = Workspace.find(workspace)
+    folder = scaffold(slug, layout, ws)
     for name in ("competition.toml", "adapter.py", "baseline.toml", "README.md"):
-        console.print_result(f"  {place.shown(folder / name)}")
+        console.print_result(f"  {ws.shown(folder / name)}")
     console.print_result(
         f"next: comp data {slug} --sample --data sample/{slug}, then comp check {slug} --data sample/{slug}"
     )

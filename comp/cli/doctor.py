@@ -15,8 +15,7 @@ import typer
 from comp import console
 from comp._version import __version__
 from comp.cli.options import AsJson, WorkspaceDir
-from comp.data.competitions import competition as registry
-from comp.data.competitions.competition import Competition
+from comp.data.competitions.competition import Competition, find_competitions
 from comp.errors import CompError
 from comp.kaggle.credentials import SETTINGS, Credential, find_credential, readable_by_others
 from comp.workspace import Workspace
@@ -60,7 +59,7 @@ def diagnose(workspace: Workspace) -> Diagnosis:
     if not os.access(workspace.root, os.W_OK):
         problems.append(f"{workspace.root} is not writable")
     weights = [str(folder) for folder in workspace.weight_folders() if folder.is_dir()]
-    known = registry.find(workspace)
+    known = find_competitions(workspace)
     data = [slug for slug, one in known.competitions.items() if _has_data(one, workspace)]
     credential = find_credential()
     loose = [str(path) for path in readable_by_others()]

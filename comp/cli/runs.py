@@ -9,7 +9,7 @@ import typer
 
 from comp import console
 from comp.cli.options import AsJson, WorkspaceDir
-from comp.data.competitions import competition as registry
+from comp.data.competitions.competition import find_competition
 from comp.errors import InputError
 from comp.workspace import Workspace
 
@@ -30,10 +30,10 @@ def runs(
     """
     from comp.pipelines.listing import list_runs
 
-    place = Workspace.find(workspace)
+    ws = Workspace.find(workspace)
     if slug is None and final:
-        slug = _only_one(sorted({run.slug for run in list_runs(None, place.root)} - {""}))
-    found = [one.as_json() for one in list_runs(slug, place.root)]
+        slug = _only_one(sorted({run.slug for run in list_runs(None, ws.root)} - {""}))
+    found = [one.as_json() for one in list_runs(slug, ws.root)]
     header = ("run", "competition", "state", "model", "folds", "metric", "OOF", "CSV")
     rows = [
         (
@@ -44,7 +44,7 @@ def runs(
             "–" if r["folds"] is None else r["folds"],
             r["metric"] or "–",
             "–" if r["oof"] is None else r["oof"],
-            _csv(place, r),
+            _csv(ws, r),
         )
         for r in found
     ]
@@ -53,25 +53,25 @@ def runs(
         if row["progress"]:
             console.print_result(f"{row['run']}: {row['progress']['text']}")
     if any(row[-1] == YES for row in rows):
-        console.print_result(f"CSV: {place.shown(place.submissions('COMPETITION'))}/RUN.csv")
+        console.print_result(f"CSV: {ws.shown(ws.submissions('COMPETITION'))}/RUN.csv")
     board: dict[str, Any] = {}
     if slug is not None:
         from comp.cli.show_submissions import show as show_standing
 
-        board = show_standing(place, registry.competition(slug, place), final)
+        board = show_standing(ws, find_competition(slug, ws), final)
         for row in found:
             row["submissions"] = [one for one in board["submissions"] if one["run"] == row["run"]]
     if json:
         console.print_json({"slug": slug, "runs": found, **board} if final else found)
 
 
-def _csv(place: Workspace, run: dict[str, Any]) -> str:
+def _csv(workspace: Workspace, run: dict[str, Any]) -> str:
     """Whether a run has a submission; where, if not in its place: a path as long as most would fold the whole table."""
     if not run["submission"]:
         return ""
     path = Path(run["submission"])
-    usual = place.submissions(run["slug"]) / f"{run['run']}.csv"
-    return YES if usual.is_file() else place.shown(path)
+    usual = workspace.submissions(run["slug"]) / f"{run['run']}.csv"
+    return YES if usual.is_file() else workspace.shown(path)
 
 
 def _only_one(slugs: list[str]) -> str:

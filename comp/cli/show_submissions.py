@@ -19,10 +19,10 @@ from comp.kaggle.submit import Submitted
 from comp.workspace import Workspace
 
 
-def show(place: Workspace, competition: Competition, final: bool) -> dict[str, Any]:
+def show(workspace: Workspace, competition: Competition, final: bool) -> dict[str, Any]:
     """Submissions with OOF and leaderboard scores, what they tell, and the two to select if asked; all as a document."""
-    left, why = sync_with_kaggle(place, competition)
-    found = standing(place, competition)
+    left, why = sync_with_kaggle(workspace, competition)
+    found = standing(workspace, competition)
     if found.judged:
         _table(found)
         _lines(found, competition)
@@ -30,7 +30,7 @@ def show(place: Workspace, competition: Competition, final: bool) -> dict[str, A
         console.print_result(f"submissions left today: {left}")
     elif why:
         console.log(f"Kaggle could not be asked: {why}")
-    chosen = final_two(place, competition) if final else []
+    chosen = final_two(workspace, competition) if final else []
     if final:
         _final(chosen)
     return {

@@ -38,7 +38,7 @@ class Member:
         return dict(zip(train["id"], group_names(train), strict=True))
 
 
-def read_parts(place: Workspace, names: Sequence[str]) -> list[Member]:
+def read_parts(workspace: Workspace, names: Sequence[str]) -> list[Member]:
     """The parts of these names: RUN, or RUN/model-1 for one model of a run with several. A run of several models that
     is named alone is taken apart into them.
 
@@ -50,18 +50,20 @@ def read_parts(place: Workspace, names: Sequence[str]) -> list[Member]:
     found: list[Member] = []
     for name in names:
         run, sign, below = name.partition("/")
-        one = runs.find_run(place, run)
-        _require_done(one)
-        models = [folder.name for folder in _models(one)]
+        this_run = runs.find_run(workspace, run)
+        _require_done(this_run)
+        models = [folder.name for folder in _models(this_run)]
         if sign:
             if below not in models:
-                value = f"{one.id} has {', '.join(models) or 'one model'}, not {below!r}"
-                raise InputError("a part is a run, or a model of a run", value, f"comp ensemble {one.id} …")
-            found.append(_part(one, below))
+                value = f"{this_run.id} has {', '.join(models) or 'one model'}, not {below!r}"
+                raise InputError(
+                    "a part is a run, or a model of a run", value, f"comp ensemble {this_run.id} …"
+                )
+            found.append(_part(this_run, below))
         elif len(names) == 1 and models:
-            found += [_part(one, model) for model in models]
+            found += [_part(this_run, model) for model in models]
         else:
-            found.append(_part(one, ""))
+            found.append(_part(this_run, ""))
     twice = {part.name for part in found if sum(p.name == part.name for p in found) > 1}
     if twice:
         raise InputError("a part is named once", f"{min(twice)} comes twice", "name each run once")
@@ -71,41 +73,41 @@ def read_parts(place: Workspace, names: Sequence[str]) -> list[Member]:
     return sorted(found, key=lambda part: part.name)
 
 
-def _models(one: runs.Run) -> list[Path]:
+def _models(run: runs.Run) -> list[Path]:
     """The folders of a run's models, where it has several."""
-    return sorted(one.folder.glob("model-*"), key=lambda folder: (len(folder.name), folder.name))
+    return sorted(run.folder.glob("model-*"), key=lambda folder: (len(folder.name), folder.name))
 
 
-def _require_done(one: runs.Run) -> None:
-    if not one.record:
-        remedy = f"`comp run {one.slug} --resume {one.id}`"
-        raise InputError("a part of a blend is a finished run", f"{one.id} is not", remedy)
+def _require_done(run: runs.Run) -> None:
+    if not run.record:
+        remedy = f"`comp run {run.slug} --resume {run.id}`"
+        raise InputError("a part of a blend is a finished run", f"{run.id} is not", remedy)
 
 
-def _part(one: runs.Run, model: str) -> Member:
-    folder = one.folder / model
+def _part(run: runs.Run, model: str) -> Member:
+    folder = run.folder / model
     for name in ("oof.npz", "test.npz"):
         if not (folder / name).is_file():
-            value = f"{one.id}{'/' + model if model else ''} has no {name}"
+            value = f"{run.id}{'/' + model if model else ''} has no {name}"
             remedy = (
                 "train it again: older runs kept no predictions of each model" if model else "train it again"
             )
             raise InputError("a part has OOF and test predictions", value, remedy)
     part = Member(
-        f"{one.id}/{model}" if model else one.id,
-        one,
-        predictions_of(one, "oof", model),
-        predictions_of(one, "test", model),
-        manifest_of(one),
-        folds_of(one),
+        f"{run.id}/{model}" if model else run.id,
+        run,
+        predictions_of(run, "oof", model),
+        predictions_of(run, "test", model),
+        manifest_of(run),
+        folds_of(run),
     )
     for kind, split, predictions in (("oof", "train", part.oof), ("test", "test", part.test)):
         if predictions.fingerprint not in ("", part.manifest.fingerprint(split)):
-            value = f"{folder / kind}.npz is of other {split} rows than {one.folder / 'manifest.csv'}"
+            value = f"{folder / kind}.npz is of other {split} rows than {run.folder / 'manifest.csv'}"
             raise InputError("a run's predictions are of its own rows", value, "restore the run's folder")
-    require_same_train_rows(one, part.manifest, part.folds)
+    require_same_train_rows(run, part.manifest, part.folds)
     for kind, predictions in (("oof", part.oof), ("test", part.test)):
-        require_rows(one, kind, predictions, part.manifest, part.folds)
+        require_rows(run, kind, predictions, part.manifest, part.folds)
     return part
 
 

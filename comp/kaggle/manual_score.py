@@ -88,7 +88,7 @@ def _require_possible(competition: Competition, score: float) -> None:
 
 
 def _entry(
-    place: Workspace, competition: Competition, run: str | None, file: str | Path | None, part: str
+    workspace: Workspace, competition: Competition, run: str | None, file: str | Path | None, part: str
 ) -> tuple[SubmissionEntry, Path]:
     """The entry that a score belongs to, and its file in the ledger; a new one for what was submitted without ``comp``.
 
@@ -98,7 +98,7 @@ def _entry(
     if run is None and file is None:
         open_ = [
             (e, p.path)
-            for p in ledger.pages(place, slug)
+            for p in ledger.pages(workspace, slug)
             for e in p.entries
             if e.counts and e.status != "ERROR" and getattr(e, part) is None
         ]
@@ -106,18 +106,18 @@ def _entry(
             value = f"no submission of {slug} is without a {part} score"
             raise InputError("a score belongs to a submission", value, "name it with `run=RUN` or `file=CSV`")
         return max(open_, key=lambda pair: pair[0].at)
-    path, one = prepare.choose(place, slug, run, file, yes=True)
+    path, one = prepare.choose(workspace, slug, run, file, yes=True)
     content = prepare.read_submission_bytes(path)
     if one is not None:
         require_its_own(one, path, content)
     sha256 = hashlib.sha256(content).hexdigest()
-    page = ledger.page_of(place, slug, one.id if one else "", path, sha256)
+    page = ledger.page_of(workspace, slug, one.id if one else "", path, sha256)
     before = [e for e in ledger.entries_of(page) if e.sha256 == sha256 and e.counts]
     if before:
         return before[-1], page
     entry = SubmissionEntry(
         run=one.id if one else "",
-        file=os.path.relpath(path.absolute(), place.root),
+        file=os.path.relpath(path.absolute(), workspace.root),
         sha256=sha256,
         rows=max(0, content.count(b"\n") - 1),
         message="entered by hand",

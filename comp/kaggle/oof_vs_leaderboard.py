@@ -89,13 +89,13 @@ class Final:
     same: tuple[str, ...] = ()
 
 
-def standing(place: Workspace, competition: Competition) -> SubmissionSummary:
+def standing(workspace: Workspace, competition: Competition) -> SubmissionSummary:
     """What the ledger says of a competition, beside the OOF scores of its runs."""
     scale, slug = competition.facts.score_scale, competition.slug
-    by_id = {run.id: run for run in runs.sound_runs(place, slug)}
+    by_id = {run.id: run for run in runs.sound_runs(workspace, slug)}
     errors: dict[tuple[str, int], float | None] = {}
     judged = []
-    for entry in ledger.entries(place, slug):
+    for entry in ledger.entries(workspace, slug):
         oof = None if entry.oof is None else entry.oof * scale
         if oof is None or entry.public is None:
             judged.append(ScoredSubmission(entry, oof, None, None))
@@ -111,7 +111,7 @@ def standing(place: Workspace, competition: Competition) -> SubmissionSummary:
     return SubmissionSummary(judged, _correlation(judged, "public"), _correlation(judged, "private"))
 
 
-def final_two(place: Workspace, competition: Competition) -> list[Final]:
+def final_two(workspace: Workspace, competition: Competition) -> list[Final]:
     """Two runs to select: the one of the best OOF score, and of the strong others the one that errs most differently.
 
     Submitted runs go before others, where there are two of them. Strong is within two standard errors of the best;
@@ -119,8 +119,8 @@ def final_two(place: Workspace, competition: Competition) -> list[Final]:
     Runs without a score, and those whose files are not as they wrote them, are left out; the latter are named.
     """
     slug, metric = competition.slug, competition.metric
-    sent = {e.run for e in ledger.entries(place, slug) if e.counts and e.status != "ERROR"}
-    full = [run for run in runs.sound_runs(place, slug) if run.record and not run.marks]
+    sent = {e.run for e in ledger.entries(workspace, slug) if e.counts and e.status != "ERROR"}
+    full = [run for run in runs.sound_runs(workspace, slug) if run.record and not run.marks]
     scored = [(run, score) for run in full if (score := _fair(run)) is not None and _is_as_written(run)]
     scored.sort(key=lambda pair: pair[1], reverse=metric.direction == "max")
     groups = _by_answers(scored, sent)
@@ -216,9 +216,9 @@ def _fair(run: Run) -> float | None:
     return None if score is None else float(score)
 
 
-def _errors_alike(one: Run, other: Run) -> float | None:
+def _errors_alike(run: Run, other: Run) -> float | None:
     """Pearson's correlation of two runs' OOF errors (probs less truth), over the rows that both have."""
-    (a, truth), (b, _) = _oof(one), _oof(other)
+    (a, truth), (b, _) = _oof(run), _oof(other)
     if a is None or b is None or a.labels.names != b.labels.names:
         return None
     index = {sample: n for n, sample in enumerate(b.ids)}
@@ -244,7 +244,7 @@ def _pearson(one: NDArray[np.float64], other: NDArray[np.float64]) -> float | No
     return float(np.corrcoef(one, other)[0, 1])
 
 
-def sync_with_kaggle(place: Workspace, competition: Competition) -> tuple[int | None, str]:
+def sync_with_kaggle(workspace: Workspace, competition: Competition) -> tuple[int | None, str]:
     """Asks Kaggle, once and briefly, what became of submissions; how many are left today, and why it could not be asked.
 
     Nothing is asked where nothing was submitted there, or there is no credential.
@@ -252,9 +252,9 @@ def sync_with_kaggle(place: Workspace, competition: Competition) -> tuple[int | 
     from comp.kaggle.credentials import find_credential
 
     slug = competition.slug
-    names = [e.kaggle for e in ledger.entries(place, slug) if e.kaggle]
+    names = [e.kaggle for e in ledger.entries(workspace, slug) if e.kaggle]
     name = names[-1] if names else competition.facts.kaggle
-    if not name or find_credential() is None or (not names and not runs.sound_runs(place, slug)):
+    if not name or find_credential() is None or (not names and not runs.sound_runs(workspace, slug)):
         return None, ""
     from comp.kaggle.client import Kaggle
     from comp.kaggle.http import RetryPolicy
@@ -264,8 +264,8 @@ def sync_with_kaggle(place: Workspace, competition: Competition) -> tuple[int | 
     try:
         api = Kaggle.open(replace(usual, timeout=min(usual.timeout, 10.0), attempts=1, poll=0.0))
         limits = api.limits(name)
-        with ledger.submit_lock(place, slug):
-            reconcile(api, place, slug, name, api.submissions(name))
+        with ledger.submit_lock(workspace, slug):
+            reconcile(api, workspace, slug, name, api.submissions(name))
     except CompError as problem:
         return None, problem.value or problem.rule
     return (limits.left if limits.known else None), ""

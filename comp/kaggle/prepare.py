@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from comp import console, events
-from comp.data.competitions import competition as registry
-from comp.data.competitions.competition import Competition
+from comp.data.competitions.competition import Competition, find_competition
 from comp.data.csv_table import Table, parse_table
 from comp.data.dataset import Template, load_template, read_submission
 from comp.data.labels import LabelMap
@@ -69,7 +68,7 @@ def marks_of(run: Run) -> list[str]:
 
 
 def choose(
-    place: Workspace, slug: str, run: str | None, file: str | Path | None, yes: bool
+    workspace: Workspace, slug: str, run: str | None, file: str | Path | None, yes: bool
 ) -> tuple[Path, Run | None]:
     """The CSV to submit and its run: the named ones, else the newest full run on real data, once that is confirmed.
 
@@ -85,20 +84,20 @@ def choose(
             )
         path = Path(file).expanduser()
         content = read_submission_bytes(path)
-        warn_of_another_content(place, path, content)
-        return path, run_that_wrote(place, slug, content)
+        warn_of_another_content(workspace, path, content)
+        return path, run_that_wrote(workspace, slug, content)
     if run is not None:
-        newest = runs.sound_runs(place, slug)[:1] if run == "latest" else []
-        one = newest[0] if newest else runs.find_run(place, run)
+        newest = runs.sound_runs(workspace, slug)[:1] if run == "latest" else []
+        one = newest[0] if newest else runs.find_run(workspace, run)
         if one.slug != slug:
             value = f"{one.id} is a run of {one.slug}"
             raise InputError(
                 "a run is submitted to its own competition", value, f"`comp submit {one.slug} --run {one.id}`"
             )
     else:
-        full = [r for r in runs.sound_runs(place, slug) if r.record and not r.marks]
+        full = [r for r in runs.sound_runs(workspace, slug) if r.record and not r.marks]
         if not full:
-            value = f"no full run on real data of {slug} is in {place.runs}"
+            value = f"no full run on real data of {slug} is in {workspace.runs}"
             raise InputError(
                 "there must be a run to submit", value, f"`comp run {slug}`, or name one with `run`"
             )
@@ -109,7 +108,7 @@ def choose(
         require_yes(
             f"submit the newest full run: {told}?", yes, f"name it with `run={one.id!r}`, or say `yes=True`"
         )
-    return place.submissions(slug) / f"{one.id}.csv", one
+    return workspace.submissions(slug) / f"{one.id}.csv", one
 
 
 def require_yes(question: str, yes: bool, remedy: str) -> None:
@@ -124,7 +123,7 @@ def require_yes(question: str, yes: bool, remedy: str) -> None:
 
 
 def make_ready(
-    place: Workspace,
+    workspace: Workspace,
     competition: Competition,
     path: Path,
     run: Run | None,
@@ -150,7 +149,7 @@ def make_ready(
     if data is not None:
         raw = Path(data).expanduser().absolute()
     else:
-        raw = place.raw(competition.slug) if run is None else runs.raw_folder(run, place)
+        raw = workspace.raw(competition.slug) if run is None else runs.raw_folder(run, workspace)
     manifest = competition.read(raw)
     labels = competition.label_map(manifest, raw)
     template = load_template(competition, raw, manifest)
@@ -166,7 +165,7 @@ def make_ready(
     if turned:
         path, content = _in_order(path, table, template, labels)
         events.log(
-            f"rows stood in another order than the template's: written in its order as {place.shown(path)}"
+            f"rows stood in another order than the template's: written in its order as {workspace.shown(path)}"
         )
     if run is not None:
         require_sound(run, manifest, allow)
@@ -270,5 +269,5 @@ def _remedy(competition: Competition, problems: list[Problem], path: Path) -> st
 
 def found(slug: str, workspace: str | Path | None) -> tuple[Workspace, Competition]:
     """The workspace and the competition of a slug."""
-    place = Workspace.find(workspace)
-    return place, registry.competition(slug, place)
+    ws = Workspace.find(workspace)
+    return ws, find_competition(slug, ws)

@@ -34,31 +34,31 @@ def matching_submissions(entry: SubmissionEntry, listed: Sequence[Submission]) -
 
 
 def reconcile(
-    api: Kaggle, place: Workspace, slug: str, kaggle: str, listed: Sequence[Submission]
+    api: Kaggle, workspace: Workspace, slug: str, kaggle: str, listed: Sequence[Submission]
 ) -> set[str]:
     """Settles every open entry against the server's list, and writes down scores that came since.
 
     Returns the ids of entries that were open and are on the server.
     """
     recovered: set[str] = set()
-    taken = {e.ref for e in ledger.entries(place, slug) if e.ref}
-    for entry in ledger.entries(place, slug):
+    taken = {e.ref for e in ledger.entries(workspace, slug) if e.ref}
+    for entry in ledger.entries(workspace, slug):
         if entry.kaggle != kaggle or entry.state == ledger.REFUSED:
             continue
         if entry.open:
             found = look_for(api, entry, taken | {*entry.known}, listed)
             if found is None:
                 events.log(f"an upload of {entry.file} that broke off at {entry.at} is not on Kaggle")
-                ledger.update(place, slug, entry, state=ledger.BROKEN, error="not found on the server")
+                ledger.update(workspace, slug, entry, state=ledger.BROKEN, error="not found on the server")
                 continue
             taken.add(found.ref)
             recovered.add(entry.id)
             events.log(f"an upload of {entry.file} that broke off at {entry.at} is on Kaggle as {found.ref}")
-            update_entry(place, slug, entry, found)
+            update_entry(workspace, slug, entry, found)
         elif entry.ref:
             for one in listed:
                 if one.ref == entry.ref:
-                    update_entry(place, slug, entry, one)
+                    update_entry(workspace, slug, entry, one)
     return recovered
 
 
@@ -80,7 +80,9 @@ def look_for(
     return None
 
 
-def update_entry(place: Workspace, slug: str, entry: SubmissionEntry, found: Submission) -> SubmissionEntry:
+def update_entry(
+    workspace: Workspace, slug: str, entry: SubmissionEntry, found: Submission
+) -> SubmissionEntry:
     """Writes down what the server says of an entry, if that is news."""
     changed = {
         "state": ledger.SUBMITTED,
@@ -93,7 +95,7 @@ def update_entry(place: Workspace, slug: str, entry: SubmissionEntry, found: Sub
     }
     if all(getattr(entry, name) == value for name, value in changed.items()):
         return entry
-    return ledger.update(place, slug, entry, **changed)
+    return ledger.update(workspace, slug, entry, **changed)
 
 
 def file_name(entry: SubmissionEntry) -> str:
@@ -101,7 +103,7 @@ def file_name(entry: SubmissionEntry) -> str:
     return entry.file.replace("\\", "/").rpartition("/")[2]
 
 
-def await_score(api: Kaggle, place: Workspace, slug: str, entry: SubmissionEntry) -> SubmissionEntry:
+def await_score(api: Kaggle, workspace: Workspace, slug: str, entry: SubmissionEntry) -> SubmissionEntry:
     """Looks at a submission until it is scored or refused, or patience ends; every news is written down.
 
     Raises
@@ -113,7 +115,7 @@ def await_score(api: Kaggle, place: Workspace, slug: str, entry: SubmissionEntry
     try:
         with console.waiting(f"submission {entry.ref}") as told:
             while True:
-                entry = update_entry(place, slug, entry, _now(api, entry))
+                entry = update_entry(workspace, slug, entry, _now(api, entry))
                 if not entry.pending or time.monotonic() + api.patience.poll > ends:
                     return entry
                 told(f"{entry.status}, asked every {api.patience.poll:g} s")

@@ -149,12 +149,12 @@ def _message(ready: PreparedSubmission) -> str:
     return f"comp {ready.run.id}: {ready.run.started.get('model')}{score}"
 
 
-def _by_hand(place: Workspace, asked: Submitted, dry_run: bool) -> Submitted:
+def _by_hand(workspace: Workspace, asked: Submitted, dry_run: bool) -> Submitted:
     """Names the file and the page; the ledger remembers that it was made ready."""
     entry = asked.entry
     if dry_run:
         return replace(asked, dry_run=True, ledger=None)
-    before = [e for e in ledger.same_file(place, asked.slug, "", entry.sha256) if e.counts]
+    before = [e for e in ledger.same_file(workspace, asked.slug, "", entry.sha256) if e.counts]
     if before:
         return replace(asked, entry=before[-1])
     assert asked.ledger is not None
@@ -165,7 +165,7 @@ def _by_hand(place: Workspace, asked: Submitted, dry_run: bool) -> Submitted:
 
 
 def _to_kaggle(
-    place: Workspace,
+    workspace: Workspace,
     slug: str,
     ready: PreparedSubmission,
     asked: Submitted,
@@ -178,8 +178,8 @@ def _to_kaggle(
     api = Kaggle.open()
     left = require_open(api, name)
     listed = api.submissions(name)
-    recovered = set() if dry_run else reconcile(api, place, slug, name, listed)
-    before = [e for e in ledger.same_file(place, slug, name, asked.entry.sha256) if e.counts]
+    recovered = set() if dry_run else reconcile(api, workspace, slug, name, listed)
+    before = [e for e in ledger.same_file(workspace, slug, name, asked.entry.sha256) if e.counts]
     if before and not (again or dry_run) and (before[-1].pending or before[-1].id in recovered):
         entry = before[-1]
         events.log(f"this very file was submitted at {entry.at} as {entry.ref}: nothing is uploaded again")
@@ -193,15 +193,15 @@ def _to_kaggle(
         known = tuple(one.ref for one in matching_submissions(asked.entry, listed))
         entry = upload(api, asked.ledger, asked.entry.model_copy(update={"known": known}), ready)
         left = replace(left, left=max(0, left.left - 1)) if left else None
-    asked = replace(asked, ledger=_page_of(place, slug, entry), left=left.left if left else None)
+    asked = replace(asked, ledger=_page_of(workspace, slug, entry), left=left.left if left else None)
     if wait:
-        entry = with_rank(api, place, slug, await_score(api, place, slug, entry))
+        entry = with_rank(api, workspace, slug, await_score(api, workspace, slug, entry))
         require_scored(entry)
     return replace(asked, entry=entry)
 
 
-def _page_of(place: Workspace, slug: str, entry: SubmissionEntry) -> Path:
-    return next(p.path for p in ledger.pages(place, slug) if any(e.id == entry.id for e in p.entries))
+def _page_of(workspace: Workspace, slug: str, entry: SubmissionEntry) -> Path:
+    return next(p.path for p in ledger.pages(workspace, slug) if any(e.id == entry.id for e in p.entries))
 
 
 def _require_again(entry: SubmissionEntry, dry_run: bool) -> None:
@@ -268,7 +268,7 @@ def _after_no_number(
     raise problem
 
 
-def with_rank(api: Kaggle, place: Workspace, slug: str, entry: SubmissionEntry) -> SubmissionEntry:
+def with_rank(api: Kaggle, workspace: Workspace, slug: str, entry: SubmissionEntry) -> SubmissionEntry:
     """The rank of the team, where the leaderboard or the competition shows it; nothing is said where not."""
     if entry.status != "COMPLETE" or entry.public is None:
         return entry
@@ -279,7 +279,7 @@ def with_rank(api: Kaggle, place: Workspace, slug: str, entry: SubmissionEntry) 
         rank = rank or api.competition(entry.kaggle).rank
     except CompError:
         return entry
-    return ledger.update(place, slug, entry, rank=rank) if rank else entry
+    return ledger.update(workspace, slug, entry, rank=rank) if rank else entry
 
 
 def require_scored(entry: SubmissionEntry) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from comp import events
-from comp.data.competitions import competition as registry
+from comp.data.competitions.competition import find_competition
 from comp.errors import InputError
 from comp.pipelines.find_lr import plan_of_first_fold
 from comp.workspace import Workspace
@@ -80,9 +80,9 @@ def bench(
     """
     if not 0.1 <= seconds <= 600:
         raise InputError("`seconds` takes 0.1 to 600", f"got {seconds:g}", "5 is enough on a quiet machine")
-    place = Workspace.find(workspace)
-    competition = registry.competition(slug, place)
-    plan = plan_of_first_fold("a bench needs training steps", place, competition, data, recipe, overrides)
+    ws = Workspace.find(workspace)
+    competition = find_competition(slug, ws)
+    plan = plan_of_first_fold("a bench needs training steps", ws, competition, data, recipe, overrides)
     return _measured(slug, plan, seconds)
 
 

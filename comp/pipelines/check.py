@@ -13,8 +13,7 @@ from comp.checks.fold_checks import grouped
 from comp.checks.image_scan import ImageIndex, scan
 from comp.checks.runner import CheckResult, require_known, run_data_checks, run_fold_checks
 from comp.config import whole_number
-from comp.data.competitions import competition as registry
-from comp.data.competitions.competition import Competition
+from comp.data.competitions.competition import Competition, find_competition
 from comp.data.dataset import Dataset, read_dataset
 from comp.data.folds import Folds, make_folds
 from comp.data.images.pixel_cache import StoreWriter
@@ -40,12 +39,12 @@ def check(
     Parameters are those of ``comp.run``. The result's ``status`` is "pass" or "fail", ``findings`` say why.
     Without ``folds`` it judges 5, and a class too small for them is only a warning.
     """
-    place = Workspace.find(workspace)
-    competition = registry.competition(slug, place)
-    raw = Path(data).expanduser().absolute() if data else place.raw(slug)
+    ws = Workspace.find(workspace)
+    competition = find_competition(slug, ws)
+    raw = Path(data).expanduser().absolute() if data else ws.raw(slug)
     return survey(
         competition,
-        place,
+        ws,
         raw,
         folds=parse_folds(5 if folds is None else folds),
         manifest_file=Path(manifest).expanduser() if manifest else None,
@@ -103,14 +102,14 @@ def survey(
         raise InputError(
             "there cannot be more folds than samples to hold out", value, "choose a smaller `folds`"
         )
-    evidence = scan_images(dataset, workspace, k)
-    findings = run_data_checks(evidence)
+    context = scan_images(dataset, workspace, k)
+    findings = run_data_checks(context)
     made = None
     if not any(f.severity == "error" for f in downgrade_allowed(findings, allowed)):
-        made = _folds(evidence, workspace, folds, fold_seed, rare == "pool")
-        evidence = replace(evidence, folds=made, k=made.k)
-        findings += run_fold_checks(evidence)
-    return CheckResult(evidence, made, downgrade_allowed(findings, allowed), allowed)
+        made = _folds(context, workspace, folds, fold_seed, rare == "pool")
+        context = replace(context, folds=made, k=made.k)
+        findings += run_fold_checks(context)
+    return CheckResult(context, made, downgrade_allowed(findings, allowed), allowed)
 
 
 def scan_images(dataset: Dataset, workspace: Workspace, k: int) -> CheckContext:
@@ -119,8 +118,8 @@ def scan_images(dataset: Dataset, workspace: Workspace, k: int) -> CheckContext:
     images = look_at_images(dataset, kept)
     manifest = replace(dataset.manifest, notes=(*dataset.manifest.notes, *images.notes()))
     memory = ResultCache(kept.with_suffix(".json"))
-    evidence = CheckContext(dataset.with_manifest(manifest), k, images, memory=memory)
-    return replace(evidence, dataset=dataset.with_manifest(grouped(evidence)), declared=manifest)
+    context = CheckContext(dataset.with_manifest(manifest), k, images, memory=memory)
+    return replace(context, dataset=dataset.with_manifest(grouped(context)), declared=manifest)
 
 
 def look_at_images(dataset: Dataset, kept: Path | None) -> ImageIndex:
@@ -144,21 +143,21 @@ def fingerprint_file(workspace: Workspace, slug: str, raw: Path) -> Path:
 
 
 def _folds(
-    evidence: CheckContext, workspace: Workspace, folds: int | Path, fold_seed: int, pool_rare: bool
+    context: CheckContext, workspace: Workspace, folds: int | Path, fold_seed: int, pool_rare: bool
 ) -> Folds:
     """Folds of the workspace where there are some for these facts, else new ones, kept for the next run."""
     if isinstance(folds, Path):
         if Folds.is_saved(folds):  # by a run: they know which rows they were made for
             return Folds.load(folds)
-        return Folds.brought(folds, evidence.manifest)
-    sample = "sample-" if evidence.dataset.is_sample else ""
+        return Folds.brought(folds, context.manifest)
+    sample = "sample-" if context.dataset.is_sample else ""
     kept = (
-        workspace.folds(evidence.competition.slug)
+        workspace.folds(context.competition.slug)
         / f"{sample}k{folds}-seed{fold_seed}{'-pool' if pool_rare else ''}.csv"
     )
     if kept.is_file() and Folds.is_saved(kept):
         return Folds.load(kept)
-    made = make_folds(evidence.manifest, folds, fold_seed, pool_rare)
+    made = make_folds(context.manifest, folds, fold_seed, pool_rare)
     made.save(kept)
     return made
 

@@ -93,7 +93,7 @@ def check_table(
     InputError
         If the folder or a column is missing, or an id fits several files.
     """
-    place = Workspace.find(workspace)
+    ws = Workspace.find(workspace)
     raw = Path(images).expanduser().absolute()
     own = read_own_table(raw, Path(csv).expanduser(), id_column, label_column, fold_column)
     wanted = 5 if folds is None else folds
@@ -103,16 +103,16 @@ def check_table(
     labels = LabelMap.discover(label for label in own.manifest.train["label"] if label)
     template = made_template([], "id", "label", "label")
     dataset = Dataset(own.competition, raw, own.manifest, labels, template, RawTree(raw))
-    evidence = scan_images(dataset, place, k)
-    findings = run_data_checks(evidence, answers=False)
+    context = scan_images(dataset, ws, k)
+    findings = run_data_checks(context, answers=False)
     made = own.folds
     if made is None and not any(f.severity == "error" for f in downgrade_allowed(findings, allowed)):
-        made = make_folds(evidence.manifest, wanted)
+        made = make_folds(context.manifest, wanted)
     if made is not None:
-        made = replace(made, fingerprint=evidence.manifest.fingerprint("train"))
-        evidence = replace(evidence, folds=made)
-        findings += run_fold_checks(evidence)
-    return CheckResult(evidence, made, downgrade_allowed(findings, allowed), allowed)
+        made = replace(made, fingerprint=context.manifest.fingerprint("train"))
+        context = replace(context, folds=made)
+        findings += run_fold_checks(context)
+    return CheckResult(context, made, downgrade_allowed(findings, allowed), allowed)
 
 
 def _own_folds(manifest: Manifest, cells: list[str]) -> tuple[Folds, tuple[str, ...]]:

@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from comp import events
-from comp.data.competitions import competition as registry
-from comp.data.competitions.competition import Competition
+from comp.data.competitions.competition import Competition, find_competition
 from comp.data.competitions.facts import TemplateFacts
 from comp.data.csv_table import Table
 from comp.data.dataset import Template, from_table, ids_apart, match_ids, read_submission
@@ -50,14 +49,14 @@ def compare(
     InputError
         If the files ask for other columns or other ids, naming them, or hold what is no answer.
     """
-    place = Workspace.find(workspace)
+    ws = Workspace.find(workspace)
     html = require_output(html)
     paths = [Path(one).expanduser(), Path(other).expanduser()]
     tables = [read_submission(path) for path in paths]
     for path in paths:
-        warn_of_another_content(place, path, path.read_bytes())
-    found = slug or next((s for path in paths if (s := _slug_of(path, place))), "")
-    competition = registry.competition(found, place) if found else None
+        warn_of_another_content(ws, path, path.read_bytes())
+    found = slug or next((s for path in paths if (s := _slug_of(path, ws))), "")
+    competition = find_competition(found, ws) if found else None
     if html is not None and competition is None:
         value = "neither file is of a run here"
         raise InputError("images need a competition", value, "name it with `slug=SLUG`")
@@ -67,11 +66,11 @@ def compare(
     files = (str(paths[0]), str(paths[1]))
     result = _compared(first, joined, files, found)
     if html is not None and competition is not None:
-        _write_page(result, competition, place, data, html)
+        _write_page(result, competition, ws, data, html)
     return result
 
 
-def _slug_of(path: Path, place: Workspace) -> str:
+def _slug_of(path: Path, workspace: Workspace) -> str:
     """The competition of the run that wrote a CSV: by the record beside it, or by the run's id in its name."""
     for beside in (
         path.with_suffix(".json"),
@@ -84,7 +83,7 @@ def _slug_of(path: Path, place: Workspace) -> str:
             continue
         if isinstance(record, dict) and isinstance(record.get("slug"), str):
             return str(record["slug"])
-    return next((run.slug for run in runs.all_runs(place) if path.name.startswith(run.id)), "")
+    return next((run.slug for run in runs.all_runs(workspace) if path.name.startswith(run.id)), "")
 
 
 def _guessed(table: Table) -> TemplateFacts:
@@ -166,11 +165,11 @@ def _numbers(rows: Sequence[tuple[str, ...]], file: str) -> NDArray[np.float64]:
 
 
 def _write_page(
-    result: Comparison, competition: Competition, place: Workspace, data: str | Path | None, html: Path
+    result: Comparison, competition: Competition, workspace: Workspace, data: str | Path | None, html: Path
 ) -> None:
     from comp.report.comparison_html import render
 
-    raw = Path(data).expanduser().absolute() if data else place.raw(competition.slug)
+    raw = Path(data).expanduser().absolute() if data else workspace.raw(competition.slug)
     manifest = competition.read_test(raw)
     samples = list(manifest.test["id"])
     paths = dict(zip(samples, manifest.test["path"], strict=True))

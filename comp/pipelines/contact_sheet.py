@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from comp.data.competitions import competition as registry
+from comp.data.competitions.competition import find_competition
 from comp.data.images.pixel_cache import ImageDataset
 from comp.data.images.preprocess import Preprocess
 from comp.data.images.source import ImageSource
@@ -147,14 +147,14 @@ def _shown(
 ) -> _Shown:
     if not 1 <= rows <= 200:
         raise InputError("`rows` is 1 to 200", str(rows), "for example `rows=8`")
-    place = Workspace.find(workspace)
-    competition = registry.competition(slug, place)
-    raw = Path(data).expanduser().absolute() if data else place.raw(slug)
+    ws = Workspace.find(workspace)
+    competition = find_competition(slug, ws)
+    raw = Path(data).expanduser().absolute() if data else ws.raw(slug)
     path = recipe_file(competition, recipe)
     wanted = load_recipe(competition, path, bool(recipe), overrides, None, False).each[0]
     competition.require_layout(raw)
     table = _picked(competition.read(raw).train, rows)
-    return _Shown(place, wanted, _preprocess(wanted, place), table, competition.source(raw))
+    return _Shown(ws, wanted, _preprocess(wanted, ws), table, competition.source(raw))
 
 
 def _kind_of_device(recipe: Recipe) -> str:
@@ -172,11 +172,11 @@ def _picked(train: pd.DataFrame, rows: int) -> pd.DataFrame:
     return table.sort_values(["turn", "label"]).head(rows).sort_values(["label", "turn"])
 
 
-def _preprocess(recipe: Recipe, place: Workspace) -> Preprocess:
+def _preprocess(recipe: Recipe, workspace: Workspace) -> Preprocess:
     from comp.models.net import resolve
 
     try:
-        return resolve(recipe.model, recipe.mode, place.weight_folders())[1]
+        return resolve(recipe.model, recipe.mode, workspace.weight_folders())[1]
     except WeightsError:  # the images can be shown without the weights
         part = recipe.model.model_copy(update={"weights": "none"})
         return resolve(part, recipe.mode, [])[1]

@@ -14,8 +14,7 @@ from comp import events
 from comp.checks.context import Finding
 from comp.checks.prediction_checks import collapsed_predictions, prior_shift
 from comp.checks.runner import say_findings
-from comp.data.competitions import competition as registry
-from comp.data.competitions.competition import Competition
+from comp.data.competitions.competition import Competition, find_competition
 from comp.data.dataset import load_template
 from comp.data.folds import Folds, group_names
 from comp.data.manifest import Manifest
@@ -85,11 +84,11 @@ def ensemble(
         Where the parts do not answer the same rows, or the folds of one split a group of another.
     """
     options = BlendOptions(method, calibrate, decide, priors)
-    place = Workspace.find(workspace)
+    ws = Workspace.find(workspace)
     if not parts:
         raise InputError("a blend has one part or more", "no run was named", "`comp runs` shows them all")
-    chosen = read_parts(place, parts)
-    competition = registry.competition(chosen[0].run.slug, place)
+    chosen = read_parts(ws, parts)
+    competition = find_competition(chosen[0].run.slug, ws)
     require_same_rows(chosen)
     require_whole_groups(chosen)
     manifest = joined_manifest(chosen)
@@ -97,7 +96,7 @@ def ensemble(
     events.log(f"{competition.facts.title}: {len(chosen)} parts, {folds.k} nested folds")
     rows = judged_rows(chosen, manifest, folds)
     outcome = evaluate_blend(rows, competition.metric, options)
-    raw = Path(data).expanduser().absolute() if data else runs.raw_folder(chosen[0].run, place)
+    raw = Path(data).expanduser().absolute() if data else runs.raw_folder(chosen[0].run, ws)
     new = _blended(competition, raw, chosen, manifest, folds, rows, outcome)
     marks = sorted({mark for part in chosen for mark in part.run.marks})
     started = {
@@ -109,7 +108,7 @@ def ensemble(
     }
     blend = {**as_json(outcome, options.method), "priors": options.priors}
     findings = _judged(new.test, rows)
-    return write_untrained(place, started, new, findings, partial(EnsembleResult, blend=blend))
+    return write_untrained(ws, started, new, findings, partial(EnsembleResult, blend=blend))
 
 
 def judged_rows(parts: Sequence[Member], manifest: Manifest, folds: Folds) -> LabelledPredictions:

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from comp.checks.runner import raise_on_errors, show_findings
 from comp.config import as_overrides
-from comp.data.competitions import competition as registry
-from comp.data.competitions.competition import Competition
+from comp.data.competitions.competition import Competition, find_competition
 from comp.errors import InputError
 from comp.files import make_folder, require_output, write_bytes, write_text
 from comp.pipelines.check import parse_folds, survey
-from comp.pipelines.request import first_model, new_order
+from comp.pipelines.request import first_model, new_request
 from comp.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -67,11 +66,11 @@ def lr(
     if not 0 < low < high or not 10 <= steps <= 100_000:
         value = f"{low:g} to {high:g} in {steps} steps"
         raise InputError("a range test goes up, in 10 steps or more", value, "`low=1e-6, high=1, steps=100`")
-    place = Workspace.find(workspace)
-    competition = registry.competition(slug, place)
-    plot, table = _outputs(require_output(out) or place.root / f"{slug}-lr.png")
+    ws = Workspace.find(workspace)
+    competition = find_competition(slug, ws)
+    plot, table = _outputs(require_output(out) or ws.root / f"{slug}-lr.png")
     plan = plan_of_first_fold(
-        "a range test needs a learning rate", place, competition, data, recipe, overrides, folds
+        "a range test needs a learning rate", ws, competition, data, recipe, overrides, folds
     )
     wanted = plan.recipe
 
@@ -89,7 +88,7 @@ def lr(
 
 def plan_of_first_fold(
     rule: str,
-    place: Workspace,
+    workspace: Workspace,
     competition: Competition,
     data: str | Path | None,
     recipe: str | Path | None,
@@ -99,16 +98,16 @@ def plan_of_first_fold(
     """What would train a recipe's first model on checked data; an InputError of that ``rule`` where it trains no steps."""
     from comp.pipelines import training_plans
 
-    raw = Path(data).expanduser().absolute() if data else place.raw(competition.slug)
+    raw = Path(data).expanduser().absolute() if data else workspace.raw(competition.slug)
     changed = as_overrides(overrides)
-    order = new_order(place, competition, raw, recipe, changed, None, parse_folds(folds), False)
-    wanted = first_model(order.recipe)
+    request = new_request(workspace, competition, raw, recipe, changed, None, parse_folds(folds), False)
+    wanted = first_model(request.recipe)
     if wanted.mode == "probe":
         raise InputError(rule, 'mode = "probe" solves', '`overrides=["mode=finetune"]`')
-    found = survey(competition, place, raw, folds=order.folds, fold_seed=wanted.fold_seed)
-    show_findings(found)
-    raise_on_errors(found.findings, competition.slug)
-    (plan,) = training_plans.make_plans(competition, found, wanted, place, None)
+    checked = survey(competition, workspace, raw, folds=request.folds, fold_seed=wanted.fold_seed)
+    show_findings(checked)
+    raise_on_errors(checked.findings, competition.slug)
+    (plan,) = training_plans.make_plans(competition, checked, wanted, workspace, None)
     return plan
 
 

@@ -15,8 +15,7 @@ from comp import events
 from comp.checks.context import Finding, downgrade_allowed
 from comp.checks.prediction_checks import assumed_folds, collapsed_predictions, prior_shift, too_good
 from comp.checks.runner import CheckResult, raise_on_errors, say_findings, show_findings
-from comp.data.competitions import competition as registry
-from comp.data.competitions.competition import Competition
+from comp.data.competitions.competition import Competition, find_competition
 from comp.data.folds import Folds
 from comp.data.predictions import Predictions
 from comp.errors import InputError
@@ -70,14 +69,14 @@ def import_(
         Where a file does not answer the competition's rows one to one, with the faults named; where the data or the
         folds do not pass the checks.
     """
-    place = Workspace.find(workspace)
-    competition = registry.competition(slug, place)
-    raw = Path(data).expanduser().absolute() if data else place.raw(slug)
+    ws = Workspace.find(workspace)
+    competition = find_competition(slug, ws)
+    raw = Path(data).expanduser().absolute() if data else ws.raw(slug)
     files = {"oof": Path(oof).expanduser(), "test": Path(test).expanduser()}
     named = fold_column is not None or isinstance(parse_folds(folds), Path)
     if fold_column is not None and parse_folds(folds) != 5:
         raise InputError("folds are named once", "`folds` and `fold_column`", "drop one of them")
-    found = _survey(competition, place, raw, files["oof"], fold_column, folds, allow)
+    found = _survey(competition, ws, raw, files["oof"], fold_column, folds, allow)
     show_findings(found)
     raise_on_errors(found.findings, slug, "no import past an error")
     assert found.folds is not None, "the checks let nothing pass without folds"
@@ -87,7 +86,7 @@ def import_(
         **runs.dataset_metadata(
             competition.facts,
             raw,
-            found.evidence.k,
+            found.context.k,
             found.dataset.manifest,
             ["sample"] if found.dataset.is_sample else [],
         ),
@@ -99,11 +98,11 @@ def import_(
         "normalised": normalise,
     }
     new = _untrained(found, found.folds, ours)
-    return write_untrained(place, started, new, findings, RunResult)
+    return write_untrained(ws, started, new, findings, RunResult)
 
 
-def _untrained(found: CheckResult, folds: Folds, ours: dict[str, Predictions]) -> UntrainedRun:
-    seen, oof = found.evidence, ours["oof"]
+def _untrained(checked: CheckResult, folds: Folds, ours: dict[str, Predictions]) -> UntrainedRun:
+    seen, oof = checked.context, ours["oof"]
     return UntrainedRun(
         seen.manifest,
         folds,
@@ -111,7 +110,7 @@ def _untrained(found: CheckResult, folds: Folds, ours: dict[str, Predictions]) -
         seen.competition.metric,
         oof,
         ours["test"],
-        _truth(found),
+        _truth(checked),
         folds.of(seen.manifest.train["id"]),
         oof.probs,
     )
@@ -119,7 +118,7 @@ def _untrained(found: CheckResult, folds: Folds, ours: dict[str, Predictions]) -
 
 def _survey(
     competition: Competition,
-    place: Workspace,
+    workspace: Workspace,
     raw: Path,
     oof: Path,
     fold_column: str | None,
@@ -128,7 +127,7 @@ def _survey(
 ) -> CheckResult:
     """The checked rows, with the folds that the OOF file names where it names some."""
     if fold_column is None:
-        return survey(competition, place, raw, folds=parse_folds(folds), allow=allow)
+        return survey(competition, workspace, raw, folds=parse_folds(folds), allow=allow)
     rows = read_rows(_a_csv(oof), competition.facts.template.id, fold_column)
     samples = list(competition.read(raw).train["id"])
     fold = dict(zip(joined_ids(rows, samples), rows.folds or (), strict=True))
@@ -139,7 +138,7 @@ def _survey(
         writer.writerow(["id", "fold"])
         writer.writerows((i, fold[i]) for i in samples)
         write_text(file, text.getvalue())
-        return survey(competition, place, raw, folds=file, allow=allow)
+        return survey(competition, workspace, raw, folds=file, allow=allow)
 
 
 def _a_csv(file: Path) -> Path:
@@ -152,14 +151,14 @@ def _a_csv(file: Path) -> Path:
 
 def _read(
     competition: Competition,
-    found: CheckResult,
+    checked: CheckResult,
     folds: Folds,
     files: dict[str, Path],
     fold_column: str | None,
     normalise: bool,
 ) -> dict[str, Predictions]:
     """OOF and test predictions, joined to the rows of the manifest."""
-    manifest, labels = found.dataset.manifest, found.dataset.labels
+    manifest, labels = checked.dataset.manifest, checked.dataset.labels
     rows = {"oof": list(manifest.train["id"]), "test": list(manifest.test["id"])}
     prints = {"oof": folds.fingerprint, "test": manifest.fingerprint("test")}
     ours = {}
@@ -184,11 +183,11 @@ def _of_npz(file: Path, labels: LabelMap, samples: list[str], fingerprint: str) 
 
 
 def _judged(
-    found: CheckResult, folds: Folds, ours: dict[str, Predictions], competition: Competition, named: bool
+    checked: CheckResult, folds: Folds, ours: dict[str, Predictions], competition: Competition, named: bool
 ) -> list[Finding]:
     """What is found about the predictions themselves, said as it comes."""
-    truth = _truth(found)
-    labels = found.dataset.labels
+    truth = _truth(checked)
+    labels = checked.dataset.labels
     priors = np.bincount(truth, minlength=len(labels)) / len(truth)
     score = competition.metric(truth, ours["oof"].probs)
     judged = [
@@ -197,11 +196,11 @@ def _judged(
         *prior_shift(ours["test"], priors),
         *assumed_folds(named, folds.k, len(truth)),
     ]
-    lowered = downgrade_allowed(judged, found.allowed)
+    lowered = downgrade_allowed(judged, checked.allowed)
     say_findings(lowered)
     return lowered
 
 
-def _truth(found: CheckResult) -> NDArray[np.int64]:
+def _truth(checked: CheckResult) -> NDArray[np.int64]:
     """The class indices (N,) of the train rows, in the manifest's order."""
-    return found.dataset.labels.encode(found.dataset.manifest.train["label"])
+    return checked.dataset.labels.encode(checked.dataset.manifest.train["label"])

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from comp import events
-from comp.data.competitions import competition as registry
-from comp.data.competitions.competition import Competition
+from comp.data.competitions.competition import Competition, find_competition, find_competitions
 from comp.errors import CompError, UnknownName
 from comp.runs import ledger
 from comp.runs import run as runs
@@ -85,19 +84,19 @@ class Facts:
 
 def list_competitions(workspace: str | Path | None = None) -> list[CompetitionRow]:
     """Every competition by slug, those that cannot be used last; what is wrong with them is said."""
-    place = Workspace.find(workspace)
-    finished = [run for run in runs.sound_runs(place) if run.record and not run.marks]
-    known = registry.find(place)
+    ws = Workspace.find(workspace)
+    finished = [run for run in runs.sound_runs(ws) if run.record and not run.marks]
+    known = find_competitions(ws)
     rows = []
     for slug, competition in known.competitions.items():
         scores = [run.record["oof"]["score"] for run in finished if run.slug == slug]
-        public = [one.public for one in _unless_damaged(slug, partial(ledger.entries, place, slug)) or []]
+        public = [one.public for one in _unless_damaged(slug, partial(ledger.entries, ws, slug)) or []]
         rows.append(
             CompetitionRow(
                 slug,
                 competition.facts.title,
                 competition.facts.metric,
-                _unless_damaged(slug, partial(competition.has_data, place.raw(slug))) or False,
+                _unless_damaged(slug, partial(competition.has_data, ws.raw(slug))) or False,
                 _best(competition, scores),
                 _best(competition, public),
             )
@@ -130,13 +129,13 @@ def list_runs(slug: str | None = None, workspace: str | Path | None = None) -> l
     UnknownName, InputError
         For a competition that there is not, or that cannot be used.
     """
-    place = Workspace.find(workspace)
+    ws = Workspace.find(workspace)
     if slug is not None:
-        registry.competition(slug, place)
-    every = _every(place, slug)
+        find_competition(slug, ws)
+    every = _every(ws, slug)
     states = [live_state(run) for run in every]
     if any(run.has_ended_since() for run in every):  # one ended while the others were looked at
-        every = _every(place, slug)
+        every = _every(ws, slug)
         states = [live_state(run) for run in every]
     for run in every:
         if run.damage:
@@ -144,10 +143,10 @@ def list_runs(slug: str | None = None, workspace: str | Path | None = None) -> l
     return [RunRow(**{**run.summary(), **state}) for run, state in zip(every, states, strict=True)]
 
 
-def _every(place: Workspace, slug: str | None) -> list[runs.Run]:
+def _every(workspace: Workspace, slug: str | None) -> list[runs.Run]:
     """The runs that there are, of a competition if asked; damaged ones too, which may not even say whose they are."""
-    return runs.all_runs(place, slug) + (
-        [one for one in runs.all_runs(place, "") if one.damage] if slug else []
+    return runs.all_runs(workspace, slug) + (
+        [one for one in runs.all_runs(workspace, "") if one.damage] if slug else []
     )
 
 
@@ -164,15 +163,15 @@ def show(slug_or_run: str, workspace: str | Path | None = None, data: str | Path
     CompError
         For a name that is neither's, a competition that cannot be used, or a run that is damaged.
     """
-    place = Workspace.find(workspace)
+    ws = Workspace.find(workspace)
     try:
-        competition = registry.competition(slug_or_run, place)
+        competition = find_competition(slug_or_run, ws)
     except UnknownName as unknown:
         try:
-            return _facts_of_run(runs.find_run(place, slug_or_run))
+            return _facts_of_run(runs.find_run(ws, slug_or_run))
         except UnknownName:
             raise unknown from None
-    raw = Path(data or place.raw(slug_or_run)).expanduser()
+    raw = Path(data or ws.raw(slug_or_run)).expanduser()
     document = {
         **competition.facts.model_dump(mode="json"),
         "raw": str(raw),
@@ -182,10 +181,10 @@ def show(slug_or_run: str, workspace: str | Path | None = None, data: str | Path
     return Facts(slug_or_run, _lines(competition, raw), document)
 
 
-def _facts_of_run(one: runs.Run) -> Facts:
-    row = RunRow(**one.summary()).as_json()
-    document = {**row, "oof": one.record.get("oof"), "folder": str(one.folder)}
-    return Facts(one.id, [(name, _cell(value)) for name, value in document.items() if value], document)
+def _facts_of_run(run: runs.Run) -> Facts:
+    row = RunRow(**run.summary()).as_json()
+    document = {**row, "oof": run.record.get("oof"), "folder": str(run.folder)}
+    return Facts(run.id, [(name, _cell(value)) for name, value in document.items() if value], document)
 
 
 def _cell(value: Any) -> str:

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from comp import events
 from comp.checks.context import Finding
-from comp.data.competitions import competition as registry
+from comp.data.competitions.competition import find_competition
 from comp.errors import InputError
 from comp.files import make_folder, unwritable
 from comp.pipelines.pseudo_label import rows_for
 from comp.pipelines.record import StepTimer
-from comp.pipelines.request import RunRequest, order_like, quick_rows
+from comp.pipelines.request import RunRequest, quick_rows, request_like
 from comp.pipelines.resume import BEFORE
 from comp.pipelines.run import checked, finish_run, kept_of, marks_of, run_folder
 from comp.recipe import Recipe, as_one
@@ -74,16 +74,16 @@ def merge(
         Where the runs do not belong together, naming what differs, and as ``comp.run`` does.
     """
     clock = StepTimer()
-    place = Workspace.find(workspace)
+    ws = Workspace.find(workspace)
     with ExitStack() as held:
-        chosen = _named(place, parts)
+        chosen = _named(ws, parts)
         for one in chosen:
             held.enter_context(runs.at_work(one))
-        return _merged(place, chosen, data, allow, clock, held)
+        return _merged(ws, chosen, data, allow, clock, held)
 
 
 def _merged(
-    place: Workspace,
+    workspace: Workspace,
     chosen: Sequence[runs.Run],
     data: str | Path | None,
     allow: dict[str, str] | None,
@@ -92,36 +92,36 @@ def _merged(
 ) -> RunResult:
     """The run of some runs' folds; ``held`` keeps them, and the new one, from other processes."""
     first = chosen[0]
-    competition = registry.competition(first.slug, place)
+    competition = find_competition(first.slug, workspace)
     recipe = recipe_of(first)
     require_alike(chosen)
     folders = whose_folds(chosen, len(recipe.each))
     origin = {key: first.started[key] for key in ("parent", BEFORE) if key in first.started}
-    origin |= {"merged": [one.id for one in chosen]}
-    order = order_like(first, place, competition, recipe, data)
-    order = replace(order, only=(), origin=origin)
+    origin |= {"merged": [run.id for run in chosen]}
+    request = request_like(first, workspace, competition, recipe, data)
+    request = replace(request, only=(), origin=origin)
     with clock.step("check"):
-        found = checked(order, allow=allow)
-        runs.require_same_rows(first, found.dataset.manifest)
+        result = checked(request, allow=allow)
+        runs.require_same_rows(first, result.dataset.manifest)
     with clock.step("model"):
-        plans = _plans(order, found)
+        plans = _plans(request, result)
         require_sound(folders)
         before = _judged_before(chosen)
     with clock.step("copy"):
-        marks = marks_of(order, found)
+        marks = marks_of(request, result)
         for part in chosen:
-            runs.require_kept(part, kept_of(order, found, recipe), competition.file("models.py"))
-        one = run_folder(order, found, recipe, marks, held, rows_for(order, found))
+            runs.require_kept(part, kept_of(request, result, recipe), competition.file("models.py"))
+        run = run_folder(request, result, recipe, marks, held, rows_for(request, result))
         for relative, source in folders.items():
             events.log(f"  {relative} of {source.id}")
-            _copy(source.folder / relative, one.folder / relative, one.id, relative)
-    findings = [*found.findings, *before]
-    return finish_run(order, found, clock, one, plans, findings, marks)
+            _copy(source.folder / relative, run.folder / relative, run.id, relative)
+    findings = [*result.findings, *before]
+    return finish_run(request, result, clock, run, plans, findings, marks)
 
 
-def _named(place: Workspace, names: Sequence[str]) -> list[runs.Run]:
+def _named(workspace: Workspace, names: Sequence[str]) -> list[runs.Run]:
     """The runs of these names, each once."""
-    found = {one.id: one for one in (runs.find_run(place, name) for name in names)}
+    found = {one.id: one for one in (runs.find_run(workspace, name) for name in names)}
     if len(found) < 2:
         value = f"got {', '.join(found) or 'none'}"
         raise InputError("a merge takes two runs or more", value, "`comp runs` shows them all")
@@ -156,23 +156,23 @@ def require_alike(parts: Sequence[runs.Run]) -> None:
         _say_where(first, one)
 
 
-def _say_where(first: runs.Run, one: runs.Run) -> None:
+def _say_where(first: runs.Run, run: runs.Run) -> None:
     """Says in which versions, on which machine and how a part was trained, where another was otherwise."""
     for key in ("versions", "machine"):
-        a, b = first.started.get(key), one.started.get(key)
+        a, b = first.started.get(key), run.started.get(key)
         if a != b:
-            events.log(f"  {key}: {a} in {first.id}, {b} in {one.id}")
-    ours, theirs = (recipe_of(part).each for part in (first, one))
+            events.log(f"  {key}: {a} in {first.id}, {b} in {run.id}")
+    ours, theirs = (recipe_of(part).each for part in (first, run))
     for key in HOW:
         a, b = ([getattr(model, key) for model in models] for models in (ours, theirs))
         if a != b:
             told = [", ".join(dict.fromkeys(str(value) for value in values)) for values in (a, b)]
-            events.log(f"  {key}: {told[0]} in {first.id}, {told[1]} in {one.id}")
+            events.log(f"  {key}: {told[0]} in {first.id}, {told[1]} in {run.id}")
 
 
-def _other_recipe(first: runs.Run, one: runs.Run) -> list[str]:
+def _other_recipe(first: runs.Run, run: runs.Run) -> list[str]:
     """The keys in which two recipes differ, with both values."""
-    a, b = (_flat(_asked(recipe_of(part))) for part in (first, one))
+    a, b = (_flat(_asked(recipe_of(part))) for part in (first, run))
     return [f"{key} ({a.get(key)} and {b.get(key)})" for key in sorted({*a, *b}) if a.get(key) != b.get(key)]
 
 
@@ -194,8 +194,8 @@ def _flat(value: Any, path: str = "") -> dict[str, Any]:
     return {k: v for key, below in pairs for k, v in _flat(below, f"{path}.{key}".strip(".")).items()}
 
 
-def _other_folds(first: runs.Run, one: runs.Run) -> list[str]:
-    a, b = (folds_of(part) for part in (first, one))
+def _other_folds(first: runs.Run, run: runs.Run) -> list[str]:
+    a, b = (folds_of(part) for part in (first, run))
     if a.k != b.k:
         return [f"the number of folds ({a.k} and {b.k})"]
     moved = sum(a.by_id.get(i) != b.by_id.get(i) for i in {*a.ids, *b.ids})
@@ -256,11 +256,11 @@ def require_sound(folders: dict[Path, runs.Run]) -> None:
             raise InputError("a fold's predictions answer its rows", value, "train this fold again")
 
 
-def _fold_folders(one: runs.Run, models: int) -> Iterator[Path]:
+def _fold_folders(run: runs.Run, models: int) -> Iterator[Path]:
     from comp.runs.progress import model_folder
 
     for n in range(models):
-        for k in range(int(one.started.get("folds") or 0)):
+        for k in range(int(run.started.get("folds") or 0)):
             yield model_folder(Path(), n, models) / f"fold-{k}"
 
 
@@ -268,18 +268,18 @@ def _is_finished(folder: Path) -> bool:
     return all((folder / name).is_file() for name in ("result.json", "model.safetensors"))
 
 
-def _plans(order: RunRequest, found: CheckResult) -> list[TrainPlan]:
+def _plans(request: RunRequest, checks: CheckResult) -> list[TrainPlan]:
     """The plans of the run; nothing is trained, so that no weights are looked for, and another device will do."""
     from comp.models.runtime import on_this_machine
     from comp.pipelines import training_plans
 
-    recipes = order.recipe.each
+    recipes = request.recipe.each
     bare = [
         one.model_copy(update={"model": one.model.model_copy(update={"weights": "none"})}) for one in recipes
     ]
-    reduce = quick_rows if order.quick else None
+    reduce = quick_rows if request.quick else None
     here = on_this_machine(as_one(bare))
-    plans = training_plans.make_plans(order.competition, found, here, order.workspace, reduce)
+    plans = training_plans.make_plans(request.competition, checks, here, request.workspace, reduce)
     return [
         replace(plan, recipe=one.model_copy(update={key: getattr(plan.recipe, key) for key in MACHINE}))
         for plan, one in zip(plans, recipes, strict=True)

@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 
 from comp.checks.context import CheckContext, downgrade_allowed
 from comp.checks.runner import raise_on_errors, require_known, run_test_checks, say_findings
-from comp.data.competitions import competition as registry
-from comp.data.competitions.competition import Competition
+from comp.data.competitions.competition import Competition, find_competition
 from comp.data.dataset import Dataset, load_template
 from comp.data.labels import LabelMap
 from comp.data.manifest import Manifest
@@ -95,47 +94,49 @@ def predict(
     from comp.models.net import load_models
     from comp.models.runtime import on_this_machine, resolve_device
 
-    place = Workspace.find(workspace)
+    ws = Workspace.find(workspace)
     out = require_output(out)
-    one = runs.find_run(place, run)
-    runs.require_checkpoints(one)
-    competition = registry.competition(one.slug, place)
+    this_run = runs.find_run(ws, run)
+    runs.require_checkpoints(this_run)
+    competition = find_competition(this_run.slug, ws)
     allowed = {**competition.facts.check.allow, **(allow or {})}
     require_known(allowed)
     load_models(competition.file("models.py"))
-    folders = fold_checkpoints(one, partial)
+    folders = fold_checkpoints(this_run, partial)
     labels = read_sidecar(folders[0]).labels
-    evidence = _rows(one, place, competition, labels, data, template)
-    findings = downgrade_allowed(run_test_checks(evidence), allowed)
+    context = _rows(this_run, ws, competition, labels, data, template)
+    findings = downgrade_allowed(run_test_checks(context), allowed)
     say_findings(findings)
-    raise_on_errors(findings, one.slug, "no prediction past an error")
+    raise_on_errors(findings, this_run.slug, "no prediction past an error")
 
-    test = evidence.manifest.test
-    unread = [i for i, path in zip(test["id"], test["path"], strict=True) if evidence.images[path].error]
+    test = context.manifest.test
+    unread = [i for i, path in zip(test["id"], test["path"], strict=True) if context.images[path].error]
     readable = test[~test["id"].isin(unread)]
-    here = resolve_device(on_this_machine(recipe_of(one)))
-    recipe = with_chosen_views(here, one)
+    here = resolve_device(on_this_machine(recipe_of(this_run)))
+    recipe = with_chosen_views(here, this_run)
     found = predict_rows(
         folders,
-        evidence.dataset.source,
+        context.dataset.source,
         list(readable["id"]),
         list(readable["path"]),
         recipe,
-        evidence.manifest.fingerprint("test"),
+        context.manifest.fingerprint("test"),
     )
     if unread:
-        found = with_prior(found, unread, _prior(one), list(test["id"]))
-    new = ("-new" if data or template else "") + ("-partial" if len(folders) < len(_every_fold(one)) else "")
-    path = out or place.submissions(one.slug) / f"{one.id}{new}.csv"
-    write.write(found, evidence.template, path)
-    if path == place.submissions(one.slug) / f"{one.id}.csv":
-        remember_predicted(one, path)
-    return Predicted(path, len(evidence.template.ids), unread)
+        found = with_prior(found, unread, _prior(this_run), list(test["id"]))
+    new = ("-new" if data or template else "") + (
+        "-partial" if len(folders) < len(_every_fold(this_run)) else ""
+    )
+    path = out or ws.submissions(this_run.slug) / f"{this_run.id}{new}.csv"
+    write.write(found, context.template, path)
+    if path == ws.submissions(this_run.slug) / f"{this_run.id}.csv":
+        remember_predicted(this_run, path)
+    return Predicted(path, len(context.template.ids), unread)
 
 
 def _rows(
-    one: runs.Run,
-    place: Workspace,
+    run: runs.Run,
+    workspace: Workspace,
     competition: Competition,
     labels: LabelMap,
     data: str | Path | None,
@@ -146,19 +147,19 @@ def _rows(
         raw = Path(data).expanduser().absolute()
         manifest = competition.read_test(raw)
     else:
-        raw = runs.raw_folder(one, place)
-        manifest = Manifest(manifest_of(one).test)
+        raw = runs.raw_folder(run, workspace)
+        manifest = Manifest(manifest_of(run).test)
     asked = load_template(competition, raw, manifest, Path(template).expanduser() if template else None)
     dataset = Dataset(competition, raw, manifest, labels, asked, competition.source(raw))
-    return CheckContext(dataset, int(one.started.get("folds") or 0), look_at_images(dataset, None))
+    return CheckContext(dataset, int(run.started.get("folds") or 0), look_at_images(dataset, None))
 
 
-def _prior(one: runs.Run) -> NDArray[np.float64]:
+def _prior(run: runs.Run) -> NDArray[np.float64]:
     """The mean OOF probabilities (C,) of a run, of the folds that are there."""
-    if one.has("oof.npz"):
-        parts = [predictions_of(one, "oof")]
+    if run.has("oof.npz"):
+        parts = [predictions_of(run, "oof")]
     else:
-        folders = fold_checkpoints(one, True)
+        folders = fold_checkpoints(run, True)
         for folder in folders:
             require_of_fold(folder, ["oof.npz"])
         parts = [Predictions.load(folder / "oof.npz") for folder in folders]

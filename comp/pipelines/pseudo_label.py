@@ -73,15 +73,15 @@ def pseudo(
     """
     if not 0 < threshold <= 1:  # a NaN is neither
         raise InputError("`threshold` is above 0, at most 1", f"got {threshold:g}", "for example 0.95")
-    place = Workspace.find(workspace)
+    ws = Workspace.find(workspace)
     out = require_output(out)
     if out is not None and require_output(out.with_suffix(".json")) == out:
         raise InputError("pseudo-labels are a CSV with a JSON beside it", str(out), "name a .csv")
-    one = runs.find_run(place, run)
-    runs.require_checkpoints(one)
-    if not one.started.get("folds"):
-        raise InputError("pseudo-labels are of folds", f"{one.id} has none", "name a trained run")
-    folds = [_of_fold(one, k) for k in range(int(one.started.get("folds") or 0))]
+    this_run = runs.find_run(ws, run)
+    runs.require_checkpoints(this_run)
+    if not this_run.started.get("folds"):
+        raise InputError("pseudo-labels are of folds", f"{this_run.id} has none", "name a trained run")
+    folds = [_of_fold(this_run, k) for k in range(int(this_run.started.get("folds") or 0))]
     tables = [_sure(found, k, threshold) for k, found in enumerate(folds)]
     table = pd.concat(tables, ignore_index=True)
     if not len(table):
@@ -89,40 +89,40 @@ def pseudo(
         raise InputError(
             "pseudo-labels need rows", f"no fold is more than {most:.4f} sure", "a lower threshold"
         )
-    split = folds_of(one)
+    split = folds_of(this_run)
     made = PseudoLabels(
-        run=one.id,
-        slug=one.slug,
+        run=this_run.id,
+        slug=this_run.slug,
         threshold=float(threshold),
-        train_sha256=str(one.started.get("train_sha256")),
-        test_sha256=str(one.started.get("test_sha256")),
+        train_sha256=str(this_run.started.get("train_sha256")),
+        test_sha256=str(this_run.started.get("test_sha256")),
         folds_sha256=folds_sha256(split),
         k=split.k,
-        selected=bool(one.record["oof"].get("selected_on_oof")),
+        selected=bool(this_run.record["oof"].get("selected_on_oof")),
         table=table,
     )
-    path = out or one.folder / f"pseudo-{threshold:g}.csv"
+    path = out or this_run.folder / f"pseudo-{threshold:g}.csv"
     made.save(path)
     return PseudoResult(path, made, len(folds[0]))
 
 
-def _of_fold(one: runs.Run, k: int) -> Predictions:
+def _of_fold(run: runs.Run, k: int) -> Predictions:
     """The test rows by fold k's own models; InputError where they are not there."""
     from comp.runs.progress import model_folder
 
-    models = len(recipe_of(one).each) if (one.folder / "recipe.toml").is_file() else 1
-    files = [model_folder(one.folder, n, models) / f"fold-{k}" / "test.npz" for n in range(models)]
-    missing = [str(file.relative_to(one.folder)) for file in files if not file.is_file()]
-    if missing or not one.record:
-        value = f"{one.id} lacks {missing[0]}" if missing else f"{one.id} is not done"
-        remedy = f"`comp run {one.slug} --resume {one.id}`, or another run that was trained to its end"
+    models = len(recipe_of(run).each) if (run.folder / "recipe.toml").is_file() else 1
+    files = [model_folder(run.folder, n, models) / f"fold-{k}" / "test.npz" for n in range(models)]
+    missing = [str(file.relative_to(run.folder)) for file in files if not file.is_file()]
+    if missing or not run.record:
+        value = f"{run.id} lacks {missing[0]}" if missing else f"{run.id} is not done"
+        remedy = f"`comp run {run.slug} --resume {run.id}`, or another run that was trained to its end"
         raise InputError("pseudo-labels need the test predictions of every fold alone", value, remedy)
     for file in files:
-        one.checked(file.relative_to(one.folder).as_posix())
+        run.checked(file.relative_to(run.folder).as_posix())
     found = average([Predictions.load(file) for file in files])
-    if not len(found) or found.fingerprint != one.started.get("test_sha256"):
-        value = f"{missing or files[0]} answers other test rows than {one.id} began with"
-        raise InputError("pseudo-labels are of the run's own test rows", value, f"`comp run {one.slug}` anew")
+    if not len(found) or found.fingerprint != run.started.get("test_sha256"):
+        value = f"{missing or files[0]} answers other test rows than {run.id} began with"
+        raise InputError("pseudo-labels are of the run's own test rows", value, f"`comp run {run.slug}` anew")
     return found
 
 
@@ -140,7 +140,7 @@ def _sure(found: Predictions, k: int, threshold: float) -> pd.DataFrame:
     )
 
 
-def rows_for(order: RunRequest, found: CheckResult) -> PseudoLabels | None:
+def rows_for(request: RunRequest, checked: CheckResult) -> PseudoLabels | None:
     """The pseudo-labels that an order trains with, without those whose image its fold holds out in a copy.
 
     They are those of ``pseudo``, or of the run that goes on.
@@ -150,19 +150,19 @@ def rows_for(order: RunRequest, found: CheckResult) -> PseudoLabels | None:
     InputError
         Where they were made from other rows or other folds, or are no longer in the folder of the run that goes on.
     """
-    began = order.given is not None and order.given.started.get("pseudo")  # then its file must be there
-    path = order.pseudo
-    if order.given and began:
-        order.given.checked("pseudo.json")
-        path = order.given.checked(FILE)
+    began = request.given is not None and request.given.started.get("pseudo")  # then its file must be there
+    path = request.pseudo
+    if request.given and began:
+        request.given.checked("pseudo.json")
+        path = request.given.checked(FILE)
     if path is None:
         return None
-    assert found.folds is not None, "the checks let no run pass without folds"
+    assert checked.folds is not None, "the checks let no run pass without folds"
     wanted = PseudoLabels.load(path)
-    evidence = found.evidence
-    wanted.require_fitting(order.competition.slug, evidence.manifest, found.folds, evidence.labels)
-    clean = wanted.without(folds_of_related(evidence, found.folds))
+    context = checked.context
+    wanted.require_fitting(request.competition.slug, context.manifest, checked.folds, context.labels)
+    clean = wanted.without(folds_of_related(context, checked.folds))
     apart = len(wanted.table) - len(clean.table)
     told = f"  pseudo-labels of {clean.run}, at least {clean.threshold:g} sure: {clean.rows} rows by fold"
     events.log(told + (f"; {apart} left out, copies of what their fold holds out" if apart else ""))
-    return clean.few(ROWS_PER_CLASS_AND_FOLD) if order.quick else clean
+    return clean.few(ROWS_PER_CLASS_AND_FOLD) if request.quick else clean

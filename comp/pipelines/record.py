@@ -49,30 +49,30 @@ class StepTimer:
             self.seconds[name] = round(time.perf_counter() - started, 3)
 
 
-def record(one: runs.Run, result: RunResult, findings: list[Finding]) -> None:
+def record(run: runs.Run, result: RunResult, findings: list[Finding]) -> None:
     """Writes what the run came to; the record last, and only for a run with all its folds."""
-    write_json(one.folder / "findings.json", [f.as_json() for f in findings])
+    write_json(run.folder / "findings.json", [f.as_json() for f in findings])
     ledger.keep_entries(result.submission.with_suffix(".json"), result.as_json())
     if "partial" in result.marks:
-        runs.finish_partly(one, result.as_json())
-        events.log(f"  some folds are left: `comp run {result.slug} --resume {one.id}` trains them")
+        runs.finish_partly(run, result.as_json())
+        events.log(f"  some folds are left: `comp run {result.slug} --resume {run.id}` trains them")
     else:
-        runs.finish(one, result.as_json())
+        runs.finish(run, result.as_json())
 
 
-def write_inputs(folder: Path, found: CheckResult, recipe: Recipe) -> None:
+def write_inputs(folder: Path, checked: CheckResult, recipe: Recipe) -> None:
     """What the run was given: the manifest, the folds, the findings, the resolved recipe."""
-    assert found.folds is not None, "the checks let no run pass without folds"
-    _write_rows(folder, found.dataset.manifest, found.folds)
-    write_json(folder / "findings.json", [f.as_json() for f in found.findings])
-    slug, k = found.dataset.competition.slug, found.evidence.k
+    assert checked.folds is not None, "the checks let no run pass without folds"
+    _write_rows(folder, checked.dataset.manifest, checked.folds)
+    write_json(folder / "findings.json", [f.as_json() for f in checked.findings])
+    slug, k = checked.dataset.competition.slug, checked.context.k
     header = f"the resolved recipe of run {folder.name}\ncomp run {slug} --folds {k} --recipe runs/{folder.name}/recipe.toml"
     write_text(folder / "recipe.toml", recipe.to_toml(header))
 
 
-def write_submission(place: Workspace, found: CheckResult, one: runs.Run, test: Predictions) -> Path:
+def write_submission(workspace: Workspace, checked: CheckResult, run: runs.Run, test: Predictions) -> Path:
     """The CSV, validated, under submissions/ and in the run folder, and rows.csv for people to look at."""
-    return _write_csv(place, found.dataset.template, found.dataset.manifest, one, test)
+    return _write_csv(workspace, checked.dataset.template, checked.dataset.manifest, run, test)
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +93,7 @@ class UntrainedRun:
 
 
 def write_untrained(
-    place: Workspace,
+    workspace: Workspace,
     started: dict[str, Any],
     new: UntrainedRun,
     findings: list[Finding],
@@ -103,45 +103,45 @@ def write_untrained(
 
     ``started`` is what ``started.json`` says; ``result_type`` makes the result of the fields of a RunResult.
     """
-    csvs = make_folder(place.submissions(started["slug"]))
-    one = runs.new_run(place, started)
+    csvs = make_folder(workspace.submissions(started["slug"]))
+    run = runs.new_run(workspace, started)
     try:
-        return _written(place, one, new, findings, result_type)
+        return _written(workspace, run, new, findings, result_type)
     except BaseException:  # Ctrl-C too: it is quick, and half of one is of no use
-        shutil.rmtree(one.folder, ignore_errors=True)
+        shutil.rmtree(run.folder, ignore_errors=True)
         for suffix in (".csv", ".json"):
-            (csvs / f"{one.id}{suffix}").unlink(missing_ok=True)
+            (csvs / f"{run.id}{suffix}").unlink(missing_ok=True)
         raise
 
 
 def _written(
-    place: Workspace,
-    one: runs.Run,
+    workspace: Workspace,
+    run: runs.Run,
     new: UntrainedRun,
     findings: list[Finding],
     result_type: Callable[..., Result],
 ) -> Result:
-    _write_rows(one.folder, new.manifest, new.folds)
-    new.oof.save(one.folder / "oof.npz")
-    new.test.save(one.folder / "test.npz")
+    _write_rows(run.folder, new.manifest, new.folds)
+    new.oof.save(run.folder / "oof.npz")
+    new.test.save(run.folder / "test.npz")
     table = confusion_csv(new.oof.labels, confusion(new.truth, new.probs))
-    write_text(one.folder / "confusion.csv", table)
+    write_text(run.folder / "confusion.csv", table)
     by_fold = (new.fold == k for k in np.unique(new.fold))
     result = result_type(
-        run=one.id,
-        slug=one.slug,
+        run=run.id,
+        slug=run.slug,
         metric=new.metric.name,
         direction=new.metric.direction,
         score=new.metric(new.truth, new.probs),
         beside={},
         per_fold=[new.metric(new.truth[here], new.probs[here]) for here in by_fold],
-        submission=_write_csv(place, new.template, new.manifest, one, new.test),
+        submission=_write_csv(workspace, new.template, new.manifest, run, new.test),
         findings=counts(findings),
         seconds={},
-        folder=one.folder,
-        marks=one.marks,
+        folder=run.folder,
+        marks=run.marks,
     )
-    record(one, result, findings)
+    record(run, result, findings)
     return result
 
 
@@ -151,12 +151,12 @@ def _write_rows(folder: Path, manifest: Manifest, folds: Folds) -> None:
 
 
 def _write_csv(
-    place: Workspace, template: Template, manifest: Manifest, one: runs.Run, test: Predictions
+    workspace: Workspace, template: Template, manifest: Manifest, run: runs.Run, test: Predictions
 ) -> Path:
     from comp.submission import write
 
-    path = place.submissions(one.slug) / f"{one.id}.csv"
+    path = workspace.submissions(run.slug) / f"{run.id}.csv"
     write.write(test, template, path)
-    write_bytes(one.folder / "submission.csv", path.read_bytes())
-    write_text(one.folder / "rows.csv", write.row_table(test, manifest))
+    write_bytes(run.folder / "submission.csv", path.read_bytes())
+    write_text(run.folder / "rows.csv", write.row_table(test, manifest))
     return path

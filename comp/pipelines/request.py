@@ -56,8 +56,8 @@ class RunRequest:
         return self.pseudo is not None or (self.given is not None and bool(self.given.started.get("pseudo")))
 
 
-def new_order(
-    place: Workspace,
+def new_request(
+    workspace: Workspace,
     competition: Competition,
     raw: Path,
     recipe: str | Path | None,
@@ -69,7 +69,7 @@ def new_order(
     """The order of a new run."""
     path = recipe_file(competition, recipe)
     wanted = load_recipe(competition, path, bool(recipe), overrides, seed, quick)
-    return RunRequest(place, competition, raw, wanted, folds, quick, expected_score(path), None)
+    return RunRequest(workspace, competition, raw, wanted, folds, quick, expected_score(path), None)
 
 
 def require_folds(only: Sequence[int] | None, k: int) -> None:
@@ -118,43 +118,45 @@ def model_mistakes(competition: Competition) -> Callable[[dict[str, Any]], list[
     return partial(recipe_mistakes, competition)
 
 
-def order_of(
-    one: runs.Run, place: Workspace, competition: Competition, data: str | Path | None
+def request_of(
+    run: runs.Run, workspace: Workspace, competition: Competition, data: str | Path | None
 ) -> RunRequest:
     """The order of an unfinished run, as its folder tells it."""
-    if one.record:
+    if run.record:
         raise InputError(
             "only an unfinished run can be resumed",
-            f"{one.id} is done",
-            f'`overrides=["epochs=N"]` trains on as a child run; `comp predict {one.id}` predicts again',
+            f"{run.id} is done",
+            f'`overrides=["epochs=N"]` trains on as a child run; `comp predict {run.id}` predicts again',
         )
-    require_own(one, competition)
+    require_own(run, competition)
     from comp.models.runtime import on_this_machine, resolve_device
 
-    recipe = on_this_machine(recipe_of(one))
-    if differing := what_differs(one.started, resolve_device(recipe.each[0]).device):
+    recipe = on_this_machine(recipe_of(run))
+    if differing := what_differs(run.started, resolve_device(recipe.each[0]).device):
         events.log(
-            f"  {one.id} began with {'; '.join(differing)}: what is left may differ in the last digits"
+            f"  {run.id} began with {'; '.join(differing)}: what is left may differ in the last digits"
         )
-    return replace(order_like(one, place, competition, recipe, data), resumed=one, like=None)
+    return replace(request_like(run, workspace, competition, recipe, data), resumed=run, like=None)
 
 
-def order_like(
-    one: runs.Run, place: Workspace, competition: Competition, recipe: Recipe, data: str | Path | None
+def request_like(
+    run: runs.Run, workspace: Workspace, competition: Competition, recipe: Recipe, data: str | Path | None
 ) -> RunRequest:
     """The order of a new run on another's rows and folds, with its marks."""
-    raw = Path(data).expanduser().absolute() if data else runs.raw_folder(one, place)
-    folds, expected = one.folder / "folds.csv", one.started.get("expected")
-    return RunRequest(place, competition, raw, recipe, folds, "quick" in one.marks, expected, None, like=one)
+    raw = Path(data).expanduser().absolute() if data else runs.raw_folder(run, workspace)
+    folds, expected = run.folder / "folds.csv", run.started.get("expected")
+    return RunRequest(
+        workspace, competition, raw, recipe, folds, "quick" in run.marks, expected, None, like=run
+    )
 
 
-def require_own(one: runs.Run, competition: Competition) -> None:
+def require_own(run: runs.Run, competition: Competition) -> None:
     """InputError for a run of another competition."""
-    if one.slug != competition.slug:
+    if run.slug != competition.slug:
         raise InputError(
             "a run belongs to one competition",
-            f"{one.id} is of {one.slug}",
-            f"`comp run {one.slug} --resume {one.id}`",
+            f"{run.id} is of {run.slug}",
+            f"`comp run {run.slug} --resume {run.id}`",
         )
 
 
@@ -174,7 +176,7 @@ def quick_recipe(recipe: Recipe) -> Recipe:
 def quick_rows(manifest: Manifest, folds: Folds) -> Manifest:
     """The manifest with a few train rows of each class and fold, and every test row.
 
-    Rows are chosen by SHA-256 of their id, so that the choice does not depend on their order.
+    Rows are chosen by SHA-256 of their id, so that the choice does not depend on their request.
     """
     train = manifest.train
     picked = train.assign(

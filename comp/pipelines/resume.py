@@ -11,7 +11,7 @@ from comp import events
 from comp.config import apply_override, whole_number
 from comp.data.competitions.competition import Competition
 from comp.errors import InputError
-from comp.pipelines.request import RunRequest, model_mistakes, order_like, order_of, require_own
+from comp.pipelines.request import RunRequest, model_mistakes, request_like, request_of, require_own
 from comp.recipe import NAMED, Recipe, as_one, from_table
 from comp.runs import run as runs
 from comp.runs.contents import recipe_of
@@ -22,9 +22,9 @@ BEFORE = "epochs_before"
 FIXED = {"fold_seed": "its parent's folds", "weights": "its parent's weights"}
 
 
-def resumed_order(
-    one: runs.Run,
-    place: Workspace,
+def resumed_request(
+    run: runs.Run,
+    workspace: Workspace,
     competition: Competition,
     data: str | Path | None,
     overrides: Sequence[str],
@@ -34,19 +34,19 @@ def resumed_order(
 
     ``plain`` says that nothing else was asked for that a recipe decides; InputError where it was.
     """
-    runs.require_checkpoints(one)
+    runs.require_checkpoints(run)
     if not plain:
         value = "`resume` came with `recipe`, `seed`, `quick` or `pseudo`"
         remedy = 'drop them; `overrides=["KEY=VALUE"]` goes on from a finished run as a child run'
         raise InputError("a resumed run keeps its own recipe", value, remedy)
     if overrides:
-        return child_request(one, place, competition, data, overrides)
-    return order_of(one, place, competition, data)
+        return child_request(run, workspace, competition, data, overrides)
+    return request_of(run, workspace, competition, data)
 
 
 def child_request(
     parent: runs.Run,
-    place: Workspace,
+    workspace: Workspace,
     competition: Competition,
     data: str | Path | None,
     overrides: Sequence[str],
@@ -82,13 +82,13 @@ def child_request(
             _going_on(one, total, done, parent.id) for one, done in zip(wanted, before, strict=True)
         )
     _say(parent.id, wanted, before)
-    order = order_like(parent, place, competition, as_one(wanted), data)
-    return replace(order, origin={"parent": parent.id, BEFORE: before})
+    request = request_like(parent, workspace, competition, as_one(wanted), data)
+    return replace(request, origin={"parent": parent.id, BEFORE: before})
 
 
-def trained_epochs(one: runs.Run, recipes: Sequence[Recipe]) -> list[int]:
+def trained_epochs(run: runs.Run, recipes: Sequence[Recipe]) -> list[int]:
     """The epochs of each model of a run, its ancestors' among them; probe has none."""
-    before = one.started.get(BEFORE) or [0] * len(recipes)
+    before = run.started.get(BEFORE) or [0] * len(recipes)
     own = [0 if recipe.mode == "probe" else recipe.epochs for recipe in recipes]
     return [int(b) + o for b, o in zip(before, own, strict=True)]
 

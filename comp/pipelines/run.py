@@ -12,7 +12,7 @@ from comp import events
 from comp.checks.context import Finding, counts, downgrade_allowed
 from comp.checks.runner import CheckResult, raise_on_errors, say_findings, show_findings
 from comp.config import as_overrides
-from comp.data.competitions import competition as registry
+from comp.data.competitions.competition import find_competition
 from comp.data.folds import folds_sha256
 from comp.data.pseudo_labels import FILE as PSEUDO
 from comp.data.pseudo_labels import PseudoLabels
@@ -21,8 +21,8 @@ from comp.files import make_folder, remove_leftovers, write_text
 from comp.pipelines.check import parse_folds, survey
 from comp.pipelines.pseudo_label import rows_for
 from comp.pipelines.record import StepTimer, record, write_inputs, write_submission
-from comp.pipelines.request import RunRequest, new_order, quick_rows, require_folds
-from comp.pipelines.resume import resumed_order
+from comp.pipelines.request import RunRequest, new_request, quick_rows, require_folds
+from comp.pipelines.resume import resumed_request
 from comp.recipe import Recipe, as_one
 from comp.runs import run as runs
 from comp.runs.contents import folds_of, manifest_of
@@ -99,28 +99,28 @@ def run(
     clock = StepTimer()
     overrides = as_overrides(overrides)
     heard = _guarded(listeners)
-    place = Workspace.find(workspace)
-    competition = registry.competition(slug, place)
+    ws = Workspace.find(workspace)
+    competition = find_competition(slug, ws)
     with ExitStack() as held, events.listening(*heard):
         if resume is None:
-            raw = Path(data).expanduser().absolute() if data else place.raw(slug)
-            order = new_order(place, competition, raw, recipe, overrides, seed, parse_folds(folds), quick)
+            raw = Path(data).expanduser().absolute() if data else ws.raw(slug)
+            request = new_request(ws, competition, raw, recipe, overrides, seed, parse_folds(folds), quick)
         else:
             plain = not (recipe or seed is not None or quick or pseudo)
-            one = runs.find_run(place, resume)
-            if not overrides and not one.record:
-                held.enter_context(runs.at_work(one))
-                one = runs.find_run(place, one.id)  # another process may just have finished it
-            order = resumed_order(one, place, competition, data, overrides, plain)
-        order = replace(
-            order,
+            this_run = runs.find_run(ws, resume)
+            if not overrides and not this_run.record:
+                held.enter_context(runs.at_work(this_run))
+                this_run = runs.find_run(ws, this_run.id)  # another process may just have finished it
+            request = resumed_request(this_run, ws, competition, data, overrides, plain)
+        request = replace(
+            request,
             only=only,
             seconds=parse_seconds(time_limit) if time_limit else None,
             pseudo=Path(pseudo).expanduser() if pseudo else None,
         )
         with clock.step("check"):
-            found = checked(order, manifest, extra, rare, allow)
-        return _train_and_predict(order, found, clock, held)
+            result = checked(request, manifest, extra, rare, allow)
+        return _train_and_predict(request, result, clock, held)
 
 
 def _guarded(listeners: Sequence[events.RunListener]) -> list[events.Guarded]:
@@ -138,15 +138,15 @@ def _guarded(listeners: Sequence[events.RunListener]) -> list[events.Guarded]:
 
 
 def checked(
-    order: RunRequest,
+    request: RunRequest,
     manifest: str | Path | None = None,
     extra: str | Path | None = None,
     rare: str = "error",
     allow: dict[str, str] | None = None,
 ) -> CheckResult:
-    """The checked rows and folds of an order, said as they are found; CheckFailed where they do not pass."""
-    competition, given = order.competition, order.given
-    raw = f": {order.workspace.shown(order.raw)}" if competition.facts.layout.needs_data else ""
+    """The checked rows and folds of an request, said as they are found; CheckFailed where they do not pass."""
+    competition, given = request.competition, request.given
+    raw = f": {request.workspace.shown(request.raw)}" if competition.facts.layout.needs_data else ""
     events.log(competition.facts.title + raw)
     kept = None
     if given:  # its extra rows are still wanted, and its folds
@@ -155,10 +155,10 @@ def checked(
         kept = given.folder / "manifest.csv"
     found = survey(
         competition,
-        order.workspace,
-        order.raw,
-        folds=order.folds,
-        fold_seed=order.recipe.fold_seed,
+        request.workspace,
+        request.raw,
+        folds=request.folds,
+        fold_seed=request.recipe.fold_seed,
         manifest_file=Path(manifest).expanduser() if manifest else None,
         extra_file=Path(extra).expanduser() if extra else kept,
         rare="pool" if given else rare,  # its folds are made already
@@ -169,42 +169,44 @@ def checked(
     return found
 
 
-def _train_and_predict(order: RunRequest, found: CheckResult, clock: StepTimer, held: ExitStack) -> RunResult:
+def _train_and_predict(
+    request: RunRequest, checks: CheckResult, clock: StepTimer, held: ExitStack
+) -> RunResult:
     """From checked folds to the record; the heavy imports begin here. A new run is held by ``held`` from when it is made."""
     from comp.pipelines import training_plans
 
-    pseudo = rows_for(order, found) if order.has_pseudo_labels else None
+    pseudo = rows_for(request, checks) if request.has_pseudo_labels else None
     with clock.step("model"):
-        reduce = quick_rows if order.quick else None
-        here = len(order.only) if order.only is not None else None
+        reduce = quick_rows if request.quick else None
+        here = len(request.only) if request.only is not None else None
         plans = training_plans.make_plans(
-            order.competition, found, order.recipe, order.workspace, reduce, here
+            request.competition, checks, request.recipe, request.workspace, reduce, here
         )
         plans = [replace(plan, pseudo=pseudo) for plan in plans]
-    findings = [*found.findings, *_shown(training_plans.judge_recipe(plans, order.recipe), found)]
-    raise_on_errors(findings, order.competition.slug)
-    require_folds(order.only, plans[0].folds.k)
-    if order.resumed is None:
-        training_plans.require_starts(plans, order.only)
-    if order.seconds is not None:
+    findings = [*checks.findings, *_shown(training_plans.judge_recipe(plans, request.recipe), checks)]
+    raise_on_errors(findings, request.competition.slug)
+    require_folds(request.only, plans[0].folds.k)
+    if request.resumed is None:
+        training_plans.require_starts(plans, request.only)
+    if request.seconds is not None:
         rows, views = len(plans[0].manifest.test), plans[0].most_views
-        deadline = Deadline(order.seconds - clock.total(), rows, views)
+        deadline = Deadline(request.seconds - clock.total(), rows, views)
         plans = [replace(plan, deadline=deadline) for plan in plans]
-    marks = marks_of(order, found)
-    one = run_folder(order, found, as_one([plan.recipe for plan in plans]), marks, held, pseudo)
-    return finish_run(order, found, clock, one, plans, findings, marks)
+    marks = marks_of(request, checks)
+    this_run = run_folder(request, checks, as_one([plan.recipe for plan in plans]), marks, held, pseudo)
+    return finish_run(request, checks, clock, this_run, plans, findings, marks)
 
 
-def marks_of(order: RunRequest, found: CheckResult) -> list[str]:
+def marks_of(request: RunRequest, checks: CheckResult) -> list[str]:
     """Why a run is no full one, before it is known whether it has all its folds."""
-    return [mark for mark, yes in (("quick", order.quick), ("sample", found.dataset.is_sample)) if yes]
+    return [mark for mark, yes in (("quick", request.quick), ("sample", checks.dataset.is_sample)) if yes]
 
 
 def finish_run(
-    order: RunRequest,
-    found: CheckResult,
+    request: RunRequest,
+    checks: CheckResult,
     clock: StepTimer,
-    one: runs.Run,
+    this_run: runs.Run,
     plans: list[TrainPlan],
     findings: list[Finding],
     marks: list[str],
@@ -212,12 +214,12 @@ def finish_run(
     """Trains what is left of a run, predicts, and writes the submission and the record; says when it begins and ends."""
     from comp.runs.progress import model_folder
 
-    plans = [plan.in_folder(model_folder(one.folder, n, len(plans))) for n, plan in enumerate(plans)]
-    facts: dict[str, Any] = {"run": one.id, "slug": one.slug, "metric": plans[0].metric.name}
-    with events.listening(events.Guarded(ProgressFile(one.folder))):
-        events.emit(_run_started(one, plans, order.only))
+    plans = [plan.in_folder(model_folder(this_run.folder, n, len(plans))) for n, plan in enumerate(plans)]
+    facts: dict[str, Any] = {"run": this_run.id, "slug": this_run.slug, "metric": plans[0].metric.name}
+    with events.listening(events.Guarded(ProgressFile(this_run.folder))):
+        events.emit(_run_started(this_run, plans, request.only))
         try:
-            result = _finished(order, found, clock, one, plans, findings, marks)
+            result = _finished(request, checks, clock, this_run, plans, findings, marks)
         except BaseException as error:
             events.emit(events.RunEnded(**facts, score=None, failure=_in_words(error)))
             raise
@@ -235,12 +237,12 @@ def finish_run(
     return result
 
 
-def _run_started(one: runs.Run, plans: list[TrainPlan], only: Sequence[int] | None) -> events.RunStarted:
+def _run_started(this_run: runs.Run, plans: list[TrainPlan], only: Sequence[int] | None) -> events.RunStarted:
     recipes = [plan.recipe for plan in plans]
     return events.RunStarted(
-        run=one.id,
-        slug=one.slug,
-        folder=str(one.folder),
+        run=this_run.id,
+        slug=this_run.slug,
+        folder=str(this_run.folder),
         folds=plans[0].folds.k,
         only=tuple(range(plans[0].folds.k) if only is None else only),
         models=tuple(recipe.model.name for recipe in recipes),
@@ -259,10 +261,10 @@ def _in_words(error: BaseException) -> str:
 
 
 def _finished(
-    order: RunRequest,
-    found: CheckResult,
+    request: RunRequest,
+    checks: CheckResult,
     clock: StepTimer,
-    one: runs.Run,
+    this_run: runs.Run,
     plans: list[TrainPlan],
     findings: list[Finding],
     marks: list[str],
@@ -273,33 +275,33 @@ def _finished(
     from comp.training.plan import remember_parts, require_something
 
     with clock.step("train"):
-        trained = training_plans.train_models(one.folder, plans, order.only)
+        trained = training_plans.train_models(this_run.folder, plans, request.only)
         require_something(trained)
         remember_parts(trained)
-        runs.goes_on(one)
+        runs.goes_on(this_run)
         trained, views = choose_views(trained)
         oof = trained.oof
-        oof.save(one.folder / "oof.npz")
-        write_text(one.folder / "confusion.csv", confusion_csv(plans[0].labels, trained.confusion(oof)))
+        oof.save(this_run.folder / "oof.npz")
+        write_text(this_run.folder / "confusion.csv", confusion_csv(plans[0].labels, trained.confusion(oof)))
     with clock.step("predict"):
-        unread = found.unread()
+        unread = checks.unread()
         test = training_plans.predict_test(trained, set(unread.values()))
     score, beside = trained.score(oof), trained.beside()
-    expected = None if order.quick else order.expected
+    expected = None if request.quick else request.expected
     judged = [*training_plans.check_predictions(plans[0], test, score, expected), *judge_views(trained)]
-    findings = [*findings, *_shown(judged, found)]
+    findings = [*findings, *_shown(judged, checks)]
     with clock.step("submit"):
-        path = write_submission(order.workspace, found, one, test)
+        path = write_submission(request.workspace, checks, this_run, test)
     result = RunResult(
-        run=one.id,
-        slug=order.competition.slug,
+        run=this_run.id,
+        slug=request.competition.slug,
         metric=plans[0].metric.name,
         direction=plans[0].metric.direction,
         score=score,
         beside={name: trained.score(predictions) for name, predictions in beside.items()},
         selected_on_oof=any(p.selects for p in plans),
         views=views,
-        pseudo=one.started.get("pseudo"),
+        pseudo=this_run.started.get("pseudo"),
         folds=trained.folds,
         per_fold=trained.per_fold(),
         calibration=trained.calibration(oof),
@@ -307,61 +309,61 @@ def _finished(
         submission=path,
         findings=counts(findings),
         seconds=clock.seconds,
-        folder=one.folder,
+        folder=this_run.folder,
         unread=list(unread),
         marks=[*marks, *([] if trained.is_whole else ["partial"])],
     )
-    record(one, result, findings)
+    record(this_run, result, findings)
     return result
 
 
-def _shown(findings: list[Finding], found: CheckResult) -> list[Finding]:
+def _shown(findings: list[Finding], checks: CheckResult) -> list[Finding]:
     """Findings with the allowed ones lowered, said as they come."""
-    lowered = downgrade_allowed(findings, found.allowed)
+    lowered = downgrade_allowed(findings, checks.allowed)
     say_findings(lowered)
     return lowered
 
 
 def run_folder(
-    order: RunRequest,
-    found: CheckResult,
+    request: RunRequest,
+    checks: CheckResult,
     recipe: Recipe,
     marks: list[str],
     held: ExitStack,
     pseudo: PseudoLabels | None = None,
 ) -> runs.Run:
     """The folder of the run that goes on, or a new one with what it was given, which ``held`` keeps from others."""
-    slug = order.competition.slug
-    for folder in (order.workspace.submissions(slug), order.workspace.folds(slug)):
+    slug = request.competition.slug
+    for folder in (request.workspace.submissions(slug), request.workspace.folds(slug)):
         remove_leftovers(folder)
-    make_folder(order.workspace.submissions(slug))  # better refused now than after training
-    if order.resumed:
-        runs.require_same_rows(order.resumed, found.dataset.manifest)
-        models = order.competition.file("models.py")
-        runs.require_kept(order.resumed, kept_of(order, found, recipe), models)
-        return order.resumed
-    seen = found.evidence
+    make_folder(request.workspace.submissions(slug))  # better refused now than after training
+    if request.resumed:
+        runs.require_same_rows(request.resumed, checks.dataset.manifest)
+        models = request.competition.file("models.py")
+        runs.require_kept(request.resumed, kept_of(request, checks, recipe), models)
+        return request.resumed
+    seen = checks.context
     facts = runs.run_metadata(
-        order.competition.facts, seen.raw, seen.k, seen.manifest, recipe, marks, order.expected
+        request.competition.facts, seen.raw, seen.k, seen.manifest, recipe, marks, request.expected
     )
     told = {"pseudo": pseudo.as_json()} if pseudo else {}
-    kept = kept_of(order, found, recipe)
+    kept = kept_of(request, checks, recipe)
 
     def inputs(folder: Path) -> None:
-        write_inputs(folder, found, recipe)
+        write_inputs(folder, checks, recipe)
         if pseudo:
             pseudo.save(folder / PSEUDO)
 
-    one = runs.new_run(order.workspace, {**facts, **kept, **order.origin, **told}, inputs)
-    held.enter_context(runs.at_work(one))
-    return one
+    this_run = runs.new_run(request.workspace, {**facts, **kept, **request.origin, **told}, inputs)
+    held.enter_context(runs.at_work(this_run))
+    return this_run
 
 
-def kept_of(order: RunRequest, found: CheckResult, recipe: Recipe) -> dict[str, str | None]:
+def kept_of(request: RunRequest, checks: CheckResult, recipe: Recipe) -> dict[str, str | None]:
     """What has to be the same when a run goes on: its folds, and its competition's models.py where a network is of it."""
     from comp.models.net import models_sha256
 
-    assert found.folds is not None, "the checks let no run pass without folds"
+    assert checks.folds is not None, "the checks let no run pass without folds"
     names = [one.model.name for one in recipe.each]
-    models = models_sha256(order.competition.file("models.py"), names)
-    return {"folds_sha256": folds_sha256(found.folds), "models_sha256": models}
+    models = models_sha256(request.competition.file("models.py"), names)
+    return {"folds_sha256": folds_sha256(checks.folds), "models_sha256": models}

@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from comp.data.competitions import competition as registry
-from comp.data.competitions.competition import Competition
+from comp.data.competitions.competition import Competition, find_competition
 from comp.data.csv_table import Table
 from comp.data.dataset import Template, load_template, read_submission
 from comp.data.labels import LabelMap, disorder
@@ -73,8 +72,8 @@ def score(
     InvalidSubmission
         If the CSV does not answer the template; that is no look.
     """
-    place = Workspace.find(workspace)
-    competition = registry.competition(slug, place)
+    ws = Workspace.find(workspace)
+    competition = find_competition(slug, ws)
     if not competition.adapter.has("answers"):
         where = competition.facts.url or "the competition's page"
         raise InputError(
@@ -82,7 +81,7 @@ def score(
             f"{slug} keeps those of its test rows",
             f"submit it at {where}",
         )
-    raw = Path(data).expanduser().absolute() if data else place.raw(slug)
+    raw = Path(data).expanduser().absolute() if data else ws.raw(slug)
     manifest = competition.read(raw)
     labels = competition.label_map(manifest, raw)
     _require_order(competition, labels, raw)
@@ -99,7 +98,7 @@ def score(
     truth = labels.encode(_answers(competition, raw, template))
     probs = probabilities(table, template, labels)
     value = competition.metric(truth, probs)
-    looks = _count_look(place, slug, file, value)
+    looks = _count_look(ws, slug, file, value)
     metric, scale = competition.metric, competition.facts.score_scale
     classes = class_scores(truth, probs, labels)
     return Score(slug, metric.name, metric.direction, value, scale, len(truth), classes, looks)
@@ -155,9 +154,9 @@ def _answers(competition: Competition, raw: Path, template: Template) -> list[st
     return [known[i] for i in template.samples]
 
 
-def _count_look(place: Workspace, slug: str, file: Path, value: float) -> int:
+def _count_look(workspace: Workspace, slug: str, file: Path, value: float) -> int:
     """Writes the look into the ledger folder; how many there are now."""
-    ledger = place.submissions(slug) / LOOKS
+    ledger = workspace.submissions(slug) / LOOKS
     looks = read_json(ledger) if ledger.is_file() else []
     if not isinstance(looks, list):
         raise InputError("the ledger of looks must be a list", f"{ledger}", "restore it, or move it away")

@@ -103,8 +103,8 @@ def _names_in(table: dict[str, Any]) -> list[tuple[str, Callable[[], object]]]:
 
 def make_plans(
     competition: Competition,
-    found: CheckResult,
-    wanted: Recipe,
+    checked: CheckResult,
+    recipe: Recipe,
     workspace: Workspace,
     reduce: Callable[[Manifest, Folds], Manifest] | None,
     folds_here: int | None = None,
@@ -114,14 +114,14 @@ def make_plans(
     """
     load_models(competition.file("models.py"))
     warm = [
-        warm_start(one, n, len(wanted.each), workspace, competition.slug) if one.start_run else None
-        for n, one in enumerate(wanted.each)
+        warm_start(one, n, len(recipe.each), workspace, competition.slug) if one.start_run else None
+        for n, one in enumerate(recipe.each)
     ]
-    pairs = zip(wanted.each, warm, strict=True)
+    pairs = zip(recipe.each, warm, strict=True)
     # threads is one number for all models, and one where folds train at once
-    threads_open = wanted.threads is None and len(warm) == 1 and (wanted.jobs or 1) == 1
+    threads_open = recipe.threads is None and len(warm) == 1 and (recipe.jobs or 1) == 1
     plans = [
-        _prepare(competition, found, one, workspace, reduce, start, threads_open, folds_here)
+        _prepare(competition, checked, one, workspace, reduce, start, threads_open, folds_here)
         for one, start in pairs
     ]
     shared = [name for name in plans[0].sets if all(name in plan.sets for plan in plans)]
@@ -130,7 +130,7 @@ def make_plans(
 
 def _prepare(
     competition: Competition,
-    found: CheckResult,
+    checked: CheckResult,
     wanted: Recipe,
     workspace: Workspace,
     reduce: Callable[[Manifest, Folds], Manifest] | None,
@@ -139,27 +139,27 @@ def _prepare(
     folds_here: int | None,
 ) -> TrainPlan:
     """Resolves a model's recipe on this machine, and builds the model once."""
-    assert found.folds is not None, "the checks let no run pass without folds"
+    assert checked.folds is not None, "the checks let no run pass without folds"
     recipe = resolve_device(wanted)
     part = warm.part(recipe.model) if warm else recipe.model
     part, preprocess, weights = resolve(part, recipe.mode, workspace.weight_folders())
     part = part.model_copy(update={"weights": warm.name}) if warm else part
     recipe = recipe.model_copy(update={"model": part})
     TrainTransform(recipe.transform, preprocess)
-    manifest = without_unreadable(found)
+    manifest = without_unreadable(checked)
     plan = TrainPlan(
         slug=competition.slug,
         recipe=recipe,
         preprocess=preprocess,
         weights=weights,
-        manifest=reduce(manifest, found.folds) if reduce else manifest,
-        labels=found.dataset.labels,
-        folds=found.folds,
+        manifest=reduce(manifest, checked.folds) if reduce else manifest,
+        labels=checked.dataset.labels,
+        folds=checked.folds,
         metric=competition.metric,
-        source=found.dataset.source,
+        source=checked.dataset.source,
         folder=workspace.runs,
         warm=warm,
-        decoded=_decoded(found, preprocess, recipe.mode),
+        decoded=_decoded(checked, preprocess, recipe.mode),
         features=workspace.features,
         own_models=own_models(part.name),
     )
@@ -183,24 +183,24 @@ def _prepare(
     return replace(plan, recipe=chosen, sets=sets)
 
 
-def _decoded(found: CheckResult, preprocess: Preprocess, mode: str) -> ImageSource | None:
+def _decoded(checked: CheckResult, preprocess: Preprocess, mode: str) -> ImageSource | None:
     """The images decoded once; None where that brings nothing: networks that read very large ones, or one pass."""
-    contents = found.evidence.images.files(list(found.dataset.manifest.table["path"]))
+    contents = checked.context.images.files(list(checked.dataset.manifest.table["path"]))
     if side_for(preprocess) is None or (mode == "probe" and missing(contents.values())):
         return None
     with events.task("decoding once", len(set(contents.values()))) as bar:
-        return cached_source(found.dataset.source, contents, bar.advance)
+        return cached_source(checked.dataset.source, contents, bar.advance)
 
 
-def without_unreadable(found: CheckResult) -> Manifest:
+def without_unreadable(checked: CheckResult) -> Manifest:
     """The manifest without labelled rows whose image cannot be decoded (the checks let them pass by ``allow``)."""
-    table = found.dataset.manifest.table
-    broken = np.array([bool(found.evidence.images[path].error) for path in table["path"]], dtype=bool)
-    if broken.any() and not {"unreadable-image", "missing-file"} & set(found.allowed):
+    table = checked.dataset.manifest.table
+    broken = np.array([bool(checked.context.images[path].error) for path in table["path"]], dtype=bool)
+    if broken.any() and not {"unreadable-image", "missing-file"} & set(checked.allowed):
         value = f"{int(broken.sum())} rows have no image, first {table['path'][int(broken.argmax())]!r}"
         raise InputError("no row is left out without a reason", value, "`comp check` names them")
     return Manifest(
-        table[~broken | (table["split"] == "test")].reset_index(drop=True), found.dataset.manifest.notes
+        table[~broken | (table["split"] == "test")].reset_index(drop=True), checked.dataset.manifest.notes
     )
 
 
@@ -213,10 +213,10 @@ def require_starts(plans: list[TrainPlan], only: Sequence[int] | None) -> None:
             plan.warm.require_written(range(plan.folds.k) if only is None else only)
 
 
-def judge_recipe(plans: list[TrainPlan], wanted: Recipe) -> list[Finding]:
+def judge_recipe(plans: list[TrainPlan], recipe: Recipe) -> list[Finding]:
     """The findings on the recipe and its weights, before anything is trained; what holds for several models once."""
     found: list[Finding] = []
-    for plan, one in zip(plans, wanted.each, strict=True):
+    for plan, one in zip(plans, recipe.each, strict=True):
         if plan.warm is None:
             found += weights_leak(plan.recipe.model.weights, plan.manifest, plan.folds)
             found += preprocessing_override(overrides(one.model, one.mode))

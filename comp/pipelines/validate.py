@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from comp.data.competitions import competition as registry
-from comp.data.competitions.competition import Competition
+from comp.data.competitions.competition import Competition, find_competition
 from comp.data.dataset import load_template, read_submission
 from comp.data.manifest import Manifest
 from comp.errors import InputError
@@ -31,12 +30,12 @@ def validate(
     The train part of the raw folder may be absent, where the class names are known without it; with ``run`` they are
     those of its checkpoints.
     """
-    place = Workspace.find(workspace)
-    competition = registry.competition(slug, place)
-    raw = Path(data).expanduser().absolute() if data else place.raw(slug)
+    ws = Workspace.find(workspace)
+    competition = find_competition(slug, ws)
+    raw = Path(data).expanduser().absolute() if data else ws.raw(slug)
     file = Path(csv).expanduser()
     table = read_submission(file)
-    warn_of_another_content(place, file, file.read_bytes())
+    warn_of_another_content(ws, file, file.read_bytes())
     if run is None:
         manifest = _asked_rows(competition, raw)
         labels = competition.label_map(manifest, raw)
@@ -44,7 +43,7 @@ def validate(
         from comp.models.checkpoint import read_sidecar
 
         manifest = competition.read_test(raw)
-        labels = read_sidecar(fold_checkpoints(runs.find_run(place, run), True)[0]).labels
+        labels = read_sidecar(fold_checkpoints(runs.find_run(ws, run), True)[0]).labels
     asked = load_template(competition, raw, manifest, Path(template).expanduser() if template else None)
     return judge(table, asked, labels), len(table)
 

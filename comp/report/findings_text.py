@@ -35,18 +35,18 @@ def table(findings: list[Finding]) -> None:
         )
 
 
-def write_pages(found: CheckResult, html: Path | None, fix: Path | None) -> None:
+def write_pages(checked: CheckResult, html: Path | None, fix: Path | None) -> None:
     """The HTML page and the proposed manifest, where they were asked for."""
     if html is not None:
         from comp.report.findings_html import render
 
-        write_text(html, render(found))
+        write_text(html, render(checked))
         console.print_result(f"page {html}")
     if fix is not None:
         from comp.checks.proposed_manifest import proposed
 
-        write_text(fix, proposed(found.evidence))
-        use = f": `comp check {found.dataset.competition.slug} --manifest {fix}` uses it without the rows to drop"
+        write_text(fix, proposed(checked.context))
+        use = f": `comp check {checked.dataset.competition.slug} --manifest {fix}` uses it without the rows to drop"
         console.print_result(
-            f"proposed manifest {fix}{use if found.dataset.competition.slug != 'own-table' else ''}"
+            f"proposed manifest {fix}{use if checked.dataset.competition.slug != 'own-table' else ''}"
         )

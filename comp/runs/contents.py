@@ -58,7 +58,7 @@ class _Finding(Shape):
     remedy: str
 
 
-def manifest_of(one: Run) -> Manifest:
+def manifest_of(run: Run) -> Manifest:
     """The rows of a run.
 
     Raises
@@ -67,20 +67,20 @@ def manifest_of(one: Run) -> Manifest:
         Where it is not what the run wrote, or has no train rows; of a run of an older version, where its rows are not
         those that it began with.
     """
-    path = one.checked("manifest.csv")
+    path = run.checked("manifest.csv")
     found = Manifest.read_csv(path)
     if not len(found.train):
         raise InputError("a run has train rows", f"{path} has none", "restore the file, or train again")
-    if not one.is_proven:
+    if not run.is_proven:
         for split in ("train", "test"):
-            wanted = one.started.get(f"{split}_sha256")
+            wanted = run.started.get(f"{split}_sha256")
             if wanted is not None and wanted != found.fingerprint(split):
-                value = f"{path} has other {split} rows than {one.id} began with"
+                value = f"{path} has other {split} rows than {run.id} began with"
                 raise InputError("a run's files are as it wrote them", value, "restore it, or train again")
     return found
 
 
-def folds_of(one: Run) -> Folds:
+def folds_of(run: Run) -> Folds:
     """The folds of a run.
 
     Raises
@@ -88,17 +88,17 @@ def folds_of(one: Run) -> Folds:
     InputError
         Where they are not what the run wrote, or as many.
     """
-    one.checked("folds.json")
-    path = one.checked("folds.csv")
+    run.checked("folds.json")
+    path = run.checked("folds.csv")
     found = Folds.load(path)
-    wanted, k = one.started.get("folds_sha256"), one.started.get("folds")
+    wanted, k = run.started.get("folds_sha256"), run.started.get("folds")
     if (wanted is not None and folds_sha256(found) != wanted) or (k is not None and k != found.k):
-        value = f"{path} is no longer what {one.id} began with"
+        value = f"{path} is no longer what {run.id} began with"
         raise InputError("a run's files are as it wrote them", value, "restore it, or train again")
     return found
 
 
-def recipe_of(one: Run) -> Recipe:
+def recipe_of(run: Run) -> Recipe:
     """The resolved recipe of a run; while it is not finished, the parts that memory left a batch may change in it.
 
     Raises
@@ -108,20 +108,20 @@ def recipe_of(one: Run) -> Recipe:
     """
     from comp.recipe import load
 
-    by_content = one.is_proven and (one.record or RECIPE in (one.started.get("files") or {}))
-    if one.record or by_content:
-        one.checked(RECIPE)
-    found = load(one.folder / RECIPE)
-    wanted = None if by_content else one.started.get("recipe_sha256")
+    by_content = run.is_proven and (run.record or RECIPE in (run.started.get("files") or {}))
+    if run.record or by_content:
+        run.checked(RECIPE)
+    found = load(run.folder / RECIPE)
+    wanted = None if by_content else run.started.get("recipe_sha256")
     if wanted is not None and recipe_sha256(found) != wanted:
-        value = f"{one.folder / RECIPE} is no longer what the run began with"
+        value = f"{run.folder / RECIPE} is no longer what the run began with"
         raise Refusal(
             "a run keeps its own recipe", value, "restore it, or start a new run with `recipe=FILE`"
         )
     return found
 
 
-def predictions_of(one: Run, kind: str, model: str = "") -> Predictions:
+def predictions_of(run: Run, kind: str, model: str = "") -> Predictions:
     """The predictions of a run or of one of its models: ``kind`` is "oof" or "test".
 
     Raises
@@ -129,14 +129,14 @@ def predictions_of(one: Run, kind: str, model: str = "") -> Predictions:
     InputError
         Where they are not what the run wrote, or there are none in them.
     """
-    path = one.checked(f"{model}/{kind}.npz" if model else f"{kind}.npz")
+    path = run.checked(f"{model}/{kind}.npz" if model else f"{kind}.npz")
     found = Predictions.load(path)
     if not len(found):
         raise InputError("predictions have rows", f"{path} has none", "restore it, or train again")
     return found
 
 
-def require_rows(one: Run, kind: str, found: Predictions, manifest: Manifest, folds: Folds) -> None:
+def require_rows(run: Run, kind: str, found: Predictions, manifest: Manifest, folds: Folds) -> None:
     """InputError unless test predictions answer each test row, and OOF predictions none but rows that a fold holds out
     (a quick run has fewer, and images that cannot be decoded have none).
     """
@@ -149,24 +149,24 @@ def require_rows(one: Run, kind: str, found: Predictions, manifest: Manifest, fo
     if missing or more:
         told = [f"{len(missing)} rows have none, first {min(missing)!r}"] if missing else []
         told += [f"{len(more)} are of no row, first {min(more)!r}"] if more else []
-        value = f"{kind}.npz of {one.id}: {'; '.join(told)}"
+        value = f"{kind}.npz of {run.id}: {'; '.join(told)}"
         raise InputError(
             "a run's predictions answer its own rows", value, "restore its folder, or train again"
         )
 
 
-def require_same_train_rows(one: Run, manifest: Manifest, folds: Folds) -> None:
+def require_same_train_rows(run: Run, manifest: Manifest, folds: Folds) -> None:
     """InputError unless each train row has a fold, and no other has one."""
     train, known = set(manifest.train["id"]), set(folds.ids)
     if train != known or len(folds.ids) != len(known):
         told = f"{len(train - known)} rows have none, {len(known - train)} are of no row"
-        value = f"{one.folder / 'folds.csv'}: {told}" if train != known else f"{one.id} names a row twice"
+        value = f"{run.folder / 'folds.csv'}: {told}" if train != known else f"{run.id} names a row twice"
         raise InputError("every train row of a run has one fold", value, "restore it, or train again")
 
 
-def findings_of(one: Run) -> list[dict[str, Any]]:
+def findings_of(run: Run) -> list[dict[str, Any]]:
     """What the checks said of a run, a table each."""
-    path = one.checked("findings.json")
+    path = run.checked("findings.json")
     found: list[dict[str, Any]] = read_shaped(path, list[dict[str, Any]], "restore it, or train again")
     require_shape(list[_Finding], found, str(path), "restore it, or train again")
     return found
@@ -234,11 +234,11 @@ def rehome(folder: Path, run: str, inside: str, changed: dict[str, str] | None =
         write_json(folder / RESULT, sealed({**facts, "run": run, "folder": inside, "files": files}))
 
 
-def require_fold(one: Run, folder: Path) -> dict[str, Any]:
+def require_fold(run: Run, folder: Path) -> dict[str, Any]:
     """The result of a run's fold, once it is known to be what the run wrote."""
-    name = (folder / RESULT).relative_to(one.folder).as_posix()
-    if one.record or name in one.files:
-        one.checked(name)
+    name = (folder / RESULT).relative_to(run.folder).as_posix()
+    if run.record or name in run.files:
+        run.checked(name)
     return read_result(folder)
 
 
@@ -271,32 +271,32 @@ def wrote(folder: Path, name: str) -> bool:
     return isinstance(files, dict) and name in files
 
 
-def fold_checkpoints(one: runs.Run, partial: bool) -> list[Path]:
+def fold_checkpoints(run: runs.Run, partial: bool) -> list[Path]:
     """The fold folders of a run, of all its models; those that are missing are named, unless ``partial``."""
-    every = _every_fold(one)
+    every = _every_fold(run)
     whole = [
         folder
         for folder in every
         if (folder / "result.json").is_file() and (folder / "model.safetensors").is_file()
     ]
-    missing = [str(folder.relative_to(one.folder)) for folder in every if folder not in whole]
+    missing = [str(folder.relative_to(run.folder)) for folder in every if folder not in whole]
     if not whole or (missing and not partial):
-        remedy = f"`comp run {one.slug} --resume {one.id}` trains them" + (
+        remedy = f"`comp run {run.slug} --resume {run.id}` trains them" + (
             "; or `partial=True`" if whole else ""
         )
         raise InputError(
-            "a prediction asks every fold", f"{one.id} lacks the checkpoint of {', '.join(missing)}", remedy
+            "a prediction asks every fold", f"{run.id} lacks the checkpoint of {', '.join(missing)}", remedy
         )
     for folder in whole:
-        require_fold(one, folder)
+        require_fold(run, folder)
     return whole
 
 
-def _every_fold(one: runs.Run) -> list[Path]:
+def _every_fold(run: runs.Run) -> list[Path]:
 
-    models = len(recipe_of(one).each)
-    folds = range(int(one.started.get("folds") or 0))
-    return [model_folder(one.folder, n, models) / f"fold-{k}" for n in range(models) for k in folds]
+    models = len(recipe_of(run).each)
+    folds = range(int(run.started.get("folds") or 0))
+    return [model_folder(run.folder, n, models) / f"fold-{k}" for n in range(models) for k in folds]
 
 
 FITTED = "fitted.txt"

@@ -82,18 +82,18 @@ class LedgerFile:
     entries: tuple[SubmissionEntry, ...]
 
 
-def page_of(place: Workspace, slug: str, run: str, file: Path, sha256: str) -> Path:
+def page_of(workspace: Workspace, slug: str, run: str, file: Path, sha256: str) -> Path:
     """The file that holds the entries of a run, or of a CSV that is no run's."""
-    folder = place.submissions(slug)
+    folder = workspace.submissions(slug)
     if run:
         return folder / f"{run}.json"
     stem = re.sub(r"[^\w.-]+", "-", file.stem)[:80].strip(".-") or "file"
     return folder / f"{stem}-{sha256[:8]}.json"
 
 
-def pages(place: Workspace, slug: str) -> list[LedgerFile]:
+def pages(workspace: Workspace, slug: str) -> list[LedgerFile]:
     """Every file of a competition's ledger that has entries; one that is damaged is named and left out."""
-    folder, found = place.submissions(slug), []
+    folder, found = workspace.submissions(slug), []
     for path in sorted(folder.glob("*.json")) if folder.is_dir() else []:
         try:
             found.append(LedgerFile(path, entries_of(path)))
@@ -102,9 +102,9 @@ def pages(place: Workspace, slug: str) -> list[LedgerFile]:
     return [page for page in found if page.entries]
 
 
-def entries(place: Workspace, slug: str) -> list[SubmissionEntry]:
+def entries(workspace: Workspace, slug: str) -> list[SubmissionEntry]:
     """Every entry of a competition, oldest first."""
-    return sorted((e for page in pages(place, slug) for e in page.entries), key=lambda e: (e.at, e.ref))
+    return sorted((e for page in pages(workspace, slug) for e in page.entries), key=lambda e: (e.at, e.ref))
 
 
 def entries_of(path: Path) -> tuple[SubmissionEntry, ...]:
@@ -149,23 +149,25 @@ def keep_entries(path: Path, document: dict[str, Any]) -> None:
     write_json(path, {**document, "message": None, ENTRIES: None, **kept})
 
 
-def same_file(place: Workspace, slug: str, kaggle: str, sha256: str) -> list[SubmissionEntry]:
+def same_file(workspace: Workspace, slug: str, kaggle: str, sha256: str) -> list[SubmissionEntry]:
     """The entries of that very content, oldest first, that the site has or may have."""
     return [
-        e for e in entries(place, slug) if e.sha256 == sha256 and e.kaggle == kaggle and (e.counts or e.open)
+        e
+        for e in entries(workspace, slug)
+        if e.sha256 == sha256 and e.kaggle == kaggle and (e.counts or e.open)
     ]
 
 
-def update(place: Workspace, slug: str, entry: SubmissionEntry, **changed: Any) -> SubmissionEntry:
+def update(workspace: Workspace, slug: str, entry: SubmissionEntry, **changed: Any) -> SubmissionEntry:
     """Writes an entry with changed fields, wherever it stands."""
-    for page in pages(place, slug):
+    for page in pages(workspace, slug):
         if any(one.id == entry.id for one in page.entries):
             return write_entry(page.path, entry, **changed)
     raise InputError("an entry of the ledger is gone", f"{entry.id} of {slug}", "was the file moved away?")
 
 
 @contextmanager
-def submit_lock(place: Workspace, slug: str) -> Iterator[None]:
+def submit_lock(workspace: Workspace, slug: str) -> Iterator[None]:
     """Lets one process at a time submit to a competition; a killed one holds nothing.
 
     Raises
@@ -173,7 +175,7 @@ def submit_lock(place: Workspace, slug: str) -> Iterator[None]:
     Refusal
         If another is under way.
     """
-    path = make_folder(place.submissions(slug)) / ".submitting"
+    path = make_folder(workspace.submissions(slug)) / ".submitting"
     value = f"another `comp submit {slug}` is under way in process {{pid}}"
     with alone(path, "one submission at a time", value, "wait for it to end"):
         yield

@@ -106,20 +106,20 @@ class _Progress(Shape):
     written: float
 
 
-def live_state(one: Run) -> dict[str, Any]:
+def live_state(run: Run) -> dict[str, Any]:
     """What ``comp runs`` says of a run beside its record: its ``state``, and ``progress`` where it is not done.
 
     ``progress`` has ``text`` for people; ``under_way``, the folds (numbers from 0) that are trained or were when the
     process died, each with the epoch (from 1) that it is in, of how many (0 for a probe); and ``seconds_left``, of
     training, as the pace so far has it. It is None where no process is at work and none was stopped in a fold.
     """
-    if one.state != "unfinished":
-        return {"state": one.state, "progress": None}
-    alive = is_held(one.folder / LOCK)
-    known = _read(one, alive)
-    folds = [_at(one, known, fold) for fold in known.under_way] if known is not None else []
+    if run.state != "unfinished":
+        return {"state": run.state, "progress": None}
+    alive = is_held(run.folder / LOCK)
+    known = _read(run, alive)
+    folds = [_at(run, known, fold) for fold in known.under_way] if known is not None else []
     if not alive and not folds:
-        return {"state": one.state, "progress": None}
+        return {"state": run.state, "progress": None}
     assert known is not None or alive
     left = _left(known) if known is not None and alive and folds else None
     where = [_words(fold, known) for fold in folds] if known is not None else []
@@ -130,32 +130,32 @@ def live_state(one: Run) -> dict[str, Any]:
         text = f"stopped at {told}" if alive is False else f"at {told}"
     progress = {
         "text": text,
-        "folds": known.folds if known is not None else one.started.get("folds"),
+        "folds": known.folds if known is not None else run.started.get("folds"),
         "under_way": folds,
         "seconds_left": left,
     }
-    return {"state": "running" if alive else one.state, "progress": progress}
+    return {"state": "running" if alive else run.state, "progress": progress}
 
 
-def _read(one: Run, alive: bool | None) -> _Progress | None:
+def _read(run: Run, alive: bool | None) -> _Progress | None:
     """The progress that a run's last process wrote; None where there is none that can be read.
 
     What an earlier process left says nothing of the one that is at work now, which may not train yet.
     """
     try:
-        known: _Progress = read_shaped(one.folder / PROGRESS, _Progress, "")
+        known: _Progress = read_shaped(run.folder / PROGRESS, _Progress, "")
     except InputError:
         return None
     if alive:
         with suppress(OSError, ValueError):
-            if int((one.folder / LOCK).read_text(encoding="utf-8")) != known.pid:
+            if int((run.folder / LOCK).read_text(encoding="utf-8")) != known.pid:
                 return None
     return known
 
 
-def _at(one: Run, known: _Progress, fold: _Fold) -> dict[str, Any]:
+def _at(run: Run, known: _Progress, fold: _Fold) -> dict[str, Any]:
     """A fold under way, with the epoch that it is in."""
-    folder = model_folder(one.folder, fold.model, known.models) / f"fold-{fold.fold}"
+    folder = model_folder(run.folder, fold.model, known.models) / f"fold-{fold.fold}"
     try:
         ended = (folder / HISTORY).read_bytes().count(b"\n") - 1
     except OSError:

@@ -303,7 +303,7 @@ def recipe_sha256(recipe: Recipe) -> str:
 
 
 @contextmanager
-def at_work(one: Run) -> Iterator[None]:
+def at_work(run: Run) -> Iterator[None]:
     """Holds a run for this process, so that no other trains it too, and clears away what a killed one left half
     written in its folder.
 
@@ -312,33 +312,33 @@ def at_work(one: Run) -> Iterator[None]:
     Refusal
         If another process is at work on it.
     """
-    remedy = f"wait for it to end, or stop it; then `comp run {one.slug} --resume {one.id}` goes on"
-    value = f"{one.id} is under way in process {{pid}}"
-    with alone(one.folder / LOCK, "one process at a time works on a run", value, remedy):
-        remove_leftovers(one.folder, below=True)
+    remedy = f"wait for it to end, or stop it; then `comp run {run.slug} --resume {run.id}` goes on"
+    value = f"{run.id} is under way in process {{pid}}"
+    with alone(run.folder / LOCK, "one process at a time works on a run", value, remedy):
+        remove_leftovers(run.folder, below=True)
         yield
-        remove_leftovers(one.folder, below=True)
+        remove_leftovers(run.folder, below=True)
 
 
-def finish(one: Run, result: dict[str, Any]) -> None:
+def finish(run: Run, result: dict[str, Any]) -> None:
     """Writes the record, after everything else: its presence says that the run is whole, and with what files."""
-    _write_result(one, RECORD, result)
-    (one.folder / PARTIAL).unlink(missing_ok=True)
+    _write_result(run, RECORD, result)
+    (run.folder / PARTIAL).unlink(missing_ok=True)
 
 
-def finish_partly(one: Run, result: dict[str, Any]) -> None:
+def finish_partly(run: Run, result: dict[str, Any]) -> None:
     """Writes what a run with some of its folds came to, after everything else."""
-    _write_result(one, PARTIAL, result)
+    _write_result(run, PARTIAL, result)
 
 
-def goes_on(one: Run) -> None:
+def goes_on(run: Run) -> None:
     """Before a run's own files are written anew: what was said of the older ones no longer holds."""
-    (one.folder / PARTIAL).unlink(missing_ok=True)
+    (run.folder / PARTIAL).unlink(missing_ok=True)
 
 
-def _write_result(one: Run, name: str, result: dict[str, Any]) -> None:
-    plain = {**result, "run": one.id, "slug": one.slug, "ended": _now()}
-    write_json(one.folder / name, sealed({**plain, "files": _table(one.folder)}))
+def _write_result(run: Run, name: str, result: dict[str, Any]) -> None:
+    plain = {**result, "run": run.id, "slug": run.slug, "ended": _now()}
+    write_json(run.folder / name, sealed({**plain, "files": _table(run.folder)}))
 
 
 def _table(folder: Path) -> dict[str, str]:
@@ -356,42 +356,42 @@ def _table(folder: Path) -> dict[str, str]:
     return found
 
 
-def require_same_rows(one: Run, manifest: Manifest) -> None:
+def require_same_rows(run: Run, manifest: Manifest) -> None:
     """Refuses to go on with a run whose rows are no longer those it began with."""
     for split in ("train", "test"):
-        if manifest.fingerprint(split) != one.started.get(f"{split}_sha256"):
-            value = f"the {split} rows are no longer those that {one.id} began with"
+        if manifest.fingerprint(split) != run.started.get(f"{split}_sha256"):
+            value = f"the {split} rows are no longer those that {run.id} began with"
             raise Refusal("a resumed run needs the same rows", value, "restore the data, or start a new run")
 
 
-def require_kept(one: Run, now: dict[str, str | None], models: Path) -> None:
+def require_kept(run: Run, now: dict[str, str | None], models: Path) -> None:
     """Refuses to go on with other folds, where what a fold has trained on would be scored as held out, and with another
     models.py, whose networks would be scored as one.
     """
-    for key, file in (("folds_sha256", one.folder / "folds.csv"), ("models_sha256", models)):
-        if one.started.get(key, now[key]) != now[key]:
+    for key, file in (("folds_sha256", run.folder / "folds.csv"), ("models_sha256", models)):
+        if run.started.get(key, now[key]) != now[key]:
             value = f"{file} is no longer what the run began with"
             raise Refusal(
                 "a resumed run keeps its folds and networks", value, "restore it, or start a new run"
             )
 
 
-def require_checkpoints(one: Run) -> None:
+def require_checkpoints(run: Run) -> None:
     """InputError for a run that has predictions alone: there is nothing to predict or train on with."""
-    if one.started.get("mode") == ENSEMBLE:
-        value = f"{one.id} is a blend of {', '.join(one.started.get('parts', []))}"
-        remedy = f"do it with a part; the blend's submission is submissions/{one.slug}/{one.id}.csv"
+    if run.started.get("mode") == ENSEMBLE:
+        value = f"{run.id} is a blend of {', '.join(run.started.get('parts', []))}"
+        remedy = f"do it with a part; the blend's submission is submissions/{run.slug}/{run.id}.csv"
         raise InputError("this needs checkpoints", value, remedy)
-    if one.started.get("mode") == IMPORTED:
-        value = f"{one.id} ({one.started.get('model')}) was imported: it has OOF and test predictions alone"
-        remedy = f"`comp ensemble` blends it; its submission is submissions/{one.slug}/{one.id}.csv"
+    if run.started.get("mode") == IMPORTED:
+        value = f"{run.id} ({run.started.get('model')}) was imported: it has OOF and test predictions alone"
+        remedy = f"`comp ensemble` blends it; its submission is submissions/{run.slug}/{run.id}.csv"
         raise InputError("this needs checkpoints", value, remedy)
 
 
-def raw_folder(one: Run, workspace: Workspace) -> Path:
+def raw_folder(run: Run, workspace: Workspace) -> Path:
     """The raw folder that a run was made from, or the workspace's where it was made on another machine."""
-    here = workspace.raw(one.slug)
-    raw = Path(str(one.started.get("raw") or here))
+    here = workspace.raw(run.slug)
+    raw = Path(str(run.started.get("raw") or here))
     return here if not raw.is_dir() and here.is_dir() else raw
 
 

@@ -35,15 +35,15 @@ def require_its_own(run: Run, path: Path, content: bytes) -> None:
         raise CheckFailed("a run's submission is the one that it wrote", value, remedy)
 
 
-def run_that_wrote(place: Workspace, slug: str, content: bytes) -> Run | None:
+def run_that_wrote(workspace: Workspace, slug: str, content: bytes) -> Run | None:
     """The run whose submission has that very content, if there is one."""
     sha256 = hashlib.sha256(content).hexdigest()
-    for run in runs.sound_runs(place, slug):
+    for run in runs.sound_runs(workspace, slug):
         if run.is_proven:
             if sha256 in _known_submissions(run):
                 return run
             continue
-        for path in (place.submissions(slug) / f"{run.id}.csv", run.folder / "submission.csv"):
+        for path in (workspace.submissions(slug) / f"{run.id}.csv", run.folder / "submission.csv"):
             if path.is_file() and path.stat().st_size == len(content) and path.read_bytes() == content:
                 return run
     return None
@@ -58,18 +58,18 @@ def _known_submissions(run: Run) -> set[str]:
         return set()
 
 
-def named_run(place: Workspace, path: Path) -> Run | None:
+def named_run(workspace: Workspace, path: Path) -> Run | None:
     """The run that a CSV has the name and the folder of, if there is one."""
-    for run in runs.all_runs(place):
-        folders = (place.submissions(run.slug), run.folder)
+    for run in runs.all_runs(workspace):
+        folders = (workspace.submissions(run.slug), run.folder)
         if path.absolute() in (folders[0] / f"{run.id}.csv", folders[1] / "submission.csv"):
             return run
     return None
 
 
-def warn_of_another_content(place: Workspace, path: Path, content: bytes) -> None:
+def warn_of_another_content(workspace: Workspace, path: Path, content: bytes) -> None:
     """Says where a CSV that is called as a run's submission is not what that run wrote."""
-    run = named_run(place, path)
+    run = named_run(workspace, path)
     if run is None or run.damage or not run.is_proven:
         return
     try:
@@ -84,15 +84,15 @@ class _Predicted(Shape):
     sha256: str
 
 
-def remember_predicted(one: Run, csv: Path) -> None:
+def remember_predicted(run: Run, csv: Path) -> None:
     """Keeps the SHA-256 of a run's submission that was predicted again, where it is not that of the first."""
     sha256 = sha256_of(csv)
-    if one.is_proven and sha256 not in submissions_of(one):
+    if run.is_proven and sha256 not in submissions_of(run):
         files = {csv.name: sha256}
-        write_json(one.folder / PREDICTED, sealed({"run": one.id, "slug": one.slug, "files": files}))
+        write_json(run.folder / PREDICTED, sealed({"run": run.id, "slug": run.slug, "files": files}))
 
 
-def submissions_of(one: Run) -> set[str]:
+def submissions_of(run: Run) -> set[str]:
     """The SHA-256 of each CSV that is a run's submission: the one that it wrote, and the one of the last prediction.
 
     Raises
@@ -100,13 +100,13 @@ def submissions_of(one: Run) -> set[str]:
     InputError
         Where the document of that prediction is damaged.
     """
-    found = {one.files["submission.csv"]} if "submission.csv" in one.files else set()
-    path = one.folder / PREDICTED
+    found = {run.files["submission.csv"]} if "submission.csv" in run.files else set()
+    path = run.folder / PREDICTED
     if path.is_file():
-        remedy = f"remove it; `comp predict {one.id}` writes it anew"
+        remedy = f"remove it; `comp predict {run.id}` writes it anew"
         document: dict[str, Any] = read_shaped(path, dict[str, Any], remedy)
         require_shape(_Predicted, document, str(path), remedy)
-        if not is_intact(document) or document["run"] != one.id:
+        if not is_intact(document) or document["run"] != run.id:
             raise InputError("a run's files are as it wrote them", f"{path} was changed", remedy)
         found.update(document["files"].values())
     return found

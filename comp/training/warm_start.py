@@ -117,7 +117,7 @@ def _network(part: ModelConfig) -> dict[str, Any]:
     }
 
 
-def warm_start(wanted: Recipe, n: int, models: int, workspace: Workspace, slug: str) -> WarmStart:
+def warm_start(recipe: Recipe, n: int, models: int, workspace: Workspace, slug: str) -> WarmStart:
     """The checkpoints that model ``n`` of ``models`` starts from, by the run that its recipe names.
 
     Raises
@@ -125,16 +125,16 @@ def warm_start(wanted: Recipe, n: int, models: int, workspace: Workspace, slug: 
     InputError
         If there is no such run, it is of another competition, or has no finished fold.
     """
-    name, _, which = wanted.start_run.partition("/")
-    one = find_run(workspace, name)
-    require_checkpoints(one)
-    if one.slug != slug:
+    name, _, which = recipe.start_run.partition("/")
+    run = find_run(workspace, name)
+    require_checkpoints(run)
+    if run.slug != slug:
         raise InputError(
             "a warm start stays within a competition",
-            f"{one.id} is of {one.slug}",
-            f"model.weights = one of its files, runs/{one.id}/fold-0/model.safetensors",
+            f"{run.id} is of {run.slug}",
+            f"model.weights = one of its files, runs/{run.id}/fold-0/model.safetensors",
         )
-    found = resolve_warm_start(one, which, n, models)
+    found = resolve_warm_start(run, which, n, models)
     found.require(())
     return found
 

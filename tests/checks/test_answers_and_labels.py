@@ -1,4 +1,4 @@
-"""Checks of labels, of class indices and of metrics, on evidence without images; and the same by command."""
+"""Checks of labels, of class indices and of metrics, on context without images; and the same by command."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def sample(raw, seed):
 """
 
 
-def evidence_of(
+def context_of(
     labels: Sequence[str],
     folder: Path = Path(),
     *,
@@ -79,7 +79,7 @@ def said(found: list[Finding]) -> list[tuple[str, str]]:
 def test_a_number_in_two_spellings_and_no_label_are_errors_that_name_both(
     labels: list[str], told: str
 ) -> None:
-    found = said(label_spelling(evidence_of(labels)))
+    found = said(label_spelling(context_of(labels)))
     assert [severity for severity, _ in found] == ["error"]
     assert told in found[0][1]
 
@@ -94,7 +94,7 @@ def test_a_number_in_two_spellings_and_no_label_are_errors_that_name_both(
     ],
 )
 def test_two_classes_that_look_like_one_are_a_warning_with_both_counts(labels: list[str], told: str) -> None:
-    found = said(label_spelling(evidence_of(labels)))
+    found = said(label_spelling(context_of(labels)))
     assert [severity for severity, _ in found] == ["warning"]
     assert told in found[0][1]
 
@@ -112,17 +112,17 @@ def test_two_classes_that_look_like_one_are_a_warning_with_both_counts(labels: l
     ],
 )
 def test_other_labels_are_passed_in_silence(labels: list[str]) -> None:
-    assert label_spelling(evidence_of(labels)) == []
+    assert label_spelling(context_of(labels)) == []
 
 
 def test_classes_that_competition_toml_states_are_what_it_says() -> None:
     for classes in (("a", "A"), ("1", "1.0"), ("nan", "x")):
-        assert label_spelling(evidence_of(classes, classes=classes, stated=True)) == []
-        assert label_spelling(evidence_of(classes, classes=classes)) != [], "an adapter only lists them"
+        assert label_spelling(context_of(classes, classes=classes, stated=True)) == []
+        assert label_spelling(context_of(classes, classes=classes)) != [], "an adapter only lists them"
 
 
 def test_the_rarer_spelling_is_the_example() -> None:
-    found = label_spelling(evidence_of(["1"] * 9 + ["1.0"] * 2))
+    found = label_spelling(context_of(["1"] * 9 + ["1.0"] * 2))
     assert (found[0].count, found[0].examples[:2]) == (11, ("a9", "a10"))
 
 
@@ -145,7 +145,7 @@ def test_a_class_that_is_not_its_own_index_is_an_error(
     classes: tuple[str, ...], wrong: tuple[str, ...]
 ) -> None:
     for stated in (True, False):
-        one = evidence_of(classes, classes=classes, kind="index", stated=stated)
+        one = context_of(classes, classes=classes, kind="index", stated=stated)
         found = class_index(one)
         assert [(f.severity, f.examples) for f in found] == ([("error", wrong)] if wrong else [])
         assert (
@@ -178,7 +178,7 @@ def test_a_class_that_is_not_its_own_index_is_an_error(
     ],
 )
 def test_a_metric_judges_what_the_template_holds(metric: str, kind: str, k: int, severity: str) -> None:
-    found = metric_mismatch(evidence_of(["a", "b", "c"], metric=metric, kind=kind, k=k))
+    found = metric_mismatch(context_of(["a", "b", "c"], metric=metric, kind=kind, k=k))
     assert [one.severity for one in found] == ([severity] if severity else [])
     for one in found:
         assert "template holds" in one.message
@@ -198,7 +198,7 @@ def test_a_metric_of_the_adapter_is_tried_on_what_would_be_written(
     tmp_path: Path, body: str, judges: str, severities: list[str]
 ) -> None:
     (tmp_path / "adapter.py").write_text(f"{ADAPTER}\n\ndef mine(labels, probs):\n    {body}\n")
-    one = evidence_of(["a", "b", "c"], tmp_path, metric="adapter:mine")
+    one = context_of(["a", "b", "c"], tmp_path, metric="adapter:mine")
     facts = one.competition.facts.model_copy(update={"metric_input": judges})
     found = metric_mismatch(
         replace(one, dataset=replace(one.dataset, competition=Competition(tmp_path, facts)))
@@ -225,12 +225,12 @@ def test_an_adapters_order_is_one_where_it_is_no_plain_listing(
     own = "" if severities is None else f"\n\ndef classes(raw):\n    return {listing}\n"
     (tmp_path / "adapter.py").write_text(ADAPTER + own)
     names = ["none", "mild", "severe"] if severities == [] else ["mild", "none", "severe"]
-    found = metric_mismatch(evidence_of(names, tmp_path, classes=names, metric="quadratic_kappa"))
+    found = metric_mismatch(context_of(names, tmp_path, classes=names, metric="quadratic_kappa"))
     assert [one.severity for one in found] == (["error"] if severities is None else severities)
     for one in found:
         assert "quadratic_kappa" in one.message
         assert "'mild', 'none', 'severe'" in one.message
-    stated = evidence_of(names, tmp_path, classes=names, stated=True, metric="quadratic_kappa")
+    stated = context_of(names, tmp_path, classes=names, stated=True, metric="quadratic_kappa")
     assert metric_mismatch(stated) == []
 
 

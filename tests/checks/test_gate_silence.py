@@ -285,55 +285,55 @@ DATA_FAULTS: dict[str, Callable[[Gallery], set[str]]] = {
 } | {"test-labels": labels_of_test_rows}  # pytest would take a function of the check's name for a test
 
 
-# --- faults in the folds: each returns evidence with faulty folds, and the rows that must be named ------------------
+# --- faults in the folds: each returns context with faulty folds, and the rows that must be named ------------------
 
 
-def dealt(evidence: CheckContext) -> dict[str, int]:
+def dealt(context: CheckContext) -> dict[str, int]:
     """A sound deal of a clean gallery's rows to three folds."""
-    return {sample: n // 3 % 3 for n, sample in enumerate(evidence.manifest.train["id"])}
+    return {sample: n // 3 % 3 for n, sample in enumerate(context.manifest.train["id"])}
 
 
-def with_folds(evidence: CheckContext, fold_of: dict[str, int]) -> CheckContext:
-    return replace(evidence, folds=folds_of(evidence, fold_of))
+def with_folds(context: CheckContext, fold_of: dict[str, int]) -> CheckContext:
+    return replace(context, folds=folds_of(context, fold_of))
 
 
 def fold_coverage(one: Gallery) -> tuple[CheckContext, set[str]]:
-    evidence = one.evidence()
-    fold_of = dealt(evidence)
+    context = one.context()
+    fold_of = dealt(context)
     del fold_of["a3"]
-    return with_folds(evidence, fold_of), {"a3"}
+    return with_folds(context, fold_of), {"a3"}
 
 
 def group_across_folds(one: Gallery) -> tuple[CheckContext, set[str]]:
     one.change("a0", group="sitting-1")
     one.change("a3", group="sitting-1")
-    evidence = one.evidence()
-    return with_folds(evidence, dealt(evidence)), {"a0"}
+    context = one.context()
+    return with_folds(context, dealt(context)), {"a0"}
 
 
 def copy_across_folds(one: Gallery) -> tuple[CheckContext, set[str]]:
     rows = near_duplicate(one)
-    evidence = one.evidence()
-    return with_folds(evidence, dealt(evidence)), rows
+    context = one.context()
+    return with_folds(context, dealt(context)), rows
 
 
 def stratification(one: Gallery) -> tuple[CheckContext, set[str]]:
-    evidence = one.evidence()
+    context = one.context()
     by_class = {
-        sample: CLASSES.index(label) for sample, label in evidence.manifest.train[["id", "label"]].to_numpy()
+        sample: CLASSES.index(label) for sample, label in context.manifest.train[["id", "label"]].to_numpy()
     }
-    return with_folds(evidence, by_class), set(CLASSES)
+    return with_folds(context, by_class), set(CLASSES)
 
 
 def id_of_a_test_row_in_folds(one: Gallery) -> tuple[CheckContext, set[str]]:
-    evidence = one.evidence()
-    return with_folds(evidence, {**dealt(evidence), "t3": 0}), {"t3"}
+    context = one.context()
+    return with_folds(context, {**dealt(context), "t3": 0}), {"t3"}
 
 
 def stale_folds(one: Gallery) -> tuple[CheckContext, set[str]]:
-    folds = make_folds(one.evidence().manifest, 3)
+    folds = make_folds(one.context().manifest, 3)
     one.add("train/a99.png", texture(99), "cat")
-    return replace(one.evidence(), folds=folds), {"a99"}
+    return replace(one.context(), folds=folds), {"a99"}
 
 
 FOLD_FAULTS: dict[str, Callable[[Gallery], tuple[CheckContext, set[str]]]] = {
@@ -363,13 +363,11 @@ def answers(classes: np.ndarray) -> Predictions:
 
 
 def leaking_weights(folder: Path, leak: bool) -> list[Finding]:
-    evidence = clean_gallery(folder / "raw").evidence()
-    table = evidence.manifest.train
+    context = clean_gallery(folder / "raw").context()
+    table = context.manifest.train
     fitted = list(table["content"][:2]) if leak else ["f" * 32]
     (folder / FITTED).write_text("\n".join(fitted) + "\n")
-    return weights_leak(
-        str(folder / "model.safetensors"), evidence.manifest, make_folds(evidence.manifest, 3)
-    )
+    return weights_leak(str(folder / "model.safetensors"), context.manifest, make_folds(context.manifest, 3))
 
 
 def overridden(folder: Path, leak: bool) -> list[Finding]:
@@ -432,9 +430,9 @@ def gallery(tmp_path: Path) -> Gallery:
 
 @pytest.fixture(scope="module")
 def clean(tmp_path_factory: pytest.TempPathFactory) -> CheckContext:
-    """Clean evidence with folds of our own."""
-    evidence = clean_gallery(tmp_path_factory.mktemp("clean") / "raw").evidence()
-    return replace(evidence, folds=make_folds(evidence.manifest, 3))
+    """Clean context with folds of our own."""
+    context = clean_gallery(tmp_path_factory.mktemp("clean") / "raw").context()
+    return replace(context, folds=make_folds(context.manifest, 3))
 
 
 def test_the_catalogue_is_complete() -> None:
@@ -473,7 +471,7 @@ def judged(found: list[Finding], name: str, rows: set[str]) -> None:
 @pytest.mark.parametrize("name", DATA_FAULTS)
 def test_a_fault_in_the_data_is_found(gallery: Gallery, name: str) -> None:
     rows = DATA_FAULTS[name](gallery)
-    judged(run_data_checks(gallery.evidence()), name, rows)
+    judged(run_data_checks(gallery.context()), name, rows)
 
 
 @pytest.mark.parametrize(
@@ -490,15 +488,15 @@ def test_a_template_that_asks_otherwise_is_found(
 ) -> None:
     table = Table("sample.csv", ("id", "label"), tuple((sample, "") for sample in asked))
     found = DATA_CHECKS["template-mismatch"](
-        gallery.evidence(template=from_table(table, "id", "label", "label"))
+        gallery.context(template=from_table(table, "id", "label", "label"))
     )
     judged(found, "template-mismatch", rows)
 
 
 @pytest.mark.parametrize("name", FOLD_FAULTS)
 def test_a_fault_in_the_folds_is_found(gallery: Gallery, name: str) -> None:
-    evidence, rows = FOLD_FAULTS[name](gallery)
-    judged(run_fold_checks(evidence), name, rows)
+    context, rows = FOLD_FAULTS[name](gallery)
+    judged(run_fold_checks(context), name, rows)
 
 
 @pytest.mark.parametrize("name", RUN_FAULTS)

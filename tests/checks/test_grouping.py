@@ -33,7 +33,7 @@ def looks() -> dict[str, ImageFacts]:
     return scan(ArraySource({"p": pixels}), Path("."), [f"p#{n}" for n in range(2 * IMAGES)]).looks
 
 
-def evidence_of(rows: Sequence[Sample], images: dict[str, int]) -> CheckContext:
+def context_of(rows: Sequence[Sample], images: dict[str, int]) -> CheckContext:
     """Evidence in which each row's path shows one of the images."""
     all_seen = ImageIndex({row.path: looks()[f"p#{images[row.path]}"] for row in rows})
     manifest = Manifest.from_samples(rows)
@@ -95,7 +95,7 @@ def test_kinship_is_transitive_and_named_after_the_smallest_id(
     table: tuple[list[Sample], dict[str, int]],
 ) -> None:
     rows, images = table
-    found = grouped(evidence_of(rows, images)).table
+    found = grouped(context_of(rows, images)).table
     related = expected(rows, images)
     declared = {row.id: row.group for row in rows}
     for sample, group in zip(found["id"], found["group"], strict=True):
@@ -113,10 +113,10 @@ def test_groups_do_not_depend_on_the_order_of_rows(
     table: tuple[list[Sample], dict[str, int]], random: object
 ) -> None:
     rows, images = table
-    before = grouped(evidence_of(rows, images)).table
+    before = grouped(context_of(rows, images)).table
     shuffled = list(rows)
     random.shuffle(shuffled)  # type: ignore[attr-defined]
-    after = grouped(evidence_of(shuffled, images)).table
+    after = grouped(context_of(shuffled, images)).table
     assert dict(zip(before["id"], before["group"], strict=True)) == dict(
         zip(after["id"], after["group"], strict=True)
     )
@@ -127,7 +127,7 @@ def test_groups_do_not_depend_on_the_order_of_rows(
 @given(tables())
 def test_folds_never_tear_kin(table: tuple[list[Sample], dict[str, int]]) -> None:
     rows, images = table
-    manifest = grouped(evidence_of(rows, images))
+    manifest = grouped(context_of(rows, images))
     related = {k: v & set(manifest.train["id"]) for k, v in expected(rows, images).items()}
     groups = set(group_names(manifest.train)) if len(manifest.train) else set()
     if len(groups) < 2:
@@ -140,7 +140,7 @@ def test_folds_never_tear_kin(table: tuple[list[Sample], dict[str, int]]) -> Non
 
 def groups(gallery: Gallery) -> dict[str, str]:
     """The groups that there are, by id."""
-    table = gallery.evidence().manifest.table
+    table = gallery.context().manifest.table
     return {sample: group for sample, group in zip(table["id"], table["group"], strict=True) if group}
 
 
@@ -166,7 +166,7 @@ UUID = "1a2b3c4d-0000-4000-8000-1234567890ab"
 def test_a_name_that_says_copy_makes_kin_and_a_parent_whatever_the_image(gallery: Gallery, name: str) -> None:
     gallery.add(f"train/{name}.png", texture(777), "cat", id="z")
     assert groups(gallery) == {"a0": "a0", "z": "a0"}
-    table = gallery.evidence().manifest.table
+    table = gallery.context().manifest.table
     assert dict(zip(table["id"], table["parent"], strict=True))["z"] == "a0"
 
 
@@ -174,13 +174,13 @@ def test_siblings_of_an_absent_parent_are_kin(gallery: Gallery) -> None:
     for number in range(3):
         gallery.add(f"train/pic_7_aug_{number}.png", texture(700 + number), "cat", id=f"z{number}")
     assert groups(gallery) == {"z0": "z0", "z1": "z0", "z2": "z0"}
-    assert set(gallery.evidence().manifest.table["parent"]) == {""}, "no row is the parent"
+    assert set(gallery.context().manifest.table["parent"]) == {""}, "no row is the parent"
 
 
 def test_a_stated_parent_is_not_overwritten_by_a_name(gallery: Gallery) -> None:
     gallery.add("train/a0_aug_1.png", texture(777), "cat", id="z", parent="a1")
     assert groups(gallery) == dict.fromkeys(("a0", "a1", "z"), "a0")
-    table = gallery.evidence().manifest.table
+    table = gallery.context().manifest.table
     assert dict(zip(table["id"], table["parent"], strict=True))["z"] == "a1"
 
 
@@ -206,7 +206,7 @@ def test_a_test_row_ties_no_train_rows(gallery: Gallery) -> None:
 def test_contents_are_the_pixels_and_not_the_file(gallery: Gallery) -> None:
     gallery.replace("train/a3.png", texture(0))
     gallery.add("train/b.bmp", texture(0), "cat")
-    table = gallery.evidence().manifest.table
+    table = gallery.context().manifest.table
     content = dict(zip(table["id"], table["content"], strict=True))
     assert content["a0"] == content["a3"] == content["b"]
     assert len(content["a0"]) == 32
@@ -228,6 +228,6 @@ def test_the_folds_of_related_are_those_of_the_training_rows_that_a_test_row_is_
         Sample("u", "u.png", "test"),
     ]
     shown = {"x.png": 0, "y.png": 1, "z.png": 2, "w.png": 3, "e.png": 4, "p.png": 0, "r.png": 3, "s.png": 4}
-    evidence = evidence_of(rows, {**shown, "u.png": 2 + IMAGES})
+    context = context_of(rows, {**shown, "u.png": 2 + IMAGES})
     folds = Folds(("x", "y", "z", "w"), np.array([0, 1, 2, -1]), 3, 0, "")
-    assert folds_of_related(evidence, folds) == {"p": {0, 2}, "q": {1}, "r": {-1}, "u": {0, 2}}
+    assert folds_of_related(context, folds) == {"p": {0, 2}, "q": {1}, "r": {-1}, "u": {0, 2}}

@@ -21,7 +21,7 @@ def gallery(tmp_path: Path) -> Gallery:
 
 def decided(gallery: Gallery) -> dict[str, tuple[str, str]]:
     """Action and reason by id."""
-    table = pd.read_csv(io.StringIO(proposed(gallery.evidence())), dtype=str, keep_default_na=False)
+    table = pd.read_csv(io.StringIO(proposed(gallery.context())), dtype=str, keep_default_na=False)
     assert list(table["id"]) == [sample.id for sample in gallery.samples]
     return {i: (action, why) for i, action, why in table[["id", "action", "why"]].to_numpy()}
 

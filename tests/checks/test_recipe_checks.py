@@ -27,7 +27,7 @@ Rows = tuple[Manifest, Folds]
 
 @pytest.fixture(scope="module")
 def rows(tmp_path_factory: pytest.TempPathFactory) -> Rows:
-    manifest = clean_gallery(tmp_path_factory.mktemp("gallery") / "raw", tests=4).evidence().manifest
+    manifest = clean_gallery(tmp_path_factory.mktemp("gallery") / "raw", tests=4).context().manifest
     return manifest, make_folds(manifest, 3)
 
 

@@ -41,7 +41,7 @@ def with_one_more() -> Iterator[str]:
 
 
 def test_a_check_that_registers_runs_and_can_be_allowed(with_one_more: str, tmp_path: Path) -> None:
-    context = clean_gallery(tmp_path).evidence()
+    context = clean_gallery(tmp_path).context()
     (found,) = (one for one in run_data_checks(context) if one.check == with_one_more)
     assert found.count == len(context.manifest.train)
     require_known({with_one_more: "it is made up"})

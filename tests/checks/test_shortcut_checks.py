@@ -63,7 +63,7 @@ def test_a_fact_that_betrays_a_class_is_a_shortcut(
     for sample in gallery.samples:
         if sample.split == "train":
             betray(gallery, sample)
-    (found,) = metadata_shortcut(gallery.evidence())
+    (found,) = metadata_shortcut(gallery.context())
     assert (found.severity, found.count) == ("warning", 48)
     assert "balanced accuracy" in found.message
 
@@ -135,7 +135,7 @@ def test_a_text_or_date_that_betrays_the_class_is_named(gallery: Gallery, tag: s
     for sample in gallery.samples:
         if sample.split == "train":
             TELLING[tag](gallery, sample)
-    (found,) = metadata_shortcut(gallery.evidence())
+    (found,) = metadata_shortcut(gallery.context())
     assert "balanced accuracy" in found.message
     assert tag in found.message
 
@@ -154,7 +154,7 @@ def test_a_text_that_tells_nothing_is_no_shortcut(
 ) -> None:
     for sample in gallery.samples:
         plant(gallery, sample)
-    assert metadata_shortcut(gallery.evidence()) == []
+    assert metadata_shortcut(gallery.context()) == []
 
 
 @pytest.mark.xfail(reason="of 48 rows, dates that only lie in the order of the classes are not yet seen")
@@ -162,7 +162,7 @@ def test_dates_in_the_order_of_the_classes_are_a_shortcut(gallery: Gallery) -> N
     for sample in gallery.samples:
         if sample.split == "train":
             exif_tag(0x9003, taken_class_by_class, 0x8769)(gallery, sample)
-    (found,) = metadata_shortcut(gallery.evidence())
+    (found,) = metadata_shortcut(gallery.context())
     assert "EXIF DateTimeOriginal" in found.message
 
 
@@ -175,7 +175,7 @@ def test_a_text_may_betray_one_class_alone(tmp_path: Path) -> None:
             exif_tag(315, lambda sample: "Anna")(one, one.samples[-1])
     for number in range(20):
         one.add(f"test/t{number}.png", texture(100_000 + number))
-    (found,) = metadata_shortcut(one.evidence(classes=names))
+    (found,) = metadata_shortcut(one.context(classes=names))
     assert "'class 5'" in found.message
     assert "EXIF Artist" in found.message
 
@@ -188,7 +188,7 @@ def test_texts_of_many_classes_are_read(tmp_path: Path) -> None:
         exif_tag(270, lambda sample: f"no. {hashlib.md5(sample.label.encode()).hexdigest()}")(
             one, one.samples[-1]
         )
-    (found,) = metadata_shortcut(one.evidence(classes=names))
+    (found,) = metadata_shortcut(one.context(classes=names))
     assert "EXIF ImageDescription" in found.message
 
 
@@ -209,10 +209,10 @@ def renamed(raw: Path, build: int) -> Gallery:
 def test_the_verdict_does_not_turn_with_names_or_order(tmp_path: Path) -> None:
     scores = set()
     for build in range(12):
-        evidence = renamed(tmp_path / str(build), build).evidence()
-        verdicts = [found.message for found in [*metadata_shortcut(evidence), *train_test_drift(evidence)]]
-        assert evidence.memory.path is not None
-        kept = json.loads(evidence.memory.path.read_text())
+        context = renamed(tmp_path / str(build), build).context()
+        verdicts = [found.message for found in [*metadata_shortcut(context), *train_test_drift(context)]]
+        assert context.memory.path is not None
+        kept = json.loads(context.memory.path.read_text())
         by_size = [guess for guess in kept["shortcut"]["value"] if "name" not in guess["fact"]]
         scores.add(json.dumps([verdicts, by_size[:1], kept["drift"]["value"]]))
     assert len(scores) == 1
@@ -222,7 +222,7 @@ def test_classes_may_be_named_by_numbers(gallery: Gallery) -> None:
     for sample in gallery.samples:
         if sample.split == "train":
             cats_are_wider(gallery, sample)
-    one = gallery.evidence()
+    one = gallery.context()
     (named,) = metadata_shortcut(one)
     table = one.manifest.table.copy()
     table["label"] = table["label"].replace({name: str(n) for n, name in enumerate(CLASSES)})
@@ -244,15 +244,15 @@ def sorted_by_class(raw: Path, train: str, test: str, order: str = "natural") ->
 
 def test_numbers_in_names_count_where_test_names_have_them_too(tmp_path: Path) -> None:
     alike = sorted_by_class(tmp_path / "one", "train/p{n}.png", "test/p{n}.png")
-    (found,) = metadata_shortcut(alike.evidence())
+    (found,) = metadata_shortcut(alike.context())
     assert "number in the name" in found.message
     other = sorted_by_class(tmp_path / "two", "train/p{n}.png", "test/t{n}.png")
-    assert metadata_shortcut(other.evidence()) == []
+    assert metadata_shortcut(other.context()) == []
 
 
 def test_the_place_in_the_table_counts_in_table_layouts(tmp_path: Path) -> None:
     table = sorted_by_class(tmp_path / "one", "train/p{n}.png", "test/t{n}.png", order="table")
-    (found,) = metadata_shortcut(table.evidence())
+    (found,) = metadata_shortcut(table.context())
     assert "place in the table" in found.message
 
 
@@ -263,7 +263,7 @@ def test_the_class_folder_is_no_fact(tmp_path: Path) -> None:
             folders.raw / sample.path.replace(sample.id, f"{place * 37 % 101}")
         )
         folders.change(sample.id, path=sample.path.replace(sample.id, f"{place * 37 % 101}"))
-    assert metadata_shortcut(folders.evidence()) == []
+    assert metadata_shortcut(folders.context()) == []
 
 
 def test_few_rows_prove_nothing(tmp_path: Path) -> None:
@@ -271,15 +271,15 @@ def test_few_rows_prove_nothing(tmp_path: Path) -> None:
     for sample in few.samples:
         if sample.split == "test" or sample.label == "cat":
             few.replace(sample.path, texture(number_of(sample), side=60))
-    evidence = few.evidence()
-    assert metadata_shortcut(evidence) == train_test_drift(evidence) == []
+    context = few.context()
+    assert metadata_shortcut(context) == train_test_drift(context) == []
 
 
 def test_rare_classes_and_unreadable_rows_do_not_hinder_it(gallery: Gallery) -> None:
     for sample in gallery.samples[:3]:
         gallery.change(sample.id, label=f"rare {sample.id}")
     gallery.replace("train/a5.png", b"broken")
-    assert metadata_shortcut(gallery.evidence()) == []
+    assert metadata_shortcut(gallery.context()) == []
 
 
 def test_arrays_have_no_files_to_betray_them(tmp_path: Path) -> None:
@@ -287,16 +287,16 @@ def test_arrays_have_no_files_to_betray_them(tmp_path: Path) -> None:
     rows = [Sample(str(n), f"train#{n}", "train", CLASSES[n // 20]) for n in range(60)]
     manifest = Manifest.from_samples(rows)
     images = scan(ArraySource({"train": pixels}), tmp_path, [row.path for row in rows])
-    clean = clean_gallery(tmp_path / "raw", per_class=1, tests=0).evidence(k=1)
-    evidence = replace(clean, dataset=clean.dataset.with_manifest(manifest), images=images)
-    assert metadata_shortcut(evidence) == train_test_drift(evidence) == []
+    clean = clean_gallery(tmp_path / "raw", per_class=1, tests=0).context(k=1)
+    context = replace(clean, dataset=clean.dataset.with_manifest(manifest), images=images)
+    assert metadata_shortcut(context) == train_test_drift(context) == []
 
 
 def test_test_files_made_in_another_way_are_drift(gallery: Gallery) -> None:
     for sample in gallery.samples:
         if sample.split == "test":
             save_as(gallery, sample, "JPEG", quality=90)
-    (found,) = train_test_drift(gallery.evidence())
+    (found,) = train_test_drift(gallery.context())
     assert (found.severity, found.count) == ("warning", 24)
     assert "AUC" in found.message
 
@@ -305,26 +305,26 @@ def test_names_and_extra_rows_are_no_drift(gallery: Gallery) -> None:
     for number in range(30):
         gallery.add(f"train/x{number}.png", texture(5000 + number, side=90), "cat")
         gallery.change(f"x{number}", split="extra")
-    assert train_test_drift(gallery.evidence()) == []
+    assert train_test_drift(gallery.context()) == []
 
 
 def test_the_score_is_remembered_for_the_same_facts_and_labels_alone(gallery: Gallery) -> None:
     for sample in gallery.samples:
         cats_are_wider(gallery, sample)
-    evidence = gallery.evidence()
-    kept = evidence.memory.path
-    (first,) = metadata_shortcut(evidence)
+    context = gallery.context()
+    kept = context.memory.path
+    (first,) = metadata_shortcut(context)
     assert kept is not None
     written = kept.stat().st_mtime_ns
-    again = CheckContext(**{**vars_of(evidence), "memory": ResultCache(kept)})
+    again = CheckContext(**{**vars_of(context), "memory": ResultCache(kept)})
     assert metadata_shortcut(again) == [first]
     assert kept.stat().st_mtime_ns == written, "it was not worked out again"
-    labels = np.random.default_rng(1).permutation(evidence.manifest.table["label"].to_numpy(object))
-    shuffled = Manifest(evidence.manifest.table.assign(label=labels, split="train"))
+    labels = np.random.default_rng(1).permutation(context.manifest.table["label"].to_numpy(object))
+    shuffled = Manifest(context.manifest.table.assign(label=labels, split="train"))
     assert metadata_shortcut(replace(again, dataset=again.dataset.with_manifest(shuffled))) == []
     assert kept.stat().st_mtime_ns != written
 
 
-def vars_of(evidence: CheckContext) -> dict[str, object]:
-    """The fields of evidence, without what it has worked out."""
-    return {name: getattr(evidence, name) for name in evidence.__dataclass_fields__}
+def vars_of(context: CheckContext) -> dict[str, object]:
+    """The fields of context, without what it has worked out."""
+    return {name: getattr(context, name) for name in context.__dataclass_fields__}

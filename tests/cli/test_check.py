@@ -356,7 +356,7 @@ def test_a_second_check_says_the_same_and_opens_no_image(workspace: Path, shapes
     again = check(workspace, "--folds", 3, "--json")
     assert again.json == first.json
     assert {path: path.stat().st_mtime_ns for path in (workspace / "fingerprints").iterdir()} == kept
-    assert check_in_python("shapes", 3, workspace=workspace).evidence.images.decoded == 0
+    assert check_in_python("shapes", 3, workspace=workspace).context.images.decoded == 0
 
 
 def test_a_torn_memory_costs_only_the_work_again(workspace: Path, shapes: Path) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 import comp
 from comp.cli.main import app
-from comp.data.competitions import competition as registry
+from comp.pipelines import listing
 from made import run_comp, subprocess_comp
 
 
@@ -133,7 +133,7 @@ def test_a_bug_of_ours_is_3_with_a_traceback_and_still_one_document(
     def broken(*args: Any) -> Any:
         raise ZeroDivisionError("planted")
 
-    monkeypatch.setattr(registry, "find", broken)
+    monkeypatch.setattr(listing, "find_competitions", broken)
     outcome = run_comp(workspace, "list", "--json")
     assert outcome.code == 3
     assert outcome.json["error"]["exit_code"] == 3
@@ -155,7 +155,7 @@ def test_what_leaves_in_the_middle_is_no_success(
     def leaves(*args: Any) -> Any:
         raise problem
 
-    monkeypatch.setattr(registry, "find", leaves)
+    monkeypatch.setattr(listing, "find_competitions", leaves)
     outcome = run_comp(workspace, "list")
     assert outcome.code == code
     assert str(problem) in outcome.err
@@ -188,7 +188,7 @@ def test_what_a_disk_or_a_path_says_is_one_line_with_the_file(
     def fails(*args: Any) -> Any:
         raise OSError(number, os.strerror(number), str(workspace / "some.csv"))
 
-    monkeypatch.setattr(registry, "find", fails)
+    monkeypatch.setattr(listing, "find_competitions", fails)
     outcome = run_comp(workspace, "list", "--json")
     assert outcome.code == 2
     assert outcome.json["error"]["rule"] == "files must be usable"
@@ -204,7 +204,7 @@ def test_a_disk_that_names_no_file_is_one_line_too(
     def fails(*args: Any) -> Any:
         raise problem
 
-    monkeypatch.setattr(registry, "find", fails)
+    monkeypatch.setattr(listing, "find_competitions", fails)
     outcome = run_comp(workspace, "list")
     assert outcome.code == 2
     assert f"a file: {os.strerror(problem.errno)}" in outcome.err
@@ -219,7 +219,7 @@ def test_what_is_no_word_of_the_system_stays_a_bug(
     def fails(*args: Any) -> Any:
         raise problem
 
-    monkeypatch.setattr(registry, "find", fails)
+    monkeypatch.setattr(listing, "find_competitions", fails)
     assert run_comp(workspace, "list").code == 3
 
 
@@ -258,7 +258,7 @@ def test_an_interrupt_is_130_in_any_command(workspace: Path, monkeypatch: pytest
     def interrupted(*args: Any) -> Any:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(registry, "find", interrupted)
+    monkeypatch.setattr(listing, "find_competitions", interrupted)
     outcome = run_comp(workspace, "list", "--json")
     assert (outcome.code, outcome.json["error"]["exit_code"]) == (130, 130)
 

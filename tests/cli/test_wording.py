@@ -16,7 +16,7 @@ import comp
 from comp import console
 from comp.cli.main import app
 from comp.cli.wording import in_options, options_of
-from comp.data.competitions import competition as registry
+from comp.data.competitions.competition import find_competition
 from comp.data.competitions.sample import write_sample
 from comp.errors import InputError
 from comp.workspace import Workspace
@@ -130,7 +130,7 @@ def test_the_document_of_an_error_names_the_option_too(workspace: Path) -> None:
 
 def test_findings_name_arguments_in_python_and_options_on_the_command_line(workspace: Path) -> None:
     raw = workspace / "raw"
-    write_sample(registry.competition("apple-varieties", Workspace.find(workspace)), raw)
+    write_sample(find_competition("apple-varieties", Workspace.find(workspace)), raw)
     (finding,) = (
         f for f in comp.check("apple-varieties", 40, data=raw, workspace=workspace).findings
         if f.check == "class-too-small"

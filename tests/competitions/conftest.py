@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from comp.data.competitions import competition as registry
-from comp.data.competitions.competition import Competition
+from comp.data.competitions.competition import Competition, find_competition
 from comp.data.competitions.sample import write_sample
 from comp.workspace import Workspace
 
@@ -20,7 +19,7 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 
     def made(slug: str) -> Path:
         if not (root / slug).is_dir():
-            write_sample(registry.competition(slug, Workspace(root)), root / slug)
+            write_sample(find_competition(slug, Workspace(root)), root / slug)
         return root / slug
 
     return made
@@ -29,4 +28,4 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 @pytest.fixture
 def competition(tmp_path: Path) -> Callable[[str], Competition]:
     """A built-in competition by slug."""
-    return lambda slug: registry.competition(slug, Workspace(tmp_path))
+    return lambda slug: find_competition(slug, Workspace(tmp_path))

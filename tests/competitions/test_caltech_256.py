@@ -13,8 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from comp.data.competitions import competition as registry
-from comp.data.competitions.competition import Competition
+from comp.data.competitions.competition import Competition, sound_competitions
 from comp.data.folds import make_folds
 from comp.data.images.decode import load_pixels
 from comp.workspace import Workspace
@@ -47,7 +46,7 @@ def test_clutter_is_a_class_where_an_overlay_asks_for_it(raw: Path, tmp_path: Pa
     (folder / "competition.toml").write_text(
         'extends = "caltech-256"\nslug = "with-clutter"\noptions.clutter = true\n'
     )
-    found = registry.competitions(Workspace(tmp_path))
+    found = sound_competitions(Workspace(tmp_path))
     manifest = found["with-clutter"].read(raw)
     assert found["with-clutter"].label_map(manifest, raw).names[-1] == "257.clutter"
     assert len(manifest) == 140

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from comp.data.competitions import competition as registry
+from comp.data.competitions.competition import sound_competitions
 from comp.data.competitions.scaffold import LAYOUTS, scaffold
 from comp.recipe import load
 from comp.workspace import Workspace
 from contract import fulfil
 from made import run_comp
 
-FOUND = registry.competitions(Workspace(Path(__file__).parent))
+FOUND = sound_competitions(Workspace(Path(__file__).parent))
 
 
 def test_these_are_all_competitions() -> None:

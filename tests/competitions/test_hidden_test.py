@@ -8,19 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from comp.data.competitions import competition as registry
+from comp.data.competitions.competition import find_competition, sound_competitions
 from comp.data.competitions.sample import write_sample
 from comp.data.competitions.scaffold import LAYOUTS
 from comp.workspace import Workspace
 from contract import QUICK, TINY
 from made import run_comp, write_shapes
 
-FOUND = registry.competitions(Workspace(Path(__file__).parent))
+FOUND = sound_competitions(Workspace(Path(__file__).parent))
 
 
 def take_train_away(slug: str, raw: Path) -> None:
     """Leaves in a raw folder what a hidden test set brings: nothing that the layout has of train."""
-    competition = registry.competition(slug, Workspace(raw.parent))
+    competition = find_competition(slug, Workspace(raw.parent))
     tests = set(competition.read(raw).test["path"])
     for name in ("train", "train.csv", "train.npz", "cifar-100-python/train", "cifar-100-python/meta"):
         place = raw / name
@@ -41,7 +41,7 @@ def answers(path: Path) -> dict[str, str]:
 
 def fulfil_hidden(slug: str, workspace: Path) -> None:
     """A run's answers come back from a folder without its train part, with and without the template there."""
-    competition = registry.competition(slug, Workspace(workspace))
+    competition = find_competition(slug, Workspace(workspace))
     raw = workspace / "data" / slug
     write_sample(competition, raw)
     done = run_comp(workspace, "run", slug, "--folds", "2", *QUICK, *TINY, "--json")
@@ -78,7 +78,7 @@ def test_so_does_a_scaffold(layout: str, workspace: Path) -> None:
 def test_a_template_without_suffixes_keeps_its_ids(workspace: Path) -> None:
     """Apple's files are named with their suffix; a hidden template may name them without."""
     raw = workspace / "data" / "apple-varieties"
-    write_sample(registry.competition("apple-varieties", Workspace(workspace)), raw)
+    write_sample(find_competition("apple-varieties", Workspace(workspace)), raw)
     done = run_comp(workspace, "run", "apple-varieties", "--folds", "2", *QUICK, *TINY, "--json")
     assert done.code == 0, done.err
     before = answers(Path(done.json["submission"]))

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from comp.data.competitions import competition as registry
+from comp.data.competitions.competition import find_competition
 from comp.data.folds import make_folds
 from comp.data.images.decode import load_pixels
 from comp.workspace import Workspace
@@ -33,7 +33,7 @@ pytestmark = [
     ],
 )
 def test_rows_and_classes(slug: str, folder: str, train: int | None, classes: int, workspace: Path) -> None:
-    one = registry.competition(slug, Workspace(workspace))
+    one = find_competition(slug, Workspace(workspace))
     raw = REAL / folder
     manifest = one.read(raw)
     assert train is None or len(manifest.train) == train
@@ -42,7 +42,7 @@ def test_rows_and_classes(slug: str, folder: str, train: int | None, classes: in
 
 
 def test_cifars_names_and_images_are_real(workspace: Path) -> None:
-    cifar = registry.competition("cifar-100", Workspace(workspace))
+    cifar = find_competition("cifar-100", Workspace(workspace))
     raw = REAL / "cifar-100-head"
     manifest = cifar.read(raw)
     names = cifar.label_map(manifest, raw).names
@@ -57,8 +57,8 @@ def test_cifars_names_and_images_are_real(workspace: Path) -> None:
 def test_art_in_zips_and_caltech_in_a_tar_give_the_same_manifests(workspace: Path) -> None:
     place = Workspace(workspace)
     art, caltech = (
-        registry.competition("art-classification", place),
-        registry.competition("caltech-256", place),
+        find_competition("art-classification", place),
+        find_competition("caltech-256", place),
     )
     zips, tar = workspace / "zips", workspace / "tar"
     zips.mkdir()

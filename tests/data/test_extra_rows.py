@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from comp.data.competitions import competition as registry
+from comp.data.competitions.competition import find_competition
 from comp.data.extra_rows import with_extra
 from comp.data.manifest import Manifest
 from comp.errors import InputError
@@ -63,7 +63,7 @@ def test_a_missing_or_unknown_extra_row_is_found(workspace: Path, shapes: Path, 
 def test_a_table_without_its_columns_or_with_known_ids_is_refused(
     workspace: Path, shapes: Path, extra: Path
 ) -> None:
-    manifest = registry.competition("shapes", Workspace(workspace)).read(shapes)
+    manifest = find_competition("shapes", Workspace(workspace)).read(shapes)
     extra.write_text("file,label\n1.png,circle\n")
     with pytest.raises(InputError, match="columns"):
         with_extra(manifest, extra)
@@ -75,7 +75,7 @@ def test_a_table_without_its_columns_or_with_known_ids_is_refused(
 def test_a_column_that_comes_twice_is_refused_where_it_is_read(
     workspace: Path, shapes: Path, extra: Path
 ) -> None:
-    manifest = registry.competition("shapes", Workspace(workspace)).read(shapes)
+    manifest = find_competition("shapes", Workspace(workspace)).read(shapes)
     header, *rows = extra.read_text().splitlines()
     extra.write_text("\n".join([f"{header},note,note", *(f"{row},1,2" for row in rows)]))
     assert len(with_extra(manifest, extra).extra) == 6

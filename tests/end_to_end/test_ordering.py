@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from comp.data.competitions import competition as registry
+from comp.data.competitions.competition import find_competition
 from comp.data.images.decode import load_pixels
 from comp.data.images.preprocess import fit
 from comp.data.images.raw_tree import RawTree
@@ -106,7 +106,7 @@ def shuffled_listing(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_order_in_which_folders_are_listed_changes_nothing(
     workspace: Path, shapes: Path, art_raw: Path, request: pytest.FixtureRequest
 ) -> None:
-    art = registry.competition("art-classification", Workspace(workspace))
+    art = find_competition("art-classification", Workspace(workspace))
     before, answers = art.read(art_raw).table, run(workspace)[1]
     request.getfixturevalue("shuffled_listing")
     assert art.read(art_raw).table.equals(before)
@@ -114,14 +114,14 @@ def test_the_order_in_which_folders_are_listed_changes_nothing(
 
 
 def test_art_pairs_row_i_with_the_i_th_file_in_natural_order(workspace: Path, art_raw: Path) -> None:
-    test = registry.competition("art-classification", Workspace(workspace)).read(art_raw).test
+    test = find_competition("art-classification", Workspace(workspace)).read(art_raw).test
     assert list(test["path"]) == [f"test/0/{n}.jpg" for n in range(1, 31)]
     assert list(test["id"]) == [str(n) for n in range(30)]
 
 
 def mistaken(workspace: Path, old: str, new: str) -> None:
     """Art's competition in the workspace under another slug, its adapter changed."""
-    real = registry.competition("art-classification", Workspace(workspace)).folder
+    real = find_competition("art-classification", Workspace(workspace)).folder
     folder = workspace / "competitions" / "paintings"
     shutil.copytree(real, folder)
     toml, adapter = folder / "competition.toml", folder / "adapter.py"

@@ -78,7 +78,7 @@ def test_one_standard_error_decides_for_the_simpler() -> None:
     better = worse.copy()
     wrong = np.flatnonzero(worse.argmax(axis=1) != ALIKE.truth)
     better[wrong[:1]] = np.eye(3)[ALIKE.truth[wrong[:1]]]
-    assert choose({"simple": worse, "elaborate": better}, judge) == "simple", "one row is no evidence"
+    assert choose({"simple": worse, "elaborate": better}, judge) == "simple", "one row is no context"
     better[wrong[:20]] = np.eye(3)[ALIKE.truth[wrong[:20]]]
     assert choose({"simple": worse, "elaborate": better}, judge) == "elaborate"
     assert choose({"elaborate": better, "simple": worse}, judge) == "elaborate"

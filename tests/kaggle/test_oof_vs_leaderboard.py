@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from comp.data.competitions import competition as registry
+from comp.data.competitions.competition import find_competition
 from comp.data.labels import LabelMap
 from comp.data.predictions import Predictions
 from comp.kaggle.oof_vs_leaderboard import final_two, standing
@@ -23,7 +23,7 @@ from made import proven_again, run_comp
 
 
 def enter(
-    place: Workspace, run: str, oof: float, public: float, private: float | None = None, rows: int = 1000
+    workspace: Workspace, run: str, oof: float, public: float, private: float | None = None, rows: int = 1000
 ) -> None:
     """An entry with scores, as a scored submission leaves it."""
     entry = SubmissionEntry(
@@ -36,7 +36,7 @@ def enter(
         public=public,
         private=private,
     )
-    ledger.write_entry(ledger.page_of(place, "shapes", run, Path(), ""), entry)
+    ledger.write_entry(ledger.page_of(workspace, "shapes", run, Path(), ""), entry)
 
 
 def test_the_bootstrap_is_the_binomial_error_of_an_accuracy() -> None:
@@ -49,7 +49,7 @@ def test_the_bootstrap_is_the_binomial_error_of_an_accuracy() -> None:
 
 def test_a_correlation_needs_three_and_parts_stand_apart(submittable: Path) -> None:
     place = Workspace(submittable)
-    shapes = registry.competition("shapes", place)
+    shapes = find_competition("shapes", place)
     (run,) = all_runs(place)
     for oof, public, private in ((0.5, 0.4, 0.6), (0.6, 0.5, 0.5)):
         enter(place, run.id, oof, public, private)
@@ -67,7 +67,7 @@ def test_a_warning_comes_only_beyond_two_standard_errors_of_the_public_part(subm
     place = Workspace(submittable)
     facts = submittable / "competitions" / "shapes" / "competition.toml"
     facts.write_text("score_scale = 100\npublic_share = 0.5\n" + facts.read_text())
-    shapes = registry.competition("shapes", place)
+    shapes = find_competition("shapes", place)
     (run,) = all_runs(place)
     oof = float(run.record["oof"]["score"])
     expected = (oof * (1 - oof) / 200) ** 0.5 * 100
@@ -81,12 +81,12 @@ def test_a_warning_comes_only_beyond_two_standard_errors_of_the_public_part(subm
     assert "50% of the rows" in said.out
 
 
-def another(place: Workspace, name: str, score: float, noise: float, answer: str = "") -> None:
+def another(workspace: Workspace, name: str, score: float, noise: float, answer: str = "") -> None:
     """A copy of the one run under another name, with OOF probabilities moved by noise and a stated score; the first
     rows of its submission have ``answer``, where one is named.
     """
-    (run,) = [r for r in all_runs(place) if r.id == base(place)]
-    folder = place.runs / name
+    (run,) = [r for r in all_runs(workspace) if r.id == base(workspace)]
+    folder = workspace.runs / name
     shutil.copytree(run.folder, folder)
     record = json.loads((folder / "record.json").read_text())
     record["oof"]["score"] = score
@@ -102,13 +102,13 @@ def another(place: Workspace, name: str, score: float, noise: float, answer: str
     proven_again(folder)
 
 
-def base(place: Workspace) -> str:
-    return min(r.id for r in all_runs(place))
+def base(workspace: Workspace) -> str:
+    return min(r.id for r in all_runs(workspace))
 
 
 def test_the_best_and_the_strong_one_that_errs_most_differently_are_suggested(submittable: Path) -> None:
     place = Workspace(submittable)
-    shapes = registry.competition("shapes", place)
+    shapes = find_competition("shapes", place)
     first = base(place)
     assert [one.run for one in final_two(place, shapes)] == [first]
     oof = float(all_runs(place)[0].record["oof"]["score"])
@@ -136,7 +136,7 @@ def test_final_without_runs_is_refused(workspace: Path) -> None:
 def test_the_same_answers_are_never_the_second_to_select(submittable: Path) -> None:
     """Whatever their order; and where no other run answers otherwise, that is said."""
     place = Workspace(submittable)
-    shapes = registry.competition("shapes", place)
+    shapes = find_competition("shapes", place)
     first = base(place)
     oof = float(all_runs(place)[0].record["oof"]["score"])
     another(place, "29990101-000000-aaaa", oof - 0.01, 0.0)
@@ -161,7 +161,7 @@ def test_the_same_answers_are_never_the_second_to_select(submittable: Path) -> N
 
 def test_a_run_whose_files_were_changed_is_not_selected(submittable: Path) -> None:
     place = Workspace(submittable)
-    shapes = registry.competition("shapes", place)
+    shapes = find_competition("shapes", place)
     first = base(place)
     another(place, "29990101-000000-aaaa", 0.9, 1.0, "cross")
     (place.runs / "29990101-000000-aaaa" / "submission.csv").write_text("id,label\n")

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 import comp
 from comp.checks.fold_checks import folds_of_related
-from comp.data.competitions import competition as registry
+from comp.data.competitions.competition import find_competition
 from comp.data.folds import Folds, folds_sha256, make_folds
 from comp.data.manifest import Manifest, Sample
 from comp.data.predictions import Predictions
@@ -268,17 +268,17 @@ def test_kin_goes_through_groups_parents_and_other_test_rows(workspace: Path, sh
     shutil.copy(shapes / "train" / "a1.png", shapes / "test" / "t1.png")
     shutil.copy(shapes / "train" / "a1.png", shapes / "test" / "t2.png")
     place = Workspace(workspace)
-    found = survey(registry.competition("shapes", place), place, shapes, folds=3)
-    assert found.folds is not None
-    (fold,) = {found.folds.by_id[i] for i in ("a1", "a4")}
-    assert folds_of_related(found.evidence, found.folds) == {"t1": {fold}, "t2": {fold}}
-    declared = found.evidence.manifest.table.copy()
+    checked = survey(find_competition("shapes", place), place, shapes, folds=3)
+    assert checked.folds is not None
+    (fold,) = {checked.folds.by_id[i] for i in ("a1", "a4")}
+    assert folds_of_related(checked.context, checked.folds) == {"t1": {fold}, "t2": {fold}}
+    declared = checked.context.manifest.table.copy()
     declared.loc[declared["id"] == "t5", "parent"] = "a0"
     declared.loc[declared["id"] == "t6", "group"] = "patient"
     declared.loc[declared["id"] == "a9", "group"] = "patient"
-    told = folds_of_related(replace(found.evidence, declared=Manifest(declared)), found.folds)
-    assert told["t5"] == {found.folds.by_id["a0"]}
-    assert told["t6"] == {found.folds.by_id["a9"]}
+    told = folds_of_related(replace(checked.context, declared=Manifest(declared)), checked.folds)
+    assert told["t5"] == {checked.folds.by_id["a0"]}
+    assert told["t6"] == {checked.folds.by_id["a9"]}
     assert set(told) == {"t1", "t2", "t5", "t6"}
 
 

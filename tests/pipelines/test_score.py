@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score, precision_score, recall_score
 
-from comp.data.competitions import competition as registry
+from comp.data.competitions.competition import find_competition
 from comp.data.labels import LabelMap
 from comp.pipelines.score import class_scores
 from comp.workspace import Workspace
@@ -18,7 +18,7 @@ from made import run_comp
 
 @pytest.fixture
 def truth(workspace: Path) -> dict[str, str]:
-    return registry.competition("digits", Workspace(workspace)).adapter.answers(workspace)
+    return find_competition("digits", Workspace(workspace)).adapter.answers(workspace)
 
 
 def write(path: Path, answers: dict[str, str]) -> Path:
@@ -59,7 +59,7 @@ def test_a_competition_that_keeps_its_labels_says_so(workspace: Path) -> None:
 
 def test_an_index_template_is_scored_by_index(workspace: Path) -> None:
     run_comp(workspace, "data", "cifar-100", "--sample")
-    cifar = registry.competition("cifar-100", Workspace(workspace))
+    cifar = find_competition("cifar-100", Workspace(workspace))
     raw = workspace / "data" / "cifar-100"
     places = {name: str(index) for index, name in enumerate(cifar.classes(raw) or ())}
     answers = {i: places[label] for i, label in cifar.adapter.answers(raw).items()}

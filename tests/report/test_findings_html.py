@@ -16,12 +16,12 @@ from html_page import Page
 
 
 def page_of(gallery: Gallery, allow: dict[str, str] | None = None) -> tuple[str, Page]:
-    evidence = gallery.evidence()
+    context = gallery.context()
     text = render(
         CheckResult(
-            evidence,
+            context,
             None,
-            downgrade_allowed(run_data_checks(evidence), allow or {}),
+            downgrade_allowed(run_data_checks(context), allow or {}),
             allow or {},
         )
     )

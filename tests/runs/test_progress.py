@@ -24,12 +24,12 @@ def new_run(workspace: Path) -> runs.Run:
     return runs.new_run(Workspace(workspace), {"slug": "shapes", "folds": 3})
 
 
-def started(one: runs.Run, epochs: tuple[int, ...] = (7,), only: tuple[int, ...] = (0, 1, 2)) -> ProgressFile:
-    listener = ProgressFile(one.folder)
+def started(run: runs.Run, epochs: tuple[int, ...] = (7,), only: tuple[int, ...] = (0, 1, 2)) -> ProgressFile:
+    listener = ProgressFile(run.folder)
     models = tuple(f"net-{n}" for n in range(len(epochs)))
     listener.handle(
         events.RunStarted(
-            one.id, "shapes", str(one.folder), 3, only, models, epochs, models, "accuracy", "max"
+            run.id, "shapes", str(run.folder), 3, only, models, epochs, models, "accuracy", "max"
         )
     )
     return listener
@@ -39,12 +39,12 @@ def begin(listener: ProgressFile, fold: int, folder: str = "", epochs: int = 7) 
     listener.handle(events.FoldStarted(**FOLD, folder=folder or f"fold-{fold}", fold=fold, epochs=epochs))  # type: ignore[arg-type]
 
 
-def epoch(one: runs.Run, listener: ProgressFile, fold: int, number: int, folder: str = "") -> None:
+def epoch(run: runs.Run, listener: ProgressFile, fold: int, number: int, folder: str = "") -> None:
     """An epoch ends, and history.csv grows, as its own listener lets it."""
     folder = folder or f"fold-{fold}"
-    (one.folder / folder).mkdir(parents=True, exist_ok=True)
+    (run.folder / folder).mkdir(parents=True, exist_ok=True)
     write_text(
-        one.folder / folder / "history.csv", "epoch,loss\n" + "".join(f"{n + 1},0.5\n" for n in range(number))
+        run.folder / folder / "history.csv", "epoch,loss\n" + "".join(f"{n + 1},0.5\n" for n in range(number))
     )
     listener.handle(
         events.EpochEnded(
@@ -83,13 +83,13 @@ def end(listener: ProgressFile, fold: int, failure: str = "", **more: Any) -> No
     )
 
 
-def held(one: runs.Run) -> AbstractContextManager[None]:
-    return alone(one.folder / runs.LOCK, "one at a time", "{pid}", "wait")
+def held(run: runs.Run) -> AbstractContextManager[None]:
+    return alone(run.folder / runs.LOCK, "one at a time", "{pid}", "wait")
 
 
-def words(one: runs.Run) -> str:
+def words(run: runs.Run) -> str:
     """The line of ``comp runs``, or its state where it says no more."""
-    found = live_state(one)
+    found = live_state(run)
     return str(found["progress"]["text"] if found["progress"] else found["state"])
 
 

@@ -54,11 +54,11 @@ def test_latest_of_no_runs_is_a_clear_error(tmp_path: Path) -> None:
 
 
 def test_a_new_run_is_unfinished_and_named_by_its_time(tmp_path: Path) -> None:
-    one = runs.new_run(Workspace(tmp_path), {"slug": "shapes"})
-    assert re.fullmatch(r"\d{8}-\d{6}-[0-9a-f]{4}", one.id)
-    assert runs.find_run(Workspace(tmp_path), one.id).state == "unfinished"
-    runs.finish(one, {"oof": {"score": 1.0}})
-    assert runs.find_run(Workspace(tmp_path), one.id).state == "done"
+    run = runs.new_run(Workspace(tmp_path), {"slug": "shapes"})
+    assert re.fullmatch(r"\d{8}-\d{6}-[0-9a-f]{4}", run.id)
+    assert runs.find_run(Workspace(tmp_path), run.id).state == "unfinished"
+    runs.finish(run, {"oof": {"score": 1.0}})
+    assert runs.find_run(Workspace(tmp_path), run.id).state == "done"
 
 
 def test_runs_of_one_second_are_newest_last(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import comp.models.net as networks
-from comp.data.competitions import competition as registry
+from comp.data.competitions.competition import find_competition
 from comp.data.images.pixel_cache import DecodedSource
 from comp.data.images.raw_tree import RawTree
 from comp.data.images.source import AdapterSource
@@ -78,9 +78,9 @@ for job in pickle.loads(Path(sys.argv[1]).read_bytes()):
 
 
 def plan_of(workspace: Path, slug: str, *overrides: str) -> TrainPlan:
-    place = Workspace.find(workspace)
+    ws = Workspace.find(workspace)
     changed = ["epochs=1", "threads=1", "device=cpu", "precision=fp32", *overrides]
-    return plan_of_first_fold("", place, registry.competition(slug, place), None, None, changed, 2)
+    return plan_of_first_fold("", ws, find_competition(slug, ws), None, None, changed, 2)
 
 
 def shapes(workspace: Path, adapter: str = "", metric: str = "accuracy", models: str = "") -> TrainPlan:

@@ -284,7 +284,7 @@ def built_in_folder() -> Path:
     return inside if inside.is_dir() else PACKAGE.parent / "competitions"
 
 
-def find(workspace: Workspace) -> Registry:
+def find_competitions(workspace: Workspace) -> Registry:
     """Every competition that can be found, the broken ones apart.
 
     A competition.toml with ``extends = "SLUG"`` is laid over the competition of that slug: under the same slug (or
@@ -321,14 +321,14 @@ def find(workspace: Workspace) -> Registry:
     return Registry({slug: usable[slug] for slug in sorted(usable) if slug not in refused}, broken)
 
 
-def competitions(workspace: Workspace) -> dict[str, Competition]:
+def sound_competitions(workspace: Workspace) -> dict[str, Competition]:
     """Every competition that can be used, by slug, in alphabetical order."""
-    return find(workspace).competitions
+    return find_competitions(workspace).competitions
 
 
-def competition(slug: str, workspace: Workspace) -> Competition:
+def find_competition(slug: str, workspace: Workspace) -> Competition:
     """The competition of that slug; InputError with its mistakes where it has some, UnknownName lists near ones."""
-    return find(workspace).get(slug)
+    return find_competitions(workspace).get(slug)
 
 
 def _each_once(every: list[Competition]) -> tuple[dict[str, Competition], list[Broken]]:

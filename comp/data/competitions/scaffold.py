@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from comp._version import PACKAGE
-from comp.data.competitions import competition as registry
+from comp.data.competitions.competition import find_competitions
 from comp.errors import InputError, UnknownName
 from comp.files import make_folder, write_text
 from comp.workspace import Workspace
@@ -39,7 +39,7 @@ def scaffold(slug: str, layout: str, workspace: Workspace) -> Path:
         raise InputError(
             "a slug is lower-case letters, digits and hyphens", repr(slug), "for example leaf-disease"
         )
-    known = registry.find(workspace)
+    known = find_competitions(workspace)
     taken = [known.competitions[slug].folder] if slug in known.competitions else []
     taken += [one.folder for one in known.broken if slug in one.slugs]
     if taken:

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from comp._version import __version__
-from comp.data.competitions import competition as registry
-from comp.data.competitions.competition import Competition
+from comp.data.competitions.competition import Competition, find_competition
 from comp.errors import InputError
 from comp.files import make_folder, remove_leftovers, unwritable, write_json
 from comp.kaggle.kernel.dataset import FILES, Dataset
@@ -95,12 +94,12 @@ def kernel(
     CompError
         Where the run is of another competition or has no checkpoints, a name is missing, or ``out`` holds other things.
     """
-    place = Workspace.find(workspace)
-    competition = registry.competition(slug, place)
-    one = _run(place, slug, run)
+    ws = Workspace.find(workspace)
+    competition = find_competition(slug, ws)
+    one = _run(ws, slug, run)
     folders = fold_checkpoints(one, partial)
     names = names_for(competition, one.id, kaggle, user)
-    target = Path(out).expanduser() if out else place.root / "kernels" / slug / one.id
+    target = Path(out).expanduser() if out else ws.root / "kernels" / slug / one.id
     target = Path(os.path.realpath(target))  # a link stays one
     _require_replaceable(target)
     recipe = recipe_of(one)
@@ -135,13 +134,13 @@ def kernel(
     return _told(target, names, one, dataset, gpu, own)
 
 
-def _run(place: Workspace, slug: str, name: str) -> runs.Run:
+def _run(workspace: Workspace, slug: str, name: str) -> runs.Run:
     """The run of that name, or the competition's latest; it must be of this competition and have checkpoints."""
-    mine = runs.sound_runs(place, slug)
+    mine = runs.sound_runs(workspace, slug)
     if name == "latest" and not mine:
         remedy = f"comp run {slug} makes one; `comp runs` shows them all"
         raise InputError("a notebook predicts with a run", f"there is none of {slug}", remedy)
-    one = mine[0] if name == "latest" else runs.find_run(place, name)
+    one = mine[0] if name == "latest" else runs.find_run(workspace, name)
     if one.slug != slug:
         value = f"{one.id} is of {one.slug}, not of {slug}"
         raise InputError(
@@ -156,12 +155,12 @@ def _run(place: Workspace, slug: str, name: str) -> runs.Run:
     return one
 
 
-def _require_gpu(one: runs.Run, folders: Sequence[Path], gpu: bool) -> None:
+def _require_gpu(run: runs.Run, folders: Sequence[Path], gpu: bool) -> None:
     """InputError for checkpoints in fp16 that would be asked on a CPU."""
     from comp.models.checkpoint import read_sidecar
 
     if not gpu and any(read_sidecar(folder).precision == "fp16" for folder in folders):
-        raise InputError("fp16 needs a GPU", f"{one.id} was judged in fp16", "`gpu=True`")
+        raise InputError("fp16 needs a GPU", f"{run.id} was judged in fp16", "`gpu=True`")
 
 
 def _require_replaceable(target: Path) -> None:
@@ -181,32 +180,32 @@ def _require_replaceable(target: Path) -> None:
 def _notebook(
     names: Names,
     competition: Competition,
-    one: runs.Run,
+    run: runs.Run,
     checkpoints: int,
     settings: dict[str, tuple[Any, str]],
 ) -> dict[str, Any]:
-    score = one.record.get("oof", {}).get("score")
-    judged = f", OOF {one.record.get('metric')} {score:.4f}" if isinstance(score, float) else ""
-    marks = f" ({', '.join(one.marks)}: not a full run)" if one.marks else ""
-    about = f"{one.started.get('model')}, {checkpoints} checkpoints{judged}{marks}"
+    score = run.record.get("oof", {}).get("score")
+    judged = f", OOF {run.record.get('metric')} {score:.4f}" if isinstance(score, float) else ""
+    marks = f" ({', '.join(run.marks)}: not a full run)" if run.marks else ""
+    about = f"{run.started.get('model')}, {checkpoints} checkpoints{judged}{marks}"
     template = competition.facts.template.file
-    words = {"title": competition.facts.title, "run": one.id, "about": about, "version": __version__}
+    words = {"title": competition.facts.title, "run": run.id, "about": about, "version": __version__}
     given = {
         "COMPETITION": (names.competition, "attached, by its name on Kaggle"),
         "DATASET": (names.name, "attached: wheels and checkpoints"),
-        "SLUG": (one.slug, "the competition, as comp calls it"),
-        "RUN": (one.id, "the run that predicts"),
+        "SLUG": (run.slug, "the competition, as comp calls it"),
+        "RUN": (run.id, "the run that predicts"),
         "TEMPLATE": (None if template == "made" else template, "the sample submission"),
     }
     return notebook(words, given | settings)
 
 
-def _told(target: Path, names: Names, one: runs.Run, dataset: Dataset, gpu: bool, own: bool) -> KernelFolder:
+def _told(target: Path, names: Names, run: runs.Run, dataset: Dataset, gpu: bool, own: bool) -> KernelFolder:
     weights = [file for file in dataset.files if file.name.endswith("model.safetensors")]
     return KernelFolder(
         target,
-        one.id,
-        one.slug,
+        run.id,
+        run.slug,
         names.competition,
         names.id,
         gpu,
@@ -220,6 +219,6 @@ def _told(target: Path, names: Names, one: runs.Run, dataset: Dataset, gpu: bool
             "checkpoints": sum(file.bytes for file in weights),
             "dataset": dataset.bytes,
         },
-        one.marks,
-        names.commands(Workspace.shown(Workspace(target), target), one.id),
+        run.marks,
+        names.commands(Workspace.shown(Workspace(target), target), run.id),
     )

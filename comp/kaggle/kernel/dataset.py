@@ -58,29 +58,29 @@ class Dataset:
             self.wheels[name] = version
             self.wheel_bytes += path.stat().st_size
 
-    def add_run(self, one: runs.Run, folders: Sequence[Path]) -> None:
+    def add_run(self, run: runs.Run, folders: Sequence[Path]) -> None:
         """What a prediction needs of a run: its recipe, free to use what the machine has, and the folds' checkpoints.
 
         No path of this machine goes along.
         """
-        place = f"runs/{one.id}"
-        recipe = as_one([_anywhere(r) for r in recipe_of(one).each])
-        text = recipe.to_toml(f"run {one.id}, for any machine")
+        place = f"runs/{run.id}"
+        recipe = as_one([_anywhere(r) for r in recipe_of(run).each])
+        text = recipe.to_toml(f"run {run.id}, for any machine")
         files = {runs.RECIPE: sha256_of(self._add_text(f"{place}/{runs.RECIPE}", text))}
-        for name in _needed(one):
-            files[name] = sha256_of(self._add(one.checked(name), f"{place}/{name}"))
+        for name in _needed(run):
+            files[name] = sha256_of(self._add(run.checked(name), f"{place}/{name}"))
         for folder in folders:
-            name = f"{folder.relative_to(one.folder).as_posix()}/{runs.RESULT}"
-            files[name] = self._add_fold(one, folder, place)
-        told = {**one.started, "run": one.id, "raw": "", "command": [], "files": files}
+            name = f"{folder.relative_to(run.folder).as_posix()}/{runs.RESULT}"
+            files[name] = self._add_fold(run, folder, place)
+        told = {**run.started, "run": run.id, "raw": "", "command": [], "files": files}
         self._add_json(f"{place}/{runs.STARTED}", sealed(told))
 
-    def _add_fold(self, one: runs.Run, folder: Path, place: str) -> str:
+    def _add_fold(self, run: runs.Run, folder: Path, place: str) -> str:
         """What a prediction needs of a fold; the SHA-256 of its result as it is here."""
         from comp.models.checkpoint import read_tensors
 
-        inside = folder.relative_to(one.folder).as_posix()
-        result = require_fold(one, folder)
+        inside = folder.relative_to(run.folder).as_posix()
+        result = require_fold(run, folder)
         read_tensors(folder)  # its own SHA-256 is looked at there
         controls = [row.file for row in control_table(folder)]
         require_of_fold(folder, ["oof.npz"])
@@ -153,6 +153,6 @@ def _name(weights: str) -> str:
     return weights if weights.startswith("run:") else Path(weights).name
 
 
-def _needed(one: runs.Run) -> Iterator[str]:
+def _needed(run: runs.Run) -> Iterator[str]:
     """The files of a run, beside its recipe and its folds, that a prediction may read."""
-    return (name for name in NEEDED if one.has(name))
+    return (name for name in NEEDED if run.has(name))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from comp.data.competitions import competition as registry
+from comp.data.competitions.competition import built_in_folder, find_competition, sound_competitions
 from comp.errors import InputError, RecipeError, UnknownName
 from comp.workspace import Workspace
 from made import SHAPES_ADAPTER, SHAPES_TOML, run_comp
@@ -27,7 +27,7 @@ def test_an_overlay_takes_the_place_of_what_it_extends(workspace: Path) -> None:
         'extends = "art-classification"\ntitle = "Mine"\n[check.allow]\nunreadable-image = "known"\n',
     )
     (place / "baseline.toml").write_text('mode = "scratch"\n')
-    found = registry.competitions(Workspace(workspace))
+    found = sound_competitions(Workspace(workspace))
     assert len(found) == 5
     art = found["art-classification"]
     assert art.facts.title == "Mine"
@@ -35,14 +35,14 @@ def test_an_overlay_takes_the_place_of_what_it_extends(workspace: Path) -> None:
     assert art.facts.classes[0] == "dog", "what the overlay does not say is the other's"
     assert art.facts.layout.test == "test/0/*"
     assert art.file("baseline.toml") == place / "baseline.toml"
-    assert art.file("story.toml").parent == registry.built_in_folder() / "art_classification"
+    assert art.file("story.toml").parent == built_in_folder() / "art_classification"
     assert run_comp(workspace, "data", "art-classification", "--sample").code == 0
     assert run_comp(workspace, "check", "art-classification").code == 0
 
 
 def test_an_overlay_under_another_slug_stands_beside(workspace: Path) -> None:
     lay(workspace, "easy", 'extends = "digits"\nslug = "easy-digits"\n')
-    found = registry.competitions(Workspace(workspace))
+    found = sound_competitions(Workspace(workspace))
     assert {"digits", "easy-digits"} <= set(found)
     assert found["easy-digits"].adapter.has("answers")
 
@@ -51,7 +51,7 @@ def test_two_overlays_of_one_slug_are_an_error(workspace: Path) -> None:
     lay(workspace, "a", 'extends = "digits"\n')
     lay(workspace, "b", 'extends = "digits"\n')
     with pytest.raises(InputError, match="names one competition"):
-        registry.competition("digits", Workspace(workspace))
+        find_competition("digits", Workspace(workspace))
 
 
 def test_a_plain_duplicate_is_an_error_that_names_the_way_out(workspace: Path) -> None:
@@ -67,20 +67,20 @@ def test_a_plain_duplicate_is_an_error_that_names_the_way_out(workspace: Path) -
 def test_an_overlay_of_nothing_lists_near_names(workspace: Path) -> None:
     lay(workspace, "a", 'extends = "digit"\n')
     with pytest.raises(UnknownName, match="did you mean digits"):
-        registry.competition("digit", Workspace(workspace))
+        find_competition("digit", Workspace(workspace))
 
 
 def test_an_overlays_mistakes_are_told_with_its_file(workspace: Path) -> None:
     lay(workspace, "a", 'extends = "digits"\ncolour = "red"\n')
     with pytest.raises(RecipeError, match="mistake") as error:
-        registry.competition("digits", Workspace(workspace))
+        find_competition("digits", Workspace(workspace))
     assert str(workspace) in error.value.rule
 
 
 def test_options_that_the_adapter_does_not_take_are_refused(workspace: Path) -> None:
     lay(workspace, "a", 'extends = "caltech-256"\noptions.clatter = true\n')
     with pytest.raises(InputError) as error:
-        _ = registry.competition("caltech-256", Workspace(workspace)).adapter
+        _ = find_competition("caltech-256", Workspace(workspace)).adapter
     assert "clatter; it takes clutter" in error.value.value
 
 
@@ -98,12 +98,12 @@ def test_a_package_brings_competitions(holds: str, workspace: Path, monkeypatch:
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: shape-competitions\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text("[comp.competitions]\nshapes = shape_competitions\n")
     monkeypatch.syspath_prepend(str(site))
-    found = registry.competitions(Workspace(workspace))
+    found = sound_competitions(Workspace(workspace))
     assert found["shapes"].folder == folder
     assert found["shapes"].adapter.has("read")
     (info / "entry_points.txt").write_text("[comp.competitions]\nshapes = no_such_package.inside\n")
     sys.path_importer_cache.clear()
     with pytest.raises(InputError) as error:
-        registry.competition("shapes", Workspace(workspace))
+        find_competition("shapes", Workspace(workspace))
     assert "no_such_package" in error.value.value
-    assert "digits" in registry.competitions(Workspace(workspace))
+    assert "digits" in sound_competitions(Workspace(workspace))

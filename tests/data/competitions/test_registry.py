@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from comp.data.competitions import competition as registry
+from comp.data.competitions.competition import find_competition, find_competitions, sound_competitions
 from comp.errors import InputError, RecipeError, UnknownName
 from comp.workspace import Workspace
 from made import SHAPES_TOML, run_comp
 
 
 def test_built_in_and_workspace_competitions_are_found(workspace: Path, shapes: Path) -> None:
-    found = registry.competitions(Workspace(workspace))
+    found = sound_competitions(Workspace(workspace))
     assert {"art-classification", "digits", "shapes"} <= set(found)
     assert list(found) == sorted(found)
     assert found["shapes"].folder == workspace / "competitions" / "shapes"
@@ -21,7 +21,7 @@ def test_built_in_and_workspace_competitions_are_found(workspace: Path, shapes: 
 
 def test_an_unknown_slug_lists_near_ones(workspace: Path) -> None:
     with pytest.raises(UnknownName, match="did you mean digits"):
-        registry.competition("digit", Workspace(workspace))
+        find_competition("digit", Workspace(workspace))
 
 
 def test_two_folders_with_one_slug_are_an_error_that_names_both(workspace: Path, shapes: Path) -> None:
@@ -29,10 +29,10 @@ def test_two_folders_with_one_slug_are_an_error_that_names_both(workspace: Path,
     other.mkdir()
     (other / "competition.toml").write_text(SHAPES_TOML)
     with pytest.raises(InputError, match="names one competition") as error:
-        registry.competition("shapes", Workspace(workspace))
+        find_competition("shapes", Workspace(workspace))
     assert "shapes_again" in error.value.value
     assert str(workspace / "competitions" / "shapes ") in error.value.value
-    assert "shapes" not in registry.competitions(Workspace(workspace))
+    assert "shapes" not in sound_competitions(Workspace(workspace))
 
 
 def test_every_mistake_in_a_competition_toml_is_told(workspace: Path, shapes: Path) -> None:
@@ -43,7 +43,7 @@ def test_every_mistake_in_a_competition_toml_is_told(workspace: Path, shapes: Pa
         )
     )
     with pytest.raises(RecipeError) as error:
-        registry.competition("shapes", Workspace(workspace))
+        find_competition("shapes", Workspace(workspace))
     assert "3 mistake" in error.value.rule
     assert {line.split(":")[0] for line in error.value.value.splitlines()} == {"slug", "colour", "pairs"}
 
@@ -98,9 +98,9 @@ def test_a_folder_in_place_of_the_file_stops_no_other(workspace: Path, shapes: P
     toml = workspace / "competitions" / "shapes" / "competition.toml"
     toml.unlink()
     toml.mkdir()
-    assert "digits" in registry.competitions(Workspace(workspace))
+    assert "digits" in sound_competitions(Workspace(workspace))
     with pytest.raises(InputError, match="is a folder"):
-        registry.competition("shapes", Workspace(workspace))
+        find_competition("shapes", Workspace(workspace))
 
 
 def test_an_unreadable_overlay_is_not_passed_over(workspace: Path) -> None:
@@ -109,9 +109,9 @@ def test_an_unreadable_overlay_is_not_passed_over(workspace: Path) -> None:
     place.mkdir(parents=True)
     (place / "competition.toml").write_text('extends = "digits"\nmetric = \n')
     with pytest.raises(RecipeError, match="readable TOML"):
-        registry.competition("digits", Workspace(workspace))
+        find_competition("digits", Workspace(workspace))
     (place / "competition.toml").write_text('extends = "digits"\nslug = "other"\nmetric = \n')
-    assert registry.competition("digits", Workspace(workspace)).facts.metric == "accuracy"
+    assert find_competition("digits", Workspace(workspace)).facts.metric == "accuracy"
 
 
 def test_overlays_that_extend_one_another_are_named(workspace: Path) -> None:
@@ -119,7 +119,7 @@ def test_overlays_that_extend_one_another_are_named(workspace: Path) -> None:
         place = workspace / "competitions" / name
         place.mkdir(parents=True)
         (place / "competition.toml").write_text(f'slug = "{name}"\nextends = "{other}"\n')
-    found = registry.find(Workspace(workspace))
+    found = find_competitions(Workspace(workspace))
     assert {one.slugs for one in found.broken} == {("a",), ("b",)}
     assert "digits" in found.competitions
     with pytest.raises(UnknownName, match="extends no other"):
@@ -132,7 +132,7 @@ def test_an_overlay_of_a_broken_competition_says_so(workspace: Path, shapes: Pat
     place.mkdir()
     (place / "competition.toml").write_text('slug = "over"\nextends = "shapes"\n')
     with pytest.raises(InputError, match="mistakes of its own"):
-        registry.competition("over", Workspace(workspace))
+        find_competition("over", Workspace(workspace))
 
 
 @pytest.mark.parametrize(
@@ -146,5 +146,5 @@ def test_an_overlay_of_a_broken_competition_says_so(workspace: Path, shapes: Pat
 def test_a_faulty_adapter_is_a_clear_error(workspace: Path, shapes: Path, source: str, told: str) -> None:
     (workspace / "competitions" / "shapes" / "adapter.py").write_text(source)
     with pytest.raises(InputError) as error:
-        _ = registry.competition("shapes", Workspace(workspace)).adapter
+        _ = find_competition("shapes", Workspace(workspace)).adapter
     assert told in error.value.value

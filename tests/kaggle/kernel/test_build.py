@@ -16,7 +16,7 @@ import timm
 from safetensors.torch import save_file
 
 import comp
-from comp.data.competitions import competition as registry
+from comp.data.competitions.competition import find_competition
 from comp.errors import InputError, UnknownName
 from comp.files import read_json
 from comp.kaggle.kernel.build import KernelFolder, kernel
@@ -202,7 +202,7 @@ def test_an_overlay_brings_what_it_lies_over(trained: Path, tmp_path: Path) -> N
     found = kernel("shapes", workspace=trained, **MINE)
     elsewhere = laid_out(found, tmp_path / "elsewhere")
     assert {path.name for path in (elsewhere / "competitions").iterdir()} == {"over", "shapes"}
-    assert registry.competition("shapes", Workspace(elsewhere)).facts.title == "Mine"
+    assert find_competition("shapes", Workspace(elsewhere)).facts.title == "Mine"
 
 
 def test_a_built_in_competition_comes_with_the_wheel(tmp_path: Path) -> None:
@@ -277,7 +277,7 @@ def test_a_name_that_is_missing_is_asked_for(trained: Path, monkeypatch: pytest.
 
 
 def test_a_long_slug_is_cut(trained: Path) -> None:
-    one = registry.competition("shapes", Workspace(trained))
+    one = find_competition("shapes", Workspace(trained))
     one.facts = one.facts.model_copy(update={"slug": "a-very-long-name-of-a-competition-about-shapes"})
     names = names_for(one, "20260101-000000-abcd", "x", "ann")
     assert len(names.name) <= 50
