@@ -1,4 +1,4 @@
-"""Files and documents: written all or nothing, and read so that no content stops the reader."""
+"""Files and documents: written all or nothing, read so that no content stops the reader, and held by one process at a time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What one set of predictions gains over another on the same rows, and the standard error of that gain."""
+"""Standard errors of gains on the same rows, and how far probabilities are from frequencies (temperature scaling)."""
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -194,3 +195,14 @@ def test_no_module_hides_a_verb_of_the_same_name() -> None:
 
     names = {path.stem for path in Path(comp.__file__).parent.iterdir()}
     assert not names & set(comp.__all__)
+
+
+@pytest.mark.parametrize("room", [room for rooms in FLOORS for room in rooms if room not in ("cli", "data")])
+def test_a_package_names_what_others_import(room: str) -> None:
+    """Its ``__all__`` has exactly the modules that other packages import; all others are its own affair."""
+    named = ast.literal_eval(re.search(r"__all__ = (\[.*?\])", MODULES[f"comp.{room}"].read_text(), re.S)[1])  # type: ignore[index]
+    prefix = f"comp.{room}."
+    used = {other for name in MODULES if package(name) != room for other in inside(name) if other in MODULES}
+    assert sorted(named) == sorted(
+        {other.removeprefix(prefix).split(".")[0] for other in used if other.startswith(prefix)}
+    )

@@ -1,4 +1,4 @@
-"""Everything that checks may look at, gathered once."""
+"""A check and its findings, the table where each registers itself, and the context that all of them judge."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks of the folds."""
+"""Groups, the rows that must share a fold, and the checks of folds."""
 
 from __future__ import annotations
 

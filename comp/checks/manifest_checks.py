@@ -1,4 +1,4 @@
-"""Checks of the manifest against the raw folder, the label map and the template."""
+"""Checks of the manifest against the raw folder and the label map, and of how labels are spelled."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks of what a run came to: its predictions beside the labels it was trained on."""
+"""Checks of a run: of its recipe before anything is trained, and of its predictions after."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks for labels that can be read off the files instead of the images."""
+"""Checks for labels that can be guessed from facts beside the pixels instead of the images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What stands in a template's answers: placeholders until they contradict its kind or the label map."""
+"""Checks of what is to be answered: the template's ids, columns and cells, its files, and the metric."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""CSV tables as competitions ship them: cells as text, letter by letter, with the encoding and line ends found."""
+"""CSV tables as competitions ship them: cells as text with their encoding and line ends, and when two cells are the same."""
 
 from __future__ import annotations
 

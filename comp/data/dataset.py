@@ -1,4 +1,4 @@
-"""A competition's raw folder, read: the rows, labels, template and images that checks and training share."""
+"""A competition's raw folder, read: rows, labels, images and the template (the sample submission) that a submission answers."""
 
 from __future__ import annotations
 

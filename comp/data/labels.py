@@ -1,4 +1,4 @@
-"""The label map: class names in index order."""
+"""The label map, class names in index order, and labels as people type them, made to agree."""
 
 from __future__ import annotations
 

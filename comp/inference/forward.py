@@ -1,4 +1,4 @@
-"""The forward pass over rows and views: the one path for validation, OOF and test predictions."""
+"""The forward pass over rows and views of test-time augmentation: the one path for validation, OOF and test predictions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Predictions of rows by the checkpoints of a run: every fold, every view, averaged after softmax."""
+"""Predictions of rows by the checkpoints of a run, averaged, and the control rows that prove that they are read as in validation."""
 
 from __future__ import annotations
 

@@ -1,1 +1,11 @@
 """Networks: backbones and weights, what runs them on a device, and checkpoints."""
+
+__all__ = [
+    "autotune",
+    "batchnorm_fusion",
+    "checkpoint",
+    "load_weights",
+    "net",
+    "runtime",
+    "weights",
+]  # the modules that other packages import

@@ -1,4 +1,4 @@
-"""Checkpoints: safetensors, and a JSON sidecar with everything that prediction needs and accepts."""
+"""Checkpoints: tensors in files, and a JSON sidecar with everything that prediction needs and accepts."""
 
 from __future__ import annotations
 

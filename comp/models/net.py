@@ -1,4 +1,4 @@
-"""The network: a timm backbone and a linear classifier, and the weights they start from."""
+"""The network: a backbone by name (our small ones, a competition's models.py, timm) and a linear classifier."""
 
 from __future__ import annotations
 

@@ -1,3 +1,22 @@
 """One module a use case: run, check, predict, ensemble, merge, import and the others, from a request to its result."""
 
 import comp.console  # noqa: F401  its listener shows what pipelines say
+
+__all__ = [
+    "benchmark",
+    "check",
+    "check_table",
+    "compare",
+    "contact_sheet",
+    "ensemble",
+    "find_lr",
+    "import_predictions",
+    "listing",
+    "merge",
+    "predict",
+    "pseudo_label",
+    "run",
+    "score",
+    "seeds",
+    "validate",
+]  # the modules that other packages import

@@ -1,4 +1,4 @@
-"""What a run was asked for, from arguments or from the folder of an unfinished run."""
+"""What a run was asked for, from arguments or from the folder of an unfinished run; what ``quick`` changes."""
 
 from __future__ import annotations
 

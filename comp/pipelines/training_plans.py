@@ -1,4 +1,4 @@
-"""The steps of a run that need torch: the plan, the folds, the test predictions."""
+"""The steps of a run that need torch: plans, folds, the choice of views, and test predictions."""
 
 from __future__ import annotations
 

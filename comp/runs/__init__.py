@@ -1,1 +1,10 @@
 """Run folders: what a run keeps, reads again and proves, and the ledger of submissions."""
+
+__all__ = [
+    "contents",
+    "ledger",
+    "progress",
+    "result",
+    "run",
+    "submissions",
+]  # the modules that other packages import

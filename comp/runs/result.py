@@ -1,4 +1,4 @@
-"""What a finished run came to, as a value, as JSON and as a table."""
+"""What a finished run came to, as a value and as JSON, and the machine that it was computed on."""
 
 from __future__ import annotations
 

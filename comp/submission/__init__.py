@@ -1,1 +1,3 @@
 """Submission CSVs: writing, validating, repairing ids, comparing."""
+
+__all__ = ["comparison", "validate", "write"]  # the modules that other packages import

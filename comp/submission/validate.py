@@ -1,4 +1,4 @@
-"""Any CSV against a template: every way in which it does not answer it, in one go."""
+"""Any CSV against a template: every way in which it does not answer it, and ids that programs changed on the way."""
 
 from __future__ import annotations
 

@@ -1,1 +1,16 @@
 """Training: a fold is a function of files and values that writes only into its own folder."""
+
+__all__ = [
+    "launches",
+    "loop",
+    "lr_range_test",
+    "optim",
+    "plan",
+    "state",
+    "throughput",
+    "time_limit",
+    "train_fold",
+    "train_folds",
+    "transform_trial",
+    "warm_start",
+]  # the modules that other packages import

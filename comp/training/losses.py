@@ -1,4 +1,4 @@
-"""What is minimised: cross entropy or focal loss, of plain or mixed targets, with class weights if asked."""
+"""What is minimised, and what is done about classes with few rows among those that a fold fits."""
 
 from __future__ import annotations
 

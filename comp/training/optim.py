@@ -1,4 +1,4 @@
-"""Optimizers and learning-rate schedules by name."""
+"""Optimizers and learning-rate schedules by name, and the stages of training: which part is trained in which epochs."""
 
 from __future__ import annotations
 

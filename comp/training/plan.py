@@ -1,4 +1,4 @@
-"""What a fold is trained by: its rows, its recipe, its images and the weights that it begins with."""
+"""What a fold is trained by (rows, recipe, images, weights), and what the folds of a run came to."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Trains one fold, keeps its checkpoint, and predicts the rows that it held out."""
+"""Trains one fold, says what happens in it, keeps its checkpoint, and predicts the rows that it held out."""
 
 from __future__ import annotations
 

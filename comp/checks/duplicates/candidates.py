@@ -1,4 +1,4 @@
-"""Which pairs of images are worth comparing: the candidate stage of the near-duplicate search.
+"""Which pairs of images are worth comparing: descriptions of thumbnails, deaf to mirroring and turning, and the nearest of them.
 
 Windows are looked up among windows by the cosine of their descriptions (see `duplicate_windows`), in cells
 around k-means centres with several probes, the inverted index of Jegou et al. (2011). Whole cells are

@@ -1,4 +1,4 @@
-"""Near duplicates among fingerprints: candidate pairs, verified one by one, then doubted together.
+"""Near-duplicates among fingerprints: candidate pairs, verified one by one, then doubted together.
 
 `duplicate_candidates` finds the pairs worth comparing, `registration` aligns and measures each. What is left
 here is the decision: how much agreement is enough for images of a given size, and when a crowd of pairs

@@ -1,4 +1,4 @@
-"""What follows the moves of a policy, drawn for whole batches as albumentations draws it: affine maps, colours, cut-outs."""
+"""What follows the moves of a policy, for whole batches: affine maps, colours, cut-outs, mixup, cutmix and erasing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Crops, padding, mirror images and quarter turns of whole batches at once, drawn as albumentations draws them."""
+"""Crops, padding, mirror images, turns and affine maps of whole batches at once, drawn as albumentations draws them."""
 
 from __future__ import annotations
 

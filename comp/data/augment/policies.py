@@ -1,4 +1,4 @@
-"""Training transforms: named policies and lists of albumentations, on uint8 images. The only importer of albumentations."""
+"""Training transforms: named policies and lists of albumentations, and which of them mirror or turn. The only importer of albumentations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A competition: the facts of its competition.toml and the adapter beside it."""
+"""Competitions: one by its facts and adapter, and all that the workspace, this package and plug-ins have."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The facts of a competition: what a competition.toml may say."""
+"""What a competition states: its competition.toml, and the code of its adapter."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The decode-once store: the decoded images of a set in one flat file, which every later pass maps into memory."""
+"""Decoded images: of a set in one flat file, which every later pass maps into memory, and by row in memory."""
 
 from __future__ import annotations
 

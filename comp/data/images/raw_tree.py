@@ -1,4 +1,4 @@
-"""A raw folder as one tree of files, zips and tars in it included."""
+"""A raw folder as one tree of files, zips and tars in it included, and what names of files say."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images that lie where the network is, as long as its memory has room for them."""
+"""Where a fold's images lie (packed in memory, or on the device), and how batches are filled from there by threads ahead."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a fold's images reach its steps: filled by threads ahead of them, or gathered where the network is."""
+"""What each epoch shows of each row, and how it reaches the steps: filled by threads ahead, or gathered on the device."""
 
 from __future__ import annotations
 
