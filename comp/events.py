@@ -73,9 +73,9 @@ class RunStarted:
 
 
 @dataclass(frozen=True)
-class FoldStarted:
-    """Fold ``fold`` (from 0) of ``folds`` begins to train, or goes on. ``folder`` is its folder within the run's,
-    which has the number of its model where there are several; ``epochs`` is 0 for a probe, which solves.
+class OfFold:
+    """What every event of a fold says: fold ``fold`` (from 0) of ``folds``, its ``model``, and its ``folder`` within the run's,
+    which has the number of its model where there are several.
     """
 
     run: str
@@ -84,11 +84,17 @@ class FoldStarted:
     fold: int
     folds: int
     model: str
+
+
+@dataclass(frozen=True)
+class FoldStarted(OfFold):
+    """A fold begins to train, or goes on; ``epochs`` is 0 for a probe, which solves."""
+
     epochs: int
 
 
 @dataclass(frozen=True)
-class EpochEnded:
+class EpochEnded(OfFold):
     """An epoch (``epoch`` from 1, of ``epochs``) of a fold is over.
 
     ``valid_loss`` and ``score`` (of ``metric``) are of the rows that the fold holds out, as they are (identity view);
@@ -96,12 +102,6 @@ class EpochEnded:
     ``seconds_left`` what the rest of the fold's epochs takes at the pace so far, no more than that where training may stop early.
     """
 
-    run: str
-    slug: str
-    folder: str
-    fold: int
-    folds: int
-    model: str
     epoch: int
     epochs: int
     train_loss: float
@@ -115,19 +115,13 @@ class EpochEnded:
 
 
 @dataclass(frozen=True)
-class FoldEnded:
+class FoldEnded(OfFold):
     """A fold is over: ``score`` on its ``rows`` held-out rows by the views of the submission, after ``seconds``.
 
     Where ``failure`` says why it failed, ``score`` is None and ``seconds`` 0; ``is_stopped`` says that this was the time limit. A fold that
     an earlier command finished (``finished_before``) ends without having started.
     """
 
-    run: str
-    slug: str
-    folder: str
-    fold: int
-    folds: int
-    model: str
     metric: str
     score: float | None
     rows: int
