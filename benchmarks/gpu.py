@@ -42,7 +42,7 @@ from comp.data.images.pixel_cache import ImageDataset
 from comp.data.images.preprocess import Preprocess
 from comp.data.images.raw_tree import RawTree
 from comp.data.images.source import ArraySource
-from comp.data.loading.resident import batches, loader_pool
+from comp.data.loading.prefetch import batches, loader_pool
 from comp.data.loading.train_loader import Augmenter, TrainLoader
 from comp.models.autotune import autotune_precision
 from comp.models.net import build, normalise

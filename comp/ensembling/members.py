@@ -47,6 +47,9 @@ def read_parts(workspace: Workspace, names: Sequence[str]) -> list[Member]:
     InputError
         For a run that is not finished, comes twice, or lacks a file.
     """
+    if {type(name) for name in names} - {str}:
+        remedy = 'name each by itself: comp.ensemble("RUN", "RUN")'
+        raise InputError("runs are named by their ids", f"got {list(names)!r}"[:200], remedy)
     found: list[Member] = []
     for name in names:
         run, sign, below = name.partition("/")

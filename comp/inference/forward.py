@@ -18,7 +18,7 @@ from torch import nn
 from comp.data.device_memory import is_out_of_memory, make_room
 from comp.data.images.pixel_cache import ImageDataset
 from comp.data.images.preprocess import Preprocess
-from comp.data.loading.resident import batches
+from comp.data.loading.prefetch import batches
 from comp.data.predictions import BLOCK, ROW_SUM_TOLERANCE, order_free_mean
 from comp.errors import TrainingFailed, WeightsError
 from comp.models.checkpoint import Noise

@@ -19,7 +19,7 @@ from comp.config import Shape, read_shaped
 from comp.data.images.pixel_cache import ImageDataset
 from comp.data.images.source import ImageSource
 from comp.data.labels import LabelMap
-from comp.data.loading.resident import loader_pool
+from comp.data.loading.prefetch import loader_pool
 from comp.data.predictions import Predictions, average
 from comp.errors import CheckFailed, InputError, WeightsError
 from comp.files import write_bytes, write_json

@@ -15,7 +15,6 @@ from comp.data.labels import LabelMap
 from comp.data.manifest import Manifest
 from comp.errors import CheckFailed, InputError, InvalidSubmission, Refusal, UnknownName
 from comp.files import read_json, write_bytes
-from comp.inference.predict import control_table
 from comp.runs import run as runs
 from comp.runs.contents import findings_of, manifest_of, require_fold
 from comp.runs.run import Run
@@ -219,6 +218,8 @@ def _require_folds(run: Run, allowed: bool) -> None:
             f'`comp predict {run.id}`, or `allow={{"control-rows": "REASON"}}`',
         )
     for folder in trained:
+        from comp.inference.predict import control_table  # torch: only where a submission is prepared
+
         control_table(folder)
 
 

@@ -19,7 +19,6 @@ from comp.data.manifest import Manifest
 from comp.data.predictions import Predictions, with_prior
 from comp.files import require_output
 from comp.pipelines.check import look_at_images
-from comp.pipelines.training_plans import with_chosen_views
 from comp.runs import run as runs
 from comp.runs.contents import (
     _every_fold,
@@ -28,6 +27,7 @@ from comp.runs.contents import (
     predictions_of,
     recipe_of,
     require_of_fold,
+    with_chosen_views,
 )
 from comp.runs.submissions import remember_predicted
 from comp.submission import write

@@ -24,7 +24,6 @@ from comp.checks.prediction_checks import (
     weights_leak,
 )
 from comp.checks.runner import CheckResult
-from comp.config import Shape, read_shaped
 from comp.data.augment.policies import TrainTransform, check_transform, symmetries
 from comp.data.competitions.competition import Competition
 from comp.data.folds import Folds, group_names
@@ -51,7 +50,6 @@ from comp.models.net import (
 from comp.models.runtime import resolve_device
 from comp.recipe import Recipe, member_tables
 from comp.runs.contents import VIEWS_FILE
-from comp.runs.run import Run
 from comp.training.launches import fewer_launches, steps_and_folds
 from comp.training.loop import new_net
 from comp.training.optim import make_optimizer, open_layers, require_optimizer, stages_of
@@ -61,7 +59,7 @@ from comp.training.train_folds import per_job_recipe, train_folds
 from comp.training.transform_trial import mirrored_costs
 from comp.training.warm_start import WarmStart, warm_start
 from comp.uncertainty import Gain, PairedJackknife
-from comp.views import PLAIN, VIEW_SETS, VIEWS
+from comp.views import PLAIN, VIEW_SETS
 from comp.workspace import Workspace, cache_folder
 
 if TYPE_CHECKING:
@@ -319,12 +317,6 @@ def _keep_each_model(trained: TrainedModels, each: dict[Path, Predictions], unre
 Probs = NDArray[np.float64]
 
 
-class _Chosen(Shape):
-    """``views.json``, as far as predictions rely on it."""
-
-    views: list[str]
-
-
 @dataclass(frozen=True)
 class TtaScore:
     """A set of views on the OOF rows: its score, what it gains over the identity view (above zero is better,
@@ -419,28 +411,6 @@ def _groups(plan: TrainPlan, ids: Sequence[str]) -> list[str]:
     table = plan.manifest.train
     names = dict(zip(table["id"], group_names(table), strict=True))
     return [names[i] for i in ids]
-
-
-def with_chosen_views(recipe: Recipe, run: Run) -> Recipe:
-    """A run's recipe with the views that it chose; identity alone where it has not yet chosen any.
-
-    Raises
-    ------
-    InputError
-        Where the choice is not what the run wrote, or names no views that there are.
-    """
-    if not recipe.chooses_views:
-        return recipe
-    if not run.has(VIEWS_FILE):
-        events.log(f"  {run.id} has not chosen its views: predicting by the identity view")
-        return recipe.with_views(recipe.views)
-    path = run.checked(VIEWS_FILE)
-    chosen: _Chosen = read_shaped(path, _Chosen, "restore it, or train again")
-    strange = [view for view in chosen.views if view not in VIEWS]
-    if strange or not chosen.views:
-        value = f"{path} names {strange[0]!r}" if strange else f"{path} names none"
-        raise InputError("a run chose among the views that there are", value, "restore it, or train again")
-    return recipe.with_views(chosen.views)
 
 
 def _say(tried: Sequence[TtaScore]) -> None:

@@ -25,7 +25,7 @@ def render(found: Comparison, paths: Mapping[str, str], source: ImageSource, nam
         source,
         title=f"comp compare {found.slug}",
         head=f"{found.agreement:.2%} of {found.rows:,} rows agree, {len(found.differing):,} differ",
-        checked=found,
+        found=found,
         answers_a=sorted({a for a, _ in found.table}),
         answers_b=sorted({b for _, b in found.table}),
         pairs=sorted(pairs.items(), key=lambda pair: (-len(pair[1]), pair[0])),

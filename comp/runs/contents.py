@@ -8,15 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
+from comp import events
 from comp.config import Shape, read_shaped, require_shape
 from comp.data.folds import Folds, folds_sha256
 from comp.data.manifest import Manifest
 from comp.data.predictions import Predictions
 from comp.errors import InputError, Refusal
 from comp.files import is_intact, read_json, sealed, sha256_of, write_json
+from comp.recipe import Recipe
 from comp.runs import run as runs
 from comp.runs.progress import model_folder
 from comp.runs.run import RECIPE, RESULT, STARTED, Run, recipe_sha256, require_content
+from comp.views import VIEWS
 
 if TYPE_CHECKING:
     from comp.recipe import Recipe
@@ -320,3 +323,31 @@ def fitted_beside(path: Path) -> set[str]:
         return set(known.read_text(encoding="utf-8").split())
     except (OSError, ValueError) as error:
         raise InputError("fitted.txt must be readable", f"{known}: {error}", "restore it") from error
+
+
+class _Chosen(Shape):
+    """``views.json``, as far as predictions rely on it."""
+
+    views: list[str]
+
+
+def with_chosen_views(recipe: Recipe, run: Run) -> Recipe:
+    """A run's recipe with the views that it chose; identity alone where it has not yet chosen any.
+
+    Raises
+    ------
+    InputError
+        Where the choice is not what the run wrote, or names no views that there are.
+    """
+    if not recipe.chooses_views:
+        return recipe
+    if not run.has(VIEWS_FILE):
+        events.log(f"  {run.id} has not chosen its views: predicting by the identity view")
+        return recipe.with_views(recipe.views)
+    path = run.checked(VIEWS_FILE)
+    chosen: _Chosen = read_shaped(path, _Chosen, "restore it, or train again")
+    strange = [view for view in chosen.views if view not in VIEWS]
+    if strange or not chosen.views:
+        value = f"{path} names {strange[0]!r}" if strange else f"{path} names none"
+        raise InputError("a run chose among the views that there are", value, "restore it, or train again")
+    return recipe.with_views(chosen.views)

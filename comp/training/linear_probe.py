@@ -14,7 +14,7 @@ from torch import Tensor
 from comp import events
 from comp.data.folds import group_names
 from comp.data.images.pixel_cache import ImageDataset
-from comp.data.loading.resident import loader_pool
+from comp.data.loading.prefetch import loader_pool
 from comp.errors import TrainingFailed
 from comp.inference.feature_cache import FeatureCache
 from comp.inference.forward import Probs, facts_of_features, outputs, softmax

@@ -21,7 +21,8 @@ from comp.data.augment.batch_ops import mix
 from comp.data.augment.policies import TrainTransform
 from comp.data.device_memory import enough_memory, free_memory, is_out_of_memory, make_room, upload
 from comp.data.images.pixel_cache import ImageDataset
-from comp.data.loading.resident import Resident, loader_pool, room_on, watched
+from comp.data.loading.prefetch import loader_pool
+from comp.data.loading.resident import Resident, room_on, watched
 from comp.data.loading.train_loader import Augmenter, TrainLoader
 from comp.errors import TrainingFailed
 from comp.files import write_json

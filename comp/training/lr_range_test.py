@@ -17,7 +17,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from comp import events
 from comp.data.augment.policies import TrainTransform
-from comp.data.loading.resident import loader_pool
+from comp.data.loading.prefetch import loader_pool
 from comp.data.loading.train_loader import Augmenter, TrainLoader
 from comp.recipe import derive_seed
 from comp.training.linear_probe import frozen_features

@@ -15,7 +15,7 @@ from torch import Tensor
 from comp.data.augment.policies import TrainTransform
 from comp.data.images.pixel_cache import ImageDataset
 from comp.data.images.source import ImageSource
-from comp.data.loading.resident import batches, each, loader_pool
+from comp.data.loading.prefetch import batches, each, loader_pool
 from comp.data.loading.train_loader import Augmenter, TrainLoader
 from comp.models.runtime import wait_for
 from comp.training.loop import new_net, steps_per_epoch, train_mode, train_step

@@ -20,7 +20,7 @@ from torch import Tensor
 from comp import events
 from comp.data.device_memory import release_memory
 from comp.data.images.pixel_cache import ImageDataset
-from comp.data.loading.resident import loader_pool
+from comp.data.loading.prefetch import loader_pool
 from comp.data.predictions import Predictions
 from comp.errors import InputError
 from comp.files import make_folder, write_text

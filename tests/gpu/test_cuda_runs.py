@@ -19,7 +19,8 @@ from comp.data.augment.geometry import GeometricOps
 from comp.data.augment.policies import A, TrainTransform
 from comp.data.device_memory import make_room
 from comp.data.images.preprocess import Preprocess
-from comp.data.loading.resident import Resident, loader_pool, room_on
+from comp.data.loading.prefetch import loader_pool
+from comp.data.loading.resident import Resident, room_on
 from comp.data.loading.train_loader import Augmenter, TrainLoader
 from comp.data.predictions import Predictions
 from comp.inference.predict import read_controls

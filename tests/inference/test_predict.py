@@ -19,7 +19,7 @@ from torch import nn
 from comp.data.images.pixel_cache import ImageDataset
 from comp.data.images.preprocess import Preprocess
 from comp.data.images.source import ArraySource
-from comp.data.loading.resident import loader_pool
+from comp.data.loading.prefetch import loader_pool
 from comp.errors import TrainingFailed
 from comp.inference.forward import NotFinite, outputs, softmax
 from comp.recipe import Recipe

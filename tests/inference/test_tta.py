@@ -16,7 +16,7 @@ import comp
 from comp.data.images.pixel_cache import ImageDataset
 from comp.data.images.preprocess import Preprocess, fit
 from comp.data.images.source import ArraySource
-from comp.data.loading.resident import loader_pool
+from comp.data.loading.prefetch import loader_pool
 from comp.errors import WeightsError
 from comp.inference.forward import (
     large_size,

@@ -117,7 +117,7 @@ def test_403_names_the_rules_and_near_names(submittable: Path, kaggle: LoopbackK
     for said in (
         "Permission denied",
         "competitions/three-shapes/rules",
-        "did you mean three-shape (`kaggle` in competition.toml",
+        "did you mean three-shape (the key kaggle of competition.toml",
     ):
         assert said in done.err
 

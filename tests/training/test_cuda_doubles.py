@@ -19,7 +19,8 @@ import comp
 from comp.data.augment.batch_ops import erased_at_once, erased_one_by_one, mix
 from comp.data.augment.geometry import GeometricOps
 from comp.data.augment.policies import A, TrainTransform
-from comp.data.loading.resident import Resident, loader_pool
+from comp.data.loading.prefetch import loader_pool
+from comp.data.loading.resident import Resident
 from comp.data.loading.train_loader import Augmenter, TrainLoader
 from comp.data.manifest import Manifest, Sample
 from comp.data.predictions import Predictions

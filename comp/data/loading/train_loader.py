@@ -20,15 +20,8 @@ from comp.data.augment.geometry import GeometricOps, SamplingGrid, apply_grid
 from comp.data.augment.policies import Pixels, TrainTransform
 from comp.data.device_memory import is_out_of_memory, make_room
 from comp.data.images.preprocess import fit, room_side
-from comp.data.loading.resident import (
-    Fill,
-    GatherIndex,
-    PackedImages,
-    Resident,
-    in_batches,
-    prefetch,
-    room_on,
-)
+from comp.data.loading.prefetch import Fill, in_batches, prefetch
+from comp.data.loading.resident import GatherIndex, PackedImages, Resident, room_on
 from comp.recipe import derive_seed
 
 SMALL = 64  # pixels: up to here colours and affine maps too are drawn for whole batches on every device

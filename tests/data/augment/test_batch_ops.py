@@ -21,7 +21,7 @@ from comp.data.augment.policies import A, TrainTransform
 from comp.data.images.pixel_cache import ImageDataset
 from comp.data.images.preprocess import Preprocess
 from comp.data.images.source import ArraySource
-from comp.data.loading.resident import loader_pool
+from comp.data.loading.prefetch import loader_pool
 from comp.data.loading.train_loader import Augmenter, TrainLoader
 
 SIDE = 24

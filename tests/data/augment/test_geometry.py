@@ -15,7 +15,7 @@ from scipy import stats
 from comp.data.augment.geometry import GeometricOps, apply_grid, counter_uniforms, flat_places, is_black
 from comp.data.augment.policies import A, TrainTransform
 from comp.data.images.preprocess import Preprocess
-from comp.data.loading.resident import loader_pool
+from comp.data.loading.prefetch import loader_pool
 from comp.data.loading.train_loader import Augmenter, TrainLoader
 
 SIDE = 12

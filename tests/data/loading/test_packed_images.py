@@ -7,7 +7,8 @@ import pytest
 
 from comp.data.augment.geometry import GeometricOps, apply_grid
 from comp.data.augment.policies import A
-from comp.data.loading.resident import BUDGET, PackedImages, loader_pool
+from comp.data.loading.prefetch import loader_pool
+from comp.data.loading.resident import BUDGET, PackedImages
 
 SIDE = 12
 IMAGES = np.random.default_rng(0).integers(0, 256, (300, SIDE, SIDE, 3), np.uint8)

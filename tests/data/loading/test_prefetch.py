@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comp.data.loading.resident import batches, each, loader_pool
+from comp.data.loading.prefetch import batches, each, loader_pool
 
 SIZE = 2
 

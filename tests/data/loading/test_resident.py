@@ -21,7 +21,8 @@ from comp.data.images.preprocess import Preprocess
 from comp.data.images.source import ArraySource
 from comp.data.labels import LabelMap
 from comp.data.loading import resident
-from comp.data.loading.resident import ELSEWHERE, Resident, loader_pool, room_of, room_on, squares, watched
+from comp.data.loading.prefetch import loader_pool
+from comp.data.loading.resident import ELSEWHERE, Resident, room_of, room_on, squares, watched
 from comp.data.loading.train_loader import SMALL, Augmenter, TrainLoader
 from comp.data.manifest import Manifest, Sample
 from comp.inference.forward import probabilities

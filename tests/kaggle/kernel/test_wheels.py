@@ -29,7 +29,7 @@ def test_the_own_wheel_is_comp_with_its_competitions(tmp_path: Path) -> None:
     program = (
         "import sys, comp, comp.data.competitions.competition as r; from comp.workspace import Workspace\n"
     )
-    program += "print(comp.__file__, *r.competitions(Workspace.find()))"
+    program += "print(comp.__file__, *r.sound_competitions(Workspace.find()))"
     environment = {k: v for k, v in clean_environment().items() if k != "PYTHONPATH"}
     told = subprocess.run(
         [sys.executable, "-c", program],
@@ -71,7 +71,7 @@ def test_a_compiled_distribution_is_left_to_the_image(tmp_path: Path) -> None:
 def test_what_is_not_installed_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="what is installed") as refused:
         installed_wheel("no-such-thing", tmp_path)
-    assert "--wheels no-such-thing" in refused.value.remedy
+    assert "wheels=['no-such-thing']" in refused.value.remedy
 
 
 def test_wheels_come_from_disk_or_by_pip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
