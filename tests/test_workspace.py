@@ -85,8 +85,8 @@ except InputError as error:
         (errno.EIO, "check the disk"),
         (errno.ENOSPC, "free some space"),
         (errno.EDQUOT, "free some space"),
-        (errno.EROFS, "another --workspace"),
-        (errno.ESTALE, "another --workspace"),
+        (errno.EROFS, "another `workspace`"),
+        (errno.ESTALE, "another `workspace`"),
     ],
 )
 def test_whatever_a_disk_says_while_a_file_is_written_is_a_clear_error(

@@ -193,7 +193,7 @@ def test_half_a_step_of_the_optimizer_is_neither_repeated_nor_saved(
         steps_of_adamw(patched, lambda optimizer, n: half_changed(optimizer) if n == 3 else None)
         with pytest.raises(TrainingFailed, match="a step must fit into memory") as failed:
             digits(tmp_path, "save_minutes=0.0", name="other")
-    assert "--resume" in failed.value.remedy
+    assert "`resume`" in failed.value.remedy
     run = max(path for path in (tmp_path / "runs").iterdir())
     table = torch.load(run / "fold-0" / FILE, weights_only=True)
     assert (table["epoch"], table["batch"]) == (0, 2), "the state before the step that failed"
