@@ -14,8 +14,7 @@ from comp.models.autotune import FILE
 from comp.models.net import build
 from comp.models.runtime import on_this_machine
 from comp.recipe import Recipe, load
-from comp.training import compiled
-from comp.training import compiled as launches
+from comp.training import compiled, launches
 from comp.training.launches import fewer_launches, is_better_folded, pays, steps_and_folds, worth_measuring
 from comp.training.state import TrainState
 from comp.training.train_folds import per_job_recipe

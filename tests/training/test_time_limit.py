@@ -18,7 +18,7 @@ def test_durations(text: str, seconds: float) -> None:
 
 @pytest.mark.parametrize("text", ["", "11", "h", "1d", "-3h", "0s", "3h x"])
 def test_what_is_no_duration_is_refused(text: str) -> None:
-    with pytest.raises(InputError, match="time-limit"):
+    with pytest.raises(InputError, match="time_limit"):
         parse_seconds(text)
 
 

@@ -15,7 +15,6 @@ from comp.recipe import load
 from comp.runs.result import RunResult
 from comp.training import parallel_folds
 from comp.training import train_fold as module
-from comp.training import train_folds as executors
 from comp.training.plan import TrainPlan
 from comp.training.time_limit import stopped
 from made import write_shapes
@@ -49,13 +48,13 @@ def test_the_same_bytes_where_it_cannot_be_and_where_one_fold_is_left(
 ) -> None:
     """Each fold has one thread, though the rest of the run has two."""
     write_shapes(tmp_path)
-    own, threads = executors.run_fold, []
+    own, threads = module.run_fold, []
 
     def seen(plan: TrainPlan, k: int, features: object) -> object:
         threads.append(plan.recipe.threads)
         return own(plan, k, features)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(executors, "run_fold", seen)
+    monkeypatch.setattr(module, "run_fold", seen)
     monkeypatch.setattr(parallel_folds, "why_not_parallel", lambda device: "there is a GPU")
     run(tmp_path, "jobs=2", "threads=2", only=[0, 1])
     assert "one after the other: there is a GPU" in capsys.readouterr().err
@@ -87,7 +86,7 @@ def test_a_fold_that_fails_does_not_stop_the_others_and_the_run_goes_on(
     alone: RunResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_shapes(tmp_path)
-    own = executors.run_fold
+    own = module.run_fold
 
     def fails(plan: object, k: int, features: object) -> object:
         if k == 1:
@@ -95,7 +94,7 @@ def test_a_fold_that_fails_does_not_stop_the_others_and_the_run_goes_on(
         return own(plan, k, features)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch:
-        patch.setattr(executors, "run_fold", fails)
+        patch.setattr(module, "run_fold", fails)
         with pytest.raises(TrainingFailed):
             run(tmp_path, "jobs=3", "threads=1")
     (folder,) = (tmp_path / "runs").iterdir()
@@ -105,14 +104,14 @@ def test_a_fold_that_fails_does_not_stop_the_others_and_the_run_goes_on(
 
 def test_the_time_limit_in_one_lets_the_others_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_shapes(tmp_path)
-    own = executors.run_fold
+    own = module.run_fold
 
     def late(plan: object, k: int, features: object) -> object:
         if k == 0:
             raise stopped("fold 0, epoch 1, batch 1")
         return own(plan, k, features)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(executors, "run_fold", late)
+    monkeypatch.setattr(module, "run_fold", late)
     found = run(tmp_path, "jobs=2", time_limit="1h")
     assert "partial" in found.marks
     assert len(found.per_fold) == 1
@@ -120,7 +119,7 @@ def test_the_time_limit_in_one_lets_the_others_end(tmp_path: Path, monkeypatch: 
 
 def test_a_bug_in_a_fold_is_one_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_shapes(tmp_path)
-    monkeypatch.setattr(executors, "run_fold", lambda plan, k, features: 1 / 0)
+    monkeypatch.setattr(module, "run_fold", lambda plan, k, features: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         run(tmp_path, "jobs=2")
 

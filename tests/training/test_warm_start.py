@@ -140,7 +140,7 @@ def test_missing_checkpoints_are_named(workspace: Path) -> None:
     with pytest.raises(WeightsError, match="checkpoint of every fold") as refused:
         warm.require([0, 1])
     assert "fold-0" in refused.value.value
-    assert "--only 1" in refused.value.remedy
+    assert "only=[1]" in refused.value.remedy
     (folder / "fold-1" / "model.safetensors").unlink()
     with pytest.raises(WeightsError, match="checkpoint of every fold"):
         start(workspace)
