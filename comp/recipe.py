@@ -163,10 +163,10 @@ class Recipe(RecipeTable):
         return self.model_copy(update={"tta": list(views)})
 
     @property
-    def start_run(self) -> str:
-        """The run that training starts from, RUN or RUN/MODEL of ``model.weights = "run:RUN"``; empty elsewhere."""
+    def start_run(self) -> str | None:
+        """The run that training starts from, RUN or RUN/MODEL of ``model.weights = "run:RUN"``; None elsewhere."""
         name = self.model.weights
-        return name.removeprefix("run:") if self.mode != "scratch" and name.startswith("run:") else ""
+        return name.removeprefix("run:") if self.mode != "scratch" and name.startswith("run:") else None
 
     @property
     def each(self) -> tuple[Recipe, ...]:

@@ -6,10 +6,9 @@ import csv
 import json
 import re
 import sys
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
@@ -277,6 +276,18 @@ def test_the_example_of_the_page_writes_each_epoch(tmp_path: Path, monkeypatch: 
 
 
 def test_every_event_has_a_method(heard: tuple[Tracker, RunResult]) -> None:
-    base: Callable[..., object] = events.RunListener().handle
-    for one in [*heard[0].heard, events.Message(""), events.TaskEnded("1", "")]:
-        base(one)
+    methods = {name for name in vars(events.RunListener) if name.startswith("on_")}
+    assert len(methods) == len(get_args(events.Event)), "one for each kind of event"
+    called: list[str] = []
+
+    class Noting(events.RunListener):
+        def __getattribute__(self, name: str) -> object:
+            if name.startswith("on_"):
+                called.append(name)
+            return super().__getattribute__(name)
+
+    every = [*heard[0].heard, events.Message(""), events.TaskEnded("1", "")]
+    for one in every:
+        Noting().handle(one)
+    assert len(called) == len(every)
+    assert set(called) <= methods

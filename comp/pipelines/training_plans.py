@@ -112,7 +112,9 @@ def make_plans(
     """
     load_models(competition.file("models.py"))
     warm = [
-        warm_start(one, n, len(recipe.each), workspace, competition.slug) if one.start_run else None
+        warm_start(one, n, len(recipe.each), workspace, competition.slug)
+        if one.start_run is not None
+        else None
         for n, one in enumerate(recipe.each)
     ]
     pairs = zip(recipe.each, warm, strict=True)

@@ -125,6 +125,7 @@ def warm_start(recipe: Recipe, n: int, models: int, workspace: Workspace, slug: 
     InputError
         If there is no such run, it is of another competition, or has no finished fold.
     """
+    assert recipe.start_run is not None, "asked only where a recipe names a run"
     name, _, which = recipe.start_run.partition("/")
     run = find_run(workspace, name)
     require_checkpoints(run)

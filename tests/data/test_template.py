@@ -168,10 +168,12 @@ def test_rows_that_cannot_be_answered_are_refused(ids: list[str], told: str) -> 
 
 
 def test_rows_that_can_be_answered_are_not_refused() -> None:
-    from_table(
-        table_of(("id", "label"), ("x", ""), ("X", ""), ("x ", "")), "id", "label", "label"
-    ).require_rows()
-    from_table(table_of(("id", "label"), ("x", "")), "id", "label", "label").require_rows()
+    several = from_table(table_of(("id", "label"), ("x", ""), ("X", ""), ("x ", "")), "id", "label", "label")
+    several.require_rows()
+    assert several.ids == ("x", "X", "x "), "three ids, as they are spelled"
+    one = from_table(table_of(("id", "label"), ("x", "")), "id", "label", "label")
+    one.require_rows()
+    assert one.ids == ("x",)
 
 
 def test_a_template_made_of_the_test_rows_has_their_ids_and_empty_answers() -> None:

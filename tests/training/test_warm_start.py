@@ -66,7 +66,7 @@ def start(
 def test_no_other_weights_are_a_warm_start(workspace: Path) -> None:
     for weights in ("default", "none", "w.safetensors"):
         recipe = Recipe(model=ModelConfig(weights=weights))
-        assert recipe.start_run == ""
+        assert recipe.start_run is None
 
 
 def test_what_the_recipe_leaves_open_is_the_checkpoints(workspace: Path) -> None:
