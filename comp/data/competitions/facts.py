@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from pydantic import Field, field_validator
 
 from comp.config import ConfigTable
+from comp.data.task import Task, TaskName
 from comp.errors import CompError, InputError, shortened
 from comp.files import read_toml
 
@@ -60,18 +61,27 @@ class Layout(ConfigTable):
         return value
 
 
+TemplateKind = Literal["index", "label", "prob", "probs", "topk", "labels", "number"]
+
+
 class TemplateFacts(ConfigTable):
     """The sample submission: its file in the raw folder (or "made"), its id and target columns, and what the target is.
 
-    ``decimals`` are those of written probabilities (``probs``); ``k`` how many classes a row of ``topk`` names, best
-    first, with a space between them.
+    ``kind`` is the class index (``index``), its name (``label``), the probability of one class (``prob``: of
+    ``positive``), a probability for each class (``probs``), the ``k`` likeliest names, best first (``topk``), every
+    name that applies (``labels``, ``empty`` where none does), or a number a target column (``number``). ``separator``
+    stands between the names of one cell. ``decimals`` are those of written probabilities and numbers; with 0 a
+    probability is written as 0 or 1.
     """
 
     file: str = "made"
     id: str = "id"
     target: str | tuple[str, ...] = "label"
-    kind: Literal["index", "label", "probs", "topk"] = "label"
-    decimals: int = Field(8, ge=1, le=12)
+    kind: TemplateKind = "label"
+    positive: str = Field("", description="the class whose probability a `prob` template asks for")
+    separator: str = Field(" ", description="between the names of a cell of `topk` and `labels`")
+    empty: str = Field("", description="the cell of a `labels` template where no class applies")
+    decimals: int = Field(8, ge=0, le=12)
     k: int = Field(5, ge=1, le=10_000)
 
     @field_validator("file")
@@ -86,6 +96,24 @@ class TemplateFacts(ConfigTable):
         return tuple(value) if isinstance(value, list) else value
 
 
+class FoldFacts(ConfigTable):
+    """How rows are dealt to folds: what is done about classes with fewer rows or groups than there are folds.
+
+    ``error`` refuses them, ``pool`` lets them only train, ``spread`` deals them as far as they go, with a warning.
+    """
+
+    rare: Literal["error", "pool", "spread"] = "error"
+
+
+class PostFacts(ConfigTable):
+    """What is done to the predictions of a group's rows together, wherever predictions are made.
+
+    ``group`` is ``mean`` or ``max`` of each column over the rows of a group, or ``rank`` within it (0 to 1).
+    """
+
+    group: Literal["none", "mean", "max", "rank"] = "none"
+
+
 class CheckFacts(ConfigTable):
     """``allow``: checks whose errors become warnings here, each with its reason."""
 
@@ -98,6 +126,10 @@ class CompetitionConfig(ConfigTable):
     slug: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=100)
     title: str
     url: str = ""
+    task: TaskName = Field("single-label", description="what is asked of an image")
+    range: tuple[float, float] | None = Field(
+        None, description="the lowest and highest number of a regression; predictions are clipped to it"
+    )
     metric: str = Field("accuracy", description="by name, or adapter:function")
     metric_direction: Literal["max", "min"] = Field("max", description="of adapter:function")
     metric_input: Literal["probs", "index"] = Field(
@@ -117,15 +149,30 @@ class CompetitionConfig(ConfigTable):
     order: Literal["natural", "text", "array", "table"] = "natural"
     layout: Layout = Layout()
     template: TemplateFacts = TemplateFacts()
+    folds: FoldFacts = FoldFacts()
+    post: PostFacts = PostFacts()
     check: CheckFacts = CheckFacts()
     options: dict[str, Any] = Field(
         default_factory=dict, description="keyword arguments of the adapter's functions"
     )
 
-    @field_validator("classes", mode="before")
+    @field_validator("classes", "range", mode="before")
     @classmethod
     def _as_tuple(cls, value: Any) -> Any:
         return tuple(value) if isinstance(value, list) else value
+
+    @property
+    def as_task(self) -> Task:
+        """The task with its bounds."""
+        low, high = self.range or (None, None)
+        return Task(self.task, low, high)
+
+    @field_validator("range")
+    @classmethod
+    def _rising(cls, value: tuple[float, float] | None) -> tuple[float, float] | None:
+        if value is not None and not value[0] < value[1]:
+            raise ValueError("a range is [lowest, highest]")
+        return value
 
 
 def read_facts_table(path: Path) -> dict[str, Any]:
