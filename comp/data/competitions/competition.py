@@ -17,6 +17,7 @@ from comp.config import deep_merge, validate
 from comp.data.archives import STREAMS, SUFFIXES
 from comp.data.competitions.facts import Adapter, CompetitionConfig, import_adapter, read_facts_table
 from comp.data.images.raw_tree import RawTree
+from comp.data.task import Task
 from comp.errors import InputError, RawDataError, RecipeError, UnknownName
 from comp.workspace import Workspace
 
@@ -141,7 +142,7 @@ class Competition:
         """
         from comp.data.labels import tidy_labels, without_test_labels
 
-        return tidy_labels(without_test_labels(manifest), self.classes(raw))
+        return tidy_labels(without_test_labels(manifest), self.classes(raw), Task(self.facts.task))
 
     def classes(self, raw: Path) -> tuple[str, ...] | None:
         """The class names in index order, by the facts or the raw folder; None where they are found in the rows."""
@@ -198,14 +199,25 @@ class Competition:
 
     def label_map(self, manifest: Manifest, raw: Path | None = None) -> LabelMap:
         """The label map of the facts, else of the raw folder, else the one discovered in the training rows."""
-        from comp.data.labels import LabelMap
+        from comp.data.labels import LabelMap, regression_labels
 
+        if self.facts.task == "regression":
+            return regression_labels(self.target_columns, manifest.train["label"], self.facts.range)
+        task = Task(self.facts.task)
         stated = (
             self.facts.classes if self.facts.classes != "discover" else self.classes(raw) if raw else None
         )
         if stated is None:
-            return LabelMap.discover(label for label in manifest.train["label"] if label)
-        return LabelMap(stated)
+            return LabelMap.discover((label for label in manifest.train["label"] if label), task)
+        return LabelMap(stated, task)
+
+    @property
+    def target_columns(self) -> tuple[str, ...]:
+        """The columns of numbers that a regression asks for, in the order of the numbers of a label."""
+        facts = self.facts
+        if facts.classes != "discover":
+            return facts.classes
+        return (facts.template.target,) if isinstance(facts.template.target, str) else facts.template.target
 
 
 def _exists(raw: Path, pattern: str) -> bool:

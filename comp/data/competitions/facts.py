@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from pydantic import Field, field_validator
 
 from comp.config import ConfigTable
-from comp.data.task import Task, TaskName
+from comp.data.task import TaskName
 from comp.errors import CompError, InputError, shortened
 from comp.files import read_toml
 
@@ -160,12 +160,6 @@ class CompetitionConfig(ConfigTable):
     @classmethod
     def _as_tuple(cls, value: Any) -> Any:
         return tuple(value) if isinstance(value, list) else value
-
-    @property
-    def as_task(self) -> Task:
-        """The task with its bounds."""
-        low, high = self.range or (None, None)
-        return Task(self.task, low, high)
 
     @field_validator("range")
     @classmethod
