@@ -16,6 +16,7 @@ from comp.metrics import Metric
 
 if TYPE_CHECKING:
     import numpy as np
+    import pandas as pd
     from numpy.typing import NDArray
 
 
@@ -97,6 +98,12 @@ class LabelMap:
         low, high = self.task.bounds(len(self))
         return _floats((values - low) / (high - low))
 
+    @property
+    def span(self) -> NDArray[np.float64]:
+        """How far the values of each column can be apart, (D,): 1 of probabilities."""
+        low, high = self.task.bounds(len(self))
+        return _floats(high - low)
+
     def unscaled(self, values: NDArray[Any]) -> NDArray[np.float64]:
         """The reverse of ``scaled``."""
         low, high = self.task.bounds(len(self))
@@ -109,9 +116,9 @@ class LabelMap:
 
 
 def regression_labels(
-    names: Sequence[str], cells: Iterable[str], bounds: tuple[float, float] | None
+    names: Sequence[str], rows: pd.DataFrame, bounds: tuple[float, float] | None
 ) -> LabelMap:
-    """The label map of a regression: its target columns, bounded by the facts or else by the training labels.
+    """The label map of a regression: its target columns, bounded by the facts or else by the labels of training rows.
 
     Raises
     ------
@@ -120,9 +127,12 @@ def regression_labels(
     """
     import numpy as np
 
-    values = np.array([numbers(cell.split(SEPARATOR), len(names)) for cell in cells if cell])
-    if not len(values):
-        raise InputError("a competition needs labelled images", "no training row has a number", "add labels")
+    values = np.zeros((len(rows), len(names)))
+    for n, (sample, cell) in enumerate(zip(rows["id"], rows["label"], strict=True)):
+        try:
+            values[n] = numbers(cell.split(SEPARATOR), len(names))
+        except InputError as error:
+            raise InputError(error.rule, f"row {sample!r} has {error.value}", error.remedy) from None
     low, high = values.min(axis=0), values.max(axis=0)
     if bounds is not None:
         if low.min() < bounds[0] or high.max() > bounds[1]:

@@ -54,7 +54,7 @@ class Competition:
 
         if self.facts.metric.startswith("adapter:"):
             return self.facts.metric_direction
-        return metric_by_name(self.facts.metric).direction
+        return metric_by_name(self.facts.metric, task=self.facts.task).direction
 
     @property
     def metric(self) -> Metric:
@@ -62,7 +62,7 @@ class Competition:
 
         facts = self.facts
         if not facts.metric.startswith("adapter:"):
-            return metric_by_name(facts.metric, facts.metric_classes == "all")
+            return metric_by_name(facts.metric, facts.metric_classes == "all", facts.task)
         if facts.metric_classes == "all":
             value = f'metric_classes = "all" beside metric = {facts.metric!r}'
             raise RecipeError(
@@ -73,7 +73,7 @@ class Competition:
             value = f"{self.file('adapter.py')} has no function {name!r}"
             raise InputError('metric = "adapter:function" names one of the adapter\'s', value, "define it")
         function = self.adapter.function(name)
-        return own_metric(name, function, facts.metric_direction, facts.metric_input)
+        return own_metric(name, function, facts.metric_direction, facts.metric_input, facts.task)
 
     def file(self, name: str) -> Path:
         """A file of the competition's folder, or of the one that it overlays."""
@@ -202,13 +202,15 @@ class Competition:
         from comp.data.labels import LabelMap, regression_labels
 
         if self.facts.task == "regression":
-            return regression_labels(self.target_columns, manifest.train["label"], self.facts.range)
+            return regression_labels(self.target_columns, manifest.train, self.facts.range)
         task = Task(self.facts.task)
         stated = (
             self.facts.classes if self.facts.classes != "discover" else self.classes(raw) if raw else None
         )
         if stated is None:
-            return LabelMap.discover((label for label in manifest.train["label"] if label), task)
+            names = LabelMap.discover((label for label in manifest.train["label"] if label), task).names
+            last = self.facts.template.positive  # metrics of two classes look at the second
+            stated = (*(name for name in names if name != last), last) if last in names else names
         return LabelMap(stated, task)
 
     @property
