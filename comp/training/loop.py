@@ -24,6 +24,7 @@ from comp.data.images.pixel_cache import ImageDataset
 from comp.data.loading.prefetch import loader_pool
 from comp.data.loading.resident import Resident, room_on, watched
 from comp.data.loading.train_loader import Augmenter, TrainLoader
+from comp.data.predictions import mean_loss
 from comp.errors import TrainingFailed
 from comp.files import write_json
 from comp.inference.forward import NotFinite, probabilities
@@ -32,7 +33,7 @@ from comp.models.net import Net, build, freeze_batchnorm, init_head, normalise
 from comp.recipe import Recipe, derive_seed
 from comp.training.compiled import forget_compiled, network_for, stop_compiled
 from comp.training.early_stopping import best_epoch, is_over, load_best, save_best
-from comp.training.losses import TrainPixels, epoch_order, loss_of, loss_weights, wanted, watched_loss
+from comp.training.losses import TrainPixels, epoch_order, loss_of, loss_weights, wanted
 from comp.training.optim import stage_at, stages_of
 from comp.training.plan import FoldRows, TrainPlan
 from comp.training.state import NEVER, Epoch, TrainState
@@ -371,7 +372,7 @@ def _evaluate(
         loading = there.seconds if there is not None else 0.0  # predictions will have to load theirs
         plan.deadline.measured(len(part.held_out), time.perf_counter() - started + loading)
     targets = part.targets[part.held_out]
-    return watched_loss(probs, targets, plan.labels), plan.metric(targets, probs)
+    return mean_loss(probs, targets, plan.labels), plan.metric(targets, probs)
 
 
 @dataclass(frozen=True)
