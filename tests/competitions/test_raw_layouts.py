@@ -1,0 +1,160 @@
+"""The raw folders of real competitions, made small: their trees, their seeds, and the competitions' rules."""
+
+from __future__ import annotations
+
+import hashlib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from raw_layouts import LAYOUTS, Truth, read_answers, write_answers
+
+# Some exact names of each download; "a.zip!b" is a member of an archive.
+NAMES: dict[str, tuple[str, ...]] = {
+    "aerial-cactus": ("train.csv", "sample_submission.csv", "train.zip", "test.zip"),
+    "dogs-vs-cats": (
+        "sample_submission.csv",
+        "train.zip!train/cat.0.jpg",
+        "train.zip!train/dog.49.jpg",
+        "test.zip!test/1.jpg",
+    ),
+    "histopathologic-cancer": ("train_labels.csv", "sample_submission.csv", "train/*.tif", "test/*.tif"),
+    "siim-isic-melanoma": (
+        "train.csv",
+        "test.csv",
+        "jpeg/train/ISIC_*.jpg",
+        "jpeg/test/ISIC_*.jpg",
+        "train/ISIC_*.dcm",
+        "test/ISIC_*.dcm",
+    ),
+    "aptos2019-blindness": ("train.csv", "test.csv", "train_images/*.png", "test_images/*.png"),
+    "cassava-leaf-disease": (
+        "label_num_to_disease_map.json",
+        "train_images/*.jpg",
+        "test_images/*.jpg",
+        "train_tfrecords/ld_train00-115.tfrec",
+        "test_tfrecords/ld_test00-35.tfrec",
+    ),
+    "dog-breed": ("labels.csv", "sample_submission.csv", "train/*.jpg", "test/*.jpg"),
+    "plant-pathology-2020": ("train.csv", "test.csv", "images/Train_0.jpg", "images/Test_0.jpg"),
+    "state-farm-drivers": ("driver_imgs_list.csv", "imgs/train/c0/img_*.jpg", "imgs/test/img_*.jpg"),
+    "plant-pathology-2021": ("train.csv", "sample_submission.csv", "train_images/*.jpg", "test_images/*.jpg"),
+    "ranzcr-clip": ("train.csv", "train_annotations.csv", "train/1.2.826.*.jpg", "test/1.2.826.*.jpg"),
+    "imet-2020": ("labels.csv", "train.csv", "train/*.png", "test/*.png"),
+    "petfinder-pawpularity": ("train.csv", "test.csv", "train/*.jpg", "test/*.jpg"),
+    "herbarium-2021": (
+        "train/metadata.json",
+        "test/metadata.json",
+        "train/images/000/00/*.jpg",
+        "train/images/000/11/*.jpg",
+        "test/images/000/0.jpg",
+    ),
+    "iwildcam-2020": (
+        "iwildcam2020_train_annotations.json",
+        "iwildcam2020_test_information.json",
+        "iwildcam2020_megadetector_results.json",
+        "train/*-21bc-11ea-a13a-137349068a90.jpg",
+        "test/*-21bc-11ea-a13a-137349068a90.jpg",
+    ),
+}
+HEADERS: dict[str, tuple[str, str]] = {  # a labels table of the download, and how it begins
+    "aerial-cactus": ("train.csv", "id,has_cactus"),
+    "histopathologic-cancer": ("train_labels.csv", "id,label"),
+    "siim-isic-melanoma": (
+        "train.csv",
+        "image_name,patient_id,sex,age_approx,anatom_site_general_challenge,diagnosis,benign_malignant,target",
+    ),
+    "aptos2019-blindness": ("train.csv", "id_code,diagnosis"),
+    "cassava-leaf-disease": ("train.csv", "image_id,label"),
+    "dog-breed": ("labels.csv", "id,breed"),
+    "plant-pathology-2020": ("train.csv", "image_id,healthy,multiple_diseases,rust,scab"),
+    "state-farm-drivers": ("driver_imgs_list.csv", "subject,classname,img"),
+    "plant-pathology-2021": ("train.csv", "image,labels"),
+    "ranzcr-clip": (
+        "train.csv",
+        "StudyInstanceUID,ETT - Abnormal,ETT - Borderline,ETT - Normal,NGT - Abnormal,",
+    ),
+    "imet-2020": ("train.csv", "id,attribute_ids"),
+    "petfinder-pawpularity": ("train.csv", "Id,Subject Focus,Eyes,Face,Near,Action,Accessory,Group,Collage,"),
+}
+
+
+def there(raw: Path, name: str) -> bool:
+    """Whether the raw folder has a file of that name or pattern."""
+    archive, _, member = name.partition("!")
+    if member:
+        return member in zipfile.ZipFile(raw / archive).namelist()
+    return any(raw.glob(name))
+
+
+def digest(raw: Path) -> str:
+    """The names and bytes of all files under a folder."""
+    total = hashlib.sha256()
+    for path in sorted(p for p in raw.rglob("*") if p.is_file()):
+        total.update(path.relative_to(raw).as_posix().encode() + b"\0" + path.read_bytes())
+    return total.hexdigest()
+
+
+def turned(truth: Truth) -> dict[str, tuple[str, ...]]:
+    """Every row with the answer of another row: what a submission in the wrong order says."""
+    cells = list(truth.answers.values())
+    return dict(zip(truth.answers, [*cells[1:], cells[0]], strict=True))
+
+
+def test_every_layout_is_looked_at() -> None:
+    assert set(NAMES) == set(LAYOUTS)
+    assert len(LAYOUTS) >= 15
+
+
+@pytest.mark.parametrize("slug", LAYOUTS)
+def test_the_tree_is_the_downloads(slug: str, tmp_path: Path) -> None:
+    raw = tmp_path / "raw"
+    truth = LAYOUTS[slug].make(raw, 0)
+    assert [name for name in NAMES[slug] if not there(raw, name)] == []
+    if slug in HEADERS:
+        table, header = HEADERS[slug]
+        assert (raw / table).read_text().startswith(header)
+    assert list(read_answers(raw / truth.template, truth)) != list(truth.answers.values())
+    assert 60 <= truth.train_images <= 130
+    assert 20 <= len(truth.answers) <= 40
+
+
+@pytest.mark.parametrize("slug", LAYOUTS)
+def test_the_same_seed_gives_the_same_bytes(slug: str, tmp_path: Path) -> None:
+    truths = [LAYOUTS[slug].make(tmp_path / name, seed) for name, seed in (("a", 1), ("b", 1), ("c", 2))]
+    digests = [digest(tmp_path / name) for name in "abc"]
+    assert truths[0] == truths[1]
+    assert digests[0] == digests[1] != digests[2]
+
+
+@pytest.mark.parametrize("slug", LAYOUTS)
+def test_a_perfect_answer_scores_best_and_a_shifted_answer_worse(slug: str, tmp_path: Path) -> None:
+    layout = LAYOUTS[slug]
+    truth = layout.make(tmp_path / "raw", 3)
+    write_answers(tmp_path / "perfect.csv", truth, truth.answers)
+    write_answers(tmp_path / "shifted.csv", truth, turned(truth))
+    perfect, shifted = (layout.grade(tmp_path / f"{name}.csv", truth) for name in ("perfect", "shifted"))
+    assert perfect == pytest.approx(layout.best, abs=1e-9)
+    assert shifted < perfect - 0.2 if layout.higher_is_better else shifted > perfect + 0.2
+    layout.grade(tmp_path / "raw" / truth.template, truth)  # Kaggle scores its own template
+
+
+@pytest.mark.parametrize("slug", LAYOUTS)
+def test_what_kaggle_refuses_is_refused(slug: str, tmp_path: Path) -> None:
+    layout = LAYOUTS[slug]
+    truth = layout.make(tmp_path / "raw", 0)
+    first, *others = truth.answers
+    short = {i: truth.answers[i] for i in others}
+    renamed = {f"{i}x" if i == first else i: cells for i, cells in truth.answers.items()}
+    for name, answers in (("a row is missing", short), ("an id is not known", renamed)):
+        write_answers(tmp_path / "bad.csv", truth, answers)
+        with pytest.raises(ValueError, match="ids"):
+            layout.grade(tmp_path / "bad.csv", truth), name
+    text = (tmp_path / "raw" / truth.template).read_text()
+    (tmp_path / "bad.csv").write_text(text.replace(truth.columns[-1], "Other", 1))
+    with pytest.raises(ValueError, match="columns"):
+        layout.grade(tmp_path / "bad.csv", truth)
+    (tmp_path / "bad.csv").write_text(text + text.splitlines()[1] + "\n")
+    with pytest.raises(ValueError, match="twice"):
+        layout.grade(tmp_path / "bad.csv", truth)

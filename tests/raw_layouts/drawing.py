@@ -1,0 +1,133 @@
+"""Small images with a signal: coloured marks on noisy grounds that all differ.
+
+Every image of a competition has the same size and noise and the same number of marks, whatever its label,
+so that only colours and forms tell the label, and nothing that a file's size or bytes could say.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image
+
+Pixels = np.ndarray  # uint8 (side, side, 3), or (side, side) where grey
+Colour = tuple[int, int, int]
+
+HUES: tuple[Colour, ...] = (
+    (205, 50, 50),
+    (50, 185, 60),
+    (60, 80, 210),
+    (205, 190, 50),
+    (185, 60, 195),
+    (50, 190, 195),
+)
+GREY: Colour = (125, 125, 125)
+FORMS = ("disc", "cross", "square", "ring", "diamond")
+NOISE = 10.0  # grey levels, standard deviation
+
+
+def ground(rng: np.random.Generator, side: int, tint: Colour | None = None) -> np.ndarray:
+    """Smooth texture float (side, side, 3) of muted colours, around ``tint`` if there is one."""
+    base = (
+        np.full(3, rng.uniform(80, 165)) + rng.uniform(-14, 14, 3) if tint is None else np.array(tint, float)
+    )
+    light = rng.uniform(-38, 38, (5, 5, 1)) + rng.uniform(-10, 10, (5, 5, 3))
+    coarse = Image.fromarray(np.clip(base + light, 0, 255).astype(np.uint8))
+    return np.asarray(coarse.resize((side, side), Image.Resampling.BICUBIC), dtype=float)
+
+
+def mask(form: str, side: int, centre: tuple[float, float], radius: float) -> np.ndarray:
+    """Where a mark lies, bool (side, side)."""
+    y, x = np.mgrid[:side, :side] + 0.5
+    across, down = np.abs(x - centre[0]), np.abs(y - centre[1])
+    distance = np.hypot(across, down)
+    if form == "disc":
+        return distance <= radius
+    if form == "ring":
+        return (distance <= radius) & (distance >= 0.5 * radius)
+    if form == "square":
+        return np.maximum(across, down) <= 0.88 * radius
+    if form == "diamond":
+        return across + down <= 1.25 * radius
+    return (np.minimum(across, down) <= 0.36 * radius) & (np.maximum(across, down) <= radius)
+
+
+def finish(rng: np.random.Generator, canvas: np.ndarray) -> Pixels:
+    """The canvas with the noise that every image has."""
+    return np.clip(canvas + rng.normal(0, NOISE, canvas.shape), 0, 255).astype(np.uint8)
+
+
+def dab(
+    rng: np.random.Generator,
+    canvas: np.ndarray,
+    colour: Colour,
+    form: str,
+    centre: tuple[float, float],
+    radius: float,
+) -> None:
+    """Paints one mark; its light differs a little each time."""
+    shade = np.array(colour, float) + rng.uniform(-14, 14)
+    canvas[mask(form, len(canvas), centre, radius)] = shade
+
+
+def look(number: int) -> tuple[Colour, str]:
+    """A class's colour and form: six colours, then the next form."""
+    return HUES[number % len(HUES)], FORMS[number // len(HUES) % len(FORMS)]
+
+
+def sign(rng: np.random.Generator, side: int, number: int, tint: Colour | None = None) -> Pixels:
+    """An image of class ``number``: one large mark in the class's colour and form, anywhere."""
+    canvas = ground(rng, side, tint)
+    radius = side * rng.uniform(0.24, 0.32)
+    low, high = 0.9 * radius, side - 0.9 * radius
+    dab(rng, canvas, *look(number), (rng.uniform(low, high), rng.uniform(low, high)), radius)
+    return finish(rng, canvas)
+
+
+def signs(rng: np.random.Generator, side: int, present: Sequence[bool], tint: Colour | None = None) -> Pixels:
+    """An image of several labels: a mark for each, in the label's colour where it is present, else grey."""
+    canvas = ground(rng, side, tint)
+    rows = int(np.ceil(np.sqrt(len(present))))
+    cell = side / rows
+    for number, here in enumerate(present):
+        colour, form = look(number)
+        x = (number % rows + 0.5) * cell + rng.uniform(-0.1, 0.1) * cell
+        y = (number // rows + 0.5) * cell + rng.uniform(-0.1, 0.1) * cell
+        dab(rng, canvas, colour if here else GREY, form, (x, y), 0.44 * cell)
+    return finish(rng, canvas)
+
+
+def spots(rng: np.random.Generator, side: int, red: int, total: int, tint: Colour | None = None) -> Pixels:
+    """An image of a grade: ``total`` spots, of which ``red`` are red and the others green."""
+    canvas = ground(rng, side, tint)
+    cells = rng.permutation(9)[:total]
+    for number, cell in enumerate(cells):
+        x, y = ((cell % 3 + 0.5) / 3 * side, (cell // 3 + 0.5) / 3 * side)
+        dab(rng, canvas, HUES[0] if number < red else HUES[1], "disc", (x, y), side * 0.14)
+    return finish(rng, canvas)
+
+
+def shade(rng: np.random.Generator, side: int, share: float, tint: Colour | None = None) -> Pixels:
+    """An image of a number from 0 to 1: one large disc whose colour goes from blue to red."""
+    canvas = ground(rng, side, tint)
+    radius = side * rng.uniform(0.28, 0.34)
+    low, high = 0.9 * radius, side - 0.9 * radius
+    colour = tuple(int(a + share * (b - a)) for a, b in zip(HUES[2], HUES[0], strict=True))
+    centre = (rng.uniform(low, high), rng.uniform(low, high))
+    dab(rng, canvas, (colour[0], colour[1], colour[2]), "disc", centre, radius)
+    return finish(rng, canvas)
+
+
+def encode(pixels: Pixels, suffix: str) -> bytes:
+    """An image file's bytes; the suffix says the format."""
+    options: dict[str, dict[str, object]] = {
+        ".jpg": {"format": "JPEG", "quality": 92, "subsampling": 0},
+        ".jpeg": {"format": "JPEG", "quality": 92, "subsampling": 0},
+        ".png": {"format": "PNG"},
+        ".tif": {"format": "TIFF"},
+    }
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, **options[suffix])  # type: ignore[arg-type]
+    return buffer.getvalue()
