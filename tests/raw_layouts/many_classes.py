@@ -69,7 +69,7 @@ def make_aptos(raw: Path, seed: int) -> Truth:
     for part, part_ids, part_labels in (("train", train, labels), ("test", test, answers)):
         for i, y in zip(part_ids, part_labels, strict=True):
             pixels = spots(rng, 48, red=int(y), total=4, tint=(150, 95, 50))
-            write_image(raw / f"{part}_images" / f"{i}.png", pixels)
+            write_image(rng, raw / f"{part}_images" / f"{i}.png", pixels)
     write_table(raw / "train.csv", ["id_code", "diagnosis"], sorted(zip(train, labels, strict=True)))
     write_table(raw / "test.csv", ["id_code"], [[i] for i in sorted(test)])
     write_table(raw / "sample_submission.csv", ["id_code", "diagnosis"], [(i, 0) for i in sorted(test)])
@@ -85,7 +85,7 @@ def make_cassava(raw: Path, seed: int) -> Truth:
     for part, part_ids, part_labels in (("train", train, labels), ("test", test, answers)):
         records = []
         for i, y in zip(part_ids, part_labels, strict=True):
-            content = encode(sign(rng, 40, int(y), tint=(90, 115, 80)), ".jpg")
+            content = encode(rng, sign(rng, 40, int(y), tint=(90, 115, 80)), ".jpg")
             write_bytes(raw / f"{part}_images" / i, content)
             records.append({"image": content, "image_name": i.encode()})
         name = f"ld_{part}00-{len(records)}.tfrec"
@@ -105,7 +105,7 @@ def make_dog_breeds(raw: Path, seed: int) -> Truth:
     train, test = ids[: len(labels)], ids[-len(answers) :]
     for part, part_ids, part_labels in (("train", train, labels), ("test", test, answers)):
         for i, breed in zip(part_ids, part_labels, strict=True):
-            write_image(raw / part / f"{i}.jpg", sign(rng, 48, BREEDS.index(breed)))
+            write_image(rng, raw / part / f"{i}.jpg", sign(rng, 48, BREEDS.index(breed)))
     write_table(raw / "labels.csv", ["id", "breed"], sorted(zip(train, labels, strict=True)))
     same = [1 / len(BREEDS)] * len(BREEDS)
     write_table(raw / "sample_submission.csv", ["id", *BREEDS], [(i, *same) for i in sorted(test)])
@@ -120,7 +120,7 @@ def make_apple_leaves(raw: Path, seed: int) -> Truth:
     for part, part_labels in (("Train", labels), ("Test", answers)):
         for n, label in enumerate(part_labels):
             pixels = sign(rng, 48, LEAVES.index(label), tint=(95, 120, 85))
-            write_image(raw / "images" / f"{part}_{n}.jpg", pixels)
+            write_image(rng, raw / "images" / f"{part}_{n}.jpg", pixels)
     test = [f"Test_{n}" for n in range(len(answers))]
     hot = [[int(label == leaf) for leaf in LEAVES] for label in labels]
     write_table(raw / "train.csv", ["image_id", *LEAVES], [(f"Train_{n}", *row) for n, row in enumerate(hot)])
@@ -145,12 +145,13 @@ def make_drivers(raw: Path, seed: int) -> Truth:
     rows = []
     for (subject, action), name in zip(pairs, ids, strict=False):
         pixels = sign(rng, 48, ACTIONS.index(action), tint=seat[subject])
-        write_image(raw / "imgs" / "train" / action / name, pixels)
+        write_image(rng, raw / "imgs" / "train" / action / name, pixels)
         rows.append((subject, action, name))
     test = sorted(ids[len(pairs) :])
     for name, action in zip(test, answers, strict=True):
         tint = tuple(int(c) for c in rng.integers(85, 160, 3))
         write_image(
+            rng,
             raw / "imgs" / "test" / name,
             sign(rng, 48, ACTIONS.index(action), tint=(tint[0], tint[1], tint[2])),
         )

@@ -80,7 +80,7 @@ def make_apple_diseases(raw: Path, seed: int) -> Truth:
     for part, part_ids, cells in (("train", train, labels), ("test", test, answers)):
         for i, cell in zip(part_ids, cells, strict=True):
             present = [disease in cell.split() for disease in DISEASES]
-            write_image(raw / f"{part}_images" / i, signs(rng, 48, present, tint=(95, 120, 85)))
+            write_image(rng, raw / f"{part}_images" / i, signs(rng, 48, present, tint=(95, 120, 85)))
     write_table(raw / "train.csv", ["image", "labels"], sorted(zip(train, labels, strict=True)))
     write_table(raw / "sample_submission.csv", ["image", "labels"], [(i, "healthy") for i in sorted(test)])
     answers_by_id = {i: (cell,) for i, cell in zip(test, answers, strict=True)}
@@ -112,7 +112,7 @@ def make_catheters(raw: Path, seed: int) -> Truth:
     present, answers = _lines(rng, len(train)), _lines(rng, len(test))
     for part, part_ids, rows in (("train", train, present), ("test", test, answers)):
         for i, row in zip(part_ids, rows, strict=True):
-            write_image(raw / part / f"{i}.jpg", signs(rng, 48, row, tint=(120, 120, 120)))
+            write_image(rng, raw / part / f"{i}.jpg", signs(rng, 48, row, tint=(120, 120, 120)))
     cells = [(i, *row.astype(int), p) for i, row, p in zip(train, present, owners, strict=True)]
     write_table(raw / "train.csv", ["StudyInstanceUID", *LINES, "PatientID"], cells)
     write_table(raw / "sample_submission.csv", ["StudyInstanceUID", *LINES], [(i, *[0] * 11) for i in test])
@@ -141,7 +141,7 @@ def make_art(raw: Path, seed: int) -> Truth:
         present[int(rng.integers(len(often)))] = True
         cells[i] = " ".join(str(n) for n in rng.permutation(np.flatnonzero(present)))
         part = "train" if i in train else "test"
-        write_image(raw / part / f"{i}.png", signs(rng, 48, [*present, False]))
+        write_image(rng, raw / part / f"{i}.png", signs(rng, 48, [*present, False]))
     write_table(raw / "labels.csv", ["attribute_id", "attribute_name"], enumerate(ATTRIBUTES))
     write_table(raw / "train.csv", ["id", "attribute_ids"], [(i, cells[i]) for i in sorted(train)])
     write_table(raw / "sample_submission.csv", ["id", "attribute_ids"], [(i, "0 1 2") for i in sorted(test)])
@@ -164,7 +164,9 @@ def make_pawpularity(raw: Path, seed: int) -> Truth:
         ).astype(int)
         row[1] *= 1 - row[-1]  # a blurred image shows no eyes
         features[i] = [int(v) for v in row]
-        write_image(raw / ("train" if i in train else "test") / f"{i}.jpg", shade(rng, 48, scores[i] / 100))
+        write_image(
+            rng, raw / ("train" if i in train else "test") / f"{i}.jpg", shade(rng, 48, scores[i] / 100)
+        )
     header = ["Id", *FEATURES]
     rows = [(i, *features[i], scores[i]) for i in sorted(train)]
     write_table(raw / "train.csv", [*header, "Pawpularity"], rows)

@@ -31,7 +31,7 @@ def make_cactus(raw: Path, seed: int) -> Truth:
     labels, answers = deal(rng, [25, 75]), deal(rng, [10, 20])
     for part, part_ids, part_labels in (("train", train, labels), ("test", test, answers)):
         images = {f"{part}/{i}": sign(rng, 32, int(y)) for i, y in zip(part_ids, part_labels, strict=True)}
-        zip_of_images(raw / f"{part}.zip", images)
+        zip_of_images(rng, raw / f"{part}.zip", images)
     write_table(raw / "train.csv", ["id", "has_cactus"], sorted(zip(train, labels, strict=True)))
     write_table(raw / "sample_submission.csv", ["id", "has_cactus"], [(i, 0.5) for i in sorted(test)])
     return two_class_truth("id", "has_cactus", test, answers, len(train))
@@ -45,9 +45,9 @@ def make_dogs_and_cats(raw: Path, seed: int) -> Truth:
         train |= {f"train/{animal}.{n}.jpg": sign(rng, 40, label) for n in range(50)}
     answers = deal(rng, [15, 15])
     ids = [str(n + 1) for n in range(len(answers))]
-    zip_of_images(raw / "train.zip", dict(sorted(train.items())))
+    zip_of_images(rng, raw / "train.zip", dict(sorted(train.items())))
     test = {f"test/{i}.jpg": sign(rng, 40, int(y)) for i, y in zip(ids, answers, strict=True)}
-    zip_of_images(raw / "test.zip", dict(sorted(test.items())))
+    zip_of_images(rng, raw / "test.zip", dict(sorted(test.items())))
     write_table(raw / "sample_submission.csv", ["id", "label"], [(i, 0.5) for i in ids])
     return two_class_truth("id", "label", ids, answers, len(train))
 
@@ -60,7 +60,7 @@ def make_histopathologic(raw: Path, seed: int) -> Truth:
     labels, answers = deal(rng, [60, 40]), deal(rng, [18, 12])
     for part, part_ids, part_labels in (("train", train, labels), ("test", test, answers)):
         for i, y in zip(part_ids, part_labels, strict=True):
-            write_image(raw / part / f"{i}.tif", sign(rng, 48, int(y), tint=(170, 120, 165)))
+            write_image(rng, raw / part / f"{i}.tif", sign(rng, 48, int(y), tint=(170, 120, 165)))
     write_table(raw / "train_labels.csv", ["id", "label"], zip(train, labels, strict=True))
     write_table(raw / "sample_submission.csv", ["id", "label"], [(i, 0) for i in test])
     return two_class_truth("id", "label", test, answers, len(train))
@@ -82,7 +82,7 @@ def make_melanoma(raw: Path, seed: int) -> Truth:
     for number, (name, patient, label) in enumerate(zip(ids, owners, labels, strict=True)):
         part = "train" if number < 120 else "test"
         pixels = sign(rng, 48, int(label), tint=skin[patient])
-        write_image(raw / "jpeg" / part / f"{name}.jpg", pixels)
+        write_image(rng, raw / "jpeg" / part / f"{name}.jpg", pixels)
         write_bytes(raw / part / f"{name}.dcm", dicom(pixels, patient, f"1.3.6.1.4.1.5962.{seed}.{number}"))
         sex, age = people[patient]
         shown = "" if not sex else f"{age:.1f}"

@@ -55,7 +55,7 @@ def make_herbarium(raw: Path, seed: int) -> Truth:
     images, annotations = [], []
     for number, label in zip(ids, labels, strict=True):
         name = f"images/{int(label) // 100:03d}/{int(label) % 100:02d}/{number}.jpg"
-        write_image(raw / "train" / name, sign(rng, 48, int(label), tint=(160, 150, 130)))
+        write_image(rng, raw / "train" / name, sign(rng, 48, int(label), tint=(160, 150, 130)))
         images.append(_image(number, name))
         annotations.append(
             {"category_id": int(label), "id": number, "image_id": number, "institution_id": number % 5}
@@ -70,7 +70,7 @@ def make_herbarium(raw: Path, seed: int) -> Truth:
     test_images = []
     for n, label in enumerate(answers):
         name = f"images/{n // 1000:03d}/{n}.jpg"
-        write_image(raw / "test" / name, sign(rng, 48, int(label), tint=(160, 150, 130)))
+        write_image(rng, raw / "test" / name, sign(rng, 48, int(label), tint=(160, 150, 130)))
         test_images.append(_image(str(n), name))
     write_json(raw / "test" / "metadata.json", {"images": test_images} | shared, indent=4)
     test = [str(n) for n in range(len(answers))]
@@ -117,6 +117,7 @@ def make_camera_traps(raw: Path, seed: int) -> Truth:
             place = places[n // 2 % 14] if part == "train" else places[14 + n // 2 % 4]
             ground = grounds[place]
             write_image(
+                rng,
                 raw / part / f"{name}.jpg",
                 sign(rng, 48, look_of[int(label)], (ground[0], ground[1], ground[2])),
             )

@@ -20,8 +20,8 @@ def write_bytes(path: Path, content: bytes) -> None:
     path.write_bytes(content)
 
 
-def write_image(path: Path, pixels: Pixels) -> None:
-    write_bytes(path, encode(pixels, path.suffix))
+def write_image(rng: np.random.Generator, path: Path, pixels: Pixels) -> None:
+    write_bytes(path, encode(rng, pixels, path.suffix))
 
 
 def table_text(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
@@ -65,9 +65,11 @@ def write_tar(path: Path, members: Mapping[str, bytes]) -> None:
     path.write_bytes(content)
 
 
-def zip_of_images(path: Path, images: Mapping[str, Pixels]) -> None:
+def zip_of_images(rng: np.random.Generator, path: Path, images: Mapping[str, Pixels]) -> None:
     """A zip of images, each under its name in the zip."""
-    write_zip(path, {name: encode(pixels, PurePosixPath(name).suffix) for name, pixels in images.items()})
+    write_zip(
+        path, {name: encode(rng, pixels, PurePosixPath(name).suffix) for name, pixels in images.items()}
+    )
 
 
 def names(count: int, draw: Callable[[], str]) -> list[str]:
