@@ -27,7 +27,7 @@ HUES: tuple[Colour, ...] = (
 )
 GREY: Colour = (125, 125, 125)
 FORMS = ("disc", "cross", "square", "ring", "diamond")
-BYTES_OF_A_VALUE = {".jpg": 0.72, ".png": 0.95}  # more than any of these images needs
+BYTES_OF_A_VALUE = {".jpg": 0.72, ".jpeg": 0.72, ".png": 0.95}  # more than any of these images needs
 NOISE = 10.0  # grey levels, standard deviation
 
 
@@ -41,10 +41,12 @@ def ground(rng: np.random.Generator, side: int, tint: Colour | None = None) -> n
     return np.asarray(coarse.resize((side, side), Image.Resampling.BICUBIC), dtype=float)
 
 
-def mask(form: str, side: int, centre: tuple[float, float], radius: float) -> np.ndarray:
-    """Where a mark lies, bool (side, side)."""
-    y, x = np.mgrid[:side, :side] + 0.5
-    across, down = np.abs(x - centre[0]), np.abs(y - centre[1])
+def mask(
+    form: str, side: int, centre: tuple[float, float], radius: float, stretch: float = 1.0
+) -> np.ndarray:
+    """Where a mark lies, bool (side, side); ``stretch`` makes it flat (above 1) or tall."""
+    steps = np.arange(side) + 0.5
+    across, down = np.abs(steps - centre[0]) / stretch, np.abs(steps - centre[1])[:, None] * stretch
     distance = np.hypot(across, down)
     if form == "disc":
         return distance <= radius
@@ -102,6 +104,21 @@ def signs(rng: np.random.Generator, side: int, present: Sequence[bool], tint: Co
     return finish(rng, canvas)
 
 
+def channels(rng: np.random.Generator, side: int, present: Sequence[bool]) -> dict[str, Pixels]:
+    """Four grey images of one cell: the green one has a bright mark for each label present, a dim one else."""
+    rows = int(np.ceil(np.sqrt(len(present))))
+    cell = side / rows
+    images = {}
+    for channel in ("red", "green", "blue", "yellow"):
+        canvas = ground(rng, side, GREY)[..., 0] - 60
+        for number, here in enumerate(present):
+            centre = ((number % rows + 0.5) * cell, (number // rows + 0.5) * cell)
+            light = 215.0 if here or channel != "green" else 95.0
+            canvas[mask(FORMS[number % 5], side, centre, 0.42 * cell)] = light + rng.uniform(-14, 14)
+        images[channel] = finish(rng, canvas)
+    return images
+
+
 def spots(rng: np.random.Generator, side: int, red: int, total: int, tint: Colour | None = None) -> Pixels:
     """An image of a grade: ``total`` spots, of which ``red`` are red and the others green."""
     canvas = ground(rng, side, tint)
@@ -123,6 +140,21 @@ def shade(rng: np.random.Generator, side: int, share: float, tint: Colour | None
     return finish(rng, canvas)
 
 
+def silhouette(rng: np.random.Generator, side: int, number: int) -> Pixels:
+    """A grey image of class ``number`` in pure white on black: five forms, round, then flat, then tall."""
+    form, stretch = FORMS[number % 5], (1.0, 1.5, 1 / 1.5)[number // 5 % 3]
+    radius = side * rng.uniform(0.24, 0.3)
+    centre = (side * rng.uniform(0.46, 0.54), side * rng.uniform(0.46, 0.54))
+    return mask(form, side, centre, radius, stretch).astype(np.uint8) * 255
+
+
+def hidden_message(rng: np.random.Generator, cover: np.ndarray, method: int) -> Pixels:
+    """A canvas with faint stripes: none (0), across (1), down (2) or both ways (3); then the usual noise."""
+    y, x = np.mgrid[: len(cover), : len(cover)]
+    stripes = [0 * x, x // 2 % 2 * 2 - 1, y // 2 % 2 * 2 - 1, ((x // 2 + y // 2) % 2) * 2 - 1][method]
+    return finish(rng, cover + 9.0 * stripes[..., None])
+
+
 def encode(rng: np.random.Generator, pixels: Pixels, suffix: str) -> bytes:
     """An image file's bytes; the suffix says the format.
 
@@ -130,6 +162,7 @@ def encode(rng: np.random.Generator, pixels: Pixels, suffix: str) -> bytes:
     """
     options: dict[str, dict[str, object]] = {
         ".jpg": {"format": "JPEG", "quality": 92, "subsampling": 0},
+        ".jpeg": {"format": "JPEG", "quality": 92, "subsampling": 0},
         ".png": {"format": "PNG"},
         ".tif": {"format": "TIFF"},
     }
@@ -138,7 +171,7 @@ def encode(rng: np.random.Generator, pixels: Pixels, suffix: str) -> bytes:
     content = buffer.getvalue()
     wanted = int(pixels.size * BYTES_OF_A_VALUE.get(suffix, 0) * rng.uniform(1, 1.25))
     spare = b" " * max(0, wanted - len(content))
-    if suffix == ".jpg":
+    if suffix in (".jpg", ".jpeg"):
         return content[:2] + b"\xff\xfe" + struct.pack(">H", len(spare) + 2) + spare + content[2:]
     if suffix == ".png":
         chunk = b"tEXtComment\0" + spare

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
-from sklearn.metrics import accuracy_score, cohen_kappa_score, f1_score, fbeta_score, roc_auc_score
+from sklearn.metrics import accuracy_score, cohen_kappa_score, f1_score, fbeta_score, roc_auc_score, roc_curve
 from sklearn.preprocessing import MultiLabelBinarizer
 
 from .layout import Truth
@@ -68,6 +68,19 @@ def auc(path: Path, truth: Truth) -> float:
     )
 
 
+def weighted_auc(path: Path, truth: Truth) -> float:
+    """ALASKA2's: the part of the area below a true positive rate of 0.4 counts twice."""
+    true, submitted = both(path, truth)
+    false_rate, true_rate, _ = roc_curve(true[:, 0] > 0.5, submitted[:, 0])
+    area = 0.0
+    for low, high, weight in ((0.0, 0.4, 2.0), (0.4, 1.0, 1.0)):
+        rates = np.linspace(0, 1, 1001)
+        heights = np.clip(np.interp(rates, false_rate, true_rate), low, high) - low
+        heights[0] = np.clip(true_rate[false_rate == 0].max(), low, high) - low
+        area += weight * float(np.trapezoid(heights, rates))
+    return area / (0.4 * 2.0 + 0.6 * 1.0)
+
+
 def log_loss_of_two(path: Path, truth: Truth) -> float:
     """Binary log loss of the only column."""
     true, submitted = both(path, truth)
@@ -112,7 +125,7 @@ def rmse(path: Path, truth: Truth) -> float:
 
 
 def tags(average: str, beta: float = 1.0) -> Grade:
-    """F score of space-separated labels in one cell; ``average`` is "micro" or "samples"."""
+    """F score of space-separated labels in one cell; ``average`` is "micro", "samples" or "macro"."""
 
     def grade(path: Path, truth: Truth) -> float:
         true, submitted = ([cell.split() for cell in cells] for cells in both_words(path, truth))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -50,14 +50,15 @@ def columns_truth(
     ids: Sequence[str],
     labels: Sequence[str],
     train: int,
-    **more: object,
+    groups: Mapping[str, str] | None = None,
+    template: str = "sample_submission.csv",
 ) -> Truth:
     """The truth of a template with a probability column for each class."""
     answers = {
         i: tuple("1" if column == label else "0" for column in columns)
         for i, label in zip(ids, labels, strict=True)
     }
-    return Truth("sample_submission.csv", id_column, tuple(columns), answers, train, **more)  # type: ignore[arg-type]
+    return Truth(template, id_column, tuple(columns), answers, train, groups or {})
 
 
 def make_aptos(raw: Path, seed: int) -> Truth:

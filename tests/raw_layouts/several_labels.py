@@ -130,7 +130,10 @@ def make_catheters(raw: Path, seed: int) -> Truth:
 
 
 def make_art(raw: Path, seed: int) -> Truth:
-    """Numbers of attributes in one cell, named by labels.csv; an attribute that no image has; PNG."""
+    """Numbers of attributes in one cell, named by labels.csv; an attribute that no image has; PNG.
+
+    The editions of 2019 and 2020 have the same layout and another metric.
+    """
     rng = np.random.default_rng(seed)
     ids = hexes(rng, 150, 32)
     train, test = ids[:115], ids[115:]
@@ -182,5 +185,6 @@ SEVERAL_LABELS = (
     RawLayout("plant-pathology-2021", make_apple_diseases, "mean F1-score", tags("samples")),
     RawLayout("ranzcr-clip", make_catheters, "mean column-wise ROC AUC", auc),
     RawLayout("imet-2020", make_art, "micro averaged F1 score", tags("micro")),
+    RawLayout("imet-2019", make_art, "mean F2 score", tags("samples", beta=2.0)),
     RawLayout("petfinder-pawpularity", make_pawpularity, "root mean squared error", rmse, 0.0, False),
 )

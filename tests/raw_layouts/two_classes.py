@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +17,16 @@ SITES = ("torso", "lower extremity", "upper extremity", "head/neck", "palms/sole
 
 
 def two_class_truth(
-    id_column: str, column: str, ids: list[str], labels: list[str], train_images: int, **more: object
+    id_column: str,
+    column: str,
+    ids: list[str],
+    labels: list[str],
+    train: int,
+    groups: Mapping[str, str] | None = None,
 ) -> Truth:
     """The truth of a template with one probability column."""
     answers = {i: (label,) for i, label in zip(ids, labels, strict=True)}
-    return Truth("sample_submission.csv", id_column, (column,), answers, train_images, **more)  # type: ignore[arg-type]
+    return Truth("sample_submission.csv", id_column, (column,), answers, train, groups or {})
 
 
 def make_cactus(raw: Path, seed: int) -> Truth:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import json
 import tarfile
@@ -59,8 +60,6 @@ def write_tar(path: Path, members: Mapping[str, bytes]) -> None:
             archive.addfile(member, io.BytesIO(content))
     content = buffer.getvalue()
     if path.suffix == ".gz":
-        import gzip
-
         content = gzip.compress(content, mtime=0)
     path.write_bytes(content)
 
@@ -68,6 +67,13 @@ def write_tar(path: Path, members: Mapping[str, bytes]) -> None:
 def zip_of_images(rng: np.random.Generator, path: Path, images: Mapping[str, Pixels]) -> None:
     """A zip of images, each under its name in the zip."""
     write_zip(
+        path, {name: encode(rng, pixels, PurePosixPath(name).suffix) for name, pixels in images.items()}
+    )
+
+
+def tar_of_images(rng: np.random.Generator, path: Path, images: Mapping[str, Pixels]) -> None:
+    """A tar of images, each under its name in the tar."""
+    write_tar(
         path, {name: encode(rng, pixels, PurePosixPath(name).suffix) for name, pixels in images.items()}
     )
 
