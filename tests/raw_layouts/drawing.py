@@ -41,12 +41,10 @@ def ground(rng: np.random.Generator, side: int, tint: Colour | None = None) -> n
     return np.asarray(coarse.resize((side, side), Image.Resampling.BICUBIC), dtype=float)
 
 
-def mask(
-    form: str, side: int, centre: tuple[float, float], radius: float, stretch: float = 1.0
-) -> np.ndarray:
-    """Where a mark lies, bool (side, side); ``stretch`` makes it flat (above 1) or tall."""
+def mask(form: str, side: int, centre: tuple[float, float], radius: float) -> np.ndarray:
+    """Where a mark lies, bool (side, side)."""
     steps = np.arange(side) + 0.5
-    across, down = np.abs(steps - centre[0]) / stretch, np.abs(steps - centre[1])[:, None] * stretch
+    across, down = np.abs(steps - centre[0]), np.abs(steps - centre[1])[:, None]
     distance = np.hypot(across, down)
     if form == "disc":
         return distance <= radius
@@ -141,11 +139,16 @@ def shade(rng: np.random.Generator, side: int, share: float, tint: Colour | None
 
 
 def silhouette(rng: np.random.Generator, side: int, number: int) -> Pixels:
-    """A grey image of class ``number`` in pure white on black: five forms, round, then flat, then tall."""
-    form, stretch = FORMS[number % 5], (1.0, 1.5, 1 / 1.5)[number // 5 % 3]
-    radius = side * rng.uniform(0.24, 0.3)
-    centre = (side * rng.uniform(0.46, 0.54), side * rng.uniform(0.46, 0.54))
-    return mask(form, side, centre, radius, stretch).astype(np.uint8) * 255
+    """A grey image of class ``number``, white on black: two to six lobes, shallow or deep; turned at will."""
+    lobes, depth = 2 + number % 5, (0.22, 0.48)[number // 5 % 2]
+    centre = side * rng.uniform(0.33, 0.67, 2)
+    steps = np.arange(side) + 0.5
+    across, down = steps - centre[0], (steps - centre[1])[:, None]
+    angle = np.arctan2(down, across) - rng.uniform(0, 2 * np.pi)
+    edge = 1 + depth * np.cos(lobes * angle)
+    for wave in range(2, 8):  # no two leaves have the same edge
+        edge += rng.normal(0, 0.07) * np.cos(wave * angle + rng.uniform(0, 2 * np.pi))
+    return (np.hypot(across, down) <= side * rng.uniform(0.2, 0.32) * edge).astype(np.uint8) * 255
 
 
 def hidden_message(rng: np.random.Generator, cover: np.ndarray, method: int) -> Pixels:
