@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from .classics import CLASSICS
 from .folders import FOLDERS
 from .grading import read_answers, write_answers
 from .individuals import INDIVIDUALS
@@ -13,6 +14,7 @@ from .layout import RawLayout, Truth
 from .many_classes import MANY_CLASSES
 from .more_json import MORE_JSON
 from .more_labels import MORE_LABELS
+from .recent import RECENT
 from .several_labels import SEVERAL_LABELS
 from .two_classes import TWO_CLASSES
 from .with_json import WITH_JSON
@@ -28,6 +30,8 @@ LAYOUTS: dict[str, RawLayout] = {
         *INDIVIDUALS,
         *MORE_LABELS,
         *MORE_JSON,
+        *CLASSICS,
+        *RECENT,
     )
 }
 

@@ -102,6 +102,19 @@ def signs(rng: np.random.Generator, side: int, present: Sequence[bool], tint: Co
     return finish(rng, canvas)
 
 
+def amounts(
+    rng: np.random.Generator, side: int, shares: Sequence[float], tint: Colour | None = None
+) -> Pixels:
+    """An image of several numbers from 0 to 1: a disc of its colour for each, of that share of its cell."""
+    canvas = ground(rng, side, tint)
+    rows = int(np.ceil(np.sqrt(len(shares))))
+    cell = side / rows
+    for number, share in enumerate(shares):
+        centre = ((number % rows + 0.5) * cell, (number // rows + 0.5) * cell)
+        dab(rng, canvas, look(number)[0], "disc", centre, 0.5 * cell * np.sqrt(share))
+    return finish(rng, canvas)
+
+
 def channels(rng: np.random.Generator, side: int, present: Sequence[bool]) -> dict[str, Pixels]:
     """Four grey images of one cell: the green one has a bright mark for each label present, a dim one else."""
     rows = int(np.ceil(np.sqrt(len(present))))
@@ -168,6 +181,8 @@ def encode(rng: np.random.Generator, pixels: Pixels, suffix: str) -> bytes:
         ".jpeg": {"format": "JPEG", "quality": 92, "subsampling": 0},
         ".png": {"format": "PNG"},
         ".tif": {"format": "TIFF"},
+        ".tiff": {"format": "TIFF"},
+        ".Bmp": {"format": "BMP"},
     }
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, **options[suffix])  # type: ignore[arg-type]

@@ -97,9 +97,30 @@ def log_loss_of_many(path: Path, truth: Truth) -> float:
     return float(-np.mean(np.log(p[np.arange(len(p)), true.argmax(axis=1)])))
 
 
+def log_loss_of_each_class(path: Path, truth: Truth) -> float:
+    """Multi-class log loss, the mean over the classes of the mean over each class's rows."""
+    true, submitted = both(path, truth)
+    if (submitted < 0).any() or (submitted.sum(axis=1) <= 0).any():
+        raise ValueError("a row is no distribution")
+    p = np.clip(submitted / submitted.sum(axis=1, keepdims=True), SMALLEST, 1 - SMALLEST)
+    right = true.argmax(axis=1)
+    losses = -np.log(p[np.arange(len(p)), right])
+    return float(np.mean([losses[right == c].mean() for c in range(len(truth.columns))]))
+
+
 def accuracy(path: Path, truth: Truth) -> float:
     """The share of right cells."""
     return float(accuracy_score(*both_words(path, truth)))
+
+
+def balanced_accuracy(path: Path, truth: Truth) -> float:
+    """The mean over the true classes of the share of right cells."""
+    true, submitted = both_words(path, truth)
+    return float(
+        np.mean(
+            [np.mean([s == t for t, s in zip(true, submitted, strict=True) if t == c]) for c in set(true)]
+        )
+    )
 
 
 def macro_f1(path: Path, truth: Truth) -> float:
@@ -122,6 +143,25 @@ def rmse(path: Path, truth: Truth) -> float:
     """Root mean squared error over all cells."""
     true, submitted = both(path, truth)
     return float(np.sqrt(np.mean((true - submitted) ** 2)))
+
+
+def mean_r2(path: Path, truth: Truth) -> float:
+    """R2 of each column, then their mean."""
+    true, submitted = both(path, truth)
+    rest, spread = ((true - submitted) ** 2).sum(axis=0), ((true - true.mean(axis=0)) ** 2).sum(axis=0)
+    return float(np.mean(1 - rest / spread))
+
+
+def weighted_r2(weights: Mapping[str, float]) -> Grade:
+    """One R2 over all rows; a row's weight is that of the word after ``__`` in its id."""
+
+    def grade(path: Path, truth: Truth) -> float:
+        true, submitted = both(path, truth)
+        w = np.array([weights[i.split("__")[1]] for i in truth.answers])[:, None]
+        mean = (w * true).sum() / w.sum()
+        return float(1 - (w * (true - submitted) ** 2).sum() / (w * (true - mean) ** 2).sum())
+
+    return grade
 
 
 def tags(average: str, beta: float = 1.0) -> Grade:

@@ -38,10 +38,17 @@ LEAVES = ("healthy", "multiple_diseases", "rust", "scab")
 ACTIONS = tuple(f"c{n}" for n in range(10))
 
 
-def label_truth(id_column: str, column: str, ids: Sequence[str], labels: Sequence[str], train: int) -> Truth:
+def label_truth(
+    id_column: str,
+    column: str,
+    ids: Sequence[str],
+    labels: Sequence[str],
+    train: int,
+    template: str = "sample_submission.csv",
+) -> Truth:
     """The truth of a template with one label column."""
     answers = {i: (label,) for i, label in zip(ids, labels, strict=True)}
-    return Truth("sample_submission.csv", id_column, (column,), answers, train)
+    return Truth(template, id_column, (column,), answers, train)
 
 
 def columns_truth(

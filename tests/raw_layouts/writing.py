@@ -93,7 +93,7 @@ def hexes(rng: np.random.Generator, count: int, digits: int) -> list[str]:
 
 def numbers(rng: np.random.Generator, count: int, low: int, high: int) -> list[int]:
     """Different whole numbers from low up to high - 1."""
-    return [int(n) for n in rng.choice(np.arange(low, high), count, replace=False)]
+    return [int(n) for n in names(count, lambda: str(rng.integers(low, high)))]
 
 
 def deal(rng: np.random.Generator, counts: Mapping[str, int] | Sequence[int]) -> list[str]:
