@@ -228,11 +228,11 @@ def download(tmp_path_factory: pytest.TempPathFactory) -> Download:
     """The raw folder of a layout from seed 0 and its truth; each is written once for this module."""
 
     @cache
-    def made(slug: str) -> tuple[Path, Truth]:
+    def written(slug: str) -> tuple[Path, Truth]:
         raw = tmp_path_factory.mktemp(slug) / "raw"
         return raw, LAYOUTS[slug].make(raw, 0)
 
-    return made
+    return written
 
 
 def test_every_layout_is_looked_at() -> None:
@@ -311,7 +311,9 @@ def test_what_kaggle_refuses_is_refused(slug: str, tmp_path: Path, download: Dow
         layout.grade(bad, truth)
 
 
-@pytest.mark.parametrize("slug", [s for s, one in LAYOUTS.items() if one.grade.__name__ in NUMBER_RULES])
+@pytest.mark.parametrize(
+    "slug", [s for s, layout in LAYOUTS.items() if layout.grade.__name__ in NUMBER_RULES]
+)
 def test_an_empty_cell_or_a_word_for_a_number_is_refused_where_numbers_are_asked(
     slug: str, tmp_path: Path, download: Download
 ) -> None:

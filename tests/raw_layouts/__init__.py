@@ -1,7 +1,7 @@
 """Raw folders of real Kaggle competitions, made small: true names, columns and formats; drawn images.
 
 ``LAYOUTS[slug].make(folder, seed)`` writes one and returns the truth of its test rows;
-``LAYOUTS[slug].grade(csv, truth)`` is the competition's own score of a submission, without ``comp``.
+``LAYOUTS[slug].grade(csv, truth)`` is the competition's score of a submission, without ``comp``.
 """
 
 from __future__ import annotations

@@ -178,17 +178,17 @@ def make_camera_traps_2019(raw: Path, seed: int) -> Truth:
     labels = deal(rng, {str(k): n for k, n in ANIMALS_2019.items()})
     answers = deal(rng, {str(k): max(1, n // 3) for k, n in ANIMALS_2019.items()})
     ids = [f"{name}-23d2-11e8-a6a3-ec086b02610b" for name in hexes(rng, len(labels) + len(answers), 8)]
-    places = [str(n) for n in numbers(rng, 20, 0, 139)]
+    locations = [str(n) for n in numbers(rng, 20, 0, 139)]
     header = ["date_captured", "file_name", "frame_num", "id", "location", "rights_holder", "seq_id"]
     header += ["seq_num_frames", "width", "height"]
     rows, groups = [], {}
     for n, name in enumerate(ids):
-        place = places[n % 14] if n < len(labels) else places[14 + n % 6]
+        location = locations[n % 14] if n < len(labels) else locations[14 + n % 6]
         when = f"2012-{rng.integers(1, 13):02d}-{rng.integers(1, 29):02d} {rng.integers(24):02d}:{rng.integers(60):02d}:44"
         sequence = f"{hexes(rng, 1, 8)[0]}-5567-11e8-b3c0-dca9047ef277"
-        rows.append([when, f"{name}.jpg", 1, name, place, "Justin Brown", sequence, 1, 48, 48])
+        rows.append([when, f"{name}.jpg", 1, name, location, "Justin Brown", sequence, 1, 48, 48])
         if n < len(labels):
-            groups[name] = place
+            groups[name] = location
     cut = len(labels)
     for part, part_ids, part_labels in (("train", ids[:cut], labels), ("test", ids[cut:], answers)):
         images = {

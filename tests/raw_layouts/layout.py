@@ -1,4 +1,4 @@
-"""What a layout is: a builder of a raw folder, the answers of its test rows, and the competition's own rule."""
+"""What a layout is: a builder of a raw folder, the answers of its test rows, and the competition's rule."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ GRASS = {"Dry_Clover_g": 0.1, "Dry_Dead_g": 0.1, "Dry_Green_g": 0.1, "Dry_Total_
 
 
 def make_prostate(raw: Path, seed: int) -> Truth:
-    """TIFF slides with a mask for most of them in a folder of their own; six grades; who sent the slide."""
+    """TIFF slides with a mask for most of them in a folder beside; six grades; who sent the slide."""
     rng = np.random.default_rng(seed)
     ids = hexes(rng, 145, 32)
     labels, answers = deal(rng, [30, 28, 15, 14, 13, 12]), deal(rng, [9, 8, 5, 4, 4, 3])

@@ -92,13 +92,13 @@ def make_melanoma(raw: Path, seed: int) -> Truth:
         write_bytes(raw / part / f"{name}.dcm", dicom(pixels, patient, f"1.3.6.1.4.1.5962.{seed}.{number}"))
         sex, age = people[patient]
         shown = "" if not sex else f"{age:.1f}"
-        found = (
+        diagnosis = (
             "melanoma"
             if label == "1"
             else str(rng.choice(["unknown", "nevus", "seborrheic keratosis"], p=[0.8, 0.15, 0.05]))
         )
         about = [name, patient, sex, shown, SITES[rng.choice(7, p=[0.5, 0.25, 0.14, 0.06, 0.02, 0.01, 0.02])]]
-        rows.append((*about, found, "malignant" if label == "1" else "benign", label))
+        rows.append((*about, diagnosis, "malignant" if label == "1" else "benign", label))
     header = ["image_name", "patient_id", "sex", "age_approx", "anatom_site_general_challenge"]
     write_table(raw / "train.csv", [*header, "diagnosis", "benign_malignant", "target"], rows[:120])
     write_table(raw / "test.csv", header, [row[:5] for row in rows[120:]])

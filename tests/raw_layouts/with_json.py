@@ -64,8 +64,13 @@ def make_herbarium(raw: Path, seed: int) -> Truth:
         {"family": f"{name.split()[0]}aceae", "id": n, "name": name, "order": "Rosales"}
         for n, name in enumerate(species)
     ]
-    places = [{"id": n, "name": name} for n, name in enumerate(("NY", "BPBM", "NL", "BRI", "AK"))]
-    whole = {"annotations": annotations, "categories": categories, "images": images, "institutions": places}
+    locations = [{"id": n, "name": name} for n, name in enumerate(("NY", "BPBM", "NL", "BRI", "AK"))]
+    whole = {
+        "annotations": annotations,
+        "categories": categories,
+        "images": images,
+        "institutions": locations,
+    }
     write_json(raw / "train" / "metadata.json", whole | shared, indent=4)
     test_images = []
     for n, label in enumerate(answers):
@@ -107,23 +112,25 @@ def make_camera_traps(raw: Path, seed: int) -> Truth:
     ids = [f"{name}-21bc-11ea-a13a-137349068a90" for name in hexes(rng, len(labels) + len(answers), 8)]
     train, test = ids[: len(labels)], ids[len(labels) :]
     look_of = {number: n for n, number in enumerate(ANIMALS)}
-    places = numbers(rng, 18, 1, 552)
-    grounds = {place: tuple(int(c) for c in rng.integers(85, 150, 3)) for place in places}
+    locations = numbers(rng, 18, 1, 552)
+    grounds = {location: tuple(int(c) for c in rng.integers(85, 150, 3)) for location in locations}
     sequences = names(len(ids), lambda: "-".join(hexes(rng, 1, k)[0] for k in (8, 4, 4, 4, 12)))
     groups, lists = {}, {}
     for part, part_ids, part_labels in (("train", train, labels), ("test", test, answers)):
         rows = []
         for n, (name, label) in enumerate(zip(part_ids, part_labels, strict=True)):
-            place = places[n // 2 % 14] if part == "train" else places[14 + n // 2 % 4]
-            ground = grounds[place]
+            location = locations[n // 2 % 14] if part == "train" else locations[14 + n // 2 % 4]
+            ground = grounds[location]
             write_image(
                 rng,
                 raw / part / f"{name}.jpg",
                 sign(rng, 48, look_of[int(label)], (ground[0], ground[1], ground[2])),
             )
-            rows.append(_camera_image(rng, name, place, sequences[n // 2 + 60 * (part == "test")], n % 2 + 1))
+            rows.append(
+                _camera_image(rng, name, location, sequences[n // 2 + 60 * (part == "test")], n % 2 + 1)
+            )
             if part == "train":
-                groups[name] = str(place)
+                groups[name] = str(location)
         lists[part] = rows
     _write_camera_tables(raw, rng, lists, train, labels)
     write_table(
