@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from comp._version import PACKAGE
 from comp.config import deep_merge, validate
-from comp.data.archives import STREAMS, SUFFIXES, is_archive
+from comp.data.archives import STREAMS, SUFFIXES, how_to_unpack, is_archive
 from comp.data.competitions.facts import Adapter, CompetitionConfig, import_adapter, read_facts_table
 from comp.data.competitions.facts_adapter import FactsAdapter
 from comp.data.images.raw_tree import RawTree
@@ -181,6 +181,10 @@ class Competition:
             from comp.data.images.source import describe_folder
 
             value = f"{raw} lacks {', '.join(missing)}; it holds {describe_folder(raw)}"
+            packed = {path.name: how for path in sorted(raw.iterdir()) if (how := how_to_unpack(path.name))}
+            if packed:
+                value += f"; {', '.join(packed)} cannot be read as it is"
+                remedy = "; ".join(packed.values())
             raise RawDataError(f"the raw folder must be laid out as {self.slug}", value, remedy)
 
     def source(self, raw: Path) -> ImageSource:

@@ -83,14 +83,15 @@ def _part(kind: str, value: Any, number: int, label: str, groups: dict[int, str]
     if kind == "SUBPATTERN":
         if groups.get(value[0]) == "label" and label:
             return label
-        name = groups.get(value[0])
-        return inner(value[3]) if name != "id" else f"{number:04}" if _repeats(value[3]) else inner(value[3])
+        is_id = groups.get(value[0]) == "id" and _repeats(value[3])
+        return f"{number:04}" if is_id else inner(value[3])
     if kind in ("MAX_REPEAT", "MIN_REPEAT", "POSSESSIVE_REPEAT"):
         low, high, what = value
-        text = inner(what)
+        text: str = inner(what)
         if text.isdigit() and low <= 4 <= high:
             return f"{number:04}"
-        return text * max(low, 1 if high else 0)
+        times: int = max(low, 1 if high else 0)
+        return text * times
     return ""  # anchors and what looks around
 
 

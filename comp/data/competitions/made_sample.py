@@ -79,7 +79,7 @@ class _Made:
         if template.kind == "prob":
             positive = template.positive or "1"
             return ["0", positive] if positive.isdigit() else [f"not_{positive}", positive]
-        if template.kind == "index" or facts.task == "ordinal":
+        if template.kind == "index" or facts.task == "ordinal" or label == "category_id":
             return ["0", "1", "2"]
         return ["ash", "birch", "cedar"]
 
@@ -113,9 +113,10 @@ class _Made:
         stated = is_image_name(pattern)
         plain = PurePosixPath(path).name if "*" in pattern else f"{name}{'' if stated else '.jpg'}"
         cells = self._cells(split, n, plain, names, classes)
-        for column in PLACEHOLDER.findall(pattern):
-            if column != "id" and column not in cells:
-                cells[column] = f"{column}{n % 3}"
+        columns = [column for column in PLACEHOLDER.findall(pattern) if column not in ("id", *cells)]
+        for column in columns:  # without {id} the last of them tells images apart
+            alone = "{id}" not in pattern and column == columns[-1]
+            cells[column] = f"{name}.jpg" if alone else f"{column}{n % 3}"
         path = PLACEHOLDER.sub(lambda found: self._part(found[1], name, cells, stated), path)
         self._draw(self.raw / (path if is_image_name(path) else f"{path}.jpg"), names, classes)
         return {"id": str(n) if position else plain, "cells": cells}
