@@ -178,6 +178,8 @@ class Competition:
             raise RawDataError(f"the raw data of {self.slug} must be there", f"{raw} is not a folder", remedy)
         missing = self.missing(raw)
         if missing:
+            if self.facts.data is not None:
+                remedy += f"; if a file has another name, correct [data] in {self.file('competition.toml')}"
             from comp.data.images.source import describe_folder
 
             value = f"{raw} lacks {', '.join(missing)}; it holds {describe_folder(raw)}"

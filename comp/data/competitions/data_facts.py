@@ -97,11 +97,11 @@ class DataFacts(ConfigTable):
             groups = re.compile(value).groupindex
         except re.error as error:
             raise ValueError(f"no regular expression: {error}") from error
-        if not set(groups) & set(PATTERN_GROUPS):
-            raise ValueError("a pattern names what it finds: (?P<label>…), (?P<id>…) or (?P<group>…)")
         unknown = sorted(set(groups) - set(PATTERN_GROUPS))
         if unknown:
             raise ValueError(f"a pattern may name label, id and group, not {unknown[0]}")
+        if not groups:
+            raise ValueError("a pattern names what it finds: (?P<label>…), (?P<id>…) or (?P<group>…)")
         return value
 
     @model_validator(mode="after")
