@@ -119,9 +119,8 @@ class FactsReader:
     def _ids(self, table: Table, key: str) -> list[str]:
         ids = [nfc(clean(cell)) for cell in self.column(table, self.id_column(table), "id")]
         if "" in ids:
-            value = (
-                f"{table.name}, row {ids.index('') + 2}: {self.id_column(table)!r} is empty ([data] {key})"
-            )
+            row, column = ids.index("") + 2, self.id_column(table)
+            value = f"competition.toml: [data] {key}: {table.name}, row {row}: {column!r} is empty"
             raise InputError("every row of a table has an id", value, "correct that row")
         return ids
 

@@ -193,7 +193,7 @@ def test_of_two_suffixes_the_pattern_says_which_and_without_one_it_is_refused(
 ) -> None:
     images(raw, "train/a.png")
     assert rows(facts(tmp_path, SIMPLE), raw) == PLAIN
-    with pytest.raises(InputError, match="fits train/a.jpg, train/a.png"):
+    with pytest.raises(InputError, match=r"fits train/a\.jpg, train/a\.png"):
         facts(tmp_path, SIMPLE.replace("train/{id}.jpg", "train/{id}")).read(raw)
 
 
