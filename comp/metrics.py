@@ -3,16 +3,34 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from comp.config import whole_number
+from comp.config import finite_number, whole_number
 from comp.errors import CompError, InputError, RecipeError, UnknownName, shortened
+from comp.task_scores import (
+    auc,
+    average_precision_of,
+    column_auc,
+    column_average_precision,
+    column_log_loss,
+    exact_sets,
+    f_beta_of_sets,
+    f_of_counts,
+    mae,
+    map_at_k_of_sets,
+    mcrmse,
+    mse,
+    r2,
+    rmse,
+    rmsle,
+)
 
 Labels = NDArray[np.int64]
 Probs = NDArray[np.float64]
@@ -22,9 +40,11 @@ Direction = Literal["max", "min"]
 
 @dataclass(frozen=True)
 class Metric:
-    """A score of probabilities against labels.
+    """A score of predictions against the truth.
 
-    ``function(labels (N,) int64, probs (N, C) float64) -> float``; ``direction`` says which end is better. ``depth``
+    ``function(truth, predictions) -> float``, both as the task has them (``comp.data.task.Task``): of a single label
+    ``(labels (N,) int64, probs (N, C) float64)``. ``tasks`` are those that it can score; an answer of an ordinal task
+    comes as a row (C,) of zeros and a one. ``direction`` says which end is better. ``depth``
     is how many answers of a row it looks at, best first, None where it looks at the probabilities themselves; an
     ``ordered`` one measures distances between classes by their places in the label map. Scores lie within ``lowest`` and
     ``highest``, infinite where nothing is known. A ``proper`` one rewards calibrated probabilities; the best answer for
@@ -32,7 +52,7 @@ class Metric:
     """
 
     name: str
-    function: Callable[[NDArray[np.int64], NDArray[np.float64]], float]
+    function: Callable[[NDArray[Any], NDArray[np.float64]], float]
     direction: Direction = "max"
     depth: int | None = 1
     ordered: bool = False
@@ -40,17 +60,31 @@ class Metric:
     highest: float = 1.0
     proper: bool = False
     wants_decision: bool = False
+    tasks: tuple[str, ...] = ("single-label", "ordinal")
 
-    def __call__(self, labels: NDArray[np.int64], probs: NDArray[np.float64]) -> float:
+    def __call__(self, labels: NDArray[Any], probs: NDArray[np.float64]) -> float:
         if len(labels) != len(probs):
             raise ValueError(f"{self.name}: {len(labels)} labels against {len(probs)} rows of probabilities")
         if len(labels) == 0:
             return float("nan")
+        if probs.shape[1] == 1 and labels.ndim == 1 and self.depth is not None:
+            probs = one_hot_places(probs, int(labels.max()) + 1)
         return float(self.function(labels, probs))
 
     def better(self, one: float, other: float) -> bool:
         """Whether ``one`` is a better score than ``other``."""
         return one > other if self.direction == "max" else one < other
+
+
+def nearest_places(places: Probs) -> NDArray[np.int64]:
+    """The class index (N,) that a place (N, 1) on an ordinal scale answers: the nearest, of two the higher."""
+    return np.asarray(np.floor(places[:, 0] + 0.5), dtype=np.int64)
+
+
+def one_hot_places(places: Probs, classes: int) -> Probs:
+    """Rows (N, C) with a one at the class that places (N, 1) on an ordinal scale answer; C is ``classes`` or more."""
+    answers = nearest_places(places)
+    return np.asarray(np.eye(max(classes, int(answers.max()) + 1))[answers], dtype=np.float64)
 
 
 def accuracy(labels: Labels, probs: Probs) -> float:
@@ -128,21 +162,50 @@ def ranks(labels: Labels, probs: Probs) -> NDArray[np.int64]:
 
 def roc_auc(labels: Labels, probs: Probs) -> float:
     """Area under the ROC curve, each class against the rest, averaged over the classes that have rows; of two
-    classes that of the second.
+    classes that of the second. scikit-learn's ``roc_auc_score(multi_class="ovr")``.
 
-    By ranks (Mann & Whitney 1947), with ties counted half: scikit-learn's ``roc_auc_score(multi_class="ovr")``.
     A class with no rows, or with all of them, has no curve and is left out; NaN where no class has one.
     """
+    return _of_each_class(auc, labels, probs)
+
+
+def average_precision(labels: Labels, probs: Probs) -> float:
+    """Average precision, each class against the rest, averaged over the classes that have rows; of two classes that of
+    the second. scikit-learn's ``average_precision_score``.
+    """
+    return _of_each_class(average_precision_of, labels, probs)
+
+
+def _of_each_class(score: Callable[[NDArray[np.bool_], Probs], float], labels: Labels, probs: Probs) -> float:
     classes = probs.shape[1]
-    areas = []
-    for c in [1] if classes == 2 else range(classes):
-        own = labels == c
-        if 0 < own.sum() < len(labels):
-            _, where, many = np.unique(probs[:, c], return_inverse=True, return_counts=True)
-            middle = np.cumsum(many) - (many - 1) / 2  # the mean rank, from 1, of equal values
-            above = middle[where][own].sum() - own.sum() * (own.sum() + 1) / 2
-            areas.append(above / (own.sum() * (~own).sum()))
-    return float(np.mean(areas)) if areas else float("nan")
+    each = [score(labels == c, probs[:, c]) for c in ([1] if classes == 2 else range(classes))]
+    known = [value for value in each if not math.isnan(value)]
+    return float(np.mean(known)) if known else float("nan")
+
+
+def probabilistic_f1(labels: Labels, probs: Probs) -> float:
+    """F1 of the second of two classes, with its probabilities in place of counted answers; 0 where there is nothing to
+    divide by. InputError for another number of classes.
+    """
+    if probs.shape[1] != 2:
+        value = f"{probs.shape[1]} classes"
+        raise InputError("probabilistic_f1 is of two classes", value, "choose another `metric`")
+    hits, answered = probs[labels == 1, 1].sum(), probs[:, 1].sum()
+    return float(f_of_counts(hits, (labels == 1).sum(), answered, 1.0))
+
+
+def f_beta(labels: Labels, probs: Probs, average: str, beta: float = 1.0, every: bool = False) -> float:
+    """F-beta of answered classes: scikit-learn's ``fbeta_score`` with ``zero_division=0``.
+
+    ``average`` is "micro", "macro" (as in ``macro_f1``) or "weighted".
+    """
+    hits, truth, answered = _counts(labels, probs)
+    if average == "micro":
+        return float(f_of_counts(hits.sum(), truth.sum(), answered.sum(), beta))
+    each = f_of_counts(hits, truth, answered, beta)
+    if average == "weighted":
+        return float((each * truth).sum() / truth.sum())
+    return _mean(each, truth + answered, every)
 
 
 def quadratic_kappa(labels: Labels, probs: Probs) -> float:
@@ -182,68 +245,40 @@ def _share(part: Probs, whole: Probs) -> Probs:
     return np.divide(part, whole, out=np.zeros(len(part)), where=whole > 0)
 
 
-METRICS: dict[str, Metric] = {}
+METRICS: dict[str, Metric] = {}  # of a single label and, where they fit, of an ordinal scale
+MULTI_LABEL: dict[str, Metric] = {}
+NUMBERS: dict[str, Metric] = {}  # of a regression and of places on an ordinal scale
 ALIASES: dict[str, str] = {}
+_TABLES = {"single-label": METRICS, "ordinal": METRICS, "multi-label": MULTI_LABEL, "regression": NUMBERS}
+EVERY_TASK = tuple(_TABLES)
 
 
 def register(metric: Metric, *aliases: str) -> None:
     """Makes a metric known by its name and these others; a competition names it in its facts from then on.
 
-    A function that pickle can take (one of a module, no lambda) lets folds train in other processes too.
+    Several tasks may have a metric of one name. A function that pickle can take (one of a module, no lambda) lets folds
+    train in other processes too.
 
     Raises
     ------
     ValueError
-        For a name that another metric has, or that is not spelled as names are looked up: in small letters, with
-        underscores.
+        For a name that another metric of that task has, or that is not spelled as names are looked up: in small letters,
+        with underscores.
     """
+    tables = [table for task, table in _TABLES.items() if task in metric.tasks]
     for name in (metric.name, *aliases):
         if name != _plain(name) or not name:
             raise ValueError(f"a metric's name is in small letters with underscores, and not {name!r}")
-        if name in METRICS or name in ALIASES or _k_of(name) is not None:
+        same = ALIASES.get(name, metric.name) == metric.name
+        if any(name in table for table in tables) or not same or (_of_pattern(name, metric.tasks[0])):
             raise ValueError(f"there is a metric {name!r} already")
-    METRICS[metric.name] = metric
+    for table in tables:
+        table[metric.name] = metric
     ALIASES.update(dict.fromkeys(aliases, metric.name))
 
 
-WITH_K = {"map@": map_at_k, "top": top_k}  # map@5, top5
-MACRO = {
-    "macro_precision": macro_precision,
-    "macro_recall": macro_recall,
-    "macro_f1": macro_f1,
-}
-
-
-def _plain(name: str) -> str:
-    return name.strip().lower().replace(" ", "_").replace("-", "_")
-
-
-def _k_of(name: str) -> tuple[str, int] | None:
-    """The prefix and the K of a name such as map@5 or top_3; None for any other."""
-    for prefix in WITH_K:
-        most = whole_number(name.removeprefix(prefix).lstrip("_")) if name.startswith(prefix) else None
-        if most is not None and most > 0:
-            return prefix, most
-    return None
-
-
-register(Metric("accuracy", accuracy), "acc")
-register(Metric("balanced_accuracy", balanced_accuracy, wants_decision=True))
-register(Metric("macro_precision", macro_precision, wants_decision=True))
-register(Metric("macro_recall", macro_recall, wants_decision=True))
-register(Metric("macro_f1", macro_f1, wants_decision=True), "f1_macro")
-register(Metric("weighted_f1", weighted_f1, wants_decision=True), "f1_weighted")
-register(Metric("log_loss", log_loss, "min", depth=None, highest=math.inf, proper=True), "logloss")
-register(Metric("roc_auc", roc_auc, depth=None), "auc")
-register(
-    Metric("quadratic_kappa", quadratic_kappa, ordered=True, lowest=-1.0, wants_decision=True),
-    "qwk",
-    "quadratic_weighted_kappa",
-)
-
-
-def metric_by_name(name: str, every_class: bool = False) -> Metric:
-    """The metric of that name: one of METRICS, ``map@K`` or ``topK``.
+def metric_by_name(name: str, every_class: bool = False, task: str = "single-label") -> Metric:
+    """The metric of that name for a task: one that was registered, ``map@K``, ``topK`` or ``AVERAGE_fBETA``.
 
     With ``every_class`` a macro average is over all classes of the label map, not over those that rows have or answers
     name.
@@ -253,40 +288,146 @@ def metric_by_name(name: str, every_class: bool = False) -> Metric:
     UnknownName
         Naming near misses.
     RecipeError
-        For ``every_class`` with a metric that is no macro average.
+        For one of another task, and for ``every_class`` with a metric that is no macro average.
     """
-    found = _by_name(name)
+    metric = _by_name(name, task)
     if not every_class:
-        return found
-    if found.name not in MACRO:
-        value = f'metric_classes = "all" beside metric = {name!r}'
-        remedy = f"drop metric_classes, or choose one of {', '.join(MACRO)}"
+        return metric
+    if (
+        not isinstance(metric.function, partial)
+        or "every" not in metric.function.keywords
+        or task == "ordinal"
+    ):
+        value = f'metric_classes = "all" beside metric = {name!r}, task = {task!r}'
+        remedy = "drop metric_classes, or choose one of macro_precision, macro_recall, macro_f1"
         raise RecipeError("metric_classes says over which classes a macro average goes", value, remedy)
-    return replace(found, function=partial(MACRO[found.name], every=True))
+    return replace(metric, function=partial(metric.function, every=True))
 
 
-def _by_name(name: str) -> Metric:
+def fitting(task: str) -> list[str]:
+    """The names of the metrics that can score a task."""
+    tables = (METRICS, NUMBERS) if task == "ordinal" else (_TABLES[task],)
+    return [name for table in tables for name, metric in table.items() if task in metric.tasks]
+
+
+def _by_name(name: str, task: str) -> Metric:
     plain = ALIASES.get(_plain(name), _plain(name))
-    if plain in METRICS:
-        return METRICS[plain]
-    if (with_k := _k_of(plain)) is not None:
-        prefix, k = with_k
-        return Metric(f"{prefix}{k}", partial(WITH_K[prefix], k=k), depth=k)
-    known = [*METRICS, "map@3", "map@5", "top5"]
-    raise UnknownName("metric", name, known, "multi-label and regression metrics are out of scope")
+    for table in (_TABLES[task], NUMBERS):
+        if plain in table and task in table[plain].tasks:
+            return table[plain]
+    metric = _of_pattern(plain, task)
+    if metric is not None:
+        return metric
+    others = [other for other in EVERY_TASK if other != task and _is_of(plain, other)]
+    if others:
+        value = f"metric = {name!r} is of task {' or '.join(map(repr, others))}, and the task is {task!r}"
+        remedy = f"correct `task`, or choose of {', '.join(fitting(task))}"
+        raise RecipeError("a metric scores the task's answers", value, remedy)
+    known = [*fitting(task), *({"single-label": ["map@3", "map@5", "top5"]}.get(task, []))]
+    raise UnknownName("metric", name, known, "or `adapter:function`, a function of adapter.py")
+
+
+def _is_of(plain: str, task: str) -> bool:
+    metric = _TABLES[task].get(plain) or NUMBERS.get(plain)
+    return (metric is not None and task in metric.tasks) or _of_pattern(plain, task) is not None
+
+
+def _plain(name: str) -> str:
+    return name.strip().lower().replace(" ", "_").replace("-", "_")
+
+
+def _of_pattern(name: str, task: str) -> Metric | None:
+    """A metric whose name carries a number: map@5, top_3, micro_f2, macro_f0.5; None for any other."""
+    for prefix, function in WITH_K.get(task, {}).items():
+        k = whole_number(name.removeprefix(prefix).lstrip("_")) if name.startswith(prefix) else None
+        if k is not None and k > 0:
+            tasks = (task,) if task != "ordinal" else METRICS["accuracy"].tasks
+            return Metric(f"{prefix}{k}", partial(function, k=k), depth=k, tasks=tasks)
+    shape = _F_BETA.fullmatch(name)
+    beta = finite_number(shape[2]) if shape else None
+    if shape is None or not beta or beta == 1:
+        return None
+    average = shape[1]
+    if task == "multi-label":
+        return _of_sets(name, average, beta)
+    if task == "regression" or average == "samples":
+        return None
+    return _of_classes(name, average, beta)
+
+
+WITH_K: dict[str, dict[str, Callable[..., float]]] = {
+    "single-label": {"map@": map_at_k, "top": top_k},
+    "ordinal": {"top": top_k},
+    "multi-label": {"map@": map_at_k_of_sets},
+}
+_F_BETA = re.compile(r"(micro|macro|weighted|samples)_f([0-9.]{1,8})")
+
+
+def _of_classes(name: str, average: str, beta: float) -> Metric:
+    function = partial(f_beta, average=average, beta=beta)
+    if average == "macro":
+        function = partial(f_beta, average=average, beta=beta, every=False)
+    return Metric(name, function, wants_decision=True)
+
+
+def _of_sets(name: str, average: str, beta: float) -> Metric:
+    function = partial(f_beta_of_sets, average=average, beta=beta)
+    if average == "macro":
+        function = partial(f_beta_of_sets, average=average, beta=beta, every=False)
+    return Metric(name, function, wants_decision=True, tasks=("multi-label",))
+
+
+_SETS = ("multi-label",)
+_PLACES = ("regression", "ordinal")
+register(Metric("accuracy", accuracy), "acc")
+register(Metric("balanced_accuracy", balanced_accuracy, wants_decision=True))
+register(Metric("macro_precision", partial(macro_precision, every=False), wants_decision=True))
+register(Metric("macro_recall", partial(macro_recall, every=False), wants_decision=True))
+register(Metric("macro_f1", partial(macro_f1, every=False), wants_decision=True), "f1_macro")
+register(Metric("micro_f1", partial(f_beta, average="micro"), wants_decision=True), "f1_micro")
+register(Metric("weighted_f1", weighted_f1, wants_decision=True), "f1_weighted")
+register(
+    Metric("log_loss", log_loss, "min", depth=None, highest=math.inf, proper=True, tasks=("single-label",)),
+    "logloss",
+)
+register(Metric("roc_auc", roc_auc, depth=None, tasks=("single-label",)), "auc")
+register(Metric("average_precision", average_precision, depth=None, tasks=("single-label",)), "ap")
+register(Metric("probabilistic_f1", probabilistic_f1, depth=None, tasks=("single-label",)), "pf1")
+register(
+    Metric("quadratic_kappa", quadratic_kappa, ordered=True, lowest=-1.0, wants_decision=True),
+    "qwk",
+    "quadratic_weighted_kappa",
+)
+register(Metric("accuracy", exact_sets, wants_decision=True, tasks=_SETS))
+for _average in ("micro", "macro", "weighted", "samples"):
+    for _name, _beta in (("precision", 0.0), ("recall", math.inf), ("f1", 1.0)):
+        register(_of_sets(f"{_average}_{_name}", _average, _beta))
+ALIASES["f1_samples"] = "samples_f1"
+register(Metric("log_loss", column_log_loss, "min", depth=None, highest=math.inf, proper=True, tasks=_SETS))
+register(Metric("roc_auc", column_auc, depth=None, tasks=_SETS))
+register(Metric("average_precision", column_average_precision, depth=None, tasks=_SETS))
+for _name, _function in (("rmse", rmse), ("mae", mae), ("mse", mse)):
+    register(Metric(_name, _function, "min", depth=None, highest=math.inf, tasks=_PLACES))
+for _name, _function in (("mcrmse", mcrmse), ("rmsle", rmsle)):
+    register(Metric(_name, _function, "min", depth=None, highest=math.inf, tasks=("regression",)))
+register(Metric("r2", r2, depth=None, lowest=-math.inf, tasks=_PLACES))
 
 
 def own_metric(
-    name: str, function: Callable[..., object], direction: Direction, judges: Literal["probs", "index"]
+    name: str,
+    function: Callable[..., object],
+    direction: Direction,
+    judges: Literal["probs", "index"],
+    task: str = "single-label",
 ) -> Metric:
     """A metric that a competition's adapter defines, with its answers looked at.
 
-    ``function(labels (N,), probs (N, C))`` gives a number, or ``function(labels (N,), answers (N,))`` where it
-    judges class indices. What it raises, and anything that is no finite number, is an InputError.
+    ``function(truth, predictions)`` gives a number, both as the task has them, or ``function(labels (N,), answers (N,))``
+    where it judges class indices. What it raises, and anything that is no finite number, is an InputError.
     """
     depth = 1 if judges == "index" else None
     judged = _Judged(name, function, judges)
-    return Metric(name, judged, direction, depth=depth, lowest=-math.inf, highest=math.inf)
+    return Metric(name, judged, direction, depth=depth, lowest=-math.inf, highest=math.inf, tasks=(task,))
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,7 +54,7 @@ class PairedJackknife:
     """
 
     metric: Metric
-    truth: NDArray[np.int64]
+    truth: NDArray[Any]
     groups: Sequence[str]
 
     @cached_property
@@ -87,7 +88,7 @@ Probs = NDArray[np.float64]
 DRAWS = 200
 
 
-def bootstrap(metric: Metric, truth: NDArray[np.int64], probs: Probs, rows: int, seed: int = 0) -> float:
+def bootstrap(metric: Metric, truth: NDArray[Any], probs: Probs, rows: int, seed: int = 0) -> float:
     """The standard error of a metric on ``rows`` rows like these: the spread over samples drawn with replacement.
 
     ``truth`` (N,) are class indices, ``probs`` (N, C).

@@ -25,8 +25,7 @@ from comp.data.labels import LabelMap
 from comp.data.manifest import Manifest
 from comp.files import read_json, sealed, sha256_of, write_json
 from comp.metrics import metric_by_name
-from comp.recipe import Recipe
-from comp.recipe_schema import BalanceConfig
+from comp.recipe import BalanceConfig, Recipe
 from comp.runs.contents import rehome
 
 if TYPE_CHECKING:

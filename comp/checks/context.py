@@ -20,6 +20,7 @@ from comp.data.folds import Folds
 from comp.data.images.raw_tree import RawTree
 from comp.data.labels import LabelMap
 from comp.data.manifest import Manifest
+from comp.data.task import Task
 from comp.files import write_json
 
 Severity = Literal["error", "warning", "info"]
@@ -218,6 +219,10 @@ class CheckContext:
     @property
     def labels(self) -> LabelMap:
         return self.dataset.labels
+
+    @property
+    def task(self) -> Task:
+        return self.dataset.labels.task
 
     @property
     def template(self) -> Template:

@@ -357,7 +357,8 @@ def stratification(context: CheckContext) -> list[Finding]:
         return []
     train = context.manifest.train
     fold = context.folds.of(train["id"])
-    counts = pd.crosstab(train["label"].to_numpy()[fold >= 0], fold[fold >= 0])
+    kinds = np.array(context.task.strata(list(train["label"])), dtype=object)
+    counts = pd.crosstab(kinds[fold >= 0], fold[fold >= 0])
     table = counts.reindex(columns=range(context.folds.k), fill_value=0).to_numpy()
     share = (
         table.sum(axis=1, keepdims=True) * table.sum(axis=0, keepdims=True) / table.sum()

@@ -216,10 +216,13 @@ def _suffixes(paths: list[str]) -> str:
 def unknown_label(context: CheckContext) -> list[Finding]:
     """Labelled rows with no label, or one that the label map does not have. Exact; O(N)."""
     labelled = context.manifest.table[context.manifest.table["split"] != "test"]
-    wrong = labelled[[label not in context.labels for label in labelled["label"]]]
+    if not context.task.has_classes:  # numbers were looked at when they were read
+        return []
+    strange = [_strange(label, context) for label in labelled["label"]]
+    wrong = labelled[[name is not None for name in strange]]
     if wrong.empty:
         return []
-    names = list(dict.fromkeys(wrong["label"]))
+    names = list(dict.fromkeys(name for name in strange if name is not None))
     near = near_names(names[0], context.labels.names)
     hint = f"; {names[0]!r} looks like {near[0]!r}" if near else ""
     message = (
@@ -236,6 +239,14 @@ def unknown_label(context: CheckContext) -> list[Finding]:
     ]
 
 
+def _strange(label: str, context: CheckContext) -> str | None:
+    """The first name of a label that is no class, an empty text where there has to be one; None where all is well."""
+    parts = context.task.parts(label)
+    if not parts:
+        return None if context.task.takes_no_label else ""
+    return next((name for name in parts if name not in context.labels), None)
+
+
 @check(
     "label-map",
     "data",
@@ -245,7 +256,9 @@ def unknown_label(context: CheckContext) -> list[Finding]:
 )
 def label_map(context: CheckContext) -> list[Finding]:
     """Classes without one training row. Exact; O(N)."""
-    present = set(context.manifest.train["label"])
+    if not context.task.has_classes:
+        return []
+    present = {name for label in context.manifest.train["label"] for name in context.task.parts(label)}
     absent = [name for name in context.labels if name not in present]
     if not absent:
         return []
@@ -257,15 +270,18 @@ def label_map(context: CheckContext) -> list[Finding]:
     "class-too-small",
     "data",
     "rows",
-    "error",
-    catches="a class with fewer groups than folds",
+    "error, warning",
+    catches="a class with fewer groups than folds; a warning where rows may have several",
 )
 def class_too_small(context: CheckContext) -> list[Finding]:
     """Classes with fewer groups than folds: some fold would have none to hold out. Exact; O(N)."""
     train = context.manifest.train
     groups: defaultdict[str, set[str]] = defaultdict(set)
+    if not context.task.has_classes:
+        return []
     for label, group in zip(train["label"], group_names(train), strict=True):
-        groups[label].add(group)
+        for name in context.task.parts(label):
+            groups[name].add(group)
     small = sorted(
         (label for label, found in groups.items() if len(found) < context.k), key=lambda c: len(groups[c])
     )
@@ -275,10 +291,10 @@ def class_too_small(context: CheckContext) -> list[Finding]:
     return [
         finding(
             "class-too-small",
-            "error",
+            "warning" if context.task.takes_no_label else "error",
             small,
             message,
-            'choose fewer `folds`, merge classes, or `rare="pool"` keeps them in training only',
+            'choose fewer `folds`, merge classes, or `rare="pool"` keeps them in training only, `rare="spread"` deals them as far as they go',
         )
     ]
 
@@ -335,10 +351,10 @@ def label_spelling(context: CheckContext) -> list[Finding]:
         for one in context.manifest.remarks
         if one.check == "label-spelling"
     ]
-    if context.competition.facts.classes != "discover":
+    if context.competition.facts.classes != "discover" or not context.task.has_classes:
         return said
     names = list(context.labels)
-    rows = Counter(context.manifest.train["label"])
+    rows = _rows_of(context)
     one_number = _sharing(names, same_number)
     padded = [group for group in _sharing(names, number_of) if any(is_padded(name) for name in group)]
     alike = [group for group in _sharing(names, folded) if group not in one_number]
@@ -397,12 +413,19 @@ def _told(names: Sequence[str], rows: Counter[str]) -> str:
 def _ids(context: CheckContext, names: Iterable[str]) -> list[str]:
     """The train rows of these classes, those of the rarest spelling first."""
     train = context.manifest.train
-    rows = Counter(train["label"])
-    wanted = set(names)
+    rows, wanted = _rows_of(context), set(names)
     pairs = [
-        (rows[label], i) for i, label in zip(train["id"], train["label"], strict=True) if label in wanted
+        (rows[name], i)
+        for i, label in zip(train["id"], train["label"], strict=True)
+        for name in context.task.parts(label)
+        if name in wanted
     ]
     return [i for _, i in sorted(pairs, key=lambda pair: pair[0])]
+
+
+def _rows_of(context: CheckContext) -> Counter[str]:
+    """How many training rows each class has."""
+    return Counter(name for label in context.manifest.train["label"] for name in context.task.parts(label))
 
 
 def _sharing(names: Iterable[str], key: Callable[[str], Hashable]) -> list[list[str]]:

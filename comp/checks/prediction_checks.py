@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ from comp.data.manifest import Manifest
 from comp.data.predictions import Predictions
 from comp.metrics import Metric
 from comp.runs.contents import fitted_beside
+from comp.submission.answers import answered_classes
 from comp.uncertainty import Gain
 
 
@@ -148,6 +150,11 @@ COLLAPSED_SHARE = 0.95
 SHIFT = 0.2
 
 
+def shares_of(classes: NDArray[np.int64], count: int) -> NDArray[np.float64]:
+    """The share of rows (C,) of each class among class indices (N,)."""
+    return np.asarray(np.bincount(classes, minlength=count) / max(len(classes), 1))
+
+
 @check(
     "collapsed-predictions",
     "predictions",
@@ -155,17 +162,20 @@ SHIFT = 0.2
     "warning",
     catches="test rows that all get one answer",
 )
-def collapsed_predictions(test: Predictions, priors: NDArray[np.float64]) -> list[Finding]:
+def collapsed_predictions(test: Predictions, truth: NDArray[Any]) -> list[Finding]:
     """Test predictions that are all one answer: one class for 95 % of the rows where no class has 80 % of the
     training rows, or the same probabilities for every row. Reads the predictions; O(N C).
 
-    ``priors`` (C,) are the classes' shares of the training rows.
+    ``truth`` is that of the training rows, as ``LabelMap.encode`` gives it.
     """
     if len(test) < 10:
         return []
-    shares = np.bincount(test.probs.argmax(axis=1), minlength=len(priors)) / len(test)
+    shares, priors = np.zeros(1), np.ones(1)
+    if test.labels.task.one_class_a_row:
+        priors = shares_of(truth, len(test.labels))
+        shares = shares_of(np.array(answered_classes(test.probs, test.labels)), len(test.labels))
     top = int(shares.argmax())
-    if float(test.probs.std(axis=0).max()) < 1e-4:
+    if float((test.probs.std(axis=0) / test.labels.span).max()) < 1e-4:
         message = "every test row got the same probabilities"
     elif shares[top] >= COLLAPSED_SHARE and priors.max() < 0.8:
         message = f"{shares[top]:.0%} of the test rows are answered {test.labels.names[top]!r}, a class of {priors[top]:.0%} in train"
@@ -205,12 +215,13 @@ def too_good(score: float, metric: Metric, rows: int, expected: float | None) ->
     "warning",
     catches="class shares of the answers far from the training rows'",
 )
-def prior_shift(test: Predictions, priors: NDArray[np.float64]) -> list[Finding]:
+def prior_shift(test: Predictions, truth: NDArray[Any]) -> list[Finding]:
     """Answers whose class shares are far from the training rows': half the summed difference over 0.2, and more
-    than sampling explains (chi-square over ten times its degrees of freedom). O(N).
+    than sampling explains (chi-square over ten times its degrees of freedom). Of a single label alone. O(N).
     """
-    if len(test) < 50:
+    if len(test) < 50 or not test.labels.task.is_single_label:
         return []
+    priors = shares_of(truth, len(test.labels))
     shares = test.probs.mean(axis=0)
     distance = float(np.abs(shares - priors).sum() / 2)
     expected = np.maximum(priors * len(test), 1e-9)

@@ -322,7 +322,8 @@ def metadata_shortcut(context: CheckContext) -> list[Finding]:
     if len(known) < LEAST_ROWS or known["label"].nunique() < 2:
         return []
     numbers = [_facts(context, known), _name_facts(context, known)]
-    found = _guesses(context, "shortcut", known, list(known["label"]), numbers, _tags(context, known))
+    kinds = context.task.strata(list(known["label"]))
+    found = _guesses(context, "shortcut", known, kinds, numbers, _tags(context, known))
     telling = [guess for guess in found if _tells(guess)]
     if not telling:
         return []

@@ -17,6 +17,7 @@ from comp.data.images.raw_tree import RawTree, natural_key, nfc
 from comp.data.labels import LabelMap, disorder
 from comp.errors import CompError
 from comp.metrics import Metric
+from comp.submission.answers import names_in
 from comp.submission.write import rehearse
 
 KIND = "correct `kind` in [template]"
@@ -40,8 +41,7 @@ def judge_cells(template: Template, labels: LabelMap) -> list[Cells]:
     cells = _distinct(template)
     if not cells:
         return []
-    judge = {"index": _of_index, "label": _of_label, "probs": _of_probs, "topk": _of_topk}[template.kind]
-    return judge(_Judged(template, labels, cells))
+    return _JUDGES[template.kind](_Judged(template, labels, cells))
 
 
 def _distinct(template: Template) -> dict[str, list[str]]:
@@ -154,7 +154,9 @@ def _of_probs(one: _Judged) -> list[Cells]:
     words = [cell for cell, number in numbers.items() if number is None]
     outside = [cell for cell, number in numbers.items() if number is not None and not 0 <= number <= 1]
     return [
-        *one.say("error", words, "are no numbers, where kind = 'probs' is stated", KIND, False),
+        *one.say(
+            "error", words, f"are no numbers, where kind = {one.template.kind!r} is stated", KIND, False
+        ),
         *one.say(
             "warning",
             outside,
@@ -163,6 +165,38 @@ def _of_probs(one: _Judged) -> list[Cells]:
             False,
         ),
     ]
+
+
+def _of_numbers(one: _Judged) -> list[Cells]:
+    words = [cell for cell in one.given if _float(cell) is None]
+    return one.say(
+        "error", words, f"are no numbers, where kind = {one.template.kind!r} is stated", KIND, False
+    )
+
+
+def _of_labels(one: _Judged) -> list[Cells]:
+    template = one.template
+    given = [cell for cell in one.given if cell != template.empty]
+    other = next((sign for sign in (",", ";", "|", " ") if sign != template.separator), "")
+    strange = [cell for cell in given if any(name not in one.labels for name in names_in(cell, template))]
+    apart = [cell for cell in strange if _is_several(cell, one.labels, other)]
+    wrong = f"have {other!r} between names, where {template.separator!r} is stated"
+    rest = [cell for cell in given if cell not in set(apart)]
+    return [
+        *one.say("error", apart, wrong, "correct `separator` in [template]"),
+        *_names(one, rest, lambda cell: names_in(cell, template)),
+    ]
+
+
+_JUDGES: dict[str, Callable[[_Judged], list[Cells]]] = {
+    "index": _of_index,
+    "label": _of_label,
+    "prob": _of_probs,
+    "probs": _of_probs,
+    "topk": _of_topk,
+    "labels": _of_labels,
+    "number": _of_numbers,
+}
 
 
 class _Spellings:
@@ -312,20 +346,28 @@ def metric_mismatch(context: CheckContext) -> list[Finding]:
 
 def _unwritten(metric: Metric, context: CheckContext) -> list[Finding]:
     template, facts = context.template, context.competition.facts
-    if template.kind == "probs" or metric.depth == 1:
+    written = template.kind == "number" or (template.kind in ("prob", "probs") and template.decimals > 0)
+    if written or metric.depth == 1:
         return []
-    held = {"index": "a class index", "label": "a class name", "topk": f"{template.k} class names"}[
-        template.kind
-    ]
+    held = {
+        "index": "a class index",
+        "label": "a class name",
+        "topk": f"{template.k} class names",
+        "labels": "class names without their probabilities",
+    }.get(template.kind, "0 or 1")
     remedy = "correct `metric`, or `kind` in [template]: the OOF score would not be the site's"
     if facts.metric.startswith("adapter:"):
-        if _same_when_written(metric, template.kind, template.k, len(context.labels)):
+        several = not context.task.is_single_label
+        if several or _same_when_written(metric, template.kind, template.k, len(context.labels)):
             return []
         message = f"{facts.metric} scores probabilities otherwise than the answers that the template holds ({held} a row)"
         remedy = 'metric_input = "index" lets it judge answered classes; ' + remedy
         return [finding("metric-mismatch", "warning", [facts.metric], message, remedy)]
     if metric.depth is None:
-        message = f"{metric.name} judges probabilities, and the template holds {held} a row (kind = {template.kind!r})"
+        judged = "numbers" if context.task.is_numeric else "probabilities"
+        message = (
+            f"{metric.name} judges {judged}, and the template holds {held} a row (kind = {template.kind!r})"
+        )
     elif template.kind == "topk" and template.k >= metric.depth:
         return []
     else:

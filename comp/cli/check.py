@@ -38,7 +38,7 @@ def check(
     data: DataDir = None,
     manifest: ManifestFile = None,
     extra: ExtraFile = None,
-    rare: Rare = "error",
+    rare: Rare = None,
     allow: Allow = None,
     images: Annotated[
         Path | None, option("--images DIR", "A folder of images of your own, with --csv.")

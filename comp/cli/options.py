@@ -71,7 +71,11 @@ Allow = Annotated[
     option("--allow CHECK=REASON", "Lower a check's errors to warnings; the reason is recorded."),
 ]
 Rare = Annotated[
-    str, option("--rare error|pool", "Classes too small for K folds: refuse, or keep them in training only.")
+    str | None,
+    option(
+        "--rare error|pool|spread",
+        "Classes too small for K folds: refuse them, keep them in training only, or deal them as far as they go.",
+    ),
 ]
 SetOption = Annotated[
     list[str] | None, option("--set KEY=VALUE", "Change one value of the recipe, e.g. optimizer.lr=3e-4.")

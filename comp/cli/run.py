@@ -72,7 +72,7 @@ def run(
     manifest: ManifestFile = None,
     extra: ExtraFile = None,
     pseudo: PseudoFile = None,
-    rare: Rare = "error",
+    rare: Rare = None,
     allow: Allow = None,
     workspace: WorkspaceDir = None,
     json: AsJson = False,

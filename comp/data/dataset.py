@@ -36,8 +36,7 @@ class Template:
     """The rows that a submission must have.
 
     ``table`` is the sample submission as it stands; ``id_place`` and ``target_places`` are columns of it;
-    ``kind`` says what the target is: the class index, its name, a probability for each class, or the ``k`` likeliest
-    names. ``sample_ids`` are the sample ids that the rows ask for, where the template spells them otherwise.
+    ``kind`` says what the target is (see ``TemplateFacts``). ``sample_ids`` are the sample ids that the rows ask for, where the template spells them otherwise.
     """
 
     table: Table
@@ -48,6 +47,10 @@ class Template:
     decimals: int = 8
     k: int = 5
     sample_ids: tuple[str, ...] = ()
+    positive: str = ""
+    separator: str = " "
+    empty: str = ""
+    bounds: tuple[float, float] | None = None  # of numbers, where the competition states some
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -92,18 +95,25 @@ def load_template(
     samples = list(manifest.test["id"])
     if facts.file == "made" and file is None:
         target = facts.target if isinstance(facts.target, str) else "label"
-        made = made_template(samples, facts.id, target, facts.kind)
-        return replace(made, decimals=facts.decimals, k=facts.k)
-    table = read_table(file) if file else parse_table(RawTree(raw).read(facts.file), facts.file)
-    return _by_facts(table, facts, samples)
+        template = made_template(samples, facts.id, target, facts.kind)
+    else:
+        table = read_table(file) if file else parse_table(RawTree(raw).read(facts.file), facts.file)
+        template = _by_facts(table, facts, samples)
+    return replace(
+        template,
+        decimals=facts.decimals,
+        k=facts.k,
+        positive=facts.positive,
+        separator=facts.separator,
+        empty=facts.empty,
+        bounds=competition.facts.range,
+    )
 
 
 def _by_facts(table: Table, facts: TemplateFacts, samples: Sequence[str]) -> Template:
     found = from_table(table, facts.id, facts.target, facts.kind)
     sample_ids = tuple(match_ids(found.ids, samples, table.name))
-    return replace(
-        found, decimals=facts.decimals, k=facts.k, sample_ids=() if sample_ids == found.ids else sample_ids
-    )
+    return replace(found, sample_ids=() if sample_ids == found.ids else sample_ids)
 
 
 def match_ids(ids: Sequence[str], samples: Sequence[str], name: str) -> list[str]:

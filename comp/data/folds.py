@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +18,7 @@ from scipy.sparse.csgraph import connected_components
 from comp.config import Shape, read_shaped, whole_number
 from comp.data.csv_table import read_table
 from comp.data.manifest import Manifest
+from comp.data.task import SINGLE_LABEL, Task
 from comp.errors import InputError, shortened
 from comp.files import read_json, sha256_of, write_json, write_text
 
@@ -157,11 +158,14 @@ def numbered(folds: Iterable[int], name: str) -> list[int]:
     return used
 
 
-def make_folds(manifest: Manifest, k: int, fold_seed: int = 0, pool_rare: bool = False) -> Folds:
+def make_folds(
+    manifest: Manifest, k: int, fold_seed: int = 0, pool_rare: bool = False, task: Task = SINGLE_LABEL
+) -> Folds:
     """K folds over the train rows, stratified by label, with groups kept whole.
 
     Groups are taken from large to small, equal ones in the order of a seeded SHA-256 of their smallest id, and
-    each goes to the fold where its classes are rarest. The result depends on ids, labels, groups, K and the
+    each goes to the fold where its classes are rarest. Where rows have several labels, groups with the rarest label come
+    first (after Sechidis et al. 2011); numbers are dealt by their tenths. The result depends on ids, labels, groups, K and the
     seed alone: not on row order, and on no random state.
 
     Parameters
@@ -170,6 +174,7 @@ def make_folds(manifest: Manifest, k: int, fold_seed: int = 0, pool_rare: bool =
     k : int
         2 … N.
     fold_seed : int
+    task : Task
     pool_rare : bool
         Groups with a row of a class that has fewer than k groups get fold -1: they only ever train.
 
@@ -191,9 +196,11 @@ def make_folds(manifest: Manifest, k: int, fold_seed: int = 0, pool_rare: bool =
             "there cannot be more folds than samples to hold out", value, "choose a smaller `folds`"
         )
     ids = train["id"].to_numpy()
-    labels = pd.factorize(train["label"], sort=True)[0]
+    several = task.takes_no_label
+    kinds = kinds_of(list(train["label"]), task)
     keys = {g: _hash(fold_seed, min(ids[rows])) for g, rows in members.items()}
-    order = sorted(members, key=lambda g: (-len(members[g]), keys[g]))
+    first = _rarest(kinds, members) if several else dict.fromkeys(members, 0)
+    order = sorted(members, key=lambda g: (first[g], -len(members[g]), keys[g]))
     rare = _rare(train, groups, k) if pool_rare else set()
     dealt = [np.array(members[g]) for g in order if g not in rare]
     if len(dealt) < k:
@@ -202,7 +209,7 @@ def make_folds(manifest: Manifest, k: int, fold_seed: int = 0, pool_rare: bool =
             f"{len(dealt)} are left beside rare classes",
             "choose a smaller `folds`",
         )
-    fold = _deal(dealt, labels, k)
+    fold = _deal(dealt, kinds, k)
     return Folds(tuple(ids), fold, k, fold_seed, manifest.fingerprint("train"))
 
 
@@ -225,23 +232,40 @@ def group_names(train: pd.DataFrame) -> list[str]:
     return [smallest[int(family[names[f"s:{sample}"]])] for sample in train["id"]]
 
 
-def _deal(groups: list[NDArray[np.int64]], labels: NDArray[np.int64], k: int) -> NDArray[np.int64]:
-    """Deals groups (arrays of row numbers) to k folds; returns the fold of each row."""
-    classes = int(labels.max()) + 1
-    share = 1.0 / np.maximum(np.bincount(labels, minlength=classes), 1)
-    count = np.zeros((k, classes))
+def kinds_of(cells: Sequence[str], task: Task) -> list[NDArray[np.int64]]:
+    """The kinds of each row that folds are to have alike: its class, its labels (or that it has none), or its tenth."""
+    if not task.takes_no_label:
+        numbered = pd.factorize(pd.Series(task.strata(list(cells)), dtype="object"), sort=True)[0]
+        return list(numbered.astype(np.int64)[:, None])
+    rows = [task.parts(cell) or [""] for cell in cells]
+    place = {name: n for n, name in enumerate(sorted({name for row in rows for name in row}))}
+    return [np.array(sorted(place[name] for name in row), dtype=np.int64) for row in rows]
+
+
+def _rarest(kinds: list[NDArray[np.int64]], members: dict[str, list[int]]) -> dict[str, int]:
+    """How many rows have the rarest kind of each group."""
+    rows = np.bincount(np.concatenate(kinds))
+    return {group: min(int(rows[kinds[row]].min()) for row in own) for group, own in members.items()}
+
+
+def _deal(groups: list[NDArray[np.int64]], kinds: list[NDArray[np.int64]], k: int) -> NDArray[np.int64]:
+    """Deals groups (arrays of row numbers) to k folds; returns the fold of each row. ``kinds`` are those of each row."""
+    rows_of = np.bincount(np.concatenate(kinds))
+    share = 1.0 / np.maximum(rows_of, 1)
+    count = np.zeros((k, len(rows_of)))
     total = np.zeros(k)
-    fold = np.full(len(labels), -1, dtype=np.int64)
+    fold = np.full(len(kinds), -1, dtype=np.int64)
     for rows in groups:
-        kinds, n = (
-            np.unique(labels[rows], return_counts=True) if len(rows) > 1 else (labels[rows], np.ones(1))
-        )
-        crowding = (count[:, kinds] * (n * share[kinds])).sum(axis=1)
+        if len(rows) > 1:
+            here, n = np.unique(np.concatenate([kinds[row] for row in rows]), return_counts=True)
+        else:
+            here, n = kinds[rows[0]], np.ones(len(kinds[rows[0]]), np.int64)
+        crowding = (count[:, here] * (n * share[here])).sum(axis=1)
         best = int(
             np.lexsort((total, np.round(crowding, 12)))[0]
         )  # lexsort is stable: the lower fold wins a tie
         fold[rows] = best
-        count[best, kinds] += n
+        count[best, here] += n
         total[best] += len(rows)
     return fold
 

@@ -13,34 +13,37 @@ import numpy as np
 from numpy.typing import NDArray
 
 from comp.data.labels import LabelMap
+from comp.data.task import Task
 from comp.errors import InputError
 from comp.files import atomic
 
 ROW_SUM_TOLERANCE = 1e-6
+BOUND_TOLERANCE = 1e-9  # of a column's span
 BLOCK = 4096  # rows that a mean holds in memory for all its parts at once
 _REMEDY = "predict again; if it stays, please report it"
 
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """Class probabilities by id.
+    """Class probabilities, or the numbers of another task, by id.
 
     Parameters
     ----------
     ids : tuple of str
         N ids, each once, none empty.
     labels : LabelMap
-        C classes.
-    probs : float64 array (N, C)
-        Rows sum to one ± 1e-6. Copied and locked: nobody's array can change under the ids.
+        C classes, and the task that says what a column holds.
+    probs : float64 array (N, D)
+        Of a single label D = C, and rows sum to one ± 1e-6; of other tasks see ``Task``. Copied and locked: nobody's
+        array can change under the ids.
     fingerprint : str
         SHA-256 of the rows they answer (the manifest's, for that split); empty where nobody knows.
 
     Raises
     ------
     InputError
-        For an id that is doubled, empty or no text, another shape, a NaN, a value outside 0 … 1, or a row that does
-        not sum to one.
+        For an id that is doubled, empty or no text, another shape, a NaN, a value outside the task's bounds, or a row
+        of a single label that does not sum to one.
     """
 
     ids: tuple[str, ...]
@@ -51,18 +54,32 @@ class Predictions:
     def __post_init__(self) -> None:
         object.__setattr__(self, "ids", _texts(self.ids))
         object.__setattr__(self, "probs", _locked(self.probs))
-        if self.probs.shape != (len(self.ids), len(self.labels)):
-            value = f"{self.probs.shape} for {len(self.ids)} ids and {len(self.labels)} classes"
+        if self.probs.shape != (len(self.ids), self.labels.width):
+            value = f"{self.probs.shape} for {len(self.ids)} ids and {self.labels.width} classes"
             raise InputError("predictions need one row an id and one column a class", value, _REMEDY)
         if len(set(self.ids)) != len(self.ids):
             twice = Counter(self.ids).most_common(1)[0][0]
             raise InputError("an id is predicted once", f"{twice!r} comes twice", _REMEDY)
-        if not len(self.ids):
-            return
+        if len(self.ids):
+            self._require_values()
+
+    def _require_values(self) -> None:
         finite = np.isfinite(self.probs).all(axis=1)
         if not finite.all():
             row = self.ids[int(np.argmin(finite))]
             raise InputError("probabilities must be numbers", f"{row!r} has a NaN or infinity", _REMEDY)
+        if self.labels.task.is_single_label:
+            self._require_shares()
+            return
+        low, high = self.labels.task.bounds(len(self.labels))
+        slack = BOUND_TOLERANCE * (high - low)
+        outside = ((self.probs < low - slack) | (self.probs > high + slack)).any(axis=1)
+        if outside.any():
+            n = int(outside.argmax())
+            value = f"{self.ids[n]!r} has {self.probs[n].min():.6g} to {self.probs[n].max():.6g}"
+            raise InputError(f"predictions are {low.min():g} to {high.max():g}", value, _REMEDY)
+
+    def _require_shares(self) -> None:
         low = self.probs.min(axis=1)
         if low.min() < 0:
             value = f"{self.ids[int(low.argmin())]!r} has {low.min():.6g}"
@@ -90,13 +107,19 @@ class Predictions:
         """Refuses another label map: same names in the same order, or nothing."""
         if self.labels != labels:
             value = f"{list(self.labels.names)[:4]}… against {list(labels.names)[:4]}…"
+            if self.labels.names == labels.names:
+                value = f"{self.labels.task} against {labels.task}"
             raise InputError(
                 "predictions of one competition share a label map", value, "use runs of the same competition"
             )
 
     def save(self, path: Path) -> None:
         """Writes an .npz with ids, class names, probs (float64) and the fingerprint; no pickles."""
-        meta = json.dumps({"ids": self.ids, "classes": self.labels.names, "fingerprint": self.fingerprint})
+        facts: dict[str, object] = {"ids": self.ids, "classes": self.labels.names}
+        facts["fingerprint"] = self.fingerprint
+        if not self.labels.task.is_single_label:
+            facts["task"] = self.labels.task.as_json()
+        meta = json.dumps(facts)
         with atomic(path) as part, part.open("wb") as out:
             np.savez(
                 out,
@@ -111,13 +134,14 @@ class Predictions:
             with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
                 meta = json.loads(stored["meta"].tobytes().decode("utf-8", "surrogatepass"))
                 probs = stored["probs"].astype(np.float64)
-            ids, classes, fingerprint = meta["ids"], meta["classes"], str(meta["fingerprint"])
+            ids, fingerprint = meta["ids"], str(meta["fingerprint"])
+            classes, task = meta["classes"], Task.of_json(meta.get("task"))
         except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, BadZipFile) as error:
             reason = (
                 "no arrays of ours" if "pickle" in str(error) else error
             )  # numpy's text tells to allow pickles
             raise InputError("predictions must be readable", f"{path}: {reason}", "predict again") from error
-        return cls(tuple(ids), LabelMap(classes), probs, fingerprint)
+        return cls(tuple(ids), LabelMap(classes, task), probs, fingerprint)
 
 
 def average(parts: Sequence[Predictions]) -> Predictions:
@@ -177,7 +201,8 @@ def with_prior(
     """Predictions of ``ids`` in which the rows ``unread``, and no others, are answered with ``prior`` (C,)."""
     if not unread:
         return found.select(ids)
-    guessed = np.tile(prior / prior.sum(), (len(unread), 1))
+    answer = prior / prior.sum() if found.labels.task.is_single_label else prior
+    guessed = np.tile(answer, (len(unread), 1))
     return join([found, Predictions(tuple(unread), found.labels, guessed, found.fingerprint)], ids)
 
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from comp.errors import InputError, shortened
+from comp.errors import InputError, UnknownName, shortened
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
 TaskName = Literal["single-label", "multi-label", "ordinal", "regression"]
 TASKS: tuple[str, ...] = get_args(TaskName)
 SEPARATOR = "|"  # between the names or numbers in a manifest's label cell
+BINS = 10  # of a regression's labels, where rows are grouped by them
 
 
 @dataclass(frozen=True)
@@ -30,22 +33,21 @@ class Task:
     regression      numbers with ``|`` between  float64 (N, D)  D numbers, one for each target column
     ==============  ==========================  ==============  ====================================
 
-    ``low`` and ``high`` bound the numbers of a regression; None where nothing bounds them.
+    ``low`` and ``high`` (D,) are the lowest and highest number of each column of a regression, which predictions keep to.
     """
 
     name: TaskName = "single-label"
-    low: float | None = None
-    high: float | None = None
+    low: tuple[float, ...] = ()
+    high: tuple[float, ...] = ()
+
+    @property
+    def is_single_label(self) -> bool:
+        return self.name == "single-label"
 
     @property
     def has_classes(self) -> bool:
         """Whether an answer names classes; a regression's are numbers."""
         return self.name != "regression"
-
-    @property
-    def sums_to_one(self) -> bool:
-        """Whether a row's predictions are shares of one whole."""
-        return self.name == "single-label"
 
     @property
     def is_numeric(self) -> bool:
@@ -57,39 +59,44 @@ class Task:
         """Whether a row's truth is one class: a single label, or a step of a scale."""
         return self.name in ("single-label", "ordinal")
 
+    @property
+    def takes_no_label(self) -> bool:
+        """Whether an empty label is a label: no class applies."""
+        return self.name == "multi-label"
+
     def width(self, names: int) -> int:
         """D, the columns of predictions, for so many names in the label map."""
         return 1 if self.name == "ordinal" else names
 
-    def bounds(self, names: int) -> tuple[float, float]:
-        """The lowest and highest value that a prediction can have."""
-        if self.name == "ordinal":
-            return 0.0, float(names - 1)
+    def bounds(self, names: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """The lowest and the highest value of each column of predictions, (D,) both."""
+        import numpy as np
+
         if self.name == "regression":
-            infinite = float("inf")
-            return (-infinite if self.low is None else self.low), (
-                infinite if self.high is None else self.high
-            )
-        return 0.0, 1.0
+            return np.array(self.low), np.array(self.high)
+        width = self.width(names)
+        return np.zeros(width), np.full(width, names - 1.0 if self.name == "ordinal" else 1.0)
 
     def parts(self, cell: str) -> list[str]:
         """The names or numbers in a manifest's label cell."""
-        if self.name in ("multi-label", "regression"):
-            return [part for part in cell.split(SEPARATOR) if part]
-        return [cell] if cell else []
+        if self.one_class_a_row:
+            return [cell] if cell else []
+        return [part.strip() for part in cell.split(SEPARATOR) if part.strip()]
 
-    def truth(self, cells: Iterable[str], index: dict[str, int]) -> NDArray[Any]:
+    def truth(self, cells: Iterable[str], index: Mapping[str, int]) -> NDArray[Any]:
         """The truth of label cells as the table above says, for the names of a label map by their index.
 
         Raises
         ------
+        UnknownName
+            For a name that the label map lacks.
         InputError
-            For a name that the label map lacks, or a cell that is not as many finite numbers as it has names.
+            For a cell that does not have as many finite numbers as the label map has names.
         """
         import numpy as np
 
         if self.one_class_a_row:
-            return np.array([_index(cell, index) for cell in cells], dtype=np.int64)
+            return np.fromiter((_index(cell, index) for cell in cells), dtype=np.int64)
         rows = [self.parts(cell) for cell in cells]
         truth = np.zeros((len(rows), len(index)))
         for n, row in enumerate(rows):
@@ -99,13 +106,44 @@ class Task:
                 truth[n, [_index(name, index) for name in row]] = 1.0
         return truth
 
+    def strata(self, cells: Sequence[str]) -> list[str]:
+        """One word a row by which rows are alike: the class, the rarest class of several, a tenth of all numbers.
+
+        What asks whether something tells the labels, or is spread over them, asks these.
+        """
+        if self.one_class_a_row:
+            return list(cells)
+        if self.name == "multi-label":
+            rows = [self.parts(cell) for cell in cells]
+            count = Counter(name for row in rows for name in row)
+            return [min(row, key=lambda name: (count[name], name), default="") for row in rows]
+        return self._tenths(cells)
+
+    def _tenths(self, cells: Sequence[str]) -> list[str]:
+        """The part of all rows, by the size of their numbers, that each row is in; numbers that are equal stay together."""
+        import numpy as np
+
+        values = np.array(
+            [numbers(self.parts(cell), len(self.parts(cell))) for cell in cells], dtype=np.float64
+        )
+        spread = values.std(axis=0)
+        size = (
+            (values[:, spread > 0] / spread[spread > 0]).sum(axis=1) if (spread > 0).any() else values[:, 0]
+        )
+        edges = np.quantile(size, np.linspace(0, 1, min(BINS, max(len(size) // 10, 2)) + 1)[1:-1])
+        return [f"part {n}" for n in np.searchsorted(np.unique(edges), size, side="right")]
+
     def as_json(self) -> dict[str, Any]:
-        return {"name": self.name, "low": self.low, "high": self.high}
+        return {"name": self.name, "low": list(self.low), "high": list(self.high)}
 
     @classmethod
-    def of_json(cls, facts: dict[str, Any] | None) -> Task:
-        """What ``as_json`` gave; what older files do not say is a single label."""
-        return cls(**facts) if facts else cls()
+    def of_json(cls, facts: Any) -> Task:
+        """What ``as_json`` gave; where nothing is said it is a single label. ValueError for anything else."""
+        if facts is None:
+            return SINGLE_LABEL
+        if facts["name"] not in TASKS:
+            raise ValueError(f"no task is called {facts['name']!r}")
+        return cls(facts["name"], tuple(map(float, facts["low"])), tuple(map(float, facts["high"])))
 
 
 SINGLE_LABEL = Task()
@@ -113,26 +151,23 @@ SINGLE_LABEL = Task()
 
 def numbers(parts: Sequence[str], count: int) -> list[float]:
     """Texts as ``count`` finite numbers; InputError for anything else."""
-    values = []
-    for part in parts:
-        try:
-            values.append(float(part))
-        except ValueError:
-            values.append(float("nan"))
-    if len(values) != count or not all(abs(value) < float("inf") for value in values):
-        value = shortened(repr(SEPARATOR.join(parts)), 100)
-        raise InputError(
-            f"a label of a regression is {count} finite number{'s' if count > 1 else ''}",
-            value,
-            "correct that row",
-        )
+    values = [_number(part) for part in parts]
+    if len(values) != count or not count or not all(abs(value) < float("inf") for value in values):
+        wanted = f"{count} finite numbers" if count > 1 else "a finite number"
+        shown = shortened(repr(SEPARATOR.join(parts)), 100)
+        raise InputError(f"a label of a regression is {wanted}", shown, "correct that row")
     return values
 
 
-def _index(name: str, index: dict[str, int]) -> int:
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return float("nan")
+
+
+def _index(name: str, index: Mapping[str, int]) -> int:
     try:
         return index[name]
     except KeyError:
-        from comp.errors import UnknownName
-
         raise UnknownName("class", name, index, "see `comp show SLUG`") from None

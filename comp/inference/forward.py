@@ -18,14 +18,14 @@ from torch import nn
 from comp.data.device_memory import is_out_of_memory, make_room
 from comp.data.images.pixel_cache import ImageDataset
 from comp.data.images.preprocess import Preprocess
+from comp.data.labels import LabelMap
 from comp.data.loading.prefetch import batches
 from comp.data.predictions import BLOCK, ROW_SUM_TOLERANCE, order_free_mean
 from comp.errors import TrainingFailed, WeightsError
 from comp.models.checkpoint import Noise
 from comp.models.net import Net, normalise, require_forward
 from comp.models.runtime import exact
-from comp.recipe import Recipe
-from comp.recipe_schema import ModelConfig
+from comp.recipe import ModelConfig, Recipe
 from comp.views import OWN, VIEWS, WIDE, ZOOM, scale_of, sets_among, square_of
 
 if TYPE_CHECKING:
@@ -322,32 +322,46 @@ def probabilities(
     device: Any,
     advance: Callable[[int], None] = lambda n: None,
     *,
+    labels: LabelMap,
     tf32: bool = False,
     at_once: int | None = None,
     there: Resident | None = None,
 ) -> dict[str, Probs]:
-    """Softmax probabilities float64 (R, C) of rows, by view; as ``outputs`` has them."""
+    """Predictions float64 (R, D) of rows, by view, as the task has them; as ``outputs`` has the logits."""
     logits = outputs(
         net, pool, pixels, rows, views, recipe, device, advance, tf32=tf32, at_once=at_once, there=there
     )
-    return {name: softmax(values) for name, values in logits.items()}
+    return {name: activated(values, labels) for name, values in logits.items()}
+
+
+def activated(logits: NDArray[np.floating[Any]], labels: LabelMap) -> Probs:
+    """Predictions (N, D) of logits (N, D): a softmax for a single label, else the sigmoid on the scale of each column."""
+    if labels.task.is_single_label:
+        return softmax(logits)
+    _require_numbers(logits)
+    return labels.unscaled(scipy.special.expit(logits.astype(np.float64)))
 
 
 def softmax(logits: NDArray[np.floating[Any]]) -> Probs:
     """Probabilities of logits (N, C), in float64; NotFinite for logits that are no finite numbers."""
+    _require_numbers(logits)
+    return np.asarray(scipy.special.softmax(logits.astype(np.float64), axis=1))
+
+
+def _require_numbers(logits: NDArray[np.floating[Any]]) -> None:
     if not np.isfinite(logits).all():
         row = int(np.isfinite(logits).all(axis=1).argmin())
         raise NotFinite(
             "logits must be finite numbers", f"row {row} has a NaN or an infinity", _remedy("fp32")
         )
-    return np.asarray(scipy.special.softmax(logits.astype(np.float64), axis=1))
 
 
-def mean_of_views(by_view: dict[str, Probs], how: str = "arithmetic") -> Probs:
-    """The mean over views (N, C) of their probabilities, after softmax, whatever their order.
+def mean_of_views(by_view: dict[str, Probs], how: str, labels: LabelMap) -> Probs:
+    """The mean over views (N, D) of their predictions, whatever their order.
 
-    "geometric" is the mean of log-probabilities, brought back to rows that sum to one. They are taken as at least
-    FLOOR, so that a view that is certain counts for much, and cannot forbid a class that all others see.
+    "geometric" is the mean of log-probabilities, brought back to rows that sum to one; of a task whose rows do not, each
+    value and what it lacks to the top of its scale. They are taken as at least FLOOR, so that a view that is certain counts
+    for much, and cannot forbid a class that all others see.
 
     Raises
     ------
@@ -355,12 +369,21 @@ def mean_of_views(by_view: dict[str, Probs], how: str = "arithmetic") -> Probs:
         For anything but probabilities: logits have no mean that means anything, and a geometric one of negative
         numbers could turn an answer round.
     """
-    views = list(by_view.values())
+    views, single = list(by_view.values()), labels.task.is_single_label
     mean = np.empty_like(views[0], dtype=np.float64)
     for start in range(0, len(mean), BLOCK):
         here = slice(start, start + BLOCK)
-        mean[here] = _mean(np.stack([one[here] for one in views]), how)
+        seen = np.stack([one[here] for one in views])
+        mean[here] = _mean(seen, how) if single else labels.unscaled(_mean_of_cells(labels.scaled(seen), how))
     return mean
+
+
+def _mean_of_cells(seen: Probs, how: str) -> Probs:
+    """The mean (R, D) of views (V, R, D) whose values are each of 0 to 1."""
+    if how != "geometric":
+        return order_free_mean(seen)
+    logs = [order_free_mean(np.log(np.maximum(side, FLOOR))) for side in (seen, 1 - seen)]
+    return np.asarray(scipy.special.expit(logs[0] - logs[1]))
 
 
 def _mean(seen: Probs, how: str) -> Probs:
@@ -380,28 +403,29 @@ def judged_again(
     oof: Probs,
     recipe: Recipe,
     device: Any,
+    labels: LabelMap,
 ) -> tuple[Noise, Probs | None]:
-    """The noise of some rows (n,) that were judged ``oof`` (n, C) among others, and what they are in fp32 (n, C) where the
-    recipe's precision is a half.
+    """The noise of some rows (n,) that were judged ``oof`` (n, D) among others, and what they are in fp32 (n, D) where the
+    recipe's precision is a half. Noise is in parts of each column's span.
 
     They go through the network once more by themselves, by twos, and where they were judged in half precision in fp32.
     """
 
     def again(in_: Recipe, at_once: int | None = None) -> Probs:
-        return probabilities(net, pool, pixels, rows, ["identity"], in_, device, at_once=at_once)["identity"]
+        alone = probabilities(
+            net, pool, pixels, rows, ["identity"], in_, device, labels=labels, at_once=at_once
+        )
+        return alone["identity"]
+
+    def apart(one: Probs, other: Probs) -> float:
+        return float((np.abs(one - other) / labels.span).max(initial=0.0))
 
     precision = recipe.precision
-    noise: Noise = {
-        precision: {"again": _apart(again(recipe), oof), "by_twos": _apart(again(recipe, 2), oof)}
-    }
+    noise: Noise = {precision: {"again": apart(again(recipe), oof), "by_twos": apart(again(recipe, 2), oof)}}
     if precision == "fp32":
         return noise, None
     full = recipe.model_copy(update={"precision": "fp32"})
     exact = again(full)
-    noise[precision]["in_fp32"] = _apart(exact, oof)
-    noise["fp32"] = {"again": _apart(again(full), exact), "by_twos": _apart(again(full, 2), exact)}
+    noise[precision]["in_fp32"] = apart(exact, oof)
+    noise["fp32"] = {"again": apart(again(full), exact), "by_twos": apart(again(full, 2), exact)}
     return noise, exact
-
-
-def _apart(one: Probs, other: Probs) -> float:
-    return float(np.abs(one - other).max(initial=0.0))

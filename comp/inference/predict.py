@@ -24,7 +24,7 @@ from comp.data.predictions import Predictions, average
 from comp.errors import CheckFailed, InputError, WeightsError
 from comp.files import write_bytes, write_json
 from comp.inference.feature_cache import FeatureCache
-from comp.inference.forward import facts_of_features, mean_of_views, outputs, softmax
+from comp.inference.forward import activated, facts_of_features, mean_of_views, outputs
 from comp.models.batchnorm_fusion import fuse_frozen_batchnorm
 from comp.models.checkpoint import Noise, Sidecar, load_checkpoint, read_sidecar
 from comp.models.net import Net
@@ -115,9 +115,9 @@ def keep_controls(
             np.save(out, content)
             content = out.getvalue()
         write_bytes(folder / name, content)
-        row = {"id": ids[n], "file": name, "probs": dict(zip(labels, probs[n].tolist(), strict=True))}
+        row = {"id": ids[n], "file": name, "probs": dict(zip(labels.columns, probs[n].tolist(), strict=True))}
         if exact is not None:
-            row["exact"] = dict(zip(labels, exact[len(rows)].tolist(), strict=True))
+            row["exact"] = dict(zip(labels.columns, exact[len(rows)].tolist(), strict=True))
         rows.append(row)
     write_json(folder / "control.json", rows)
 
@@ -153,7 +153,7 @@ def read_controls(folder: Path, labels: LabelMap) -> list[ControlRow]:
     """
 
     def by_class(named: dict[str, float]) -> Probs:
-        return np.array([named.get(name, np.nan) for name in labels], dtype=np.float64)
+        return np.array([named.get(name, np.nan) for name in labels.columns], dtype=np.float64)
 
     return [
         ControlRow(
@@ -188,11 +188,15 @@ def tolerance(precision: str, noise: Noise) -> float:
     return min(max(LEAST[precision], FACTOR * largest), UTMOST[precision])
 
 
-def max_abs_difference(controls: Sequence[ControlRow], found: dict[str, Probs]) -> tuple[float, str]:
-    """The largest |Δp| between what the rows were judged and what came back by their ids, and the sample's id."""
+def max_abs_difference(
+    controls: Sequence[ControlRow], found: dict[str, Probs], span: Probs | float = 1.0
+) -> tuple[float, str]:
+    """The largest |Δp| between what the rows were judged and what came back by their ids, and the sample's id; in parts of
+    each column's ``span`` (D,).
+    """
     worst, sample = 0.0, ""
     for row in controls:
-        difference = float(np.abs(found[row.id] - row.probs).max())
+        difference = float((np.abs(found[row.id] - row.probs) / span).max())
         if difference > worst or not np.isfinite(difference):
             worst, sample = difference, row.sample
     return worst, sample
@@ -321,12 +325,12 @@ def _by_backbone(
     found: dict[Path, Probs] = {}
     for folder in folders:
         head = net.head if folder == folders[0] else load_checkpoint(folder)[0].head
-        identity = softmax(_apply(head, seen["identity"]))
+        identity = activated(_apply(head, seen["identity"]), sidecar.labels)
         back = {row.id: identity[place[row.id]] for row in controls[folder]}
         in_fp32 = partial(_in_fp32, net, head, sidecar, source, controls[folder], recipe)
         _require_controls(folder, controls[folder], back, recipe.precision, in_fp32)
-        by_view = {name: softmax(_apply(head, features[name])) for name in recipe.views}
-        found[folder] = mean_of_views(by_view, recipe.tta_mean)
+        by_view = {name: activated(_apply(head, features[name]), sidecar.labels) for name in recipe.views}
+        found[folder] = mean_of_views(by_view, recipe.tta_mean, sidecar.labels)
     return found
 
 
@@ -361,7 +365,7 @@ def _require_controls(
     judged = sidecar.precision
     if precision == judged:
         most = tolerance(judged, sidecar.noise)
-        difference, sample = max_abs_difference(controls, back)
+        difference, sample = max_abs_difference(controls, back, sidecar.labels.span)
         if not difference <= most and (exact or judged == "fp32"):
             raise control_row_error(folder, difference, sample, most)
         if judged == "fp32" or (difference <= most and not exact):
@@ -372,7 +376,7 @@ def _require_controls(
             )
         back = in_fp32()
     most = tolerance("fp32", sidecar.noise) if exact else LEAST[judged]
-    difference, sample = max_abs_difference(exact or controls, back)
+    difference, sample = max_abs_difference(exact or controls, back, sidecar.labels.span)
     if not difference <= most:
         raise control_row_error(folder, difference, sample, most)
 
@@ -389,7 +393,7 @@ def _in_fp32(
     full = recipe.model_copy(update={"precision": "fp32"})
     paths = [row.path for row in controls]
     seen = _features(net, sidecar, source, paths, ["identity"], full, lambda n: None)
-    probs = softmax(_apply(head, seen["identity"]))
+    probs = activated(_apply(head, seen["identity"]), sidecar.labels)
     return {row.id: own for row, own in zip(controls, probs, strict=True)}
 
 

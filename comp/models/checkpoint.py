@@ -18,11 +18,12 @@ from torch import Tensor
 from comp._version import __version__
 from comp.data.images.preprocess import Preprocess
 from comp.data.labels import LabelMap
+from comp.data.task import Task
 from comp.errors import WeightsError
 from comp.files import atomic, read_json, sha256_of, write_bytes, write_json
 from comp.models.net import Net, build
 from comp.models.weights import require_usable
-from comp.recipe_schema import ModelConfig
+from comp.recipe import ModelConfig
 from comp.runs.contents import require_of_fold
 
 
@@ -96,9 +97,11 @@ class Sidecar:
     noise: Noise = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
+        task = self.labels.task
         return {
             "slug": self.slug,
             "fold": self.fold,
+            **({} if task.is_single_label else {"task": task.as_json()}),
             "model": self.model.model_dump(mode="json", exclude_none=True),
             "classes": list(self.labels.names),
             "preprocess": self.preprocess.as_json(),
@@ -117,7 +120,7 @@ class Sidecar:
             table["slug"],
             int(table["fold"]),
             ModelConfig.model_validate(table["model"]),
-            LabelMap(table["classes"]),
+            LabelMap(table["classes"], Task.of_json(table.get("task"))),
             Preprocess.from_json(table["preprocess"]),
             table["precision"],
             table["weights_sha256"],

@@ -9,7 +9,7 @@ from torch import nn
 from comp.errors import WeightsError
 from comp.models.net import Net, arguments_of, classifier_names, is_own
 from comp.models.weights import StateDict
-from comp.recipe_schema import ModelConfig
+from comp.recipe import ModelConfig
 
 _OURS = ("backbone.", "head.")  # how ``Net`` names its parts
 _HEADS = ("fc.", "classifier.", "head.")  # of models that are not timm's

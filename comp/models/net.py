@@ -22,7 +22,7 @@ from comp.files import sha256_of
 from comp.models.runtime import one_thread
 from comp.models.small_nets import SMALL_NETS
 from comp.models.weights import StateDict, find_default, read_weights, sidecar_preprocess
-from comp.recipe_schema import HeadConfig, ModelConfig
+from comp.recipe import HeadConfig, ModelConfig
 
 _OWN: dict[str, Callable[..., nn.Module]] = {}  # of the competition at hand, and of no other
 _loaded: OwnModels | None = None  # where they are from

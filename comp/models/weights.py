@@ -20,7 +20,7 @@ from comp import events
 from comp.config import validate
 from comp.errors import WeightsError
 from comp.files import read_json
-from comp.recipe_schema import ModelConfig
+from comp.recipe import ModelConfig
 
 StateDict = dict[str, Tensor]
 HUB = "huggingface.co"

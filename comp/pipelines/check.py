@@ -31,7 +31,7 @@ def check(
     data: str | Path | None = None,
     manifest: str | Path | None = None,
     extra: str | Path | None = None,
-    rare: str = "error",
+    rare: str | None = None,
     allow: dict[str, str] | None = None,
 ) -> CheckResult:
     """The leakage and sanity check of a competition's raw folder; trains nothing.
@@ -63,7 +63,7 @@ def survey(
     fold_seed: int = 0,
     manifest_file: Path | None = None,
     extra_file: Path | None = None,
-    rare: str = "error",
+    rare: str | None = None,
     allow: dict[str, str] | None = None,
 ) -> CheckResult:
     """Reads, looks at every image, judges, makes or reads the folds, and judges those.
@@ -72,8 +72,9 @@ def survey(
     ----------
     folds : int or Path
         K, or a CSV of ``id,fold`` made elsewhere.
-    rare : "error" or "pool"
-        What becomes of classes with fewer groups than folds: refused, or kept in training only.
+    rare : "error", "pool" or "spread"
+        What becomes of classes with fewer groups than folds: refused, kept in training only, or dealt as far as they go.
+        By default what the competition says.
     allow : dict
         Checks to lower, with reasons, on top of the competition's own.
 
@@ -84,16 +85,13 @@ def survey(
     """
     if isinstance(folds, int) and folds < 2:
         raise InputError("`folds` takes 2 or more", f"got {folds}", "5 is the usual number")
-    if rare not in ("error", "pool"):
+    rare = rare or competition.facts.folds.rare
+    if rare not in RARE:
         raise InputError(
-            "`rare` takes error or pool", repr(rare), "pool keeps small classes in training only"
+            "`rare` takes error, pool or spread", repr(rare), "pool keeps small classes in training only"
         )
-    pooled = (
-        {"class-too-small": 'kept in training only (`rare="pool"`), left out of OOF'}
-        if rare == "pool"
-        else {}
-    )
-    allowed = {**competition.facts.check.allow, **pooled, **(allow or {})}
+    lowered = {"class-too-small": RARE[rare]} if RARE[rare] else {}
+    allowed = {**competition.facts.check.allow, **lowered, **(allow or {})}
     require_known(allowed)
     k = folds if isinstance(folds, int) else 2
     dataset = read_dataset(competition, raw, manifest_file, extra_file)
@@ -110,6 +108,13 @@ def survey(
         context = replace(context, folds=made, k=made.k)
         findings += run_fold_checks(context)
     return CheckResult(context, made, downgrade_allowed(findings, allowed), allowed)
+
+
+RARE = {  # what becomes of classes that are too small for the folds, and the reason that it may
+    "error": "",
+    "pool": 'kept in training only (`rare="pool"`), left out of OOF',
+    "spread": 'dealt to as many folds as they have groups (`rare="spread"`)',
+}
 
 
 def scan_images(dataset: Dataset, workspace: Workspace, k: int) -> CheckContext:
@@ -157,7 +162,7 @@ def _folds(
     )
     if kept.is_file() and Folds.is_saved(kept):
         return Folds.load(kept)
-    made = make_folds(context.manifest, folds, fold_seed, pool_rare)
+    made = make_folds(context.manifest, folds, fold_seed, pool_rare, context.labels.task)
     made.save(kept)
     return made
 

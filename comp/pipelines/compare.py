@@ -19,6 +19,7 @@ from comp.files import read_json, require_output, write_text
 from comp.runs import run as runs
 from comp.runs.submissions import warn_of_another_content
 from comp.submission.comparison import Comparison, Difference
+from comp.task_scores import answered_sets
 from comp.workspace import Workspace
 
 
@@ -117,13 +118,13 @@ def _joined(one: Template, other: Template) -> list[tuple[str, ...]]:
 def _compared(one: Template, joined: list[tuple[str, ...]], files: tuple[str, str], slug: str) -> Comparison:
     ours = [tuple(row[place] for place in one.target_places) for row in one.table.rows]
     mean_difference = correlation = None
-    if one.kind == "probs":
+    if one.kind in ("prob", "probs", "number"):
         mine, theirs = (_numbers(cells, file) for cells, file in zip((ours, joined), files, strict=True))
         mean_difference = float(np.abs(mine - theirs).mean())
         both = mine.std() > 0 and theirs.std() > 0
         correlation = float(np.corrcoef(mine.ravel(), theirs.ravel())[0, 1]) if both else None
         names = [one.table.header[place] for place in one.target_places]
-        said = [[names[n] for n in probs.argmax(axis=1)] for probs in (mine, theirs)]
+        said = [_sides(probs, names, one.kind) for probs in (mine, theirs)]
         agree = [a == b for a, b in zip(*said, strict=True)]
     else:
         said = [[cells[0] for cells in rows] for rows in (ours, joined)]
@@ -147,6 +148,15 @@ def _compared(one: Template, joined: list[tuple[str, ...]], files: tuple[str, st
         mean_difference,
         correlation,
     )
+
+
+def _sides(values: NDArray[np.float64], names: Sequence[str], kind: str) -> list[str]:
+    """What each row (N, C) says: the likeliest class, which side of a half a probability is, or its numbers."""
+    if kind == "probs":
+        return [names[n] for n in values.argmax(axis=1)]
+    if kind == "prob":
+        return [f"{names[0]} {'0.5 or more' if yes else 'below 0.5'}" for yes in answered_sets(values)[:, 0]]
+    return [" ".join(f"{value:.4g}" for value in row) for row in values]
 
 
 def _numbers(rows: Sequence[tuple[str, ...]], file: str) -> NDArray[np.float64]:

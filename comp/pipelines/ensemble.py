@@ -8,8 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from comp import events
 from comp.checks.context import Finding
 from comp.checks.prediction_checks import collapsed_predictions, prior_shift
@@ -118,7 +116,7 @@ def judged_rows(parts: Sequence[Member], manifest: Manifest, folds: Folds) -> La
     prints = manifest.fingerprint("train")
     return judged(
         {part.name: replace(part.oof, fingerprint=prints) for part in parts},
-        dict(zip(train["id"], labels.encode(train["label"]).tolist(), strict=True)),
+        dict(zip(train["id"], labels.encode(train["label"]), strict=True)),
         folds.by_id,
         dict(zip(train["id"], group_names(train), strict=True)),
     )
@@ -156,7 +154,6 @@ def _blended(
 
 def _judged(test: Predictions, rows: LabelledPredictions) -> list[Finding]:
     """What is found about the blend's answers, said as it comes."""
-    priors = np.bincount(rows.truth, minlength=len(test.labels)) / len(rows.truth)
-    found = [*collapsed_predictions(test, priors), *prior_shift(test, priors)]
+    found = [*collapsed_predictions(test, rows.truth), *prior_shift(test, rows.truth)]
     say_findings(found)
     return found

@@ -6,9 +6,8 @@ import csv
 import io
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from comp import events
@@ -187,13 +186,11 @@ def _judged(
 ) -> list[Finding]:
     """What is found about the predictions themselves, said as it comes."""
     truth = _truth(checked)
-    labels = checked.dataset.labels
-    priors = np.bincount(truth, minlength=len(labels)) / len(truth)
     score = competition.metric(truth, ours["oof"].probs)
     judged = [
-        *collapsed_predictions(ours["test"], priors),
+        *collapsed_predictions(ours["test"], truth),
         *too_good(score, competition.metric, len(truth), None),
-        *prior_shift(ours["test"], priors),
+        *prior_shift(ours["test"], truth),
         *assumed_folds(named, folds.k, len(truth)),
     ]
     lowered = downgrade_allowed(judged, checked.allowed)
@@ -201,6 +198,6 @@ def _judged(
     return lowered
 
 
-def _truth(checked: CheckResult) -> NDArray[np.int64]:
-    """The class indices (N,) of the train rows, in the manifest's order."""
+def _truth(checked: CheckResult) -> NDArray[Any]:
+    """The truth of the train rows, (N,) or (N, D), in the manifest's order."""
     return checked.dataset.labels.encode(checked.dataset.manifest.train["label"])

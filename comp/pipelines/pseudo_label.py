@@ -81,6 +81,10 @@ def pseudo(
     runs.require_checkpoints(this_run)
     if not this_run.started.get("folds"):
         raise InputError("pseudo-labels are of folds", f"{this_run.id} has none", "name a trained run")
+    task = this_run.started.get("task", "single-label")
+    if task != "single-label":
+        value = f"{this_run.id} is of task {task!r}"
+        raise InputError("pseudo-labels are classes that a fold is sure of", value, "train without `pseudo`")
     folds = [_of_fold(this_run, k) for k in range(int(this_run.started.get("folds") or 0))]
     tables = [_sure(found, k, threshold) for k, found in enumerate(folds)]
     table = pd.concat(tables, ignore_index=True)

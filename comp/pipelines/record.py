@@ -21,7 +21,7 @@ from comp.data.folds import Folds
 from comp.data.manifest import Manifest
 from comp.data.predictions import Predictions
 from comp.files import make_folder, write_bytes, write_json, write_text
-from comp.metrics import Metric, confusion
+from comp.metrics import Metric
 from comp.recipe import Recipe
 from comp.runs import ledger
 from comp.runs import run as runs
@@ -87,7 +87,7 @@ class UntrainedRun:
     metric: Metric
     oof: Predictions
     test: Predictions
-    truth: NDArray[np.int64]
+    truth: NDArray[Any]
     fold: NDArray[np.int64]
     probs: NDArray[np.float64]
 
@@ -124,7 +124,7 @@ def _written(
     _write_rows(run.folder, new.manifest, new.folds)
     new.oof.save(run.folder / "oof.npz")
     new.test.save(run.folder / "test.npz")
-    table = confusion_csv(new.oof.labels, confusion(new.truth, new.probs))
+    table = confusion_csv(new.oof.labels, new.truth, new.probs)
     write_text(run.folder / "confusion.csv", table)
     by_fold = (new.fold == k for k in np.unique(new.fold))
     result = result_type(

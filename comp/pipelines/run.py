@@ -49,7 +49,7 @@ def run(
     manifest: str | Path | None = None,
     extra: str | Path | None = None,
     pseudo: str | Path | None = None,
-    rare: str = "error",
+    rare: str | None = None,
     only: Sequence[int] | None = None,
     time_limit: str | None = None,
     allow: dict[str, str] | None = None,
@@ -80,7 +80,7 @@ def run(
         A CSV of labelled images from elsewhere (path, label) that only ever train.
     pseudo : path, optional
         Test rows that ``comp.pseudo`` labelled; each fold trains on those of its own model alone.
-    rare : "error" or "pool"
+    rare : "error", "pool" or "spread"
         What becomes of classes with fewer groups than folds: refused, or kept in training only and left out of OOF.
     only : sequence of int, optional
         Train these folds only; the submission is then a partial one, and ``resume`` trains the rest.
@@ -141,7 +141,7 @@ def checked(
     request: RunRequest,
     manifest: str | Path | None = None,
     extra: str | Path | None = None,
-    rare: str = "error",
+    rare: str | None = None,
     allow: dict[str, str] | None = None,
 ) -> CheckResult:
     """The checked rows and folds of an request, said as they are found; CheckFailed where they do not pass."""
@@ -282,7 +282,9 @@ def _finished(
         trained, views = choose_views(trained)
         oof = trained.oof
         oof.save(this_run.folder / "oof.npz")
-        write_text(this_run.folder / "confusion.csv", confusion_csv(plans[0].labels, trained.confusion(oof)))
+        write_text(
+            this_run.folder / "confusion.csv", confusion_csv(plans[0].labels, trained.truth(oof), oof.probs)
+        )
     with clock.step("predict"):
         unread = checks.unread()
         test = training_plans.predict_test(trained, set(unread.values()))

@@ -12,13 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from comp.data.competitions.competition import Competition, find_competition
-from comp.data.csv_table import Table
 from comp.data.dataset import Template, load_template, read_submission
 from comp.data.labels import LabelMap, disorder
 from comp.errors import InputError, InvalidSubmission
 from comp.files import read_json, write_json
-from comp.metrics import confusion
-from comp.submission.validate import class_columns, validate
+from comp.metrics import confusion, one_hot_places
+from comp.submission.answers import read_back
+from comp.submission.validate import validate
+from comp.task_scores import answered_sets
 from comp.workspace import Workspace
 
 LOOKS = "looks.json"
@@ -96,7 +97,7 @@ def score(
             f"`comp validate {slug} {csv}` says all",
         )
     truth = labels.encode(_answers(competition, raw, template))
-    probs = probabilities(table, template, labels)
+    probs = read_back(table, template, labels)
     value = competition.metric(truth, probs)
     looks = _count_look(ws, slug, file, value)
     metric, scale = competition.metric, competition.facts.score_scale
@@ -113,28 +114,19 @@ def _require_order(competition: Competition, labels: LabelMap, raw: Path) -> Non
         raise InputError("a metric of order needs classes in order", wrong.message, remedy)
 
 
-def probabilities(table: Table, template: Template, labels: LabelMap) -> NDArray[np.float64]:
-    """What a valid submission answers, as probabilities (N, C): one where it names a class, falling ones for several."""
-    if template.kind == "probs":
-        probs = np.zeros((len(table), len(labels)))
-        for place, index in class_columns(template, labels).items():
-            probs[:, index] = [float(row[place]) for row in table.rows]
-        return probs
-    cells = [row[template.target_places[0]] for row in table.rows]
-    if template.kind == "topk":  # weights that fall: a metric sees the order alone
-        weights = np.zeros((len(table), len(labels)))
-        for row, cell in enumerate(cells):
-            named = [labels.index(name) for name in cell.split(" ")]
-            weights[row, named] = np.arange(len(named), 0, -1)
-        return np.asarray(weights / weights.sum(axis=1, keepdims=True), dtype=np.float64)
-    answers = [int(cell) if template.kind == "index" else labels.index(cell) for cell in cells]
-    return np.asarray(np.eye(len(labels))[answers], dtype=np.float64)
-
-
-def class_scores(truth: NDArray[np.int64], probs: NDArray[np.float64], labels: LabelMap) -> list[ClassScore]:
-    """Recall, precision and F1 of every class, in the order of the label map; 0 where there is nothing to divide by."""
-    table = confusion(truth, probs)
-    hits, rows, answered = np.diag(table), table.sum(axis=1), table.sum(axis=0)
+def class_scores(truth: NDArray[Any], probs: NDArray[np.float64], labels: LabelMap) -> list[ClassScore]:
+    """Recall, precision and F1 of every class, in the order of the label map; 0 where there is nothing to divide by. A
+    regression has no classes, and none of these.
+    """
+    if not labels.task.has_classes:
+        return []
+    if labels.task.one_class_a_row:
+        wide = one_hot_places(probs, len(labels)) if labels.task.is_numeric else probs
+        table = confusion(truth, wide)
+        hits, rows, answered = np.diag(table), table.sum(axis=1), table.sum(axis=0)
+    else:
+        said, there = answered_sets(probs), truth > 0
+        hits, rows, answered = (cells.sum(axis=0) for cells in (said & there, there, said))
     shares = [hits / np.maximum(rows, 1), hits / np.maximum(answered, 1)]
     shares.append(2 * hits / np.maximum(rows + answered, 1))
     scores = np.stack(shares, axis=1).tolist()

@@ -52,6 +52,7 @@ from comp.recipe import Recipe, member_tables
 from comp.runs.contents import VIEWS_FILE
 from comp.training.launches import fewer_launches, steps_and_folds
 from comp.training.loop import new_net
+from comp.training.losses import for_task
 from comp.training.optim import make_optimizer, open_layers, require_optimizer, stages_of
 from comp.training.plan import FoldResult, TrainedModels, TrainPlan
 from comp.training.time_limit import OutOfTime
@@ -140,7 +141,7 @@ def _prepare(
 ) -> TrainPlan:
     """Resolves a model's recipe on this machine, and builds the model once."""
     assert checked.folds is not None, "the checks let no run pass without folds"
-    recipe = resolve_device(wanted)
+    recipe = for_task(resolve_device(wanted), checked.dataset.labels.task)
     part = warm.part(recipe.model) if warm else recipe.model
     part, preprocess, weights = resolve(part, recipe.mode, workspace.weight_folders())
     part = part.model_copy(update={"weights": warm.name}) if warm else part
@@ -165,9 +166,9 @@ def _prepare(
     )
     net = new_net(plan, warm.whole[0] if warm else 0)
     for size in {None, *(stage.size for stage in stages_of(recipe))}:
-        require_forward(net, recipe.model, len(plan.labels), size)
-    sets = sets_to_try(net, recipe.model, len(plan.labels), recipe.tta) if recipe.chooses_views else {}
-    require_larger(net, recipe.model, len(plan.labels), recipe.views)
+        require_forward(net, recipe.model, plan.labels.width, size)
+    sets = sets_to_try(net, recipe.model, plan.labels.width, recipe.tta) if recipe.chooses_views else {}
+    require_larger(net, recipe.model, plan.labels.width, recipe.views)
     for stage in stages_of(recipe):
         open_layers(net, stage.train)
         make_optimizer(net, recipe, stage)
@@ -231,7 +232,7 @@ def judge_recipe(plans: list[TrainPlan], recipe: Recipe) -> list[Finding]:
 def _judge_transform(plan: TrainPlan) -> list[Finding]:
     """The mirroring and turning transforms that make classes alike; a probe has none (``judge_views`` looks there)."""
     found: list[Finding] = []
-    if plan.recipe.mode == "probe":
+    if plan.recipe.mode == "probe" or not plan.labels.task.one_class_a_row:
         return found
     mirrors = symmetries(check_transform(plan.recipe.transform, plan.preprocess.size))
     for cost in mirrored_costs(plan, mirrors) if mirrors else []:
@@ -247,12 +248,11 @@ def check_predictions(
     plan: TrainPlan, test: Predictions, score: float, expected: float | None
 ) -> list[Finding]:
     """The findings on what a run came to."""
-    targets = plan.labels.encode(plan.manifest.train["label"])
-    priors = np.bincount(targets, minlength=len(plan.labels)) / len(targets)
+    truth = plan.labels.encode(plan.manifest.train["label"])
     return [
-        *collapsed_predictions(test, priors),
-        *too_good(score, plan.metric, len(targets), expected),
-        *prior_shift(test, priors),
+        *collapsed_predictions(test, truth),
+        *too_good(score, plan.metric, len(truth), expected),
+        *prior_shift(test, truth),
     ]
 
 
@@ -362,7 +362,7 @@ def choose_views(trained: TrainedModels) -> tuple[TrainedModels, list[dict[str, 
 
 
 def try_sets(
-    probs: dict[str, Probs], targets: NDArray[np.int64], groups: Sequence[str], metric: Metric
+    probs: dict[str, Probs], targets: NDArray[Any], groups: Sequence[str], metric: Metric
 ) -> list[TtaScore]:
     """Each set against the identity view; one is chosen.
 

@@ -105,10 +105,35 @@ class RunResult:
         }
 
 
-def confusion_csv(labels: LabelMap, counts: NDArray[np.int64]) -> str:
-    """Counts (C, C) as CSV: a line for each true class, a column for each answer."""
+def confusion_csv(labels: LabelMap, truth: NDArray[Any], probs: NDArray[np.float64]) -> str:
+    """What was answered for what, as CSV: of one class a row a line for each true class and a column for each answer; of
+    several labels how often each is there, answered and right; of numbers their means and errors.
+    """
+    import numpy as np
+
+    from comp.metrics import confusion, one_hot_places
+    from comp.task_scores import answered_sets
+
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["truth", *labels.names])
-    writer.writerows([name, *row] for name, row in zip(labels.names, counts.tolist(), strict=True))
+    if labels.task.one_class_a_row:
+        wide = one_hot_places(probs, len(labels)) if labels.task.is_numeric else probs
+        counts = confusion(truth, wide)
+        writer.writerow(["truth", *labels.names])
+        writer.writerows([name, *row] for name, row in zip(labels.names, counts.tolist(), strict=True))
+        return out.getvalue()
+    if labels.task.has_classes:
+        said, there = answered_sets(probs), truth > 0
+        columns = [cells.sum(axis=0).tolist() for cells in (there, said, said & there)]
+        writer.writerow(["class", "rows", "answered", "right"])
+    else:
+        apart = probs - truth
+        columns = [
+            truth.mean(axis=0).tolist(),
+            probs.mean(axis=0).tolist(),
+            np.sqrt((apart**2).mean(axis=0)).tolist(),
+            np.abs(apart).mean(axis=0).tolist(),
+        ]
+        writer.writerow(["column", "mean", "mean_answer", "rmse", "mae"])
+    writer.writerows([name, *row] for name, *row in zip(labels.names, *columns, strict=True))
     return out.getvalue()

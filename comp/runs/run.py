@@ -286,6 +286,7 @@ def dataset_metadata(
         "raw": str(raw),
         "folds": k,
         "metric": competition.metric,
+        "task": competition.task,
         "marks": marks,
         "train_sha256": manifest.fingerprint("train"),
         "test_sha256": manifest.fingerprint("test"),

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from comp.config import finite_number, whole_number
-from comp.data.csv_table import NOTHING, Table, clean, listed
+from comp.data.csv_table import NOTHING, Table
 from comp.data.dataset import Template
 from comp.data.images.raw_tree import nfc, without_suffix
 from comp.data.labels import LabelMap
-from comp.errors import InputError, near_names
+from comp.errors import near_names
+from comp.submission.answers import names_in, require_kind
 
 
 @dataclass(frozen=True)
@@ -100,11 +102,10 @@ def validate(table: Table, template: Template, labels: LabelMap) -> list[Problem
     Raises
     ------
     InputError
-        If the template itself cannot be answered: no rows, or columns of probabilities that are not the classes.
+        If the template itself cannot be answered: no rows, or a kind or columns that are not the task's.
     """
     template.require_rows()
-    if template.kind == "probs":
-        class_columns(template, labels)
+    require_kind(template, labels)
     found = [*_encoding_problems(table, template), *_header_problems(table, template)]
     places = _places(table.header, template.table.header)
     if template.id_place in places:
@@ -113,38 +114,6 @@ def validate(table: Table, template: Template, labels: LabelMap) -> list[Problem
     if all(place in places for place in template.target_places):
         moved = replace(template, target_places=tuple(places[place] for place in template.target_places))
         found += _value_problems(table, moved, labels)
-    return found
-
-
-def class_columns(template: Template, labels: LabelMap) -> dict[int, int]:
-    """Column place → class index of a probs template, by the names in its header; stray spaces and Unicode forms
-    do not count where no name is exact.
-
-    Raises
-    ------
-    InputError
-        If the columns are not the classes, each once.
-    """
-    names = [template.table.header[place] for place in template.target_places]
-    loosely = {clean(name): index for index, name in enumerate(labels)}
-    found = {
-        place: labels.index(name) if name in labels else loosely[clean(name)]
-        for place, name in zip(template.target_places, names, strict=True)
-        if name in labels or clean(name) in loosely
-    }
-    unknown = [name for name in names if name not in labels and clean(name) not in loosely]
-    missing = [name for index, name in enumerate(labels) if index not in found.values()]
-    twice = len(set(found.values())) < len(found)
-    told = [f"{listed(unknown)} {'are' if len(unknown) > 1 else 'is'} no class"] if unknown else []
-    told += [f"did you mean {near[0]!r}?"] if unknown and (near := near_names(unknown[0], missing)) else []
-    told += [f"no column for {listed(missing)}"] if missing else []
-    told += ["a class has two columns"] if twice else []
-    if told:
-        value = f"{template.table.name}: {'; '.join(told)}"
-        remedy = (
-            "correct [template] target, or name the classes as the columns do: `classes` in competition.toml"
-        )
-        raise InputError("a probs template has a column for each class", value, remedy)
     return found
 
 
@@ -251,8 +220,8 @@ def _order_problems(ids: list[str], wanted: Sequence[str]) -> list[Problem]:
 
 
 def _value_problems(table: Table, template: Template, labels: LabelMap) -> list[Problem]:
-    if template.kind == "probs":
-        return _probability_problems(table, template)
+    if template.kind in ("prob", "probs", "number"):
+        return _number_problems(table, template, labels)
     wrong: list[tuple[int, str, str]] = []
     place = template.target_places[0]
     known: dict[str, str] = {}
@@ -268,6 +237,7 @@ def _value_problems(table: Table, template: Template, labels: LabelMap) -> list[
         "index": f"a class index 0…{len(labels) - 1}",
         "label": "a class name",
         "topk": f"1 to {template.k} class names with a space between them",
+        "labels": f"class names with {template.separator!r} between them, or {template.empty!r} for none",
     }[template.kind]
     faults = list(dict.fromkeys(fault for _, _, fault in wrong))
     number, cell, fault = wrong[0]
@@ -283,9 +253,9 @@ def _fault(cell: str, template: Template, labels: LabelMap) -> str:
         return _index_fault(cell, labels)
     if template.kind == "label":
         return _label_fault(cell, labels)
-    names = cell.split(" ")
+    names = names_in(cell, template)
     faults = [fault for name in names if (fault := _label_fault(name, labels))]
-    if not faults and len(names) > template.k:
+    if not faults and template.kind == "topk" and len(names) > template.k:
         faults = [f"{len(names)} names"]
     if not faults and len(set(names)) < len(names):
         faults = ["a name comes twice"]
@@ -325,10 +295,13 @@ def _label_fault(cell: str, labels: LabelMap) -> str:
     return f"did you mean {near[0]!r}?" if near else "unknown"
 
 
-def _probability_problems(table: Table, template: Template) -> list[Problem]:
+def _number_problems(table: Table, template: Template, labels: LabelMap) -> list[Problem]:
+    """Cells that are no numbers, numbers outside their bounds, and rows of a single label that do not sum to one."""
     no_numbers: list[tuple[int, str]] = []
     outside: list[int] = []
     off: list[tuple[int, float]] = []
+    low, high = (0.0, 1.0) if template.kind != "number" else template.bounds or (-math.inf, math.inf)
+    sums_to_one = template.kind == "probs" and labels.task.is_single_label
     for number, row in enumerate(table.rows, start=2):
         cells = [row[place] for place in template.target_places]
         values = [finite_number(cell) for cell in cells]
@@ -336,11 +309,11 @@ def _probability_problems(table: Table, template: Template) -> list[Problem]:
             no_numbers.append((number, cells[values.index(None)]))
             continue
         numbers = np.array(values, dtype=np.float64)
-        if numbers.min() < 0 or numbers.max() > 1:
+        if numbers.min() < low or numbers.max() > high:
             outside.append(number)
-        if abs(numbers.sum() - 1) > SUM_TOLERANCE + _SLACK:
+        if sums_to_one and abs(numbers.sum() - 1) > SUM_TOLERANCE + _SLACK:
             off.append((number, float(numbers.sum())))
-    found: list[Problem] = []
+    problems: list[Problem] = []
     if no_numbers:
         first, cell = no_numbers[0]
         what = "empty" if cell.strip().lower() in NOTHING else "no number"
@@ -348,15 +321,24 @@ def _probability_problems(table: Table, template: Template) -> list[Problem]:
             f"{len(no_numbers)} rows have a cell that is no number, first row {first}: {cell!r} is {what}"
         )
         rows = tuple(n for n, _ in no_numbers[:SHOWN])
-        found.append(Problem("value", message, len(no_numbers), rows))
+        problems.append(Problem("value", message, len(no_numbers), rows))
+    if sums_to_one:
+        return problems + _sum_problems(outside, off)
+    if outside:
+        message = f"{len(outside)} rows have a value outside {low:g} … {high:g}, first row {outside[0]}"
+        problems.append(Problem("value", message, len(outside), tuple(outside[:SHOWN])))
+    return problems
+
+
+def _sum_problems(outside: list[int], off: list[tuple[int, float]]) -> list[Problem]:
     bad = sorted({*outside, *(n for n, _ in off)})
-    if bad:
-        sums = dict(off)
-        why = f"sums to {sums[bad[0]]:.8g}" if bad[0] in sums else "has a value outside 0 … 1"
-        message = f"{len(bad)} rows are not probabilities that sum to one ± 1e-6, first row {bad[0]} {why}"
-        if outside:
-            message += (
-                f"; {len(outside)} have values outside 0 … 1, first row {outside[0]}: logits need a softmax"
-            )
-        found.append(Problem("row-sum", message, len(bad), tuple(bad[:SHOWN])))
-    return found
+    if not bad:
+        return []
+    sums = dict(off)
+    why = f"sums to {sums[bad[0]]:.8g}" if bad[0] in sums else "has a value outside 0 … 1"
+    message = f"{len(bad)} rows are not probabilities that sum to one ± 1e-6, first row {bad[0]} {why}"
+    if outside:
+        message += (
+            f"; {len(outside)} have values outside 0 … 1, first row {outside[0]}: logits need a softmax"
+        )
+    return [Problem("row-sum", message, len(bad), tuple(bad[:SHOWN]))]

@@ -15,7 +15,8 @@ from comp.data.manifest import Manifest
 from comp.data.predictions import Predictions
 from comp.errors import InputError, InvalidSubmission
 from comp.files import write_bytes
-from comp.submission.validate import class_columns, validate
+from comp.submission.answers import answer_texts, written
+from comp.submission.validate import validate
 
 _FEW = 256  # rows that are composed at once to try every class
 
@@ -28,51 +29,16 @@ def compose(predictions: Predictions, template: Template) -> str:
     Raises
     ------
     InputError
-        If the template has no rows, an empty or a doubled id, or a row without a prediction; if its columns are not
-        the classes, or names of classes cannot stand in one cell.
+        If the template has no rows, an empty or a doubled id, or a row without a prediction; if its kind or columns are
+        not the task's, or names of classes cannot stand in one cell.
     """
     template.require_rows()
     answers = predictions.select(template.samples)
-    labels = answers.labels
     rows = [list(row) for row in template.table.rows]
-    if template.kind == "probs":
-        columns = class_columns(template, labels)
-        written = decimal_rows(answers.probs, template.decimals)
-        for row, cells in zip(rows, written, strict=True):
-            for place, index in columns.items():
-                row[place] = cells[index]
-        return template.table.text(rows)
-    for row, cell in zip(rows, _cells(answers.probs, template, labels), strict=True):
-        row[template.target_places[0]] = cell
+    for row, cells in zip(rows, written(answers.probs, template, answers.labels), strict=True):
+        for place, cell in cells.items():
+            row[place] = cell
     return template.table.text(rows)
-
-
-def _cells(probs: NDArray[np.float64], template: Template, labels: LabelMap) -> list[str]:
-    """The answer of each row: an index, a name, or the k likeliest names."""
-    if template.kind == "topk":
-        spaced = [name for name in labels if any(sign.isspace() for sign in name)]
-        if spaced:
-            value = f"{spaced[0]!r} has a space in it"
-            raise InputError("a topk template puts spaces between class names", value, "rename the class")
-        best = np.argsort(-probs, axis=1, kind="stable")[:, : template.k]
-        return [" ".join(labels.names[index] for index in row) for row in best.tolist()]
-    answered = probs.argmax(axis=1).tolist()
-    return [str(index) if template.kind == "index" else labels.names[index] for index in answered]
-
-
-def decimal_rows(probs: NDArray[np.float64], decimals: int) -> list[list[str]]:
-    """Probabilities (N, C) as text of so many decimals whose rows sum to one exactly.
-
-    Each value is cut off, and what is missing goes, a unit each, to the largest remainders (Hamilton's method; of
-    equal ones to the lower index). No value moves by a unit or more, and none passes a larger one.
-    """
-    units = 10**decimals
-    wanted = probs / probs.sum(axis=1, keepdims=True) * units
-    whole = np.floor(wanted).astype(np.int64)
-    left = units - whole.sum(axis=1)
-    rank = np.argsort(np.argsort(-(wanted - whole), axis=1, kind="stable"), axis=1, kind="stable")
-    whole += rank < left[:, None]
-    return [[f"{n // units}.{n % units:0{decimals}d}" for n in row] for row in whole.tolist()]
 
 
 def write(predictions: Predictions, template: Template, path: Path) -> None:
@@ -105,9 +71,15 @@ def rehearse(template: Template, labels: LabelMap) -> None:
     shown = replace(template, table=replace(table, rows=rows), sample_ids=())
     for start in range(0, len(labels) if few else 0, max(len(few), 1)):
         answers = np.arange(start, start + len(few)) % len(labels)
-        probs = np.zeros((len(few), len(labels)))
-        probs[np.arange(len(few)), answers] = 1.0
-        _content(Predictions(shown.ids, labels, probs), shown, "a submission")
+        _content(Predictions(shown.ids, labels, _every_answer(answers, labels)), shown, "a submission")
+
+
+def _every_answer(answers: NDArray[np.int64], labels: LabelMap) -> NDArray[np.float64]:
+    """Predictions (R, D) that answer these classes (R,), or numbers from one end of each column to the other."""
+    if labels.task.is_numeric:
+        shares = answers[:, None] / max(len(labels) - 1, 1)
+        return labels.unscaled(np.repeat(shares, labels.width, axis=1))
+    return np.asarray(np.eye(len(labels))[answers], dtype=np.float64)
 
 
 def _content(predictions: Predictions, template: Template, name: str) -> bytes:
@@ -130,5 +102,5 @@ def _content(predictions: Predictions, template: Template, name: str) -> bytes:
 def row_table(predictions: Predictions, manifest: Manifest) -> str:
     """``id,path,answer`` of every test row as CSV text, so that a person can look."""
     rows = manifest.test[["id", "path"]].set_index("id").loc[list(predictions.ids)].reset_index()
-    rows["answer"] = [predictions.labels.names[i] for i in predictions.probs.argmax(axis=1)]
+    rows["answer"] = answer_texts(predictions.probs, predictions.labels)
     return str(rows.to_csv(index=False, lineterminator="\n"))

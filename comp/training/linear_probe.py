@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -14,16 +15,17 @@ from torch import Tensor
 from comp import events
 from comp.data.folds import group_names
 from comp.data.images.pixel_cache import ImageDataset
+from comp.data.labels import LabelMap
 from comp.data.loading.prefetch import loader_pool
 from comp.errors import TrainingFailed
 from comp.inference.feature_cache import FeatureCache
-from comp.inference.forward import Probs, facts_of_features, outputs, softmax
+from comp.inference.forward import Probs, activated, facts_of_features, outputs
 from comp.models.batchnorm_fusion import fuse_frozen_batchnorm
 from comp.models.checkpoint import hash_tensors
 from comp.models.net import Net
 from comp.models.runtime import accelerator as make_accelerator
 from comp.training.loop import new_net
-from comp.training.losses import loss_weights
+from comp.training.losses import loss_weights, wanted
 from comp.training.plan import FoldRows, TrainPlan
 from comp.uncertainty import PairedJackknife
 
@@ -111,7 +113,7 @@ def views_to_solve(plan: TrainPlan, k: int, part: FoldRows, features: FrozenFeat
     )
     targets, ids = part.targets[part.fitted], np.asarray(rows["id"])
     judged, fitted = quarter == 0, quarter != 0
-    if not judged.any() or len(set(targets[fitted])) < 2:
+    if not judged.any() or (plan.labels.task.one_class_a_row and len(set(targets[fitted])) < 2):
         return views
     judge = PairedJackknife(
         plan.metric, targets[judged], [name for name, yes in zip(names, judged, strict=True) if yes]
@@ -119,7 +121,8 @@ def views_to_solve(plan: TrainPlan, k: int, part: FoldRows, features: FrozenFeat
     scored = []
     for tried in (["identity"], views):
         solve_on(plan, net, features, tried, list(ids[fitted]), targets[fitted])
-        scored.append(judge.score(apply_head(net, features, ["identity"], list(ids[judged]))["identity"]))
+        seen = apply_head(net, features, ["identity"], list(ids[judged]), plan.labels)
+        scored.append(judge.score(seen["identity"]))
     gain = judge.gain(*scored)
     if not gain.is_beyond:
         return views
@@ -139,17 +142,20 @@ def solve_on(
 ) -> None:
     """Solves ``net.head`` on some views of some rows (N), by the recipe."""
     stacked = np.concatenate([features.of(name, ids) for name in views])
-    weights = loss_weights(plan.recipe, targets, len(plan.labels), "cpu")
+    weights = loss_weights(plan.recipe, targets, plan.labels, "cpu")
     smoothing = plan.recipe.regularize.label_smoothing
-    solve_head(net, stacked, np.tile(targets, len(views)), plan.recipe.probe.l2, smoothing, weights)
+    repeated = wanted(plan.labels, np.concatenate([targets] * len(views)))
+    solve_head(net, stacked, repeated, plan.recipe.probe.l2, smoothing, weights)
 
 
-def apply_head(net: Net, features: FrozenFeatures, views: list[str], ids: list[str]) -> dict[str, Probs]:
-    """The probabilities (N, C) of rows under the identity view and others."""
+def apply_head(
+    net: Net, features: FrozenFeatures, views: list[str], ids: list[str], labels: LabelMap
+) -> dict[str, Probs]:
+    """The predictions (N, D) of rows under the identity view and others."""
     assert isinstance(net.head, torch.nn.Linear), "the recipe gives probe a linear classifier"
     weight, bias = net.head.weight.detach().numpy(), net.head.bias.detach().numpy()
     return {
-        name: softmax(features.of(name, ids) @ weight.T + bias)
+        name: activated(features.of(name, ids) @ weight.T + bias, labels)
         for name in dict.fromkeys(["identity", *views])
     }
 
@@ -157,12 +163,13 @@ def apply_head(net: Net, features: FrozenFeatures, views: list[str], ids: list[s
 def solve_head(
     net: Net,
     features: Features,
-    targets: NDArray[np.int64],
+    targets: Tensor,
     l2: float,
     smoothing: float,
     weights: Tensor | None = None,
 ) -> None:
-    """Fits ``net.head`` on features (N, D) by multinomial logistic regression, in place.
+    """Fits ``net.head`` on features (N, D) by multinomial logistic regression, in place; where targets are (N, C) floats
+    by a logistic regression of each column.
 
     Minimises the mean cross entropy plus ``l2 / 2`` times the squared weights on standardised features, with
     L-BFGS; the standardising is then folded into the weights, so that the checkpoint is a plain
@@ -170,14 +177,13 @@ def solve_head(
     """
     assert isinstance(net.head, torch.nn.Linear), "only a linear classifier has a solution"
     x = torch.from_numpy(np.ascontiguousarray(features, dtype=np.float32))  # (N, D)
-    y = torch.from_numpy(targets)
+    y = targets
     mean, std = x.mean(0), x.std(0).clamp_min(1e-6)
     x = (x - mean) / std
     _require_finite(features, std, x)
     weight = torch.zeros(net.head.out_features, x.shape[1], requires_grad=True)  # (C, D)
     bias = torch.zeros(net.head.out_features, requires_grad=True)
-    loss_of = torch.nn.CrossEntropyLoss(label_smoothing=smoothing)
-    each = torch.nn.CrossEntropyLoss(label_smoothing=smoothing, reduction="none")
+    loss_of = partial(solved_loss, y=y, smoothing=smoothing, weights=weights)
     solver = torch.optim.LBFGS(
         [weight, bias],
         max_iter=100,
@@ -188,8 +194,7 @@ def solve_head(
 
     def closure() -> Tensor:
         solver.zero_grad()
-        logits = x @ weight.T + bias
-        fits = loss_of(logits, y) if weights is None else (each(logits, y) * weights[y]).mean()
+        fits = loss_of(x @ weight.T + bias)
         loss: Tensor = fits + l2 / 2 * weight.square().sum()
         loss.backward()  # type: ignore[no-untyped-call]
         return loss
@@ -202,6 +207,18 @@ def solve_head(
     with torch.no_grad():
         net.head.weight.copy_(scaled)
         net.head.bias.copy_(shift)
+
+
+def solved_loss(logits: Tensor, y: Tensor, smoothing: float, weights: Tensor | None) -> Tensor:
+    """The mean cross entropy of rows, of each column where targets are (N, C): convex in the logits."""
+    if y.is_floating_point():
+        smoothed = y * (1 - smoothing) + smoothing / 2
+        each = torch.nn.functional.binary_cross_entropy_with_logits(logits, smoothed, reduction="none")
+        return (each if weights is None else each * weights).sum(dim=1).mean()
+    if weights is None:
+        return torch.nn.functional.cross_entropy(logits, y, label_smoothing=smoothing)
+    rows = torch.nn.functional.cross_entropy(logits, y, label_smoothing=smoothing, reduction="none")
+    return (rows * weights[y]).mean()
 
 
 def _require_finite(features: Features, *tensors: Tensor) -> None:

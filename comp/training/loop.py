@@ -32,7 +32,7 @@ from comp.models.net import Net, build, freeze_batchnorm, init_head, normalise
 from comp.recipe import Recipe, derive_seed
 from comp.training.compiled import forget_compiled, network_for, stop_compiled
 from comp.training.early_stopping import best_epoch, is_over, load_best, save_best
-from comp.training.losses import TrainPixels, epoch_order, loss_of, loss_weights
+from comp.training.losses import TrainPixels, epoch_order, loss_of, loss_weights, wanted, watched_loss
 from comp.training.optim import stage_at, stages_of
 from comp.training.plan import FoldRows, TrainPlan
 from comp.training.state import NEVER, Epoch, TrainState
@@ -54,7 +54,7 @@ def new_net(plan: TrainPlan, k: int) -> Net:
     if plan.own_models is not None:
         plan.own_models.load()
     torch.manual_seed(derive_seed(plan.recipe.seed, "init", start))
-    net = build(plan.recipe.model, len(plan.labels))
+    net = build(plan.recipe.model, plan.labels.width)
     init_head(net, derive_seed(plan.recipe.seed, "head", k))
     weights = plan.weights_of(k)
     if weights is not None:
@@ -88,7 +88,7 @@ def train(
     state = _begun(plan, k, net, steps, folder)
     if begun is not None:
         begun(state.history)
-    weights = loss_weights(recipe, part.targets[part.fitted], len(plan.labels), state.device)
+    weights = loss_weights(recipe, part.targets[part.fitted], plan.labels, state.device)
     with (
         enough_memory("a batch must fit into memory", _batch(recipe), _SMALLER),
         loader_pool(recipe.threads or 1) as pool,
@@ -110,7 +110,7 @@ def train(
 
             # empty where it stopped after the last
             rest = order[state.batch * recipe.batch : steps * recipe.batch]
-            labels = upload(torch.from_numpy(part.targets[order]), state.device)
+            labels = upload(wanted(plan.labels, part.targets[order]), state.device)
             for rows, images in feed.epoch(rest, recipe.batch, state.epoch) if len(rest) else ():
                 train_step(state, plan, k, images, labels[state.batch * recipe.batch :][: len(rows)], weights)
                 if state.device.type == "cpu" or state.batch % LOOK_EVERY == 0 or state.batch == steps:
@@ -215,7 +215,7 @@ def train_mode(state: TrainState) -> None:
 def train_step(
     state: TrainState, plan: TrainPlan, k: int, images: Tensor, targets: Tensor, weights: Tensor | None
 ) -> None:
-    """One step on a batch: images uint8 (B, S, S, 3), targets int64 (B,)."""
+    """One step on a batch: images uint8 (B, S, S, 3), targets as ``wanted`` has them, (B,) or (B, D)."""
     recipe = plan.recipe
     x = normalise(images.to(state.device, non_blocking=True), plan.preprocess)  # (B, 3, S, S)
     x = resized(x, stage_at(stages_of(recipe), state.epoch).size)
@@ -348,17 +348,16 @@ def _evaluate(
     rows = part.held_out
     try:
         views = ["identity"]
-        probs = probabilities(net, pool, pixels, rows, views, plan.recipe, device, tf32=True, there=there)[
-            "identity"
-        ]
+        probs = probabilities(
+            net, pool, pixels, rows, views, plan.recipe, device, labels=plan.labels, tf32=True, there=there
+        )["identity"]
     except NotFinite:
         return math.nan, math.nan
     if plan.deadline is not None:
         loading = there.seconds if there is not None else 0.0  # predictions will have to load theirs
         plan.deadline.measured(len(part.held_out), time.perf_counter() - started + loading)
     targets = part.targets[part.held_out]
-    picked = np.clip(probs[np.arange(len(targets)), targets], 1e-12, 1.0)
-    return float(-np.log(picked).mean()), plan.metric(targets, probs)
+    return watched_loss(probs, targets, plan.labels), plan.metric(targets, probs)
 
 
 @dataclass(frozen=True)

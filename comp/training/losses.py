@@ -18,6 +18,9 @@ from torch import Tensor
 from comp.data.augment.policies import TrainTransform
 from comp.data.images.pixel_cache import ImageDataset
 from comp.data.images.preprocess import Extent, fit
+from comp.data.labels import LabelMap
+from comp.data.task import Task
+from comp.errors import RecipeError
 from comp.files import make_folder, write_bytes, write_text
 from comp.recipe import Recipe, derive_seed
 from comp.training.plan import FoldRows, TrainPlan
@@ -35,11 +38,74 @@ def class_weights(targets: NDArray[np.int64], classes: int) -> NDArray[np.float3
     return weights
 
 
-def loss_weights(recipe: Recipe, targets: NDArray[np.int64], classes: int, device: Any) -> Tensor | None:
+def loss_weights(recipe: Recipe, targets: NDArray[Any], labels: LabelMap, device: Any) -> Tensor | None:
     """The class weights (C,) of a fold's training rows on the device, where the recipe balances by weights."""
     if recipe.balance.name != "weights":
         return None
-    return torch.from_numpy(class_weights(targets, classes)).to(device)
+    if targets.ndim == 2:  # each label that a row has counts once
+        targets = np.nonzero(targets)[1]
+    return torch.from_numpy(class_weights(targets, len(labels))).to(device)
+
+
+_BINARY = {"cross_entropy": "binary_cross_entropy", "focal": "binary_focal"}
+_OF_TASK = {  # the losses of each task, the usual one first
+    "single-label": ("cross_entropy", "focal"),
+    "multi-label": ("binary_cross_entropy", "binary_focal", "asymmetric"),
+    "ordinal": ("binary_cross_entropy", "mse", "l1"),
+    "regression": ("binary_cross_entropy", "mse", "l1"),
+}
+_BALANCES = {
+    "multi-label": ("none", "weights"),
+    "ordinal": ("none", "sampler", "copies"),
+    "regression": ("none",),
+}
+
+
+def for_task(recipe: Recipe, task: Task) -> Recipe:
+    """A recipe whose loss is the task's: of several labels, or a number, the binary cross entropy of each column.
+
+    Numbers are not smoothed: that would draw them to the middle of their scale.
+
+    Raises
+    ------
+    RecipeError
+        For a loss or a way to balance that the task or the mode does not have.
+    """
+    loss, allowed = recipe.loss, _OF_TASK[task.name]
+    if not task.is_single_label:
+        loss = loss.model_copy(update={"name": _BINARY.get(loss.name, loss.name)})
+    if loss.name not in allowed:
+        remedy = f"choose of {', '.join(allowed)}"
+        raise RecipeError(f"loss.name is one of task {task.name!r}", f"loss.name = {loss.name!r}", remedy)
+    if recipe.mode == "probe" and loss.name != allowed[0]:
+        value, remedy = f"loss.name = {loss.name!r}", "drop `loss`, or choose another mode"
+        raise RecipeError(f"mode = 'probe' solves {allowed[0]}", value, remedy)
+    balances = _BALANCES.get(task.name)
+    if balances is not None and recipe.balance.name not in balances:
+        value, remedy = f"balance = {recipe.balance.name!r}", f"choose of {', '.join(balances)}"
+        raise RecipeError(f"balance is one of task {task.name!r}", value, remedy)
+    regularize = recipe.regularize
+    if task.is_numeric:
+        regularize = regularize.model_copy(update={"label_smoothing": 0.0})
+    return recipe.model_copy(update={"loss": loss, "regularize": regularize})
+
+
+def wanted(labels: LabelMap, truth: NDArray[Any]) -> Tensor:
+    """The truth as a loss takes it: int64 (B,) of a single label, else float32 (B, D) on the scale of 0 to 1."""
+    if labels.task.is_single_label:
+        return torch.from_numpy(truth)
+    columns = truth[:, None] if truth.ndim == 1 else truth
+    return torch.from_numpy(labels.scaled(columns).astype(np.float32))
+
+
+def watched_loss(probs: NDArray[np.float64], truth: NDArray[Any], labels: LabelMap) -> float:
+    """The mean cross entropy of predictions (N, D): of the class, or of each column on the scale of 0 to 1."""
+    if labels.task.is_single_label:
+        picked = np.clip(probs[np.arange(len(truth)), truth], 1e-12, 1.0)
+        return float(-np.log(picked).mean())
+    y = labels.scaled(truth[:, None] if truth.ndim == 1 else truth)
+    p = np.clip(labels.scaled(probs), 1e-12, 1 - 1e-12)
+    return float(-(y * np.log(p) + (1 - y) * np.log(1 - p)).mean())
 
 
 def loss_of(logits: Tensor, targets: Tensor, recipe: Recipe, weights: Tensor | None = None) -> Tensor:
@@ -50,8 +116,8 @@ def loss_of(logits: Tensor, targets: Tensor, recipe: Recipe, weights: Tensor | N
 
     Parameters
     ----------
-    logits : float tensor (B, C)
-    targets : int64 tensor (B,), or float tensor (B, C) whose rows sum to one
+    logits : float tensor (B, D)
+    targets : int64 tensor (B,), or float tensor (B, D): shares of classes, or each column of 0 to 1
     recipe : Recipe
     weights : float tensor (C,), optional
     """
@@ -59,6 +125,8 @@ def loss_of(logits: Tensor, targets: Tensor, recipe: Recipe, weights: Tensor | N
     if recipe.loss.name == "cross_entropy" and weights is None:
         plain: Tensor = torch.nn.functional.cross_entropy(logits, targets, label_smoothing=smoothing)
         return plain
+    if recipe.loss.name not in ("cross_entropy", "focal"):
+        return _of_columns(logits.float(), targets, recipe, weights)
     classes = logits.shape[1]
     wanted = targets if targets.ndim == 2 else torch.nn.functional.one_hot(targets, classes).float()
     wanted = wanted * (1 - smoothing) + smoothing / classes  # (B, C)
@@ -69,6 +137,26 @@ def loss_of(logits: Tensor, targets: Tensor, recipe: Recipe, weights: Tensor | N
     if weights is not None:
         terms = terms * weights
     return -terms.sum(dim=1).mean()
+
+
+def _of_columns(logits: Tensor, targets: Tensor, recipe: Recipe, weights: Tensor | None) -> Tensor:
+    """The mean over rows and columns of a loss that looks at each column alone, logits and targets (B, D)."""
+    loss, smoothing = recipe.loss, recipe.regularize.label_smoothing
+    y = targets * (1 - smoothing) + smoothing / 2
+    probs = torch.sigmoid(logits)
+    if loss.name == "mse":
+        each = (probs - y).square()
+    elif loss.name == "l1":
+        each = (probs - y).abs()
+    elif loss.name == "asymmetric":
+        absent = (probs - loss.shift).clamp_min(0)
+        there = y * torch.log(probs.clamp_min(1e-8)) * (1 - probs) ** loss.gamma_positive
+        each = -(there + (1 - y) * torch.log((1 - absent).clamp_min(1e-8)) * absent**loss.gamma_negative)
+    else:
+        each = torch.nn.functional.binary_cross_entropy_with_logits(logits, y, reduction="none")
+        if loss.name == "binary_focal":
+            each = each * (y - probs).abs() ** loss.gamma
+    return (each if weights is None else each * weights).mean()
 
 
 Rows = NDArray[np.int64]

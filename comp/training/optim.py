@@ -16,8 +16,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from comp.errors import RecipeError, UnknownName
 from comp.models.net import Net
-from comp.recipe import Recipe
-from comp.recipe_schema import OptimizerConfig, ScheduleConfig
+from comp.recipe import OptimizerConfig, Recipe, ScheduleConfig
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from comp.data.predictions import Predictions, average, join
 from comp.data.pseudo_labels import PseudoLabels
 from comp.errors import InputError, TrainingFailed
 from comp.files import write_text
-from comp.metrics import Metric, confusion
+from comp.metrics import Metric
 from comp.models.net import OwnModels
 from comp.models.weights import StateDict
 from comp.recipe import Recipe, as_one, load
@@ -157,13 +157,13 @@ class TrainPlan:
 
 @dataclass(frozen=True)
 class FoldRows:
-    """The rows of one fold: ``table`` holds train and extra rows, ``targets`` (N,) their class indices,
+    """The rows of one fold: ``table`` holds train and extra rows, ``targets`` (N,) or (N, D) their truth,
     ``fitted`` and ``held_out`` are row numbers of it. With copies, ``origin`` (N,) is the row whose image a row shows,
     and ``copy_seed`` (N,) the seed of its change, 0 for an image as it is.
     """
 
     table: pd.DataFrame
-    targets: Rows
+    targets: NDArray[Any]
     fitted: Rows
     held_out: Rows
     origin: Rows | None = None
@@ -286,12 +286,8 @@ class TrainedModels:
         """The metric over these rows, pooled."""
         return self.plans[0].metric(self.truth(predictions), predictions.probs)
 
-    def confusion(self, predictions: Predictions) -> NDArray[np.int64]:
-        """These rows by true class and answered class, (C, C)."""
-        return confusion(self.truth(predictions), predictions.probs)
-
-    def truth(self, predictions: Predictions) -> NDArray[np.int64]:
-        """The class indices (N,) of predicted train rows."""
+    def truth(self, predictions: Predictions) -> NDArray[Any]:
+        """The truth of predicted train rows, (N,) or (N, D)."""
         plan = self.plans[0]
         return plan.labels.encode(plan.manifest.train.set_index("id").loc[list(predictions.ids)]["label"])
 
@@ -300,7 +296,7 @@ class TrainedModels:
 
         Of one fold alone it is not known: a fold's temperature is fitted on the others.
         """
-        if len(self.folds) < 2:
+        if len(self.folds) < 2 or not self.plans[0].labels.task.is_single_label:
             return {}
         fold = self.plans[0].folds.by_id
         folds = np.array([fold[i] for i in predictions.ids])

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from itertools import count
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -19,7 +18,7 @@ from comp.data.loading.prefetch import batches, each, loader_pool
 from comp.data.loading.train_loader import Augmenter, TrainLoader
 from comp.models.runtime import wait_for
 from comp.training.loop import new_net, steps_per_epoch, train_mode, train_step
-from comp.training.losses import TrainPixels, epoch_order, loss_weights
+from comp.training.losses import TrainPixels, epoch_order, loss_weights, wanted
 from comp.training.plan import TrainPlan, rows_of_fold
 from comp.training.state import TrainState
 
@@ -40,7 +39,7 @@ class Bench:
         )
         self.variants = Augmenter(self.transform, recipe.seed, 0, self.state.device)
         fitted = self.part.targets[self.part.fitted]
-        self._weights = loss_weights(recipe, fitted, len(plan.labels), self.state.device)
+        self._weights = loss_weights(recipe, fitted, plan.labels, self.state.device)
         self._pool: ThreadPoolExecutor | None = None
         train_mode(self.state)
 
@@ -79,7 +78,7 @@ class Bench:
     def steps(self) -> Iterator[int]:
         """Steps on one batch, again and again."""
         rows, images = next(self._batches())
-        targets, images = torch.from_numpy(self.part.targets[rows]), images.to(self.state.device)
+        targets, images = wanted(self.plan.labels, self.part.targets[rows]), images.to(self.state.device)
         for _ in count():
             train_step(self.state, self.plan, 0, images, targets, self._weights)
             yield len(rows)
@@ -88,7 +87,12 @@ class Bench:
         """Steps on what the feed delivers."""
         for rows, images in self._batches():
             train_step(
-                self.state, self.plan, 0, images, torch.from_numpy(self.part.targets[rows]), self._weights
+                self.state,
+                self.plan,
+                0,
+                images,
+                wanted(self.plan.labels, self.part.targets[rows]),
+                self._weights,
             )
             yield len(rows)
 

@@ -262,7 +262,9 @@ def _finish(
     targets = part.targets[part.held_out]
 
     def predictions(weights: str, views: list[str]) -> Predictions:
-        probs = mean_of_views({name: judged[weights][name] for name in views}, plan.recipe.tta_mean)
+        probs = mean_of_views(
+            {name: judged[weights][name] for name in views}, plan.recipe.tta_mean, plan.labels
+        )
         return Predictions(ids, plan.labels, probs, plan.folds.fingerprint)
 
     oof = predictions("kept", plan.recipe.views)
@@ -317,12 +319,12 @@ def _probe(
     """
     held_out = list(part.table["id"].iloc[part.held_out])
     net = with_solved_head(plan, k, part, features).eval()
-    judged = {"kept": apply_head(net, features, plan.views, held_out)}
+    judged = {"kept": apply_head(net, features, plan.views, held_out, plan.labels)}
     if plan.solved_views != ["identity"]:
         plain = copy.deepcopy(net)
         ids, targets = list(part.table["id"].iloc[part.fitted]), part.targets[part.fitted]
         solve_on(plan, plain, features, ["identity"], ids, targets)
-        judged["plain_fit"] = apply_head(plain, features, ["identity"], held_out)
+        judged["plain_fit"] = apply_head(plain, features, ["identity"], held_out, plan.labels)
     return net, judged
 
 
@@ -336,7 +338,9 @@ def _predict_held_out(plan: TrainPlan, net: Net, part: FoldRows, views: list[str
         events.task("held-out rows", len(part.held_out)) as bar,
     ):
         rows: NDArray[np.int64] = part.held_out
-        return probabilities(net, pool, pixels, rows, views, plan.recipe, device, bar.advance)
+        return probabilities(
+            net, pool, pixels, rows, views, plan.recipe, device, bar.advance, labels=plan.labels
+        )
 
 
 def _judged_again(plan: TrainPlan, net: Net, part: FoldRows, oof: Probs) -> tuple[Noise, Probs | None]:
@@ -347,7 +351,7 @@ def _judged_again(plan: TrainPlan, net: Net, part: FoldRows, oof: Probs) -> tupl
     pixels = ImageDataset(plan.images, list(part.table["path"]), plan.preprocess, budget=0)
     net = _on_device(plan, net, device)
     with loader_pool(plan.recipe.threads or 1) as pool:
-        return judged_again(net, pool, pixels, rows, oof[places], plan.recipe, device)
+        return judged_again(net, pool, pixels, rows, oof[places], plan.recipe, device, plan.labels)
 
 
 def _on_device(plan: TrainPlan, net: Net, device: Any) -> Net:

@@ -13,8 +13,7 @@ from comp.data.labels import LabelMap
 from comp.errors import InputError, WeightsError
 from comp.models.checkpoint import Sidecar, read_sidecar, read_tensors
 from comp.models.weights import StateDict
-from comp.recipe import Recipe
-from comp.recipe_schema import ModelConfig
+from comp.recipe import ModelConfig, Recipe
 from comp.runs.contents import fitted_beside, folds_of, require_fold, require_of_fold
 from comp.runs.run import Run, find_run, require_checkpoints
 from comp.workspace import Workspace

@@ -40,7 +40,7 @@ from comp.errors import CheckFailed
 from comp.inference.predict import LEAST, ControlRow, control_row_error, max_abs_difference
 from comp.metrics import METRICS
 from comp.models.net import overrides
-from comp.recipe_schema import ModelConfig
+from comp.recipe import ModelConfig
 from comp.runs.contents import FITTED
 from comp.uncertainty import Gain
 from gallery import CLASSES, Gallery, clean_gallery, folds_of, texture

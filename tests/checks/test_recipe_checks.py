@@ -17,7 +17,7 @@ from comp.data.folds import Folds, make_folds
 from comp.data.manifest import Manifest
 from comp.models.net import overrides
 from comp.models.weights import read_weights
-from comp.recipe_schema import ModelConfig
+from comp.recipe import ModelConfig
 from comp.runs.contents import FITTED
 from gallery import clean_gallery
 from made import draw, run_comp, save_image, train_table, write_shapes

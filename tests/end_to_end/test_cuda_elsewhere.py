@@ -13,8 +13,7 @@ import torch
 from comp.errors import InputError
 from comp.models import runtime
 from comp.models.runtime import computes, on_this_machine, resolve_device
-from comp.recipe import Recipe, as_one, load
-from comp.recipe_schema import ModelConfig
+from comp.recipe import ModelConfig, Recipe, as_one, load
 from comp.runs import run as runs
 from made import Outcome, proven_again, rewritten, run_comp, write_shapes
 

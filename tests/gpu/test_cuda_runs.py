@@ -166,7 +166,7 @@ def test_compiled_steps_come_to_what_plain_ones_do(device: str, precision: str, 
 
 @pytest.mark.parametrize("device", [CUDA])
 def test_a_state_of_a_fused_optimizer_goes_on_on_a_cpu_and_back(device: str, tmp_path: Path) -> None:
-    from comp.recipe_schema import OptimizerConfig
+    from comp.recipe import OptimizerConfig
     from comp.training.optim import fused_form
     from comp.training.state import load_optimizer
 

@@ -30,8 +30,7 @@ from comp.inference.forward import (
     view,
 )
 from comp.models.net import build
-from comp.recipe import Recipe, load
-from comp.recipe_schema import ModelConfig
+from comp.recipe import ModelConfig, Recipe, load
 from comp.views import VIEW_SETS, VIEWS, WIDE, scale_of, square_of
 
 D4 = VIEW_SETS["d4"]

@@ -9,7 +9,7 @@ import torch
 
 from comp.errors import InputError, RecipeError, UnknownName, WeightsError
 from comp.models.net import build, init_head, load_models, require_forward, require_model, resolve
-from comp.recipe_schema import HeadConfig, ModelConfig
+from comp.recipe import HeadConfig, ModelConfig
 from comp.training.optim import layer_groups, open_layers
 
 SMALL = {"cifar_resnet18": {"width": 8}, "resnet9": {"width": 8}, "wide_resnet": {"depth": 10, "width": 1}}

@@ -4,7 +4,7 @@ from torch import nn
 
 from comp.models.batchnorm_fusion import fuse_frozen_batchnorm
 from comp.models.net import build, freeze_batchnorm
-from comp.recipe_schema import ModelConfig
+from comp.recipe import ModelConfig
 
 NETS = [
     ("test_resnet", {}),

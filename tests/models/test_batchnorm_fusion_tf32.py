@@ -12,7 +12,7 @@ from torch import nn
 import comp
 from comp.models.batchnorm_fusion import fuse_frozen_batchnorm
 from comp.models.net import build
-from comp.recipe_schema import ModelConfig
+from comp.recipe import ModelConfig
 from gpu_doubles import Tf32, to_tf32
 from made import TINY_RECIPE, probe
 

@@ -16,7 +16,7 @@ from comp.data.labels import LabelMap
 from comp.errors import CompError, WeightsError
 from comp.models.checkpoint import Sidecar, load_checkpoint, read_sidecar, read_tensors, save_checkpoint
 from comp.models.net import Net, build
-from comp.recipe_schema import ModelConfig
+from comp.recipe import ModelConfig
 
 PART = ModelConfig(name="test_resnet", kwargs={"drop_path_rate": 0.1}, size=32, head={"dropout": 0.3})
 PREPROCESS = Preprocess(32, (0.4, 0.5, 0.6), (0.2, 0.25, 0.3), "bicubic", "pad", 0.9)

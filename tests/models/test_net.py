@@ -8,7 +8,7 @@ import torch
 
 from comp.data.images.preprocess import Preprocess
 from comp.models.net import build, freeze_batchnorm, init_head, normalise
-from comp.recipe_schema import ModelConfig
+from comp.recipe import ModelConfig
 from made import draw
 
 

@@ -17,8 +17,7 @@ from comp.models.checkpoint import load_checkpoint, save_checkpoint
 from comp.models.load_weights import load_into
 from comp.models.net import Net, build, config_of, freeze_batchnorm, init_head, require_forward
 from comp.models.weights import StateDict, read_weights
-from comp.recipe import Recipe
-from comp.recipe_schema import ModelConfig, OptimizerConfig
+from comp.recipe import ModelConfig, OptimizerConfig, Recipe
 from comp.training.optim import make_optimizer, open_layers
 
 CLASSES = 5

@@ -20,7 +20,7 @@ from comp.errors import InputError, UnknownName, WeightsError
 from comp.models.load_weights import load_into
 from comp.models.net import Net, build, init_head, resolve
 from comp.models.weights import StateDict, find_default, read_weights, require_usable
-from comp.recipe_schema import ModelConfig
+from comp.recipe import ModelConfig
 
 TINY = ModelConfig(name="test_resnet")
 NORMAL = {"mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6]}

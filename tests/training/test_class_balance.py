@@ -17,8 +17,7 @@ import comp
 from comp.data.folds import group_names, make_folds
 from comp.data.manifest import Manifest, Sample
 from comp.errors import RecipeError
-from comp.recipe import Recipe, load
-from comp.recipe_schema import BalanceConfig
+from comp.recipe import BalanceConfig, Recipe, load
 from comp.training.losses import TrainPixels, epoch_order, with_copies, write_copies
 from comp.training.plan import FoldRows, TrainPlan, rows_of_fold
 from made import TINY_RECIPE, draw, planned

@@ -17,8 +17,7 @@ import comp
 from comp.data.predictions import Predictions
 from comp.models.checkpoint import hash_tensors
 from comp.models.net import build
-from comp.recipe import load
-from comp.recipe_schema import RegularizeConfig, StageConfig
+from comp.recipe import RegularizeConfig, StageConfig, load
 from comp.training import compiled
 from comp.training.compiled import first_different, forget_compiled, layers_that_drop
 from comp.training.loop import train_mode, train_step

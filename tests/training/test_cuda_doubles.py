@@ -29,8 +29,7 @@ from comp.models import autotune
 from comp.models.checkpoint import save_tensors
 from comp.models.net import build, normalise
 from comp.models.runtime import wait_for
-from comp.recipe import Recipe, load
-from comp.recipe_schema import OptimizerConfig, RegularizeConfig
+from comp.recipe import OptimizerConfig, Recipe, RegularizeConfig, load
 from comp.training import loop
 from comp.training.ema import WeightEma
 from comp.training.loop import MOST_SKIPPED, train_step

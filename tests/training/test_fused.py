@@ -10,8 +10,7 @@ import torch
 from torch import nn
 
 from comp.models.net import build
-from comp.recipe import Recipe
-from comp.recipe_schema import OptimizerConfig
+from comp.recipe import OptimizerConfig, Recipe
 from comp.training.optim import fused_form, make_optimizer
 from comp.training.state import load_optimizer
 from gpu_doubles import fake_gpu, moved

@@ -9,7 +9,7 @@ from sklearn.linear_model import LogisticRegression
 
 from comp.errors import TrainingFailed
 from comp.models.net import Net, build
-from comp.recipe_schema import ModelConfig
+from comp.recipe import ModelConfig
 from comp.training.linear_probe import solve_head
 
 

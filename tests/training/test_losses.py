@@ -8,8 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comp.recipe import Recipe
-from comp.recipe_schema import LossConfig, RegularizeConfig
+from comp.recipe import LossConfig, Recipe, RegularizeConfig
 from comp.training.losses import class_weights, loss_of
 
 torch.manual_seed(0)

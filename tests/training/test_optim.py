@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 
 from comp.errors import RecipeError, UnknownName
 from comp.models.net import build
-from comp.recipe import load
-from comp.recipe_schema import ModelConfig, ScheduleConfig
+from comp.recipe import ModelConfig, ScheduleConfig, load
 from comp.training.optim import (
     lr_factor,
     make_optimizer,

@@ -15,8 +15,7 @@ from comp.files import write_json
 from comp.models.checkpoint import save_checkpoint
 from comp.models.load_weights import load_into
 from comp.models.net import build, init_head
-from comp.recipe import Recipe
-from comp.recipe_schema import HeadConfig, ModelConfig
+from comp.recipe import HeadConfig, ModelConfig, Recipe
 from comp.training.warm_start import WarmStart, warm_start
 from comp.workspace import Workspace
 

@@ -18,7 +18,7 @@ from comp.data.augment.color import each
 from comp.data.augment.geometry import Draws, between, counter_uniforms
 from comp.data.augment.policies import A
 from comp.data.device_memory import upload
-from comp.recipe_schema import RegularizeConfig
+from comp.recipe import RegularizeConfig
 
 ERASED_AREA = (0.02, 1 / 3)
 ERASED_ASPECT = (0.3, 3.3)
@@ -37,14 +37,14 @@ def mix(
     ----------
     x : float tensor (B, 3, H, W)
         Normalised images, so that 0 is the mean colour.
-    y : int64 tensor (B,)
+    y : int64 tensor (B,), or float (B, D) where a row has no single class
     mixes : bool
         False past ``mix_until``: erasing only.
 
     Returns
     -------
     (Tensor, Tensor)
-        Images (B, 3, H, W), and targets int64 (B,), or float (B, C) where the batch was mixed.
+        Images (B, 3, H, W), and targets as they came, or float (B, C) where the batch was mixed.
     """
     if part.erasing:
         x = _erase(x, part.erasing, rng)
@@ -59,7 +59,7 @@ def mix(
         x = torch.lerp(x[partner], x, share)
     else:
         x, share = _paste(x, partner, share, rng)
-    hot = torch.nn.functional.one_hot(y, classes).float()  # (B, C)
+    hot = y if y.is_floating_point() else torch.nn.functional.one_hot(y, classes).float()  # (B, C)
     return x, hot * share + hot[partner] * (1 - share)
 
 

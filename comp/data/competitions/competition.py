@@ -18,6 +18,7 @@ from comp.data.archives import STREAMS, SUFFIXES, how_to_unpack, is_archive
 from comp.data.competitions.facts import Adapter, CompetitionConfig, import_adapter, read_facts_table
 from comp.data.competitions.facts_adapter import FactsAdapter
 from comp.data.images.raw_tree import RawTree
+from comp.data.task import Task
 from comp.errors import InputError, RawDataError, RecipeError, UnknownName
 from comp.workspace import Workspace
 
@@ -62,7 +63,7 @@ class Competition:
 
         if self.facts.metric.startswith("adapter:"):
             return self.facts.metric_direction
-        return metric_by_name(self.facts.metric).direction
+        return metric_by_name(self.facts.metric, task=self.facts.task).direction
 
     @property
     def metric(self) -> Metric:
@@ -70,7 +71,7 @@ class Competition:
 
         facts = self.facts
         if not facts.metric.startswith("adapter:"):
-            return metric_by_name(facts.metric, facts.metric_classes == "all")
+            return metric_by_name(facts.metric, facts.metric_classes == "all", facts.task)
         if facts.metric_classes == "all":
             value = f'metric_classes = "all" beside metric = {facts.metric!r}'
             raise RecipeError(
@@ -81,7 +82,7 @@ class Competition:
             value = f"{self.file('adapter.py')} has no function {name!r}"
             raise InputError('metric = "adapter:function" names one of the adapter\'s', value, "define it")
         function = self.adapter.function(name)
-        return own_metric(name, function, facts.metric_direction, facts.metric_input)
+        return own_metric(name, function, facts.metric_direction, facts.metric_input, facts.task)
 
     def file(self, name: str) -> Path:
         """A file of the competition's folder, or of the one that it overlays."""
@@ -150,7 +151,7 @@ class Competition:
         """
         from comp.data.labels import tidy_labels, without_test_labels
 
-        return tidy_labels(without_test_labels(manifest), self.classes(raw))
+        return tidy_labels(without_test_labels(manifest), self.classes(raw), Task(self.facts.task))
 
     def classes(self, raw: Path) -> tuple[str, ...] | None:
         """The class names in index order, by the facts or the raw folder; None where they are found in the rows."""
@@ -213,14 +214,27 @@ class Competition:
 
     def label_map(self, manifest: Manifest, raw: Path | None = None) -> LabelMap:
         """The label map of the facts, else of the raw folder, else the one discovered in the training rows."""
-        from comp.data.labels import LabelMap
+        from comp.data.labels import LabelMap, regression_labels
 
+        if self.facts.task == "regression":
+            return regression_labels(self.target_columns, manifest.train, self.facts.range)
+        task = Task(self.facts.task)
         stated = (
             self.facts.classes if self.facts.classes != "discover" else self.classes(raw) if raw else None
         )
         if stated is None:
-            return LabelMap.discover(label for label in manifest.train["label"] if label)
-        return LabelMap(stated)
+            names = LabelMap.discover((label for label in manifest.train["label"] if label), task).names
+            last = self.facts.template.positive  # metrics of two classes look at the second
+            stated = (*(name for name in names if name != last), last) if last in names else names
+        return LabelMap(stated, task)
+
+    @property
+    def target_columns(self) -> tuple[str, ...]:
+        """The columns of numbers that a regression asks for, in the order of the numbers of a label."""
+        facts = self.facts
+        if facts.classes != "discover":
+            return facts.classes
+        return (facts.template.target,) if isinstance(facts.template.target, str) else facts.template.target
 
 
 def _exists(raw: Path, pattern: str) -> bool:

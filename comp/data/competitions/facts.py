@@ -17,7 +17,7 @@ from pydantic import Field, field_validator, model_validator
 
 from comp.config import ConfigTable
 from comp.data.competitions.data_facts import DataFacts, as_glob, require_inside
-from comp.data.task import Task, TaskName
+from comp.data.task import TaskName
 from comp.errors import CompError, InputError, shortened
 from comp.files import read_toml
 
@@ -175,12 +175,6 @@ class CompetitionConfig(ConfigTable):
         more = {key: value for key, value in derived.items() if key not in stated}
         object.__setattr__(self, "layout", self.layout.model_copy(update=more))
         return self
-
-    @property
-    def as_task(self) -> Task:
-        """The task with its bounds."""
-        low, high = self.range or (None, None)
-        return Task(self.task, low, high)
 
     @field_validator("range")
     @classmethod

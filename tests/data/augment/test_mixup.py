@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from comp.data.augment.batch_ops import mix
-from comp.recipe_schema import RegularizeConfig
+from comp.recipe import RegularizeConfig
 
 B, C, S = 6, 4, 16
 Y = torch.tensor([0, 1, 2, 3, 0, 1])

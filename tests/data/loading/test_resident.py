@@ -27,8 +27,7 @@ from comp.data.loading.train_loader import SMALL, Augmenter, TrainLoader
 from comp.data.manifest import Manifest, Sample
 from comp.inference.forward import probabilities
 from comp.models.net import build
-from comp.recipe import Recipe, load
-from comp.recipe_schema import BalanceConfig
+from comp.recipe import BalanceConfig, Recipe, load
 from comp.training import loop
 from comp.training.losses import TrainPixels, epoch_order, with_copies
 from comp.training.plan import FoldRows, TrainPlan
