@@ -68,9 +68,10 @@ class FactsAdapter:
     def source(self, raw: Path) -> ImageSource:
         return self._needed("source").source(raw)
 
-    def answers(self, raw: Path) -> dict[str, str]:
-        """The labels of the test rows, by id; `comp score` alone may ask."""
-        return self._needed("answers").answers(raw)
+    @property
+    def answers(self) -> Callable[[Path], dict[str, str]]:
+        """What gives the labels of the test rows of a raw folder, by id; `comp score` alone may ask."""
+        return self._needed("answers").answers
 
     def download(self, raw: Path) -> None:
         self._needed("download").download(raw)
