@@ -16,7 +16,6 @@ from comp.errors import InputError, RawDataError, near_names, shortened
 from comp.files import Unreadable, parse_json
 
 SUFFIXES = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".ndjson", ".parquet")
-COCO = ("images", "annotations")
 _DELIMITERS = ",\t;|"
 
 
@@ -75,7 +74,7 @@ def _of_json(content: bytes, name: str) -> Table:
         document = parse_json(content)
     except Unreadable as error:
         document = _json_lines(content, name, error)
-    if isinstance(document, dict) and all(isinstance(document.get(part), list) for part in COCO):
+    if isinstance(document, dict) and _is_coco(document):
         return _of_coco(document, name)
     if isinstance(document, dict):
         document = _records(document)
@@ -84,6 +83,16 @@ def _of_json(content: bytes, name: str) -> Table:
         rule = "a json table is a list of records, a table of columns, or COCO's images and annotations"
         raise InputError(rule, value, "convert it to CSV")
     return _table(name, [_flat(row) for row in document])
+
+
+def _is_coco(document: Mapping[str, Any]) -> bool:
+    """Whether a document has COCO's lists; that of rows to predict has images alone."""
+    images, annotations = document.get("images"), document.get("annotations", [])
+    return (
+        isinstance(images, list)
+        and isinstance(annotations, list)
+        and all(isinstance(one, dict) for one in images)
+    )
 
 
 def _json_lines(content: bytes, name: str, whole: Unreadable) -> list[Any]:
@@ -121,11 +130,11 @@ def _records(document: Mapping[str, Any]) -> Any:
 
 
 def _of_coco(document: Mapping[str, Any], name: str) -> Table:
-    images = _by_id(document["images"], "id", f"{name}, images")
-    categories = _by_id(document.get("categories") or [], "id", f"{name}, categories")
+    images = _by_id(document["images"], ("id", "image_id"), f"{name}, image")
+    categories = _by_id(document.get("categories") or [], ("id", "category_id"), f"{name}, category")
     rows: list[dict[str, Any]] = []
     seen = set()
-    for number, one in enumerate(document["annotations"], start=1):
+    for number, one in enumerate(document.get("annotations", []), start=1):
         image = images.get(str(one.get("image_id"))) if isinstance(one, dict) else None
         if image is None:
             value = f"{name}, annotation {number}: image_id {shortened(repr(one), 100)}"
@@ -139,10 +148,11 @@ def _of_coco(document: Mapping[str, Any], name: str) -> Table:
     return _table(name, [_flat(row) for row in rows])
 
 
-def _by_id(records: Any, key: str, name: str) -> dict[str, dict[str, Any]]:
+def _by_id(records: Any, keys: Sequence[str], name: str) -> dict[str, dict[str, Any]]:
     by_id: dict[str, dict[str, Any]] = {}
     for number, record in enumerate(records, start=1):
-        if not isinstance(record, dict) or key not in record:
+        key = next((key for key in keys if isinstance(record, dict) and key in record), None)
+        if key is None:
             value = f"{name} {number}: {shortened(repr(record), 100)}"
             raise InputError("each image and category of a COCO file has an id", value, "restore the file")
         by_id[str(record[key])] = record

@@ -92,6 +92,11 @@ def _pattern(chosen: dict[str, str], root: str, column: str) -> str:
     suffixes = Counter(PurePosixPath(path).suffix for path in chosen.values())
     with_suffix = sum(is_image_name(cell) for cell in chosen) > 0.5 * len(chosen)
     suffix = next(iter(suffixes)) if len({one.lower() for one in suffixes}) == 1 and not with_suffix else ""
+    start = f"{root}/" if root else ""
+    if any("/" in cell for cell in chosen):
+        ends = {path[: len(path) - len(_end(cell, path))] for cell, path in chosen.items()}
+        if len(ends) == 1:
+            return f"{ends.pop()}{{{column}}}{suffix}"
     between = set()
     for cell, path in chosen.items():
         inside = nfc(path).removeprefix(f"{root}/") if root else nfc(path)
@@ -103,8 +108,13 @@ def _pattern(chosen: dict[str, str], root: str, column: str) -> str:
         depths = {above.count("/") for above in between}
         (depth,) = depths if len(depths) == 1 else (-1,)
         folders = "*/" * depth if depth > 0 else "**/"
-    start = f"{root}/" if root else ""
     return f"{start}{folders}{{{column}}}{suffix}"
+
+
+def _end(cell: str, path: str) -> str:
+    """What the cell is at the end of its path, the path's suffix included."""
+    suffix = "" if is_image_name(cell) else PurePosixPath(path).suffix
+    return clean(cell) + suffix
 
 
 def _with_affix(survey: Survey, cells: Sequence[str], split: str, column: str) -> PathPattern | None:

@@ -71,7 +71,7 @@ def guess_answer(labels: Sequence[str], cells: Sequence[str], target: str, metri
     if task == "multi-label" or between:
         return _of_several(labels, between or " ", metric)
     if task == "regression" or (not task and _is_measured(distinct, given, metric)):
-        return _of_number(labels, distinct, metric)
+        return _of_number(distinct, metric)
     if task == "ordinal" or (not task and metric in ORDINAL and _is_scale(distinct)):
         why = f"the labels are the steps {', '.join(sorted(distinct, key=float))}, and {metric} goes by their distances"
         return Answer("ordinal", "label", metric, why, _shown(given))
@@ -123,7 +123,7 @@ def _of_several(labels: Sequence[str], between: str, metric: str) -> Answer:
     return answer
 
 
-def _of_number(labels: Sequence[str], distinct: list[str], metric: str) -> Answer:
+def _of_number(distinct: list[str], metric: str) -> Answer:
     values = [n for n in map(finite_number, distinct) if n is not None]
     why = (
         f"{len(distinct)} different numbers from {min(values):g} to {max(values):g}"
