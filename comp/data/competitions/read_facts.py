@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from comp.data.competitions.data_facts import DataFacts, JoinedColumn
+from comp.data.competitions.data_facts import DataFacts, JoinedColumn, plain_folder
 from comp.data.competitions.image_paths import ImagePaths, order_of
 from comp.data.competitions.row_labels import RowLabels
 from comp.data.competitions.tables import read_any_table
@@ -68,7 +68,9 @@ class FactsReader:
         if self.data.table or self.data.pattern or "*" not in self.data.images:
             return None
         above = self.data.images.rpartition("/")[0]
-        names = (nfc(folder.rpartition("/")[2]) for folder in self.tree.folders(above))
+        tests = plain_folder(self.data.test_images)
+        folders = [folder for folder in self.tree.folders(above) if not tests.startswith(f"{folder}/")]
+        names = (nfc(folder.rpartition("/")[2]) for folder in folders)
         return tuple(in_order({name for name in names if not name.startswith(".")}))
 
     @cached_property
@@ -142,7 +144,11 @@ class FactsReader:
 
     def _from_files(self) -> list[Sample]:
         files = ImagePaths(self.tree, self.data.images, "images")
-        rows = [self._by_pattern(Sample(nfc(path), path, "train")) for path in files.files]
+        tests = plain_folder(
+            self.data.test_images
+        )  # a glob of class folders may reach into that of the test images
+        labelled = [path for path in files.files if not tests or not nfc(path).startswith(nfc(tests))]
+        rows = [self._by_pattern(Sample(nfc(path), path, "train")) for path in labelled]
         if isinstance(self.data.group, JoinedColumn):
             groups = self._joined(self.data.group, [row.id for row in rows], "group")
             rows = [row._replace(group=group) for row, group in zip(rows, groups, strict=True)]

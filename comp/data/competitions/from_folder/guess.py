@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,12 @@ class Proposal:
 
     def put(self, key: str, value: Any, why: str = "", unsure: str = "") -> None:
         self.facts[key] = Fact(value, why, unsure)
+
+    def doubt(self, key: str, reason: str) -> None:
+        """Adds a reason to doubt what stands under a key."""
+        fact = self.facts.get(key)
+        if fact is not None:
+            self.facts[key] = replace(fact, unsure=f"{fact.unsure}; {reason}" if fact.unsure else reason)
 
     @property
     def unsure(self) -> dict[str, str]:
@@ -104,7 +110,7 @@ class _Proposer:
         self.asked = column(self.template, self.id) if self.template else []
         names = columns(self.template) if self.template else []
         self.targets = [name for name in names if name != self.id]
-        trains, self.test = links(survey, self.name, self.asked)
+        trains, self.test = links(survey, self.name, self.asked, self.targets)
         self.train = best_train(trains, self.targets)
 
     def proposal(self) -> Proposal:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from comp.config import finite_number
+from comp.data.competitions.from_folder.image_patterns import pattern_of
 from comp.data.competitions.from_folder.survey import MATCHED, Survey, column, columns, counted
 from comp.data.csv_table import Table, clean
 from comp.data.images.raw_tree import nfc, without_suffix
@@ -61,22 +62,44 @@ def overlap(cells: Iterable[str], others: Iterable[str]) -> float:
     return len(looked & known) / max(1, len(looked))
 
 
-def links(survey: Survey, template: str, asked: Sequence[str]) -> tuple[list[Link], Link | None]:
-    """The tables with labelled rows, the likeliest first, and the table of the rows to predict, if there is one."""
-    train, test = [], None
+def links(
+    survey: Survey, template: str, asked: Sequence[str], targets: Sequence[str]
+) -> tuple[list[Link], Link | None]:
+    """The tables with labelled rows, and the table of the rows to predict, if there is one.
+
+    A table that has most ids of the template is of the rows to predict, unless it has a target too (ids may be numbers
+    that count anew in each split) or many other rows.
+    """
+    train: list[Link] = []
+    both: list[Link] = []
+    test: Link | None = None
+    wanted = {target.casefold() for target in targets}
     for name, table in survey.tables.items():
         if name == template or name in survey.templates:
             continue
         path, share = survey.id_column(table)
         if share < MATCHED * 0.6:
+            path, share = _by_affix(survey, table)
+        if not path:
             continue
         ids = _ids_asked(table, path, asked)
-        if ids:
-            if test is None or _rank_of_test(name, table) > _rank_of_test(test.name, test.table):
-                test = Link(name, table, ids, path, share)
-        else:
-            train.append(Link(name, table, path, path, share))
-    return train, test
+        link = Link(name, table, path, path, share)
+        if not ids or wanted & set(map(str.casefold, columns(table))):
+            train.append(link)
+        elif len(table) > 1.5 * len(asked):
+            both.append(link)
+        elif test is None or _rank_of_test(name, table) > _rank_of_test(test.name, test.table):
+            test = Link(name, table, ids, path, share)
+    return train or both, test
+
+
+def _by_affix(survey: Survey, table: Table) -> tuple[str, float]:
+    """The first column whose cells stand within the names of images, ``a`` in ``a_green.png``."""
+    for name in columns(table)[:3]:
+        found = pattern_of(survey, column(table, name), "train") if name else None
+        if found is not None and found.share >= MATCHED:
+            return name, found.share
+    return "", 0.0
 
 
 def _rank_of_test(name: str, table: Table) -> tuple[bool, int]:
@@ -87,10 +110,15 @@ def _ids_asked(table: Table, path: str, asked: Sequence[str]) -> str:
     """The column of a table that has the ids of the template; empty where none has most of them."""
     if not asked:
         return ""
-    shares = {name: overlap(asked, column(table, name)) for name in columns(table) if name}
-    best = max(shares, key=lambda name: (shares[name], name == path), default="")
+    looked = set(map(clean, asked))
+    shares = {
+        name: (overlap(asked, cells), len(looked & set(cells)), name == path)
+        for name in columns(table)
+        if name and (cells := column(table, name))
+    }
+    best = max(shares, key=lambda name: shares[name], default="")
     narrow = best == path or len(set(column(table, best))) > 0.9 * len(table)
-    return best if shares.get(best, 0) >= MATCHED and narrow else ""
+    return best if best and shares[best][0] >= MATCHED and narrow else ""
 
 
 def best_train(found: list[Link], targets: Sequence[str]) -> Link | None:
@@ -143,11 +171,15 @@ def label_column(link: Link, target: str, cells: Sequence[str], test: Link | Non
             continue
         known = len(asked & distinct or words & distinct) / max(1, len(asked or words))
         near = target and (target.casefold() in name.casefold() or name.casefold() in target.casefold())
-        score = 3.0 * bool(near) + 2.0 * (bool(test) and name not in hidden) + min(1.0, known) * 2
+        score = 3.0 * bool(near) + 2.0 * (bool(test) and name not in hidden) + min(1.0, known) * 4
         score += 1.0 * bool(_LABEL.search(name)) - 2.0 * (
             len(distinct) > 0.95 * len(values) and len(values) > 20
         )
-        score -= 2.0 * (_group_rank(name) < _SEQUENCE) + 3.0 * bool(_NO_LABEL.search(name)) + place / 1000
+        score -= (
+            2.0 * (_group_rank(name) < _SEQUENCE and known < 0.5)
+            + 3.0 * bool(_NO_LABEL.search(name))
+            + place / 1000
+        )
         ranked.append((score, name))
     if not ranked:
         return None
