@@ -159,19 +159,20 @@ def calibration_summary(
         here = fold == k
         if not here.all():
             after[here] = apply_temperature(probs[here], fit_temperature(probs[~here], truth[~here]))
-    return calibration_effect(fit_temperature(probs, truth), probs, after, truth, metric)
+    scores = metric(truth, probs), metric(truth, after)
+    return calibration_effect(fit_temperature(probs, truth), probs, after, truth, scores)
 
 
 def calibration_effect(
-    temperature: float, probs: Probs, after: Probs, truth: NDArray[np.int64], metric: Metric
+    temperature: float, probs: Probs, after: Probs, truth: NDArray[np.int64], scores: tuple[float, float]
 ) -> dict[str, float]:
-    """Calibration error, log loss and the competition's own metric of rows (N, C) before and after a temperature."""
+    """Calibration error and log loss of rows (N, C) before and after a temperature, beside the competition's ``scores``."""
     return {
         "temperature": temperature,
         "error_before": calibration_error(probs, truth),
         "error_after": calibration_error(after, truth),
         "log_loss_before": log_loss(truth, probs),
         "log_loss_after": log_loss(truth, after),
-        "score_before": metric(truth, probs),
-        "score_after": metric(truth, after),
+        "score_before": scores[0],
+        "score_after": scores[1],
     }

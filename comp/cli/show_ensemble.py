@@ -42,7 +42,9 @@ def lines(result: EnsembleResult) -> list[str]:
     blend = result.blend
     told = [_gain_line(blend)] if len(blend["parts"]) > 1 else []
     calibration = blend["calibration"]
-    if calibration["applied"]:
+    if calibration is None:
+        pass
+    elif calibration["applied"]:
         used = (
             "applied"
             if gains(calibration, result.direction)
@@ -53,9 +55,9 @@ def lines(result: EnsembleResult) -> list[str]:
         told.append(calibration_line(calibration, "not applied: `--calibrate on` does", result.metric))
     decision = blend["decision"]
     if decision:
-        used = "applied" if decision["applied"] else "not applied: argmax stays"
+        used = "applied" if decision["applied"] else "not applied: answers stay as they are"
         told.append(
-            f"multipliers of the classes ({used}): {decision['score_before']:.4f} -> "
+            f"{decision['rule']} of the classes ({used}): {decision['score_before']:.4f} -> "
             f"{decision['score_after']:.4f}, {_signed(decision)}"
         )
     if blend["priors"]:

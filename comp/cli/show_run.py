@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 NAMES = {
     "identity_view": "identity view",
+    "without_decision": "without its decision",
     "plain_fit": "fitted and judged on the identity view",
     "plain_weights": "last weights, no average",
     "last_epoch": "last epoch, identity view",
@@ -51,7 +52,7 @@ def show_result(result: RunResult) -> None:
     marks = f" ({', '.join(result.marks)}: not a full run)" if result.marks else ""
     total = console.duration(sum(result.seconds.values()))
     console.print_result(f"OOF {result.metric} {result.score:.4f}{marks} in {total}")
-    if gains(result.calibration, result.direction):
+    if gains(result.calibration, result.direction) and not result.decision:
         used = f"`comp ensemble {result.run} --calibrate on` applies it"
         console.print_result(calibration_line(result.calibration, used, result.metric))
     say_unread(result.unread)

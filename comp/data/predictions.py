@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
@@ -204,6 +205,16 @@ def with_prior(
     answer = prior / prior.sum() if found.labels.task.is_single_label else prior
     guessed = np.tile(answer, (len(unread), 1))
     return join([found, Predictions(tuple(unread), found.labels, guessed, found.fingerprint)], ids)
+
+
+def mean_loss(probs: NDArray[np.float64], truth: NDArray[Any], labels: LabelMap) -> float:
+    """The mean cross entropy of predictions (N, D): of the class, or of each column on the scale of 0 to 1."""
+    if labels.task.is_single_label:
+        picked = np.clip(probs[np.arange(len(truth)), truth], 1e-12, 1.0)
+        return float(-np.log(picked).mean())
+    y = labels.scaled(truth[:, None] if truth.ndim == 1 else truth)
+    p = np.clip(labels.scaled(probs), 1e-12, 1 - 1e-12)
+    return float(-(y * np.log(p) + (1 - y) * np.log(1 - p)).mean())
 
 
 def _alike(parts: Sequence[Predictions]) -> Predictions:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -91,12 +92,12 @@ def _require_same(name: str, one: Predictions, other: str, first: Predictions) -
 class LabelledPredictions:
     """OOF predictions of several parts with the truth: what weights are learned on.
 
-    ``truth`` (N,) are class indices, ``fold`` (N,) the nested folds, ``group`` (N,) names of groups that no fold
+    ``truth`` (N,) are class indices, or (N, D) of another task, ``fold`` (N,) the nested folds, ``group`` (N,) names of groups that no fold
     splits; all in the order of ``aligned.ids``.
     """
 
     aligned: AlignedPredictions
-    truth: NDArray[np.int64]
+    truth: NDArray[Any]
     fold: NDArray[np.int64]
     group: tuple[str, ...]
 
@@ -134,7 +135,7 @@ class LabelledPredictions:
 
 def judged(
     parts: Mapping[str, Predictions],
-    truth: Mapping[str, int],
+    truth: Mapping[str, Any],
     folds: Mapping[str, int],
     groups: Mapping[str, str],
 ) -> LabelledPredictions:
@@ -155,7 +156,7 @@ def judged(
             )
     return LabelledPredictions(
         aligned,
-        np.array([truth[i] for i in aligned.ids], dtype=np.int64),
+        np.array([truth[i] for i in aligned.ids]),
         np.array([folds[i] for i in aligned.ids], dtype=np.int64),
         tuple(groups[i] for i in aligned.ids),
     )

@@ -10,7 +10,8 @@ import numpy as np
 
 from comp.ensembling.aligned import LabelledPredictions, Probs
 from comp.ensembling.class_weights import prior_factors
-from comp.ensembling.methods import METHODS
+from comp.ensembling.decisions import RULES
+from comp.ensembling.methods import METHODS, as_pairs
 from comp.ensembling.nested_cv import (
     AUTO,
     Added,
@@ -78,10 +79,11 @@ class Calibration:
 
 
 @dataclass(frozen=True)
-class Decision:
-    """What multipliers of the classes do to OOF rows that they were not fitted on."""
+class RuleEffect:
+    """What the task's rule (multipliers, thresholds or cut points, by name) does to OOF rows that it was not learned on."""
 
-    multipliers: dict[str, float]
+    rule: str
+    values: dict[str, float]
     score_before: float
     score_after: float
     gain: Gain
@@ -100,8 +102,8 @@ class BlendResult:
     best_part: str
     tried: list[MethodScore]
     added: list[Added]
-    calibration: Calibration
-    decision: Decision | None
+    calibration: Calibration | None
+    decision: RuleEffect | None
     oof: Probs
     learned: FittedBlend
 
@@ -149,6 +151,9 @@ def evaluate_blend(rows: LabelledPredictions, metric: Metric, options: BlendOpti
 def _factors(rows: LabelledPredictions, options: BlendOptions) -> tuple[float, ...] | None:
     if options.priors is None:
         return None
+    if not rows.aligned.labels.task.is_single_label:
+        value = f"the task is {rows.aligned.labels.task.name!r}"
+        raise InputError("`priors` are shares of classes of which a row has one", value, "drop `priors`")
     return tuple(float(f) for f in prior_factors(options.priors, rows.truth, rows.aligned.labels))
 
 
@@ -173,31 +178,44 @@ def _alone(start: BlendSpec, rows: LabelledPredictions, judge: PairedJackknife) 
     return {name: judge.score(nested(single, rows.parts([name]))) for name in rows.aligned.names}
 
 
-def _calibration(used: BlendSpec, rows: LabelledPredictions, answers: Probs) -> Calibration:
-    """What a temperature does; ``answers`` are those of the procedure that is used, with it or without."""
+def _calibration(used: BlendSpec, rows: LabelledPredictions, answers: Probs) -> Calibration | None:
+    """What a temperature does; ``answers`` are those of the procedure that is used, with it or without. None for a task
+    whose predictions are no probabilities.
+    """
+    if rows.aligned.labels.task.is_numeric:
+        return None
     warm = replace(used, calibrate=True)
     other = nested(replace(used, calibrate=not used.calibrate), rows)
     before, after = (other, answers) if used.calibrate else (answers, other)
     temperature = learn_all(warm, rows).temperature
     assert temperature is not None, "it was asked for"
-    effect = calibration_effect(temperature, before, after, rows.truth, used.metric)
+    scores = used.metric(rows.truth, before), used.metric(rows.truth, after)
+    truth = rows.truth
+    if not rows.aligned.labels.task.is_single_label:
+        before, after, truth = as_pairs(before), as_pairs(after), truth.reshape(-1).astype(np.int64)
+    effect = calibration_effect(temperature, before, after, truth, scores)
     return Calibration(**effect, applied=used.calibrate)
 
 
 def _decided(
     fixed: BlendSpec, rows: LabelledPredictions, plain: Probs, judge: PairedJackknife, options: BlendOptions
-) -> tuple[Decision | None, BlendSpec]:
-    """What multipliers do, where the metric calls for them or they were asked for; used where they gain."""
+) -> tuple[RuleEffect | None, BlendSpec]:
+    """What the task's rule does, where the metric calls for one or it was asked for; used where it gains."""
+    labels = rows.aligned.labels
+    if labels.task.name not in RULES:
+        if options.decide == "on":
+            value = f"those of task {labels.task.name!r} are numbers"
+            raise InputError("a decision rule is for classes", value, 'decide="off"')
+        return None, fixed
     if options.decide == "off" or (options.decide == "auto" and not fixed.metric.wants_decision):
         return None, fixed
     with_rule = replace(fixed, decide=True)
     before, after = judge.score(plain), judge.score(nested(with_rule, rows))
     gain = judge.gain(after, before)
     used = options.decide == "on" or gain.is_beyond
-    multipliers = learn_all(with_rule, rows).multipliers
-    assert multipliers is not None, "they were asked for"
-    named = dict(zip(rows.aligned.labels.names, (float(m) for m in multipliers), strict=True))
-    return Decision(named, before.score, after.score, gain, used), with_rule if used else fixed
+    rule = learn_all(with_rule, rows).rule
+    effect = RuleEffect(rule.rule, rule.named(), before.score, after.score, gain, used)
+    return effect, with_rule if used else fixed
 
 
 def as_json(outcome: BlendResult, asked: str) -> dict[str, Any]:
@@ -217,7 +235,7 @@ def as_json(outcome: BlendResult, asked: str) -> dict[str, Any]:
         {"method": one.method, "score": number(one.score), **_gain(one.gain), "chosen": one.chosen}
         for one in outcome.tried
     ]
-    calibration = {k: number(v) for k, v in vars(outcome.calibration).items() if k != "applied"}
+    calibration = outcome.calibration
     decision = outcome.decision
     return {
         "method": outcome.method,
@@ -228,10 +246,12 @@ def as_json(outcome: BlendResult, asked: str) -> dict[str, Any]:
         **_gain(outcome.gain),
         "parts": parts,
         "methods": methods,
-        "calibration": {**calibration, "applied": outcome.calibration.applied},
+        "calibration": calibration
+        and {k: v if k == "applied" else number(v) for k, v in vars(calibration).items()},
         "decision": decision
         and {
-            "multipliers": decision.multipliers,
+            "rule": decision.rule,
+            "values": decision.values,
             "score_before": number(decision.score_before),
             "score_after": number(decision.score_after),
             **_gain(decision.gain),

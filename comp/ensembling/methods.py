@@ -11,14 +11,18 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 
 from comp.data.labels import LabelMap
+from comp.data.predictions import mean_loss
+from comp.data.task import TASKS
 from comp.ensembling.aligned import AlignedPredictions, LabelledPredictions, Probs
 from comp.ensembling.solvers import mixture, stacked, train
-from comp.errors import UnknownName
+from comp.errors import InputError, UnknownName
 from comp.metrics import Metric, log_loss
 
 TINY = 1e-12  # below it a probability counts as this: one part's zero shall not silence all others
 EXPONENTS = (1.0, 0.5, 2.0, 0.25, 4.0)  # nearest to the mean first: of equals the nearest wins
 BAGS, STEPS = 10, 20
+
+PROBABLE = ("single-label", "multi-label")
 
 Apply = Callable[[Probs], Probs]
 
@@ -37,7 +41,10 @@ class Blend:
     def __call__(self, aligned: AlignedPredictions) -> Probs:
         """Probabilities (N, C) of these rows; InputError for other parts than those it was learned with."""
         aligned.require_like(self.names, self.labels)
-        return normalize_rows(self.apply(aligned.probs))
+        probs = self.apply(aligned.probs)
+        if self.labels.task.is_single_label:
+            return normalize_rows(probs)
+        return np.clip(probs, *self.labels.task.bounds(len(self.labels)))
 
     def by_part(self) -> dict[str, float] | None:
         """The weight of each part, by name."""
@@ -50,14 +57,18 @@ Learner = Callable[["LabelledPredictions", "Metric"], Blend]
 # By simplicity: of methods that no one can tell apart, the first is taken.
 METHODS: dict[str, Learner] = {}
 DEAR: set[str] = set()  # those that "auto" leaves out where there is much to learn on
+TASKS_OF: dict[str, tuple[str, ...]] = {}  # that each method can blend
+PAIRED = ("geometric", "rank", "power", "weighted")  # of several labels they see each against its absence
 
 
-def method(name: str, *, dear: bool = False) -> Callable[[Learner], Learner]:
+def method(
+    name: str, *, dear: bool = False, tasks: tuple[str, ...] = ("single-label",)
+) -> Callable[[Learner], Learner]:
     """Registers a way to blend, under ``name``: what ``comp ensemble --method`` and its help know is this registry.
 
     The function takes OOF rows with their truth and the metric, and gives a ``Blend``. The order of registration is that
     of simplicity: one from elsewhere counts as less simple than those that are here. ``dear``: "auto" does without it
-    where there are very many rows.
+    where there are very many rows. ``tasks`` are those whose predictions it can blend.
 
     Raises
     ------
@@ -69,6 +80,7 @@ def method(name: str, *, dear: bool = False) -> Callable[[Learner], Learner]:
         if name in METHODS or name == "auto":
             raise ValueError(f"there is a method {name!r} already")
         METHODS[name] = learner
+        TASKS_OF[name] = tasks
         if dear:
             DEAR.add(name)
         return learner
@@ -80,7 +92,42 @@ def learn(method: str, rows: LabelledPredictions, metric: Metric) -> Blend:
     """Learns a method on OOF rows; UnknownName for a method that does not exist."""
     if method not in METHODS:
         raise UnknownName("method", method, [*METHODS, "auto"])
-    return METHODS[method](rows, metric)
+    labels = rows.aligned.labels
+    if labels.task.name not in TASKS_OF[method]:
+        value = f"{method} cannot blend those of task {labels.task.name!r}"
+        remedy = f"choose of {', '.join(methods_of(labels))}"
+        raise InputError("a method blends predictions of its tasks", value, remedy)
+    if labels.task.is_single_label or method not in PAIRED:
+        return METHODS[method](rows, metric)
+    inner = METHODS[method](paired(rows), metric)
+
+    def apply(probs: Probs) -> Probs:
+        pairs = inner.apply(np.stack([as_pairs(part) for part in probs]))
+        return normalize_rows(pairs)[:, 1].reshape(probs.shape[1:])
+
+    return Blend(method, rows.aligned.names, labels, inner.weights, apply, inner.facts)
+
+
+def methods_of(labels: LabelMap) -> tuple[str, ...]:
+    """The methods that can blend the predictions of a task, from simple to elaborate."""
+    return tuple(name for name in METHODS if labels.task.name in TASKS_OF[name])
+
+
+def as_pairs(probs: Probs) -> Probs:
+    """Probabilities (N, C) of labels as rows (N·C, 2) of two classes: absent and there."""
+    flat = probs.reshape(-1)
+    return np.stack([1 - flat, flat], axis=1)
+
+
+def paired(rows: LabelledPredictions) -> LabelledPredictions:
+    """Rows with several labels as so many rows of two classes each."""
+    aligned, classes = rows.aligned, len(rows.aligned.labels)
+    ids = tuple(f"{i}\x1f{c}" for i in aligned.ids for c in range(classes))
+    probs = np.stack([as_pairs(part) for part in aligned.probs])
+    two = AlignedPredictions(aligned.names, ids, LabelMap(("absent", "there")), probs)
+    truth = rows.truth.reshape(-1).astype(np.int64)
+    group = tuple(name for name in rows.group for _ in range(classes))
+    return LabelledPredictions(two, truth, np.repeat(rows.fold, classes), group)
 
 
 def normalize_rows(probs: Probs) -> Probs:
@@ -116,17 +163,17 @@ def _linear(method: str, rows: LabelledPredictions, weights: NDArray[np.float64]
     return _blend(method, rows, weights, lambda probs: np.tensordot(weights, probs, axes=1), **facts)
 
 
-@method("mean")
+@method("mean", tasks=TASKS)
 def _mean(rows: LabelledPredictions, _: Metric) -> Blend:
     return _linear("mean", rows, _even(rows))
 
 
-@method("geometric")
+@method("geometric", tasks=PROBABLE)
 def _geometric(rows: LabelledPredictions, _: Metric) -> Blend:
     return _blend("geometric", rows, _even(rows), geometric_mean)
 
 
-@method("rank")
+@method("rank", tasks=PROBABLE)
 def _rank(rows: LabelledPredictions, _: Metric) -> Blend:
     """Each part's probability of a class becomes its rank among those it gave the OOF rows, from 0 to 1; ranks are
     averaged. A row's answer depends on no other row that is answered with it.
@@ -145,7 +192,7 @@ def _rank(rows: LabelledPredictions, _: Metric) -> Blend:
     return _blend("rank", rows, _even(rows), apply)
 
 
-@method("power")
+@method("power", tasks=PROBABLE)
 def _power(rows: LabelledPredictions, _: Metric) -> Blend:
     """The exponent with the smallest log loss."""
     probs, truth = rows.aligned.probs, rows.truth
@@ -154,12 +201,12 @@ def _power(rows: LabelledPredictions, _: Metric) -> Blend:
     return _blend("power", rows, _even(rows), lambda p: power_mean(p, exponent), exponent=exponent)
 
 
-@method("weighted")
+@method("weighted", tasks=PROBABLE)
 def _weighted(rows: LabelledPredictions, _: Metric) -> Blend:
     return _linear("weighted", rows, mixture(rows.aligned.probs, rows.truth))
 
 
-@method("greedy", dear=True)
+@method("greedy", dear=True, tasks=TASKS)
 def _greedy(rows: LabelledPredictions, metric: Metric) -> Blend:
     """Selection with replacement of the part that helps the metric most, in several bags (Caruana et al. 2004).
 
@@ -174,12 +221,12 @@ def _greedy(rows: LabelledPredictions, metric: Metric) -> Blend:
     for _ in range(BAGS):
         times = np.bincount(rng.integers(0, len(names), len(names)), minlength=len(names))[of_row]
         bag = np.repeat(np.arange(len(rows)), times)
-        chosen = _selected(rows.aligned.probs[:, bag], rows.truth[bag], metric)
+        chosen = _selected(rows.aligned.probs[:, bag], rows.truth[bag], metric, rows.aligned.labels)
         counts += chosen / chosen.sum()
     return _linear("greedy", rows, counts / counts.sum(), bags=BAGS)
 
 
-def _selected(probs: Probs, truth: NDArray[np.int64], metric: Metric) -> NDArray[np.float64]:
+def _selected(probs: Probs, truth: NDArray[Any], metric: Metric, labels: LabelMap) -> NDArray[np.float64]:
     """How often each part (P,) was selected."""
     sign = 1.0 if metric.direction == "max" else -1.0
     total = np.zeros_like(probs[0])
@@ -190,13 +237,19 @@ def _selected(probs: Probs, truth: NDArray[np.int64], metric: Metric) -> NDArray
         keys = []
         for part in probs:
             tried = (total + part) / step
-            keys.append((sign * metric(truth, tried), -log_loss(truth, tried)))
+            keys.append((sign * metric(truth, tried), -_loss(tried, truth, labels)))
         place = max(range(len(keys)), key=lambda n: keys[n])
         total, counts = total + probs[place], counts.copy()
         counts[place] += 1
         if best is None or keys[place] > best:
             best, kept = keys[place], counts
     return kept
+
+
+def _loss(probs: Probs, truth: NDArray[Any], labels: LabelMap) -> float:
+    if labels.task.is_single_label:
+        return log_loss(truth, probs)
+    return mean_loss(probs, truth, labels)
 
 
 @method("stacking", dear=True)

@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from comp.ensembling.aligned import AlignedPredictions, LabelledPredictions, Probs
-from comp.ensembling.class_weights import fit_class_weights, reweight
-from comp.ensembling.methods import DEAR, METHODS, Blend, learn
+from comp.ensembling.class_weights import reweight
+from comp.ensembling.decisions import Decision, learn_rule, learn_temperature, tempered
+from comp.ensembling.methods import DEAR, METHODS, Blend, learn, methods_of
 from comp.metrics import Metric
-from comp.uncertainty import Gain, JackknifeScore, PairedJackknife, apply_temperature, fit_temperature
+from comp.uncertainty import Gain, JackknifeScore, PairedJackknife
 
 AUTO = "auto"
 MUCH = 20_000_000  # numbers (parts × rows × classes) past which auto leaves the dear methods out
@@ -22,7 +23,7 @@ MUCH = 20_000_000  # numbers (parts × rows × classes) past which auto leaves t
 @dataclass(frozen=True)
 class BlendSpec:
     """Everything that is learned on OOF rows: a method of METHODS or "auto" (one of ``methods``, by their nested
-    scores), then a temperature, then the classes' multipliers; ``factors`` (C,) are given, not learned.
+    scores), then a temperature, then the task's rule; ``factors`` (C,) are given, not learned, and come between.
     """
 
     method: str
@@ -39,17 +40,25 @@ class FittedBlend:
 
     blend: Blend
     temperature: float | None
-    multipliers: NDArray[np.float64] | None
     factors: NDArray[np.float64] | None
+    rule: Decision
 
     def __call__(self, aligned: AlignedPredictions) -> Probs:
-        """Probabilities (N, C)."""
+        """Predictions (N, D)."""
         probs = self.blend(aligned)
         if self.temperature is not None:
-            probs = apply_temperature(probs, self.temperature)
+            probs = tempered(probs, self.temperature, self.rule.labels)
         if self.factors is not None:
             probs = reweight(probs, self.factors)
-        return probs if self.multipliers is None else reweight(probs, self.multipliers)
+        return self.rule(probs)
+
+    @property
+    def decision(self) -> Decision:
+        """What the blend's answers are moved by, temperature and rule; factors are part of multipliers."""
+        values = self.rule.values
+        if self.factors is not None:
+            values = tuple((self.factors * (np.array(values) if values else 1.0)).tolist())
+        return replace(self.rule, values=values, temperature=self.temperature)
 
 
 def learn_all(procedure: BlendSpec, rows: LabelledPredictions) -> FittedBlend:
@@ -58,13 +67,13 @@ def learn_all(procedure: BlendSpec, rows: LabelledPredictions) -> FittedBlend:
     if method == AUTO:
         method = choose(tried(procedure, procedure.methods, rows), judge_of(rows, procedure.metric))
     blend = learn(method, rows, procedure.metric)
-    probs = blend(rows.aligned)
-    temperature = fit_temperature(probs, rows.truth) if procedure.calibrate else None
-    probs = probs if temperature is None else apply_temperature(probs, temperature)
+    probs, labels = blend(rows.aligned), rows.aligned.labels
+    temperature = learn_temperature(probs, rows.truth, labels) if procedure.calibrate else None
+    probs = probs if temperature is None else tempered(probs, temperature, labels)
     factors = None if procedure.factors is None else np.array(procedure.factors)
     probs = probs if factors is None else reweight(probs, factors)
-    multipliers = fit_class_weights(probs, rows.truth, procedure.metric) if procedure.decide else None
-    return FittedBlend(blend, temperature, multipliers, factors)
+    values = learn_rule(probs, rows.truth, procedure.metric, labels) if procedure.decide else ()
+    return FittedBlend(blend, temperature, factors, Decision(labels, values))
 
 
 def tried(procedure: BlendSpec, methods: Sequence[str], rows: LabelledPredictions) -> dict[str, Probs]:
@@ -138,9 +147,10 @@ def affordable(rows: LabelledPredictions) -> tuple[str, ...]:
     parts, count, classes = rows.aligned.probs.shape
     if parts == 1:
         return ("mean",)
+    fitting = methods_of(rows.aligned.labels)
     if parts * count * classes <= MUCH:
-        return tuple(METHODS)
-    return tuple(name for name in METHODS if name not in DEAR)
+        return fitting
+    return tuple(name for name in fitting if name not in DEAR)
 
 
 @dataclass(frozen=True)

@@ -210,7 +210,7 @@ def read_sidecar(folder: Path) -> Sidecar:
 def load_checkpoint(folder: Path) -> tuple[Net, Sidecar]:
     """The network of a checkpoint, in eval mode on the CPU, and its sidecar; raises as ``read_tensors`` does."""
     tensors, sidecar = read_tensors(folder)
-    net = build(sidecar.model, len(sidecar.labels))
+    net = build(sidecar.model, sidecar.labels.width)
     try:
         net.load_state_dict(tensors)
     except RuntimeError as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +93,7 @@ def predict(
     from comp.models.checkpoint import read_sidecar
     from comp.models.net import load_models
     from comp.models.runtime import on_this_machine, resolve_device
+    from comp.pipelines.decide import decision_of
 
     ws = Workspace.find(workspace)
     out = require_output(out)
@@ -124,6 +125,7 @@ def predict(
     )
     if unread:
         found = with_prior(found, unread, _prior(this_run), list(test["id"]))
+    found = replace(found, probs=decision_of(this_run, labels)(found.probs))
     new = ("-new" if data or template else "") + (
         "-partial" if len(folders) < len(_every_fold(this_run)) else ""
     )

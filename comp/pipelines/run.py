@@ -276,6 +276,7 @@ def _finished(
 ) -> RunResult:
     """What a run comes to, trained, predicted and written down."""
     from comp.pipelines import training_plans
+    from comp.pipelines.decide import decide, keep
     from comp.pipelines.training_plans import choose_views, judge_views
     from comp.training.plan import remember_parts, require_something
 
@@ -287,13 +288,19 @@ def _finished(
         trained, views = choose_views(trained)
         oof = trained.oof
         oof.save(this_run.folder / "oof.npz")
-        write_text(
-            this_run.folder / "confusion.csv", confusion_csv(plans[0].labels, trained.truth(oof), oof.probs)
-        )
+        decided = decide(trained, oof)
+        keep(decided, this_run.folder)
+        table = confusion_csv(plans[0].labels, trained.truth(oof), decided.probs)
+        write_text(this_run.folder / "confusion.csv", table)
     with clock.step("predict"):
         unread = checks.unread()
         test = training_plans.predict_test(trained, set(unread.values()))
-    score, beside = trained.score(oof), trained.beside()
+    test = decided.of(test)
+    answered = replace(oof, probs=decided.probs)
+    score = trained.score(answered)
+    beside = {name: trained.score(other) for name, other in trained.beside().items()}
+    if decided.facts:
+        beside["without_decision"] = trained.score(oof)
     expected = None if request.quick else request.expected
     judged = [*training_plans.check_predictions(plans[0], test, score, expected), *judge_views(trained)]
     findings = [*findings, *_shown(judged, checks)]
@@ -305,12 +312,13 @@ def _finished(
         metric=plans[0].metric.name,
         direction=plans[0].metric.direction,
         score=score,
-        beside={name: trained.score(predictions) for name, predictions in beside.items()},
+        beside=beside,
         selected_on_oof=any(p.selects for p in plans),
         views=views,
         pseudo=this_run.started.get("pseudo"),
         folds=trained.folds,
-        per_fold=trained.per_fold(),
+        per_fold=trained.per_fold(answered),
+        decision=decided.facts,
         calibration=trained.calibration(oof),
         models=trained.by_model() if len(plans) > 1 else [],
         submission=path,

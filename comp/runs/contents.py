@@ -304,6 +304,7 @@ def _every_fold(run: runs.Run) -> list[Path]:
 
 FITTED = "fitted.txt"
 VIEWS_FILE = "views.json"  # the TTA views that a run chose
+DECISION_FILE = "decision.json"  # the temperature and the rule that it learned
 
 
 def fitted_beside(path: Path) -> set[str]:

@@ -55,7 +55,8 @@ class RunResult:
     "last_epoch" where epochs were chosen on the held-out rows (``selected_on_oof``). ``models`` are the scores of
     each model alone, where there are several; ``views`` the sets that ``tta = "auto"`` chose among; ``pseudo``
     says whose pseudo-labels it trained with, how sure, and how many by fold; ``calibration`` is what a
-    temperature would do; ``folds`` are those of ``per_fold``, all of them where it is empty; ``seconds`` is by step; ``marks`` say why a run is no full one; ``unread`` are test rows that were answered with the class prior, since their images cannot be decoded.
+    temperature would do; ``decision`` the temperature and rule that answers are given by, learned on the OOF rows, where
+    the metric gains by them ("without_decision" is the score without); ``folds`` are those of ``per_fold``, all of them where it is empty; ``seconds`` is by step; ``marks`` say why a run is no full one; ``unread`` are test rows that were answered with the class prior, since their images cannot be decoded.
     """
 
     run: str
@@ -77,6 +78,7 @@ class RunResult:
     pseudo: dict[str, Any] | None = None
     calibration: dict[str, float] = field(default_factory=dict)
     folds: list[int] = field(default_factory=list)
+    decision: dict[str, Any] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         """The document of ``comp run --json``."""
@@ -96,6 +98,7 @@ class RunResult:
             **({"views": self.views} if self.views else {}),
             **({"pseudo": self.pseudo} if self.pseudo else {}),
             **({"calibration": self.calibration} if self.calibration else {}),
+            **({"decision": self.decision} if self.decision else {}),
             "submission": str(self.submission),
             "report": None,
             "findings": self.findings,

@@ -98,16 +98,6 @@ def wanted(labels: LabelMap, truth: NDArray[Any]) -> Tensor:
     return torch.from_numpy(labels.scaled(columns).astype(np.float32))
 
 
-def watched_loss(probs: NDArray[np.float64], truth: NDArray[Any], labels: LabelMap) -> float:
-    """The mean cross entropy of predictions (N, D): of the class, or of each column on the scale of 0 to 1."""
-    if labels.task.is_single_label:
-        picked = np.clip(probs[np.arange(len(truth)), truth], 1e-12, 1.0)
-        return float(-np.log(picked).mean())
-    y = labels.scaled(truth[:, None] if truth.ndim == 1 else truth)
-    p = np.clip(labels.scaled(probs), 1e-12, 1 - 1e-12)
-    return float(-(y * np.log(p) + (1 - y) * np.log(1 - p)).mean())
-
-
 def loss_of(logits: Tensor, targets: Tensor, recipe: Recipe, weights: Tensor | None = None) -> Tensor:
     """The mean loss of a batch.
 

@@ -302,9 +302,10 @@ class TrainedModels:
         folds = np.array([fold[i] for i in predictions.ids])
         return calibration_summary(predictions.probs, self.truth(predictions), folds, self.plans[0].metric)
 
-    def per_fold(self) -> list[float]:
-        """The metric of each finished fold."""
-        return [self.score(self._fold(k, lambda one: one.oof)) for k in self.folds]
+    def per_fold(self, oof: Predictions | None = None) -> list[float]:
+        """The metric of each finished fold; of ``oof``, all their rows, where they were moved since."""
+        parts = [self._fold(k, lambda one: one.oof) for k in self.folds]
+        return [self.score(part if oof is None else oof.select(part.ids)) for part in parts]
 
     def by_model(self) -> list[dict[str, Any]]:
         """The score of each model alone."""

@@ -18,12 +18,13 @@ from comp.inference.predict import control_table
 from comp.kaggle.kernel.wheels import fetch_wheels, installed_wheel, is_left_over, own_wheel
 from comp.recipe import Recipe, as_one
 from comp.runs import run as runs
-from comp.runs.contents import VIEWS_FILE, recipe_of, require_fold, require_of_fold
+from comp.runs.contents import DECISION_FILE, VIEWS_FILE, recipe_of, require_fold, require_of_fold
 
 FILES = "files.json"
 CARRIED = ("timm",)  # an older one may lack the run's model; a newer one in the image is left as it is
 NEEDED = (
     VIEWS_FILE,
+    DECISION_FILE,
     "oof.npz",
 )  # of a run's own files: what was chosen after training, and what a class prior comes from
 
