@@ -15,7 +15,7 @@ from comp.data.competitions.scaffold import new_folder, scaffold_facts, title_of
 from comp.data.task import TASKS
 from comp.errors import InputError, UnknownName
 from comp.files import parse_toml
-from comp.metrics import metric_by_name
+from comp.metrics import fitting, metric_by_name
 from comp.workspace import Workspace
 
 
@@ -98,14 +98,17 @@ def _require_metric(metric: str, task: str | None) -> None:
     """UnknownName for a metric that no task has, or that the stated task has not."""
     if metric.startswith("adapter:"):
         return
-    tried = [task] if task else list(TASKS)
-    for number, one in enumerate(tried, start=1):
+    if task is not None:
+        metric_by_name(metric, task=task)
+        return
+    for one in TASKS:
         try:
             metric_by_name(metric, task=one)
             return
         except InputError:
-            if number == len(tried):
-                raise
+            continue
+    known = {name for one in TASKS for name in fitting(one)} | {"map@5", "top5", "macro_f2"}
+    raise UnknownName("metric", metric, known, "or leave --metric out, and correct the file")
 
 
 def _tried(competition: Competition, raw: Path, proposal: Proposal) -> str:

@@ -55,9 +55,11 @@ def _folders(images: Sequence[str], targets: Sequence[str]) -> ByPath | None:
                 if path.count("/") == depth and path.startswith(start)
             }
             why = f"{len(classes)} folders of images: {counted(labels.values())}"
-            names = Counter(path.rpartition("/")[2] for path in labels)
-            if sum(count for count in names.values() if count > 1) > 0.5 * len(labels):
-                doubt = "files of one name in several classes are taken for versions of one image"
+            names: defaultdict[str, set[str]] = defaultdict(set)
+            for path, label in labels.items():
+                names[label].add(path.rpartition("/")[2])
+            if len({frozenset(found) for found in names.values()}) == 1:
+                doubt = "each class has files of the same names: they are taken for versions of one image"
                 return ByPath(f"{start}*/*", "(?P<label>[^/]+)/(?P<group>[^/]+)$", labels, why, doubt)
             return ByPath(f"{start}*/*", "", labels, why)
     return None

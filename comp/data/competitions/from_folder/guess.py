@@ -105,6 +105,7 @@ class _Proposer:
         self.metric = metric
         self.task = task
         self.found = Proposal()
+        self.labelled: set[str] = set()  # images whose labels are in their paths
         self.name, self.template = self._template()
         self.id = self._template_id()
         self.asked = column(self.template, self.id) if self.template else []
@@ -242,7 +243,7 @@ class _Proposer:
         """The same where folders or names of files are the labels."""
         asked = pattern_of(self.survey, self.asked, "test") if self.asked else None
         predicted = set()
-        if asked is not None and asked.share >= MATCHED:
+        if asked is not None and asked.share >= MATCHED and "train" not in asked.folder.lower():
             predicted = {path for path in self.survey.images if path.startswith(f"{asked.folder}/")}
         rest = [path for path in self.survey.images if path not in predicted]
         by_path = labels_by_path(rest, self.targets)
@@ -252,6 +253,7 @@ class _Proposer:
             remedy = "`comp new SLUG --layout csv` scaffolds a competition to fill in by hand"
             raise InputError("something in a raw folder says the labels", value, remedy)
         self.train = None
+        self.labelled = set(by_path.labels)
         return self._facts_of_paths(by_path)
 
     def _facts_of_paths(self, by_path: ByPath) -> tuple[list[str], Answer, list[str]]:
@@ -318,7 +320,7 @@ class _Proposer:
             if found is not None:
                 data["data.images"] = Fact(found.pattern, found.why, found.unsure)
         test = self._test_pattern()
-        if test is not None:
+        if test is not None and not test.paths & self.labelled:
             data["data.test_images"] = Fact(test.pattern, test.why, test.unsure)
         elif self.asked:
             self._by_position(data)
@@ -382,8 +384,8 @@ class _Proposer:
         doubt = f"{', '.join(others[:3])} may be it" if others else ""
         put("template.file", self.name, f"{len(self.template)} rows", doubt)
         put("template.id", self.id)
-        target = self.targets[0] if len(self.targets) == 1 else "*"
-        put("template.target", target)
+        several = self.targets if answer.task == "regression" else "*"
+        put("template.target", self.targets[0] if len(self.targets) == 1 else several)
         put("template.kind", answer.kind, answer.why_kind, unsure.get("template.kind", ""))
         for key, value in answer.template.items():
             put(f"template.{key}", value, "", unsure.get(f"template.{key}", ""))

@@ -28,6 +28,7 @@ class PathPattern:
     files: int
     why: str
     unsure: str = ""
+    paths: frozenset[str] = frozenset()  # of the ids that were looked at
 
     @property
     def folder(self) -> str:
@@ -48,7 +49,7 @@ def pattern_of(survey: Survey, cells: Sequence[str], split: str, column: str = "
     why = f"{len(chosen)} of {len(looked)} ids have a file there, such as {next(iter(chosen.values()))}"
     if share < 1:
         doubt = doubt or f"{len(looked) - len(chosen)} ids have no file"
-    return PathPattern(pattern, share, len(chosen), why, doubt)
+    return PathPattern(pattern, share, len(chosen), why, doubt, frozenset(chosen.values()))
 
 
 def _within(paths: Sequence[str], root: str) -> list[str]:

@@ -94,7 +94,8 @@ class Survey:
             if not name or (len(set(cells)) < 2 and len(cells) > 1):
                 continue
             share = self.matched(cells)
-            if share > best[1] + 0.001:
+            as_path = any("/" in cell and is_image_name(cell) for cell in cells[:50])
+            if share > best[1] + 0.001 or (as_path and share > best[1] - 0.001 and share):
                 best = (name, share)
         return best
 
