@@ -158,19 +158,80 @@ def _tell_where(competition: Competition, raw: str) -> None:
 
 def new(
     slug: Annotated[str, argument("SLUG", "Lower-case letters, digits and hyphens.")],
-    layout: Annotated[str, option("--layout folders|csv|array", "What the raw data looks like.")] = "folders",
+    layout: Annotated[
+        str | None, option("--layout folders|csv|array", "What the raw data looks like.")
+    ] = None,
+    from_folder: Annotated[
+        Path | None,
+        option("--from DIR", "A raw folder to look at: its facts are written down, with the evidence."),
+    ] = None,
+    metric: Annotated[
+        str | None, option("--metric NAME", "With --from: how the site scores, which no folder says.")
+    ] = None,
+    task: Annotated[
+        str | None, option("--task NAME", "With --from: single-label, multi-label, ordinal or regression.")
+    ] = None,
+    kaggle: Annotated[
+        str | None,
+        option("--kaggle NAME", "With --from: the competition on Kaggle, which is asked for its metric."),
+    ] = None,
     workspace: WorkspaceDir = None,
     json: AsJson = False,
 ) -> None:
-    """Scaffold a competition folder that works at once on its own made-up sample."""
+    """Scaffold a competition folder that works at once: from a raw folder, or on its own made-up sample."""
+    ws = Workspace.find(workspace)
+    if from_folder is not None:
+        if layout is not None:
+            raise InputError("--from says the layout", "--layout too is given", "drop one")
+        _new_from(slug, from_folder, metric, task, kaggle, ws, json)
+        return
+    given = [
+        name
+        for name, one in (("--metric", metric), ("--task", task), ("--kaggle", kaggle))
+        if one is not None
+    ]
+    if given:
+        raise InputError(f"{', '.join(given)} belong to --from", "--from is missing", "add it")
     from comp.data.competitions.scaffold import scaffold
 
-    ws = Workspace.find(workspace)
-    folder = scaffold(slug, layout, ws)
+    folder = scaffold(slug, layout or "folders", ws)
     for name in ("competition.toml", "adapter.py", "baseline.toml", "README.md"):
         console.print_result(f"  {ws.shown(folder / name)}")
     console.print_result(
         f"next: comp data {slug} --sample --data sample/{slug}, then comp check {slug} --data sample/{slug}"
     )
     if json:
-        console.print_json({"slug": slug, "layout": layout, "folder": str(folder)})
+        console.print_json({"slug": slug, "layout": layout or "folders", "folder": str(folder)})
+
+
+def _new_from(
+    slug: str,
+    raw: Path,
+    metric: str | None,
+    task: str | None,
+    kaggle: str | None,
+    workspace: Workspace,
+    json: bool,
+) -> None:
+    """Looks at a raw folder and writes its facts; ends with what they leave open."""
+    from comp.pipelines.new_competition import new_from_folder
+
+    said = ""
+    if kaggle is not None and metric is None:
+        from comp.kaggle.evaluation import metric_on_kaggle
+
+        metric, said = metric_on_kaggle(kaggle)
+        console.print_result(
+            f"Kaggle scores {kaggle} by {said!r}" + (f": metric = {metric!r}" if metric else "")
+        )
+    found = new_from_folder(
+        slug, raw, metric=metric, task=task, kaggle=kaggle or "", said=said, workspace=workspace.root
+    )
+    for name in ("competition.toml", "baseline.toml", "README.md"):
+        console.print_result(f"  {workspace.shown(found.folder / name)}")
+    console.print_result(found.summary)
+    for key, why in found.unsure.items():
+        console.print_result(f"  not sure: {key}: {why}")
+    console.print_result(f"next: comp check {slug} --data {workspace.shown(found.raw)}")
+    if json:
+        console.print_json(found.as_json())

@@ -1,10 +1,16 @@
 """Zips and tars read in place: an index of their members, and any member's bytes, from any thread.
 
+What cannot be read in any order (a .tar.gz, a .7z, an archive in an archive) is unpacked once, into the cache.
+
 Members that leave the folder, links, devices and bombs are refused, by the name of the member.
 """
 
 from __future__ import annotations
 
+import gzip
+import hashlib
+import os
+import shutil
 import stat
 import struct
 import tarfile
@@ -15,15 +21,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
+from importlib.util import find_spec
+from pathlib import Path, PurePosixPath
 from typing import IO
 
 from comp.errors import RawDataError
+from comp.files import atomic, make_folder
+from comp.workspace import cache_folder
 
 SUFFIXES = (".zip", ".tar")  # those whose members can be read in any order
 STREAMS = (".tar.gz", ".tgz")  # those that can only be read from the front
 LARGEST_RATIO = 100  # unpacked to packed; photographs have 1, text has 10
 SMALL = 1 << 30  # bytes; below this an archive may shrink as well as it likes
+_BLOCK = 1 << 20  # bytes
 _LOCAL_HEADER = struct.Struct("<4s5H3I2H")
 
 
@@ -49,7 +59,7 @@ class Index:
 
 
 def index(archive: Path) -> Index:
-    """The index of a .zip or .tar, kept for as long as the file stays as it is.
+    """The index of an archive, kept for as long as the file stays as it is.
 
     Raises
     ------
@@ -63,13 +73,119 @@ def index(archive: Path) -> Index:
 @lru_cache(maxsize=16)
 def _index(archive: Path, size: int, _modified: int) -> Index:
     try:
-        found = _zip_index(archive) if archive.suffix.lower() == ".zip" else _tar_index(archive)
+        found = _any_index(archive)
     except (zipfile.BadZipFile, tarfile.TarError, EOFError, struct.error, NotImplementedError) as error:
         raise _broken(archive, str(error)) from error
     except OSError as error:
         raise _broken(archive, error.strerror or str(error)) from error
     _refuse_bomb(archive, size, found)
     return found
+
+
+def _any_index(archive: Path) -> Index:
+    name = archive.name.lower()
+    if name.endswith(".zip"):
+        return _zip_index(archive)
+    if name.endswith(".7z"):
+        return _folder_index(archive, _from_7z(archive))
+    return _tar_index(_plain_tar(archive) if name.endswith(STREAMS) else archive)
+
+
+def unpacked(member: Member) -> Path:
+    """An archive that lies in an archive, as a file of its own in the cache: it is copied once."""
+    facts = member.archive.stat()
+    key = (os.path.realpath(member.archive), facts.st_size, facts.st_mtime_ns, member.name)
+    target = _cached(key, PurePosixPath(member.name).name)
+    if not target.exists():
+        with atomic(target) as part, part.open("wb") as to, member.archive.open("rb") as source:
+            _copy(source, member, to)
+    return target
+
+
+def _cached(key: tuple[object, ...], name: str) -> Path:
+    """Where the cache has what is unpacked of something; the folder is new for another size or time."""
+    digest = hashlib.sha256(repr(key).encode("utf-8", "surrogatepass")).hexdigest()[:24]
+    return cache_folder() / "archives" / digest / name
+
+
+def _copy(source: IO[bytes], member: Member, to: IO[bytes]) -> None:
+    """The bytes of a member, a block at a time; RawDataError where it is cut off or damaged."""
+    source.seek(member.offset)
+    inflate = None
+    if member.method >= 0:
+        _to_data(source)
+        inflate = None if member.method == zipfile.ZIP_STORED else zlib.decompressobj(-15)
+    left, size, crc = member.packed, 0, 0
+    try:
+        while left and (block := source.read(min(left, _BLOCK))):
+            left -= len(block)
+            plain = block if inflate is None else inflate.decompress(block)
+            size, crc = size + len(plain), zlib.crc32(plain, crc)
+            to.write(plain)
+    except zlib.error as error:
+        raise _broken(member.archive, f"{member.name}: {error}") from error
+    if size != member.size or (member.crc is not None and crc != member.crc):
+        raise _broken(member.archive, f"{member.name} is cut off or damaged")
+
+
+def _plain_tar(archive: Path) -> Path:
+    """A .tar.gz as a plain tar in the cache, whose members can be read in any order."""
+    facts = archive.stat()
+    target = _cached((os.path.realpath(archive), facts.st_size, facts.st_mtime_ns), archive.name)
+    most = max(SMALL, LARGEST_RATIO * facts.st_size)
+    if not target.exists():
+        try:
+            with atomic(target) as part, part.open("wb") as to, gzip.open(archive, "rb") as source:
+                size = 0
+                while block := source.read(_BLOCK):
+                    size += len(block)
+                    if size > most:
+                        raise _refused(archive, f"it would unpack to more than {most:,} bytes")
+                    to.write(block)
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise _broken(archive, str(error)) from error
+    return target
+
+
+def _from_7z(archive: Path) -> Path:
+    """The folder in the cache that a .7z was unpacked into; py7zr refuses members that leave it."""
+    import importlib
+
+    facts = archive.stat()
+    target = _cached((os.path.realpath(archive), facts.st_size, facts.st_mtime_ns), archive.name)
+    if (target / "whole").exists():
+        return target / "files"
+    shutil.rmtree(target, ignore_errors=True)
+    make_folder(target / "files")
+    try:
+        with importlib.import_module("py7zr").SevenZipFile(archive) as opened:
+            size = sum(one.uncompressed for one in opened.list())
+            if size > max(SMALL, LARGEST_RATIO * facts.st_size):
+                raise _refused(archive, f"{facts.st_size:,} bytes would unpack to {size:,}")
+            for name in opened.getnames():
+                _safe(archive, name)
+            opened.extractall(target / "files")
+    except RawDataError:
+        raise
+    except Exception as error:  # py7zr's own
+        raise _broken(archive, f"{type(error).__name__}: {error}") from error
+    (target / "whole").touch()
+    return target / "files"
+
+
+def _folder_index(archive: Path, folder: Path) -> Index:
+    files: dict[str, Member] = {}
+    folders = []
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if path.is_symlink():
+            raise _refused(archive, f"{name} is a link")
+        if path.is_dir():
+            folders.append(name)
+        else:
+            size = path.stat().st_size
+            files[name] = Member(path, name, 0, size, size, -1)
+    return Index(files, tuple(folders))
 
 
 def read(member: Member) -> bytes:
@@ -147,8 +263,34 @@ def stream(archive: Path, name: str) -> Iterator[IO[bytes]]:
 
 
 def is_archive(name: str) -> bool:
-    """Whether a file name is that of an archive whose members can be read in place."""
-    return name.lower().endswith(SUFFIXES)
+    """Whether a file name is that of an archive that can be read: in place, or from a copy in the cache."""
+    lowered = name.lower()
+    return lowered.endswith((*SUFFIXES, *STREAMS)) or (lowered.endswith(".7z") and _reads_7z())
+
+
+def stem_of(name: str) -> str:
+    """The name of an archive without its suffixes: ``train`` of ``train.tar.gz``."""
+    suffix = next((one for one in (*STREAMS, *SUFFIXES, ".7z") if name.lower().endswith(one)), "")
+    return name[: len(name) - len(suffix)]
+
+
+def how_to_unpack(name: str) -> str:
+    """What to do about a packed file that cannot be read here, by its name; empty for any other."""
+    lowered = name.lower()
+    if lowered.endswith((".7z", ".7z.001")) and not is_archive(name):
+        return f"unpack it: 7z x {name}" + ("" if lowered.endswith(".001") else " (or install py7zr)")
+    if lowered.endswith(".rar"):
+        return f"unpack it: unrar x {name}"
+    if lowered.endswith((".zip.001", ".z01")):
+        return "join its parts and unpack them: 7z x " + name
+    if lowered.endswith(".bson"):
+        return f"convert it: an image file for each picture in {name}, and a CSV of ids and labels"
+    return ""
+
+
+@lru_cache(maxsize=1)
+def _reads_7z() -> bool:
+    return find_spec("py7zr") is not None
 
 
 def _zip_index(archive: Path) -> Index:

@@ -197,14 +197,14 @@ def read_table(path: Path) -> Table:
     return parse_table(content, path.name)
 
 
-def parse_table(content: bytes, name: str) -> Table:
-    """The same from bytes; ``name`` is for errors."""
+def parse_table(content: bytes, name: str, delimiter: str = ",") -> Table:
+    """The same from bytes; ``name`` is for errors. A table with another ``delimiter`` is written back with commas."""
     text, encoding = _decode_text(content, name)
     if not text.strip():
         raise InputError("a table needs a header", f"{name} is empty", "restore the file")
     newline = _line_end(text)
     try:
-        cells = list(csv.reader(io.StringIO(text, newline="")))
+        cells = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter))
     except csv.Error as error:
         raise InputError("a table must be CSV", f"{name}: {error}", "restore the file") from error
     cells = [row for row in cells if row]

@@ -5,6 +5,7 @@ import comp.console  # noqa: F401  its listener shows what is said here
 __all__ = [
     "credentials",
     "download",
+    "evaluation",
     "kernel",
     "manual_score",
     "oof_vs_leaderboard",

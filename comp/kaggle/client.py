@@ -66,6 +66,12 @@ class Kaggle:
             found.deadline,
         )
 
+    def evaluation_metric(self, slug: str) -> str:
+        """How Kaggle words the metric of a competition; empty where it does not say."""
+        request = _request("GetCompetition", competition_name=slug)
+        found = self._ask(lambda: self._calls.get_competition(request), f"competition {slug!r}")
+        return str(found.evaluation_metric or "")
+
     def limits(self, slug: str) -> Limits:
         """The submissions that this account's team has made and may still make."""
         request = _request("GetSubmissionLimits", competition_name=slug)

@@ -13,6 +13,7 @@ __all__ = [
     "import_predictions",
     "listing",
     "merge",
+    "new_competition",
     "predict",
     "pseudo_label",
     "run",

@@ -150,6 +150,11 @@ def checked(
     competition, given = request.competition, request.given
     raw = f": {request.workspace.shown(request.raw)}" if competition.facts.layout.needs_data else ""
     events.log(competition.facts.title + raw)
+    if competition.facts.unsure:
+        guessed = ", ".join(competition.facts.unsure)
+        events.log(
+            f"  not sure: {guessed} of competition.toml, which a raw folder cannot say: look at the site"
+        )
     kept = None
     if given:  # its extra rows are still wanted, and its folds
         manifest_of(given)
@@ -363,7 +368,9 @@ def run_folder(
     facts = runs.run_metadata(
         request.competition.facts, seen.raw, seen.k, seen.manifest, recipe, marks, request.expected
     )
-    told = {"pseudo": pseudo.as_json()} if pseudo else {}
+    told: dict[str, Any] = {"pseudo": pseudo.as_json()} if pseudo else {}
+    if request.competition.facts.unsure:
+        told["unsure"] = list(request.competition.facts.unsure)
     kept = kept_of(request, checks, recipe)
 
     def inputs(folder: Path) -> None:

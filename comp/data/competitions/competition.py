@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from comp._version import PACKAGE
 from comp.config import deep_merge, validate
-from comp.data.archives import STREAMS, SUFFIXES
+from comp.data.archives import STREAMS, SUFFIXES, how_to_unpack, is_archive
 from comp.data.competitions.facts import Adapter, CompetitionConfig, import_adapter, read_facts_table
+from comp.data.competitions.facts_adapter import FactsAdapter
 from comp.data.images.raw_tree import RawTree
 from comp.data.task import Task
 from comp.errors import InputError, RawDataError, RecipeError, UnknownName
@@ -44,8 +45,16 @@ class Competition:
         return self.facts.slug
 
     @cached_property
-    def adapter(self) -> Adapter:
-        return import_adapter(self.file("adapter.py"), self.slug, self.facts.options)
+    def adapter(self) -> Adapter | FactsAdapter:
+        """What reads the raw folder: the code of adapter.py, or [data] with what an adapter.py beside it defines."""
+        path = self.file("adapter.py")
+        if self.facts.data is None:
+            return import_adapter(path, self.slug, self.facts.options)
+        code = import_adapter(path, self.slug, self.facts.options, ()) if path.is_file() else None
+        if code is None and self.facts.options:
+            value = f"{', '.join(self.facts.options)}: {path} is not there"
+            raise InputError("[options] are what an adapter.py takes", value, "take [options] out")
+        return FactsAdapter(self.facts, str(self.file("competition.toml")), code)
 
     @property
     def direction(self) -> str:
@@ -170,9 +179,15 @@ class Competition:
             raise RawDataError(f"the raw data of {self.slug} must be there", f"{raw} is not a folder", remedy)
         missing = self.missing(raw)
         if missing:
+            if self.facts.data is not None:
+                remedy += f"; if a file has another name, correct [data] in {self.file('competition.toml')}"
             from comp.data.images.source import describe_folder
 
             value = f"{raw} lacks {', '.join(missing)}; it holds {describe_folder(raw)}"
+            packed = {path.name: how for path in sorted(raw.iterdir()) if (how := how_to_unpack(path.name))}
+            if packed:
+                value += f"; {', '.join(packed)} cannot be read as it is"
+                remedy = "; ".join(packed.values())
             raise RawDataError(f"the raw folder must be laid out as {self.slug}", value, remedy)
 
     def source(self, raw: Path) -> ImageSource:
@@ -230,11 +245,11 @@ def _exists(raw: Path, pattern: str) -> bool:
 
 
 def _in_archive(raw: Path, pattern: str) -> bool:
-    """Whether a zip there holds what the layout requires, or a tar of its name, which is only looked into by ``read``."""
+    """Whether an archive there holds what the layout requires; one of its own name is only looked into by ``read``."""
     top = pattern.strip("/").split("/", 1)[0]
     if any((raw / f"{top}{suffix}").is_file() for suffix in (*SUFFIXES, *STREAMS) if suffix != ".zip"):
         return True
-    if not raw.is_dir() or not any(raw.glob("*.[zZ][iI][pP]")):
+    if not raw.is_dir() or not any(is_archive(path.name) for path in raw.iterdir()):
         return False
     tree = RawTree(raw)
     if any(c in pattern for c in "*?["):

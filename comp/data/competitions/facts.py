@@ -7,15 +7,16 @@ import inspect
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from comp.config import ConfigTable
+from comp.data.competitions.data_facts import DataFacts, as_glob, require_inside
 from comp.data.task import TaskName
 from comp.errors import CompError, InputError, shortened
 from comp.files import read_toml
@@ -23,14 +24,6 @@ from comp.files import read_toml
 if TYPE_CHECKING:
     from comp.data.images.source import ImageSource
     from comp.data.manifest import Manifest
-
-
-def _require_inside(path: str) -> None:
-    """ValueError for what is no path or glob relative to the raw folder."""
-    parts = path.split("/")
-    wrong = not path or path.startswith("/") or ".." in parts or any(len(part) > 255 for part in parts)
-    if wrong or any(ord(sign) < 32 for sign in path) or any("**" in part and part != "**" for part in parts):
-        raise ValueError("a path or glob is relative to the raw folder, and stays in it")
 
 
 class Layout(ConfigTable):
@@ -57,7 +50,7 @@ class Layout(ConfigTable):
     def _of_the_raw_folder(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
         for path in (value,) if isinstance(value, str) else value:
             if path or not isinstance(value, str):
-                _require_inside(path)
+                require_inside(path)
         return value
 
 
@@ -87,7 +80,7 @@ class TemplateFacts(ConfigTable):
     @field_validator("file")
     @classmethod
     def _of_the_raw_folder(cls, value: str) -> str:
-        _require_inside(value)
+        require_inside(value)
         return value
 
     @field_validator("target", mode="before")
@@ -152,14 +145,36 @@ class CompetitionConfig(ConfigTable):
     folds: FoldFacts = FoldFacts()
     post: PostFacts = PostFacts()
     check: CheckFacts = CheckFacts()
+    data: DataFacts | None = Field(
+        None, description="what the raw folder holds; without it an adapter.py reads it"
+    )
+    unsure: tuple[str, ...] = Field(
+        (),
+        description="keys that were guessed from a raw folder; a run names them until they are taken out here",
+    )
     options: dict[str, Any] = Field(
         default_factory=dict, description="keyword arguments of the adapter's functions"
     )
 
-    @field_validator("classes", "range", mode="before")
+    @field_validator("classes", "range", "unsure", mode="before")
     @classmethod
     def _as_tuple(cls, value: Any) -> Any:
         return tuple(value) if isinstance(value, list) else value
+
+    @model_validator(mode="after")
+    def _layout_of_data(self) -> CompetitionConfig:
+        """What [layout] leaves out and [data] says: the files and folders that must be there, the globs of images."""
+        if self.data is None:
+            return self
+        stated = self.layout.model_fields_set
+        derived = {
+            "required": self.data.required(self.template.file),
+            "train": as_glob(self.data.images),
+            "test": as_glob(self.data.test_images or self.data.images),
+        }
+        more = {key: value for key, value in derived.items() if key not in stated}
+        object.__setattr__(self, "layout", self.layout.model_copy(update=more))
+        return self
 
     @field_validator("range")
     @classmethod
@@ -180,7 +195,7 @@ def read_facts_table(path: Path) -> dict[str, Any]:
     return read_toml(path, "competition.toml")
 
 
-REQUIRED = ("read", "sample")
+REQUIRED = ("read", "sample")  # of an adapter.py without [data]
 OPTIONAL = ("read_test", "source", "classes", "answers", "download", "coarse")
 
 
@@ -196,9 +211,12 @@ class Adapter:
     It is pickled as its file, ``slug`` and ``options``: where it is unpickled the file is imported again.
     """
 
-    def __init__(self, module: ModuleType, options: Mapping[str, Any], slug: str) -> None:
+    def __init__(
+        self, module: ModuleType, options: Mapping[str, Any], slug: str, required: Sequence[str] = REQUIRED
+    ) -> None:
         self._module = module
         self._slug = slug
+        self._required = tuple(required)
         self._options = options
         self.file = str(module.__file__)
         taken = {
@@ -213,7 +231,7 @@ class Adapter:
             raise InputError("[options] are what the adapter takes", value, "correct competition.toml")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return import_adapter, (Path(self.file).absolute(), self._slug, dict(self._options))
+        return import_adapter, (Path(self.file).absolute(), self._slug, dict(self._options), self._required)
 
     def has(self, name: str) -> bool:
         """Whether the adapter defines a function of that name."""
@@ -322,19 +340,23 @@ class _Named:
         return self.adapter.named(self.name)(*arguments, **named)
 
 
-def import_adapter(path: Path, slug: str, options: Mapping[str, Any]) -> Adapter:
-    """Imports an adapter.py.
+def import_adapter(
+    path: Path, slug: str, options: Mapping[str, Any], required: Sequence[str] = REQUIRED
+) -> Adapter:
+    """Imports an adapter.py; ``required`` are the functions that it must define.
 
     Raises
     ------
     InputError
-        If it is not there, does not import, lacks ``read`` or ``sample``, or does not take the options.
+        If it is not there, does not import, lacks a required function, or does not take the options.
     """
     name = f"comp_adapter_{slug.replace('-', '_')}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None or not path.is_file():
         raise InputError(
-            "a competition needs an adapter.py", f"{path} is not there", "`comp new SLUG` scaffolds one"
+            "a competition needs [data] in its competition.toml, or an adapter.py",
+            f"{path} is not there",
+            "`comp new SLUG` scaffolds one",
         )
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
@@ -348,9 +370,11 @@ def import_adapter(path: Path, slug: str, options: Mapping[str, Any]) -> Adapter
         raise InputError(
             "adapter.py must import", f"{path}: {type(error).__name__}: {error}", "correct the adapter"
         ) from error
-    for needed in REQUIRED:
+    for needed in required:
         if not callable(getattr(module, needed, None)):
             raise InputError(
-                "an adapter defines read(raw) and sample(raw, seed)", f"{path} lacks {needed}", "add it"
+                "an adapter defines read(raw) and sample(raw, seed)",
+                f"{path} lacks {needed}",
+                "add it, or state [data] in competition.toml",
             )
-    return Adapter(module, options, slug)
+    return Adapter(module, options, slug, required)

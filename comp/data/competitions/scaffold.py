@@ -35,6 +35,44 @@ def scaffold(slug: str, layout: str, workspace: Workspace) -> Path:
         raise UnknownName(
             "layout", layout, LAYOUTS, "; ".join(f"{name}: {about}" for name, about in LAYOUTS.items())
         )
+    folder = new_folder(slug, workspace)
+    make_folder(folder)
+    adapter = (_TEMPLATES / layout / "adapter.py.txt").read_text(encoding="utf-8")
+    facts = _filled(_TEMPLATES / layout / "competition.toml", slug)
+    _write(folder, slug, {"adapter.py": adapter, "competition.toml": facts})
+    return folder
+
+
+def scaffold_facts(slug: str, facts: str, workspace: Workspace) -> Path:
+    """The same with a competition.toml that is written already, and without an adapter.py."""
+    folder = new_folder(slug, workspace)
+    make_folder(folder)
+    _write(folder, slug, {"competition.toml": facts})
+    return folder
+
+
+def title_of(slug: str) -> str:
+    """A title for people, until they give it a better one."""
+    return slug.replace("-", " ").capitalize()
+
+
+def _write(folder: Path, slug: str, files: dict[str, str]) -> None:
+    for source, name in (
+        (_TEMPLATES / "README.md.txt", "README.md"),
+        (_TEMPLATES / "baseline.toml", "baseline.toml"),
+    ):
+        write_text(folder / name, _filled(source, slug))
+    for name, text in files.items():
+        write_text(folder / name, text)
+
+
+def _filled(source: Path, slug: str) -> str:
+    text = source.read_text(encoding="utf-8")
+    return text.replace("{slug}", slug).replace("{title}", title_of(slug))
+
+
+def new_folder(slug: str, workspace: Workspace) -> Path:
+    """Where a new competition's folder goes, which is not there yet; InputError for a slug that is none or is taken."""
     if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", slug):
         raise InputError(
             "a slug is lower-case letters, digits and hyphens", repr(slug), "for example leaf-disease"
@@ -56,17 +94,4 @@ def scaffold(slug: str, layout: str, workspace: Workspace) -> Path:
             f"{folder} is there",
             "choose another slug, or remove the folder",
         )
-    make_folder(folder)
-    words = {"{slug}": slug, "{title}": slug.replace("-", " ").capitalize()}
-    for source, name in (
-        (_TEMPLATES / "README.md.txt", "README.md"),
-        (_TEMPLATES / "baseline.toml", "baseline.toml"),
-        (_TEMPLATES / layout / "adapter.py.txt", "adapter.py"),
-        (_TEMPLATES / layout / "competition.toml", "competition.toml"),
-    ):
-        text = source.read_text(encoding="utf-8")
-        if name != "adapter.py":
-            for word, value in words.items():
-                text = text.replace(word, value)
-        write_text(folder / name, text)
     return folder

@@ -21,6 +21,7 @@ _SUFFIXES = (
 )
 IMAGE_SUFFIXES = frozenset(_SUFFIXES.split())
 FIRST_BYTES = 32
+DEEPEST = 3  # archives within archives
 _STARTS = (
     rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|GIF8[79]a|RIFF....WEBP|II[*+]\0|MM\0[*+]|....ftypavi[fs]"  # JPEG to AVIF
     rb"|\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51|BM....\0\0\0\0"  # JPEG 2000, its bare stream, BMP
@@ -79,8 +80,9 @@ def nfc(text: str) -> str:
 class RawTree:
     """The files of a raw folder, by posix path relative to it, sorted by their NFC names.
 
-    A .zip or .tar at the top of the folder counts as unpacked there: ``train.zip`` gives ``train/…`` whether or
-    not its members carry that folder. Where the unpacked folder lies beside it, the archive is left alone.
+    A .zip, .tar, .tar.gz (or .7z, where py7zr is installed) at the top of the folder counts as unpacked there, and so
+    does one that lies in it: ``train.zip`` gives ``train/…`` whether or not its members carry that folder. Where the
+    unpacked folder lies beside it, the archive is left alone.
     Operating systems' litter (.DS_Store, Thumbs.db, __MACOSX …) is left out and counted in ``ignored``.
     It is pickled as its folder alone, which is listed again.
     """
@@ -103,9 +105,7 @@ class RawTree:
     def archived(self) -> dict[str, Member]:
         """The files that lie in archives, by their path in the tree."""
         found: dict[str, Member] = {}
-        for archive in self._archives:
-            contents = archives.index(archive)
-            prefix = _prefix(archive, contents)
+        for prefix, contents in self._contents:
             for name, member in contents.files.items():
                 path = prefix + name
                 if is_ignored(path):
@@ -114,12 +114,35 @@ class RawTree:
                     found.setdefault(path, member)
         return found
 
+    @cached_property
+    def _contents(self) -> list[tuple[str, Index]]:
+        """What the archives hold, each with the place where it unpacks to; archives within them too."""
+        found: list[tuple[str, Index]] = []
+        waiting = [(archive, "", 0) for archive in reversed(self._archives)]
+        while waiting:
+            archive, at, depth = waiting.pop()
+            contents = archives.index(archive)
+            prefix = at + _prefix(archive, contents)
+            within = [name for name in contents.files if depth < DEEPEST and archives.is_archive(name)]
+            rest = dict(contents.files)
+            for name in reversed(within):
+                path = prefix + name
+                folder = archives.stem_of(path)
+                beside = any(one.startswith(f"{archives.stem_of(name)}/") for one in contents.files)
+                if not is_ignored(path) and not beside and not (self.raw / folder).exists():
+                    above = "".join(path.rpartition("/")[:2])
+                    waiting.append((archives.unpacked(rest.pop(name)), above, depth + 1))
+            found.append((prefix, Index(rest, contents.folders)))
+        return found
+
     @property
     def notes(self) -> list[str]:
         """What people should know of how the folder was read."""
         _ = self.files
-        read = sorted({member.archive.name for member in self.archived.values()})
+        read = sorted({one.archive.name for one in self.archived.values() if one.archive in self._archives})
         told = [f"{', '.join(read)} read without unpacking"] if read else []
+        cached = sorted({_archive_name(one) for one in self.archived.values()} - set(read))
+        told += [f"{', '.join(cached)} unpacked into the cache"] if cached else []
         return [*told, *([f"{self.ignored} files of the operating system ignored"] if self.ignored else [])]
 
     def glob(self, pattern: str) -> list[str]:
@@ -143,9 +166,8 @@ class RawTree:
             str(p.relative_to(self.raw)).replace(os.sep, "/") for p in self.raw.glob(pattern) if p.is_dir()
         }
         inside = {f.rsplit("/", 1)[0] for f in self.files if "/" in f}
-        for archive in self._archives:
-            contents = archives.index(archive)
-            inside.update(_prefix(archive, contents) + name for name in contents.folders)
+        for prefix, contents in self._contents:
+            inside.update(prefix + name for name in contents.folders)
         for folder in inside:
             here = folder.split("/")
             if len(here) >= len(parts) and _matches(here[: len(parts)], parts):
@@ -290,7 +312,14 @@ def _prefix(archive: Path, contents: Index) -> str:
     tops = {name.split("/", 1)[0] for name in names}
     at_top = [name for name in names if "/" not in name]
     whole = tops & {"train", "test"} or any(name.lower().endswith(TABLES) for name in at_top)
-    return "" if whole or nfc(archive.stem) in {nfc(top) for top in tops} else archive.stem + "/"
+    stem = archives.stem_of(archive.name)
+    return "" if whole or nfc(stem) in {nfc(top) for top in tops} else stem + "/"
+
+
+def _archive_name(member: Member) -> str:
+    """The name of the archive that a member comes from, when that lies unpacked in the cache."""
+    parts = member.archive.parts
+    return next((part for part in reversed(parts) if archives.is_archive(part)), parts[-1])
 
 
 def _matches(path: list[str], pattern: list[str]) -> bool:

@@ -68,7 +68,8 @@ class WithFiles:
 class _GivesSource(Protocol):
     """What an adapter is to its images; ``file`` is for errors."""
 
-    file: str
+    @property
+    def file(self) -> str: ...
 
     def source(self, raw: Path) -> ImageSource: ...
 

@@ -1,0 +1,154 @@
+"""[data] of a competition.toml: the tables, columns and image paths that the built-in reader goes by."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from comp.config import ConfigTable
+
+WILD = "*?["  # signs of a glob
+PLACEHOLDER = re.compile(r"\{([^{}]+)\}")
+PATTERN_GROUPS = ("label", "id", "group")  # that a `pattern` may name
+
+
+def require_inside(path: str) -> None:
+    """ValueError for what is no path or glob relative to the raw folder."""
+    parts = path.split("/")
+    wrong = not path or path.startswith("/") or ".." in parts or any(len(part) > 255 for part in parts)
+    if wrong or any(ord(sign) < 32 for sign in path) or any("**" in part and part != "**" for part in parts):
+        raise ValueError("a path or glob is relative to the raw folder, and stays in it")
+
+
+class JoinedColumn(ConfigTable):
+    """A column of another table, joined on the id."""
+
+    table: str = Field(description="the other table, in the raw folder")
+    key: str = Field(description="its column with the ids")
+    column: str = Field(description="its column that is wanted")
+
+    @field_validator("table")
+    @classmethod
+    def _of_the_raw_folder(cls, value: str) -> str:
+        require_inside(value)
+        return value
+
+
+class DataFacts(ConfigTable):
+    """What the raw folder holds, so that no ``adapter.py`` has to read it.
+
+    Labels come from one of ``label`` (a column), ``onehot`` (columns of 0 and 1), ``labels`` (a column with several
+    names in a cell) or ``pattern`` (a regular expression on the path). With a table and none of them, the label is the
+    template's target column; without a table it is the folder that an image lies in.
+    """
+
+    table: str = Field("", description="rows with labels: csv, tsv, json, jsonl, parquet, or COCO's json")
+    test_table: str = Field("", description="rows to predict, where their columns are needed")
+    id: str = Field("", description="the column with the ids; the template's id column unless given")
+    label: str | tuple[str, ...] = Field(
+        "", description="the column with the label; of a regression also several"
+    )
+    onehot: tuple[str, ...] | Literal["*"] = Field(
+        (), description='columns of 0 and 1, a class each; "*" is every column that is not otherwise used'
+    )
+    labels: str = Field("", description="the column with all the names of a row in one cell")
+    separator: str = Field(" ", min_length=1, description="between the names of a cell of `labels`")
+    pattern: str = Field(
+        "",
+        description="a regular expression that is searched in a path: (?P<label>…), (?P<id>…), (?P<group>…)",
+    )
+    group: str | JoinedColumn = Field(
+        "", description="the column of what must share a fold, or one of another table"
+    )
+    images: str = Field("", description="paths of the labelled images, with {id}, {any column} or as a glob")
+    test_images: str = Field("", description="paths of the images to predict; those of `images` unless given")
+
+    @field_validator("label", "onehot", mode="before")
+    @classmethod
+    def _as_tuple(cls, value: Any) -> Any:
+        return tuple(value) if isinstance(value, list) else value
+
+    @field_validator("table", "test_table", "images", "test_images")
+    @classmethod
+    def _of_the_raw_folder(cls, value: str) -> str:
+        if value:
+            require_inside(value)
+        return value
+
+    @field_validator("images", "test_images")
+    @classmethod
+    def _whole_placeholders(cls, value: str) -> str:
+        if set("{}") & set(PLACEHOLDER.sub("", value)):
+            raise ValueError("a path has columns in braces, as in train/{id}.jpg")
+        if (value and not set(value) & set(WILD + "{")) or value.endswith("/"):
+            raise ValueError(
+                "a path of images has {id}, another column in braces, or a *, as in train/{id}.jpg"
+            )
+        return value
+
+    @field_validator("pattern")
+    @classmethod
+    def _with_groups(cls, value: str) -> str:
+        if not value:
+            return value
+        try:
+            groups = re.compile(value).groupindex
+        except re.error as error:
+            raise ValueError(f"no regular expression: {error}") from error
+        unknown = sorted(set(groups) - set(PATTERN_GROUPS))
+        if unknown:
+            raise ValueError(f"a pattern may name label, id and group, not {unknown[0]}")
+        if not groups:
+            raise ValueError("a pattern names what it finds: (?P<label>…), (?P<id>…) or (?P<group>…)")
+        return value
+
+    @model_validator(mode="after")
+    def _one_source(self) -> DataFacts:
+        in_path = "label" in re.compile(self.pattern).groupindex if self.pattern else False
+        given = [name for name in ("label", "onehot", "labels") if getattr(self, name)]
+        given += ["pattern with (?P<label>…)"] * in_path
+        if len(given) > 1:
+            raise ValueError(f"labels come from one thing: {' and '.join(given)} are given, drop all but one")
+        if not self.table:
+            needless = [name for name in ("label", "onehot", "labels", "id") if getattr(self, name)]
+            if needless:
+                raise ValueError(f"{needless[0]} names a column, and no table is given: add `table`")
+            if isinstance(self.group, str) and self.group:
+                raise ValueError("group names a column, and no table is given: add `table`")
+            if not self.images:
+                raise ValueError("rows come from a table or from image files: add `table` or `images`")
+            if PLACEHOLDER.search(self.images):
+                raise ValueError("images has a column in braces, and no table is given: add `table`")
+        return self
+
+    @property
+    def train_pattern(self) -> str:
+        """The paths of labelled images: the stated ones, else whatever image has the id in its name."""
+        return self.images or "**/*"
+
+    @property
+    def test_pattern(self) -> str:
+        """The paths of the images to predict: the stated ones, else those of labelled images."""
+        return self.test_images or self.train_pattern
+
+    def required(self, template: str) -> tuple[str, ...]:
+        """What the raw folder must hold, by these facts and with this template ("made" for none)."""
+        tables = [self.table, self.test_table, "" if template == "made" else template]
+        if isinstance(self.group, JoinedColumn):
+            tables.append(self.group.table)
+        folders = [plain_folder(self.images), plain_folder(self.test_images)]
+        return tuple(dict.fromkeys(name for name in (*folders, *tables) if name))
+
+
+def plain_folder(pattern: str) -> str:
+    """The folder that a pattern begins with, ``jpeg/train/`` of ``jpeg/train/{id}.jpg``; empty where there is none."""
+    parts = pattern.split("/")[:-1]
+    wild = (n for n, part in enumerate(parts) if set(part) & set(WILD + "{"))
+    return "".join(f"{part}/" for part in parts[: next(wild, len(parts))])
+
+
+def as_glob(pattern: str) -> str:
+    """A pattern as a glob: columns in braces become ``*``."""
+    return PLACEHOLDER.sub("*", pattern)

@@ -1,0 +1,102 @@
+"""A competition that is read by its facts: the interface of an adapter, for [data] of competition.toml."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from comp.data.competitions.data_facts import DataFacts
+from comp.data.competitions.facts import Adapter, CompetitionConfig
+
+if TYPE_CHECKING:
+    from comp.data.competitions.read_facts import FactsReader
+    from comp.data.images.source import ImageSource
+    from comp.data.manifest import Manifest
+
+BY_FACTS = ("read", "read_test", "sample")
+
+
+@dataclass(frozen=True)
+class FactsAdapter:
+    """What an adapter.py would do, done by the facts; functions of an adapter.py that there is all the same win.
+
+    ``file`` is the competition.toml, for errors; ``code`` the adapter.py, None where there is none.
+    """
+
+    facts: CompetitionConfig
+    file: str
+    code: Adapter | None = None
+
+    @property
+    def data(self) -> DataFacts:
+        assert self.facts.data is not None
+        return self.facts.data
+
+    def has(self, name: str) -> bool:
+        """Whether the facts or the adapter.py can do what an adapter's function of that name does."""
+        return name in BY_FACTS or name == "classes" or self._coded(name)
+
+    def read(self, raw: Path) -> Manifest:
+        """The manifest of a raw folder."""
+        if self.code and self._coded("read"):
+            return self.code.read(raw)
+        return self._sound(self._reader(raw).read())
+
+    def read_test(self, raw: Path) -> Manifest:
+        """The rows to predict, of a folder whose train part may be absent."""
+        if self.code and (self._coded("read_test") or self._coded("read")):
+            return self.code.read_test(raw)
+        return self._sound(self._reader(raw).read_test())
+
+    def sample(self, raw: Path, seed: int) -> None:
+        """Writes a small made-up raw folder in the layout of the facts."""
+        if self.code and self._coded("sample"):
+            self.code.sample(raw, seed)
+            return
+        from comp.data.competitions.made_sample import write_made
+
+        write_made(self.facts, self.data, raw, seed)
+
+    def classes(self, raw: Path) -> tuple[str, ...] | None:
+        """The class names in index order where columns or folders state them; None where they are those of the rows."""
+        if self.code and self._coded("classes"):
+            return self.code.classes(raw)
+        return None if self._coded("read") else self._reader(raw).classes()
+
+    def source(self, raw: Path) -> ImageSource:
+        return self._needed("source").source(raw)
+
+    @property
+    def answers(self) -> Callable[[Path], dict[str, str]]:
+        """What gives the labels of the test rows of a raw folder, by id; `comp score` alone may ask."""
+        return self._needed("answers").answers
+
+    def download(self, raw: Path) -> None:
+        self._needed("download").download(raw)
+
+    def function(self, name: str) -> Callable[..., Any]:
+        """A function of the adapter.py by its name, such as its own metric."""
+        return self._needed(name).function(name)
+
+    def named(self, name: str) -> Callable[..., Any]:
+        return self._needed(name).named(name)
+
+    def _sound(self, manifest: Manifest) -> Manifest:
+        from comp.data.manifest import sound
+
+        return replace(manifest, table=sound(manifest.table, f"{self.file}, [data]"))
+
+    def _coded(self, name: str) -> bool:
+        return self.code is not None and self.code.has(name)
+
+    def _needed(self, name: str) -> Adapter:
+        if self.code is None:
+            raise AttributeError(f"{self.file} stands alone: no adapter.py defines {name}")
+        return self.code
+
+    def _reader(self, raw: Path) -> FactsReader:
+        from comp.data.competitions.read_facts import FactsReader
+
+        return FactsReader(self.facts, self.data, raw)

@@ -1,0 +1,158 @@
+"""The label cell of each row of a table: from a column, from columns of 0 and 1, or from names in one cell."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from comp.config import finite_number
+from comp.data.competitions.data_facts import DataFacts
+from comp.data.csv_table import NOTHING, Table, clean, listed, number_of
+from comp.data.images.raw_tree import nfc
+from comp.data.task import SEPARATOR
+from comp.errors import InputError
+
+if TYPE_CHECKING:
+    from comp.data.competitions.facts import CompetitionConfig
+
+ReadColumn = Callable[[Table, str, str], list[str]]
+_LISTS = (".json", ".jsonl", ".ndjson", ".parquet")  # tables whose cells can be lists, read with | between
+
+
+@dataclass(frozen=True)
+class RowLabels:
+    """How a table's rows are labelled; ``used`` are columns that ``onehot = "*"`` leaves out."""
+
+    facts: CompetitionConfig
+    data: DataFacts
+    table: Table
+    column: ReadColumn
+    used: Sequence[str]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns of 0 and 1, each named as its class."""
+        if self.data.onehot == "*":
+            used = {clean(name).lower() for name in self.used}
+            return tuple(clean(name) for name in self.table.header if clean(name).lower() not in used)
+        return tuple(map(clean, self.data.onehot))
+
+    def cells(self) -> list[str]:
+        """The label cell of each row, as a manifest has it.
+
+        Raises
+        ------
+        InputError
+            Naming table, row and column, for cells that are no 0 or 1, a row that is not of one class, a class with the
+            sign that separates names, a target that is no number, or facts that do not fit the task.
+        """
+        task, data = self.facts.task, self.data
+        several = isinstance(data.label, tuple) and len(data.label) > 1
+        if task == "regression" and (data.onehot or data.labels):
+            key = "onehot" if data.onehot else "labels"
+            raise self._refused(
+                "a regression has numbers as labels", f"{key} is given", "name the columns in label"
+            )
+        if several and task != "regression":
+            value = f"label names {len(data.label)} columns"
+            raise self._refused(
+                f"a {task} label is in one column", value, "use onehot for columns of 0 and 1"
+            )
+        if data.labels and task != "multi-label":
+            raise self._refused(
+                f"a {task} row has one label", "labels is given", 'task = "multi-label", or label'
+            )
+        if data.onehot:
+            return self._of_onehot()
+        if data.labels:
+            return self._of_one_cell()
+        names = data.label if isinstance(data.label, tuple) else (data.label or self._default(),)
+        columns = [self.column(self.table, name, "label") for name in names]
+        if task == "regression":
+            return self._of_numbers(names, columns)
+        cells = [nfc(cell) for cell in columns[0]]
+        if task == "multi-label":
+            cells = [clean(cell) for cell in cells]
+            self._require_separable(cells)
+        return cells
+
+    def _default(self) -> str:
+        """The label column where none is stated: the template's target, COCO's category, or the only one left."""
+        target = self.facts.template.target
+        if isinstance(target, str) and self.table.has(target):
+            return target
+        if self.table.has("annotation_id") and self.table.has("category_id"):
+            return "category_id"
+        used = {clean(name).lower() for name in self.used}
+        rest = [name for name in self.table.header if clean(name).lower() not in used]
+        if len(rest) == 1:
+            return rest[0]
+        value = f"{self.table.name} has {listed(map(clean, rest), 12)} beside the id"
+        raise self._refused(
+            "[data] says where labels come from", value, "add label, onehot, labels or pattern"
+        )
+
+    def _of_onehot(self) -> list[str]:
+        names = self.columns
+        many = self.facts.task == "multi-label"
+        if len(names) < 2:
+            raise self._refused("onehot has a column for each class", f"it has {listed(names)}", "use label")
+        if many:
+            self._require_separable(names, "column")
+        columns = [self.column(self.table, name, "onehot") for name in names]
+        cells = []
+        for number, row in enumerate(zip(*columns, strict=True), start=2):
+            hot = [name for name, cell in zip(names, row, strict=True) if self._is_one(cell, name, number)]
+            if not many and len(hot) != 1:
+                value = f"{self.table.name}, row {number}: {listed(hot) if hot else 'no column'} is 1"
+                raise self._refused(
+                    "a single-label row has exactly one 1", value, 'correct the row, or task = "multi-label"'
+                )
+            cells.append(SEPARATOR.join(hot))
+        return cells
+
+    def _is_one(self, cell: str, name: str, number: int) -> bool:
+        if cell in ("0", "1"):
+            return cell == "1"
+        value = {"true": 1, "false": 0}.get(clean(cell).lower(), number_of(cell))
+        if value not in (0, 1):
+            told = f"{self.table.name}, row {number}, column {name!r}: {cell!r}"
+            raise self._refused(
+                "a column of onehot has 0 and 1", told, "correct it, or name the class columns"
+            )
+        return value == 1
+
+    def _of_one_cell(self) -> list[str]:
+        separator = self.data.separator
+        if self.table.name.lower().endswith(_LISTS) and separator == " ":
+            separator = SEPARATOR
+        empty = {"", clean(self.facts.template.empty)}
+        cells = []
+        for cell in self.column(self.table, self.data.labels, "labels"):
+            parts = cell.split() if separator == " " else cell.split(separator)
+            names = dict.fromkeys(nfc(clean(part)) for part in parts)
+            cells.append([name for name in names if name not in empty])
+        if separator != SEPARATOR:
+            self._require_separable([name for names in cells for name in names])
+        return [SEPARATOR.join(names) for names in cells]
+
+    def _of_numbers(self, names: Sequence[str], columns: Sequence[Sequence[str]]) -> list[str]:
+        for name, cells in zip(names, columns, strict=True):
+            for number, cell in enumerate(cells, start=2):
+                if finite_number(clean(cell)) is None:
+                    told = "empty" if clean(cell).lower() in NOTHING else repr(cell)
+                    value = f"{self.table.name}, row {number}, column {name!r}: {told}"
+                    raise self._refused(
+                        "a label of a regression is a finite number", value, "correct that row"
+                    )
+        return [SEPARATOR.join(map(clean, row)) for row in zip(*columns, strict=True)]
+
+    def _require_separable(self, names: Sequence[str], what: str = "label") -> None:
+        wrong = next((name for name in names if SEPARATOR in name), None)
+        if wrong is not None:
+            value = f"{self.table.name}: {what} {wrong!r}"
+            raise self._refused(f"a class of several has no {SEPARATOR!r} in its name", value, "rename it")
+
+    def _refused(self, rule: str, value: str, remedy: str) -> InputError:
+        return InputError(rule, f"competition.toml: [data] {value}", remedy)
