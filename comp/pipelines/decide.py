@@ -6,9 +6,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from comp import events
 from comp.data.folds import group_names
 from comp.data.predictions import Predictions
@@ -26,12 +23,12 @@ MUCH = 4e9  # numbers that learning may look at: a minute or so
 
 @dataclass(frozen=True)
 class Decided:
-    """What moves a run's predictions before they are answers; ``probs`` (N, D) are its OOF rows, each moved by what was
-    learned on the other folds. ``facts`` are for the record, empty where nothing was learned.
+    """What moves a run's predictions before they are answers; ``oof`` are its OOF rows, each moved by what was learned on
+    the other folds. ``facts`` are for the record, empty where nothing was learned.
     """
 
     decision: Decision
-    probs: NDArray[np.float64]
+    oof: Predictions
     facts: dict[str, Any]
 
     def of(self, predictions: Predictions) -> Predictions:
@@ -45,7 +42,7 @@ def decide(trained: TrainedModels, oof: Predictions) -> Decided:
     """
     plan = trained.plans[0]
     metric, labels = plan.metric, plan.labels
-    nothing = Decided(Decision(labels), oof.probs, {})
+    nothing = Decided(Decision(labels), oof, {})
     has_rule = metric.wants_decision and labels.task.name in RULES
     if not trained.is_whole or not (has_rule or (metric.proper and not labels.task.is_numeric)):
         return nothing
@@ -66,7 +63,7 @@ def decide(trained: TrainedModels, oof: Predictions) -> Decided:
     events.log(
         f"  {_in_words(decision)}: {metric.name} {facts['score_before']:.4f} -> {facts['score_after']:.4f}"
     )
-    return Decided(decision, probs, facts)
+    return Decided(decision, replace(oof, probs=probs), facts)
 
 
 def _facts(result: BlendResult, decision: Decision, before: float) -> dict[str, Any]:

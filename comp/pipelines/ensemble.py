@@ -18,6 +18,7 @@ from comp.data.competitions.competition import Competition, find_competition
 from comp.data.dataset import load_template
 from comp.data.folds import Folds, group_names
 from comp.data.manifest import Manifest
+from comp.data.postprocess import postprocessed
 from comp.data.predictions import Predictions
 from comp.ensembling.aligned import LabelledPredictions, align, judged
 from comp.ensembling.evaluate import BlendOptions, BlendResult, as_json, evaluate_blend, factors_of
@@ -97,6 +98,7 @@ def ensemble(
     require_whole_groups(chosen)
     manifest = joined_manifest(chosen)
     folds = nested_folds(chosen, manifest)
+    chosen = [posted(part, competition) for part in chosen]
     events.log(f"{competition.facts.title}: {len(chosen)} parts, {folds.k} nested folds")
     rows = judged_rows(chosen, manifest, folds)
     outcome = evaluate_blend(rows, competition.metric, options)
@@ -115,6 +117,14 @@ def ensemble(
     return write_untrained(ws, started, new, findings, partial(EnsembleResult, blend=blend))
 
 
+def posted(part: Member, competition: Competition) -> Member:
+    """A part whose predictions are postprocessed as the competition has it; a blend's were before it was one."""
+    if part.run.started.get("mode") == runs.ENSEMBLE:
+        return part
+    oof = postprocessed(part.oof, competition, part.manifest.train)
+    return replace(part, oof=oof, test=postprocessed(part.test, competition, part.manifest.test))
+
+
 def learned_again(workspace: Workspace, run: runs.Run) -> FittedBlend:
     """What a blend answers other rows with, learned once more from its parts as they lie in the workspace.
 
@@ -126,8 +136,10 @@ def learned_again(workspace: Workspace, run: runs.Run) -> FittedBlend:
     told = run.record["ensemble"]
     chosen = read_parts(workspace, run.started["parts"])
     manifest = joined_manifest(chosen)
-    rows = judged_rows(chosen, manifest, nested_folds(chosen, manifest))
+    folds = nested_folds(chosen, manifest)
     competition = find_competition(run.slug, workspace)
+    chosen = [posted(part, competition) for part in chosen]
+    rows = judged_rows(chosen, manifest, folds)
     calibration, decision = told["calibration"], told["decision"]
     known = affordable(rows)
     spec = BlendSpec(

@@ -16,6 +16,7 @@ from comp.data.competitions.competition import Competition, find_competition
 from comp.data.dataset import Dataset, load_template
 from comp.data.labels import LabelMap
 from comp.data.manifest import Manifest
+from comp.data.postprocess import postprocessed
 from comp.data.predictions import Predictions, with_prior
 from comp.files import require_output
 from comp.pipelines.check import look_at_images
@@ -116,7 +117,8 @@ def predict(
     for one in asked:
         predicted = _by_part(one, context, readable)
         prior = prior_of(one)
-        each[one.name] = with_prior(predicted, unread, prior, list(test["id"])) if unread else predicted
+        predicted = with_prior(predicted, unread, prior, list(test["id"])) if unread else predicted
+        each[one.name] = postprocessed(predicted, competition, test)
     answers = _answered(ws, this_run, each)
     new = ("-new" if data or template else "") + ("-partial" if any(p.is_partial for p in asked) else "")
     path = out or ws.submissions(this_run.slug) / f"{this_run.id}{new}.csv"

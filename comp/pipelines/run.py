@@ -32,7 +32,7 @@ from comp.training.time_limit import Deadline, parse_seconds
 from comp.workspace import Workspace
 
 if TYPE_CHECKING:
-    from comp.data.predictions import Predictions
+    from comp.data.competitions.competition import Competition
     from comp.pipelines.decide import Decided
     from comp.training.plan import TrainedModels, TrainPlan
 
@@ -277,8 +277,8 @@ def _finished(
     marks: list[str],
 ) -> RunResult:
     """What a run comes to, trained, predicted and written down."""
+    from comp.data.postprocess import postprocessed
     from comp.pipelines import training_plans
-    from comp.pipelines.decide import decide
     from comp.pipelines.training_plans import choose_views, judge_views
     from comp.training.plan import remember_parts, require_something
 
@@ -288,16 +288,14 @@ def _finished(
         remember_parts(trained)
         runs.goes_on(this_run)
         trained, views = choose_views(trained)
-        oof = trained.oof
-        decided = decide(trained, oof)
-        keep_oof(this_run, trained, oof, decided)
+        decided = answered_oof(this_run, trained, request.competition)
     with clock.step("predict"):
         unread = checks.unread()
         test = training_plans.predict_test(trained, set(unread.values()))
-    test, answered = decided.of(test), replace(oof, probs=decided.probs)
-    score = trained.score(answered)
+    test = decided.of(postprocessed(test, request.competition, plans[0].manifest.test))
+    score = trained.score(decided.oof)
     beside = {name: trained.score(other) for name, other in trained.beside().items()}
-    beside |= {"without_decision": trained.score(oof)} if decided.facts else {}
+    beside |= {"without_decision": decided.facts["score_before"]} if decided.facts else {}
     expected = None if request.quick else request.expected
     judged = [*training_plans.check_predictions(plans[0], test, score, expected), *judge_views(trained)]
     findings = [*findings, *_shown(judged, checks)]
@@ -314,9 +312,9 @@ def _finished(
         views=views,
         pseudo=this_run.started.get("pseudo"),
         folds=trained.folds,
-        per_fold=trained.per_fold(answered),
+        per_fold=trained.per_fold(decided.oof),
         decision=decided.facts,
-        calibration=trained.calibration(oof),
+        calibration=trained.calibration(trained.oof),
         models=trained.by_model() if len(plans) > 1 else [],
         submission=path,
         findings=counts(findings),
@@ -329,14 +327,20 @@ def _finished(
     return result
 
 
-def keep_oof(this_run: runs.Run, trained: TrainedModels, oof: Predictions, decided: Decided) -> None:
-    """Writes the OOF rows, what moves them before they are answers, and what was answered for what."""
-    from comp.pipelines.decide import keep
+def answered_oof(this_run: runs.Run, trained: TrainedModels, competition: Competition) -> Decided:
+    """What the run's OOF rows are answered by, postprocessed and decided; writes them as they were predicted, what moves
+    them, and what was answered for what.
+    """
+    from comp.data.postprocess import postprocessed
+    from comp.pipelines.decide import decide, keep
 
+    oof = trained.oof
     oof.save(this_run.folder / "oof.npz")
+    decided = decide(trained, postprocessed(oof, competition, trained.plans[0].manifest.train))
     keep(decided, this_run.folder)
-    table = confusion_csv(oof.labels, trained.truth(oof), decided.probs)
+    table = confusion_csv(oof.labels, trained.truth(oof), decided.oof.probs)
     write_text(this_run.folder / "confusion.csv", table)
+    return decided
 
 
 def _shown(findings: list[Finding], checks: CheckResult) -> list[Finding]:

@@ -105,6 +105,9 @@ class PostFacts(ConfigTable):
     """
 
     group: Literal["none", "mean", "max", "rank"] = "none"
+    function: str = Field(
+        "", pattern=r"^(adapter:\w+)?$", description="adapter:function(probs, groups) instead"
+    )
 
 
 class CheckFacts(ConfigTable):
