@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from comp.data.competitions.competition import Competition
+from comp.data.competitions.facts import PostFacts
 from comp.data.labels import LabelMap
 from comp.data.predictions import Predictions
 from comp.errors import CompError, InputError, shortened
@@ -18,8 +19,14 @@ from comp.errors import CompError, InputError, shortened
 Probs = NDArray[np.float64]
 
 
-def postprocessed(predictions: Predictions, competition: Competition, rows: pd.DataFrame) -> Predictions:
-    """Predictions as ``[post]`` of the competition has them; ``rows`` (id, group) are of a manifest.
+def postprocessed(
+    predictions: Predictions,
+    competition: Competition,
+    rows: pd.DataFrame,
+    began: Mapping[str, Any] | None = None,
+) -> Predictions:
+    """Predictions as ``[post]`` of the competition has them; ``rows`` (id, group) are of a manifest. With ``began``, what a
+    run's started.json says, as the competition had it then.
 
     Raises
     ------
@@ -27,7 +34,7 @@ def postprocessed(predictions: Predictions, competition: Competition, rows: pd.D
         For rows without any group, a rule that the task has no use for, and an adapter's function that gives no
         predictions.
     """
-    facts = competition.facts.post
+    facts = competition.facts.post if began is None else PostFacts.model_validate(began.get("post") or {})
     if facts.group == "none" and not facts.function:
         return predictions
     group_of = dict(zip(rows["id"], rows["group"], strict=True))

@@ -121,8 +121,9 @@ def posted(part: Member, competition: Competition) -> Member:
     """A part whose predictions are postprocessed as the competition has it; a blend's were before it was one."""
     if part.run.started.get("mode") == runs.ENSEMBLE:
         return part
-    oof = postprocessed(part.oof, competition, part.manifest.train)
-    return replace(part, oof=oof, test=postprocessed(part.test, competition, part.manifest.test))
+    began = part.run.started
+    oof = postprocessed(part.oof, competition, part.manifest.train, began)
+    return replace(part, oof=oof, test=postprocessed(part.test, competition, part.manifest.test, began))
 
 
 def learned_again(workspace: Workspace, run: runs.Run) -> FittedBlend:

@@ -118,7 +118,7 @@ def predict(
         predicted = _by_part(one, context, readable)
         prior = prior_of(one)
         predicted = with_prior(predicted, unread, prior, list(test["id"])) if unread else predicted
-        each[one.name] = postprocessed(predicted, competition, test)
+        each[one.name] = postprocessed(predicted, competition, test, one.run.started)
     answers = _answered(ws, this_run, each)
     new = ("-new" if data or template else "") + ("-partial" if any(p.is_partial for p in asked) else "")
     path = out or ws.submissions(this_run.slug) / f"{this_run.id}{new}.csv"

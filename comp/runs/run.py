@@ -287,6 +287,7 @@ def dataset_metadata(
         "folds": k,
         "metric": competition.metric,
         "task": competition.task,
+        "post": competition.post.model_dump(),
         "marks": marks,
         "train_sha256": manifest.fingerprint("train"),
         "test_sha256": manifest.fingerprint("test"),
