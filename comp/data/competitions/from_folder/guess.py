@@ -131,9 +131,8 @@ class _Proposer:
             return "id"
         names = columns(self.template)
         path, share = self.survey.id_column(self.template)
-        if share >= MATCHED:
-            return path
-        return names[0]
+        cells = column(self.template, path) if path else []
+        return path if share >= MATCHED and len(set(cells)) == len(cells) else names[0]
 
     def _by_table(self) -> tuple[list[str], Answer, list[str]] | None:
         """Labels, answer and groups of a table with labelled rows; None where there is no such table."""
@@ -324,6 +323,8 @@ class _Proposer:
             data["data.test_images"] = Fact(test.pattern, test.why, test.unsure)
         elif self.asked:
             self._by_position(data)
+        else:
+            self._test_folder(data)
 
     def _test_pattern(self) -> PathPattern | None:
         if self.test is not None and self.test.path != self.test.id:
@@ -348,6 +349,15 @@ class _Proposer:
             )
         else:
             data["data.test_images"] = Fact("test/*", "", doubt)
+
+    def _test_folder(self, data: dict[str, Fact]) -> None:
+        """Where nothing names the images to predict: those of the folder that is called test, if there is one."""
+        folders = Counter(path.rpartition("/")[0] for path in self.survey.images if path not in self.labelled)
+        named = sorted(name for name in folders if re.search(r"(^|[/_-])test", name, re.IGNORECASE))
+        if named:
+            data["data.test_images"] = Fact(
+                f"{named[0]}/*", f"{folders[named[0]]} images, by the folder's name"
+            )
 
     def _classes(self, labels: Sequence[str], answer: Answer) -> list[str]:
         """The classes in index order where the template wants places of words."""
