@@ -256,7 +256,23 @@ def test_rows_by_position_and_places_of_classes(tmp_path: Path) -> None:
     assert found["pairs"] == "position"
     assert found["data"]["test_images"] == "test/0/*"
     assert (found["template"]["kind"], found["classes"]) == ("index", ["dog", "horse"])
+    assert found["unsure"] == list(proposal.unsure)
     assert {"pairs", "classes"} <= set(proposal.unsure)
+
+
+def test_without_a_template_the_test_folder_is_predicted_and_never_the_labelled_images(
+    tmp_path: Path,
+) -> None:
+    images(tmp_path, *[f"train/{name}/{name}{n}.jpg" for name in ("dog", "horse") for n in range(6)])
+    found, proposal = facts_of(tmp_path)
+    reader = Competition(tmp_path, validate(CompetitionConfig, found, "x"))
+    assert len(reader.read(tmp_path).test) == 0
+    images(tmp_path, "test/1.jpg", "test/2.jpg")
+    found, proposal = facts_of(tmp_path)
+    reader = Competition(tmp_path, validate(CompetitionConfig, found, "x"))
+    assert list(reader.read(tmp_path).test["id"]) == ["1.jpg", "2.jpg"]
+    assert found["template"]["file"] == "made"
+    assert "template.file" in proposal.unsure
 
 
 def test_a_folder_that_says_no_labels_is_refused(tmp_path: Path) -> None:
