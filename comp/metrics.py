@@ -187,21 +187,35 @@ def probabilistic_f1(labels: Labels, probs: Probs) -> float:
     """F1 of the second of two classes, with its probabilities in place of counted answers; 0 where there is nothing to
     divide by. InputError for another number of classes.
     """
-    if probs.shape[1] != 2:
-        value = f"{probs.shape[1]} classes"
-        raise InputError("probabilistic_f1 is of two classes", value, "choose another `metric`")
+    _require_two(probs, "probabilistic_f1")
     hits, answered = probs[labels == 1, 1].sum(), probs[:, 1].sum()
     return float(f_of_counts(hits, (labels == 1).sum(), answered, 1.0))
+
+
+def _require_two(probs: Probs, name: str) -> None:
+    if probs.shape[1] != 2:
+        raise InputError(f"{name} is of two classes", f"{probs.shape[1]} classes", "choose another `metric`")
+
+
+def matthews(labels: Labels, probs: Probs) -> float:
+    """Matthews' correlation of classes and answers (Gorodkin 2004): scikit-learn's ``matthews_corrcoef``."""
+    table = confusion(labels, probs).astype(np.float64)
+    truth, answered, total = table.sum(axis=1), table.sum(axis=0), table.sum()
+    spread = (total**2 - answered @ answered) * (total**2 - truth @ truth)
+    return float((np.trace(table) * total - truth @ answered) / math.sqrt(spread)) if spread > 0 else 0.0
 
 
 def f_beta(labels: Labels, probs: Probs, average: str, beta: float = 1.0, every: bool = False) -> float:
     """F-beta of answered classes: scikit-learn's ``fbeta_score`` with ``zero_division=0``.
 
-    ``average`` is "micro", "macro" (as in ``macro_f1``) or "weighted".
+    ``average`` is "micro", "macro" (as in ``macro_f1``), "weighted", or "binary": of the second of two classes.
     """
     hits, truth, answered = _counts(labels, probs)
     if average == "micro":
         return float(f_of_counts(hits.sum(), truth.sum(), answered.sum(), beta))
+    if average == "binary":
+        _require_two(probs, "f1")
+        return float(f_of_counts(hits[1:], truth[1:], answered[1:], beta)[0])
     each = f_of_counts(hits, truth, answered, beta)
     if average == "weighted":
         return float((each * truth).sum() / truth.sum())
@@ -245,11 +259,12 @@ def _share(part: Probs, whole: Probs) -> Probs:
     return np.divide(part, whole, out=np.zeros(len(part)), where=whole > 0)
 
 
-METRICS: dict[str, Metric] = {}  # of a single label and, where they fit, of an ordinal scale
+METRICS: dict[str, Metric] = {}  # of a single label
+ORDINAL: dict[str, Metric] = {}
 MULTI_LABEL: dict[str, Metric] = {}
-NUMBERS: dict[str, Metric] = {}  # of a regression and of places on an ordinal scale
+NUMBERS: dict[str, Metric] = {}  # of a regression
 ALIASES: dict[str, str] = {}
-_TABLES = {"single-label": METRICS, "ordinal": METRICS, "multi-label": MULTI_LABEL, "regression": NUMBERS}
+_TABLES = {"single-label": METRICS, "ordinal": ORDINAL, "multi-label": MULTI_LABEL, "regression": NUMBERS}
 EVERY_TASK = tuple(_TABLES)
 
 
@@ -306,16 +321,12 @@ def metric_by_name(name: str, every_class: bool = False, task: str = "single-lab
 
 def fitting(task: str) -> list[str]:
     """The names of the metrics that can score a task."""
-    tables = (METRICS, NUMBERS) if task == "ordinal" else (_TABLES[task],)
-    return [name for table in tables for name, metric in table.items() if task in metric.tasks]
+    return list(_TABLES[task])
 
 
 def _by_name(name: str, task: str) -> Metric:
     plain = ALIASES.get(_plain(name), _plain(name))
-    for table in (_TABLES[task], NUMBERS):
-        if plain in table and task in table[plain].tasks:
-            return table[plain]
-    metric = _of_pattern(plain, task)
+    metric = _TABLES[task].get(plain) or _of_pattern(plain, task)
     if metric is not None:
         return metric
     others = [other for other in EVERY_TASK if other != task and _is_of(plain, other)]
@@ -328,8 +339,7 @@ def _by_name(name: str, task: str) -> Metric:
 
 
 def _is_of(plain: str, task: str) -> bool:
-    metric = _TABLES[task].get(plain) or NUMBERS.get(plain)
-    return (metric is not None and task in metric.tasks) or _of_pattern(plain, task) is not None
+    return plain in _TABLES[task] or _of_pattern(plain, task) is not None
 
 
 def _plain(name: str) -> str:
@@ -341,8 +351,7 @@ def _of_pattern(name: str, task: str) -> Metric | None:
     for prefix, function in WITH_K.get(task, {}).items():
         k = whole_number(name.removeprefix(prefix).lstrip("_")) if name.startswith(prefix) else None
         if k is not None and k > 0:
-            tasks = (task,) if task != "ordinal" else METRICS["accuracy"].tasks
-            return Metric(f"{prefix}{k}", partial(function, k=k), depth=k, tasks=tasks)
+            return Metric(f"{prefix}{k}", partial(function, k=k), depth=k, tasks=(task,))
     shape = _F_BETA.fullmatch(name)
     beta = finite_number(shape[2]) if shape else None
     if shape is None or not beta or beta == 1:
@@ -357,7 +366,6 @@ def _of_pattern(name: str, task: str) -> Metric | None:
 
 WITH_K: dict[str, dict[str, Callable[..., float]]] = {
     "single-label": {"map@": map_at_k, "top": top_k},
-    "ordinal": {"top": top_k},
     "multi-label": {"map@": map_at_k_of_sets},
 }
 _F_BETA = re.compile(r"(micro|macro|weighted|samples)_f([0-9.]{1,8})")
@@ -386,6 +394,10 @@ register(Metric("macro_recall", partial(macro_recall, every=False), wants_decisi
 register(Metric("macro_f1", partial(macro_f1, every=False), wants_decision=True), "f1_macro")
 register(Metric("micro_f1", partial(f_beta, average="micro"), wants_decision=True), "f1_micro")
 register(Metric("weighted_f1", weighted_f1, wants_decision=True), "f1_weighted")
+register(
+    Metric("f1", partial(f_beta, average="binary"), wants_decision=True, tasks=("single-label",)), "binary_f1"
+)
+register(Metric("matthews", matthews, lowest=-1.0, wants_decision=True), "mcc")
 register(
     Metric("log_loss", log_loss, "min", depth=None, highest=math.inf, proper=True, tasks=("single-label",)),
     "logloss",

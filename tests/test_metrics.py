@@ -64,6 +64,8 @@ def test_metrics_know_how_many_answers_they_judge() -> None:
     assert {name: one.depth for name, one in METRICS.items() if one.depth != 1} == {
         "log_loss": None,
         "roc_auc": None,
+        "average_precision": None,
+        "probabilistic_f1": None,
     }
     assert (metric_by_name("map@5").depth, metric_by_name("top3").depth) == (5, 3)
     assert [name for name, one in METRICS.items() if one.ordered] == ["quadratic_kappa"]
@@ -203,7 +205,7 @@ def test_names_are_forgiving_and_unknown_ones_list_near_misses() -> None:
     assert metric_by_name("Macro F1") is METRICS["macro_f1"]
     with pytest.raises(UnknownName, match="did you mean accuracy") as error:
         metric_by_name("acuracy")
-    assert "multi-label and regression" in error.value.remedy
+    assert "adapter:function" in error.value.remedy
 
 
 def test_rows_must_match_and_no_rows_score_nothing() -> None:

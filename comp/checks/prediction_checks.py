@@ -6,7 +6,6 @@ import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -150,11 +149,6 @@ COLLAPSED_SHARE = 0.95
 SHIFT = 0.2
 
 
-def shares_of(classes: NDArray[np.int64], count: int) -> NDArray[np.float64]:
-    """The share of rows (C,) of each class among class indices (N,)."""
-    return np.asarray(np.bincount(classes, minlength=count) / max(len(classes), 1))
-
-
 @check(
     "collapsed-predictions",
     "predictions",
@@ -162,18 +156,17 @@ def shares_of(classes: NDArray[np.int64], count: int) -> NDArray[np.float64]:
     "warning",
     catches="test rows that all get one answer",
 )
-def collapsed_predictions(test: Predictions, truth: NDArray[Any]) -> list[Finding]:
+def collapsed_predictions(test: Predictions, priors: NDArray[np.float64]) -> list[Finding]:
     """Test predictions that are all one answer: one class for 95 % of the rows where no class has 80 % of the
     training rows, or the same probabilities for every row. Reads the predictions; O(N C).
 
-    ``truth`` is that of the training rows, as ``LabelMap.encode`` gives it.
+    ``priors`` (C,) are the classes' shares of the training rows; only looked at where a row has one class.
     """
     if len(test) < 10:
         return []
-    shares, priors = np.zeros(1), np.ones(1)
+    shares = np.zeros(1)
     if test.labels.task.one_class_a_row:
-        priors = shares_of(truth, len(test.labels))
-        shares = shares_of(np.array(answered_classes(test.probs, test.labels)), len(test.labels))
+        shares = test.labels.shares(np.array(answered_classes(test.probs, test.labels)))
     top = int(shares.argmax())
     if float((test.probs.std(axis=0) / test.labels.span).max()) < 1e-4:
         message = "every test row got the same probabilities"
@@ -215,13 +208,12 @@ def too_good(score: float, metric: Metric, rows: int, expected: float | None) ->
     "warning",
     catches="class shares of the answers far from the training rows'",
 )
-def prior_shift(test: Predictions, truth: NDArray[Any]) -> list[Finding]:
+def prior_shift(test: Predictions, priors: NDArray[np.float64]) -> list[Finding]:
     """Answers whose class shares are far from the training rows': half the summed difference over 0.2, and more
     than sampling explains (chi-square over ten times its degrees of freedom). Of a single label alone. O(N).
     """
     if len(test) < 50 or not test.labels.task.is_single_label:
         return []
-    priors = shares_of(truth, len(test.labels))
     shares = test.probs.mean(axis=0)
     distance = float(np.abs(shares - priors).sum() / 2)
     expected = np.maximum(priors * len(test), 1e-9)

@@ -93,6 +93,16 @@ class LabelMap:
         """The truth of label cells as the task has it: class indices int64 (N,), or float64 (N, C or D)."""
         return self.task.truth(labels, self._index)
 
+    def shares(self, truth: NDArray[Any]) -> NDArray[np.float64]:
+        """The share of rows that each class has: (C,), of class indices (N,) or several labels (N, C); of a regression
+        nothing, (0,).
+        """
+        import numpy as np
+
+        if self.task.one_class_a_row:
+            return np.bincount(truth, minlength=len(self)) / max(len(truth), 1)
+        return truth.mean(axis=0) if self.task.has_classes else np.zeros(0)
+
     def scaled(self, values: NDArray[Any]) -> NDArray[np.float64]:
         """Predictions or truth (N, D) on the scale of 0 to 1 that a network answers on."""
         low, high = self.task.bounds(len(self))

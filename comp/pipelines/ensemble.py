@@ -154,6 +154,9 @@ def _blended(
 
 def _judged(test: Predictions, rows: LabelledPredictions) -> list[Finding]:
     """What is found about the blend's answers, said as it comes."""
-    found = [*collapsed_predictions(test, rows.truth), *prior_shift(test, rows.truth)]
+    found = [
+        *collapsed_predictions(test, test.labels.shares(rows.truth)),
+        *prior_shift(test, test.labels.shares(rows.truth)),
+    ]
     say_findings(found)
     return found

@@ -188,9 +188,9 @@ def _judged(
     truth = _truth(checked)
     score = competition.metric(truth, ours["oof"].probs)
     judged = [
-        *collapsed_predictions(ours["test"], truth),
+        *collapsed_predictions(ours["test"], checked.dataset.labels.shares(truth)),
         *too_good(score, competition.metric, len(truth), None),
-        *prior_shift(ours["test"], truth),
+        *prior_shift(ours["test"], checked.dataset.labels.shares(truth)),
         *assumed_folds(named, folds.k, len(truth)),
     ]
     lowered = downgrade_allowed(judged, checked.allowed)

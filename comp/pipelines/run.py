@@ -32,7 +32,9 @@ from comp.training.time_limit import Deadline, parse_seconds
 from comp.workspace import Workspace
 
 if TYPE_CHECKING:
-    from comp.training.plan import TrainPlan
+    from comp.data.predictions import Predictions
+    from comp.pipelines.decide import Decided
+    from comp.training.plan import TrainedModels, TrainPlan
 
 
 def run(
@@ -276,7 +278,7 @@ def _finished(
 ) -> RunResult:
     """What a run comes to, trained, predicted and written down."""
     from comp.pipelines import training_plans
-    from comp.pipelines.decide import decide, keep
+    from comp.pipelines.decide import decide
     from comp.pipelines.training_plans import choose_views, judge_views
     from comp.training.plan import remember_parts, require_something
 
@@ -287,20 +289,15 @@ def _finished(
         runs.goes_on(this_run)
         trained, views = choose_views(trained)
         oof = trained.oof
-        oof.save(this_run.folder / "oof.npz")
         decided = decide(trained, oof)
-        keep(decided, this_run.folder)
-        table = confusion_csv(plans[0].labels, trained.truth(oof), decided.probs)
-        write_text(this_run.folder / "confusion.csv", table)
+        keep_oof(this_run, trained, oof, decided)
     with clock.step("predict"):
         unread = checks.unread()
         test = training_plans.predict_test(trained, set(unread.values()))
-    test = decided.of(test)
-    answered = replace(oof, probs=decided.probs)
+    test, answered = decided.of(test), replace(oof, probs=decided.probs)
     score = trained.score(answered)
     beside = {name: trained.score(other) for name, other in trained.beside().items()}
-    if decided.facts:
-        beside["without_decision"] = trained.score(oof)
+    beside |= {"without_decision": trained.score(oof)} if decided.facts else {}
     expected = None if request.quick else request.expected
     judged = [*training_plans.check_predictions(plans[0], test, score, expected), *judge_views(trained)]
     findings = [*findings, *_shown(judged, checks)]
@@ -330,6 +327,16 @@ def _finished(
     )
     record(this_run, result, findings)
     return result
+
+
+def keep_oof(this_run: runs.Run, trained: TrainedModels, oof: Predictions, decided: Decided) -> None:
+    """Writes the OOF rows, what moves them before they are answers, and what was answered for what."""
+    from comp.pipelines.decide import keep
+
+    oof.save(this_run.folder / "oof.npz")
+    keep(decided, this_run.folder)
+    table = confusion_csv(oof.labels, trained.truth(oof), decided.probs)
+    write_text(this_run.folder / "confusion.csv", table)
 
 
 def _shown(findings: list[Finding], checks: CheckResult) -> list[Finding]:

@@ -250,9 +250,9 @@ def check_predictions(
     """The findings on what a run came to."""
     truth = plan.labels.encode(plan.manifest.train["label"])
     return [
-        *collapsed_predictions(test, truth),
+        *collapsed_predictions(test, plan.labels.shares(truth)),
         *too_good(score, plan.metric, len(truth), expected),
-        *prior_shift(test, truth),
+        *prior_shift(test, plan.labels.shares(truth)),
     ]
 
 

@@ -1,3 +1,3 @@
 """Submission CSVs: writing, validating, repairing ids, comparing."""
 
-__all__ = ["comparison", "validate", "write"]  # the modules that other packages import
+__all__ = ["answers", "comparison", "validate", "write"]  # the modules that other packages import

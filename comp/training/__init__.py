@@ -3,6 +3,7 @@
 __all__ = [
     "launches",
     "loop",
+    "losses",
     "lr_range_test",
     "optim",
     "plan",

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from comp.checks.template_checks import judge_cells
+from comp.checks.template_cells import judge_cells
 from comp.data.csv_table import Table
 from comp.data.dataset import Template, from_table, made_template
 from comp.data.labels import LabelMap

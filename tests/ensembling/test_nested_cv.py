@@ -180,13 +180,13 @@ def test_a_decision_rule_is_used_where_it_gains() -> None:
     outcome = evaluate_blend(rows, F1, BlendOptions("mean"))
     assert outcome.decision is not None
     assert outcome.decision.applied
-    assert outcome.decision.multipliers["circle"] < 1 < outcome.decision.multipliers["square"]
+    assert outcome.decision.values["circle"] < 1 < outcome.decision.values["square"]
     assert outcome.score == pytest.approx(outcome.decision.score_after)
     assert evaluate_blend(rows, F1, BlendOptions("mean", decide="off")).decision is None
     fair = evaluate_blend(ALIKE, F1, BlendOptions("mean"))
     assert fair.decision is not None
     assert not fair.decision.applied, "argmax stays where nothing is gained"
-    assert fair.learned.multipliers is None
+    assert not fair.learned.decision.values
     assert evaluate_blend(ALIKE, ACCURACY, BlendOptions("mean")).decision is None
 
 
