@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from comp.data.archives import how_to_unpack
 from comp.data.competitions.data_facts import plain_folder
 from comp.data.competitions.from_folder.folder_labels import ByPath, labels_by_path
 from comp.data.competitions.from_folder.image_patterns import PathPattern, pattern_of
@@ -29,6 +30,7 @@ from comp.data.competitions.from_folder.table_guess import (
 )
 from comp.data.csv_table import Table, listed
 from comp.data.images.raw_tree import RawTree
+from comp.data.images.source import describe_folder
 from comp.errors import InputError, RawDataError
 
 _PAIR = re.compile(r"^(?P<group>.+)_(left|right|l|r)$", re.IGNORECASE)
