@@ -133,6 +133,35 @@ def test_columns_of_0_and_1(single: bool, tmp_path: Path) -> None:
     assert found["metric"] == ("log_loss" if single else "roc_auc")
 
 
+def test_targets_with_one_more_word_in_the_table(tmp_path: Path) -> None:
+    rows = [f"{n},{n % 7},{n}.5,{n / 4},0.1,0.2" for n in range(1, 25)]
+    table(tmp_path, "train.csv", "id,RAIN,X4_mean,X11_mean,X4_sd,X11_sd", *rows)
+    table(tmp_path, "sample_submission.csv", "id,X4,X11", "90,0.3,6.0")
+    images(tmp_path, *[f"train_images/{n}.jpeg" for n in range(1, 25)], "test_images/90.jpeg")
+    found, proposal = facts_of(tmp_path)
+    assert found["task"] == "regression"
+    assert found["data"]["label"] == ["X4_mean", "X11_mean"]
+    assert found["template"]["target"] == ["X4", "X11"]
+    assert "_sd" in proposal.unsure["data.label"]
+
+
+def test_what_names_no_image_is_refused(tmp_path: Path) -> None:
+    table(tmp_path, "train.csv", "code,plate,sirna", *[f"A_{n},1,{n % 4}" for n in range(16)])
+    table(tmp_path, "sample_submission.csv", "code,sirna", "B_1,0")
+    images(tmp_path, *[f"train/A/P{n % 2}/w{n}.png" for n in range(16)], "test/B/P1/w1.png")
+    with pytest.raises(
+        InputError, match=r"none of its columns \('code', 'plate', 'sirna'\) names the images"
+    ):
+        propose(tmp_path)
+
+
+def test_packed_images_are_named_with_how_to_unpack_them(tmp_path: Path) -> None:
+    (tmp_path / "train.rar").write_bytes(b"Rar!")
+    table(tmp_path, "trainLabels.csv", "id,label", "1,frog")
+    with pytest.raises(InputError, match=r"unrar x train\.rar"):
+        propose(tmp_path)
+
+
 def test_several_names_in_a_cell(tmp_path: Path) -> None:
     tags = ["a", "b", "a b", "b c", "c", "a c"]
     table(tmp_path, "train.csv", "image,labels", *[f"i{n}.jpg,{tags[n % 6]}" for n in range(18)])

@@ -20,6 +20,7 @@ from comp.data.competitions.from_folder.table_guess import (
     Link,
     best_train,
     column_of_names,
+    columns_of_targets,
     group_column,
     id_beside,
     joined_group,
@@ -173,6 +174,11 @@ class _Proposer:
             mine = [names[target.casefold()] for target in targets if target.casefold() in names]
             if len(mine) >= max(2, 0.9 * len(targets)):
                 return self._of_columns(link, mine)
+            means = columns_of_targets(link, targets)
+            if means is not None:
+                facts, labels, answer = self._of_columns(link, means[0])
+                facts = {key: replace(fact, unsure=means[1]) for key, fact in facts.items()}
+                return facts, labels, answer
             choice = column_of_names(link, targets)
             return self._one_of_many(link, choice.value, choice.why) if choice else None
         target = targets[0] if targets else ""

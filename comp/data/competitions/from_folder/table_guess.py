@@ -204,6 +204,26 @@ def column_of_names(link: Link, names: Sequence[str]) -> Choice | None:
     return None
 
 
+def columns_of_targets(link: Link, targets: Sequence[str]) -> tuple[list[str], str] | None:
+    """The columns that are named as the targets with one more word, such as ``X4_mean`` for ``X4``, and what is
+    doubtful; None where some target has none.
+    """
+    names = columns(link.table)
+    endings: dict[str, int] = defaultdict(int)
+    for target in targets:
+        for name in names:
+            if name.startswith(f"{target}_"):
+                endings[name.removeprefix(target)] += 1
+    full = sorted(
+        (one for one, count in endings.items() if count == len(targets)),
+        key=lambda one: (one != "_mean", one),
+    )
+    if not full:
+        return None
+    doubt = f"the columns with {' and '.join(full[1:])} may be it" if len(full) > 1 else ""
+    return [f"{target}{full[0]}" for target in targets], doubt
+
+
 def onehot_sums(table: Table, names: Sequence[str]) -> tuple[bool, bool]:
     """Whether columns have 0 and 1 alone, and whether each row has exactly one 1."""
     cells = [column(table, name) for name in names]
