@@ -404,3 +404,57 @@ def test_a_metric_needs_a_folder(tmp_path: Path) -> None:
     done = run_comp(tmp_path, "new", "trees", "--metric", "accuracy")
     assert done.code == 2
     assert "--from" in done.err
+
+
+TINY = (
+    "--set",
+    "mode=scratch",
+    "--set",
+    "model.name=test_resnet",
+    "--set",
+    "model.size=32",
+    "--set",
+    "transform=none",
+)
+
+
+def test_a_folder_is_run_without_any_file(tmp_path: Path) -> None:
+    shapes(tmp_path / "raw")
+    workspace = tmp_path / "work"
+    workspace.mkdir()
+    open_metric = run_comp(workspace, "run", tmp_path / "raw", "--folds", "2", "--quick", *TINY)
+    assert open_metric.code == 2
+    assert "--metric NAME, of accuracy" in open_metric.err
+    given = ("--metric", "accuracy", "--folds", "2", "--quick", *TINY, "--set", "model.fit=squash")
+    done = run_comp(workspace, "run", tmp_path / "raw", *given, "--json")
+    assert done.code == 0, done.err
+    assert "data.images = 'train/*/*'" in done.err
+    lines = Path(done.json["submission"]).read_text().splitlines()
+    assert [line.split(",")[0] for line in lines] == ["id", *[f"est{n}.png" for n in range(8)]]
+    assert not (workspace / "competitions").exists()
+
+
+def test_a_folder_is_checked_and_its_facts_kept_where_asked(tmp_path: Path) -> None:
+    shapes(tmp_path / "raw")
+    raw = tmp_path / "raw"
+    assert run_comp(tmp_path, "check", raw, "--folds", "2").code == 0
+    assert not (tmp_path / "competitions").exists()
+    kept = run_comp(tmp_path, "check", raw, "--folds", "2", "--metric", "macro_f1", "--save", "trees")
+    assert kept.code == 0, kept.err
+    facts = parse_toml((tmp_path / "competitions" / "trees" / "competition.toml").read_text())
+    assert facts["metric"] == "macro_f1"
+    assert run_comp(tmp_path, "check", "trees", "--data", raw, "--folds", "2").code == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["digits", "--metric", "accuracy"], "a competition states its own facts"),
+        (["./nothing"], "not a folder"),
+        (["./raw", "--data", "raw"], "its own raw data"),
+    ],
+)
+def test_folders_and_slugs_are_not_mixed_up(arguments: list[str], told: str, tmp_path: Path) -> None:
+    done = run_comp(tmp_path, "check", *arguments)
+    assert done.code == 2
+    assert told in done.err
