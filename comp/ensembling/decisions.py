@@ -18,7 +18,10 @@ from comp.data.labels import LabelMap
 from comp.ensembling.class_weights import PASSES, fit_class_weights, reweight
 from comp.ensembling.methods import as_pairs
 from comp.errors import InputError
+from comp.files import read_json
 from comp.metrics import Metric
+from comp.runs.contents import DECISION_FILE
+from comp.runs.run import Run
 from comp.uncertainty import apply_temperature, fit_temperature
 
 Probs = NDArray[np.float64]
@@ -74,6 +77,25 @@ class Decision:
             )
         warm = table["temperature"]
         return cls(labels, values, None if warm is None else float(warm))
+
+
+def decision_of(run: Run, labels: LabelMap) -> Decision:
+    """What a finished run moves its predictions by.
+
+    Raises
+    ------
+    InputError
+        If its decision.json is damaged, was changed since, or is of other classes.
+    """
+    if not run.has(DECISION_FILE):
+        return Decision(labels)
+    path = run.checked(DECISION_FILE)
+    try:
+        return Decision.of_json(read_json(path), labels)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(
+            "a decision is one of its run's classes", f"{path}: {error}", "restore the file"
+        ) from error
 
 
 def moved(probs: Probs, values: NDArray[np.float64], labels: LabelMap) -> Probs:

@@ -127,7 +127,7 @@ def evaluate_blend(rows: LabelledPredictions, metric: Metric, options: BlendOpti
         for name, one in ((name, judge.score(probs)) for name, probs in answers.items())
     ]
     unmoved = replace(start, method=method)
-    fixed = replace(unmoved, factors=_factors(rows, options))
+    fixed = replace(unmoved, factors=factors_of(rows, options))
     plain = answers[method] if fixed == unmoved else nested(fixed, rows)
     decision, fixed = _decided(fixed, rows, plain, judge, options)
     procedure = replace(fixed, method=asked)
@@ -148,7 +148,8 @@ def evaluate_blend(rows: LabelledPredictions, metric: Metric, options: BlendOpti
     )
 
 
-def _factors(rows: LabelledPredictions, options: BlendOptions) -> tuple[float, ...] | None:
+def factors_of(rows: LabelledPredictions, options: BlendOptions) -> tuple[float, ...] | None:
+    """What the class shares that are known of the test rows multiply probabilities by; None where none are given."""
     if options.priors is None:
         return None
     if not rows.aligned.labels.task.is_single_label:

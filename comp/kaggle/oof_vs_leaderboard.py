@@ -13,6 +13,7 @@ from comp import events
 from comp.data.competitions.competition import Competition
 from comp.data.dataset import read_submission
 from comp.data.predictions import Predictions
+from comp.ensembling.decisions import decision_of
 from comp.errors import CompError
 from comp.runs import ledger
 from comp.runs import run as runs
@@ -192,12 +193,13 @@ def _standard_error(run: Run | None, competition: Competition, rows: int) -> flo
     )  # no less than one row, where OOF has no errors
 
 
-def _oof(run: Run) -> tuple[Predictions | None, NDArray[np.int64]]:
-    """A run's OOF predictions and the class indices of their rows."""
+def _oof(run: Run) -> tuple[Predictions | None, NDArray[Any]]:
+    """A run's OOF predictions, as it answers by them, and the truth of their rows."""
     try:
         found = predictions_of(run, "oof")
         train = manifest_of(run).train
         labels = dict(zip(train["id"], train["label"], strict=True))
+        found = replace(found, probs=decision_of(run, found.labels)(found.probs))
         return found, found.labels.encode([labels[i] for i in found.ids])
     except CompError as problem:
         events.warn_once(f"the OOF predictions of {run.id} are left out: {problem.value}")
@@ -225,7 +227,10 @@ def _errors_alike(run: Run, other: Run) -> float | None:
     both = [n for n, sample in enumerate(a.ids) if sample in index]
     if not both:
         return None
-    wanted = np.eye(len(a.labels))[truth[both]]
+    wanted = truth[both].astype(np.float64)
+    if a.labels.task.is_single_label:
+        wanted = np.eye(len(a.labels))[truth[both]]
+    wanted = wanted.reshape(len(both), -1)
     theirs = b.probs[[index[a.ids[n]] for n in both]]
     return _pearson((a.probs[both] - wanted).ravel(), (theirs - wanted).ravel())
 

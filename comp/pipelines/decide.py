@@ -11,15 +11,12 @@ from numpy.typing import NDArray
 
 from comp import events
 from comp.data.folds import group_names
-from comp.data.labels import LabelMap
 from comp.data.predictions import Predictions
 from comp.ensembling.aligned import judged
 from comp.ensembling.decisions import RULES, Decision
 from comp.ensembling.evaluate import BlendOptions, BlendResult, evaluate_blend, number
-from comp.errors import InputError
-from comp.files import read_json, write_json
+from comp.files import write_json
 from comp.runs.contents import DECISION_FILE
-from comp.runs.run import Run
 
 if TYPE_CHECKING:
     from comp.training.plan import TrainedModels
@@ -88,22 +85,3 @@ def keep(decided: Decided, folder: Path) -> None:
     """Writes decision.json where there is something to apply."""
     if decided.facts:
         write_json(folder / DECISION_FILE, decided.facts)
-
-
-def decision_of(run: Run, labels: LabelMap) -> Decision:
-    """What a finished run moves its predictions by.
-
-    Raises
-    ------
-    InputError
-        If its decision.json is damaged, was changed since, or is of other classes.
-    """
-    if not run.has(DECISION_FILE):
-        return Decision(labels)
-    path = run.checked(DECISION_FILE)
-    try:
-        return Decision.of_json(read_json(path), labels)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(
-            "a decision is one of its run's classes", f"{path}: {error}", "restore the file"
-        ) from error

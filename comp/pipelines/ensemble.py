@@ -8,6 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from comp import events
 from comp.checks.context import Finding
 from comp.checks.prediction_checks import collapsed_predictions, prior_shift
@@ -18,7 +20,7 @@ from comp.data.folds import Folds, group_names
 from comp.data.manifest import Manifest
 from comp.data.predictions import Predictions
 from comp.ensembling.aligned import LabelledPredictions, align, judged
-from comp.ensembling.evaluate import BlendOptions, BlendResult, as_json, evaluate_blend
+from comp.ensembling.evaluate import BlendOptions, BlendResult, as_json, evaluate_blend, factors_of
 from comp.ensembling.members import (
     Member,
     joined_manifest,
@@ -27,11 +29,15 @@ from comp.ensembling.members import (
     require_same_rows,
     require_whole_groups,
 )
+from comp.ensembling.nested_cv import BlendSpec, FittedBlend, affordable, learn_all
 from comp.errors import InputError
 from comp.pipelines.record import UntrainedRun, write_untrained
 from comp.runs import run as runs
+from comp.runs.contents import predictions_of
 from comp.runs.result import RunResult
 from comp.workspace import Workspace
+
+SAME = 1e-9  # of probabilities that were computed twice
 
 
 @dataclass(frozen=True)
@@ -107,6 +113,39 @@ def ensemble(
     blend = {**as_json(outcome, options.method), "priors": options.priors}
     findings = _judged(new.test, rows)
     return write_untrained(ws, started, new, findings, partial(EnsembleResult, blend=blend))
+
+
+def learned_again(workspace: Workspace, run: runs.Run) -> FittedBlend:
+    """What a blend answers other rows with, learned once more from its parts as they lie in the workspace.
+
+    Raises
+    ------
+    InputError
+        For a part that is gone, and where the parts no longer give the blend's own test predictions.
+    """
+    told = run.record["ensemble"]
+    chosen = read_parts(workspace, run.started["parts"])
+    manifest = joined_manifest(chosen)
+    rows = judged_rows(chosen, manifest, nested_folds(chosen, manifest))
+    competition = find_competition(run.slug, workspace)
+    calibration, decision = told["calibration"], told["decision"]
+    known = affordable(rows)
+    spec = BlendSpec(
+        told["method"],
+        competition.metric,
+        known,
+        calibrate=bool(calibration and calibration["applied"]),
+        decide=bool(decision and decision["applied"]),
+        factors=factors_of(rows, BlendOptions(priors=told["priors"])),
+    )
+    learned = learn_all(spec, rows)
+    prints = manifest.fingerprint("test")
+    aligned = align({part.name: replace(part.test, fingerprint=prints) for part in chosen})
+    before = predictions_of(run, "test").select(aligned.ids)
+    if not np.allclose(learned(aligned), before.probs, atol=SAME):
+        value = f"the parts of {run.id} give other test predictions than it has"
+        raise InputError("a blend is of the parts that it was made of", value, "blend them again")
+    return learned
 
 
 def judged_rows(parts: Sequence[Member], manifest: Manifest, folds: Folds) -> LabelledPredictions:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from comp import events
 from comp.config import finite_number, whole_number
 from comp.data.csv_table import Table, listed, read_table
 from comp.data.dataset import ids_apart, match_ids
@@ -108,7 +109,10 @@ def predictions_of(
     ids = joined_ids(rows, samples)
     order = _columns(rows, labels)
     probs = np.ascontiguousarray(_numbers(rows)[:, order])  # sums to the same bits in any order of columns
-    probs = _probabilities(rows, probs, normalise)
+    if labels.task.is_single_label:
+        probs = _probabilities(rows, probs, normalise)
+    else:
+        probs = _within(rows, probs, labels)
     return Predictions(tuple(ids), labels, probs, fingerprint).select(samples)
 
 
@@ -123,7 +127,14 @@ def joined_ids(rows: ExternalPredictions, samples: Sequence[str]) -> list[str]:
 
 
 def _columns(rows: ExternalPredictions, labels: LabelMap) -> list[int]:
-    """For each class the place of its column: by name if every column is a class name, else by index."""
+    """For each class the place of its column: by name if every column is a class name, else by index. The one number of a
+    row needs no name.
+    """
+    if labels.task.is_numeric and len(rows.columns) == labels.width == 1:
+        return [0]
+    if labels.task.name == "ordinal":
+        value = f"{rows.name} has {listed(rows.columns)}"
+        raise InputError("a place on a scale is one number a row", value, "write one column, from 0 to C - 1")
     named = {nfc(name).strip(): index for index, name in enumerate(labels)}
     by_name = {n: named.get(nfc(column).strip()) for n, column in enumerate(rows.columns)}
     by_index = {
@@ -161,6 +172,24 @@ def _numbers(rows: ExternalPredictions) -> NDArray[np.float64]:
                     "probabilities must be numbers", value, "fill no gaps: predict these rows again"
                 )
     return np.array(rows.cells, dtype=np.float64)
+
+
+def _within(rows: ExternalPredictions, values: NDArray[np.float64], labels: LabelMap) -> NDArray[np.float64]:
+    """Values within the bounds of their columns: probabilities outside 0 … 1 are refused, numbers are clipped, and that is
+    said.
+    """
+    low, high = labels.task.bounds(len(labels))
+    outside = ((values < low) | (values > high)).any(axis=1)
+    if not outside.any():
+        return values
+    row = int(outside.argmax())
+    if not labels.task.is_numeric:
+        value = f"{rows.name}, row {row + 2} ({rows.ids[row]!r}) has {values[row].min():.6g} to {values[row].max():.6g}"
+        raise InputError("probabilities are 0 to 1", value, "write the sigmoid of logits: 1 / (1 + exp(-x))")
+    events.log(
+        f"  {int(outside.sum())} rows of {rows.name} have numbers beyond {low.min():g} to {high.max():g}: clipped"
+    )
+    return np.clip(values, low, high)
 
 
 def _probabilities(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,9 @@ from comp.runs.contents import (
 from comp.runs.submissions import remember_predicted
 from comp.submission import write
 from comp.workspace import Workspace
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -89,22 +92,18 @@ def predict(
     CompError
         Where a checkpoint is missing, ``out`` is no plain file, or the test rows do not pass the checks.
     """
-    from comp.inference.predict import predict as predict_rows
     from comp.models.checkpoint import read_sidecar
     from comp.models.net import load_models
-    from comp.models.runtime import on_this_machine, resolve_device
-    from comp.pipelines.decide import decision_of
 
     ws = Workspace.find(workspace)
     out = require_output(out)
     this_run = runs.find_run(ws, run)
-    runs.require_checkpoints(this_run)
+    asked = parts_of(ws, this_run, partial)
     competition = find_competition(this_run.slug, ws)
     allowed = {**competition.facts.check.allow, **(allow or {})}
     require_known(allowed)
     load_models(competition.file("models.py"))
-    folders = fold_checkpoints(this_run, partial)
-    labels = read_sidecar(folders[0]).labels
+    labels = read_sidecar(asked[0].folders[0]).labels
     context = _rows(this_run, ws, competition, labels, data, template)
     findings = downgrade_allowed(run_test_checks(context), allowed)
     say_findings(findings)
@@ -113,27 +112,77 @@ def predict(
     test = context.manifest.test
     unread = [i for i, path in zip(test["id"], test["path"], strict=True) if context.images[path].error]
     readable = test[~test["id"].isin(unread)]
-    here = resolve_device(on_this_machine(recipe_of(this_run)))
-    recipe = with_chosen_views(here, this_run)
-    found = predict_rows(
-        folders,
-        context.dataset.source,
-        list(readable["id"]),
-        list(readable["path"]),
-        recipe,
-        context.manifest.fingerprint("test"),
-    )
-    if unread:
-        found = with_prior(found, unread, _prior(this_run), list(test["id"]))
-    found = replace(found, probs=decision_of(this_run, labels)(found.probs))
-    new = ("-new" if data or template else "") + (
-        "-partial" if len(folders) < len(_every_fold(this_run)) else ""
-    )
+    each = {}
+    for one in asked:
+        predicted = _by_part(one, context, readable)
+        prior = prior_of(one)
+        each[one.name] = with_prior(predicted, unread, prior, list(test["id"])) if unread else predicted
+    answers = _answered(ws, this_run, each)
+    new = ("-new" if data or template else "") + ("-partial" if any(p.is_partial for p in asked) else "")
     path = out or ws.submissions(this_run.slug) / f"{this_run.id}{new}.csv"
-    write.write(found, context.template, path)
+    write.write(answers, context.template, path)
     if path == ws.submissions(this_run.slug) / f"{this_run.id}.csv":
         remember_predicted(this_run, path)
     return Predicted(path, len(context.template.ids), unread)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """The checkpoints of a run, or of the part of a blend, that are to be asked; ``model`` is empty for all its models."""
+
+    name: str
+    run: runs.Run
+    model: str
+    folders: list[Path]
+    is_partial: bool
+
+
+def parts_of(workspace: Workspace, run: runs.Run, partial: bool) -> list[_Part]:
+    """What a run predicts with: its own checkpoints, or those of each part of a blend.
+
+    Raises
+    ------
+    InputError
+        Where a checkpoint is missing, or a part has none.
+    """
+    if run.started.get("mode") != runs.ENSEMBLE:
+        runs.require_checkpoints(run)
+        folders = fold_checkpoints(run, partial)
+        return [_Part(run.id, run, "", folders, len(folders) < len(_every_fold(run)))]
+    parts = []
+    for name in run.started.get("parts", []):
+        id_, _, model = name.partition("/")
+        part = runs.find_run(workspace, id_)
+        runs.require_checkpoints(part)
+        folders = [f for f in fold_checkpoints(part, False) if not model or f.parent.name == model]
+        parts.append(_Part(name, part, model, folders, False))
+    return parts
+
+
+def _by_part(part: _Part, context: CheckContext, rows: pd.DataFrame) -> Predictions:
+    """The mean of a part's checkpoints on some rows, not yet moved by what it learned."""
+    from comp.inference.predict import predict as predict_rows
+    from comp.models.runtime import on_this_machine, resolve_device
+
+    recipe = with_chosen_views(resolve_device(on_this_machine(recipe_of(part.run))), part.run)
+    ids, paths = list(rows["id"]), list(rows["path"])
+    fingerprint = context.manifest.fingerprint("test")
+    return predict_rows(part.folders, context.dataset.source, ids, paths, recipe, fingerprint)
+
+
+def _answered(workspace: Workspace, run: runs.Run, each: dict[str, Predictions]) -> Predictions:
+    """What a run, or a blend of parts by name, answers with its temperature and rule."""
+    from comp.ensembling.decisions import decision_of
+
+    if run.started.get("mode") != runs.ENSEMBLE:
+        alone = each[run.id]
+        return replace(alone, probs=decision_of(run, alone.labels)(alone.probs))
+    from comp.ensembling.aligned import align
+    from comp.pipelines.ensemble import learned_again
+
+    learned, aligned = learned_again(workspace, run), align(each)
+    first = next(iter(each.values()))
+    return replace(first, ids=aligned.ids, probs=learned(aligned))
 
 
 def _rows(
@@ -156,9 +205,12 @@ def _rows(
     return CheckContext(dataset, int(run.started.get("folds") or 0), look_at_images(dataset, None))
 
 
-def _prior(run: runs.Run) -> NDArray[np.float64]:
-    """The mean OOF probabilities (C,) of a run, of the folds that are there."""
-    if run.has("oof.npz"):
+def prior_of(part: _Part) -> NDArray[np.float64]:
+    """The mean OOF predictions (D,) of a part, of the folds that are there."""
+    run = part.run
+    if part.model:
+        parts = [predictions_of(run, "oof", part.model)]
+    elif run.has("oof.npz"):
         parts = [predictions_of(run, "oof")]
     else:
         folders = fold_checkpoints(run, True)
