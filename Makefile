@@ -31,9 +31,10 @@ fmt: $(VENV)/.dev
 	$(BIN)/ruff check --fix comp competitions tests benchmarks
 	$(BIN)/ruff format comp competitions tests benchmarks
 
-docs: $(BIN)/comp  ## writes the generated references of the command line and of recipes
+docs: $(BIN)/comp  ## writes the generated references of the command line, of recipes and of competition.toml
 	$(BIN)/python -m comp.cli.docs > docs/cli.md
 	$(BIN)/python -m comp.cli.recipe_docs > docs/recipe.md
+	$(BIN)/python -m comp.cli.competition_docs > docs/competition.md
 	$(BIN)/python -m comp.cli.check_docs > docs/checks.md
 
 clean:

@@ -71,6 +71,24 @@ def test_the_recipe_reference_is_the_generated_one() -> None:
         assert f"| `{key}` |" in written
 
 
+def test_the_competition_reference_is_the_generated_one() -> None:
+    from comp.cli.competition_docs import render
+
+    written = (REPOSITORY / "docs" / "competition.md").read_text(encoding="utf-8")
+    assert written == render(), "docs/competition.md is stale: `make docs`"
+    for key in (
+        "data.table",
+        "data.group",
+        "data.pattern",
+        "template.positive",
+        "folds.rare",
+        "layout.ignore",
+        "unsure",
+    ):
+        assert f"| `{key}` |" in written
+    assert [line for line in written.splitlines() if line.startswith("| `") and line.endswith("|  |")] == []
+
+
 def test_the_check_reference_is_the_generated_one() -> None:
     from comp.cli.check_docs import render
 

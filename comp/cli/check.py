@@ -16,11 +16,15 @@ from comp.cli.options import (
     DataDir,
     ExtraFile,
     ManifestFile,
+    MetricOfFolder,
     Rare,
+    SaveAs,
+    TaskOfFolder,
     WorkspaceDir,
     argument,
     option,
     parse_allow,
+    slug_or_folder,
 )
 from comp.errors import InputError
 from comp.files import require_output
@@ -40,6 +44,9 @@ def check(
     extra: ExtraFile = None,
     rare: Rare = None,
     allow: Allow = None,
+    metric: MetricOfFolder = None,
+    task: TaskOfFolder = None,
+    save: SaveAs = None,
     images: Annotated[
         Path | None, option("--images DIR", "A folder of images of your own, with --csv.")
     ] = None,
@@ -75,6 +82,7 @@ def check(
     else:
         from comp.pipelines.check import check as check_competition
 
+        slug, data = slug_or_folder(slug, data, metric, task, save, workspace, settled=False)
         checked = check_competition(
             slug,
             folds,

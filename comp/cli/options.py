@@ -57,6 +57,13 @@ RecipeFile = Annotated[
     Path | None, option("--recipe FILE", "A recipe. Default: the competition's baseline.toml.")
 ]
 TemplateFile = Annotated[Path | None, option("--template FILE", "Another template than the raw folder's.")]
+MetricOfFolder = Annotated[
+    str | None, option("--metric NAME", "With a folder in place of SLUG: how the site scores its answers.")
+]
+TaskOfFolder = Annotated[
+    str | None, option("--task NAME", "With a folder: single-label, multi-label, ordinal or regression.")
+]
+SaveAs = Annotated[str | None, option("--save SLUG", "With a folder: write its facts down as a competition.")]
 ManifestFile = Annotated[
     Path | None, option("--manifest FILE", "A manifest to use instead of the adapter's.")
 ]
@@ -121,3 +128,39 @@ def parse_priors(text: str | None) -> dict[str, float] | str | None:
             raise InputError("--priors takes CLASS=SHARE", repr(part), remedy)
         table[name.strip()] = value
     return table
+
+
+def slug_or_folder(
+    name: str,
+    data: Path | None,
+    metric: str | None,
+    task: str | None,
+    save: str | None,
+    workspace: Path | None,
+    settled: bool = True,
+) -> tuple[str, Path | None]:
+    """The slug and the raw folder of what stands in SLUG's place: a slug, or a path whose facts are looked for; with
+    ``settled`` nothing of them may be open that decides how answers are scored.
+
+    Raises
+    ------
+    InputError
+        For --metric, --task or --save with a slug, and for --data with a path.
+    """
+    from comp.pipelines.new_competition import is_path, slug_of_path
+
+    if is_path(name):
+        if data is not None:
+            raise InputError("a folder is its own raw data", f"{name} and --data {data}", "drop --data")
+        return slug_of_path(name, metric, task, save, workspace, settled), Path(name).expanduser()
+    given = [
+        option
+        for option, one in (("--metric", metric), ("--task", task), ("--save", save))
+        if one is not None
+    ]
+    if given:
+        value = f"{', '.join(given)} beside the competition {name!r}"
+        raise InputError(
+            "a competition states its own facts", value, "correct its competition.toml; or name a folder"
+        )
+    return name, data

@@ -25,11 +25,12 @@ its own beside those of the model, such as `optimizer`, `batch` or `epochs`; {co
 def render() -> str:
     """docs/recipe.md as Markdown: every key with what it takes, its default and its meaning."""
     lines = [HEAD.format(common=", ".join(f"`{key}`" for key in COMMON))]
-    lines += ["| key | takes | default | meaning |", "| --- | --- | --- | --- |", *_rows(Recipe, "")]
+    lines += ["| key | takes | default | meaning |", "| --- | --- | --- | --- |", *rows_of(Recipe, "")]
     return "\n".join([*lines, ""])
 
 
-def _rows(part: type[BaseModel], prefix: str) -> list[str]:
+def rows_of(part: type[BaseModel], prefix: str) -> list[str]:
+    """A line for each key of a table and of the tables in it."""
     rows: list[str] = []
     for name, field in part.model_fields.items():
         if name == "members":
@@ -39,7 +40,7 @@ def _rows(part: type[BaseModel], prefix: str) -> list[str]:
             key = f"{prefix}{name}[]" if get_origin(_plain(field.annotation)) is list else f"{prefix}{name}"
             if field.default is None:
                 rows.append(f"| `{key}` | table | unset | {cell(field.description or '')} |")
-            rows += _rows(below, f"{key}.")
+            rows += rows_of(below, f"{key}.")
         else:
             rows.append(
                 f"| `{prefix}{name}` | {_type(field.annotation)} | {_default(field)} | {cell(field.description or '')} |"
@@ -70,7 +71,10 @@ def _type(kind: Any) -> str:
         return " or ".join(_type(one) for one in get_args(kind) if one is not NoneType)
     if get_origin(kind) is list:
         return f"list of {_type(get_args(kind)[0])}"
-    if get_origin(kind) is dict:
+    if get_origin(kind) is tuple:
+        parts = [one for one in get_args(kind) if one is not Ellipsis]
+        return f"list of {_type(parts[0])}" if len(parts) == 1 else f"[{', '.join(map(_type, parts))}]"
+    if get_origin(kind) is dict or (isinstance(kind, type) and issubclass(kind, BaseModel)):
         return "table"
     return {"str": "text", "int": "whole number", "float": "number", "bool": "true or false"}.get(
         getattr(kind, "__name__", ""), str(kind)
@@ -79,8 +83,8 @@ def _type(kind: Any) -> str:
 
 def _default(field: FieldInfo) -> str:
     value = field.get_default(call_default_factory=True, validated_data={})
-    if value is None:
-        return "unset"
+    if value is None or value in ((), {}, "") or field.is_required():
+        return "required" if field.is_required() else "unset"
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"
 
 

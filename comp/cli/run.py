@@ -15,14 +15,18 @@ from comp.cli.options import (
     ExtraFile,
     FoldsOption,
     ManifestFile,
+    MetricOfFolder,
     PseudoFile,
     Rare,
     RecipeFile,
+    SaveAs,
     SetOption,
     Slug,
+    TaskOfFolder,
     WorkspaceDir,
     parse_allow,
     parse_only,
+    slug_or_folder,
 )
 
 if TYPE_CHECKING:
@@ -74,6 +78,9 @@ def run(
     pseudo: PseudoFile = None,
     rare: Rare = None,
     allow: Allow = None,
+    metric: MetricOfFolder = None,
+    task: TaskOfFolder = None,
+    save: SaveAs = None,
     workspace: WorkspaceDir = None,
     json: AsJson = False,
 ) -> None:
@@ -84,6 +91,7 @@ def run(
 
     overrides = overrides or []
     require_whole(overrides, ensemble, only, time_limit, resume)
+    slug, data = slug_or_folder(slug, data, metric, task, save, workspace)
 
     def go(overrides: Sequence[str], resume: str | None) -> RunResult:
         return run_pipeline(

@@ -1,17 +1,21 @@
-"""A new competition from a raw folder: its facts are looked for there, tried, and written down."""
+"""A new competition from a raw folder: its facts are looked for there, tried, and written down or held in memory."""
 
 from __future__ import annotations
 
+import hashlib
+import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from comp import events
 from comp.config import validate
-from comp.data.competitions.competition import Competition
+from comp.data.competitions.competition import Competition, hold_in_memory
 from comp.data.competitions.facts import CompetitionConfig
 from comp.data.competitions.from_folder.as_toml import as_toml
 from comp.data.competitions.from_folder.guess import Proposal, propose
-from comp.data.competitions.scaffold import new_folder, scaffold_facts, title_of
+from comp.data.competitions.scaffold import TEMPLATES, new_folder, scaffold_facts, title_of
 from comp.data.task import TASKS
 from comp.errors import InputError, UnknownName
 from comp.files import parse_toml
@@ -70,24 +74,83 @@ def new_from_folder(
     """
     ws = Workspace.find(workspace)
     new_folder(slug, ws)
+    place = Path(raw).expanduser().absolute()
+    proposal, _, summary = _looked_at(slug, place, metric, task, kaggle, said)
+    folder = scaffold_facts(slug, as_toml(proposal, slug, title_of(slug)), ws)
+    return NewCompetition(slug, folder, place, proposal.table(), proposal.unsure, summary)
+
+
+def is_path(name: str) -> bool:
+    """Whether what stands in a slug's place is a folder: it has a separator, or begins with a dot."""
+    return "/" in name or os.sep in name or name.startswith((".", "~"))
+
+
+def slug_of_path(
+    path: str,
+    metric: str | None = None,
+    task: str | None = None,
+    save: str | None = None,
+    workspace: str | Path | None = None,
+    settled: bool = True,
+) -> str:
+    """The slug of the competition that a raw folder is, by the facts that it proposes; they are said.
+
+    They stay in memory, unless ``save`` names a slug to write them down under.
+
+    Raises
+    ------
+    InputError
+        With ``settled``, where the metric, or whether cells want a class or a probability, is open and not given.
+    """
+    place = Path(path).expanduser().absolute()
+    if save is not None:
+        found = new_from_folder(save, place, metric, task, workspace=workspace)
+        events.log(f"facts of {path} -> {found.folder / 'competition.toml'}")
+        return save
+    digest = hashlib.sha256(str(place).encode("utf-8", "surrogatepass")).hexdigest()[:6]
+    slug = f"{re.sub('[^a-z0-9]+', '-', place.name.lower()).strip('-') or 'folder'}-{digest}"[-100:].lstrip(
+        "-"
+    )
+    proposal, facts, summary = _looked_at(slug, place, metric, task, "", "")
+    open_keys = [key for key in ("metric", "template.kind") if key in proposal.unsure]
+    if open_keys and settled:
+        fitting_here = ", ".join(fitting(facts.task))
+        value = f"{path}: {'; '.join(f'{key}: {proposal.unsure[key]}' for key in open_keys)}"
+        remedy = (
+            f"say how the site scores: --metric NAME, of {fitting_here}; for other answers --task NAME too"
+        )
+        raise InputError("a folder does not say how its answers are scored", value, remedy)
+    events.log(f"facts of {path}: {summary}")
+    for key, fact in proposal.facts.items():
+        doubt = f"  (not sure: {fact.unsure})" if fact.unsure else ""
+        events.log(f"  {key} = {fact.value!r}{doubt}")
+    events.log("  in memory alone: --save SLUG keeps them for later commands")
+    hold_in_memory(Competition(TEMPLATES, facts))
+    return slug
+
+
+def _looked_at(
+    slug: str, place: Path, metric: str | None, task: str | None, kaggle: str, said: str
+) -> tuple[Proposal, CompetitionConfig, str]:
+    """The proposal for a folder, tried; its facts; and what reading by them gives."""
     if task is not None and task not in TASKS:
         raise UnknownName("task", task, TASKS)
     if metric is not None:
         _require_metric(metric, task)
-    place = Path(raw).expanduser().absolute()
     proposal = propose(place, _plain(metric or ""), task or "")
     if metric is not None:
-        told = f"{said!r} on Kaggle" if said else "as given"
-        proposal.put("metric", metric, told)
+        proposal.put("metric", metric, f"{said!r} on Kaggle" if said else "as given")
     if kaggle:
         proposal.put("kaggle", kaggle)
-    text = as_toml(proposal, slug, title_of(slug))
-    facts = validate(CompetitionConfig, parse_toml(text), "the facts of the folder")
+    facts = _facts(proposal, slug)
     metric_by_name(facts.metric, task=facts.task)
-    summary = _tried(Competition(ws.competitions / slug.replace("-", "_"), facts), place, proposal)
+    summary = _tried(Competition(TEMPLATES, facts), place, proposal)
+    return proposal, _facts(proposal, slug), summary
+
+
+def _facts(proposal: Proposal, slug: str) -> CompetitionConfig:
     text = as_toml(proposal, slug, title_of(slug))
-    folder = scaffold_facts(slug, text, ws)
-    return NewCompetition(slug, folder, place, proposal.table(), proposal.unsure, summary)
+    return validate(CompetitionConfig, parse_toml(text), "the facts of the folder")
 
 
 def _plain(metric: str) -> str:

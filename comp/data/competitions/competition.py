@@ -355,8 +355,18 @@ def sound_competitions(workspace: Workspace) -> dict[str, Competition]:
     return find_competitions(workspace).competitions
 
 
+_IN_MEMORY: dict[str, Competition] = {}
+
+
+def hold_in_memory(competition: Competition) -> None:
+    """Makes a competition known by its slug for as long as this process lives; it has no folder."""
+    _IN_MEMORY[competition.slug] = competition
+
+
 def find_competition(slug: str, workspace: Workspace) -> Competition:
     """The competition of that slug; InputError with its mistakes where it has some, UnknownName lists near ones."""
+    if slug in _IN_MEMORY:
+        return _IN_MEMORY[slug]
     return find_competitions(workspace).get(slug)
 
 

@@ -33,12 +33,14 @@ class Layout(ConfigTable):
     images that are known and left out.
     """
 
-    required: tuple[str, ...] = ()
-    archives: tuple[str, ...] = ()
-    train: str = ""
-    test: str = ""
-    ignore: tuple[str, ...] = ()
-    needs_data: bool = True
+    required: tuple[str, ...] = Field(
+        (), description="paths or globs that must be there; by [data] its files"
+    )
+    archives: tuple[str, ...] = Field((), description="files of the download that may lie there instead")
+    train: str = Field("", description="a glob of the labelled images; by [data] its images")
+    test: str = Field("", description="a glob of the images to predict; by [data] its test_images")
+    ignore: tuple[str, ...] = Field((), description="globs of images that are known and left out")
+    needs_data: bool = Field(True, description="false where the images come with a package")
 
     @field_validator("required", "archives", "ignore", mode="before")
     @classmethod
@@ -67,15 +69,20 @@ class TemplateFacts(ConfigTable):
     probability is written as 0 or 1.
     """
 
-    file: str = "made"
-    id: str = "id"
-    target: str | tuple[str, ...] = "label"
-    kind: TemplateKind = "label"
+    file: str = Field(
+        "made", description="the sample submission in the raw folder, or made from the rows to predict"
+    )
+    id: str = Field("id", description="its column of ids")
+    target: str | tuple[str, ...] = Field("label", description='its answer columns; "*" is all but the id')
+    kind: TemplateKind = Field(
+        "label",
+        description="class index, class name, probability of one class, of each class, the k likeliest names, every name that applies, or numbers",
+    )
     positive: str = Field("", description="the class whose probability a `prob` template asks for")
     separator: str = Field(" ", description="between the names of a cell of `topk` and `labels`")
     empty: str = Field("", description="the cell of a `labels` template where no class applies")
-    decimals: int = Field(8, ge=0, le=12)
-    k: int = Field(5, ge=1, le=10_000)
+    decimals: int = Field(8, ge=0, le=12, description="of written probabilities and numbers")
+    k: int = Field(5, ge=1, le=10_000, description="names of a cell of `topk`")
 
     @field_validator("file")
     @classmethod
@@ -95,7 +102,10 @@ class FoldFacts(ConfigTable):
     ``error`` refuses them, ``pool`` lets them only train, ``spread`` deals them as far as they go, with a warning.
     """
 
-    rare: Literal["error", "pool", "spread"] = "error"
+    rare: Literal["error", "pool", "spread"] = Field(
+        "error",
+        description="classes smaller than the folds: refused, kept in training only, or dealt as far as they go",
+    )
 
 
 class PostFacts(ConfigTable):
@@ -104,7 +114,9 @@ class PostFacts(ConfigTable):
     ``group`` is ``mean`` or ``max`` of each column over the rows of a group, or ``rank`` within it (0 to 1).
     """
 
-    group: Literal["none", "mean", "max", "rank"] = "none"
+    group: Literal["none", "mean", "max", "rank"] = Field(
+        "none", description="of the predictions of a group's rows: their mean, maximum, or rank within it"
+    )
     function: str = Field(
         "", pattern=r"^(adapter:\w+)?$", description="adapter:function(probs, groups) instead"
     )
@@ -113,15 +125,19 @@ class PostFacts(ConfigTable):
 class CheckFacts(ConfigTable):
     """``allow``: checks whose errors become warnings here, each with its reason."""
 
-    allow: dict[str, str] = Field(default_factory=dict)
+    allow: dict[str, str] = Field(
+        default_factory=dict, description="checks whose errors become warnings here, each with its reason"
+    )
 
 
 class CompetitionConfig(ConfigTable):
     """Everything in a competition.toml."""
 
-    slug: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=100)
-    title: str
-    url: str = ""
+    slug: str = Field(
+        pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=100, description="lower-case letters, digits and hyphens"
+    )
+    title: str = Field(description="one line for people")
+    url: str = Field("", description="the competition's page")
     task: TaskName = Field("single-label", description="what is asked of an image")
     range: tuple[float, float] | None = Field(
         None, description="the lowest and highest number of a regression; predictions are clipped to it"
@@ -135,14 +151,22 @@ class CompetitionConfig(ConfigTable):
         "present",
         description="a macro average is over the classes that rows have or answers name, or over all of the label map",
     )
-    classes: tuple[str, ...] | Literal["discover"] = "discover"
-    score_scale: float = Field(1.0, gt=0)
-    kaggle: str = ""
+    classes: tuple[str, ...] | Literal["discover"] = Field(
+        "discover",
+        description="class names in index order; or those of the labelled rows, numbers as numbers",
+    )
+    score_scale: float = Field(1.0, gt=0, description="100 where the site shows per cents")
+    kaggle: str = Field("", description="the competition's name on Kaggle")
     public_share: float | None = Field(
         None, gt=0, le=1, description="part of the test rows that the public leaderboard is of"
     )
-    pairs: Literal["filename", "position"] = "filename"
-    order: Literal["natural", "text", "array", "table"] = "natural"
+    pairs: Literal["filename", "position"] = Field(
+        "filename", description="an id of the template is its file's name, or row i is the i-th file"
+    )
+    order: Literal["natural", "text", "array", "table"] = Field(
+        "natural",
+        description="of the files, by position: 2 before 10, as text, as an array or a table has them",
+    )
     layout: Layout = Layout()
     template: TemplateFacts = TemplateFacts()
     folds: FoldFacts = FoldFacts()

@@ -231,6 +231,8 @@ class FactsReader:
         if self.facts.pairs == "position":
             return self._by_position(images)
         ids, table = self._test_ids(), self._test_table
+        if ids is None and not self.data.test_images:
+            return []  # nothing says which of the images they would be
         if ids is None:
             return [Sample(images.id_of(path), path, "test") for path in images.natural()]
         rows = _by_plain_id(table, self._ids(table, "test_table")) if table else {}

@@ -16,7 +16,7 @@ LAYOUTS = {
     "csv": "train/<file>, test/<file>, train.csv (id,label), sample_submission.csv",
     "array": "train.npz (images, labels), test.npz (images)",
 }
-_TEMPLATES = PACKAGE / "data" / "competitions" / "scaffolds"
+TEMPLATES = PACKAGE / "data" / "competitions" / "scaffolds"  # its baseline.toml is one as it stands
 
 
 def scaffold(slug: str, layout: str, workspace: Workspace) -> Path:
@@ -37,8 +37,8 @@ def scaffold(slug: str, layout: str, workspace: Workspace) -> Path:
         )
     folder = new_folder(slug, workspace)
     make_folder(folder)
-    adapter = (_TEMPLATES / layout / "adapter.py.txt").read_text(encoding="utf-8")
-    facts = _filled(_TEMPLATES / layout / "competition.toml", slug)
+    adapter = (TEMPLATES / layout / "adapter.py.txt").read_text(encoding="utf-8")
+    facts = _filled(TEMPLATES / layout / "competition.toml", slug)
     _write(folder, slug, {"adapter.py": adapter, "competition.toml": facts})
     return folder
 
@@ -58,8 +58,8 @@ def title_of(slug: str) -> str:
 
 def _write(folder: Path, slug: str, files: dict[str, str]) -> None:
     for source, name in (
-        (_TEMPLATES / "README.md.txt", "README.md"),
-        (_TEMPLATES / "baseline.toml", "baseline.toml"),
+        (TEMPLATES / "README.md.txt", "README.md"),
+        (TEMPLATES / "baseline.toml", "baseline.toml"),
     ):
         write_text(folder / name, _filled(source, slug))
     for name, text in files.items():

@@ -133,6 +133,35 @@ def test_columns_of_0_and_1(single: bool, tmp_path: Path) -> None:
     assert found["metric"] == ("log_loss" if single else "roc_auc")
 
 
+def test_targets_with_one_more_word_in_the_table(tmp_path: Path) -> None:
+    rows = [f"{n},{n % 7},{n}.5,{n / 4},0.1,0.2" for n in range(1, 25)]
+    table(tmp_path, "train.csv", "id,RAIN,X4_mean,X11_mean,X4_sd,X11_sd", *rows)
+    table(tmp_path, "sample_submission.csv", "id,X4,X11", "90,0.3,6.0")
+    images(tmp_path, *[f"train_images/{n}.jpeg" for n in range(1, 25)], "test_images/90.jpeg")
+    found, proposal = facts_of(tmp_path)
+    assert found["task"] == "regression"
+    assert found["data"]["label"] == ["X4_mean", "X11_mean"]
+    assert found["template"]["target"] == ["X4", "X11"]
+    assert "_sd" in proposal.unsure["data.label"]
+
+
+def test_what_names_no_image_is_refused(tmp_path: Path) -> None:
+    table(tmp_path, "train.csv", "code,plate,sirna", *[f"A_{n},1,{n % 4}" for n in range(16)])
+    table(tmp_path, "sample_submission.csv", "code,sirna", "B_1,0")
+    images(tmp_path, *[f"train/A/P{n % 2}/w{n}.png" for n in range(16)], "test/B/P1/w1.png")
+    with pytest.raises(
+        InputError, match=r"none of its columns \('code', 'plate', 'sirna'\) names the images"
+    ):
+        propose(tmp_path)
+
+
+def test_packed_images_are_named_with_how_to_unpack_them(tmp_path: Path) -> None:
+    (tmp_path / "train.rar").write_bytes(b"Rar!")
+    table(tmp_path, "trainLabels.csv", "id,label", "1,frog")
+    with pytest.raises(InputError, match=r"unrar x train\.rar"):
+        propose(tmp_path)
+
+
 def test_several_names_in_a_cell(tmp_path: Path) -> None:
     tags = ["a", "b", "a b", "b c", "c", "a c"]
     table(tmp_path, "train.csv", "image,labels", *[f"i{n}.jpg,{tags[n % 6]}" for n in range(18)])
@@ -256,7 +285,23 @@ def test_rows_by_position_and_places_of_classes(tmp_path: Path) -> None:
     assert found["pairs"] == "position"
     assert found["data"]["test_images"] == "test/0/*"
     assert (found["template"]["kind"], found["classes"]) == ("index", ["dog", "horse"])
+    assert found["unsure"] == list(proposal.unsure)
     assert {"pairs", "classes"} <= set(proposal.unsure)
+
+
+def test_without_a_template_the_test_folder_is_predicted_and_never_the_labelled_images(
+    tmp_path: Path,
+) -> None:
+    images(tmp_path, *[f"train/{name}/{name}{n}.jpg" for name in ("dog", "horse") for n in range(6)])
+    found, proposal = facts_of(tmp_path)
+    reader = Competition(tmp_path, validate(CompetitionConfig, found, "x"))
+    assert len(reader.read(tmp_path).test) == 0
+    images(tmp_path, "test/1.jpg", "test/2.jpg")
+    found, proposal = facts_of(tmp_path)
+    reader = Competition(tmp_path, validate(CompetitionConfig, found, "x"))
+    assert list(reader.read(tmp_path).test["id"]) == ["1.jpg", "2.jpg"]
+    assert found["template"]["file"] == "made"
+    assert "template.file" in proposal.unsure
 
 
 def test_a_folder_that_says_no_labels_is_refused(tmp_path: Path) -> None:
@@ -359,3 +404,57 @@ def test_a_metric_needs_a_folder(tmp_path: Path) -> None:
     done = run_comp(tmp_path, "new", "trees", "--metric", "accuracy")
     assert done.code == 2
     assert "--from" in done.err
+
+
+TINY = (
+    "--set",
+    "mode=scratch",
+    "--set",
+    "model.name=test_resnet",
+    "--set",
+    "model.size=32",
+    "--set",
+    "transform=none",
+)
+
+
+def test_a_folder_is_run_without_any_file(tmp_path: Path) -> None:
+    shapes(tmp_path / "raw")
+    workspace = tmp_path / "work"
+    workspace.mkdir()
+    open_metric = run_comp(workspace, "run", tmp_path / "raw", "--folds", "2", "--quick", *TINY)
+    assert open_metric.code == 2
+    assert "--metric NAME, of accuracy" in open_metric.err
+    given = ("--metric", "accuracy", "--folds", "2", "--quick", *TINY, "--set", "model.fit=squash")
+    done = run_comp(workspace, "run", tmp_path / "raw", *given, "--json")
+    assert done.code == 0, done.err
+    assert "data.images = 'train/*/*'" in done.err
+    lines = Path(done.json["submission"]).read_text().splitlines()
+    assert [line.split(",")[0] for line in lines] == ["id", *[f"est{n}.png" for n in range(8)]]
+    assert not (workspace / "competitions").exists()
+
+
+def test_a_folder_is_checked_and_its_facts_kept_where_asked(tmp_path: Path) -> None:
+    shapes(tmp_path / "raw")
+    raw = tmp_path / "raw"
+    assert run_comp(tmp_path, "check", raw, "--folds", "2").code == 0
+    assert not (tmp_path / "competitions").exists()
+    kept = run_comp(tmp_path, "check", raw, "--folds", "2", "--metric", "macro_f1", "--save", "trees")
+    assert kept.code == 0, kept.err
+    facts = parse_toml((tmp_path / "competitions" / "trees" / "competition.toml").read_text())
+    assert facts["metric"] == "macro_f1"
+    assert run_comp(tmp_path, "check", "trees", "--data", raw, "--folds", "2").code == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["digits", "--metric", "accuracy"], "a competition states its own facts"),
+        (["./nothing"], "not a folder"),
+        (["./raw", "--data", "raw"], "its own raw data"),
+    ],
+)
+def test_folders_and_slugs_are_not_mixed_up(arguments: list[str], told: str, tmp_path: Path) -> None:
+    done = run_comp(tmp_path, "check", *arguments)
+    assert done.code == 2
+    assert told in done.err

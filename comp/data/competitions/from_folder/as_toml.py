@@ -17,9 +17,7 @@ def as_toml(proposal: Proposal, slug: str, title: str) -> str:
     lines = [f"slug = {_value(slug)}", f"title = {_value(title)}"]
     top = {key: fact for key, fact in proposal.facts.items() if "." not in key}
     lines += [line for key, fact in top.items() for line in _line(key, fact)]
-    unsure = [
-        key for key in proposal.unsure if key in ("metric", "template.kind", "template.positive", "classes")
-    ]
+    unsure = list(proposal.unsure)
     if unsure:
         lines += [
             "# what a run names in its first lines until it is taken out here",

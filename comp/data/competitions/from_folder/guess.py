@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -9,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from comp.data.archives import how_to_unpack
 from comp.data.competitions.data_facts import plain_folder
 from comp.data.competitions.from_folder.folder_labels import ByPath, labels_by_path
 from comp.data.competitions.from_folder.image_patterns import PathPattern, pattern_of
@@ -18,6 +20,7 @@ from comp.data.competitions.from_folder.table_guess import (
     Link,
     best_train,
     column_of_names,
+    columns_of_targets,
     group_column,
     id_beside,
     joined_group,
@@ -28,6 +31,7 @@ from comp.data.competitions.from_folder.table_guess import (
 )
 from comp.data.csv_table import Table, listed
 from comp.data.images.raw_tree import RawTree
+from comp.data.images.source import describe_folder
 from comp.errors import InputError, RawDataError
 
 _PAIR = re.compile(r"^(?P<group>.+)_(left|right|l|r)$", re.IGNORECASE)
@@ -93,9 +97,13 @@ def propose(raw: Path, metric: str = "", task: str = "") -> Proposal:
         raise RawDataError("the raw folder must be there", f"{raw} is not a folder", "correct the path")
     survey = Survey(RawTree(raw))
     if not survey.images:
-        raise RawDataError(
-            "a raw folder holds images", f"{raw} has none that can be read", "unpack its archives"
+        packed = [how for path in survey.tree.files if (how := how_to_unpack(path))]
+        value = f"{raw} has none that can be read; it holds {describe_folder(raw)}"
+        remedy = (
+            "; ".join(packed[:3])
+            or "pixels in tables or arrays need an adapter.py: `comp new SLUG --layout array`"
         )
+        raise RawDataError("a raw folder holds images", value, remedy)
     return _Proposer(survey, metric, task).proposal()
 
 
@@ -131,9 +139,8 @@ class _Proposer:
             return "id"
         names = columns(self.template)
         path, share = self.survey.id_column(self.template)
-        if share >= MATCHED:
-            return path
-        return names[0]
+        cells = column(self.template, path) if path else []
+        return path if share >= MATCHED and len(set(cells)) == len(cells) else names[0]
 
     def _by_table(self) -> tuple[list[str], Answer, list[str]] | None:
         """Labels, answer and groups of a table with labelled rows; None where there is no such table."""
@@ -167,6 +174,11 @@ class _Proposer:
             mine = [names[target.casefold()] for target in targets if target.casefold() in names]
             if len(mine) >= max(2, 0.9 * len(targets)):
                 return self._of_columns(link, mine)
+            means = columns_of_targets(link, targets)
+            if means is not None:
+                facts, labels, answer = self._of_columns(link, means[0])
+                facts = {key: replace(fact, unsure=means[1]) for key, fact in facts.items()}
+                return facts, labels, answer
             choice = column_of_names(link, targets)
             return self._one_of_many(link, choice.value, choice.why) if choice else None
         target = targets[0] if targets else ""
@@ -201,7 +213,7 @@ class _Proposer:
         told = f"a column for each of {len(names)} classes"
         answer = Answer(task, "probs", self.metric or usual, why, told, unsure=unsure)
         hot = [
-            [name for name, cell in zip(names, row, strict=True) if float(cell)]
+            [name for name, cell in zip(names, row, strict=True) if cell.lower() not in ("0", "0.0", "false")]
             for row in zip(*cells, strict=True)
         ]
         return (
@@ -241,6 +253,7 @@ class _Proposer:
 
     def _by_path(self) -> tuple[list[str], Answer, list[str]]:
         """The same where folders or names of files are the labels."""
+        self._refuse_unlinked()
         asked = pattern_of(self.survey, self.asked, "test") if self.asked else None
         predicted = set()
         if asked is not None and asked.share >= MATCHED and "train" not in asked.folder.lower():
@@ -255,6 +268,24 @@ class _Proposer:
         self.train = None
         self.labelled = set(by_path.labels)
         return self._facts_of_paths(by_path)
+
+    def _refuse_unlinked(self) -> None:
+        """InputError where a table has the target, but nothing in it names an image: folders are no labels then."""
+        wanted = {target.casefold() for target in self.targets}
+        for name, table in self.survey.tables.items():
+            if (
+                name == self.name
+                or name in self.survey.templates
+                or len(table) < len(self.survey.images) / 20
+            ):
+                continue
+            if wanted and wanted <= set(map(str.casefold, columns(table))):
+                told = listed(columns(table), 6)
+                value = (
+                    f"{name} has {listed(self.targets, 3)}, and none of its columns ({told}) names the images"
+                )
+                remedy = "`comp new SLUG --layout csv` scaffolds an adapter.py that joins rows and images"
+                raise InputError("a table of labels names its images", value, remedy)
 
     def _facts_of_paths(self, by_path: ByPath) -> tuple[list[str], Answer, list[str]]:
         labels = list(by_path.labels.values())
@@ -324,6 +355,8 @@ class _Proposer:
             data["data.test_images"] = Fact(test.pattern, test.why, test.unsure)
         elif self.asked:
             self._by_position(data)
+        else:
+            self._test_folder(data)
 
     def _test_pattern(self) -> PathPattern | None:
         if self.test is not None and self.test.path != self.test.id:
@@ -348,6 +381,23 @@ class _Proposer:
             )
         else:
             data["data.test_images"] = Fact("test/*", "", doubt)
+
+    def _test_folder(self, data: dict[str, Fact]) -> None:
+        """Where nothing names the images to predict: those of the folder that is called test, if there is one."""
+        rest = [path for path in self.survey.images if path not in self.labelled]
+        inside = [
+            path for path in rest if re.search(r"(^|[/_-])test", path.rpartition("/")[0], re.IGNORECASE)
+        ]
+        tops = Counter(path.split("/", 1)[0] for path in inside)
+        if not inside or self.asked:
+            return
+        chosen = [path for path in inside if path.startswith(f"{tops.most_common(1)[0][0]}/")]
+        folders = {path.rpartition("/")[0] for path in chosen}
+        root = os.path.commonpath(folders)
+        depths = {path.removeprefix(f"{root}/").count("/") for path in chosen}
+        stars = "*/" * depths.pop() if len(depths) == 1 else "**/"
+        why = f"{len(chosen)} images, by the name of their folder"
+        data["data.test_images"] = Fact(f"{root}/{stars}*", why)
 
     def _classes(self, labels: Sequence[str], answer: Answer) -> list[str]:
         """The classes in index order where the template wants places of words."""

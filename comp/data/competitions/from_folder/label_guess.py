@@ -17,6 +17,7 @@ MOST_STEPS = 11  # of an ordinal scale
 MANY_NUMBERS = 30  # distinct whole numbers that are rather measured than counted classes
 ORDINAL = ("quadratic_kappa", "qwk", "quadratic_weighted_kappa")
 OF_NUMBERS = ("rmse", "mae", "mse", "mcrmse", "rmsle", "r2")
+_MEASURED = re.compile(r"(^|_)(age|count|number|weight|height|length|price|score|size)s?($|_)", re.IGNORECASE)
 OF_PROBS = ("roc_auc", "auc", "log_loss", "logloss", "average_precision", "ap", "probabilistic_f1", "pf1")
 
 
@@ -70,7 +71,7 @@ def guess_answer(labels: Sequence[str], cells: Sequence[str], target: str, metri
     between = separator_of(labels) if task in ("", "multi-label") else ""
     if task == "multi-label" or between:
         return _of_several(labels, between or " ", metric)
-    if task == "regression" or (not task and _is_measured(distinct, given, metric)):
+    if task == "regression" or (not task and _is_measured(distinct, given, metric, target)):
         return _of_number(distinct, metric)
     if task == "ordinal" or (not task and metric in ORDINAL and _is_scale(distinct)):
         why = f"the labels are the steps {', '.join(sorted(distinct, key=float))}, and {metric} goes by their distances"
@@ -136,7 +137,7 @@ def _of_number(distinct: list[str], metric: str) -> Answer:
     return answer
 
 
-def _is_measured(distinct: list[str], given: list[str], metric: str) -> bool:
+def _is_measured(distinct: list[str], given: list[str], metric: str, target: str) -> bool:
     """Whether labels are numbers that are measured, no names of classes."""
     values = [finite_number(label) for label in distinct]
     if not values or any(value is None for value in values) or len(values) < 3:
@@ -146,7 +147,8 @@ def _is_measured(distinct: list[str], given: list[str], metric: str) -> bool:
     between = any(cell is not None and cell != int(cell) for cell in cells)
     if metric in OF_NUMBERS:
         return True
-    return fractions or (between and len(values) > MANY_NUMBERS)
+    named = bool(_MEASURED.search(target)) and len(values) > MOST_STEPS
+    return fractions or named or (between and len(values) > MANY_NUMBERS)
 
 
 def _is_scale(distinct: list[str]) -> bool:

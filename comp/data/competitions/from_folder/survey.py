@@ -101,6 +101,7 @@ class Survey:
 
 
 def stem_key(path: str) -> str:
+    """A name without folders and suffix, in small letters, by which images are looked up."""
     return without_suffix(nfc(path)).rpartition("/")[2].casefold()
 
 

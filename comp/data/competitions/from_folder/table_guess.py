@@ -52,6 +52,7 @@ class Choice:
 
 
 def plain_id(cell: str) -> str:
+    """An id without folders and suffix, in small letters: under which tables that spell it otherwise agree."""
     return without_suffix(nfc(clean(cell))).rpartition("/")[2].casefold()
 
 
@@ -96,7 +97,10 @@ def links(
 def _by_affix(survey: Survey, table: Table) -> tuple[str, float]:
     """The first column whose cells stand within the names of images, ``a`` in ``a_green.png``."""
     for name in columns(table)[:3]:
-        found = pattern_of(survey, column(table, name), "train") if name else None
+        cells = column(table, name) if name else []
+        if len(cells) < 2 or len(set(cells)) < len(cells):
+            continue
+        found = pattern_of(survey, cells, "train")
         if found is not None and found.share >= MATCHED:
             return name, found.share
     return "", 0.0
@@ -200,10 +204,33 @@ def column_of_names(link: Link, names: Sequence[str]) -> Choice | None:
     return None
 
 
+def columns_of_targets(link: Link, targets: Sequence[str]) -> tuple[list[str], str] | None:
+    """The columns that are named as the targets with one more word, such as ``X4_mean`` for ``X4``, and what is
+    doubtful; None where some target has none.
+    """
+    names = columns(link.table)
+    endings: dict[str, int] = defaultdict(int)
+    for target in targets:
+        for name in names:
+            if name.startswith(f"{target}_"):
+                endings[name.removeprefix(target)] += 1
+    full = sorted(
+        (one for one, count in endings.items() if count == len(targets)),
+        key=lambda one: (one != "_mean", one),
+    )
+    if not full:
+        return None
+    doubt = f"the columns with {' and '.join(full[1:])} may be it" if len(full) > 1 else ""
+    return [f"{target}{full[0]}" for target in targets], doubt
+
+
 def onehot_sums(table: Table, names: Sequence[str]) -> tuple[bool, bool]:
     """Whether columns have 0 and 1 alone, and whether each row has exactly one 1."""
     cells = [column(table, name) for name in names]
-    values = [[finite_number(cell) for cell in row] for row in zip(*cells, strict=True)]
+    words = {"true": 1.0, "false": 0.0}
+    values = [
+        [words.get(cell.lower(), finite_number(cell)) for cell in row] for row in zip(*cells, strict=True)
+    ]
     binary = all(value in (0, 1) for row in values for value in row)
     return binary, binary and all(sum(value or 0 for value in row) == 1 for row in values)
 
