@@ -117,14 +117,14 @@ def slug_of_path(
         fitting_here = ", ".join(fitting(facts.task))
         value = f"{path}: {'; '.join(f'{key}: {proposal.unsure[key]}' for key in open_keys)}"
         remedy = (
-            f"say how the site scores: --metric NAME, of {fitting_here}; for other answers --task NAME too"
+            f"say how the site scores: `metric=NAME`, of {fitting_here}; for other answers `task=NAME` too"
         )
         raise InputError("a folder does not say how its answers are scored", value, remedy)
     events.log(f"facts of {path}: {summary}")
     for key, fact in proposal.facts.items():
         doubt = f"  (not sure: {fact.unsure})" if fact.unsure else ""
         events.log(f"  {key} = {fact.value!r}{doubt}")
-    events.log("  in memory alone: --save SLUG keeps them for later commands")
+    events.log("  in memory alone: `comp run DIR --save SLUG` keeps them for later commands")
     hold_in_memory(Competition(TEMPLATES, facts))
     return slug
 
@@ -171,7 +171,7 @@ def _require_metric(metric: str, task: str | None) -> None:
         except InputError:
             continue
     known = {name for one in TASKS for name in fitting(one)} | {"map@5", "top5", "macro_f2"}
-    raise UnknownName("metric", metric, known, "or leave --metric out, and correct the file")
+    raise UnknownName("metric", metric, known, "or leave `metric` out, and correct the file")
 
 
 def _tried(competition: Competition, raw: Path, proposal: Proposal) -> str:

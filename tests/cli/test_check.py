@@ -286,10 +286,10 @@ def test_a_pooled_run_can_be_resumed(workspace: Path, rare: Path) -> None:
     assert again.json["oof"] == done.json["oof"]
 
 
-def test_rare_takes_two_words(workspace: Path, shapes: Path) -> None:
+def test_rare_takes_three_words(workspace: Path, shapes: Path) -> None:
     outcome = check(workspace, "--rare", "drop")
     assert outcome.code == 2
-    assert "error or pool" in outcome.err
+    assert "error, pool or spread" in outcome.err
 
 
 # --- again ----------------------------------------------------------------------------------------------------------

@@ -119,16 +119,29 @@ def test_art_pairs_row_i_with_the_i_th_file_in_natural_order(workspace: Path, ar
     assert list(test["id"]) == [str(n) for n in range(30)]
 
 
-def mistaken(workspace: Path, old: str, new: str) -> None:
-    """Art's competition in the workspace under another slug, its adapter changed."""
+READ = """
+from pathlib import PurePosixPath
+
+from comp.data import Manifest, RawTree, Sample
+
+
+def read(raw):
+    tree = RawTree(raw)
+    samples = [Sample(path, path, "train", path.split("/")[1]) for path in tree.images("train/*/*")]
+    test = sorted(tree.images("test/0/*"), key=lambda path: KEY)
+    samples += [Sample(str(row), path, "test") for row, path in enumerate(test)]
+    return Manifest.from_samples(samples, tree.notes)
+"""
+
+
+def mistaken(workspace: Path, key: str) -> None:
+    """Art's competition in the workspace under another slug, read by an adapter that sorts test files by ``key``."""
     real = find_competition("art-classification", Workspace(workspace)).folder
     folder = workspace / "competitions" / "paintings"
     shutil.copytree(real, folder)
     toml, adapter = folder / "competition.toml", folder / "adapter.py"
     toml.write_text(toml.read_text().replace('"art-classification"', '"paintings"'))
-    source = adapter.read_text()
-    assert old in source
-    adapter.write_text(source.replace(old, new))
+    adapter.write_text(adapter.read_text() + READ.replace("KEY", key))
 
 
 @pytest.mark.parametrize(
@@ -137,7 +150,7 @@ def mistaken(workspace: Path, old: str, new: str) -> None:
     ids=["text", "any order", "backwards"],
 )
 def test_an_adapter_that_sorts_otherwise_is_refused(workspace: Path, art_raw: Path, key: str) -> None:
-    mistaken(workspace, "natural_key(PurePosixPath(path).name)", key)
+    mistaken(workspace, key)
     outcome = run_comp(workspace, "check", "paintings", "--data", art_raw, "--folds", 2, "--json")
     assert outcome.code == 1, outcome.err
     found = [f for f in outcome.json["findings"] if f["severity"] == "error"]

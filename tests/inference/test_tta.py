@@ -16,6 +16,7 @@ import comp
 from comp.data.images.pixel_cache import ImageDataset
 from comp.data.images.preprocess import Preprocess, fit
 from comp.data.images.source import ArraySource
+from comp.data.labels import LabelMap
 from comp.data.loading.prefetch import loader_pool
 from comp.errors import WeightsError
 from comp.inference.forward import (
@@ -162,6 +163,11 @@ def probabilities(seed: int, views: int, rows: int, classes: int, scale: float) 
     return {f"view {n}": softmax(one) for n, one in enumerate(logits)}
 
 
+def averaged(by_view: dict[str, np.ndarray], how: str = "arithmetic") -> np.ndarray:
+    classes = next(iter(by_view.values())).shape[1]
+    return mean_of_views(by_view, how, LabelMap([f"class {n}" for n in range(classes)]))
+
+
 @given(
     st.integers(0, 999),
     st.integers(1, 6),
@@ -174,12 +180,12 @@ def test_means_of_views_sum_to_one_whatever_the_order(
     seed: int, views: int, classes: int, scale: float, how: str, random: object
 ) -> None:
     by_view = probabilities(seed, views, 7, classes, scale)
-    mean = mean_of_views(by_view, how)
+    mean = averaged(by_view, how)
     assert np.isfinite(mean).all()
     assert np.allclose(mean.sum(axis=1), 1.0, atol=1e-12)
     names = list(by_view)
     random.shuffle(names)  # type: ignore[attr-defined]
-    assert np.array_equal(mean, mean_of_views({name: by_view[name] for name in names}, how)), "bit for bit"
+    assert np.array_equal(mean, averaged({name: by_view[name] for name in names}, how)), "bit for bit"
     if views == 1:
         assert np.allclose(mean, by_view["view 0"], atol=1e-9)
 
@@ -187,7 +193,7 @@ def test_means_of_views_sum_to_one_whatever_the_order(
 @given(arrays(np.float64, (4, 3, 2), elements=st.sampled_from([0.0, 1.0])))
 def test_exact_zeros_make_no_nan_of_a_geometric_mean(certain: np.ndarray) -> None:
     certain[..., 1] = 1.0 - certain[..., 0]
-    mean = mean_of_views({str(n): one for n, one in enumerate(certain)}, "geometric")
+    mean = averaged({str(n): one for n, one in enumerate(certain)}, "geometric")
     assert np.isfinite(mean).all()
     assert np.allclose(mean.sum(axis=1), 1.0)
     most = certain.mean(axis=0)
@@ -199,16 +205,16 @@ def test_exact_zeros_make_no_nan_of_a_geometric_mean(certain: np.ndarray) -> Non
 def test_logits_cannot_be_averaged(how: str, seen: list[float]) -> None:
     """-5 x -1 = 5: as factors, two views that are against a class would make it the answer."""
     with pytest.raises(ValueError, match="as probabilities"):
-        mean_of_views({"identity": np.array([seen]), "hflip": np.array([[0.2, 0.3, 0.5]])}, how)
+        averaged({"identity": np.array([seen]), "hflip": np.array([[0.2, 0.3, 0.5]])}, how)
 
 
 def test_views_are_averaged_after_softmax() -> None:
     by_view = {"identity": softmax(np.float32([[9, 0, 0]])), "hflip": softmax(np.float32([[0, 1, 0]]))}
-    mean = mean_of_views(by_view)
+    mean = averaged(by_view)
     assert np.allclose(mean, (by_view["identity"] + by_view["hflip"]) / 2)
     assert not np.allclose(mean, softmax(np.float32([[4.5, 0.5, 0]])))
     products = np.sqrt(by_view["identity"] * by_view["hflip"])
-    assert np.allclose(mean_of_views(by_view, "geometric"), products / products.sum())
+    assert np.allclose(averaged(by_view, "geometric"), products / products.sum())
 
 
 def test_a_network_of_one_size_takes_no_larger_images() -> None:

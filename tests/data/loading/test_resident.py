@@ -117,6 +117,7 @@ def test_a_gather_mixes_no_devices_and_is_in_64_bits(monkeypatch: pytest.MonkeyP
 # --- the room -------------------------------------------------------------------------------------------------------
 
 GB = 1 << 30
+THREE = LabelMap(("a", "b", "c"))
 
 
 def test_images_leave_training_what_it_needs() -> None:
@@ -352,15 +353,17 @@ def test_held_out_rows_on_a_device_are_judged_the_same(leaves: bool) -> None:
         assert there is not None
         assert there.nbytes == 80 * 32 * 32 * 3
         assert there.seconds > 0
-        expected = probabilities(net, pool, pixels, rows, ["identity"], recipe, "cpu")["identity"]
+        expected = probabilities(net, pool, pixels, rows, ["identity"], recipe, "cpu", labels=THREE)[
+            "identity"
+        ]
 
         def leave(done: int) -> None:
             if leaves:
                 there.release()
 
-        found = probabilities(net, pool, pixels, rows, ["identity"], recipe, "cpu", leave, there=there)[
-            "identity"
-        ]
+        found = probabilities(
+            net, pool, pixels, rows, ["identity"], recipe, "cpu", leave, labels=THREE, there=there
+        )["identity"]
     assert np.array_equal(expected, found)
 
 
