@@ -35,7 +35,7 @@ def postprocessed(
         predictions.
     """
     facts = competition.facts.post if began is None else PostFacts.model_validate(began.get("post") or {})
-    if facts.group == "none" and not facts.function:
+    if not facts.is_asked:
         return predictions
     group_of = dict(zip(rows["id"], rows["group"], strict=True))
     groups = [group_of[i] or f"\x1f{i}" for i in predictions.ids]

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from comp import events
+from comp.data.competitions.competition import Competition
 from comp.data.folds import group_names
+from comp.data.postprocess import postprocessed
 from comp.data.predictions import Predictions
 from comp.ensembling.aligned import judged
 from comp.ensembling.decisions import RULES, Decision
@@ -16,6 +18,8 @@ from comp.files import write_json
 from comp.runs.contents import DECISION_FILE
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from comp.training.plan import TrainedModels
 
 MUCH = 4e9  # numbers that learning may look at: a minute or so
@@ -27,22 +31,25 @@ class Decided:
     the other folds. ``facts`` are for the record, empty where nothing was learned.
     """
 
+    competition: Competition
     decision: Decision
     oof: Predictions
     facts: dict[str, Any]
 
-    def of(self, predictions: Predictions) -> Predictions:
-        """Predictions of other rows, moved."""
-        return replace(predictions, probs=self.decision(predictions.probs))
+    def of(self, predictions: Predictions, rows: pd.DataFrame) -> Predictions:
+        """Predictions of other rows (id, group), postprocessed and moved."""
+        posted = postprocessed(predictions, self.competition, rows)
+        return replace(posted, probs=self.decision(posted.probs))
 
 
-def decide(trained: TrainedModels, oof: Predictions) -> Decided:
-    """What a run's metric gains by a temperature or a rule on rows that they were not learned on, and the two where it
+def decide(trained: TrainedModels, competition: Competition) -> Decided:
+    """The run's OOF rows postprocessed, what its metric gains by a temperature or a rule on rows that they were not learned on, and the two where it
     does. Of some of the folds nothing is learned.
     """
     plan = trained.plans[0]
     metric, labels = plan.metric, plan.labels
-    nothing = Decided(Decision(labels), oof, {})
+    oof = postprocessed(trained.oof, competition, plan.manifest.train)
+    nothing = Decided(competition, Decision(labels), oof, {})
     has_rule = metric.wants_decision and labels.task.name in RULES
     if not trained.is_whole or not (has_rule or (metric.proper and not labels.task.is_numeric)):
         return nothing
@@ -63,7 +70,7 @@ def decide(trained: TrainedModels, oof: Predictions) -> Decided:
     events.log(
         f"  {_in_words(decision)}: {metric.name} {facts['score_before']:.4f} -> {facts['score_after']:.4f}"
     )
-    return Decided(decision, replace(oof, probs=probs), facts)
+    return Decided(competition, decision, replace(oof, probs=probs), facts)
 
 
 def _facts(result: BlendResult, decision: Decision, before: float) -> dict[str, Any]:

@@ -277,7 +277,6 @@ def _finished(
     marks: list[str],
 ) -> RunResult:
     """What a run comes to, trained, predicted and written down."""
-    from comp.data.postprocess import postprocessed
     from comp.pipelines import training_plans
     from comp.pipelines.training_plans import choose_views, judge_views
     from comp.training.plan import remember_parts, require_something
@@ -289,13 +288,18 @@ def _finished(
         runs.goes_on(this_run)
         trained, views = choose_views(trained)
         decided = answered_oof(this_run, trained, request.competition)
+        oof = trained.oof if decided is None else decided.oof
+        write_text(
+            this_run.folder / "confusion.csv", confusion_csv(oof.labels, trained.truth(oof), oof.probs)
+        )
     with clock.step("predict"):
         unread = checks.unread()
         test = training_plans.predict_test(trained, set(unread.values()))
-    test = decided.of(postprocessed(test, request.competition, plans[0].manifest.test))
-    score = trained.score(decided.oof)
+    test = test if decided is None else decided.of(test, plans[0].manifest.test)
+    score = trained.score(oof)
     beside = {name: trained.score(other) for name, other in trained.beside().items()}
-    beside |= {"without_decision": decided.facts["score_before"]} if decided.facts else {}
+    learned = decided.facts if decided else {}
+    beside |= {"without_decision": learned["score_before"]} if learned else {}
     expected = None if request.quick else request.expected
     judged = [*training_plans.check_predictions(plans[0], test, score, expected), *judge_views(trained)]
     findings = [*findings, *_shown(judged, checks)]
@@ -312,8 +316,8 @@ def _finished(
         views=views,
         pseudo=this_run.started.get("pseudo"),
         folds=trained.folds,
-        per_fold=trained.per_fold(decided.oof),
-        decision=decided.facts,
+        per_fold=trained.per_fold(oof),
+        decision=learned,
         calibration=trained.calibration(trained.oof),
         models=trained.by_model() if len(plans) > 1 else [],
         submission=path,
@@ -327,19 +331,18 @@ def _finished(
     return result
 
 
-def answered_oof(this_run: runs.Run, trained: TrainedModels, competition: Competition) -> Decided:
-    """What the run's OOF rows are answered by, postprocessed and decided; writes them as they were predicted, what moves
-    them, and what was answered for what.
+def answered_oof(this_run: runs.Run, trained: TrainedModels, competition: Competition) -> Decided | None:
+    """What moves a run's predictions before they are answers, with its OOF rows so moved; None where nothing can. Writes the
+    OOF rows as they were predicted, and what moves them.
     """
-    from comp.data.postprocess import postprocessed
+    trained.oof.save(this_run.folder / "oof.npz")
+    metric = trained.plans[0].metric
+    if not (metric.wants_decision or metric.proper or competition.facts.post.is_asked):
+        return None
     from comp.pipelines.decide import decide, keep
 
-    oof = trained.oof
-    oof.save(this_run.folder / "oof.npz")
-    decided = decide(trained, postprocessed(oof, competition, trained.plans[0].manifest.train))
+    decided = decide(trained, competition)
     keep(decided, this_run.folder)
-    table = confusion_csv(oof.labels, trained.truth(oof), decided.oof.probs)
-    write_text(this_run.folder / "confusion.csv", table)
     return decided
 
 

@@ -121,6 +121,10 @@ class PostFacts(ConfigTable):
         "", pattern=r"^(adapter:\w+)?$", description="adapter:function(probs, groups) instead"
     )
 
+    @property
+    def is_asked(self) -> bool:
+        return self.group != "none" or bool(self.function)
+
 
 class CheckFacts(ConfigTable):
     """``allow``: checks whose errors become warnings here, each with its reason."""
