@@ -296,10 +296,7 @@ def _finished(
         unread = checks.unread()
         test = training_plans.predict_test(trained, set(unread.values()))
     test = test if decided is None else decided.of(test, plans[0].manifest.test)
-    score = trained.score(oof)
-    beside = {name: trained.score(other) for name, other in trained.beside().items()}
-    learned = decided.facts if decided else {}
-    beside |= {"without_decision": learned["score_before"]} if learned else {}
+    score, learned = trained.score(oof), decided.facts if decided else {}
     expected = None if request.quick else request.expected
     judged = [*training_plans.check_predictions(plans[0], test, score, expected), *judge_views(trained)]
     findings = [*findings, *_shown(judged, checks)]
@@ -311,7 +308,7 @@ def _finished(
         metric=plans[0].metric.name,
         direction=plans[0].metric.direction,
         score=score,
-        beside=beside,
+        beside=_judged_beside(trained, learned),
         selected_on_oof=any(p.selects for p in plans),
         views=views,
         pseudo=this_run.started.get("pseudo"),
@@ -329,6 +326,12 @@ def _finished(
     )
     record(this_run, result, findings)
     return result
+
+
+def _judged_beside(trained: TrainedModels, learned: dict[str, Any]) -> dict[str, float]:
+    """The scores of the same rows judged otherwise: by other views or weights, and without what was ``learned``."""
+    beside = {name: trained.score(other) for name, other in trained.beside().items()}
+    return {**beside, "without_decision": learned["score_before"]} if learned else beside
 
 
 def answered_oof(this_run: runs.Run, trained: TrainedModels, competition: Competition) -> Decided | None:
