@@ -32,7 +32,7 @@ METRICS = {
     "plant-pathology-2020": "roc_auc",
     "plant-pathology-2021": "samples_f1",
     "ranzcr-clip": "roc_auc",
-    "imet-2020": "micro_f2",
+    "imet-2020": "micro_f1",
     "petfinder-pawpularity": "rmse",
     "state-farm-drivers": "log_loss",
     "herbarium-2021": "macro_f1",
