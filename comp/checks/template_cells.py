@@ -168,13 +168,14 @@ def _of_numbers(one: _Judged) -> list[Cells]:
 def _of_labels(one: _Judged) -> list[Cells]:
     template = one.template
     given = [cell for cell in one.given if cell != template.empty]
-    other = next((sign for sign in (",", ";", "|", " ") if sign != template.separator), "")
     strange = [cell for cell in given if any(name not in one.labels for name in names_in(cell, template))]
-    apart = [cell for cell in strange if _is_several(cell, one.labels, other)]
+    others = [sign for sign in (",", ";", "|", " ") if sign != template.separator]
+    apart = {sign: [cell for cell in strange if _is_several(cell, one.labels, sign)] for sign in others}
+    other = max(others, key=lambda sign: len(apart[sign]))
     wrong = f"have {other!r} between names, where {template.separator!r} is stated"
-    rest = [cell for cell in given if cell not in set(apart)]
+    rest = [cell for cell in given if cell not in set(apart[other])]
     return [
-        *one.say("error", apart, wrong, "correct `separator` in [template]"),
+        *one.say("error", apart[other], wrong, "correct `separator` in [template]"),
         *_names(one, rest, lambda cell: names_in(cell, template)),
     ]
 

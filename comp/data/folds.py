@@ -201,7 +201,7 @@ def make_folds(
     keys = {g: _hash(fold_seed, min(ids[rows])) for g, rows in members.items()}
     first = _rarest(kinds, members) if several else dict.fromkeys(members, 0)
     order = sorted(members, key=lambda g: (first[g], -len(members[g]), keys[g]))
-    rare = _rare(train, groups, k) if pool_rare else set()
+    rare = _rare(train, groups, k, task) if pool_rare else set()
     dealt = [np.array(members[g]) for g in order if g not in rare]
     if len(dealt) < k:
         raise InputError(
@@ -270,11 +270,12 @@ def _deal(groups: list[NDArray[np.int64]], kinds: list[NDArray[np.int64]], k: in
     return fold
 
 
-def _rare(train: pd.DataFrame, groups: list[str], k: int) -> set[str]:
-    """Groups with a row of a class that has fewer than k groups."""
+def _rare(train: pd.DataFrame, groups: list[str], k: int, task: Task) -> set[str]:
+    """Groups with a row of a class that has fewer than k groups, as one of several or alone; numbers have no class."""
     of_class: dict[str, set[str]] = {}
     for label, group in zip(train["label"], groups, strict=True):
-        of_class.setdefault(label, set()).add(group)
+        for name in task.parts(label) if task.has_classes else ():
+            of_class.setdefault(name, set()).add(group)
     return {group for found in of_class.values() if len(found) < k for group in found}
 
 

@@ -79,8 +79,8 @@ class LabelMap:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The names (D,) of the columns of predictions."""
-        return ("place",) if self.task.name == "ordinal" else self.names
+        """The names (D,) of the columns of predictions; the one of a scale is its steps, so that another order has another."""
+        return (" < ".join(self.names),) if self.task.name == "ordinal" else self.names
 
     def index(self, name: str) -> int:
         """The index of a class; UnknownName for a name that is not one."""

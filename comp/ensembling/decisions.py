@@ -68,15 +68,32 @@ class Decision:
 
     @classmethod
     def of_json(cls, table: dict[str, Any], labels: LabelMap) -> Decision:
-        """What ``as_json`` gave; ValueError where it is of another task or another number of classes."""
+        """What ``as_json`` gave; ValueError where it is of another task or another number of classes, or no rule or
+        temperature that can be learned.
+        """
         values = tuple(float(value) for value in table["values"])
         wanted = len(labels) - 1 if labels.task.name == "ordinal" else len(labels)
         if table["rule"] != RULES.get(labels.task.name, "") or len(values) not in (0, wanted):
             raise ValueError(
                 f"{table['rule']!r} with {len(values)} values for {wanted} of {labels.task.name}"
             )
-        warm = table["temperature"]
-        return cls(labels, values, None if warm is None else float(warm))
+        if values and not _can_be(values, labels):
+            raise ValueError(f"{list(values)} are no {table['rule']}")
+        warm = None if table["temperature"] is None else float(table["temperature"])
+        if warm is not None and not 0 < warm < float("inf"):
+            raise ValueError(f"{warm} is no temperature")
+        return cls(labels, values, warm)
+
+
+def _can_be(values: tuple[float, ...], labels: LabelMap) -> bool:
+    """Whether a rule of the task can have these values: positive multipliers, thresholds of 0 to 1, or cut points that
+    rise along the scale.
+    """
+    if labels.task.is_single_label:
+        return all(0 < value < float("inf") for value in values)
+    if labels.task.is_numeric:
+        return all(low < high for low, high in pairwise((0.0, *values, len(labels) - 1.0)))
+    return all(0 < value < 1 for value in values)
 
 
 def decision_of(run: Run, labels: LabelMap) -> Decision:

@@ -208,7 +208,7 @@ def nested_folds(parts: Sequence[Member], manifest: Manifest) -> Folds:
     answered = set(parts[0].oof.ids)
     table = manifest.table
     judged = Manifest(table[(table["split"] != "train") | table["id"].isin(answered)].reset_index(drop=True))
-    made = make_folds(judged, k)
+    made = make_folds(judged, k, task=parts[0].oof.labels.task)
     fold = {**dict.fromkeys(manifest.train["id"], -1), **made.by_id}
     ids = tuple(manifest.train["id"])
     return Folds(ids, np.array([fold[i] for i in ids], dtype=np.int64), k, made.fold_seed, prints)

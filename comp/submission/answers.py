@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,7 @@ KINDS_OF = {  # the kinds of template that can hold the answers of a task
     "regression": ("number",),
 }
 KIND = "correct `kind` in [template], or `task`"
+_EXACT = Context(prec=400)  # digits of any float
 
 
 def require_kind(template: Template, labels: LabelMap) -> None:
@@ -130,7 +132,19 @@ def _column_cells(probs: Probs, template: Template, labels: LabelMap) -> list[li
         return decimal_rows(probs, template.decimals)
     if template.kind == "probs" and template.decimals == 0:
         return [[str(int(yes)) for yes in row] for row in answered_sets(probs).tolist()]
-    return [[_decimal(value, template.decimals) for value in row] for row in probs.tolist()]
+    within = _within_bounds(probs, template) if template.kind == "number" else probs
+    return [[_decimal(value, template.decimals) for value in row] for row in within.tolist()]
+
+
+def _within_bounds(values: Probs, template: Template) -> Probs:
+    """Numbers (N, D) that rounding takes to none outside of the competition's range."""
+    if template.bounds is None:
+        return values
+    low, high = (
+        float(Decimal(repr(end)).quantize(Decimal(1).scaleb(-template.decimals), rounding, _EXACT))
+        for end, rounding in zip(template.bounds, (ROUND_CEILING, ROUND_FLOOR), strict=True)
+    )
+    return np.clip(values, low, high)
 
 
 def _decimal(value: float, decimals: int) -> str:
@@ -141,10 +155,10 @@ def _decimal(value: float, decimals: int) -> str:
 def _single_cells(probs: Probs, template: Template, labels: LabelMap) -> list[str]:
     """The one cell of each row."""
     if template.kind == "prob":
-        column = probs[:, positive_index(template, labels)]
+        positive = positive_index(template, labels)
         if template.decimals == 0:
-            return [str(int(yes)) for yes in answered_sets(column)]
-        return [_decimal(value, template.decimals) for value in column.tolist()]
+            return [str(int(answer == positive)) for answer in answered_classes(probs, labels)]
+        return [_decimal(value, template.decimals) for value in probs[:, positive].tolist()]
     if template.kind in ("topk", "labels"):
         require_apart(template, labels)
     if template.kind == "topk":

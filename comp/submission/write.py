@@ -55,22 +55,23 @@ def write(predictions: Predictions, template: Template, path: Path) -> None:
 
 
 def rehearse(template: Template, labels: LabelMap) -> None:
-    """Composes a submission in which every class is answered, and drops it: what ``write`` would refuse after training
-    because of classes, columns or encoding is refused now. A template without rows is not judged.
+    """Composes a submission in which every class, or both ends of every number, are answered, and drops it: what ``write``
+    would refuse after training because of classes, columns or encoding is refused now. A template without rows is not
+    judged.
 
     Raises
     ------
     InputError, InvalidSubmission
         As ``write``.
     """
-    table = template.table
-    few = [list(row) for row in table.rows[: min(len(labels), _FEW)]]
+    table, count = template.table, max(len(labels), 2)
+    few = [list(row) for row in table.rows[: min(count, _FEW)]]
     for number, row in enumerate(few):
         row[template.id_place] = str(number)  # ids are judged elsewhere
     rows = tuple(tuple(row) for row in few)
     shown = replace(template, table=replace(table, rows=rows), sample_ids=())
-    for start in range(0, len(labels) if few else 0, max(len(few), 1)):
-        answers = np.arange(start, start + len(few)) % len(labels)
+    for start in range(0, count if few else 0, max(len(few), 1)):
+        answers = np.arange(start, start + len(few)) % count
         _content(Predictions(shown.ids, labels, _every_answer(answers, labels)), shown, "a submission")
 
 
@@ -79,7 +80,7 @@ def _every_answer(answers: NDArray[np.int64], labels: LabelMap) -> NDArray[np.fl
     if labels.task.is_numeric:
         shares = answers[:, None] / max(len(labels) - 1, 1)
         return labels.unscaled(np.repeat(shares, labels.width, axis=1))
-    return np.asarray(np.eye(len(labels))[answers], dtype=np.float64)
+    return np.asarray(np.eye(len(labels))[answers % len(labels)], dtype=np.float64)
 
 
 def _content(predictions: Predictions, template: Template, name: str) -> bytes:

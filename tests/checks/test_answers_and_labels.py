@@ -10,7 +10,7 @@ import pytest
 
 from comp.checks.context import CheckContext, Finding
 from comp.checks.image_scan import ImageIndex
-from comp.checks.manifest_checks import label_spelling
+from comp.checks.manifest_checks import class_too_small, label_map, label_spelling, unknown_label
 from comp.checks.template_checks import class_index, metric_mismatch
 from comp.data.competitions.competition import Competition
 from comp.data.competitions.facts import CompetitionConfig, TemplateFacts
@@ -18,6 +18,7 @@ from comp.data.dataset import Dataset, made_template
 from comp.data.images.source import ArraySource
 from comp.data.labels import LabelMap
 from comp.data.manifest import Manifest, Sample
+from comp.data.task import SINGLE_LABEL, Task
 from gallery import save, texture
 from made import run_comp
 
@@ -40,6 +41,7 @@ def context_of(
     kind: str = "label",
     metric: str = "accuracy",
     k: int = 5,
+    task: Task = SINGLE_LABEL,
 ) -> CheckContext:
     """Evidence of a train row for each label; the label map is discovered unless ``classes`` give it."""
     rows = [Sample(f"a{n}", f"train/a{n}", "train", label) for n, label in enumerate(labels)]
@@ -48,11 +50,12 @@ def context_of(
             "slug": "made",
             "title": "Made",
             "metric": metric,
+            "task": task.name,
             "classes": tuple(classes) if classes and stated else "discover",
             "template": TemplateFacts.model_validate({"kind": kind, "k": k}),
         }
     )
-    names = LabelMap(classes) if classes else LabelMap.discover(labels)
+    names = LabelMap(classes, task) if classes else LabelMap.discover(labels, task)
     template = replace(made_template(["t0"], "id", "label", kind), k=k)
     manifest = Manifest.from_samples(rows)
     competition = Competition(folder, facts)
@@ -366,3 +369,38 @@ def test_folders_that_are_numbers_stand_as_numbers(workspace: Path) -> None:
         (raw / "train" / old).rename(raw / "train" / new)
     done = run_comp(workspace, "show", "rooms")
     assert "1 0, 2 1, 10 2" in done.out
+
+
+SEVERAL = Task("multi-label")
+
+
+def of_several(cells: Sequence[str], classes: Sequence[str] = ("a", "b", "c")) -> CheckContext:
+    return context_of(cells, classes=classes, kind="labels", metric="micro_f1", task=SEVERAL)
+
+
+def test_a_name_among_several_that_is_no_class_is_told_with_its_row() -> None:
+    found = unknown_label(of_several(["a|b", "a|cc", "", "c", "d"]))
+    assert [(one.check, one.severity, one.count, one.examples) for one in found] == [
+        ("unknown-label", "error", 2, ("a1", "a4"))
+    ]
+    assert "'cc'" in found[0].message
+    assert unknown_label(of_several(["a|b|c", "", "b"])) == []  # no label is a label
+
+
+def test_a_row_without_a_label_is_a_fault_of_one_class_alone() -> None:
+    assert unknown_label(context_of(["a", "", "b"], classes=("a", "b")))[0].examples == ("a1",)
+    assert unknown_label(of_several(["a", "", "b"])) == []
+
+
+def test_a_class_that_no_set_of_labels_has_is_told() -> None:
+    found = label_map(of_several(["a|b", "a", ""]))
+    assert (found[0].severity, found[0].examples) == ("error", ("c",))
+    assert label_map(of_several(["a|b", "b|c"])) == []
+
+
+def test_classes_of_several_are_counted_by_label_and_only_warned_of() -> None:
+    found = class_too_small(of_several(["a|b", "a|c", "a|b"]))
+    assert [(one.severity, one.examples) for one in found] == [("warning", ("c",))]
+    assert class_too_small(of_several(["a|b", "b|c", "c|a"])) == []  # each set comes once, each label twice
+    single = class_too_small(context_of(["a", "a", "b"], classes=("a", "b")))
+    assert single[0].severity == "error"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -10,6 +11,7 @@ from comp.checks.template_cells import judge_cells
 from comp.data.csv_table import Table
 from comp.data.dataset import Template, from_table, made_template
 from comp.data.labels import LabelMap
+from comp.data.task import Task
 
 ANIMALS = ("cat", "dog", "eel")
 DIGITS = ("0", "1", "2")
@@ -116,3 +118,66 @@ def test_the_rows_are_named_and_a_made_template_has_no_cells() -> None:
     found = judge_cells(template_of("label", ["cat", "Dog", "eel", "Dog"]), LabelMap(ANIMALS))
     assert [one.rows for one in found] == [("t1", "t3")]
     assert judge_cells(made_template(["x"], "id", "label", "label"), LabelMap(ANIMALS)) == []
+
+
+def judged_task(
+    task: str, kind: str, cells: Sequence[str], classes: Sequence[str] = ANIMALS, **manner: str
+) -> list[tuple[str, str]]:
+    """Severity and message of what is said of a template of another task."""
+    columns = classes if kind in ("probs", "number") else ("label",)
+    template = replace(template_of(kind, cells, columns), **manner)  # type: ignore[arg-type]
+    bounds = ((0.0,) * len(classes), (1.0,) * len(classes)) if task == "regression" else ()
+    found = judge_cells(template, LabelMap(classes, Task(task, *bounds)))  # type: ignore[arg-type]
+    return [(one.severity, one.message) for one in found]
+
+
+@pytest.mark.parametrize(
+    ("task", "kind", "cells", "manner"),
+    [
+        ("multi-label", "labels", ["cat dog", "eel", ""], {}),
+        ("multi-label", "labels", ["cat;dog", "none"], {"separator": ";", "empty": "none"}),
+        ("multi-label", "labels", ["cat", "cat"], {}),
+        ("multi-label", "labels", ["nan", " "], {}),
+        ("multi-label", "probs", ["0", "0.5", "1"], {}),
+        ("multi-label", "topk", ["cat dog eel", "eel cat dog"], {}),
+        ("single-label", "prob", ["0.5", "0", "1e-3"], {}),
+        ("single-label", "prob", ["", "nan"], {}),
+        ("regression", "number", ["0", "-3.5", "1e9", ""], {}),
+        ("ordinal", "index", ["0", "2"], {}),
+        ("ordinal", "label", ["cat", "eel"], {}),
+    ],
+)
+def test_placeholders_of_other_tasks_are_passed_in_silence(
+    task: str, kind: str, cells: Sequence[str], manner: dict[str, str]
+) -> None:
+    assert judged_task(task, kind, cells, **manner) == []
+
+
+@pytest.mark.parametrize(
+    ("task", "kind", "cells", "manner", "severity", "told"),
+    [
+        (
+            "multi-label",
+            "labels",
+            ["cat dog", "eel dog"],
+            {"separator": "|"},
+            "error",
+            "have ' ' between names, where '|' is stated",
+        ),
+        ("multi-label", "labels", ["cat,dog"], {}, "error", "has ',' between names, where ' ' is stated"),
+        ("multi-label", "labels", ["Cat dog"], {}, "error", "('Cat' for 'cat')"),
+        ("multi-label", "labels", ["0 1", "2"], {}, "error", "are class indices, where kind = 'labels'"),
+        ("multi-label", "labels", ["cat fox"], {}, "warning", "is no class: 'cat fox'"),
+        ("multi-label", "labels", ["none"], {"empty": "healthy"}, "", ""),
+        ("single-label", "prob", ["cat"], {}, "error", "is no numbers, where kind = 'prob' is stated"),
+        ("single-label", "prob", ["5", "0"], {}, "warning", "is no probabilities 0 … 1: '5'"),
+        ("multi-label", "probs", ["-1"], {}, "warning", "are no probabilities 0 … 1: '-1'"),
+        ("regression", "number", ["tall"], {}, "error", "are no numbers, where kind = 'number' is stated"),
+    ],
+)
+def test_cells_of_other_tasks_that_contradict_their_kind(
+    task: str, kind: str, cells: Sequence[str], manner: dict[str, str], severity: str, told: str
+) -> None:
+    found = judged_task(task, kind, cells, **manner)
+    assert [one for one, _ in found] == ([severity] if severity else []), found
+    assert not told or told in found[0][1]

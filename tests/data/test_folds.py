@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from comp.data.folds import Folds, make_folds
 from comp.data.manifest import Manifest, Sample
+from comp.data.task import Task
 from comp.errors import InputError
 from comp.files import write_json
 
@@ -283,3 +284,109 @@ def test_brought_folds_may_have_spaces_and_zeros_in_front(tmp_path: Path) -> Non
     folds = Folds.brought(tmp_path / "mine.csv", plain(4))
     assert (folds.fold.tolist(), folds.k, folds.fold_seed) == ([0, 1, 0, 1], 2, -1)
     assert folds.fingerprint == plain(4).fingerprint("train")
+
+
+def related(labels: str = "abbcccd") -> Manifest:
+    """24 rows, some in groups, two with a parent."""
+    return Manifest.from_samples(
+        Sample(
+            f"s{i:02}",
+            f"{i}.png",
+            "train",
+            labels[i % len(labels)],
+            f"g{i // 5}" if i % 3 == 0 else "",
+            "s02" if i in (9, 10) else "",
+        )
+        for i in range(24)
+    )
+
+
+@pytest.mark.parametrize(
+    ("k", "seed", "fold"),
+    [
+        (3, 0, "100121012002020210211212"),
+        (4, 7, "220230033002231131131012"),
+        (2, 1, "100100011000010111110001"),
+    ],
+)
+def test_folds_of_a_single_label_stay_what_they_were(k: int, seed: int, fold: str) -> None:
+    assert "".join(map(str, make_folds(related(), k, seed).fold)) == fold
+
+
+SEVERAL, NUMBER = Task("multi-label"), Task("regression", (0.0,), (100.0,))
+
+
+@st.composite
+def of_several(draw: st.DrawFn) -> Manifest:
+    """12 to 60 rows with up to 4 labels, some with none; some share a group."""
+    n = draw(st.integers(12, 60))
+    cells = st.lists(st.sampled_from("abcd"), max_size=4, unique=True).map("|".join)
+    groups = st.sampled_from(["", "", "", "g1", "g2", "g3"])
+    return Manifest.from_samples(
+        Sample(f"s{i}", f"{i}.png", "train", draw(cells), draw(groups)) for i in range(n)
+    )
+
+
+@settings(max_examples=20)
+@given(of_several(), st.integers(2, 4), st.randoms(use_true_random=False))
+def test_folds_of_several_labels_keep_groups_whole_whatever_the_order_of_rows(
+    manifest: Manifest, k: int, random: object
+) -> None:
+    folds = make_folds(manifest, k, task=SEVERAL)
+    assert set(folds.fold.tolist()) == set(range(k))
+    train = manifest.train
+    for name in ("g1", "g2", "g3"):
+        assert len({folds.by_id[i] for i in train.loc[train["group"] == name, "id"]}) < 2
+    order = list(range(len(manifest)))
+    random.shuffle(order)  # type: ignore[attr-defined]
+    mixed = Manifest(manifest.table.iloc[order].reset_index(drop=True))
+    assert make_folds(mixed, k, task=SEVERAL).by_id == folds.by_id
+    names = dict(zip("abcd", ("zeta", "y", "x", "alpha"), strict=True))
+    turned = manifest.table.assign(
+        label=["|".join(names[n] for n in reversed(c.split("|")) if n) for c in manifest.table["label"]]
+    )
+    assert make_folds(Manifest(turned), k, task=SEVERAL).by_id == folds.by_id
+
+
+def test_each_of_several_labels_is_spread_over_the_folds() -> None:
+    rng = np.random.default_rng(0)
+    chances = {"common": 0.6, "usual": 0.2, "rare": 0.03, "single": 0.5}
+    cells = ["|".join(n for n, c in chances.items() if rng.random() < c) for _ in range(600)]
+    manifest = Manifest.from_samples(
+        Sample(f"s{n}", f"{n}.png", "train", cell) for n, cell in enumerate(cells)
+    )
+    folds = make_folds(manifest, 5, task=SEVERAL)
+    for name in (*chances, ""):
+        has = np.array([(name in cell.split("|")) for cell in cells])
+        counts = np.bincount(folds.fold[has], minlength=5)
+        assert counts.max() - counts.min() <= max(2, 0.1 * counts.mean()), (name, counts)
+    sizes = np.bincount(folds.fold, minlength=5)
+    assert sizes.max() - sizes.min() <= 12
+
+
+def test_numbers_are_dealt_by_their_tenths() -> None:
+    values = np.random.default_rng(0).permutation(300) / 3
+    manifest = Manifest.from_samples(
+        Sample(f"s{n}", f"{n}.png", "train", f"{v!r}") for n, v in enumerate(values.tolist())
+    )
+    folds = make_folds(manifest, 5, task=NUMBER)
+    for low in range(0, 100, 10):
+        there = (values >= low) & (values < low + 10)
+        assert np.bincount(folds.fold[there], minlength=5).tolist() == [6] * 5
+    other = make_folds(
+        Manifest(manifest.table.assign(label=[repr(v * 7 + 1) for v in values.tolist()])), 5, task=NUMBER
+    )
+    assert other.by_id == folds.by_id  # the unit does not matter
+
+
+def test_rare_labels_are_pooled_by_the_label_not_by_the_set() -> None:
+    """A set of labels that comes once is no rare class; a row with a class that comes once is."""
+    cells = ["a", "b", "a|b", "a|c", "b|c", "c", "a", "b", "c", "a|b|c", "", "a|d"]
+    manifest = Manifest.from_samples(Sample(f"s{n}", f"{n}.png", "train", c) for n, c in enumerate(cells))
+    folds = make_folds(manifest, 2, pool_rare=True, task=SEVERAL)
+    assert [i for i, fold in folds.by_id.items() if fold == -1] == ["s11"]
+
+
+def test_numbers_have_no_rare_classes() -> None:
+    manifest = Manifest.from_samples(Sample(f"s{n}", f"{n}.png", "train", f"{n}.5") for n in range(20))
+    assert -1 not in make_folds(manifest, 2, pool_rare=True, task=NUMBER).fold

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from comp.data.labels import LabelMap
-from comp.data.predictions import Predictions, average, join, with_prior
+from comp.data.predictions import Predictions, average, join, mean_loss, with_prior
+from comp.data.task import Task
 from comp.errors import InputError
 
 LABELS = LabelMap(("a", "b", "c"))
@@ -223,3 +224,77 @@ def test_a_torn_file_is_a_clear_error(tmp_path: Path, content: bytes | None) -> 
     with pytest.raises(InputError, match="predictions must be readable") as refused:
         Predictions.load(path)
     assert "allow_pickle" not in str(refused.value)
+
+
+SEVERAL = LabelMap(("a", "b"), Task("multi-label"))
+SCALE = LabelMap(("0", "1", "2", "3"), Task("ordinal"))
+NUMBERS = LabelMap(("x", "y"), Task("regression", (0.0, -5.0), (10.0, 5.0)))
+
+
+@pytest.mark.parametrize(
+    ("labels", "probs"),
+    [
+        (SEVERAL, [[0.0, 1.0], [1.0, 1.0], [0.0, 0.0]]),
+        (SCALE, [[0.0], [3.0], [1.25]]),
+        (NUMBERS, [[0.0, -5.0], [10.0, 5.0], [2.0, 3.5]]),
+    ],
+)
+def test_predictions_of_each_task_are_kept_and_come_back(
+    labels: LabelMap, probs: list[list[float]], tmp_path: Path
+) -> None:
+    found = Predictions(("x", "y", "z"), labels, np.array(probs))
+    found.save(tmp_path / "p.npz")
+    back = Predictions.load(tmp_path / "p.npz")
+    assert (back.labels, back.labels.task, by_id(back)) == (labels, labels.task, by_id(found))
+    mean = average([found, found.select(["z", "x", "y"])])
+    assert np.allclose(mean.select(found.ids).probs, probs)
+
+
+@pytest.mark.parametrize(
+    ("labels", "row", "told"),
+    [
+        (SEVERAL, [0.5, 1.01], "0 to 1"),
+        (SEVERAL, [-0.01, 0.5], "0 to 1"),
+        (SCALE, [3.1], "0 to 3"),
+        (SCALE, [-0.1], "0 to 3"),
+        (SCALE, [0.1, 0.2, 0.3, 0.4], "one column a class"),
+        (NUMBERS, [11.0, 0.0], "-5 to 10"),
+        (NUMBERS, [5.0, 6.0], "-5 to 10"),  # each column has bounds of its own
+        (NUMBERS, [5.0, np.nan], "a NaN"),
+    ],
+)
+def test_predictions_outside_of_their_tasks_bounds_are_refused(
+    labels: LabelMap, row: list[float], told: str
+) -> None:
+    with pytest.raises(InputError) as error:
+        Predictions(("x",), labels, np.array([row]))
+    assert told in str(error.value)
+
+
+def test_predictions_of_another_task_are_not_mixed() -> None:
+    several = Predictions(("x",), SEVERAL, np.array([[0.5, 0.5]]))
+    single = Predictions(("x",), LabelMap(("a", "b")), np.array([[0.5, 0.5]]))
+    with pytest.raises(InputError, match="share a label map") as error:
+        average([several, single])
+    assert "multi-label" in error.value.value
+
+
+def test_rows_of_several_labels_need_not_sum_to_one_and_get_their_prior_as_it_is() -> None:
+    found = with_prior(
+        Predictions(("x",), SEVERAL, np.array([[0.9, 0.8]])), ["z"], np.array([0.3, 0.1]), ["z", "x"]
+    )
+    assert by_id(found) == {"z": (0.3, 0.1), "x": (0.9, 0.8)}
+
+
+def test_the_mean_loss_of_each_task() -> None:
+    single = mean_loss(np.array([[0.2, 0.8], [0.5, 0.5]]), np.array([1, 0]), LabelMap(("a", "b")))
+    assert single == pytest.approx(-(np.log(0.8) + np.log(0.5)) / 2)
+    several = mean_loss(np.array([[0.2, 0.8]]), np.array([[1.0, 1.0]]), SEVERAL)
+    assert several == pytest.approx(-(np.log(0.2) + np.log(0.8)) / 2)
+    scale = mean_loss(np.array([[1.5]]), np.array([3]), SCALE)
+    assert scale == pytest.approx(-np.log(0.5))
+    numbers = mean_loss(np.array([[7.5, 0.0]]), np.array([[7.5, 0.0]]), NUMBERS)
+    entropy = [-(p * np.log(p) + (1 - p) * np.log(1 - p)) for p in (0.75, 0.5)]
+    assert numbers == pytest.approx(np.mean(entropy))
+    certain = mean_loss(np.array([[1.0, 0.0]]), np.array([[0.0, 0.0]]), SEVERAL)
+    assert np.isfinite(certain)

@@ -13,6 +13,7 @@ import torch
 
 from comp.data.images.preprocess import Preprocess
 from comp.data.labels import LabelMap
+from comp.data.task import Task
 from comp.errors import CompError, WeightsError
 from comp.models.checkpoint import Sidecar, load_checkpoint, read_sidecar, read_tensors, save_checkpoint
 from comp.models.net import Net, build
@@ -165,3 +166,39 @@ def test_a_layer_under_two_names_is_saved_under_both(tmp_path: Path) -> None:
     x = torch.randn(2, 3, 64, 64)
     with torch.inference_mode():
         assert torch.equal(net(x), back(x))
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        LabelMap(("a", "b", "c"), Task("multi-label")),
+        LabelMap(("0", "1", "2"), Task("ordinal")),
+        LabelMap(("x", "y"), Task("regression", (0.0, -1.5), (10.0, 2.5))),
+    ],
+    ids=lambda labels: labels.task.name,
+)
+def test_a_checkpoint_keeps_its_task(labels: LabelMap, tmp_path: Path) -> None:
+    net = build(PART, labels.width).eval()
+    facts = {"model": PART, "preprocess": PREPROCESS, "precision": "fp32", "train_sha256": "abc"}
+    save_checkpoint(tmp_path, net, slug="shapes", fold=0, labels=labels, **facts)
+    back, sidecar = load_checkpoint(tmp_path)
+    assert sidecar.labels == labels
+    assert sidecar.labels.task == labels.task
+    with torch.inference_mode():
+        assert back(torch.randn(2, 3, 32, 32)).shape == (2, labels.width)
+
+
+def test_a_sidecar_that_says_no_task_is_of_a_single_label(tmp_path: Path) -> None:
+    save(tmp_path)
+    assert "task" not in json.loads((tmp_path / "model.json").read_text())
+    assert read_sidecar(tmp_path).labels.task.is_single_label
+
+
+def test_a_sidecar_of_an_unknown_task_is_refused(tmp_path: Path) -> None:
+    save(tmp_path)
+    path = tmp_path / "model.json"
+    for task in ("multi-label", {"name": "several", "low": [], "high": []}, {"name": "ordinal"}):
+        table = json.loads(path.read_text())
+        path.write_text(json.dumps({**table, "task": task}))
+        with pytest.raises(CompError):
+            read_sidecar(tmp_path)

@@ -9,8 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comp.data.csv_table import parse_table
+from comp.data.csv_table import Table, parse_table
+from comp.data.dataset import from_table
+from comp.data.labels import LabelMap
 from comp.data.predictions import Predictions
+from comp.data.task import Task
 from comp.submission import write as submission
 from comp.submission.validate import Problem, validate
 from made_templates import KINDS, LABELS, template_of
@@ -238,3 +241,64 @@ def test_an_index_is_written_in_plain_digits(cell: str) -> None:
 def test_probabilities_are_plain_numbers_that_sum_to_one(cells: str, rules: list[str]) -> None:
     problems = found(f"id,eel,cat,dog\nx,1,0,0\ny,0,1,0\nz,{cells}\n", "probs")
     assert [(p.rule, p.rows) for p in problems] == [(rule, (4,)) for rule in rules]
+
+
+SEVERAL = LabelMap(("cat", "dog", "eel"), Task("multi-label"))
+TWO = LabelMap(("no", "yes"))
+SCALE = LabelMap(("0", "1", "2"), Task("ordinal"))
+NUMBER = LabelMap(("y",), Task("regression", (0.0,), (10.0,)))
+
+
+def problems(content: str, labels: LabelMap, kind: str, **manner: object) -> list[Problem]:
+    """What is said of a CSV against a template of x, y and z of a task and kind."""
+    header = content.splitlines()[0].split(",")
+    table = Table("sample.csv", tuple(header), tuple((i, *["0"] * (len(header) - 1)) for i in "xyz"))
+    template = replace(from_table(table, "id", tuple(header[1:]), kind), **manner)  # type: ignore[arg-type]
+    return validate(parse_table(content.encode(), "mine.csv"), template, labels)
+
+
+@pytest.mark.parametrize(
+    ("labels", "kind", "manner", "content"),
+    [
+        (SEVERAL, "labels", {}, "id,l\nx,cat dog\ny,\nz,eel\n"),
+        (SEVERAL, "labels", {"separator": "|", "empty": "none"}, "id,l\nx,cat|dog\ny,none\nz,eel\n"),
+        (SEVERAL, "probs", {}, "id,eel,cat,dog\nx,1,1,1\ny,0,0,0\nz,0.2,0.9,0.5\n"),
+        (SEVERAL, "topk", {"k": 2}, "id,l\nx,cat dog\ny,eel\nz,dog eel\n"),
+        (TWO, "prob", {}, "id,p\nx,0\ny,1\nz,1e-3\n"),
+        (SCALE, "index", {}, "id,l\nx,0\ny,2\nz,1\n"),
+        (NUMBER, "number", {}, "id,y\nx,-3\ny,1e9\nz,0.5\n"),
+        (NUMBER, "number", {"bounds": (0.0, 10.0)}, "id,y\nx,0\ny,10\nz,0.5\n"),
+    ],
+)
+def test_answers_of_every_task_and_kind_are_valid(
+    labels: LabelMap, kind: str, manner: dict[str, object], content: str
+) -> None:
+    assert problems(content, labels, kind, **manner) == []
+
+
+@pytest.mark.parametrize(
+    ("labels", "kind", "manner", "content", "told", "rows"),
+    [
+        (SEVERAL, "labels", {}, "id,l\nx,cat dgo\ny,cat\nz,eel\n", "did you mean 'dog'?", (2,)),
+        (SEVERAL, "labels", {}, "id,l\nx,cat cat\ny,cat\nz,eel\n", "a name comes twice", (2,)),
+        (SEVERAL, "labels", {}, "id,l\nx,cat\ny,0 1\nz,eel\n", "an index", (3,)),
+        (SEVERAL, "labels", {"empty": "none"}, "id,l\nx,none\ny,\nz,eel\n", "or 'none' for none", (3,)),
+        (SEVERAL, "labels", {"separator": "|"}, "id,l\nx,cat dog\ny,eel\nz,eel\n", "'|' between them", (2,)),
+        (SEVERAL, "probs", {}, "id,cat,dog,eel\nx,1.2,0,0\ny,0,-0.1,0\nz,0,0,0\n", "outside 0 … 1", (2, 3)),
+        (TWO, "prob", {}, "id,p\nx,1.5\ny,0\nz,yes\n", "'yes' is no number", (4,)),
+        (TWO, "prob", {}, "id,p\nx,1.5\ny,0\nz,1\n", "outside 0 … 1, first row 2", (2,)),
+        (SCALE, "index", {}, "id,l\nx,1.5\ny,3\nz,0\n", "no whole number", (2, 3)),
+        (NUMBER, "number", {}, "id,y\nx,nan\ny,inf\nz,\n", "3 rows have a cell that is no number", (2, 3, 4)),
+        (NUMBER, "number", {"bounds": (0.0, 10.0)}, "id,y\nx,-1\ny,11\nz,5\n", "outside 0 … 10", (2, 3)),
+    ],
+)
+def test_faults_of_every_task_and_kind_are_told_with_their_rows(
+    labels: LabelMap,
+    kind: str,
+    manner: dict[str, object],
+    content: str,
+    told: str,
+    rows: tuple[int, ...],
+) -> None:
+    found = problems(content, labels, kind, **manner)
+    assert [(one.rule, one.rows) for one in found if told in one.message] == [("value", rows)], found
