@@ -158,3 +158,24 @@ def test_a_damaged_decision_is_refused(decided: tuple[str, Finished], tmp_path: 
     assert done.code == 2, done.err
     assert "decision.json" in done.err
     assert not (tmp_path / "out.csv").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("slug", ["sets", "number", "grade", "chance"])
+def test_a_blend_predicts_by_its_parts_what_it_answered(
+    finished: Callable[[str], Finished], tmp_path: Path, slug: str
+) -> None:
+    workspace, first, _ = finished(slug)
+    copy = tmp_path / "copy"
+    shutil.copytree(workspace, copy)
+    second = run_comp(copy, "run", slug, "--folds", 2, "--seed", 1, "--json").json["run"]
+    blend = run_comp(copy, "ensemble", first.name, second, "--method", "mean", "--json").json["run"]
+    done = run_comp(copy, "predict", blend, "--out", tmp_path / "again.csv")
+    assert done.code == 0, done.err
+    submitted = copy / "submissions" / slug / f"{blend}.csv"
+    assert (tmp_path / "again.csv").read_bytes() == submitted.read_bytes()
+    shutil.rmtree(copy / "runs" / second)
+    refused = run_comp(copy, "predict", blend, "--out", tmp_path / "none.csv")
+    assert refused.code == 2
+    assert second in refused.err
+    assert not (tmp_path / "none.csv").exists()

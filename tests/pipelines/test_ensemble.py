@@ -89,7 +89,10 @@ def test_a_blend_may_be_a_part_but_has_no_checkpoints(place: Path) -> None:
     first = comp.ensemble("a", "b", method="mean", workspace=place)
     second = comp.ensemble(first.run, "c", method="weighted", workspace=place)
     assert [one["part"] for one in second.blend["parts"]] == sorted([first.run, "c-run"])
-    for verb in (("predict", first.run), ("run", "shapes", "--resume", first.run), ("merge", first.run, "a")):
+    unknown = run_comp(place, "predict", first.run)
+    assert unknown.code == 2, "its parts predict, and these have no checkpoints"
+    assert "a-run" in unknown.err
+    for verb in (("run", "shapes", "--resume", first.run), ("merge", first.run, "a")):
         refused = run_comp(place, *verb)
         assert refused.code == 2
         assert "is a blend of a-run, b-run" in refused.err

@@ -77,6 +77,9 @@ class Competition:
             raise RecipeError(
                 "metric_classes is for the macro averages of comp", value, "drop metric_classes"
             )
+        if facts.metric_input == "index" and facts.task in ("multi-label", "regression"):
+            value = f'metric_input = "index" beside task = {facts.task!r}'
+            raise RecipeError("only one class a row has an index", value, 'metric_input = "probs"')
         name = facts.metric.removeprefix("adapter:")
         if not self.adapter.has(name):
             value = f"{self.file('adapter.py')} has no function {name!r}"
