@@ -21,7 +21,7 @@ KINDS_OF = {  # the kinds of template that can hold the answers of a task
     "ordinal": ("index", "label"),
     "regression": ("number",),
 }
-KIND = "correct `kind` in [template], or `task`"
+KIND = "correct kind in [template], or task"
 
 
 def require_kind(template: Template, labels: LabelMap) -> None:
@@ -92,7 +92,7 @@ def positive_index(template: Template, labels: LabelMap) -> int:
     if template.positive:
         if template.positive not in labels:
             value = f"positive = {template.positive!r}; {stated}"
-            raise InputError("`positive` of [template] is a class", value, "correct it")
+            raise InputError("positive of [template] is a class", value, "correct it")
         if labels.index(template.positive) == 0:
             remedy = f"state `classes` with {template.positive!r} last"
             raise InputError("the positive class comes last", stated, remedy)
@@ -106,7 +106,7 @@ def positive_index(template: Template, labels: LabelMap) -> int:
         ("benign", "malignant"),
     }:
         return 1
-    remedy = "state `positive` in [template]"
+    remedy = "state positive in [template]"
     raise InputError("it must be known whose probability is asked for", stated, remedy)
 
 
