@@ -194,7 +194,7 @@ def probabilistic_f1(labels: Labels, probs: Probs) -> float:
 
 def _require_two(probs: Probs, name: str) -> None:
     if probs.shape[1] != 2:
-        raise InputError(f"{name} is of two classes", f"{probs.shape[1]} classes", "choose another `metric`")
+        raise InputError(f"{name} is of two classes", f"{probs.shape[1]} classes", "choose another metric")
 
 
 def matthews(labels: Labels, probs: Probs) -> float:
@@ -332,7 +332,7 @@ def _by_name(name: str, task: str) -> Metric:
     others = [other for other in EVERY_TASK if other != task and _is_of(plain, other)]
     if others:
         value = f"metric = {name!r} is of task {' or '.join(map(repr, others))}, and the task is {task!r}"
-        remedy = f"correct `task`, or choose of {', '.join(fitting(task))}"
+        remedy = f"correct task, or choose of {', '.join(fitting(task))}"
         raise RecipeError("a metric scores the task's answers", value, remedy)
     known = [*fitting(task), *({"single-label": ["map@3", "map@5", "top5"]}.get(task, []))]
     raise UnknownName("metric", name, known, "or `adapter:function`, a function of adapter.py")

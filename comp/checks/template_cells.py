@@ -142,11 +142,15 @@ def _names(one: _Judged, cells: Sequence[str], words: Callable[[str], list[str]]
 
 def _of_probs(one: _Judged) -> list[Cells]:
     numbers = {cell: _float(cell) for cell in one.given}
-    words = [cell for cell, number in numbers.items() if number is None]
+    booleans = [cell for cell in numbers if clean(cell).lower() in ("true", "false")]
+    words = [cell for cell, number in numbers.items() if number is None and cell not in booleans]
     outside = [cell for cell, number in numbers.items() if number is not None and not 0 <= number <= 1]
     return [
         *one.say(
             "error", words, f"are no numbers, where kind = {one.template.kind!r} is stated", KIND, False
+        ),
+        *one.say(
+            "warning", booleans, "are true or false", "look whether the site asks for probabilities", False
         ),
         *one.say(
             "warning",

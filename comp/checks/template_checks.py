@@ -147,7 +147,7 @@ def _unwritten(metric: Metric, context: CheckContext) -> list[Finding]:
         "topk": f"{template.k} class names",
         "labels": "class names without their probabilities",
     }.get(template.kind, "0 or 1")
-    remedy = "correct `metric`, or `kind` in [template]: the OOF score would not be the site's"
+    remedy = "correct metric, or kind in [template]: the OOF score would not be the site's"
     if facts.metric.startswith("adapter:"):
         several = not context.task.is_single_label
         if several or _same_when_written(metric, template.kind, template.k, len(context.labels)):

@@ -17,6 +17,7 @@ from comp.cli.options import (
     ExtraFile,
     ManifestFile,
     MetricOfFolder,
+    PositiveOfFolder,
     Rare,
     SaveAs,
     TaskOfFolder,
@@ -46,6 +47,7 @@ def check(
     allow: Allow = None,
     metric: MetricOfFolder = None,
     task: TaskOfFolder = None,
+    positive: PositiveOfFolder = None,
     save: SaveAs = None,
     images: Annotated[
         Path | None, option("--images DIR", "A folder of images of your own, with --csv.")
@@ -82,7 +84,7 @@ def check(
     else:
         from comp.pipelines.check import check as check_competition
 
-        slug, data = slug_or_folder(slug, data, metric, task, save, workspace, settled=False)
+        slug, data = slug_or_folder(slug, data, metric, task, save, workspace, False, positive)
         checked = check_competition(
             slug,
             folds,

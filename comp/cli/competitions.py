@@ -171,6 +171,10 @@ def new(
     task: Annotated[
         str | None, option("--task NAME", "With --from: single-label, multi-label, ordinal or regression.")
     ] = None,
+    positive: Annotated[
+        str | None,
+        option("--positive CLASS", "With --from: of two classes the one whose probability the site wants."),
+    ] = None,
     kaggle: Annotated[
         str | None,
         option("--kaggle NAME", "With --from: the competition on Kaggle, which is asked for its metric."),
@@ -183,11 +187,16 @@ def new(
     if from_folder is not None:
         if layout is not None:
             raise InputError("--from says the layout", "--layout too is given", "drop one")
-        _new_from(slug, from_folder, metric, task, kaggle, ws, json)
+        _new_from(slug, from_folder, metric, task, positive, kaggle, ws, json)
         return
     given = [
         name
-        for name, one in (("--metric", metric), ("--task", task), ("--kaggle", kaggle))
+        for name, one in (
+            ("--metric", metric),
+            ("--task", task),
+            ("--positive", positive),
+            ("--kaggle", kaggle),
+        )
         if one is not None
     ]
     if given:
@@ -209,6 +218,7 @@ def _new_from(
     raw: Path,
     metric: str | None,
     task: str | None,
+    positive: str | None,
     kaggle: str | None,
     workspace: Workspace,
     json: bool,
@@ -225,7 +235,14 @@ def _new_from(
             f"Kaggle scores {kaggle} by {said!r}" + (f": metric = {metric!r}" if metric else "")
         )
     found = new_from_folder(
-        slug, raw, metric=metric, task=task, kaggle=kaggle or "", said=said, workspace=workspace.root
+        slug,
+        raw,
+        metric=metric,
+        task=task,
+        kaggle=kaggle or "",
+        said=said,
+        workspace=workspace.root,
+        positive=positive,
     )
     for name in ("competition.toml", "baseline.toml", "README.md"):
         console.print_result(f"  {workspace.shown(found.folder / name)}")

@@ -63,6 +63,10 @@ MetricOfFolder = Annotated[
 TaskOfFolder = Annotated[
     str | None, option("--task NAME", "With a folder: single-label, multi-label, ordinal or regression.")
 ]
+PositiveOfFolder = Annotated[
+    str | None,
+    option("--positive CLASS", "With a folder: of two classes the one whose probability the site wants."),
+]
 SaveAs = Annotated[str | None, option("--save SLUG", "With a folder: write its facts down as a competition.")]
 ManifestFile = Annotated[
     Path | None, option("--manifest FILE", "A manifest to use instead of the adapter's.")
@@ -138,6 +142,7 @@ def slug_or_folder(
     save: str | None,
     workspace: Path | None,
     settled: bool = True,
+    positive: str | None = None,
 ) -> tuple[str, Path | None]:
     """The slug and the raw folder of what stands in SLUG's place: a slug, or a path whose facts are looked for; with
     ``settled`` nothing of them may be open that decides how answers are scored.
@@ -145,17 +150,22 @@ def slug_or_folder(
     Raises
     ------
     InputError
-        For --metric, --task or --save with a slug, and for --data with a path.
+        For --metric, --task, --positive or --save with a slug, and for --data with a path.
     """
     from comp.pipelines.new_competition import is_path, slug_of_path
 
     if is_path(name):
         if data is not None:
             raise InputError("a folder is its own raw data", f"{name} and --data {data}", "drop --data")
-        return slug_of_path(name, metric, task, save, workspace, settled), Path(name).expanduser()
+        return slug_of_path(name, metric, task, save, workspace, settled, positive), Path(name).expanduser()
     given = [
         option
-        for option, one in (("--metric", metric), ("--task", task), ("--save", save))
+        for option, one in (
+            ("--metric", metric),
+            ("--task", task),
+            ("--positive", positive),
+            ("--save", save),
+        )
         if one is not None
     ]
     if given:

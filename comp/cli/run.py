@@ -16,6 +16,7 @@ from comp.cli.options import (
     FoldsOption,
     ManifestFile,
     MetricOfFolder,
+    PositiveOfFolder,
     PseudoFile,
     Rare,
     RecipeFile,
@@ -80,6 +81,7 @@ def run(
     allow: Allow = None,
     metric: MetricOfFolder = None,
     task: TaskOfFolder = None,
+    positive: PositiveOfFolder = None,
     save: SaveAs = None,
     workspace: WorkspaceDir = None,
     json: AsJson = False,
@@ -91,7 +93,7 @@ def run(
 
     overrides = overrides or []
     require_whole(overrides, ensemble, only, time_limit, resume)
-    slug, data = slug_or_folder(slug, data, metric, task, save, workspace)
+    slug, data = slug_or_folder(slug, data, metric, task, save, workspace, positive=positive)
 
     def go(overrides: Sequence[str], resume: str | None) -> RunResult:
         return run_pipeline(

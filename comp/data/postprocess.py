@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from comp.data.competitions.competition import Competition
 from comp.data.competitions.facts import PostFacts
 from comp.data.labels import LabelMap
+from comp.data.manifest import Manifest
 from comp.data.predictions import Predictions
 from comp.errors import CompError, InputError, shortened
 
@@ -39,11 +40,7 @@ def postprocessed(
         return predictions
     group_of = dict(zip(rows["id"], rows["group"], strict=True))
     groups = [group_of[i] or f"\x1f{i}" for i in predictions.ids]
-    if not any(group_of[i] for i in predictions.ids):
-        value = f"[post] of {competition.file('competition.toml')}, {len(groups)} rows"
-        raise InputError(
-            "rows to postprocess have groups", value, "state `group` in [data], with `test_table`"
-        )
+    _require_groups(competition, [group_of[i] for i in predictions.ids], "rows")
     if facts.function:
         name = facts.function.removeprefix("adapter:")
         probs = _by_function(competition.adapter.function(name), predictions.probs, groups, facts.function)
@@ -52,14 +49,51 @@ def postprocessed(
     return replace(predictions, probs=probs)
 
 
+def require_post(competition: Competition, manifest: Manifest, labels: LabelMap) -> None:
+    """Looks before training whether ``[post]`` can be done to the predictions of these rows.
+
+    Raises
+    ------
+    InputError
+        For a function that the adapter lacks, a rule that the task has no use for, and for labelled rows or rows to
+        predict that have no group at all.
+    """
+    facts = competition.facts.post
+    name = facts.function.removeprefix("adapter:")
+    if name and not competition.adapter.has(name):
+        value = f"{competition.file('adapter.py')} has no function {name!r}"
+        raise InputError(
+            '[post] function = "adapter:function" names one of the adapter\'s', value, "define it"
+        )
+    if facts.group == "rank" and not name:
+        _require_ranks(labels)
+    if facts.group != "none" or name:
+        for rows, which in ((manifest.train, "labelled rows"), (manifest.test, "rows to predict")):
+            if len(rows):
+                _require_groups(competition, rows["group"], which)
+
+
+def _require_groups(competition: Competition, groups: Iterable[str], which: str) -> None:
+    each = list(groups)
+    if not any(each):
+        value = f"[post] of {competition.file('competition.toml')}: none of {len(each)} {which} has a group"
+        remedy = "state group in [data], and test_table with that column"
+        raise InputError("rows to postprocess have groups", value, remedy)
+
+
+def _require_ranks(labels: LabelMap) -> None:
+    if labels.task.is_numeric or (labels.task.is_single_label and len(labels) != 2):
+        value = f"[post] group = 'rank' beside task = {labels.task.name!r} with {len(labels)} classes"
+        raise InputError("ranks are of probabilities of one class each", value, 'choose group = "mean"')
+
+
 def within_groups(probs: Probs, groups: Sequence[str], how: str, labels: LabelMap) -> Probs:
     """Predictions (N, D) of rows in groups (N,): each the ``mean`` or ``max`` of its group's, or its ``rank`` in it, from 0
     to 1 with equals in the middle. The order of rows changes no bit.
     """
     single = labels.task.is_single_label
-    if how == "rank" and (labels.task.is_numeric or (single and len(labels) != 2)):
-        value = f"task {labels.task.name!r} with {len(labels)} classes"
-        raise InputError("ranks are of probabilities of one class each", value, 'choose `group = "mean"`')
+    if how == "rank":
+        _require_ranks(labels)
     columns = probs[:, 1:] if how == "rank" and single else probs
     answered = np.empty_like(columns)
     numbered = pd.factorize(np.asarray(groups, dtype=object))[0]

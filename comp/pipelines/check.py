@@ -17,6 +17,7 @@ from comp.data.competitions.competition import Competition, find_competition
 from comp.data.dataset import Dataset, read_dataset
 from comp.data.folds import Folds, make_folds
 from comp.data.images.pixel_cache import StoreWriter
+from comp.data.postprocess import require_post
 from comp.errors import InputError, shortened
 from comp.workspace import Workspace
 
@@ -95,6 +96,8 @@ def survey(
     require_known(allowed)
     k = folds if isinstance(folds, int) else 2
     dataset = read_dataset(competition, raw, manifest_file, extra_file)
+    if competition.facts.post.is_asked:
+        require_post(competition, dataset.manifest, dataset.labels)
     if k > len(dataset.manifest.train):
         value = f"{k} folds of {len(dataset.manifest.train)} samples"
         raise InputError(

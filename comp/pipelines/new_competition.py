@@ -53,6 +53,7 @@ def new_from_folder(
     kaggle: str = "",
     said: str = "",
     workspace: str | Path | None = None,
+    positive: str | None = None,
 ) -> NewCompetition:
     """Writes competition.toml with the facts of a raw folder, baseline.toml and README.md.
 
@@ -64,6 +65,8 @@ def new_from_folder(
         The raw folder; nothing is written into it.
     metric, task : str, optional
         Where they are known; else the likeliest is written, and marked as not sure.
+    positive : str, optional
+        Of two classes the one whose probability the site wants.
     kaggle, said : str
         The competition's name on Kaggle, and how it words its metric, kept as evidence.
 
@@ -75,7 +78,7 @@ def new_from_folder(
     ws = Workspace.find(workspace)
     new_folder(slug, ws)
     place = Path(raw).expanduser().absolute()
-    proposal, _, summary = _looked_at(slug, place, metric, task, kaggle, said)
+    proposal, _, summary = _looked_at(slug, place, metric, task, kaggle, said, positive)
     folder = scaffold_facts(slug, as_toml(proposal, slug, title_of(slug)), ws)
     return NewCompetition(slug, folder, place, proposal.table(), proposal.unsure, summary)
 
@@ -92,6 +95,7 @@ def slug_of_path(
     save: str | None = None,
     workspace: str | Path | None = None,
     settled: bool = True,
+    positive: str | None = None,
 ) -> str:
     """The slug of the competition that a raw folder is, by the facts that it proposes; they are said.
 
@@ -100,26 +104,25 @@ def slug_of_path(
     Raises
     ------
     InputError
-        With ``settled``, where the metric, or whether cells want a class or a probability, is open and not given.
+        With ``settled``, where the metric, whether cells want a class or a probability, or of which of two classes, is
+        open and not given.
     """
     place = Path(path).expanduser().absolute()
     if save is not None:
-        found = new_from_folder(save, place, metric, task, workspace=workspace)
-        events.log(f"facts of {path} -> {found.folder / 'competition.toml'}")
-        return save
+        new_folder(save, Workspace.find(workspace))
     digest = hashlib.sha256(str(place).encode("utf-8", "surrogatepass")).hexdigest()[:6]
     slug = f"{re.sub('[^a-z0-9]+', '-', place.name.lower()).strip('-') or 'folder'}-{digest}"[-100:].lstrip(
         "-"
     )
-    proposal, facts, summary = _looked_at(slug, place, metric, task, "", "")
-    open_keys = [key for key in ("metric", "template.kind") if key in proposal.unsure]
-    if open_keys and settled:
-        fitting_here = ", ".join(fitting(facts.task))
-        value = f"{path}: {'; '.join(f'{key}: {proposal.unsure[key]}' for key in open_keys)}"
-        remedy = (
-            f"say how the site scores: `metric=NAME`, of {fitting_here}; for other answers `task=NAME` too"
-        )
-        raise InputError("a folder does not say how its answers are scored", value, remedy)
+    slug = slug if save is None else save
+    proposal, facts, summary = _looked_at(slug, place, metric, task, "", "", positive)
+    if settled:
+        _require_settled(path, proposal, facts)
+    if save is not None:
+        text = as_toml(proposal, slug, title_of(slug))
+        folder = scaffold_facts(slug, text, Workspace.find(workspace))
+        events.log(f"facts of {path} -> {folder / 'competition.toml'}")
+        return slug
     events.log(f"facts of {path}: {summary}")
     for key, fact in proposal.facts.items():
         doubt = f"  (not sure: {fact.unsure})" if fact.unsure else ""
@@ -129,8 +132,32 @@ def slug_of_path(
     return slug
 
 
+def _require_settled(path: str, proposal: Proposal, facts: CompetitionConfig) -> None:
+    """InputError where something is open that decides how answers are scored."""
+    keys = ("metric", "template.kind", "template.positive")
+    open_keys = [key for key in keys if key in proposal.unsure]
+    if not open_keys:
+        return
+    value = f"{path}: {'; '.join(f'{key}: {proposal.unsure[key]}' for key in open_keys)}"
+    remedies = []
+    if open_keys != ["template.positive"]:
+        remedies.append(
+            f"`metric=NAME`, of {', '.join(fitting(facts.task))}; for other answers `task=NAME` too"
+        )
+    if "template.positive" in open_keys:
+        remedies.append("`positive=CLASS`, the one whose probability the site wants")
+    remedy = f"say how the site scores: {'; '.join(remedies)}"
+    raise InputError("a folder does not say how its answers are scored", value, remedy)
+
+
 def _looked_at(
-    slug: str, place: Path, metric: str | None, task: str | None, kaggle: str, said: str
+    slug: str,
+    place: Path,
+    metric: str | None,
+    task: str | None,
+    kaggle: str,
+    said: str,
+    positive: str | None = None,
 ) -> tuple[Proposal, CompetitionConfig, str]:
     """The proposal for a folder, tried; its facts; and what reading by them gives."""
     if task is not None and task not in TASKS:
@@ -142,6 +169,11 @@ def _looked_at(
         proposal.put("metric", metric, f"{said!r} on Kaggle" if said else "as given")
     if kaggle:
         proposal.put("kaggle", kaggle)
+    if positive is not None:
+        if "template.positive" not in proposal.facts:
+            value = f"`positive={positive!r}`, and the template's kind is {proposal.facts['template.kind'].value!r}"
+            raise InputError("`positive` is for one probability of two classes", value, "leave it out")
+        proposal.put("template.positive", positive, "as given")
     facts = _facts(proposal, slug)
     metric_by_name(facts.metric, task=facts.task)
     summary = _tried(Competition(TEMPLATES, facts), place, proposal)

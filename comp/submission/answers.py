@@ -22,7 +22,7 @@ KINDS_OF = {  # the kinds of template that can hold the answers of a task
     "ordinal": ("index", "label"),
     "regression": ("number",),
 }
-KIND = "correct `kind` in [template], or `task`"
+KIND = "correct kind in [template], or task"
 _EXACT = Context(prec=400)  # digits of any float
 
 
@@ -94,7 +94,7 @@ def positive_index(template: Template, labels: LabelMap) -> int:
     if template.positive:
         if template.positive not in labels:
             value = f"positive = {template.positive!r}; {stated}"
-            raise InputError("`positive` of [template] is a class", value, "correct it")
+            raise InputError("positive of [template] is a class", value, "correct it")
         if labels.index(template.positive) == 0:
             remedy = f"state `classes` with {template.positive!r} last"
             raise InputError("the positive class comes last", stated, remedy)
@@ -108,7 +108,7 @@ def positive_index(template: Template, labels: LabelMap) -> int:
         ("benign", "malignant"),
     }:
         return 1
-    remedy = "state `positive` in [template]"
+    remedy = "state positive in [template]"
     raise InputError("it must be known whose probability is asked for", stated, remedy)
 
 

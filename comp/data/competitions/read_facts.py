@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ from comp.data.competitions.data_facts import DataFacts, JoinedColumn, plain_fol
 from comp.data.competitions.image_paths import ImagePaths, order_of
 from comp.data.competitions.row_labels import RowLabels
 from comp.data.competitions.tables import read_any_table
-from comp.data.csv_table import Table, clean, in_order, parse_table
+from comp.data.csv_table import NOTHING, Table, clean, in_order, parse_table
 from comp.data.images.raw_tree import RawTree, nfc, without_suffix
 from comp.data.manifest import Manifest, Sample
 from comp.data.task import SEPARATOR
@@ -46,8 +47,8 @@ class FactsReader:
         InputError
             For a table, column or cell that is not as the facts say, naming the key of competition.toml.
         """
-        train = self._from_table() if self.data.table else self._from_files()
         test = self._test_rows()
+        train = self._from_table(test) if self.data.table else self._from_files()
         asked = {row.id for row in test}
         shared = sum(row.id in asked for row in train)
         if shared:
@@ -126,10 +127,17 @@ class FactsReader:
             raise InputError("every row of a table has an id", value, "correct that row")
         return ids
 
-    def _from_table(self) -> list[Sample]:
+    def _from_table(self, test: Sequence[Sample]) -> list[Sample]:
         table = self._table
         ids = self._ids(table, "table")
         paths = self._paths(table, ids, self.data.train_pattern, "images")
+        labelled = self._labelled(table, paths, {row.path for row in test})
+        if len(labelled) < len(ids):
+            self._notes.append(
+                f"{len(ids) - len(labelled):,} rows of {table.name} without a label are rows to predict"
+            )
+            table = replace(table, rows=tuple(table.rows[n] for n in labelled))
+            ids, paths = [ids[n] for n in labelled], [paths[n] for n in labelled]
         labels = self._labels(table).cells() if self._has_label_columns() else [""] * len(ids)
         groups = self._groups(table, ids)
         rows = [
@@ -137,6 +145,18 @@ class FactsReader:
             for cells in zip(ids, paths, ["train"] * len(ids), labels, groups, strict=True)
         ]
         return self._one_row_an_image(rows, "annotation_id" in table.header)
+
+    def _labelled(self, table: Table, paths: Sequence[str], asked: set[str]) -> list[int]:
+        """The places of rows but those whose label is empty and whose image is one to predict."""
+        places = range(len(table))
+        if not self._has_label_columns() or not asked.intersection(paths):
+            return list(places)
+        columns = self._labels(table).columns_of_labels()
+        return [
+            n
+            for n in places
+            if paths[n] not in asked or any(clean(cells[n]).lower() not in NOTHING for cells in columns)
+        ]
 
     def _has_label_columns(self) -> bool:
         data = self.data
@@ -168,10 +188,18 @@ class FactsReader:
         )
 
     def _one_row_an_image(self, rows: list[Sample], annotations: bool) -> list[Sample]:
-        """Rows of one image as one, where a row is a label of it: annotations, or several labels."""
+        """Rows of one image as one, where a row is a label of it: annotations, or several labels; else those that say
+        the same twice, as tables of boxes do.
+        """
         many = self.facts.task == "multi-label"
         if not annotations and not (many and self.data.label):
-            return rows
+            different = list(dict.fromkeys(rows))
+            if len(different) < len(rows):
+                again = len(rows) - len(different)
+                self._notes.append(
+                    f"{again:,} rows of {self.data.table} say what another row says: read once"
+                )
+            return different
         by_id: dict[str, list[Sample]] = {}
         for row in rows:
             by_id.setdefault(row.id, []).append(row)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -18,6 +19,17 @@ if TYPE_CHECKING:
 
 ReadColumn = Callable[[Table, str, str], list[str]]
 _LISTS = (".json", ".jsonl", ".ndjson", ".parquet")  # tables whose cells can be lists, read with | between
+
+
+_SIGNS = (",", ";", "|")  # that tables write between names
+
+
+def _are_lists(names: Sequence[str], sign: str) -> bool:
+    """Whether names are lists with a sign between: the parts of all that have it are names by themselves or of others."""
+    lists = [[clean(part) for part in name.split(sign)] for name in names if sign in name]
+    counts = Counter(part for parts in lists for part in parts)
+    alone = set(names)
+    return len(lists) > 1 and all(part in alone or counts[part] > 1 for parts in lists for part in parts)
 
 
 @dataclass(frozen=True)
@@ -67,8 +79,8 @@ class RowLabels:
             return self._of_onehot()
         if data.labels:
             return self._of_one_cell()
-        names = data.label if isinstance(data.label, tuple) else (data.label or self._default(),)
-        columns = [self.column(self.table, name, "label") for name in names]
+        names = self._names()
+        columns = self.columns_of_labels()
         if task == "regression":
             return self._of_numbers(names, columns)
         cells = [nfc(cell) for cell in columns[0]]
@@ -76,6 +88,18 @@ class RowLabels:
             cells = [clean(cell) for cell in cells]
             self._require_separable(cells)
         return cells
+
+    def columns_of_labels(self) -> list[list[str]]:
+        """The cells of each column that says labels, as they stand."""
+        if self.data.onehot:
+            return [self.column(self.table, name, "onehot") for name in self.columns]
+        if self.data.labels:
+            return [self.column(self.table, self.data.labels, "labels")]
+        return [self.column(self.table, name, "label") for name in self._names()]
+
+    def _names(self) -> tuple[str, ...]:
+        label = self.data.label
+        return label if isinstance(label, tuple) else (label or self._default(),)
 
     def _default(self) -> str:
         """The label column where none is stated: the template's target, COCO's category, or the only one left."""
@@ -133,9 +157,27 @@ class RowLabels:
             parts = cell.split() if separator == " " else cell.split(separator)
             names = dict.fromkeys(nfc(clean(part)) for part in parts)
             cells.append([name for name in names if name not in empty])
+        self._require_separated(cells, separator)
         if separator != SEPARATOR:
             self._require_separable([name for names in cells for name in names])
         return [SEPARATOR.join(names) for names in cells]
+
+    def _require_separated(self, cells: Sequence[Sequence[str]], separator: str) -> None:
+        """Refuses names that another sign separates: lists in each of which the stated one stands nowhere, or words that
+        end in a sign.
+        """
+        names = sorted({name for row in cells for name in row})
+        other = ""
+        if separator == " " and any(len(row) > 1 for row in cells):
+            ends = {name[-1] for row in cells for name in row[:-1] if name[-1] in _SIGNS}
+            other = min(ends, default="")
+        elif all(len(row) < 2 for row in cells):
+            other = next((sign for sign in _SIGNS if _are_lists(names, sign)), "")
+        if other:
+            shown = next(name for name in names if other in name)
+            value = f"{self.table.name}: separator = {separator!r} leaves the name {shown!r}"
+            remedy = f"state separator = {other!r} in [data], and in [template] as the site has it"
+            raise self._refused("separator is what stands between names", value, remedy)
 
     def _of_numbers(self, names: Sequence[str], columns: Sequence[Sequence[str]]) -> list[str]:
         for name, cells in zip(names, columns, strict=True):

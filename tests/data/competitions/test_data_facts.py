@@ -347,6 +347,18 @@ def test_names_in_lists_of_json_are_read(raw: Path, tmp_path: Path) -> None:
         (SIMPLE + '\nonehot = ["ash", "elm"]', "", "id,ash,elm\na,1,0\nb,0,2\n", "row 3, column 'elm': '2'"),
         (SIMPLE + '\nlabels = "label"', "", "", "labels is given"),
         (SIMPLE + '\nlabel = ["id", "label"]', "", "", "label names 2 columns"),
+        (
+            SIMPLE + '\nlabels = "label"',
+            'task = "multi-label"',
+            "id,label\na,ash;elm\nb,elm;ash\n",
+            "separator = ' ' leaves the name 'ash;elm'",
+        ),
+        (
+            SIMPLE + '\nlabels = "label"',
+            'task = "multi-label"',
+            'id,label\na,"big elm, ash"\nb,ash\n',
+            "state separator = ','",
+        ),
         (SIMPLE, 'task = "multi-label"', "id,label\na,x|y\nb,z\n", "label 'x|y'"),
         (
             SIMPLE,
@@ -439,3 +451,69 @@ def test_a_pattern_that_nothing_can_be_made_up_for_says_so(tmp_path: Path) -> No
     data = "images = 't/*.jpg'\npattern = '(?P<label>a)(?=\\d)(?!\\d)'"
     with pytest.raises(InputError, match="define sample"):
         write_sample(facts(tmp_path, data), tmp_path / "data" / "leaves")
+
+
+def test_rows_that_say_the_same_are_one(raw: Path, tmp_path: Path) -> None:
+    text(raw, "train.csv", "id,x,width,label\na,1,5,ash\na,7,6,ash\nb,,,elm\n")
+    manifest = facts(tmp_path, SIMPLE + '\nlabel = "label"').adapter.read(raw)
+    assert rows(facts(tmp_path, SIMPLE + '\nlabel = "label"'), raw) == PLAIN
+    assert "1 rows of train.csv say what another row says: read once" in manifest.notes
+
+
+def test_rows_that_contradict_each_other_stay_two(raw: Path, tmp_path: Path) -> None:
+    text(raw, "train.csv", "id,label\na,ash\na,elm\nb,elm\n")
+    table = facts(tmp_path, SIMPLE).adapter.read(raw).train
+    assert list(zip(table["id"], table["label"], strict=True)) == [("a", "ash"), ("a", "elm"), ("b", "elm")]
+
+
+@pytest.mark.parametrize("task", ["single-label", "regression", "ordinal", "multi-label"])
+def test_rows_to_predict_in_the_table_of_labels_are_no_training_rows(
+    task: str, raw: Path, tmp_path: Path
+) -> None:
+    images(raw, "all/a.jpg", "all/b.jpg", "all/c.jpg")
+    text(raw, "train.csv", "id,label\na,1\nc,\nb,2\n")
+    data = 'table = "train.csv"\nimages = "all/{id}.jpg"\n'
+    data += 'labels = "label"' if task == "multi-label" else 'label = "label"'
+    manifest = facts(tmp_path, data, top=f'task = "{task}"').adapter.read(raw)
+    assert list(manifest.train["id"]) == ["a", "b"]
+    assert list(manifest.train["label"]) == ["1", "2"]
+    assert list(manifest.test["path"]) == ["all/c.jpg"]
+    assert "1 rows of train.csv without a label are rows to predict" in manifest.notes
+
+
+def test_a_training_row_without_a_label_stays_one(raw: Path, tmp_path: Path) -> None:
+    """Its id is asked for too, but of another image: ids count anew in each split."""
+    images(raw, "train/c.jpg")
+    text(raw, "train.csv", "id,label\na,ash\nb,elm\nc,\n")
+    table = facts(tmp_path, SIMPLE + '\nlabel = "label"').adapter.read(raw).train
+    assert list(table["path"]) == ["train/a.jpg", "train/b.jpg", "train/c.jpg"]
+    assert list(table["label"]) == ["ash", "elm", ""]
+
+
+@pytest.mark.parametrize(
+    ("post", "more", "told"),
+    [
+        ('function = "adapter:nope"', "", "has no function 'nope'"),
+        ('group = "mean"', "", "none of 2 labelled rows has a group"),
+        ('group = "mean"', '\nlabel = "label"\ngroup = "who"', "none of 1 rows to predict has a group"),
+    ],
+)
+def test_what_cannot_be_postprocessed_is_refused_before_training(
+    post: str, more: str, told: str, raw: Path, tmp_path: Path
+) -> None:
+    if more:
+        text(raw, "train.csv", "id,label,who\na,ash,p\nb,elm,q\n")
+    facts(tmp_path, SIMPLE + more, template=f"{TEMPLATE}\n[post]\n{post}")
+    done = run_comp(tmp_path, "check", "leaves", "--folds", "2")
+    assert done.code == 2
+    assert told in done.err
+    assert "Traceback" not in done.err
+
+
+@pytest.mark.parametrize("cell", ["True", "False"])
+def test_true_and_false_are_placeholders_of_probabilities(cell: str, raw: Path, tmp_path: Path) -> None:
+    text(raw, "sub.csv", f"id,label\nc,{cell}\n")
+    template = TEMPLATE.replace('kind = "label"', 'kind = "prob"\npositive = "elm"')
+    facts(tmp_path, SIMPLE, template=template, top='metric = "roc_auc"')
+    found = run_comp(tmp_path, "check", "leaves", "--folds", "2", "--json").json["findings"]
+    assert [one["severity"] for one in found if one["check"] == "template-cells"] == ["warning"]

@@ -14,7 +14,7 @@ from comp.data.competitions.competition import Competition
 from comp.data.competitions.facts import CompetitionConfig
 from comp.data.competitions.from_folder.as_toml import as_toml
 from comp.data.competitions.from_folder.guess import Proposal, propose
-from comp.data.competitions.from_folder.label_guess import separator_of
+from comp.data.competitions.from_folder.label_guess import guess_answer, separator_of
 from comp.errors import InputError
 from comp.files import parse_toml
 from comp.kaggle.evaluation import metric_of
@@ -458,3 +458,93 @@ def test_folders_and_slugs_are_not_mixed_up(arguments: list[str], told: str, tmp
     done = run_comp(tmp_path, "check", *arguments)
     assert done.code == 2
     assert told in done.err
+
+
+@pytest.mark.parametrize(
+    ("labels", "target", "positive", "doubtful"),
+    [
+        (("normal", "abnormal"), "target", "abnormal", True),
+        (("real", "fake"), "target", "fake", True),
+        (("tumor", "healthy"), "state", "tumor", True),
+        (("no_crack", "crack"), "target", "crack", True),
+        (("zebra", "ape"), "target", "zebra", True),
+        (("tumor", "benign"), "p_tumor", "tumor", False),
+        (("crack", "no_crack"), "no_crack_prob", "crack", True),
+        (("yes", "no"), "target", "yes", False),
+        (("False", "True"), "target", "True", False),
+        (("0", "1"), "target", "1", False),
+    ],
+)
+def test_the_class_whose_probability_is_asked_for(
+    labels: tuple[str, str], target: str, positive: str, doubtful: bool
+) -> None:
+    answer = guess_answer([*labels] * 9, ["0.5"] * 4, target, "roc_auc", "")
+    assert (answer.kind, answer.template["positive"]) == ("prob", positive)
+    assert ("template.positive" in answer.unsure) is doubtful
+
+
+def two_states(raw: Path) -> None:
+    """Class folders of two words, and one probability a row."""
+    shapes(raw)
+    table(raw, "sample_submission.csv", "id,target", *[f"est{n}.png,0.5" for n in range(8)])
+
+
+def test_a_run_of_a_folder_stops_where_either_class_may_be_1(tmp_path: Path) -> None:
+    two_states(tmp_path / "raw")
+    run = ("run", tmp_path / "raw", "--folds", "2", "--quick", *TINY, "--metric", "roc_auc")
+    for more in ((), ("--save", "trees")):
+        done = run_comp(tmp_path, *run, *more)
+        assert done.code == 2
+        assert "it may be 'ash'" in done.err
+        assert "--positive CLASS" in done.err
+        assert not (tmp_path / "competitions").exists()
+        assert not (tmp_path / "runs").exists()
+
+
+def test_the_class_that_is_1_can_be_given(tmp_path: Path) -> None:
+    two_states(tmp_path / "raw")
+    new = ("new", "trees", "--from", tmp_path / "raw", "--metric", "roc_auc", "--json")
+    done = run_comp(tmp_path, *new, "--positive", "ash")
+    assert done.code == 0, done.err
+    assert done.json["facts"]["template"]["positive"] == "ash"
+    assert done.json["unsure"] == {}
+    checked = run_comp(tmp_path, "check", tmp_path / "raw", "--folds", "2", "--positive", "oak")
+    assert checked.code == 1
+    assert "positive of [template] is a class" in checked.out
+
+
+def test_true_and_false_are_classes_or_probabilities_by_the_metric() -> None:
+    by_metric = {
+        metric: guess_answer(["True", "False"] * 9, ["False"] * 4, "target", metric, "").kind
+        for metric in ("accuracy", "f1", "roc_auc", "log_loss", "")
+    }
+    assert by_metric == {
+        "accuracy": "label",
+        "f1": "label",
+        "roc_auc": "prob",
+        "log_loss": "prob",
+        "": "label",
+    }
+
+
+def test_names_that_no_row_has_are_several_where_the_metric_judges_several() -> None:
+    labels = ["1021", "222", "33"] * 9
+    answer = guess_answer(labels, ["36363 53586 18807 64314 60181"] * 4, "hotel_id", "map@5", "")
+    assert (answer.kind, answer.template) == ("topk", {"k": 5})
+    boxes = guess_answer(labels, ["0 0 50 50"] * 4, "hotel_id", "accuracy", "")
+    assert boxes.kind == "label"
+
+
+def test_columns_of_the_template_that_stand_in_the_cells_of_one_column(tmp_path: Path) -> None:
+    cells = ["Cyst|Mass", "Mass", "No Finding", "Edema|Mass", "Cyst", "Cyst|Edema"] * 3
+    table(
+        tmp_path, "entries.csv", "Image Index,Finding Labels", *[f"i{n}.png,{c}" for n, c in enumerate(cells)]
+    )
+    table(tmp_path, "sample_submission.csv", "Image Index,Edema,Cyst,Mass", "t0.png,0,0,0", "t1.png,0,0,0")
+    images(tmp_path, *[f"images/i{n}.png" for n in range(18)], "test/t0.png", "test/t1.png")
+    found, proposal = facts_of(tmp_path, metric="roc_auc")
+    assert (found["task"], found["template"]["kind"]) == ("multi-label", "probs")
+    assert (found["data"]["labels"], found["data"]["separator"]) == ("Finding Labels", "|")
+    manifest = Competition(tmp_path, validate(CompetitionConfig, found, "x")).read(tmp_path)
+    assert list(manifest.train["label"][:4]) == ["Cyst|Mass", "Mass", "", "Edema|Mass"]
+    assert proposal.unsure == {}

@@ -14,12 +14,13 @@ from comp.data.archives import how_to_unpack
 from comp.data.competitions.data_facts import plain_folder
 from comp.data.competitions.from_folder.folder_labels import ByPath, labels_by_path
 from comp.data.competitions.from_folder.image_patterns import PathPattern, pattern_of
-from comp.data.competitions.from_folder.label_guess import FEW, Answer, guess_answer, separator_of
+from comp.data.competitions.from_folder.label_guess import FEW, Answer, guess_answer, separator_of, split_cell
 from comp.data.competitions.from_folder.survey import MATCHED, Survey, column, columns
 from comp.data.competitions.from_folder.table_guess import (
     Link,
     best_train,
     column_of_names,
+    column_of_several,
     columns_of_targets,
     group_column,
     id_beside,
@@ -180,7 +181,7 @@ class _Proposer:
                 facts = {key: replace(fact, unsure=means[1]) for key, fact in facts.items()}
                 return facts, labels, answer
             choice = column_of_names(link, targets)
-            return self._one_of_many(link, choice.value, choice.why) if choice else None
+            return self._one_of_many(link, choice.value, choice.why) if choice else self._in_cells(link)
         target = targets[0] if targets else ""
         cells = column(self.template, target) if self.template and target else []
         choice = label_column(link, target, cells, self.test)
@@ -221,6 +222,28 @@ class _Proposer:
             ["|".join(one) for one in hot],
             answer,
         )
+
+    def _in_cells(self, link: Link) -> tuple[dict[str, Fact], list[str], Answer] | None:
+        """A column whose cells name several of the template's columns; names that are none of them say: no class."""
+        choice = column_of_several(link, self.targets)
+        if choice is None or self.task not in ("", "multi-label"):
+            return None
+        labels = column(link.table, choice.value)
+        between = separator_of(labels)
+        answer = replace(self._of_probs(len(self.targets)), task="multi-label", why_task=choice.why)
+        if not self.metric:
+            answer = replace(answer, metric="roc_auc")
+        others = {
+            name for cell in labels for name in split_cell(cell, between) if name not in set(self.targets)
+        }
+        if others:
+            answer.template["empty"] = others.pop()
+        facts = {
+            "data.labels": Fact(choice.value, choice.why),
+            "data.separator": Fact(between, "between the names of a cell"),
+        }
+        answer.data["separator"] = between
+        return facts, labels, answer
 
     def _one_of_many(self, link: Link, name: str, why: str) -> tuple[dict[str, Fact], list[str], Answer]:
         labels = column(link.table, name)

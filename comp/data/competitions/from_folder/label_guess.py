@@ -18,6 +18,11 @@ MANY_NUMBERS = 30  # distinct whole numbers that are rather measured than counte
 ORDINAL = ("quadratic_kappa", "qwk", "quadratic_weighted_kappa")
 OF_NUMBERS = ("rmse", "mae", "mse", "mcrmse", "rmsle", "r2")
 _MEASURED = re.compile(r"(^|_)(age|count|number|weight|height|length|price|score|size)s?($|_)", re.IGNORECASE)
+_OF_SEVERAL = re.compile(r"(map@|top)\d+")  # metrics that judge several names a row
+_YES = ("yes", "true", "positive", "pos", "t", "y")
+_USUAL = ("normal", "healthy", "benign", "negative", "real", "genuine", "background", "clean", "good", "ok")
+_DENIED = re.compile(r"^(no|non|not|without)([\W_]|$)", re.IGNORECASE)  # classes of what is not there
+_BOOLEANS = {"true": 1.0, "false": 0.0}
 OF_PROBS = ("roc_auc", "auc", "log_loss", "logloss", "average_precision", "ap", "probabilistic_f1", "pf1")
 
 
@@ -45,22 +50,23 @@ def separator_of(cells: Sequence[str]) -> str:
     """
     distinct = {clean(cell) for cell in cells if clean(cell)}
     for sign in reversed(SEPARATORS):
-        many = [cell for cell in distinct if len(_parts(cell, sign)) > 1]
+        many = [cell for cell in distinct if len(split_cell(cell, sign)) > 1]
         if not many or (len(many) == len(distinct) and len(distinct) < 3):
             continue
-        words = Counter(word for cell in distinct for word in _parts(cell, sign))
-        again = sum(words[word] > 1 for cell in many for word in _parts(cell, sign))
-        total = sum(len(_parts(cell, sign)) for cell in many)
-        alone = any(cell in words for cell in distinct if len(_parts(cell, sign)) == 1)
+        words = Counter(word for cell in distinct for word in split_cell(cell, sign))
+        again = sum(words[word] > 1 for cell in many for word in split_cell(cell, sign))
+        total = sum(len(split_cell(cell, sign)) for cell in many)
+        alone = any(cell in words for cell in distinct if len(split_cell(cell, sign)) == 1)
         combined = len(words) < len(distinct) or (alone and len(words) <= len(distinct))
-        in_many = {word for cell in many for word in _parts(cell, sign)}
-        singles = {cell for cell in distinct if len(_parts(cell, sign)) == 1}
+        in_many = {word for cell in many for word in split_cell(cell, sign)}
+        singles = {cell for cell in distinct if len(split_cell(cell, sign)) == 1}
         if combined and again >= 0.8 * total and (singles & in_many or len(words) < 0.7 * len(distinct)):
             return sign
     return ""
 
 
-def _parts(cell: str, sign: str) -> list[str]:
+def split_cell(cell: str, sign: str) -> list[str]:
+    """The names of a cell with a sign between them."""
     return [part.strip() for part in cell.split(sign) if part.strip()]
 
 
@@ -76,7 +82,7 @@ def guess_answer(labels: Sequence[str], cells: Sequence[str], target: str, metri
     if task == "ordinal" or (not task and metric in ORDINAL and _is_scale(distinct)):
         why = f"the labels are the steps {', '.join(sorted(distinct, key=float))}, and {metric} goes by their distances"
         return Answer("ordinal", "label", metric, why, _shown(given))
-    many = _depth(given, distinct)
+    many = _depth(given, distinct, bool(_OF_SEVERAL.fullmatch(metric)))
     if many > 1:
         why = f"a cell of {target!r} names {many} classes, such as {given[0]!r}"
         answer = Answer("single-label", "topk", metric or f"map@{many}", _few(labels), why, {"k": many})
@@ -90,9 +96,13 @@ def _of_class(
     labels: Sequence[str], distinct: list[str], given: list[str], target: str, metric: str
 ) -> Answer:
     answer = Answer("single-label", "label", metric or "accuracy", _few(labels), _shown(given))
-    numbers = [finite_number(cell) for cell in given]
+    numbers = [_BOOLEANS.get(cell.casefold(), finite_number(cell)) for cell in given]
     between = bool(given) and all(n is not None and 0 <= n <= 1 for n in numbers)
     fraction = between and any(n not in (0, 1) for n in numbers)
+    words = any(cell.casefold() in _BOOLEANS for cell in given)
+    between = between and (
+        not words or metric in OF_PROBS
+    )  # True and False are classes, unless the metric says no
     if len(distinct) == 2 and (fraction or between) and (fraction or metric in (*OF_PROBS, "")):
         answer.kind, answer.metric = "prob", metric or "roc_auc"
         positive, doubt = _positive(distinct, target)
@@ -159,8 +169,10 @@ def _is_scale(distinct: list[str]) -> bool:
     return 2 < len(steps) <= MOST_STEPS and steps == list(range(steps[0], steps[0] + len(steps)))
 
 
-def _depth(given: list[str], distinct: list[str]) -> int:
-    """How many names the template's cells have; 1 where they are one class, or none that is known."""
+def _depth(given: list[str], distinct: list[str], several: bool) -> int:
+    """How many names the template's cells have; 1 where they are one class, or none that is known; ``several`` where
+    the metric judges more than one.
+    """
     known = set(distinct)
     if not given or set(given) <= known:
         return 1
@@ -169,7 +181,7 @@ def _depth(given: list[str], distinct: list[str]) -> int:
     most, rows = counts.most_common(1)[0]
     names = any(" " in label for label in distinct)
     fitting = sum(word in known for word in words) >= 0.5 * len(words)
-    numbers = all(number_of(word) is not None for word in words) and not fitting
+    numbers = all(number_of(word) is not None for word in words) and not fitting and not several
     return most if rows > 0.5 * len(given) and most > 1 and (fitting or not names) and not numbers else 1
 
 
@@ -178,14 +190,24 @@ def _positive(distinct: list[str], target: str) -> tuple[str, str]:
     by_number = {finite_number(label): label for label in distinct}
     if set(by_number) == {0.0, 1.0}:
         return by_number[1.0], ""
-    named = [label for label in distinct if label.casefold() == target.casefold()]
+    named = [label for label in distinct if label.casefold() == target.casefold()] or [
+        label for label in distinct if _words(label) and f" {_words(label)} " in f" {_words(target)} "
+    ]
     if len(named) == 1:
         return named[0], ""
-    yes = [label for label in distinct if label.casefold() in ("yes", "true", "positive", "pos", "t", "y")]
-    last = sorted(distinct)[-1]
-    if yes:
+    yes = [label for label in distinct if label.casefold() in _YES]
+    if len(yes) == 1:
         return yes[0], ""
-    return last, f"it may be {sorted(distinct)[0]!r}: the site says which class is 1"
+    usual = [label for label in distinct if label.casefold() in _USUAL or _DENIED.search(label)]
+    rest = [label for label in distinct if label not in usual]
+    positive = rest[0] if len(rest) == 1 else sorted(distinct)[-1]
+    (other,) = (label for label in distinct if label != positive)
+    return positive, f"it may be {other!r}: the site says which class is 1"
+
+
+def _words(name: str) -> str:
+    """A name in small letters with one space between its words."""
+    return " ".join(re.split(r"[\W_]+", name.casefold())).strip()
 
 
 def _are_places(given: list[str], distinct: list[str]) -> bool:

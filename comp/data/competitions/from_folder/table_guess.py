@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from comp.config import finite_number
 from comp.data.competitions.from_folder.image_patterns import pattern_of
+from comp.data.competitions.from_folder.label_guess import separator_of, split_cell
 from comp.data.competitions.from_folder.survey import MATCHED, Survey, column, columns, counted
 from comp.data.csv_table import Table, clean
 from comp.data.images.raw_tree import nfc, without_suffix
@@ -201,6 +202,23 @@ def column_of_names(link: Link, names: Sequence[str]) -> Choice | None:
         values = set(column(link.table, name))
         if len(values & wanted) >= 0.8 * len(values) and len(values) > 1 and name not in (link.id, link.path):
             return Choice(name, f"its {len(values)} values are columns of the template")
+    return None
+
+
+def column_of_several(link: Link, names: Sequence[str]) -> Choice | None:
+    """The column whose cells list the template's columns, beside at most one name for none of them; None where there
+    is none.
+    """
+    wanted = {clean(name) for name in names}
+    for name in columns(link.table):
+        cells = column(link.table, name)
+        between = separator_of(cells) if name not in (link.id, link.path) else ""
+        if not between:
+            continue
+        known = {part for cell in cells for part in split_cell(cell, between)}
+        alone = {cell for cell in cells if cell in known - wanted}
+        if len(known & wanted) >= 0.8 * len(wanted) and known - wanted == alone and len(alone) < 2:
+            return Choice(name, f"its cells list columns of the template with {between!r} between")
     return None
 
 
