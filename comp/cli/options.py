@@ -134,6 +134,35 @@ def parse_priors(text: str | None) -> dict[str, float] | str | None:
     return table
 
 
+def slug_of_parts(
+    slug: str | None,
+    images: Path | None,
+    others: tuple[Path | None, Path | None, Path | None],
+    save: str | None,
+    workspace: Path | None,
+) -> str:
+    """What stands in SLUG's place: it, or the folder of links to --images and ``others`` (--test, --csv, --template).
+
+    Raises
+    ------
+    InputError
+        For neither or both of SLUG and --images, and for others without --images.
+    """
+    from comp.pipelines.new_competition import linked_folder
+
+    if images is None and slug is not None and not any(others):
+        return slug
+    if images is None or slug is not None:
+        value = "both are given" if images is not None else "--images is missing"
+        value = value if slug is not None or any(others) else "neither is given"
+        raise InputError(
+            "run takes a competition, a raw folder, or --images with --test, --csv and --template",
+            value,
+            "`comp list` shows competitions",
+        )
+    return str(linked_folder(images, *others, save, workspace))
+
+
 def slug_or_folder(
     name: str,
     data: Path | None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -22,11 +23,13 @@ from comp.cli.options import (
     RecipeFile,
     SaveAs,
     SetOption,
-    Slug,
     TaskOfFolder,
     WorkspaceDir,
+    argument,
+    option,
     parse_allow,
     parse_only,
+    slug_of_parts,
     slug_or_folder,
 )
 
@@ -35,7 +38,9 @@ if TYPE_CHECKING:
 
 
 def run(
-    slug: Slug,
+    slug: Annotated[
+        str | None, argument("[SLUG|DIR]", "A competition of `comp list`, or a raw folder.")
+    ] = None,
     folds: FoldsOption = "5",
     data: DataDir = None,
     recipe: RecipeFile = None,
@@ -83,6 +88,17 @@ def run(
     task: TaskOfFolder = None,
     positive: PositiveOfFolder = None,
     save: SaveAs = None,
+    images: Annotated[
+        Path | None,
+        option("--images DIR", "Without a SLUG: labelled images, with --test, --csv, --template."),
+    ] = None,
+    test: Annotated[Path | None, option("--test DIR", "With --images: the images to predict.")] = None,
+    csv: Annotated[
+        Path | None, option("--csv FILE", "With --images: the table of labels; none for class folders.")
+    ] = None,
+    template: Annotated[
+        Path | None, option("--template FILE", "With --images: the sample submission.")
+    ] = None,
     workspace: WorkspaceDir = None,
     json: AsJson = False,
 ) -> None:
@@ -93,7 +109,8 @@ def run(
 
     overrides = overrides or []
     require_whole(overrides, ensemble, only, time_limit, resume)
-    slug, data = slug_or_folder(slug, data, metric, task, save, workspace, positive=positive)
+    name = slug_of_parts(slug, images, (test, csv, template), save, workspace)
+    slug, data = slug_or_folder(name, data, metric, task, save, workspace, positive=positive)
 
     def go(overrides: Sequence[str], resume: str | None) -> RunResult:
         return run_pipeline(

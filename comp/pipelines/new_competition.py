@@ -18,7 +18,7 @@ from comp.data.competitions.from_folder.guess import Proposal, propose
 from comp.data.competitions.scaffold import TEMPLATES, new_folder, scaffold_facts, title_of
 from comp.data.task import TASKS
 from comp.errors import InputError, UnknownName
-from comp.files import parse_toml
+from comp.files import make_folder, parse_toml
 from comp.metrics import fitting, metric_by_name
 from comp.workspace import Workspace
 
@@ -86,6 +86,48 @@ def new_from_folder(
 def is_path(name: str) -> bool:
     """Whether what stands in a slug's place is a folder: it has a separator, or begins with a dot."""
     return "/" in name or os.sep in name or name.startswith((".", "~"))
+
+
+def linked_folder(
+    images: Path,
+    test: Path | None,
+    csv: Path | None,
+    template: Path | None,
+    slug: str | None = None,
+    workspace: str | Path | None = None,
+) -> Path:
+    """A raw folder in the workspace's ``data/`` of links to parts that lie apart: images, images to predict, the table of
+    labels and the template. Its name is ``slug``, or made of that of ``images``.
+
+    Raises
+    ------
+    InputError
+        For a part that is not there, a folder that holds something else already, or where no links can be made.
+    """
+    given = {"train": images, "test": test, "csv": csv, "template": template}
+    parts = {name: path.expanduser().absolute() for name, path in given.items() if path is not None}
+    for name, path in parts.items():
+        folder = name in ("train", "test")
+        if not (path.is_dir() if folder else path.is_file()):
+            what = "folder" if folder else "file"
+            raise InputError(
+                "the parts of raw data must be there", f"{path} is no {what}", "correct the path"
+            )
+    links = {name: path for name, path in parts.items() if name in ("train", "test")}
+    links |= {f"train{path.suffix}": path for name, path in parts.items() if name == "csv"}
+    links |= {f"sample_submission{path.suffix}": path for name, path in parts.items() if name == "template"}
+    told = "\x1f".join(f"{name}={path}" for name, path in sorted(links.items()))
+    digest = hashlib.sha256(told.encode("utf-8", "surrogatepass")).hexdigest()[:6]
+    raw = Workspace.find(workspace).raw(slug or f"{images.name or 'images'}-{digest}")
+    try:
+        for name, path in links.items():
+            make_folder(raw)
+            if not (raw / name).is_symlink() or (raw / name).readlink() != path:
+                (raw / name).symlink_to(path, target_is_directory=path.is_dir())
+    except OSError as error:
+        remedy = "copy the parts into one folder, and name that"
+        raise InputError("parts are linked into one folder", f"{raw}: {error}", remedy) from error
+    return raw
 
 
 def slug_of_path(
