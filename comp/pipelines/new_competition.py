@@ -1,4 +1,4 @@
-"""A new competition from a raw folder: its facts are looked for there, tried, and written down or held in memory."""
+"""A new competition from a raw folder: its facts are looked for there, tried, and written down or kept beside its folds."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import Any
 
 from comp import events
 from comp.config import validate
-from comp.data.competitions.competition import Competition, hold_in_memory
+from comp.data.competitions.competition import SCAFFOLDS, Competition, facts_beside_folds
 from comp.data.competitions.facts import CompetitionConfig
 from comp.data.competitions.from_folder.as_toml import as_toml
 from comp.data.competitions.from_folder.guess import Proposal, propose
-from comp.data.competitions.scaffold import TEMPLATES, new_folder, scaffold_facts, title_of
+from comp.data.competitions.scaffold import new_folder, scaffold_facts, title_of
 from comp.data.task import TASKS
 from comp.errors import InputError, UnknownName
-from comp.files import make_folder, parse_toml
+from comp.files import make_folder, parse_toml, write_text
 from comp.metrics import fitting, metric_by_name
 from comp.workspace import Workspace
 
@@ -141,7 +141,7 @@ def slug_of_path(
 ) -> str:
     """The slug of the competition that a raw folder is, by the facts that it proposes; they are said.
 
-    They stay in memory, unless ``save`` names a slug to write them down under.
+    They are kept beside its folds, unless ``save`` names a slug to write them down under.
 
     Raises
     ------
@@ -169,8 +169,8 @@ def slug_of_path(
     for key, fact in proposal.facts.items():
         doubt = f"  (not sure: {fact.unsure})" if fact.unsure else ""
         events.log(f"  {key} = {fact.value!r}{doubt}")
-    events.log("  in memory alone: `comp run DIR --save SLUG` keeps them for later commands")
-    hold_in_memory(Competition(TEMPLATES, facts))
+    events.log("  kept with its folds; `comp run DIR --save SLUG` writes them down as a competition")
+    write_text(facts_beside_folds(slug, Workspace.find(workspace)), as_toml(proposal, slug, title_of(slug)))
     return slug
 
 
@@ -218,7 +218,7 @@ def _looked_at(
         proposal.put("template.positive", positive, "as given")
     facts = _facts(proposal, slug)
     metric_by_name(facts.metric, task=facts.task)
-    summary = _tried(Competition(TEMPLATES, facts), place, proposal)
+    summary = _tried(Competition(SCAFFOLDS, facts), place, proposal)
     return proposal, _facts(proposal, slug), summary
 
 

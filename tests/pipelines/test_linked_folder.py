@@ -6,9 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from comp.errors import InputError
-from comp.pipelines.new_competition import linked_folder
+from comp.data.competitions.competition import find_competition, find_competitions
+from comp.errors import InputError, UnknownName
+from comp.pipelines.new_competition import linked_folder, slug_of_path
+from comp.workspace import Workspace
 from made import run_comp
+from raw_layouts import LAYOUTS
 
 
 @pytest.fixture
@@ -65,3 +68,16 @@ def test_run_takes_one_of_a_slug_and_parts(tmp_path: Path, words: tuple[str, ...
     outcome = run_comp(tmp_path, "run", *words)
     assert outcome.code == 2
     assert said in outcome.err
+
+
+def test_the_facts_of_a_named_folder_stay_with_its_folds(tmp_path: Path) -> None:
+    """Runs of it can be asked later, and nothing lists it as a competition."""
+    raw = tmp_path / "raw"
+    LAYOUTS["aerial-cactus"].make(raw, 0)
+    slug = slug_of_path(str(raw), "roc_auc", workspace=tmp_path)
+    workspace = Workspace(tmp_path)
+    found = find_competition(slug, workspace)
+    assert (found.slug, found.facts.metric) == (slug, "roc_auc")
+    assert slug not in find_competitions(workspace).competitions
+    with pytest.raises(UnknownName):
+        find_competition(f"{slug}-x", workspace)

@@ -358,19 +358,25 @@ def sound_competitions(workspace: Workspace) -> dict[str, Competition]:
     return find_competitions(workspace).competitions
 
 
-_IN_MEMORY: dict[str, Competition] = {}
+SCAFFOLDS = PACKAGE / "data" / "competitions" / "scaffolds"  # its baseline.toml is one as it stands
 
 
-def hold_in_memory(competition: Competition) -> None:
-    """Makes a competition known by its slug for as long as this process lives; it has no folder."""
-    _IN_MEMORY[competition.slug] = competition
+def facts_beside_folds(slug: str, workspace: Workspace) -> Path:
+    """Where the facts of a raw folder that was named instead of a competition are kept: with its folds, so that its runs
+    can be asked later. No list shows them.
+    """
+    return workspace.folds(slug) / "competition.toml"
 
 
 def find_competition(slug: str, workspace: Workspace) -> Competition:
     """The competition of that slug; InputError with its mistakes where it has some, UnknownName lists near ones."""
-    if slug in _IN_MEMORY:
-        return _IN_MEMORY[slug]
-    return find_competitions(workspace).get(slug)
+    registry = find_competitions(workspace)
+    claimed = slug in registry.competitions or any(slug in one.slugs for one in registry.broken)
+    if not claimed and _SLUG.fullmatch(slug):
+        kept = facts_beside_folds(slug, workspace)
+        if kept.is_file():
+            return Competition(SCAFFOLDS, validate(CompetitionConfig, read_facts_table(kept), str(kept)))
+    return registry.get(slug)
 
 
 def _each_once(every: list[Competition]) -> tuple[dict[str, Competition], list[Broken]]:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from comp._version import PACKAGE
-from comp.data.competitions.competition import find_competitions
+from comp.data.competitions.competition import SCAFFOLDS, find_competitions
 from comp.errors import InputError, UnknownName
 from comp.files import make_folder, write_text
 from comp.workspace import Workspace
@@ -16,7 +15,6 @@ LAYOUTS = {
     "csv": "train/<file>, test/<file>, train.csv (id,label), sample_submission.csv",
     "array": "train.npz (images, labels), test.npz (images)",
 }
-TEMPLATES = PACKAGE / "data" / "competitions" / "scaffolds"  # its baseline.toml is one as it stands
 
 
 def scaffold(slug: str, layout: str, workspace: Workspace) -> Path:
@@ -37,8 +35,8 @@ def scaffold(slug: str, layout: str, workspace: Workspace) -> Path:
         )
     folder = new_folder(slug, workspace)
     make_folder(folder)
-    adapter = (TEMPLATES / layout / "adapter.py.txt").read_text(encoding="utf-8")
-    facts = _filled(TEMPLATES / layout / "competition.toml", slug)
+    adapter = (SCAFFOLDS / layout / "adapter.py.txt").read_text(encoding="utf-8")
+    facts = _filled(SCAFFOLDS / layout / "competition.toml", slug)
     _write(folder, slug, {"adapter.py": adapter, "competition.toml": facts})
     return folder
 
@@ -58,8 +56,8 @@ def title_of(slug: str) -> str:
 
 def _write(folder: Path, slug: str, files: dict[str, str]) -> None:
     for source, name in (
-        (TEMPLATES / "README.md.txt", "README.md"),
-        (TEMPLATES / "baseline.toml", "baseline.toml"),
+        (SCAFFOLDS / "README.md.txt", "README.md"),
+        (SCAFFOLDS / "baseline.toml", "baseline.toml"),
     ):
         write_text(folder / name, _filled(source, slug))
     for name, text in files.items():
