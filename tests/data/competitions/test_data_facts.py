@@ -517,3 +517,52 @@ def test_true_and_false_are_placeholders_of_probabilities(cell: str, raw: Path, 
     facts(tmp_path, SIMPLE, template=template, top='metric = "roc_auc"')
     found = run_comp(tmp_path, "check", "leaves", "--folds", "2", "--json").json["findings"]
     assert [one["severity"] for one in found if one["check"] == "template-cells"] == ["warning"]
+
+
+@pytest.mark.parametrize(
+    ("names", "metric", "more", "told"),
+    [
+        ("normal crack", "f1", "", "f1 is of one of two classes, and would be of 'normal'"),
+        ("normal crack", "f1", 'positive = "crack"', ""),
+        ("normal crack", "matthews", "", ""),
+        ("no yes", "f1", "", ""),
+        ("0 1", "f1", "", ""),
+        ("1 2", "f1", "", "would be of '2'"),
+    ],
+)
+def test_a_metric_of_one_of_two_classes_is_told_of_which(
+    names: str, metric: str, more: str, told: str, raw: Path, tmp_path: Path
+) -> None:
+    first, second = names.split()
+    text(raw, "train.csv", f"id,label\na,{first}\nb,{second}\n")
+    text(raw, "sub.csv", f"id,label\nc,{first}\n")
+    leaves = facts(tmp_path, SIMPLE, template=f"{TEMPLATE}{more}\n", top=f'metric = "{metric}"')
+    if more:
+        assert leaves.label_map(leaves.read(raw), raw).names == ("normal", "crack")
+    found = run_comp(tmp_path, "check", "leaves", "--folds", "2", "--json").json["findings"]
+    wrong = [one["message"] for one in found if one["check"] == "metric-mismatch"]
+    assert [told in one for one in wrong] == ([True] if told else [])
+
+
+@pytest.mark.parametrize(("kind", "names"), [("prob", ("elm", "ash")), ("index", ("ash", "elm"))])
+def test_the_class_that_is_asked_for_is_the_second_also_of_folders(
+    kind: str, names: tuple[str, str], raw: Path, tmp_path: Path
+) -> None:
+    images(raw, "known/ash/a.jpg", "known/elm/b.jpg")
+    template = TEMPLATE.replace('kind = "label"', f'kind = "{kind}"\npositive = "ash"')
+    leaves = facts(tmp_path, 'images = "known/*/*"\ntest_images = "test/{id}.jpg"', template=template)
+    assert leaves.label_map(leaves.read(raw), raw).names == names
+
+
+@pytest.mark.parametrize(
+    "written", ["./train/{}.jpg", "/train/{}.jpg", ".\\train\\{}.jpg", "train/{}.jpg"]
+)
+def test_paths_in_a_table_are_read_as_people_write_them(written: str, raw: Path, tmp_path: Path) -> None:
+    lines = [f"T_{n},{written.format(n)},{label}" for n, label in (("a", "ash"), ("b", "elm"))]
+    text(raw, "train.csv", "\n".join(["id,img_path,label", *lines, ""]))
+    data = 'table = "train.csv"\nlabel = "label"\nimages = "{img_path}"\ntest_images = "test/{id}.jpg"'
+    assert rows(facts(tmp_path, data), raw) == [
+        ("T_a", "train/a.jpg", "train", "ash", ""),
+        ("T_b", "train/b.jpg", "train", "elm", ""),
+        ("c", "test/c.jpg", "test", "", ""),
+    ]
