@@ -293,7 +293,6 @@ ONEHOT = 'onehot = ["ash", "elm"]'
         ),
         ("multi-label", "id,tag\na,elm\nb,ash\na,ash\n", 'label = "tag"', ["elm|ash", "ash"]),
         ("regression", "id,height\na,1.5\nb,-2e1\n", 'label = "height"', ["1.5", "-2e1"]),
-        ("regression", "id,h,w\na,1,2\nb,3,4\n", 'label = ["h", "w"]', ["1|2", "3|4"]),
         ("ordinal", "id,grade\na,3\nb,0\n", 'label = "grade"', ["3", "0"]),
     ],
 )
@@ -554,9 +553,7 @@ def test_the_class_that_is_asked_for_is_the_second_also_of_folders(
     assert leaves.label_map(leaves.read(raw), raw).names == names
 
 
-@pytest.mark.parametrize(
-    "written", ["./train/{}.jpg", "/train/{}.jpg", ".\\train\\{}.jpg", "train/{}.jpg"]
-)
+@pytest.mark.parametrize("written", ["./train/{}.jpg", "/train/{}.jpg", ".\\train\\{}.jpg", "train/{}.jpg"])
 def test_paths_in_a_table_are_read_as_people_write_them(written: str, raw: Path, tmp_path: Path) -> None:
     lines = [f"T_{n},{written.format(n)},{label}" for n, label in (("a", "ash"), ("b", "elm"))]
     text(raw, "train.csv", "\n".join(["id,img_path,label", *lines, ""]))
@@ -566,3 +563,34 @@ def test_paths_in_a_table_are_read_as_people_write_them(written: str, raw: Path,
         ("T_b", "train/b.jpg", "train", "elm", ""),
         ("c", "test/c.jpg", "test", "", ""),
     ]
+
+
+NUMBERS = 'task = "regression"'
+TWO_TARGETS = '[template]\nfile = "sub.csv"\nid = "id"\nkind = "number"\ntarget = '
+
+
+@pytest.mark.parametrize(
+    ("label", "target", "expected"),
+    [
+        ('["h", "w"]', '["w", "h"]', ["2|1", "4|3"]),
+        ('["H", "w"]', '["h", "w"]', ["1|2", "3|4"]),
+        ('["h", "w"]', '["x", "y"]', ["1|2", "3|4"]),
+        ('["w"]', '"y"', ["2", "4"]),
+        ('["h", "w"]', '["w", "y"]', "'w' is one column"),
+        ('["h", "w"]', '"w"', "a label column for each target column"),
+        ('["h"]', '["w", "h"]', "a label column for each target column"),
+        ('["h", "w"]', '"*"', "a regression names its target columns"),
+    ],
+)
+def test_numbers_are_paired_with_the_target_columns_by_name(
+    label: str, target: str, expected: list[str] | str, raw: Path, tmp_path: Path
+) -> None:
+    text(raw, "train.csv", "id,h,w\na,1,2\nb,3,4\n")
+    text(raw, "sub.csv", "id,w,h,x,y\nc,0,0,0,0\n")
+    leaves = facts(tmp_path, f"{SIMPLE}\nlabel = {label}", template=f"{TWO_TARGETS}{target}\n", top=NUMBERS)
+    if isinstance(expected, str):
+        with pytest.raises(InputError) as refused:
+            leaves.adapter.read(raw)
+        assert expected in str(refused.value)
+    else:
+        assert list(leaves.adapter.read(raw).train["label"]) == expected
