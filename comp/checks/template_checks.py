@@ -15,6 +15,7 @@ from comp.data.images.raw_tree import RawTree, natural_key, nfc
 from comp.data.labels import disorder
 from comp.errors import CompError
 from comp.metrics import Metric
+from comp.submission.answers import evidently_second
 from comp.submission.write import rehearse
 
 TRIES = 64  # rows on which a metric of an adapter is tried, besides two of each class
@@ -108,7 +109,7 @@ def template_cells(context: CheckContext) -> list[Finding]:
     "error, warning",
     catches=(
         "a metric of probabilities with a template of classes; a metric of order whose classes "
-        "have no known order"
+        "have no known order; a metric of one of two classes, where nothing says of which"
     ),
     misses="a metric that is not the site's",
     of_answers=True,
@@ -119,7 +120,12 @@ def metric_mismatch(context: CheckContext) -> list[Finding]:
     adapter is tried on made-up answers. O(C²).
     """
     metric = context.competition.metric
-    return [*_unwritten(metric, context), *_disordered(metric, context), *_of_other_classes(metric, context)]
+    return [
+        *_unwritten(metric, context),
+        *_disordered(metric, context),
+        *_of_other_classes(metric, context),
+        *_of_either_class(metric, context),
+    ]
 
 
 def _of_other_classes(metric: Metric, context: CheckContext) -> list[Finding]:
@@ -134,6 +140,31 @@ def _of_other_classes(metric: Metric, context: CheckContext) -> list[Finding]:
             finding("metric-mismatch", "error", [metric.name], f"{error.rule}: {error.value}", error.remedy)
         ]
     return []
+
+
+def _of_either_class(metric: Metric, context: CheckContext) -> list[Finding]:
+    """A metric of one of two classes, such as F1, where nothing says of which."""
+    names, facts = context.labels.names, context.competition.facts
+    if not context.task.is_single_label or len(names) != 2 or not _is_of_one_class(metric):
+        return []
+    positive = facts.template.positive
+    known = positive == names[1] if positive else facts.classes != "discover" or evidently_second(names)
+    if known:
+        return []
+    message = f"{metric.name} is of one of two classes, and would be of {names[1]!r}: nothing says that it is that one"
+    remedy = "state positive in [template], or classes in competition.toml with it last"
+    return [finding("metric-mismatch", "error", [metric.name], message, remedy)]
+
+
+def _is_of_one_class(metric: Metric) -> bool:
+    """Whether a metric says something else of made-up rows when both classes change their names."""
+    rng = np.random.default_rng(0)
+    truth = np.concatenate([np.arange(2), rng.integers(0, 4, TRIES) // 3])
+    probs = rng.dirichlet(np.ones(2), len(truth))
+    try:
+        return abs(metric(truth, probs) - metric(1 - truth, probs[:, ::-1].copy())) > 1e-9
+    except CompError:  # it needs rows of another kind: nothing is known
+        return False
 
 
 def _unwritten(metric: Metric, context: CheckContext) -> list[Finding]:

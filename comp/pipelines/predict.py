@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 from comp.checks.context import CheckContext, downgrade_allowed
 from comp.checks.runner import raise_on_errors, require_known, run_test_checks, say_findings
 from comp.data.competitions.competition import Competition, find_competition
+from comp.data.csv_table import listed
 from comp.data.dataset import Dataset, load_template
 from comp.data.labels import LabelMap
 from comp.data.manifest import Manifest
 from comp.data.postprocess import postprocessed
 from comp.data.predictions import Predictions, with_prior
+from comp.errors import InputError
 from comp.files import require_output
 from comp.pipelines.check import look_at_images
 from comp.runs import run as runs
@@ -36,6 +38,8 @@ from comp.workspace import Workspace
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from comp.data.competitions.facts import CompetitionConfig
 
 
 @dataclass(frozen=True)
@@ -105,6 +109,7 @@ def predict(
     require_known(allowed)
     load_models(competition.file("models.py"))
     labels = read_sidecar(asked[0].folders[0]).labels
+    _require_same_answers(this_run, competition, labels)
     context = _rows(this_run, ws, competition, labels, data, template)
     findings = downgrade_allowed(run_test_checks(context), allowed)
     say_findings(findings)
@@ -126,6 +131,26 @@ def predict(
     if path == ws.submissions(this_run.slug) / f"{this_run.id}.csv":
         remember_predicted(this_run, path)
     return Predicted(path, len(context.template.ids), unread)
+
+
+def _require_same_answers(run: runs.Run, competition: Competition, labels: LabelMap) -> None:
+    """InputError where competition.toml asks for another task, or states other classes, than the run was trained for."""
+    facts = competition.facts
+    where = competition.file("competition.toml")
+    remedy = f"take the facts that {run.id} was trained with, or train again"
+    if facts.task != labels.task.name:
+        value = f"{run.id} is of task {labels.task.name!r}, {where} has task = {facts.task!r}"
+        raise InputError("a run answers the task that it was trained for", value, remedy)
+    if labels.task.has_classes and facts.classes != "discover" and not _same_classes(facts, labels):
+        value = f"{run.id} has the classes {listed(labels.names)}, {where} states {listed(facts.classes)}"
+        raise InputError("a run answers with the classes that it was trained for", value, remedy)
+
+
+def _same_classes(facts: CompetitionConfig, labels: LabelMap) -> bool:
+    """Whether stated classes are those of a label map; their order matters where places are written."""
+    if facts.template.kind == "index":
+        return tuple(facts.classes) == labels.names
+    return set(facts.classes) == set(labels.names)
 
 
 @dataclass(frozen=True)

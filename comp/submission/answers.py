@@ -99,17 +99,18 @@ def positive_index(template: Template, labels: LabelMap) -> int:
             remedy = f"state `classes` with {template.positive!r} last"
             raise InputError("the positive class comes last", stated, remedy)
         return 1
-    names = tuple(name.casefold() for name in labels)
-    if names in {
-        ("0", "1"),
-        ("false", "true"),
-        ("no", "yes"),
-        ("negative", "positive"),
-        ("benign", "malignant"),
-    }:
+    if evidently_second(labels.names):
         return 1
     remedy = "state positive in [template]"
     raise InputError("it must be known whose probability is asked for", stated, remedy)
+
+
+_EVIDENT = {("0", "1"), ("false", "true"), ("no", "yes"), ("negative", "positive"), ("benign", "malignant")}
+
+
+def evidently_second(names: Sequence[str]) -> bool:
+    """Whether two class names say themselves that the second is the one that is looked for."""
+    return tuple(name.casefold() for name in names) in _EVIDENT
 
 
 def written(probs: Probs, template: Template, labels: LabelMap) -> list[dict[int, str]]:

@@ -156,3 +156,24 @@ def test_another_templates_columns_are_judged_before_predicting(copied: Path) ->
                 f"template-columns: a probs template has a column for each class: other.csv: {told}"
                 in done.err
             )
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "told"),
+    [
+        ('slug = "shapes"', 'slug = "shapes"\ntask = "multi-label"', "is of task 'single-label'"),
+        ("classes = ", 'classes = ["circle", "triangle"] # ', "states 'circle', 'triangle'"),
+    ],
+)
+def test_facts_of_another_task_or_of_other_classes_are_refused(
+    was: str, now: str, told: str, copied: Path
+) -> None:
+    (facts,) = copied.rglob("competition.toml")
+    text = facts.read_text()
+    assert was in text
+    facts.write_text(text.replace(was, now))
+    out = copied / "out.csv"
+    refused = run_comp(copied, "predict", "latest", "--out", out)
+    assert refused.code == 2
+    assert told in refused.err
+    assert not out.exists()

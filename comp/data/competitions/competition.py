@@ -226,9 +226,10 @@ class Competition:
             self.facts.classes if self.facts.classes != "discover" else self.classes(raw) if raw else None
         )
         if stated is None:
-            names = LabelMap.discover((label for label in manifest.train["label"] if label), task).names
-            last = self.facts.template.positive  # metrics of two classes look at the second
-            stated = (*(name for name in names if name != last), last) if last in names else names
+            stated = LabelMap.discover((label for label in manifest.train["label"] if label), task).names
+        last, places = self.facts.template.positive, self.facts.template.kind == "index"
+        if last in stated and len(stated) == 2 and not places:  # metrics of two classes look at the second
+            stated = (*(name for name in stated if name != last), last)
         return LabelMap(stated, task)
 
     @property

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import PurePosixPath
 
 from comp.data.competitions.data_facts import PLACEHOLDER, plain_folder
-from comp.data.images.raw_tree import RawTree, is_image_name, natural_key, nfc, without_suffix
+from comp.data.images.raw_tree import RawTree, in_tree, is_image_name, natural_key, nfc, without_suffix
 from comp.errors import InputError
 
 _TOKEN = re.compile(r"\{[^{}]+\}|\*\*/|\*|\?")
@@ -61,7 +61,7 @@ class ImagePaths:
         InputError
             If several files fit.
         """
-        key = tuple(nfc(values[name].strip()) for name in self.names or ("id",))
+        key = tuple(in_tree(values[name]) for name in self.names or ("id",))
         stem = tuple(map(without_suffix, key))
         tries = (key, _folded(key), stem, _folded(stem)) if self.names else _tails_tried(key[0])
         found = next((self._by_key[one] for one in tries if one in self._by_key), [])

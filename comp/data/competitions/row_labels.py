@@ -99,7 +99,36 @@ class RowLabels:
 
     def _names(self) -> tuple[str, ...]:
         label = self.data.label
-        return label if isinstance(label, tuple) else (label or self._default(),)
+        names = label if isinstance(label, tuple) else (label or self._default(),)
+        return self._as_targets(names) if self.facts.task == "regression" else names
+
+    def _as_targets(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        """The label columns of a regression in the order of the template's target columns: paired by name where they have
+        the same names, by place where no name is that of another target.
+        """
+        target = self.facts.template.target
+        if target == "*":
+            if len(names) > 1:
+                raise self._refused(
+                    "a regression names its target columns",
+                    f"label = {list(names)} beside target = '*'",
+                    "name them",
+                )
+            return names
+        targets = (target,) if isinstance(target, str) else target
+        if len(names) != len(targets):
+            value = f"label = {list(names)} beside target = {list(targets)}"
+            raise self._refused(
+                "a regression has a label column for each target column", value, "correct either"
+            )
+        plain, wanted = ([clean(name).casefold() for name in some] for some in (names, targets))
+        if set(plain) == set(wanted) and len(set(plain)) == len(plain):
+            return tuple(names[plain.index(name)] for name in wanted)
+        crossed = [name for n, name in enumerate(plain) if name in wanted and wanted.index(name) != n]
+        if crossed:
+            value = f"label = {list(names)} beside target = {list(targets)}"
+            raise self._refused(f"{crossed[0]!r} is one column", value, "give both in one order")
+        return names
 
     def _default(self) -> str:
         """The label column where none is stated: the template's target, COCO's category, or the only one left."""

@@ -77,6 +77,14 @@ def nfc(text: str) -> str:
     return unicodedata.normalize("NFC", text)
 
 
+def in_tree(path: str) -> str:
+    """A path of a table as a raw folder spells it: composed, without ``./`` or ``/`` in front, and with / for \\."""
+    name = nfc(path).strip().replace("\\", "/")
+    while name.startswith(("./", "/")):
+        name = name.removeprefix(".").removeprefix("/")
+    return name
+
+
 class RawTree:
     """The files of a raw folder, by posix path relative to it, sorted by their NFC names.
 

@@ -293,7 +293,6 @@ ONEHOT = 'onehot = ["ash", "elm"]'
         ),
         ("multi-label", "id,tag\na,elm\nb,ash\na,ash\n", 'label = "tag"', ["elm|ash", "ash"]),
         ("regression", "id,height\na,1.5\nb,-2e1\n", 'label = "height"', ["1.5", "-2e1"]),
-        ("regression", "id,h,w\na,1,2\nb,3,4\n", 'label = ["h", "w"]', ["1|2", "3|4"]),
         ("ordinal", "id,grade\na,3\nb,0\n", 'label = "grade"', ["3", "0"]),
     ],
 )
@@ -517,3 +516,81 @@ def test_true_and_false_are_placeholders_of_probabilities(cell: str, raw: Path, 
     facts(tmp_path, SIMPLE, template=template, top='metric = "roc_auc"')
     found = run_comp(tmp_path, "check", "leaves", "--folds", "2", "--json").json["findings"]
     assert [one["severity"] for one in found if one["check"] == "template-cells"] == ["warning"]
+
+
+@pytest.mark.parametrize(
+    ("names", "metric", "more", "told"),
+    [
+        ("normal crack", "f1", "", "f1 is of one of two classes, and would be of 'normal'"),
+        ("normal crack", "f1", 'positive = "crack"', ""),
+        ("normal crack", "matthews", "", ""),
+        ("no yes", "f1", "", ""),
+        ("0 1", "f1", "", ""),
+        ("1 2", "f1", "", "would be of '2'"),
+    ],
+)
+def test_a_metric_of_one_of_two_classes_is_told_of_which(
+    names: str, metric: str, more: str, told: str, raw: Path, tmp_path: Path
+) -> None:
+    first, second = names.split()
+    text(raw, "train.csv", f"id,label\na,{first}\nb,{second}\n")
+    text(raw, "sub.csv", f"id,label\nc,{first}\n")
+    leaves = facts(tmp_path, SIMPLE, template=f"{TEMPLATE}{more}\n", top=f'metric = "{metric}"')
+    if more:
+        assert leaves.label_map(leaves.read(raw), raw).names == ("normal", "crack")
+    found = run_comp(tmp_path, "check", "leaves", "--folds", "2", "--json").json["findings"]
+    wrong = [one["message"] for one in found if one["check"] == "metric-mismatch"]
+    assert [told in one for one in wrong] == ([True] if told else [])
+
+
+@pytest.mark.parametrize(("kind", "names"), [("prob", ("elm", "ash")), ("index", ("ash", "elm"))])
+def test_the_class_that_is_asked_for_is_the_second_also_of_folders(
+    kind: str, names: tuple[str, str], raw: Path, tmp_path: Path
+) -> None:
+    images(raw, "known/ash/a.jpg", "known/elm/b.jpg")
+    template = TEMPLATE.replace('kind = "label"', f'kind = "{kind}"\npositive = "ash"')
+    leaves = facts(tmp_path, 'images = "known/*/*"\ntest_images = "test/{id}.jpg"', template=template)
+    assert leaves.label_map(leaves.read(raw), raw).names == names
+
+
+@pytest.mark.parametrize("written", ["./train/{}.jpg", "/train/{}.jpg", ".\\train\\{}.jpg", "train/{}.jpg"])
+def test_paths_in_a_table_are_read_as_people_write_them(written: str, raw: Path, tmp_path: Path) -> None:
+    lines = [f"T_{n},{written.format(n)},{label}" for n, label in (("a", "ash"), ("b", "elm"))]
+    text(raw, "train.csv", "\n".join(["id,img_path,label", *lines, ""]))
+    data = 'table = "train.csv"\nlabel = "label"\nimages = "{img_path}"\ntest_images = "test/{id}.jpg"'
+    assert rows(facts(tmp_path, data), raw) == [
+        ("T_a", "train/a.jpg", "train", "ash", ""),
+        ("T_b", "train/b.jpg", "train", "elm", ""),
+        ("c", "test/c.jpg", "test", "", ""),
+    ]
+
+
+NUMBERS = 'task = "regression"'
+TWO_TARGETS = '[template]\nfile = "sub.csv"\nid = "id"\nkind = "number"\ntarget = '
+
+
+@pytest.mark.parametrize(
+    ("label", "target", "expected"),
+    [
+        ('["h", "w"]', '["w", "h"]', ["2|1", "4|3"]),
+        ('["H", "w"]', '["h", "w"]', ["1|2", "3|4"]),
+        ('["h", "w"]', '["x", "y"]', ["1|2", "3|4"]),
+        ('["w"]', '"y"', ["2", "4"]),
+        ('["h", "w"]', '["w", "y"]', "'w' is one column"),
+        ('["h", "w"]', '"w"', "a label column for each target column"),
+        ('["h"]', '["w", "h"]', "a label column for each target column"),
+        ('["h", "w"]', '"*"', "a regression names its target columns"),
+    ],
+)
+def test_numbers_are_paired_with_the_target_columns_by_name(
+    label: str, target: str, expected: list[str] | str, raw: Path, tmp_path: Path
+) -> None:
+    text(raw, "train.csv", "id,h,w\na,1,2\nb,3,4\n")
+    text(raw, "sub.csv", "id,w,h,x,y\nc,0,0,0,0\n")
+    leaves = facts(tmp_path, f"{SIMPLE}\nlabel = {label}", template=f"{TWO_TARGETS}{target}\n", top=NUMBERS)
+    if isinstance(expected, str):
+        with pytest.raises(InputError) as refused:
+            leaves.adapter.read(raw)
+        assert expected in str(refused.value)
+    else:
+        assert list(leaves.adapter.read(raw).train["label"]) == expected

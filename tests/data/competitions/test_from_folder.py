@@ -483,6 +483,13 @@ def test_the_class_whose_probability_is_asked_for(
     assert ("template.positive" in answer.unsure) is doubtful
 
 
+def test_a_metric_of_one_class_is_of_a_class_that_is_named() -> None:
+    answer = guess_answer(["normal", "abnormal"] * 9, ["normal"] * 4, "target", "f1", "")
+    assert (answer.kind, answer.template["positive"]) == ("label", "abnormal")
+    assert "template.positive" in answer.unsure
+    assert guess_answer(["normal", "abnormal"] * 9, ["normal"] * 4, "target", "accuracy", "").template == {}
+
+
 def two_states(raw: Path) -> None:
     """Class folders of two words, and one probability a row."""
     shapes(raw)
@@ -547,4 +554,21 @@ def test_columns_of_the_template_that_stand_in_the_cells_of_one_column(tmp_path:
     assert (found["data"]["labels"], found["data"]["separator"]) == ("Finding Labels", "|")
     manifest = Competition(tmp_path, validate(CompetitionConfig, found, "x")).read(tmp_path)
     assert list(manifest.train["label"][:4]) == ["Cyst|Mass", "Mass", "", "Edema|Mass"]
+    assert proposal.unsure == {}
+
+
+def test_tables_whose_paths_begin_at_the_folder_itself(tmp_path: Path) -> None:
+    paths = [f"./train/{n:03d}.png" for n in range(12)]
+    rows = [f"TRAIN_{n},{path},{'ab'[n % 2]}" for n, path in enumerate(paths)]
+    table(tmp_path, "train.csv", "id,img_path,label", *rows)
+    table(tmp_path, "test.csv", "id,img_path", "TEST_0,./test/001.png", "TEST_1,./test/000.png")
+    table(tmp_path, "sample_submission.csv", "id,label", "TEST_0,a", "TEST_1,a")
+    images(tmp_path, *[path[2:] for path in paths], "test/000.png", "test/001.png")
+    found, proposal = facts_of(tmp_path, metric="macro_f1")
+    assert found["data"]["images"] == found["data"]["test_images"] == "{img_path}"
+    manifest = Competition(tmp_path, validate(CompetitionConfig, found, "x")).read(tmp_path)
+    assert dict(zip(manifest.test["id"], manifest.test["path"], strict=True)) == {
+        "TEST_0": "test/001.png",
+        "TEST_1": "test/000.png",
+    }
     assert proposal.unsure == {}

@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 
 from comp.data.competitions.from_folder.survey import Survey, spread
 from comp.data.csv_table import clean
-from comp.data.images.raw_tree import is_image_name, nfc, without_suffix
+from comp.data.images.raw_tree import in_tree, is_image_name, nfc, without_suffix
 
 _SPLITS = {"train": ("train",), "test": ("test", "val", "eval", "private", "public")}
 _PLAIN = re.compile(r"jpe?g|png|image|img", re.IGNORECASE)
@@ -37,7 +37,7 @@ class PathPattern:
 
 def pattern_of(survey: Survey, cells: Sequence[str], split: str, column: str = "id") -> PathPattern | None:
     """The pattern by which cells name images of a split, ``train`` or ``test``; None where they name none."""
-    looked = [cell for cell in spread(list(dict.fromkeys(cells))) if clean(cell)]
+    looked = [in_tree(clean(cell)) for cell in spread(list(dict.fromkeys(cells))) if clean(cell)]
     paths = {cell: survey.paths_of(cell) for cell in looked}
     if sum(map(bool, paths.values())) < 0.5 * max(1, len(looked)):
         return _with_affix(survey, looked, split, column)

@@ -18,6 +18,7 @@ MANY_NUMBERS = 30  # distinct whole numbers that are rather measured than counte
 ORDINAL = ("quadratic_kappa", "qwk", "quadratic_weighted_kappa")
 OF_NUMBERS = ("rmse", "mae", "mse", "mcrmse", "rmsle", "r2")
 _MEASURED = re.compile(r"(^|_)(age|count|number|weight|height|length|price|score|size)s?($|_)", re.IGNORECASE)
+OF_ONE_CLASS = ("f1", "binary_f1")  # of two classes
 _OF_SEVERAL = re.compile(r"(map@|top)\d+")  # metrics that judge several names a row
 _YES = ("yes", "true", "positive", "pos", "t", "y")
 _USUAL = ("normal", "healthy", "benign", "negative", "real", "genuine", "background", "clean", "good", "ok")
@@ -116,6 +117,10 @@ def _of_class(
         answer.kind = "index"
         answer.why_kind = f"{_shown(given)}: places of classes, which are words"
         answer.unsure["classes"] = "the order of the classes is that of their names"
+    if answer.kind == "label" and len(distinct) == 2 and metric in OF_ONE_CLASS:
+        answer.template["positive"], doubt = _positive(distinct, target)
+        if doubt:
+            answer.unsure["template.positive"] = doubt
     if not metric:
         answer.unsure["metric"] = "a folder does not say how answers are scored"
     return answer

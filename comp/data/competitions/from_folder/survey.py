@@ -9,7 +9,7 @@ from functools import cached_property
 
 from comp.data.competitions.tables import is_table, read_any_table
 from comp.data.csv_table import Table, clean
-from comp.data.images.raw_tree import RawTree, is_image_name, natural_key, nfc, without_suffix
+from comp.data.images.raw_tree import RawTree, in_tree, is_image_name, natural_key, nfc, without_suffix
 from comp.errors import CompError
 
 MATCHED = 0.9  # of the rows of a column that names images
@@ -74,7 +74,7 @@ class Survey:
 
     def paths_of(self, cell: str) -> list[str]:
         """The images that a cell may name."""
-        name = nfc(clean(cell))
+        name = in_tree(clean(cell))
         found = self.by_stem.get(stem_key(name), [])
         if "/" in name:
             plain = without_suffix(name).casefold()
