@@ -57,8 +57,16 @@ class _OldPaths:
             module.__dict__.update(public)
 
 
+def _finder_of(path: str) -> _OldPaths:
+    """What Python asks for the finder of a path that it keeps none of (any program may empty ``sys.path_importer_cache``)."""
+    if path != FOLDER:
+        raise ImportError(f"{path} is not {FOLDER}")
+    return _OldPaths()
+
+
 def accept_old_paths(folders: list[str]) -> None:
     """Lets ``import comp.manifest`` and the other old paths work; ``folders`` are where Python looks for comp's modules."""
-    sys.path_importer_cache.setdefault(FOLDER, _OldPaths())
+    if _finder_of not in sys.path_hooks:
+        sys.path_hooks.append(_finder_of)
     if FOLDER not in folders:
         folders.append(FOLDER)

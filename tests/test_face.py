@@ -77,6 +77,14 @@ def test_the_old_paths_of_adapters_work_with_a_warning(tmp_path: Path) -> None:
         assert f"DeprecationWarning: comp.{old} is now comp.data." in done.stderr
 
 
+def test_old_paths_work_when_a_program_empties_pythons_cache_of_finders() -> None:
+    code = "import sys, comp; sys.path_importer_cache.clear(); import comp.manifest; print(comp.manifest.Sample.__name__)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=clean_environment(), capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout.strip()) == (0, "Sample"), done.stderr
+
+
 def test_an_old_adapter_of_a_workspace_works_with_a_warning(shapes: Path, workspace: Path) -> None:
     adapter = workspace / "competitions" / "shapes" / "adapter.py"
     new = "from comp.data import Manifest, RawTree, Sample, read_table\n"
