@@ -404,3 +404,21 @@ def test_classes_of_several_are_counted_by_label_and_only_warned_of() -> None:
     assert class_too_small(of_several(["a|b", "b|c", "c|a"])) == []  # each set comes once, each label twice
     single = class_too_small(context_of(["a", "a", "b"], classes=("a", "b")))
     assert single[0].severity == "error"
+
+
+@pytest.mark.parametrize(
+    ("names", "refused"), [(["cold", "hot", "mild"], True), (["0", "1", "2"], False), (["1", "3", "9"], True)]
+)
+def test_a_scale_needs_an_order_whatever_scores_it(tmp_path: Path, names: list[str], refused: bool) -> None:
+    (tmp_path / "adapter.py").write_text(ADAPTER)
+    one = context_of(names, tmp_path, metric="accuracy")
+    scale = replace(one, dataset=replace(one.dataset, labels=LabelMap(names, Task("ordinal"))))
+    assert [f.severity for f in metric_mismatch(scale)] == ["error"] * refused
+    assert metric_mismatch(one) == []
+
+
+def test_a_range_is_of_a_regression() -> None:
+    facts = {"slug": "x", "title": "x", "range": (0.0, 1.0)}
+    assert CompetitionConfig(**facts, task="regression").range == (0.0, 1.0)
+    with pytest.raises(ValueError, match="range is of the numbers of task = 'regression'"):
+        CompetitionConfig(**facts)

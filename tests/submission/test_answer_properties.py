@@ -16,7 +16,7 @@ from comp.data.dataset import Template, from_table
 from comp.data.labels import LabelMap
 from comp.data.predictions import Predictions
 from comp.data.task import Task
-from comp.errors import InputError, InvalidSubmission
+from comp.errors import CompError, InputError, InvalidSubmission
 from comp.submission.answers import KINDS_OF, answer_texts, positive_index, read_back, require_kind
 from comp.submission.validate import validate
 from comp.submission.write import compose, rehearse
@@ -178,7 +178,10 @@ def test_what_is_written_and_read_back_is_what_was_predicted(
 @given(data=st.data())
 def test_a_rehearsal_passes_what_can_be_answered(task: str, kind: str, data: st.DataObject) -> None:
     case = data.draw(cases(task, kind))
-    rehearse(case.template, case.labels)
+    try:
+        rehearse(case.template, case.labels)
+    except CompError as refused:
+        pytest.fail(f"{case.template.kind} can be answered: {refused}")
 
 
 @given(
@@ -280,8 +283,8 @@ def test_a_template_of_another_task_is_refused_with_those_that_fit(task: str, ki
         (("0", "1"), "", None),
         (("cat", "dog"), "dog", None),
         (("benign", "malignant"), "malignant", None),
-        (("cat", "dog"), "", "state `positive` in [template]"),
-        (("1", "0"), "", "state `positive` in [template]"),
+        (("cat", "dog"), "", "state positive in [template]"),
+        (("1", "0"), "", "state positive in [template]"),
         (("cat", "dog"), "cat", "state `classes` with 'cat' last"),
         (("cat", "dog"), "cow", "positive = 'cow'"),
         (("a", "b", "c"), "c", "kind = 'prob' is for two classes"),

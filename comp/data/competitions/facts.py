@@ -214,6 +214,12 @@ class CompetitionConfig(ConfigTable):
             raise ValueError("a range is [lowest, highest]")
         return value
 
+    @model_validator(mode="after")
+    def _range_of_numbers(self) -> CompetitionConfig:
+        if self.range is not None and self.task != "regression":
+            raise ValueError(f"range is of the numbers of task = 'regression', and the task is {self.task!r}")
+        return self
+
 
 def read_facts_table(path: Path) -> dict[str, Any]:
     """A competition.toml as the table that it is, not yet judged.
