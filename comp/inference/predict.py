@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -40,6 +41,8 @@ FACTOR = 4.0
 LEAST = {"fp32": 1e-3, "bf16": 0.02, "fp16": 0.02}
 UTMOST = {"fp32": 0.01, "bf16": 0.25, "fp16": 0.25}
 _MARK = "\x00control"  # in no path and no id of a real row
+
+_HEADERS = threading.Lock()
 
 Probs = NDArray[np.float64]
 
@@ -80,7 +83,9 @@ class ControlRowSource:
         file = Path(path.removeprefix(_MARK))
         content = file.read_bytes()
         if file.suffix == ".npy":
-            return np.asarray(np.load(io.BytesIO(content), allow_pickle=False), dtype=np.uint8)
+            # numpy reads a header by ``ast.parse``, which fails where two threads are in it (CPython gh-106905).
+            with _HEADERS:
+                return np.asarray(np.load(io.BytesIO(content), allow_pickle=False), dtype=np.uint8)
         return content
 
 

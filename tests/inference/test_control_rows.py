@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import shutil
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -100,6 +103,29 @@ def test_rows_of_an_array_are_kept_as_pixels(tmp_path: Path) -> None:
 def test_other_rows_come_from_the_competitions_own_source(tmp_path: Path) -> None:
     save(tmp_path / "t.png", texture(1))
     assert ControlRowSource(RawTree(tmp_path)).load("t.png") == (tmp_path / "t.png").read_bytes()
+
+
+def test_control_rows_load_in_several_threads(tmp_path: Path) -> None:
+    """``ast.parse``, by which numpy reads a header, must not be in two threads (they change within it at a collection)."""
+    source = ArraySource({"train": np.zeros((1, 8, 8, 3), np.uint8)})
+    keep_controls(tmp_path / "fold-0", source, ["a"], ["train#0"], np.full((1, 2), 0.5), TWO)
+    (row,) = read_controls(tmp_path / "fold-0", TWO)
+
+    def slow(*_: object) -> None:
+        sum(range(3000))
+
+    gc.callbacks.append(slow)
+    threshold, interval = gc.get_threshold(), sys.getswitchinterval()
+    gc.set_threshold(5)
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            for loaded in pool.map(ControlRowSource(source).load, [row.path] * 1000):
+                assert not np.asarray(loaded).any()
+    finally:
+        gc.callbacks.remove(slow)
+        gc.set_threshold(*threshold)
+        sys.setswitchinterval(interval)
 
 
 def test_control_rows_of_several_folds_have_different_ids_and_none_of_a_real_row(tmp_path: Path) -> None:
