@@ -7,6 +7,7 @@ from functools import partial
 
 import cv2
 
+from comp._version import __version__
 from comp.data.images.decode import load_pixels
 from comp.data.images.source import ImageSource
 from comp.errors import ImageError
@@ -16,17 +17,27 @@ SIDE = 160
 
 def render(template: str, source: ImageSource, **values: object) -> str:
     """A page of a template; ``thumbnail(path)`` in it draws an image of ``source``."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
+    return page(template, thumbnail=partial(thumbnail, source), **values)
 
+
+def page(template: str, **values: object) -> str:
+    """A page of a template, with the style sheet and the script of all pages in it."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from markupsafe import Markup
+
+    loader = PackageLoader("comp.report")
     pages = Environment(
-        loader=PackageLoader("comp.report"),
+        loader=loader,
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
         undefined=StrictUndefined,
     )
-    return pages.get_template(template).render(thumbnail=partial(thumbnail, source), **values)
+    whole = {name: Markup(loader.get_source(pages, f"page.{name}")[0]) for name in ("css", "js")}
+    return pages.get_template(template).render(
+        style=whole["css"], script=whole["js"], version=__version__, **values
+    )
 
 
 def thumbnail(source: ImageSource, path: str) -> dict[str, str]:

@@ -1,0 +1,354 @@
+"""report(): the page of a run, or of all runs, written from what their folders hold."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from comp import events
+from comp.checks.context import in_order
+from comp.data.competitions.competition import Competition, find_competition
+from comp.data.folds import Folds, group_names
+from comp.data.manifest import Manifest
+from comp.data.predictions import Predictions
+from comp.ensembling.decisions import decision_of
+from comp.errors import CompError, InputError
+from comp.files import read_json, require_output, write_text
+from comp.report.run_report.run_data import FoldEpochs, ImageLook, OofRows, OtherRun, RunData, TestRows
+from comp.runs import ledger
+from comp.runs import run as runs
+from comp.runs.contents import folds_of, manifest_of, predictions_of, read_result, recipe_of
+from comp.runs.run import RESULT, Run
+from comp.workspace import Workspace
+
+if TYPE_CHECKING:
+    from comp.runs.result import RunResult
+
+REPORT, OOF = "report.html", "oof.csv"
+MOST_RUNS = 12
+
+
+def report(
+    run: str = "latest",
+    *,
+    workspace: str | Path | None = None,
+    data: str | Path | None = None,
+    html: str | Path | None = None,
+    grad_cam: bool = False,
+) -> Path:
+    """Writes the page of a run, and ``oof.csv`` beside it: every OOF row with its label, answer and fold.
+
+    Parameters
+    ----------
+    run : str
+        A run's id, a prefix of it, or "latest". Of a run that is not finished the folds that are.
+    workspace, data : path, optional
+        As for ``comp.run``; ``data`` is read for images, by default the raw folder that the run had. Images that are not
+        there are said to be missing on the page.
+    html : path, optional
+        Where to; by default report.html in the run's folder, and oof.csv only there.
+    grad_cam : bool
+        Shows, for the worst mistakes, where the network of their own fold looked (Selvaraju et al. 2017); loads its
+        checkpoints.
+
+    Returns
+    -------
+    Path of the page.
+
+    Raises
+    ------
+    CompError
+        For a run that there is not, that is damaged, or of which no fold is done.
+    """
+    ws = Workspace.find(workspace)
+    this_run = runs.find_run(ws, run)
+    competition = find_competition(this_run.slug, ws)
+    raw = Path(data).expanduser().absolute() if data else runs.raw_folder(this_run, ws)
+    out = require_output(html)
+    gathered = gather(this_run, ws, competition, raw)
+    if grad_cam:
+        from comp.pipelines.grad_cam import attention
+
+        gathered = replace(gathered, mosaics=[*gathered.mosaics, *attention(this_run, gathered)])
+    return _write(gathered, out or this_run.folder / REPORT, None if out else this_run.folder / OOF)
+
+
+def write_report(
+    this_run: Run, result: RunResult, workspace: Workspace, competition: Competition, raw: Path
+) -> Path | None:
+    """The page of a run that is about to be done; None, with a warning, where it cannot be drawn: a page is no reason to
+    lose a run.
+    """
+    from comp.report.run_report.page import MOST_IMAGES
+
+    try:
+        with events.task("writing the report", 1) as bar:
+            seconds = sum(result.seconds.values())
+            most = int(min(max(seconds * SHARE / SECONDS_AN_IMAGE, FEWEST_IMAGES), MOST_IMAGES))
+            gathered = gather(replace(this_run, record=result.as_json()), workspace, competition, raw)
+            path = _write(gathered, this_run.folder / REPORT, this_run.folder / OOF, most)
+            bar.advance(1)
+        return path
+    except Exception as error:  # whatever a page meets, the submission is right
+        told = str(error) if isinstance(error, CompError) else f"{type(error).__name__}: {error}"
+        events.log(f"  warning: no report: {told}; `comp report {this_run.id}` tries again")
+        return None
+
+
+SHARE, SECONDS_AN_IMAGE, FEWEST_IMAGES = 0.02, 0.004, 100  # of a run's time for the images of its page
+
+
+def _write(data: RunData, page: Path, rows: Path | None, most: int | None = None) -> Path:
+    from comp.report.run_report.page import MOST_IMAGES, render
+
+    write_text(page, render(data, MOST_IMAGES if most is None else most))
+    if rows is not None:
+        write_text(rows, oof_csv(data.oof))
+    return page
+
+
+def oof_csv(oof: OofRows) -> str:
+    """``id,path,label,answer,p_true,fold`` of every OOF row, in the order of the manifest."""
+    import io
+
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["id", "path", "label", "answer", "p_true", "fold"])
+    sure = (f"{value:.6g}" for value in oof.p_true.tolist())
+    writer.writerows(zip(oof.ids, oof.paths, oof.cells, oof.answers, sure, oof.fold.tolist(), strict=True))
+    return out.getvalue()
+
+
+def gather(this_run: Run, workspace: Workspace, competition: Competition, raw: Path) -> RunData:
+    """Everything that the page of a run shows, read from its folder and from those of the competition's other runs."""
+    manifest, folds = manifest_of(this_run), folds_of(this_run)
+    plain = _oof(this_run, folds)
+    rows = _rows(this_run, plain, manifest, folds)
+    recipe = _recipe(this_run)
+    return RunData(
+        run=this_run.id,
+        slug=this_run.slug,
+        title=competition.facts.title,
+        record=this_run.record or this_run.partial,
+        started=this_run.started,
+        metric=competition.metric,
+        oof=rows,
+        test=_test(this_run, manifest, rows),
+        folds=folds.k,
+        fold_scores=_fold_scores(this_run, rows, competition),
+        epochs=_epochs(this_run),
+        recipe=recipe,
+        findings=_findings(this_run),
+        checks=[one.name for one in in_order()],
+        source=competition.source(raw),
+        looks=_looks(workspace, this_run.slug, raw, rows.paths),
+        others=_others(this_run, workspace, rows, recipe),
+        submitted=[
+            one.model_dump() for one in ledger.entries(workspace, this_run.slug) if one.run == this_run.id
+        ],
+        has_controls=any((model / "fold-0" / "control.json").is_file() for model in _models(this_run)),
+        training_shares=rows.labels.shares(rows.labels.encode(list(manifest.train["label"]))),
+    )
+
+
+def _models(this_run: Run) -> list[Path]:
+    """The folders of a run's models; of a blend or an import, that trained none, nothing."""
+    if (this_run.folder / "fold-0").is_dir():
+        return [this_run.folder]
+    return sorted(this_run.folder.glob("model-*"))
+
+
+def _oof(this_run: Run, folds: Folds) -> Predictions:
+    """The OOF predictions of a run; of one that is not done those of its finished folds, each the mean of its models."""
+    from comp.data.predictions import average
+
+    if this_run.has("oof.npz") and (this_run.folder / "oof.npz").is_file():
+        return predictions_of(this_run, "oof")
+    parts = []
+    for k in range(folds.k):
+        done = [folder / f"fold-{k}" for folder in _models(this_run)]
+        if done and all((folder / RESULT).is_file() and read_result(folder) for folder in done):
+            parts.append(average([Predictions.load(folder / "oof.npz") for folder in done]))
+    if not parts:
+        remedy = f"comp run {this_run.slug} --resume {this_run.id}"
+        raise InputError("a report needs a fold that is done", f"{this_run.id} has none", remedy)
+    ids = tuple(i for part in parts for i in part.ids)
+    return Predictions(ids, parts[0].labels, np.concatenate([part.probs for part in parts]))
+
+
+def _rows(this_run: Run, plain: Predictions, manifest: Manifest, folds: Folds) -> OofRows:
+    """OOF rows in the order of the manifest, moved by what the run learned."""
+    table = manifest.train
+    place = {i: n for n, i in enumerate(plain.ids)}
+    known = [n for n, i in enumerate(table["id"]) if i in place]
+    shown = table.iloc[known]
+    groups = group_names(table)
+    order = [place[i] for i in shown["id"]]
+    probs = plain.probs[order]
+    moved = decision_of(this_run, plain.labels)(probs) if this_run.record else probs
+    cells = tuple(map(str, shown["label"]))
+    return OofRows(
+        tuple(shown["id"]),
+        tuple(shown["path"]),
+        cells,
+        plain.labels.encode(cells),
+        moved,
+        probs,
+        np.array([folds.by_id[i] for i in shown["id"]], dtype=np.int64),
+        tuple(groups[n] for n in known),
+        plain.labels,
+    )
+
+
+def _test(this_run: Run, manifest: Manifest, rows: OofRows) -> TestRows | None:
+    if not (this_run.has("test.npz") or (this_run.folder / "test.npz").is_file()) or not len(manifest.test):
+        return None
+    found = Predictions.load(this_run.folder / "test.npz")
+    path_of = dict(zip(manifest.test["id"], manifest.test["path"], strict=True))
+    decide = decision_of(this_run, rows.labels) if this_run.record else (lambda probs: probs)
+    paths = tuple(path_of.get(i, "") for i in found.ids)
+    return TestRows(found.ids, paths, decide(found.probs), _by_fold(this_run, found), rows.labels)
+
+
+def _by_fold(this_run: Run, test: Predictions) -> np.ndarray[Any, np.dtype[np.float64]] | None:
+    """Test predictions (K, N, D) of each fold of the first model; None where they are not all there."""
+    files = [path / "test.npz" for models in _models(this_run)[:1] for path in sorted(models.glob("fold-*"))]
+    if len(files) < 2 or not all(file.is_file() for file in files):
+        return None
+    each = [Predictions.load(file) for file in files]
+    place = [{i: n for n, i in enumerate(one.ids)} for one in each]
+    if any(set(at) != set(test.ids) for at in place):
+        return None
+    return np.stack([one.probs[[at[i] for i in test.ids]] for one, at in zip(each, place, strict=True)])
+
+
+def _fold_scores(this_run: Run, rows: OofRows, competition: Competition) -> dict[int, float]:
+    """The score of each fold's rows."""
+    found = {}
+    for k in np.unique(rows.fold):
+        here = rows.fold == k
+        found[int(k)] = competition.metric(rows.truth[here], rows.probs[here])
+    return found
+
+
+def _epochs(this_run: Run) -> list[FoldEpochs]:
+    found = []
+    for model in _models(this_run):
+        for folder in sorted(model.glob("fold-*")):
+            path = folder / "history.csv"
+            if not path.is_file():
+                continue
+            with path.open(encoding="utf-8", newline="") as file:
+                rows = [
+                    {key: _float(cell) for key, cell in row.items() if key} for row in csv.DictReader(file)
+                ]
+            name = "" if model == this_run.folder else model.name
+            found.append(FoldEpochs(int(folder.name.removeprefix("fold-")), name, tuple(rows)))
+    return found
+
+
+def _float(cell: str | None) -> float:
+    try:
+        return float(cell or "nan")
+    except ValueError:
+        return math.nan
+
+
+def _recipe(this_run: Run) -> dict[str, Any]:
+    """The recipe of a run as a table; empty for one that has none."""
+    if not (this_run.folder / runs.RECIPE).is_file():
+        return {}
+    return recipe_of(this_run).each[0].model_dump(mode="json")
+
+
+def _findings(this_run: Run) -> list[dict[str, Any]]:
+    path = this_run.folder / "findings.json"
+    found: Any = read_json(path) if path.is_file() else []
+    return [one for one in found if isinstance(one, dict)]
+
+
+def _looks(workspace: Workspace, slug: str, raw: Path, paths: Sequence[str]) -> dict[str, ImageLook]:
+    """Size and brightness of images, by the fingerprints that a check kept; none where there are none."""
+    from comp.checks.image_scan import load
+    from comp.pipelines.check import fingerprint_file
+
+    kept = fingerprint_file(workspace, slug, raw)
+    facts = load(kept) if kept.is_file() else {}
+    known = {path: facts[path] for path in paths if path in facts}
+    return {path: ImageLook(one.width, one.height, one.mean) for path, one in known.items() if one.width}
+
+
+def _others(this_run: Run, workspace: Workspace, rows: OofRows, recipe: Mapping[str, Any]) -> list[OtherRun]:
+    """The newest finished runs of the competition but this one; damaged files of theirs cost them their place, not the page."""
+    found: list[OtherRun] = []
+    for other in runs.sound_runs(workspace, this_run.slug):
+        if other.id == this_run.id or not other.record or len(found) >= MOST_RUNS:
+            continue
+        try:
+            found.append(_other(other, this_run, rows, recipe))
+        except CompError as error:
+            events.log(f"  warning: {other.id} is left out of the report: {error}")
+    return found
+
+
+def _other(other: Run, this_run: Run, rows: OofRows, recipe: Mapping[str, Any]) -> OtherRun:
+    theirs = _recipe(other)
+    model = theirs.get("model") or {}
+    return OtherRun(
+        other.id,
+        float((other.record.get("oof") or {}).get("score") or math.nan),
+        " ".join(str(part) for part in (theirs.get("mode"), model.get("name")) if part) or _origin(other),
+        float(sum((other.record.get("seconds") or {}).values())),
+        str(other.started.get("started", "")) < str(this_run.started.get("started", "")),
+        tuple(other.marks),
+        tuple(_changes(theirs, recipe)) if theirs and recipe else (),
+        _same_rows(other, rows),
+    )
+
+
+def _origin(run: Run) -> str:
+    """What a run without a recipe is."""
+    return str(run.started.get("kind") or ("blend" if run.started.get("parts") else "import"))
+
+
+def _same_rows(other: Run, rows: OofRows) -> np.ndarray[Any, np.dtype[np.float64]] | None:
+    """Another run's answers to these rows, in their order; None where it has others, labelled otherwise or of other
+    classes.
+    """
+    oof = predictions_of(other, "oof")
+    place = {i: n for n, i in enumerate(oof.ids)}
+    if oof.labels != rows.labels or set(place) != set(rows.ids):
+        return None
+    table = manifest_of(other).train
+    labels = dict(zip(table["id"], table["label"], strict=True))
+    if any(str(labels.get(i)) != cell for i, cell in zip(rows.ids, rows.cells, strict=True)):
+        return None
+    return decision_of(other, oof.labels)(oof.probs[[place[i] for i in rows.ids]])
+
+
+def _changes(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """The keys whose values differ, dotted."""
+    one, other = _flat(there), _flat(here)
+    keys = sorted({*one, *other})
+    return [
+        (key, _word(one.get(key)), _word(other.get(key))) for key in keys if one.get(key) != other.get(key)
+    ]
+
+
+def _flat(table: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in table.items():
+        name = f"{before}{key}"
+        found.update(_flat(value, f"{name}.") if isinstance(value, dict) else {name: value})
+    return found
+
+
+def _word(value: Any) -> str:
+    told = "–" if value is None else str(value)
+    return told if len(told) <= 40 else told[:39] + "…"
