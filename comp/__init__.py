@@ -6,7 +6,7 @@ The verbs of the command line as functions: ``comp.run("digits", folds=5)``, ``c
 ``comp.lr("digits")``, ``comp.bench("digits")``, ``comp.validate("digits", "submission.csv")``,
 ``comp.score("digits", "submission.csv")``, ``comp.kernel("digits")``,
 ``comp.compare("one.csv", "other.csv")``, ``comp.import_("digits", "oof.csv", "test.csv")``,
-``comp.submit("digits")``. What there is, as tables: ``comp.list_competitions()``, ``comp.list_runs("digits")``,
+``comp.submit("digits")``, ``comp.write_report("latest")``. What there is, as tables: ``comp.list_competitions()``, ``comp.list_runs("digits")``,
 ``comp.show("digits")``.
 """
 
@@ -36,6 +36,7 @@ __all__ = [
     "show",
     "submit",
     "validate",
+    "write_report",
 ]
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from comp.pipelines.merge import merge
     from comp.pipelines.predict import predict
     from comp.pipelines.pseudo_label import pseudo
+    from comp.pipelines.report import write_report
     from comp.pipelines.run import run
     from comp.pipelines.score import score
     from comp.pipelines.validate import validate
@@ -73,6 +75,7 @@ _HOMES = {
     "validate": "comp.pipelines.validate",
     "score": "comp.pipelines.score",
     "submit": "comp.kaggle.submit",
+    "write_report": "comp.pipelines.report",
 }
 
 

@@ -11,6 +11,7 @@ from comp.cli.options import (
     AsJson,
     DataDir,
     FoldsOption,
+    NoReport,
     Slug,
     WorkspaceDir,
     argument,
@@ -31,6 +32,7 @@ def merge(
     runs: Annotated[list[str], argument("RUN RUN…", "Run ids or prefixes, two or more, of one recipe.")],
     data: DataDir = None,
     allow: Allow = None,
+    no_report: NoReport = False,
     workspace: WorkspaceDir = None,
     json: AsJson = False,
 ) -> None:
@@ -38,7 +40,7 @@ def merge(
     from comp.cli.show_run import show_result
     from comp.pipelines.merge import merge as merge_runs
 
-    result = merge_runs(*runs, workspace=workspace, data=data, allow=parse_allow(allow))
+    result = merge_runs(*runs, workspace=workspace, data=data, allow=parse_allow(allow), report=not no_report)
     show_result(result)
     if json:
         console.print_json(result.as_json())
@@ -81,6 +83,7 @@ def ensemble(
         ),
     ] = None,
     data: DataDir = None,
+    no_report: NoReport = False,
     workspace: WorkspaceDir = None,
     json: AsJson = False,
 ) -> None:
@@ -96,6 +99,7 @@ def ensemble(
         priors=parse_priors(priors),
         workspace=workspace,
         data=data,
+        report=not no_report,
     )
     show_ensemble(result)
     if json:
@@ -116,6 +120,7 @@ def import_(
     normalise: Annotated[bool, option("--normalise", "Divide each row by its sum.")] = False,
     data: DataDir = None,
     allow: Allow = None,
+    no_report: NoReport = False,
     workspace: WorkspaceDir = None,
     json: AsJson = False,
 ) -> None:
@@ -134,6 +139,7 @@ def import_(
         workspace=workspace,
         data=data,
         allow=parse_allow(allow),
+        report=not no_report,
     )
     show_result(result)
     if json:

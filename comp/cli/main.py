@@ -19,6 +19,7 @@ from comp.cli import (
     ensemble,
     kernel,
     predict,
+    report,
     run,
     runs,
     submissions,
@@ -93,6 +94,7 @@ for _verb in (
     tune.lr,
     tune.bench,
     runs.runs,
+    report.report,
     doctor.doctor,
 ):
     app.command(_verb.__name__.rstrip("_"), cls=Verb, no_args_is_help=False)(_verb)

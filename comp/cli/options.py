@@ -46,6 +46,7 @@ def argument(name: str, help: str) -> Any:
 
 
 Slug = Annotated[str, argument("SLUG", "A competition of `comp list`.")]
+NoReport = Annotated[bool, option("--no-report", "Do not write the run's page, report.html.")]
 AsJson = Annotated[bool, option("--json", "One JSON document on stdout; everything else on stderr.")]
 WorkspaceDir = Annotated[
     Path | None,

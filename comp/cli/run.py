@@ -17,6 +17,7 @@ from comp.cli.options import (
     FoldsOption,
     ManifestFile,
     MetricOfFolder,
+    NoReport,
     PositiveOfFolder,
     PseudoFile,
     Rare,
@@ -99,6 +100,7 @@ def run(
     template: Annotated[
         Path | None, option("--template FILE", "With --images: the sample submission.")
     ] = None,
+    no_report: NoReport = False,
     workspace: WorkspaceDir = None,
     json: AsJson = False,
 ) -> None:
@@ -130,9 +132,10 @@ def run(
             only=parse_only(only),
             time_limit=time_limit,
             allow=parse_allow(allow),
+            report=not no_report,
         )
 
-    result = run_seeds(go, overrides, ensemble, seed, workspace, data, resume)
+    result = run_seeds(go, overrides, ensemble, seed, workspace, data, resume, not no_report)
     show(result)
     if json:
         console.print_json(result.as_json())

@@ -57,6 +57,8 @@ def show_result(result: RunResult) -> None:
         console.print_result(calibration_line(result.calibration, used, result.metric))
     say_unread(result.unread)
     console.print_result(f"submission {result.submission}")
+    if result.report is not None:
+        console.print_result(f"report {result.report}")
 
 
 def gains(calibration: Mapping[str, float | None], direction: str) -> bool:

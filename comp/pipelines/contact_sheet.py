@@ -60,7 +60,7 @@ def contact_sheet(
     shown = _shown(slug, workspace, data, recipe, overrides, rows)
     if views is None:
         title = f"transform: {_name(shown.recipe)}"
-        kind, columns = "transforms", _training_columns(shown)
+        kind, columns = "transforms", training_columns(shown)
     else:
         kind, columns, title = "views", _view_columns(shown, names), f"views: {views}"
     target = out or shown.place.root / f"{slug}-{kind}.png"
@@ -77,19 +77,21 @@ def _view_names(views: str) -> Sequence[str]:
     return require_views(known)
 
 
-def _training_columns(shown: _Shown) -> list[Column]:
-    """Validation, each epoch, and mixing where the recipe has any."""
+def training_columns(shown: Shown, epochs: int = VARIANTS) -> list[Column]:
+    """Validation, so many epochs, and mixing where the recipe has any; without epochs validation alone."""
     from comp.data.augment.policies import TrainTransform
     from comp.data.loading.train_loader import Augmenter
 
     wanted, preprocess, table = shown.recipe, shown.preprocess, shown.table
-    transform = TrainTransform(wanted.transform, preprocess)
-    variants = Augmenter(transform, wanted.seed, 0, _kind_of_device(wanted))
     paths = list(table["path"])
     plain = ImageDataset(shown.source, paths, preprocess)
-    roomy = ImageDataset(shown.source, paths, preprocess, transform.extent)
     columns = [("validation", [plain[n] for n in range(len(paths))])]
-    for epoch in range(VARIANTS):
+    if not epochs:
+        return columns
+    transform = TrainTransform(wanted.transform, preprocess)
+    variants = Augmenter(transform, wanted.seed, 0, _kind_of_device(wanted))
+    roomy = ImageDataset(shown.source, paths, preprocess, transform.extent)
+    for epoch in range(epochs):
         seen = [variants.one(roomy[n], int(row), epoch) for n, row in enumerate(table["row"])]
         columns.append((f"epoch {epoch + 1}", seen))
     if mixed := _mixed(wanted, preprocess, columns[1][1], list(table["label"])):
@@ -97,7 +99,7 @@ def _training_columns(shown: _Shown) -> list[Column]:
     return columns
 
 
-def _view_columns(shown: _Shown, names: Sequence[str]) -> list[Column]:
+def _view_columns(shown: Shown, names: Sequence[str]) -> list[Column]:
     """Each view as the network reads it."""
     import torch
 
@@ -127,7 +129,7 @@ def _as_pixels(seen: torch.Tensor) -> list[Pixels]:
 
 
 @dataclass(frozen=True)
-class _Shown:
+class Shown:
     """The images of a sheet: of which rows, and how a recipe's network reads them."""
 
     place: Workspace
@@ -144,7 +146,7 @@ def _shown(
     recipe: str | Path | None,
     overrides: Sequence[str],
     rows: int,
-) -> _Shown:
+) -> Shown:
     if not 1 <= rows <= 200:
         raise InputError("`rows` is 1 to 200", str(rows), "for example `rows=8`")
     ws = Workspace.find(workspace)
@@ -153,8 +155,8 @@ def _shown(
     path = recipe_file(competition, recipe)
     wanted = load_recipe(competition, path, bool(recipe), overrides, None, False).each[0]
     competition.require_layout(raw)
-    table = _picked(competition.read(raw).train, rows)
-    return _Shown(ws, wanted, _preprocess(wanted, ws), table, competition.source(raw))
+    table = picked(competition.read(raw).train, rows)
+    return Shown(ws, wanted, preprocess_of(wanted, ws), table, competition.source(raw))
 
 
 def _kind_of_device(recipe: Recipe) -> str:
@@ -164,7 +166,7 @@ def _kind_of_device(recipe: Recipe) -> str:
     return "cuda" if recipe.device in ("auto", "cuda") and torch.cuda.is_available() else "cpu"
 
 
-def _picked(train: pd.DataFrame, rows: int) -> pd.DataFrame:
+def picked(train: pd.DataFrame, rows: int) -> pd.DataFrame:
     """Rows in turn from each class, chosen by SHA-256 of their id; ``row`` is their number in the manifest."""
     key = [hashlib.sha256(i.encode("utf-8", "surrogatepass")).hexdigest() for i in train["id"]]
     table = train.assign(row=np.arange(len(train)), key=key).sort_values("key")
@@ -172,7 +174,7 @@ def _picked(train: pd.DataFrame, rows: int) -> pd.DataFrame:
     return table.sort_values(["turn", "label"]).head(rows).sort_values(["label", "turn"])
 
 
-def _preprocess(recipe: Recipe, workspace: Workspace) -> Preprocess:
+def preprocess_of(recipe: Recipe, workspace: Workspace) -> Preprocess:
     from comp.models.net import resolve
 
     try:
@@ -208,21 +210,27 @@ def _name(recipe: Recipe) -> str:
 def _png(columns: list[Column], labels: list[str], told: str) -> bytes:
     side = columns[0][1][0].shape[0]
     cell = max(side, SMALLEST, 8 * max(len(title) for title, _ in columns))
+    drawn = sheet(columns, labels, told, cell)
+    return cv2.imencode(".png", cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR))[1].tobytes()
+
+
+def sheet(columns: list[Column], labels: list[str], told: str, cell: int) -> Pixels:
+    """Columns of images under their titles, a label before each row, as pixels (H, W, 3); ``cell`` is the side of an image."""
     left = 12 + 9 * max(len(_latin(label)) for label in labels)
     width = left + len(columns) * (cell + MARGIN)
-    sheet = np.full((2 * TITLE + len(labels) * (cell + MARGIN), width, 3), 255, np.uint8)
-    _write(sheet, told, 6, 16)
+    drawn = np.full((2 * TITLE + len(labels) * (cell + MARGIN), width, 3), 255, np.uint8)
+    _write(drawn, told, 6, 16)
     for c, (title, images) in enumerate(columns):
         x = left + c * (cell + MARGIN)
-        _write(sheet, title, x, TITLE + 14)
+        _write(drawn, title, x, TITLE + 14)
         for r, image in enumerate(images):
             y = 2 * TITLE + r * (cell + MARGIN)
             how = cv2.INTER_NEAREST if image.shape[0] <= cell else cv2.INTER_AREA
             large = cv2.resize(image, (cell, cell), interpolation=how)
-            sheet[y : y + cell, x : x + cell] = large
+            drawn[y : y + cell, x : x + cell] = large
     for r, label in enumerate(labels):
-        _write(sheet, _latin(label), 6, 2 * TITLE + r * (cell + MARGIN) + cell // 2)
-    return cv2.imencode(".png", cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))[1].tobytes()
+        _write(drawn, _latin(label), 6, 2 * TITLE + r * (cell + MARGIN) + cell // 2)
+    return drawn
 
 
 def _latin(label: str) -> str:

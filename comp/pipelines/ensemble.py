@@ -60,6 +60,7 @@ def ensemble(
     priors: Mapping[str, float] | str | None = None,
     workspace: str | Path | None = None,
     data: str | Path | None = None,
+    report: bool = True,
 ) -> EnsembleResult:
     """Blends the predictions of runs into a run of its own, with weights learned on OOF rows alone.
 
@@ -82,6 +83,8 @@ def ensemble(
         Class shares of the test rows, where they are known to be other than the training rows'.
     data : path, optional
         The raw folder, for the template; by default that of the first run.
+    report : bool
+        Write its page, as ``comp.run`` does.
 
     Raises
     ------
@@ -114,7 +117,7 @@ def ensemble(
     }
     blend = {**as_json(outcome, options.method), "priors": options.priors}
     findings = _judged(new.test, rows)
-    return write_untrained(ws, started, new, findings, partial(EnsembleResult, blend=blend))
+    return write_untrained(ws, started, new, findings, partial(EnsembleResult, blend=blend), report)
 
 
 def posted(part: Member, competition: Competition) -> Member:

@@ -42,6 +42,7 @@ def import_(
     workspace: str | Path | None = None,
     data: str | Path | None = None,
     allow: dict[str, str] | None = None,
+    report: bool = True,
 ) -> RunResult:
     """Makes a run of predictions that another program made: it is scored, submitted and blended as any other.
 
@@ -97,7 +98,7 @@ def import_(
         "normalised": normalise,
     }
     new = _untrained(found, found.folds, ours)
-    return write_untrained(ws, started, new, findings, RunResult)
+    return write_untrained(ws, started, new, findings, RunResult, report)
 
 
 def _untrained(checked: CheckResult, folds: Folds, ours: dict[str, Predictions]) -> UntrainedRun:

@@ -51,6 +51,7 @@ def merge(
     workspace: str | Path | None = None,
     data: str | Path | None = None,
     allow: dict[str, str] | None = None,
+    report: bool = True,
 ) -> RunResult:
     """Makes one run of the folds of several, and predicts the test rows with all of them.
 
@@ -67,6 +68,8 @@ def merge(
         The raw folder; by default that of the first run.
     allow : dict, optional
         Checks whose errors become warnings, each with its reason.
+    report : bool
+        Write its page, as ``comp.run`` does.
 
     Raises
     ------
@@ -79,7 +82,7 @@ def merge(
         chosen = _named(ws, parts)
         for one in chosen:
             held.enter_context(runs.at_work(one))
-        return _merged(ws, chosen, data, allow, clock, held)
+        return _merged(ws, chosen, data, allow, clock, held, report)
 
 
 def _merged(
@@ -89,6 +92,7 @@ def _merged(
     allow: dict[str, str] | None,
     clock: StepTimer,
     held: ExitStack,
+    report: bool,
 ) -> RunResult:
     """The run of some runs' folds; ``held`` keeps them, and the new one, from other processes."""
     first = chosen[0]
@@ -99,7 +103,7 @@ def _merged(
     origin = {key: first.started[key] for key in ("parent", BEFORE) if key in first.started}
     origin |= {"merged": [run.id for run in chosen]}
     request = request_like(first, workspace, competition, recipe, data)
-    request = replace(request, only=(), origin=origin)
+    request = replace(request, only=(), origin=origin, report=report)
     with clock.step("check"):
         result = checked(request, allow=allow)
         runs.require_same_rows(first, result.dataset.manifest)

@@ -6,7 +6,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,12 +16,14 @@ from numpy.typing import NDArray
 from comp import events
 from comp.checks.context import Finding, counts
 from comp.checks.runner import CheckResult
+from comp.data.competitions.competition import find_competition
 from comp.data.dataset import Template
 from comp.data.folds import Folds
 from comp.data.manifest import Manifest
 from comp.data.predictions import Predictions
 from comp.files import make_folder, write_bytes, write_json, write_text
 from comp.metrics import Metric
+from comp.pipelines.report import report_of
 from comp.recipe import Recipe
 from comp.runs import ledger
 from comp.runs import run as runs
@@ -98,15 +100,17 @@ def write_untrained(
     new: UntrainedRun,
     findings: list[Finding],
     result_type: Callable[..., Result],
+    report: bool = True,
 ) -> Result:
     """Writes the whole folder of such a run, its CSV and its record; where that fails or is stopped, nothing of it stays.
 
-    ``started`` is what ``started.json`` says; ``result_type`` makes the result of the fields of a RunResult.
+    ``started`` is what ``started.json`` says; ``result_type`` makes the result of the fields of a RunResult; ``report``
+    asks for its page.
     """
     csvs = make_folder(workspace.submissions(started["slug"]))
     run = runs.new_run(workspace, started)
     try:
-        return _written(workspace, run, new, findings, result_type)
+        return _written(workspace, run, new, findings, result_type, report)
     except BaseException:  # Ctrl-C too: it is quick, and half of one is of no use
         shutil.rmtree(run.folder, ignore_errors=True)
         for suffix in (".csv", ".json"):
@@ -120,6 +124,7 @@ def _written(
     new: UntrainedRun,
     findings: list[Finding],
     result_type: Callable[..., Result],
+    report: bool,
 ) -> Result:
     _write_rows(run.folder, new.manifest, new.folds)
     new.oof.save(run.folder / "oof.npz")
@@ -142,7 +147,10 @@ def _written(
         marks=run.marks,
     )
     record(run, result, findings)
-    return result
+    if not report:
+        return result
+    competition = find_competition(run.slug, workspace)
+    return replace(result, report=report_of(result, workspace, competition, runs.raw_folder(run, workspace)))
 
 
 def _write_rows(folder: Path, manifest: Manifest, folds: Folds) -> None:

@@ -1,4 +1,4 @@
-"""report(): the page of a run, or of all runs, written from what their folders hold."""
+"""write_report(): the page of a run, written from what their folders hold."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ REPORT, OOF = "report.html", "oof.csv"
 MOST_RUNS = 12
 
 
-def report(
+def write_report(
     run: str = "latest",
     *,
     workspace: str | Path | None = None,
@@ -73,17 +73,16 @@ def report(
     out = require_output(html)
     gathered = gather(this_run, ws, competition, raw)
     if grad_cam:
-        from comp.pipelines.grad_cam import attention
+        from comp.pipelines.run_images import attention_mosaic
 
-        gathered = replace(gathered, mosaics=[*gathered.mosaics, *attention(this_run, gathered)])
+        looked = attention_mosaic(this_run, gathered, recipe_of(this_run))
+        gathered = replace(gathered, mosaics=[*gathered.mosaics, *looked])
     return _write(gathered, out or this_run.folder / REPORT, None if out else this_run.folder / OOF)
 
 
-def write_report(
-    this_run: Run, result: RunResult, workspace: Workspace, competition: Competition, raw: Path
-) -> Path | None:
-    """The page of a run that is about to be done; None, with a warning, where it cannot be drawn: a page is no reason to
-    lose a run.
+def report_of(result: RunResult, workspace: Workspace, competition: Competition, raw: Path) -> Path | None:
+    """The page of a run that has just been done; None, with a warning, where it cannot be drawn: that is no reason to lose a
+    run.
     """
     from comp.report.run_report.page import MOST_IMAGES
 
@@ -91,13 +90,14 @@ def write_report(
         with events.task("writing the report", 1) as bar:
             seconds = sum(result.seconds.values())
             most = int(min(max(seconds * SHARE / SECONDS_AN_IMAGE, FEWEST_IMAGES), MOST_IMAGES))
-            gathered = gather(replace(this_run, record=result.as_json()), workspace, competition, raw)
+            this_run = runs.find_run(workspace, result.run)
+            gathered = gather(this_run, workspace, competition, raw)
             path = _write(gathered, this_run.folder / REPORT, this_run.folder / OOF, most)
             bar.advance(1)
         return path
     except Exception as error:  # whatever a page meets, the submission is right
         told = str(error) if isinstance(error, CompError) else f"{type(error).__name__}: {error}"
-        events.log(f"  warning: no report: {told}; `comp report {this_run.id}` tries again")
+        events.log(f"  warning: no report: {told}; `comp report {result.run}` tries again")
         return None
 
 
@@ -130,8 +130,8 @@ def gather(this_run: Run, workspace: Workspace, competition: Competition, raw: P
     manifest, folds = manifest_of(this_run), folds_of(this_run)
     plain = _oof(this_run, folds)
     rows = _rows(this_run, plain, manifest, folds)
-    recipe = _recipe(this_run)
-    return RunData(
+    recipe = recipe_table(this_run)
+    found = RunData(
         run=this_run.id,
         slug=this_run.slug,
         title=competition.facts.title,
@@ -141,7 +141,7 @@ def gather(this_run: Run, workspace: Workspace, competition: Competition, raw: P
         oof=rows,
         test=_test(this_run, manifest, rows),
         folds=folds.k,
-        fold_scores=_fold_scores(this_run, rows, competition),
+        fold_scores=_fold_scores(rows, competition),
         epochs=_epochs(this_run),
         recipe=recipe,
         findings=_findings(this_run),
@@ -155,6 +155,22 @@ def gather(this_run: Run, workspace: Workspace, competition: Competition, raw: P
         has_controls=any((model / "fold-0" / "control.json").is_file() for model in _models(this_run)),
         training_shares=rows.labels.shares(rows.labels.encode(list(manifest.train["label"]))),
     )
+    return replace(found, mosaics=_mosaics(this_run, workspace, manifest, found))
+
+
+def _mosaics(
+    this_run: Run, workspace: Workspace, manifest: Manifest, data: RunData
+) -> list[tuple[str, str, bytes]]:
+    """What the network saw; none of a run that trained none, or whose images are not at hand."""
+    from comp.pipelines.run_images import training_mosaic
+
+    if not data.recipe:
+        return []
+    try:
+        return [training_mosaic(recipe_of(this_run).each[0], workspace, manifest.train, data)]
+    except (CompError, OSError) as error:
+        events.log(f"  the report shows no training images: {getattr(error, 'value', error)}")
+        return []
 
 
 def _models(this_run: Run) -> list[Path]:
@@ -228,7 +244,7 @@ def _by_fold(this_run: Run, test: Predictions) -> np.ndarray[Any, np.dtype[np.fl
     return np.stack([one.probs[[at[i] for i in test.ids]] for one, at in zip(each, place, strict=True)])
 
 
-def _fold_scores(this_run: Run, rows: OofRows, competition: Competition) -> dict[int, float]:
+def _fold_scores(rows: OofRows, competition: Competition) -> dict[int, float]:
     """The score of each fold's rows."""
     found = {}
     for k in np.unique(rows.fold):
@@ -260,7 +276,7 @@ def _float(cell: str | None) -> float:
         return math.nan
 
 
-def _recipe(this_run: Run) -> dict[str, Any]:
+def recipe_table(this_run: Run) -> dict[str, Any]:
     """The recipe of a run as a table; empty for one that has none."""
     if not (this_run.folder / runs.RECIPE).is_file():
         return {}
@@ -298,12 +314,11 @@ def _others(this_run: Run, workspace: Workspace, rows: OofRows, recipe: Mapping[
 
 
 def _other(other: Run, this_run: Run, rows: OofRows, recipe: Mapping[str, Any]) -> OtherRun:
-    theirs = _recipe(other)
-    model = theirs.get("model") or {}
+    theirs = recipe_table(other)
     return OtherRun(
         other.id,
         float((other.record.get("oof") or {}).get("score") or math.nan),
-        " ".join(str(part) for part in (theirs.get("mode"), model.get("name")) if part) or _origin(other),
+        model_in_words(other, theirs),
         float(sum((other.record.get("seconds") or {}).values())),
         str(other.started.get("started", "")) < str(this_run.started.get("started", "")),
         tuple(other.marks),
@@ -312,9 +327,12 @@ def _other(other: Run, this_run: Run, rows: OofRows, recipe: Mapping[str, Any]) 
     )
 
 
-def _origin(run: Run) -> str:
-    """What a run without a recipe is."""
-    return str(run.started.get("kind") or ("blend" if run.started.get("parts") else "import"))
+def model_in_words(run: Run, recipe: Mapping[str, Any]) -> str:
+    """The mode and network of a run, by its recipe where it has one."""
+    name = (recipe.get("model") or {}).get("name")
+    if name:
+        return f"{recipe.get('mode')} {name}"
+    return " ".join(str(run.started[key]) for key in ("mode", "model") if run.started.get(key))
 
 
 def _same_rows(other: Run, rows: OofRows) -> np.ndarray[Any, np.dtype[np.float64]] | None:
@@ -323,7 +341,7 @@ def _same_rows(other: Run, rows: OofRows) -> np.ndarray[Any, np.dtype[np.float64
     """
     oof = predictions_of(other, "oof")
     place = {i: n for n, i in enumerate(oof.ids)}
-    if oof.labels != rows.labels or set(place) != set(rows.ids):
+    if oof.labels != rows.labels or not set(rows.ids) <= set(place):
         return None
     table = manifest_of(other).train
     labels = dict(zip(table["id"], table["label"], strict=True))
@@ -334,21 +352,21 @@ def _same_rows(other: Run, rows: OofRows) -> np.ndarray[Any, np.dtype[np.float64
 
 def _changes(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """The keys whose values differ, dotted."""
-    one, other = _flat(there), _flat(here)
+    one, other = flat(there), flat(here)
     keys = sorted({*one, *other})
-    return [
-        (key, _word(one.get(key)), _word(other.get(key))) for key in keys if one.get(key) != other.get(key)
-    ]
+    return [(key, word(one.get(key)), word(other.get(key))) for key in keys if one.get(key) != other.get(key)]
 
 
-def _flat(table: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+def flat(table: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+    """A table's values by their dotted keys."""
     found: dict[str, Any] = {}
     for key, value in table.items():
         name = f"{before}{key}"
-        found.update(_flat(value, f"{name}.") if isinstance(value, dict) else {name: value})
+        found.update(flat(value, f"{name}.") if isinstance(value, dict) else {name: value})
     return found
 
 
-def _word(value: Any) -> str:
+def word(value: Any) -> str:
+    """A value of a recipe in at most 40 characters."""
     told = "–" if value is None else str(value)
     return told if len(told) <= 40 else told[:39] + "…"

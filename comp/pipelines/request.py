@@ -28,7 +28,7 @@ class RunRequest:
     goes on, which folds only, and how many seconds it may take.
 
     ``like`` is another run whose rows and folds a new one takes, ``pseudo`` a file of ``comp pseudo`` to train with,
-    and ``origin`` what its record says of where it comes from.
+    and ``origin`` what its record says of where it comes from; ``report`` asks for its page.
     """
 
     workspace: Workspace
@@ -44,6 +44,7 @@ class RunRequest:
     like: runs.Run | None = None
     pseudo: Path | None = None
     origin: dict[str, Any] = field(default_factory=dict)
+    report: bool = True
 
     @property
     def given(self) -> runs.Run | None:

@@ -21,6 +21,7 @@ from comp.files import make_folder, remove_leftovers, write_text
 from comp.pipelines.check import parse_folds, survey
 from comp.pipelines.pseudo_label import rows_for
 from comp.pipelines.record import StepTimer, record, write_inputs, write_submission
+from comp.pipelines.report import report_of
 from comp.pipelines.request import RunRequest, new_request, quick_rows, require_folds
 from comp.pipelines.resume import resumed_request
 from comp.recipe import Recipe, as_one
@@ -55,6 +56,7 @@ def run(
     only: Sequence[int] | None = None,
     time_limit: str | None = None,
     allow: dict[str, str] | None = None,
+    report: bool = True,
     listeners: Sequence[events.RunListener] = (),
 ) -> RunResult:
     """Takes a competition from its raw folder to a validated submission.
@@ -90,6 +92,8 @@ def run(
         Such as "11h": training stops in time for the finished folds to predict; ``resume`` goes on.
     allow : dict, optional
         Checks whose errors become warnings, each with its reason.
+    report : bool
+        Write the run's page, ``report.html`` in its folder (see ``comp.write_report``).
     listeners : sequence of comp.events.RunListener, optional
         Objects that hear of every epoch, fold and the end; see ``comp.events``. What they raise does not end the run.
 
@@ -119,6 +123,7 @@ def run(
             only=only,
             seconds=parse_seconds(time_limit) if time_limit else None,
             pseudo=Path(pseudo).expanduser() if pseudo else None,
+            report=report,
         )
         with clock.step("check"):
             result = checked(request, manifest, extra, rare, allow)
@@ -325,7 +330,11 @@ def _finished(
         marks=[*marks, *([] if trained.is_whole else ["partial"])],
     )
     record(this_run, result, findings)
-    return result
+    if not request.report:
+        return result
+    with clock.step("report"):
+        page = report_of(result, request.workspace, request.competition, request.raw)
+    return replace(result, report=page)
 
 
 def _judged_beside(trained: TrainedModels, learned: dict[str, Any]) -> dict[str, float]:

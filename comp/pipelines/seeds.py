@@ -73,6 +73,7 @@ def run_seeds(
     workspace: str | Path | None = None,
     data: str | Path | None = None,
     resume: str | None = None,
+    report: bool = True,
 ) -> RunResult:
     """A run, or where ``overrides`` name several seeds or a ``method`` is asked for, the blend of what is run.
 
@@ -89,7 +90,7 @@ def run_seeds(
         Of ``comp.ensemble``.
     seed : int, optional
         The one that ``go`` was given beside the overrides: refused beside several.
-    workspace, data : path, optional
+    workspace, data, report : optional
         As for ``comp.ensemble``.
     resume : str, optional
         As for ``comp.run``.
@@ -115,7 +116,7 @@ def run_seeds(
         named = "" if each is None else f"seed {each}, "
         events.log(f"  {named}run {one.run}: OOF {one.metric} {one.score:.4f}")
         found.append(one.run)
-    return ensemble(*found, method=method or "mean", workspace=workspace, data=data)
+    return ensemble(*found, method=method or "mean", workspace=workspace, data=data, report=report)
 
 
 def _key(override: str) -> str:

@@ -56,7 +56,8 @@ class RunResult:
     each model alone, where there are several; ``views`` the sets that ``tta = "auto"`` chose among; ``pseudo``
     says whose pseudo-labels it trained with, how sure, and how many by fold; ``calibration`` is what a
     temperature would do; ``decision`` the temperature and rule that answers are given by, learned on the OOF rows, where
-    the metric gains by them ("without_decision" is the score without); ``folds`` are those of ``per_fold``, all of them where it is empty; ``seconds`` is by step; ``marks`` say why a run is no full one; ``unread`` are test rows that were answered with the class prior, since their images cannot be decoded.
+    the metric gains by them ("without_decision" is the score without); ``folds`` are those of ``per_fold``, all of them where it is empty; ``seconds`` is by step; ``marks`` say why a run is no full one; ``unread`` are test rows that were answered with the class prior, since their images cannot be
+    decoded; ``report`` is its page, None where none was wanted or could be drawn.
     """
 
     run: str
@@ -79,6 +80,7 @@ class RunResult:
     calibration: dict[str, float] = field(default_factory=dict)
     folds: list[int] = field(default_factory=list)
     decision: dict[str, Any] = field(default_factory=dict)
+    report: Path | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The document of ``comp run --json``."""
@@ -100,12 +102,19 @@ class RunResult:
             **({"calibration": self.calibration} if self.calibration else {}),
             **({"decision": self.decision} if self.decision else {}),
             "submission": str(self.submission),
-            "report": None,
+            "report": self._in_workspace(self.report),
             "findings": self.findings,
             "seconds": self.seconds,
             "marks": self.marks,
             "unread": self.unread,
         }
+
+    def _in_workspace(self, path: Path | None) -> str | None:
+        """A path of the run as seen from the workspace."""
+        if path is None:
+            return None
+        workspace = self.folder.parent.parent
+        return path.relative_to(workspace).as_posix() if path.is_relative_to(workspace) else str(path)
 
 
 def confusion_csv(labels: LabelMap, truth: NDArray[Any], probs: NDArray[np.float64]) -> str:

@@ -184,9 +184,7 @@ def _of_curves(data: RunData, overall: epochs.Verdict | None) -> dict[str, Any]:
 def _of_record(data: RunData) -> dict[str, Any]:
     """Findings with their images, what passed, and how the run was made."""
     known = {*data.oof.paths, *(data.test.paths if data.test else ())}
-    findings = [
-        (finding, _groups(finding, known)[:MOST_PAIRS]) for finding in data.findings
-    ]
+    findings = [(finding, _groups(finding, known)[:MOST_PAIRS]) for finding in data.findings]
     gravest = [one["severity"] for one in data.findings]
     counted = [f"{gravest.count(s)} {s}" for s in ("error", "warning", "info") if s in gravest]
     found = {one["check"] for one in data.findings}

@@ -21,6 +21,20 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 
 
+def p_true(truth: NDArray[Any], probs: Floats, labels: LabelMap) -> Floats:
+    """How much each row (N,) of predictions gives to the truth: its probability, of several labels the mean over classes of
+    that of the right side; of numbers 1 minus the mean error, as a share of the span of the labels.
+    """
+    task = labels.task
+    if task.is_single_label:
+        return np.asarray(probs[np.arange(len(probs)), truth])
+    if not task.is_numeric:
+        return np.asarray(np.where(truth > 0, probs, 1 - probs).mean(axis=1))
+    low, high = task.bounds(len(labels))
+    apart = np.abs(probs - np.asarray(truth, dtype=np.float64).reshape(probs.shape))
+    return np.asarray(1 - (apart / np.maximum(high - low, 1e-12)).mean(axis=1))
+
+
 @dataclass(frozen=True, eq=False)
 class OofRows:
     """The OOF rows of a run: ``truth`` and ``probs`` as the task has them (see ``comp.data.task.Task``), ``plain`` as they
@@ -60,17 +74,8 @@ class OofRows:
 
     @cached_property
     def p_true(self) -> Floats:
-        """How much each row (N,) gives to the truth: its probability, of several labels the mean over classes of that of
-        the right side; of numbers 1 minus the mean error, as a share of the span of the labels.
-        """
-        task = self.labels.task
-        if task.is_single_label:
-            return np.asarray(self.probs[np.arange(len(self)), self.truth])
-        if not task.is_numeric:
-            return np.asarray(np.where(self.truth > 0, self.probs, 1 - self.probs).mean(axis=1))
-        low, high = task.bounds(len(self.labels))
-        apart = np.abs(self.probs - np.asarray(self.truth, dtype=np.float64).reshape(self.probs.shape))
-        return np.asarray(1 - (apart / np.maximum(high - low, 1e-12)).mean(axis=1))
+        """How much each row (N,) gives to the truth, see ``p_true``."""
+        return p_true(self.truth, self.probs, self.labels)
 
     @cached_property
     def is_wrong(self) -> NDArray[np.bool_]:

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from comp.report.run_report.run_data import OofRows, OtherRun, RunData
+from comp.data.labels import LabelMap
+from comp.report.run_report.run_data import OtherRun, RunData, p_true
 from comp.uncertainty import Gain, JackknifeScore, PairedJackknife, bootstrap
 
 MOST_RUNS = 12
@@ -136,16 +137,17 @@ def _beside(data: RunData, judge: Judge, other: OtherRun) -> RunBeside:
     return RunBeside(
         other,
         in_words(judge.jackknife.gain(judge.own, theirs)),
-        _likeness(data.oof, other.probs),
+        likeness(data.oof.truth, data.oof.probs, other.probs, data.labels),
         blended.score,
         in_words(judge.jackknife.gain(blended, better)),
     )
 
 
-def _likeness(oof: OofRows, probs: NDArray[np.float64]) -> float:
-    """The correlation over rows of how much two runs miss the truth."""
-    other = OofRows(oof.ids, oof.paths, oof.cells, oof.truth, probs, probs, oof.fold, oof.group, oof.labels)
-    one, two = oof.p_true, other.p_true
+def likeness(
+    truth: NDArray[Any], probs: NDArray[np.float64], others: NDArray[np.float64], labels: LabelMap
+) -> float:
+    """The correlation over rows of how much two sets of predictions (N, D) give to the truth; NaN where one never differs."""
+    one, two = (p_true(truth, each, labels) for each in (probs, others))
     if one.std() == 0 or two.std() == 0:
         return float("nan")
     return float(np.corrcoef(one, two)[0, 1])

@@ -123,6 +123,23 @@
     }
   }
 
+  // two runs of the page of all runs against each other
+  const tables = JSON.parse(document.getElementById("tables")?.textContent || "{}");
+  for (const form of document.querySelectorAll("form.two")) {
+    const known = tables[form.dataset.slug], body = form.querySelector("tbody");
+    const compare = () => {
+      const [a, b] = [form.elements.first.value, form.elements.second.value];
+      const [one, two] = [known.runs[a], known.runs[b]], mirrored = known.pairs[`${b} ${a}`], pair = known.pairs[`${a} ${b}`];
+      const keys = [...new Set([...Object.keys(one.recipe), ...Object.keys(two.recipe)])].sort().filter((key) => one.recipe[key] !== two.recipe[key]);
+      const lines = [["", a, b], ["OOF", one.score ?? "–", two.score ?? "–"], ...keys.map((key) => [key, one.recipe[key] ?? "–", two.recipe[key] ?? "–"])];
+      const told = pair || mirrored;
+      if (told) lines.push([pair ? "the first gains" : "the second gains", told[0], ""], ["errors correlate", told[1] ?? "–", ""], ["mean of both", told[2] ?? "–", ""]);
+      else if (a !== b) lines.push(["paired difference", "not on the same rows, or not among the newest", ""]);
+      body.replaceChildren(...lines.map((cells) => { const row = document.createElement("tr"); cells.forEach((cell) => { const td = document.createElement("td"); td.textContent = cell; row.append(td); }); return row; }));
+    };
+    form.addEventListener("change", compare); form.addEventListener("submit", (event) => event.preventDefault()); compare();
+  }
+
   // a link into a closed part opens it
   const opened = () => { const part = location.hash && document.getElementById(location.hash.slice(1)); if (part?.tagName === "DETAILS") { part.open = true; part.scrollIntoView(); } paint.forEach((draw) => draw()); };
   addEventListener("hashchange", opened); opened();

@@ -1,0 +1,125 @@
+"""write_index(): the page of all runs of a workspace."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from itertools import combinations
+from pathlib import Path
+
+from comp import events
+from comp.data.competitions.competition import Competition, find_competition
+from comp.data.folds import group_names
+from comp.ensembling.decisions import decision_of
+from comp.errors import CompError
+from comp.files import require_output, write_text
+from comp.pipelines.report import REPORT, flat, model_in_words, recipe_table, word
+from comp.report.index_html import IndexCompetition, IndexPair, IndexRun, render
+from comp.report.run_report.scores import in_words, likeness
+from comp.runs import ledger
+from comp.runs import run as runs
+from comp.runs.contents import manifest_of, predictions_of
+from comp.runs.progress import live_state
+from comp.runs.run import Run
+from comp.uncertainty import PairedJackknife
+from comp.workspace import Workspace
+
+MOST_PAIRED = 8  # runs of a competition that are compared with each other
+
+
+def write_index(*, workspace: str | Path | None = None, html: str | Path | None = None) -> Path:
+    """Writes the page of all runs, by competition, with links to the pages of the runs.
+
+    Returns its path, by default ``report.html`` in the workspace.
+
+    Raises
+    ------
+    InputError
+        Where the page cannot be written.
+    """
+    ws = Workspace.find(workspace)
+    out = require_output(html) or ws.root / REPORT
+    found = []
+    for slug in sorted({run.slug for run in runs.sound_runs(ws)} - {""}):
+        try:
+            found.append(_competition(ws, find_competition(slug, ws), out))
+        except CompError as error:
+            events.log(f"  warning: {slug} is left out: {error}")
+    write_text(out, render(found))
+    return out
+
+
+def _competition(workspace: Workspace, competition: Competition, page: Path) -> IndexCompetition:
+    every = runs.sound_runs(workspace, competition.slug)
+    return IndexCompetition(
+        competition.slug,
+        competition.facts.title,
+        competition.metric.name,
+        competition.direction,
+        [_run(workspace, competition, run, page) for run in every],
+        _pairs(competition, [run for run in every if run.record][:MOST_PAIRED]),
+    )
+
+
+def _run(workspace: Workspace, competition: Competition, run: Run, page: Path) -> IndexRun:
+    entries = [one for one in ledger.entries(workspace, run.slug) if one.run == run.id]
+    better = min if competition.direction == "min" else max
+    best = {
+        kind: better(
+            (value for one in entries if (value := getattr(one, kind)) is not None), default=math.nan
+        )
+        for kind in ("public", "private")
+    }
+    recipe = recipe_table(run)
+    report = run.folder / REPORT
+    done = run.record or run.partial
+    return IndexRun(
+        run.id,
+        str(live_state(run)["state"]),
+        tuple(run.marks),
+        model_in_words(run, recipe),
+        str(run.started.get("started", ""))[:16].replace("T", " "),
+        float((done.get("oof") or {}).get("score") or math.nan),
+        float(sum((done.get("seconds") or {}).values())),
+        best["public"],
+        best["private"],
+        Path(os.path.relpath(report, page.parent)).as_posix() if report.is_file() else "",
+        {key: word(value) for key, value in flat(recipe).items()},
+    )
+
+
+def _pairs(competition: Competition, done: Sequence[Run]) -> list[IndexPair]:
+    """Every two of some runs that have the same rows and labels, judged in pairs."""
+    if not done:
+        return []
+    table = manifest_of(done[0]).train
+    label = dict(zip(table["id"], map(str, table["label"]), strict=True))
+    group = dict(zip(table["id"], group_names(table), strict=True))
+    first = predictions_of(done[0], "oof")
+    ids = first.ids
+    judge = PairedJackknife(
+        competition.metric, first.labels.encode([label[i] for i in ids]), [group[i] for i in ids]
+    )
+    probs, scored = {}, {}
+    for run in done:
+        try:
+            oof, theirs = predictions_of(run, "oof"), manifest_of(run).train
+            same = dict(zip(theirs["id"], map(str, theirs["label"]), strict=True)) == label
+            if not same or oof.labels != first.labels or set(oof.ids) != set(ids):
+                continue
+            probs[run.id] = decision_of(run, oof.labels)(oof.select(ids).probs)
+        except CompError as error:
+            events.log(f"  warning: {run.id} is compared with none: {error}")
+            continue
+        scored[run.id] = judge.score(probs[run.id])
+    return [
+        IndexPair(
+            a,
+            b,
+            in_words(judge.gain(scored[a], scored[b])),
+            likeness(judge.truth, probs[a], probs[b], first.labels),
+            competition.metric(judge.truth, (probs[a] + probs[b]) / 2),
+        )
+        for a, b in combinations(scored, 2)
+    ]
