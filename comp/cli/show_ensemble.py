@@ -35,6 +35,8 @@ def show_ensemble(result: EnsembleResult) -> None:
     marks = f" ({', '.join(result.marks)}: not a full run)" if result.marks else ""
     console.print_result(f"run {result.run}: nested OOF {result.metric} {result.score:.4f}{marks}")
     console.print_result(f"submission {result.submission}")
+    if result.report is not None:
+        console.print_result(f"report {result.report}")
 
 
 def lines(result: EnsembleResult) -> list[str]:

@@ -14,6 +14,7 @@ from comp.uncertainty import BINS
 
 MOST_CURVES = 8  # classes with a curve each; of more, all cells together
 MOST_POINTS = 200
+MOST_CELLS = 1_000_000  # of a curve; of more every second, third … is drawn
 
 Cells = tuple[str, NDArray[np.bool_], NDArray[np.float64]]
 
@@ -75,6 +76,8 @@ def _cells(oof: OofRows) -> list[Cells]:
 def _curves(oof: OofRows) -> list[tuple[str, Markup]]:
     roc, pr = [], []
     for n, (name, own, values) in enumerate(_cells(oof)):
+        step = 1 + len(own) // MOST_CELLS
+        own, values = own[::step], values[::step]
         if not 0 < own.sum() < len(own):
             continue
         order = np.argsort(-values, kind="stable")

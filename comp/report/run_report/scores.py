@@ -212,7 +212,7 @@ def _scored(data: RunData, names: Sequence[str]) -> list[Slice]:
         score = _or_nan(data, here)
         error = (
             bootstrap(data.metric, oof.truth[here], oof.probs[here], len(here))
-            if math.isfinite(score) and len(here) * oof.probs.shape[1] < 3e6
+            if math.isfinite(score) and len(here) * oof.probs.shape[1] < 1e6
             else float("nan")
         )
         parts.append(Slice(name, len(here), score, error))
