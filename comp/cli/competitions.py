@@ -15,7 +15,10 @@ from comp.workspace import Workspace
 
 
 def list_(workspace: WorkspaceDir = None, json: AsJson = False) -> None:
-    """Competitions, whether their data is there, and their best scores: OOF, and on the leaderboard."""
+    """List competitions, their data and best scores.
+
+    A score is of OOF rows or of the public leaderboard.
+    """
     from comp.pipelines.listing import list_competitions
 
     rows = list_competitions(workspace)
@@ -30,7 +33,8 @@ def list_(workspace: WorkspaceDir = None, json: AsJson = False) -> None:
         )
         for r in rows
     ]
-    console.table("", ("competition", "title", "data", "metric", "best OOF", "leaderboard"), shown)
+    header = ("competition", "title", "data", "metric", "best OOF", "leaderboard")
+    console.table("", header, shown, drop=("title", "metric", "leaderboard", "best OOF"))
     if json:
         console.print_json([row.as_json() for row in rows])
 
@@ -53,7 +57,10 @@ def show(
     workspace: WorkspaceDir = None,
     json: AsJson = False,
 ) -> None:
-    """A competition's facts (layout, label map, metric, template) or a run's; --transforms or --views a contact sheet."""
+    """Show the facts of a competition or a run.
+
+    These are layout, label map, metric and template; with --transforms or --views a contact sheet is drawn instead.
+    """
     if transforms and views is not None:
         raise InputError("a contact sheet shows one thing", "--transforms and --views", "drop one")
     if transforms or views is not None:
@@ -97,7 +104,10 @@ def data(
     workspace: WorkspaceDir = None,
     json: AsJson = False,
 ) -> None:
-    """Say what raw data is there and what is missing; exit code 1 if something is."""
+    """Say which raw data is there; download it.
+
+    The exit code is 1 if something is missing.
+    """
     from comp.pipelines.listing import raw_state
 
     ws = Workspace.find(workspace)
@@ -182,7 +192,10 @@ def new(
     workspace: WorkspaceDir = None,
     json: AsJson = False,
 ) -> None:
-    """Scaffold a competition folder that works at once: from a raw folder, or on its own made-up sample."""
+    """Add a competition, from its raw folder if given.
+
+    Its folder works at once: on that raw folder, or on its own made-up sample.
+    """
     ws = Workspace.find(workspace)
     if from_folder is not None:
         if layout is not None:

@@ -144,7 +144,10 @@ def _devices() -> list[str]:
 
 
 def doctor(workspace: WorkspaceDir = None, json: AsJson = False) -> None:
-    """Devices, versions, free disk, and what is missing; exit code 1 if something that is needed does not work."""
+    """Look for what this machine lacks.
+
+    It shows devices, versions and free disk. The exit code is 1 if something that is needed does not work.
+    """
     found = diagnose(Workspace.find(workspace))
     for line in found.lines:
         console.print_result(line)

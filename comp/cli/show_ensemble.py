@@ -29,7 +29,12 @@ def show_ensemble(result: EnsembleResult) -> None:
         (one["part"], _cell(one["score"]), _cell(one["weight"]), _cell(one["without"]), _signed(one))
         for one in blend["parts"]
     ]
-    console.table("", ("part", f"OOF {result.metric}", "weight", "blend without it", "it adds"), parts)
+    console.table(
+        "",
+        ("part", f"OOF {result.metric}", "weight", "blend without it", "it adds"),
+        parts,
+        drop=("blend without it", "weight"),
+    )
     for text in lines(result):
         console.print_result(text)
     marks = f" ({', '.join(result.marks)}: not a full run)" if result.marks else ""

@@ -27,7 +27,10 @@ def compare(
     workspace: WorkspaceDir = None,
     json: AsJson = False,
 ) -> None:
-    """Compare two submissions by id: how far they agree, and which rows differ."""
+    """Compare two submissions by id.
+
+    It says how far they agree, and which rows differ.
+    """
     from comp.pipelines.compare import compare as compare_files
 
     found = compare_files(one, other, slug=slug, workspace=workspace, data=data, html=html)
@@ -53,12 +56,17 @@ def score(
     workspace: WorkspaceDir = None,
     json: AsJson = False,
 ) -> None:
-    """Judge a submission by labels that the competition publishes or held out; every look is counted."""
+    """Judge a submission by published labels.
+
+    The labels are those that the competition publishes or held out; every look is counted.
+    """
     from comp.pipelines.score import score as score_file
 
     found = score_file(slug, csv, workspace=workspace, data=data)
     rows = [(one.name, one.rows, one.recall, one.precision, one.f1) for one in found.classes]
-    console.table("", ("class", "rows", "recall", "precision", "F1"), rows)
+    console.table(
+        "", ("class", "rows", "recall", "precision", "F1"), rows, drop=("rows", "precision", "recall")
+    )
     console.print_result(f"{found.metric} {found.score * found.scale:.4f} on {found.rows} rows")
     times = "the first look" if found.looks == 1 else f"look {found.looks}"
     console.print_result(f"{times} at the labels of {slug}: choose by OOF scores, these are for the end")
@@ -74,7 +82,10 @@ def validate(
     workspace: WorkspaceDir = None,
     json: AsJson = False,
 ) -> None:
-    """Compare a submission with its template; exit code 1 if it does not answer it."""
+    """Judge a submission against its template.
+
+    The exit code is 1 if it does not answer it.
+    """
     from comp.pipelines.validate import validate as validate_file
 
     problems, rows = validate_file(slug, csv, workspace=workspace, data=data, template=template)

@@ -427,4 +427,6 @@ def _say(tried: Sequence[TtaScore]) -> None:
         )
         for one in tried
     ]
-    console.table("", ("views", "number", "OOF", "gain", "standard error", ""), rows)
+    console.table(
+        "", ("views", "number", "OOF", "gain", "standard error", ""), rows, drop=("standard error", "number")
+    )
