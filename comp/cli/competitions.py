@@ -10,6 +10,7 @@ import typer
 from comp import console
 from comp.cli.options import AsJson, DataDir, RecipeFile, SetOption, Slug, WorkspaceDir, argument, option
 from comp.data.competitions.competition import Competition, find_competition
+from comp.data.competitions.raw_folder import raw_of, remember
 from comp.errors import InputError
 from comp.workspace import Workspace
 
@@ -112,7 +113,7 @@ def data(
 
     ws = Workspace.find(workspace)
     competition = find_competition(slug, ws)
-    raw = (data or ws.raw(slug)).expanduser().absolute()
+    raw = raw_of(competition, ws, data)
     if sample:
         from comp.data.competitions.sample import write_sample
 
@@ -120,6 +121,8 @@ def data(
         console.print_result(f"made-up sample of {slug} -> {ws.shown(raw)}")
     if download:
         _download(competition, raw)
+    if data is not None:
+        remember(competition, ws, raw)  # it may be complete only now
     missing = competition.missing(raw)
     layout = competition.facts.layout
     console.print_result(f"{ws.shown(raw)}: {raw_state(competition, raw)}")

@@ -16,6 +16,7 @@ from comp import console
 from comp._version import __version__
 from comp.cli.options import AsJson, WorkspaceDir
 from comp.data.competitions.competition import Competition, find_competitions
+from comp.data.competitions.raw_folder import raw_or_usual
 from comp.errors import CompError
 from comp.kaggle.credentials import SETTINGS, Credential, find_credential, readable_by_others
 from comp.workspace import Workspace
@@ -98,7 +99,7 @@ def diagnose(workspace: Workspace) -> Diagnosis:
 
 def _has_data(one: Competition, workspace: Workspace) -> bool:
     try:
-        return one.has_data(workspace.raw(one.slug))
+        return one.has_data(raw_or_usual(one, workspace))
     except CompError:  # a damaged archive: `comp data SLUG` says so
         return False
 

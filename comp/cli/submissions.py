@@ -15,8 +15,10 @@ SHOWN = 10
 
 
 def compare(
-    one: Annotated[Path, argument("CSV", "A submission.")],
-    other: Annotated[Path, argument("CSV", "Another of the same rows.")],
+    one: Annotated[
+        str, argument("CSV|RUN", "A submission, or the run that wrote it (id, prefix or latest).")
+    ],
+    other: Annotated[str, argument("CSV|RUN", "Another of the same rows.")],
     slug: Annotated[
         str | None, option("--slug SLUG", "Their competition. Default: that of the run that wrote one.")
     ] = None,
@@ -34,11 +36,14 @@ def compare(
     from comp.pipelines.compare import compare as compare_files
 
     found = compare_files(one, other, slug=slug, workspace=workspace, data=data, html=html)
-    rows = [(row.id, row.row, row.one, row.other) for row in found.differing[:SHOWN]]
+    called = found.called
+    rows = [(row.id, row.row, called(row.one), called(row.other)) for row in found.differing[:SHOWN]]
     if rows:
         console.table("", ("id", "row", "first file", "second file"), rows)
         pairs = sorted(((n, a, b) for (a, b), n in found.table.items() if a != b), reverse=True)[:SHOWN]
-        console.table("", ("first file", "second file", "rows"), [(a, b, n) for n, a, b in pairs])
+        console.table(
+            "", ("first file", "second file", "rows"), [(called(a), called(b), n) for n, a, b in pairs]
+        )
     if found.mean_difference is not None:
         correlation = "–" if found.correlation is None else f"{found.correlation:.4f}"
         console.print_result(f"mean |Δp| {found.mean_difference:.6f}, correlation {correlation}")

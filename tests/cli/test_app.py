@@ -10,21 +10,21 @@ import pytest
 import typer
 
 from comp.cli.app import GROUPS, app, summary
-from made import clean_environment, run_comp
+from made import clean_environment, run_comp, subprocess_comp
 
 COMMAND = typer.main.get_command(app)
 VERBS = COMMAND.commands  # type: ignore[attr-defined]
 
 
 def test_comp_alone_shows_the_verbs_in_groups_with_examples(workspace: Path) -> None:
-    shown = run_comp(workspace)
+    shown = subprocess_comp(workspace)
     assert shown.code == 0
     places = [shown.out.index(f"\n{group}:\n") for group in ("Start", "Train", "Look", "Submit", "Examples")]
     assert places == sorted(places)
     assert shown.out.partition("Examples:\n")[2].strip().count("\n") == 2
     for name in VERBS:
         assert f"\n  {name} " in shown.out
-    assert shown.out == run_comp(workspace, "--help").out
+    assert shown.out == subprocess_comp(workspace, "--help").out
 
 
 def test_every_verb_has_a_summary_that_fits_beside_its_name() -> None:
@@ -33,10 +33,10 @@ def test_every_verb_has_a_summary_that_fits_beside_its_name() -> None:
         assert 0 < len(summary(verb)) <= 55, name
 
 
-def test_no_usage_line_has_doubled_brackets(workspace: Path) -> None:
-    for name in VERBS:
-        usage = run_comp(workspace, name, "--help").out
-        assert "[[" not in usage.splitlines()[0], name
+@pytest.mark.parametrize("name", VERBS)
+def test_no_usage_line_has_doubled_brackets(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    COMMAND.main(args=[name, "--help"], prog_name="comp", standalone_mode=False)
+    assert "[[" not in capsys.readouterr().out.splitlines()[0]
 
 
 PROGRAM = """\
@@ -82,3 +82,52 @@ def test_no_runs_is_said(workspace: Path) -> None:
     assert run_comp(workspace, "runs").out == "no runs yet: comp run digits\n"
     assert run_comp(workspace, "runs", "cifar-100").out == "no runs of cifar-100 yet: comp run cifar-100\n"
     assert run_comp(workspace, "runs", "--json").json == []
+
+
+WRONG = {
+    "weights": ("--set", "mode=finetune", "--set", "model.weights=/nope.pth"),
+    "default weights": ("--set", "mode=finetune", "--set", "model.name=resnet18"),
+    "run": ("--set", "mode=finetune", "--set", "model.weights=run:nope"),
+    "empty run": ("--set", "mode=finetune", "--set", "model.weights=run:"),
+    "fold": ("--only", "9"),
+    "pseudo-labels": ("--pseudo", "nope.csv"),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_what_needs_no_image_is_refused_before_images_are_read(
+    workspace: Path, shapes: Path, what: str
+) -> None:
+    refused = run_comp(workspace, "run", "shapes", "--folds", 3, *WRONG[what], "--json")
+    assert refused.code == 2, refused.err
+    assert "12 test" not in refused.err
+    assert not (workspace / ".comp").exists()
+    assert not (workspace / "runs").exists()
+
+
+def test_raw_data_that_is_missing_is_said_before_weights_are_looked_for(workspace: Path) -> None:
+    refused = run_comp(workspace, "run", "art-classification", "--json")
+    assert refused.json["error"]["rule"] == "the raw data of art-classification must be there"
+
+
+def test_an_empty_name_means_no_run(submittable: Path) -> None:
+    refused = run_comp(submittable, "predict", "", "--json")
+    assert refused.code == 2
+    assert "latest" not in refused.json["error"]["value"]
+
+
+def test_one_finding_is_not_some(workspace: Path, shapes: Path) -> None:
+    from comp.errors import counted
+
+    assert [counted(n, "warning") for n in (0, 1, 2)] == ["0 warnings", "1 warning", "2 warnings"]
+    (shapes / "train" / "strange.png").write_bytes((shapes / "train" / "a0.png").read_bytes())
+    assert "checks: 0 errors, 1 warning\n" in run_comp(workspace, "check", "shapes", "--folds", 3).err
+
+
+@pytest.mark.parametrize("page", ["/nope/x.html", "{}/a/b/x.html"])
+def test_no_folder_is_made_where_nobody_works(workspace: Path, shapes: Path, page: str) -> None:
+    named = Path(page.format(workspace))
+    refused = run_comp(workspace, "check", "shapes", "--folds", 3, "--html", named, "--json")
+    assert refused.code == 2
+    assert refused.json["error"]["rule"] == "the folder of an output must be there"
+    assert not named.parent.exists()
