@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
@@ -55,6 +56,22 @@ def log(text: str) -> None:
         _put(text, sys.stderr)
 
 
+def title(text: str) -> None:
+    """The line that names a command, before it has anything to say (stderr)."""
+    if not settings.quiet:
+        _put(f"\x1b[1m{text}\x1b[0m" if has_colours() else text, sys.stderr)
+
+
+def has_colours() -> bool:
+    """Whether colours are wanted on stderr: a terminal, and no NO_COLOR or dumb one."""
+    return is_terminal() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def new_command() -> None:
+    """A command begins: every warning is new to its reader."""
+    events.forget_warnings()
+
+
 def print_result(text: str) -> None:
     """A line of a command's answer: stdout, or stderr beside a JSON document."""
     _put(settings.wording(text), sys.stderr if settings.json else sys.stdout)
@@ -89,32 +106,141 @@ def _write_no_more(stream: Any) -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
+PIPE_WIDTH = 120  # what a table is wrapped to where nobody says how wide the screen is
+_GAP = 3  # columns of a table stand two spaces and a margin apart
+
+
 def table(
-    title: str, header: Sequence[str], rows: Sequence[Sequence[object]], styles: Sequence[str] | None = None
+    title: str,
+    header: Sequence[str],
+    rows: Sequence[Sequence[object]],
+    styles: Sequence[str] | None = None,
+    drop: Sequence[str] = (),
 ) -> None:
-    """A table; numbers stand to the right. ``styles`` has one rich style a row."""
+    """A table; numbers stand to the right. ``styles`` has one rich style a row.
+
+    Cells are wrapped between words and never within one. Where that does not fit a terminal (or ``COLUMNS``), the
+    columns of ``drop`` are left out, in their order, and what is left out is said; where that is not enough,
+    each row becomes a block of lines. A pipe gets every column.
+    """
+    stream = sys.stderr if settings.json else sys.stdout
+    width = screen_width(stream)
+    cells = [[_cell(cell) for cell in row] for row in rows]
+    hidden = _hidden(header, cells, drop, width)
+    shown = [n for n, name in enumerate(header) if name not in hidden]
+    widths = _column_widths([[header[n], *(row[n] for row in cells)] for n in shown], width or PIPE_WIDTH)
+    if width and sum(widths) + _GAP * len(widths) - 1 > width and cells:
+        hidden = []
+        _put(_blocks(title, header, cells, width), stream)
+    else:
+        numeric = [_is_numeric([row[n] for row in rows]) for n in shown]
+        _put(
+            _drawn(title, header, cells, styles, list(zip(shown, widths, numeric, strict=True)), stream),
+            stream,
+        )
+    if hidden:
+        log(f"  no room for: {', '.join(hidden)} (a wider terminal shows all)")
+
+
+def screen_width(stream: Any) -> int | None:
+    """How many columns people see of a stream: those of its terminal, or ``COLUMNS``; None where neither is known."""
+    if (given := os.environ.get("COLUMNS", "")).isdecimal() and 0 < len(given) < 6:
+        return int(given) or None
+    try:
+        return os.get_terminal_size(stream.fileno()).columns or None
+    except (OSError, ValueError, AttributeError):
+        return None
+
+
+def _is_numeric(column: Sequence[object]) -> bool:
+    return bool(column) and all(isinstance(cell, (int, float)) or cell in ("", "–") for cell in column)
+
+
+def _longest_word(texts: Sequence[str]) -> int:
+    from rich.cells import cell_len
+
+    return max((cell_len(word) for text in texts for word in text.split()), default=1)
+
+
+def _hidden(
+    header: Sequence[str], cells: Sequence[Sequence[str]], drop: Sequence[str], width: int | None
+) -> list[str]:
+    """The columns of ``drop`` that have to go so that no word is broken, in the order of ``drop``."""
+    needed = {name: _longest_word([name, *(row[n] for row in cells)]) for n, name in enumerate(header)}
+    hidden: list[str] = []
+    for name in drop if width else ():
+        left = [needed[other] for other in header if other not in hidden]
+        if width is None or sum(left) + _GAP * len(left) - 1 <= width:
+            break
+        hidden.append(name)
+    return hidden
+
+
+def _column_widths(columns: Sequence[Sequence[str]], width: int) -> list[int]:
+    """The widths of columns of texts (header first): what they want, or the widest ones narrower, each at least its
+    longest word.
+    """
+    from rich.cells import cell_len
+
+    least = [_longest_word(texts) for texts in columns]
+    wanted = [
+        max(cell_len(line) for text in texts for line in text.splitlines() or [""]) for texts in columns
+    ]
+    room = width - _GAP * len(columns) + 1
+    while sum(wanted) > room:
+        widest = max(
+            (n for n in range(len(wanted)) if wanted[n] > least[n]), key=lambda n: wanted[n], default=None
+        )
+        if widest is None:
+            break
+        wanted[widest] -= 1
+    return [max(one, small, 1) for one, small in zip(wanted, least, strict=True)]
+
+
+def _drawn(
+    title: str,
+    header: Sequence[str],
+    cells: Sequence[Sequence[str]],
+    styles: Sequence[str] | None,
+    columns: Sequence[tuple[int, int, bool]],
+    stream: Any,
+) -> str:
+    """A table as text; ``columns`` are those shown: number, width, whether numbers."""
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    stream = sys.stderr if settings.json else sys.stdout
     drawn = Table(title=title or None, box=SIMPLE_HEAD, title_justify="left", pad_edge=False)
-    for place, name in enumerate(header):
-        numeric = bool(rows) and all(
-            isinstance(row[place], (int, float)) or row[place] in ("", "–") for row in rows
-        )
+    for n, width, numeric in columns:
         justify: Any = "right" if numeric else "left"
-        drawn.add_column(
-            Text(name), justify=justify, overflow="fold", no_wrap=place == 0
-        )  # names can be copied whole
-    for number, row in enumerate(rows):
-        drawn.add_row(*(Text(_cell(cell)) for cell in row), style=styles[number] if styles else None)
-    width = None if stream.isatty() else 120
-    told = Console(file=stream, width=width, highlight=False)
-    with told.capture() as drawing:
-        told.print(drawn, end="")
-    _put(drawing.get(), stream)
+        drawn.add_column(Text(header[n]), justify=justify, width=width)
+    for number, row in enumerate(cells):
+        texts = (Text(row[n]) for n, _, _ in columns)
+        drawn.add_row(*texts, style=styles[number] if styles else None)
+    whole = sum(width + _GAP for _, width, _ in columns) + 2
+    console = Console(file=stream, width=max(whole, len(title)), highlight=False)
+    with console.capture() as drawing:
+        console.print(drawn, end="")
+    return "\n".join(line.rstrip() for line in drawing.get().splitlines())
+
+
+def _blocks(title: str, header: Sequence[str], cells: Sequence[Sequence[str]], width: int) -> str:
+    """A table too wide for the screen: each row as lines of name and cell, wrapped between words."""
+    lines = [title] if title else []
+    for row in cells:
+        lines.append("")
+        for name, cell in zip(header, row, strict=True):
+            lead, text = ("", f"{name}: {cell}") if name else ("  ", cell)
+            lines += textwrap.wrap(
+                text,
+                width,
+                initial_indent=lead,
+                subsequent_indent="  ",
+                break_long_words=False,
+                break_on_hyphens=False,
+            )
+    return "\n".join([*lines, ""])
 
 
 def error(problem: CompError) -> None:

@@ -171,6 +171,11 @@ def _cut(line: str, most: int) -> str:
     return f"{line[: most * 3 // 4]} … {line[-(most // 5) :]} ({len(line):,} letters)"
 
 
+def counted(n: int, noun: str) -> str:
+    """A number with its noun: 1 warning, 2 warnings."""
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
+
+
 def near_names(name: str, known: Iterable[str], limit: int = 3) -> list[str]:
     """Up to ``limit`` names of ``known`` that look like ``name``, most alike first."""
     if len(name) > LONGEST_LINE:  # comparing takes the square of the length

@@ -258,27 +258,39 @@ def unwritable(path: Path | str, error: OSError) -> InputError:
 def require_output(path: str | Path | None) -> Path | None:
     """The plain file that an output option names, judged before the work whose result it is to take; None for None.
 
-    Nothing is left behind, and no folder is made yet.
+    Nothing is left behind, and no folder is made yet. Folders that are missing are made later within the current folder;
+    elsewhere one alone, and none at the top of a disk.
 
     Raises
     ------
     InputError
-        If it is a folder, a device, a pipe or a socket, its name is too long, or it could not be written.
+        If it is a folder, a device, a pipe or a socket, its name is too long, its folder is missing, or it could not be
+        written.
     """
     if path is None:
         return None
     named = Path(path).expanduser()
     target = _plain_file(named)
     try:
-        there = target.parent
+        there, missing = target.parent, 0
         while not there.exists() and there != there.parent:
-            there = there.parent
+            there, missing = there.parent, missing + 1
+        _require_near(target, there, missing)
         part = there / _part_name(target)
         part.touch()
         part.unlink()
     except OSError as error:
         raise unwritable(named, error) from error
     return named
+
+
+def _require_near(target: Path, there: Path, missing: int) -> None:
+    """InputError for an output whose folder is more than one folder away from what is ``there``: a path mistyped."""
+    whole = target.absolute()
+    is_here = whole.is_relative_to(Path.cwd())
+    if missing and not is_here and (missing > 1 or there.absolute() == there.absolute().parent):
+        value = f"{target.parent} is not there"
+        raise InputError("the folder of an output must be there", value, "make it, or correct the path")
 
 
 @contextmanager

@@ -50,12 +50,17 @@ class Workspace:
         return self.root / "submissions" / slug
 
     @property
+    def memory(self) -> Path:
+        """What commands remember and can make again; it need not travel with the workspace, but saves time."""
+        return self.root / ".comp"
+
+    @property
     def features(self) -> Path:
-        return self.root / "features"
+        return self.memory / "features"
 
     @property
     def fingerprints(self) -> Path:
-        return self.root / "fingerprints"
+        return self.memory / "fingerprints"
 
     def weight_folders(self) -> list[Path]:
         """Where ``weights = "default"`` is looked for before the hub: ``COMP_WEIGHTS``, then ``weights/``."""

@@ -84,3 +84,96 @@ def test_quiet_says_nothing_of_progress(
 )
 def test_durations_are_said_as_people_say_them(seconds: float, said: str) -> None:
     assert console.duration(seconds) == said
+
+
+WIDTHS = [40, 60, 80, 100, 140]
+RUNS = (
+    ("run", "competition", "state", "model", "folds", "metric", "OOF", "CSV"),
+    [
+        (
+            "20261127-190226-336f",
+            "art-classification",
+            "done quick",
+            "scratch test_resnet",
+            5,
+            "accuracy",
+            0.11,
+            "yes",
+        ),
+        (
+            "20261127-190226-336e",
+            "digits",
+            "unfinished",
+            "finetune efficientnet_lite0",
+            5,
+            "macro_f1",
+            "–",
+            "",
+        ),
+    ],
+)
+
+
+def words(*texts: object) -> set[str]:
+    return {word for text in texts for word in str(text).split()}
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_no_cell_of_a_table_is_broken_within_a_word(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    header, rows = RUNS
+    console.table("", header, rows, drop=("CSV", "metric", "folds", "model", "state"))
+    captured = capsys.readouterr()
+    assert max(map(len, captured.out.splitlines())) <= width
+    hidden = captured.err.partition("no room for: ")[2].partition(" (")[0].split(", ")
+    shown = [n for n, name in enumerate(header) if name not in hidden]
+    wanted = words(*(f"{row[n]:.4f}" if isinstance(row[n], float) else row[n] for row in rows for n in shown))
+    assert wanted <= words(captured.out.replace(":", " "))
+    assert {"run", "competition", "OOF"} & set(hidden) == set()  # they are never left out
+
+
+def test_columns_go_in_their_order_and_no_more_than_need_be(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    console.table("", *RUNS, drop=("CSV", "metric", "folds", "model", "state"))
+    captured = capsys.readouterr()
+    assert captured.err == "  no room for: CSV, metric, folds, model (a wider terminal shows all)\n"
+    assert captured.out.split()[:4] == ["run", "competition", "state", "OOF"]
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_a_word_longer_than_the_screen_stays_whole(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    path = "/a/folder" * 20
+    console.table("", ("competition", ""), [("raw folder", f"{path}: complete"), ("page", "none")])
+    out = capsys.readouterr().out
+    assert f"{path}:" in out.split()
+    assert {"raw", "folder", "page", "none", "complete"} <= words(out.replace(":", " "))
+
+
+def test_a_pipe_gets_every_column(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    header = [f"name-of-{n}-{'x' * 20}" for n in range(9)]
+    console.table("", header, [["value"] * 9], drop=header)
+    captured = capsys.readouterr()
+    assert captured.out.split()[:9] == header
+    assert captured.err == ""
+
+
+def test_wide_letters_count_as_two_columns(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    console.table(
+        "", ("name", "title"), [("가나다라마바사아자차카타파하", "한글제목한글제목")], drop=("title",)
+    )
+    captured = capsys.readouterr()
+    assert "가나다라마바사아자차카타파하" in captured.out.split()
+    assert "no room for: title" in captured.err

@@ -15,10 +15,10 @@ import pandas as pd
 
 from comp.checks.context import CheckContext, Finding, check, finding
 from comp.data.folds import Folds, components, group_names
-from comp.data.images.raw_tree import is_array_row, nfc
+from comp.data.images.raw_tree import IMAGE_SUFFIXES, is_array_row, nfc
 from comp.data.manifest import Manifest
 
-_EXTENSION = r"(?:jpe?g|png|webp|bmp|tiff?|gif|jp2|ppm)"
+_EXTENSION = f"(?:{'|'.join(sorted(suffix[1:] for suffix in IMAGE_SUFFIXES))})"
 _UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 # What was done to a copy. After a name that has a digit these are hardly ever part of the name; before a name
 # only the forms that say "done" are taken (`gray_wolf_12` and `mirror_001` are ordinary).

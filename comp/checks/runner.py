@@ -13,7 +13,7 @@ from comp import events
 from comp.checks.context import CHECKS, Check, CheckContext, Finding, Stage, counts, in_order
 from comp.data.dataset import Dataset
 from comp.data.folds import Folds
-from comp.errors import CheckFailed, InputError, UnknownName, shortened
+from comp.errors import CheckFailed, InputError, UnknownName, counted, shortened
 
 
 @dataclass(frozen=True)
@@ -152,5 +152,5 @@ def show_counts(checked: CheckResult) -> None:
     stats, n = checked.stats(), counts(checked.findings)
     events.log(
         f"  {stats['train']:,} train, {stats['test']:,} test, {stats['classes']} classes; "
-        f"checks: {n['error']} errors, {n['warning']} warnings"
+        f"checks: {counted(n['error'], 'error')}, {counted(n['warning'], 'warning')}"
     )

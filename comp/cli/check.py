@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 
 def check(
-    slug: Annotated[str | None, argument("[SLUG]", "A competition of `comp list`, unless --images.")] = None,
+    slug: Annotated[str | None, argument("SLUG", "A competition of `comp list`, unless --images.")] = None,
     folds: Annotated[str | None, option("--folds K|FILE", "How many folds (5), or a CSV of id,fold.")] = None,
     data: DataDir = None,
     manifest: ManifestFile = None,
@@ -65,7 +65,10 @@ def check(
     workspace: WorkspaceDir = None,
     json: AsJson = False,
 ) -> None:
-    """Check raw data for leaks and faults, or your own images and table; exit code 1 if an error is found."""
+    """Check data for leaks and faults; trains nothing.
+
+    It takes a competition, or your own images and table. The exit code is 1 if an error is found.
+    """
     from comp.checks.runner import show_counts
     from comp.report import findings_text
 
@@ -140,12 +143,15 @@ def _own(
 
 
 def checks(json: AsJson = False) -> None:
-    """Every check: when it runs, how grave its findings are, and what it catches."""
+    """List every check and what it catches.
+
+    Each with its stage (when it runs) and its severity (how grave its findings are).
+    """
     import comp.checks.runner  # noqa: F401, it loads them
     from comp.checks.context import in_order
 
     every = in_order()
     rows = [(one.name, one.stage, one.severity, _LINK.sub(r"\1", one.catches)) for one in every]
-    console.table("", ("check", "stage", "severity", "catches"), rows)
+    console.table("", ("check", "stage", "severity", "catches"), rows, drop=("stage", "catches", "severity"))
     if json:
         console.print_json([one.as_json() for one in every])

@@ -10,12 +10,16 @@ import typer
 from comp import console
 from comp.cli.options import AsJson, DataDir, RecipeFile, SetOption, Slug, WorkspaceDir, argument, option
 from comp.data.competitions.competition import Competition, find_competition
+from comp.data.competitions.raw_folder import raw_of, remember
 from comp.errors import InputError
 from comp.workspace import Workspace
 
 
 def list_(workspace: WorkspaceDir = None, json: AsJson = False) -> None:
-    """Competitions, whether their data is there, and their best scores: OOF, and on the leaderboard."""
+    """List competitions, their data and best scores.
+
+    A score is of OOF rows or of the public leaderboard.
+    """
     from comp.pipelines.listing import list_competitions
 
     rows = list_competitions(workspace)
@@ -30,7 +34,8 @@ def list_(workspace: WorkspaceDir = None, json: AsJson = False) -> None:
         )
         for r in rows
     ]
-    console.table("", ("competition", "title", "data", "metric", "best OOF", "leaderboard"), shown)
+    header = ("competition", "title", "data", "metric", "best OOF", "leaderboard")
+    console.table("", header, shown, drop=("title", "metric", "leaderboard", "best OOF"))
     if json:
         console.print_json([row.as_json() for row in rows])
 
@@ -53,7 +58,10 @@ def show(
     workspace: WorkspaceDir = None,
     json: AsJson = False,
 ) -> None:
-    """A competition's facts (layout, label map, metric, template) or a run's; --transforms or --views a contact sheet."""
+    """Show the facts of a competition or a run.
+
+    These are layout, label map, metric and template; with --transforms or --views a contact sheet is drawn instead.
+    """
     if transforms and views is not None:
         raise InputError("a contact sheet shows one thing", "--transforms and --views", "drop one")
     if transforms or views is not None:
@@ -97,12 +105,15 @@ def data(
     workspace: WorkspaceDir = None,
     json: AsJson = False,
 ) -> None:
-    """Say what raw data is there and what is missing; exit code 1 if something is."""
+    """Say which raw data is there; download it.
+
+    The exit code is 1 if something is missing.
+    """
     from comp.pipelines.listing import raw_state
 
     ws = Workspace.find(workspace)
     competition = find_competition(slug, ws)
-    raw = (data or ws.raw(slug)).expanduser().absolute()
+    raw = raw_of(competition, ws, data)
     if sample:
         from comp.data.competitions.sample import write_sample
 
@@ -110,6 +121,8 @@ def data(
         console.print_result(f"made-up sample of {slug} -> {ws.shown(raw)}")
     if download:
         _download(competition, raw)
+    if data is not None:
+        remember(competition, ws, raw)  # it may be complete only now
     missing = competition.missing(raw)
     layout = competition.facts.layout
     console.print_result(f"{ws.shown(raw)}: {raw_state(competition, raw)}")
@@ -182,7 +195,10 @@ def new(
     workspace: WorkspaceDir = None,
     json: AsJson = False,
 ) -> None:
-    """Scaffold a competition folder that works at once: from a raw folder, or on its own made-up sample."""
+    """Add a competition, from its raw folder if given.
+
+    Its folder works at once: on that raw folder, or on its own made-up sample.
+    """
     ws = Workspace.find(workspace)
     if from_folder is not None:
         if layout is not None:

@@ -16,6 +16,7 @@ from comp import console
 from comp._version import __version__
 from comp.cli.options import AsJson, WorkspaceDir
 from comp.data.competitions.competition import Competition, find_competitions
+from comp.data.competitions.raw_folder import raw_or_usual
 from comp.errors import CompError
 from comp.kaggle.credentials import SETTINGS, Credential, find_credential, readable_by_others
 from comp.workspace import Workspace
@@ -98,7 +99,7 @@ def diagnose(workspace: Workspace) -> Diagnosis:
 
 def _has_data(one: Competition, workspace: Workspace) -> bool:
     try:
-        return one.has_data(workspace.raw(one.slug))
+        return one.has_data(raw_or_usual(one, workspace))
     except CompError:  # a damaged archive: `comp data SLUG` says so
         return False
 
@@ -144,7 +145,10 @@ def _devices() -> list[str]:
 
 
 def doctor(workspace: WorkspaceDir = None, json: AsJson = False) -> None:
-    """Devices, versions, free disk, and what is missing; exit code 1 if something that is needed does not work."""
+    """Look for what this machine lacks.
+
+    It shows devices, versions and free disk. The exit code is 1 if something that is needed does not work.
+    """
     found = diagnose(Workspace.find(workspace))
     for line in found.lines:
         console.print_result(line)

@@ -36,7 +36,10 @@ def merge(
     workspace: WorkspaceDir = None,
     json: AsJson = False,
 ) -> None:
-    """Make one run of folds of one recipe that were trained in several places, and predict with all of them."""
+    """Join the folds of several runs into one run.
+
+    The runs are of one recipe, with their folds trained in several places; all folds predict.
+    """
     from comp.cli.show_run import show_result
     from comp.pipelines.merge import merge as merge_runs
 
@@ -87,7 +90,10 @@ def ensemble(
     workspace: WorkspaceDir = None,
     json: AsJson = False,
 ) -> None:
-    """Blend runs into a run of its own, with weights learned on OOF rows and a score nested by folds."""
+    """Blend runs into a new run.
+
+    Weights are learned on OOF rows; the score is nested by folds.
+    """
     from comp.cli.show_ensemble import show_ensemble
     from comp.pipelines.ensemble import ensemble as blend
 
@@ -124,7 +130,10 @@ def import_(
     workspace: WorkspaceDir = None,
     json: AsJson = False,
 ) -> None:
-    """Make a run of other people's OOF and test predictions: scored, submitted and blended as any other."""
+    """Make a run of predictions from elsewhere.
+
+    OOF and test predictions of other people are scored, submitted and blended as any other.
+    """
     from comp.cli.show_run import show_result
     from comp.pipelines.import_predictions import import_ as import_predictions
 

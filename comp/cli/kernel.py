@@ -34,7 +34,10 @@ def kernel(
     workspace: WorkspaceDir = None,
     json: AsJson = False,
 ) -> None:
-    """Write a notebook and its dataset that predict without internet, for a notebooks-only competition of Kaggle."""
+    """Write a Kaggle notebook that predicts.
+
+    With its dataset it needs no internet, for a notebooks-only competition.
+    """
     from comp.cli.show_kernel import show_kernel
     from comp.kaggle.kernel.build import kernel as write_kernel
 

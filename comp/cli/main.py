@@ -1,33 +1,23 @@
-"""The entry point: one typer app, one place where errors become exit codes."""
+"""The entry point: the first line at once, and one place where errors become exit codes.
+
+What the commands need is imported only after the first line is shown.
+"""
 
 from __future__ import annotations
 
 import errno
 import os
+import shlex
+import signal
 import sys
+import threading
 import traceback
-from contextlib import suppress
-
-import typer
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
 
 from comp import console, events
 from comp._version import __version__
-from comp.cli import (
-    check,
-    competitions,
-    doctor,
-    ensemble,
-    kernel,
-    predict,
-    report,
-    run,
-    runs,
-    submissions,
-    submit,
-    tune,
-)
-from comp.cli.options import Verb
-from comp.cli.wording import in_options, options_of
 from comp.errors import CompError, InputError, shortened
 
 # What a disk, a limit or a path that was named can say wherever a file is touched: no fault of the program's.
@@ -47,57 +37,42 @@ _OF_THE_SYSTEM = {
     errno.EROFS,
 }
 
-app = typer.Typer(
-    name="comp",
-    help="From a competition's raw images to a submission you can trust, in one command.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
-
-
-def _version(asked: bool) -> None:
-    if asked:
-        print(__version__)
-        raise typer.Exit
-
-
-@app.callback()
-def options(
-    version: bool = typer.Option(
-        False, "--version", callback=_version, is_eager=True, help="Show the version and stop."
+# Verbs that take a while before they have an answer, and the library that they wait for first.
+_SLOW = {
+    **dict.fromkeys(
+        ("run", "predict", "merge", "pseudo", "ensemble", "import", "lr", "bench", "report"), "torch"
     ),
-) -> None:
-    """From a competition's raw images to a submission you can trust, in one command."""
+    **dict.fromkeys(("check", "validate", "compare", "score"), "pandas"),
+}
+_GOES_ALONG = (
+    "--workspace",
+    "--manifest",
+    "--allow",
+    "--only",
+)  # what a run that goes on has to be told again
 
 
-for _verb in (
-    competitions.list_,
-    competitions.show,
-    competitions.data,
-    competitions.new,
-    check.check,
-    check.checks,
-    run.run,
-    predict.predict,
-    ensemble.merge,
-    predict.pseudo,
-    ensemble.import_,
-    ensemble.ensemble,
-    submissions.validate,
-    submissions.compare,
-    submissions.score,
-    kernel.kernel,
-    submit.submit,
-    submit.leaderboard,
-    tune.lr,
-    tune.bench,
-    runs.runs,
-    report.report,
-    doctor.doctor,
-):
-    app.command(_verb.__name__.rstrip("_"), cls=Verb, no_args_is_help=False)(_verb)
+class _UnderWay(events.RunListener):
+    """The run that a command has begun and not ended."""
+
+    def __init__(self) -> None:
+        self.run: events.RunStarted | None = None
+
+    def on_run_start(self, event: events.RunStarted) -> None:
+        self.run = event
+
+    def on_run_end(self, event: events.RunEnded) -> None:
+        if not event.failure:
+            self.run = None
+
+
+def __getattr__(name: str) -> Any:
+    """``app``, the typer app of all verbs, which is imported when it is asked for."""
+    if name == "app":
+        from comp.cli.app import app
+
+        return app
+    raise AttributeError(name)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -108,31 +83,75 @@ def main(arguments: list[str] | None = None) -> None:
     arguments = sys.argv[1:] if arguments is None else arguments
     console.settings.json = "--json" in arguments
     console.settings.quiet = False
-    events.forget_warnings()
-    console.settings.wording = in_options(options_of(app, arguments))
+    console.new_command()
+    under_way = _UnderWay()
     try:
-        code = _run(arguments)
+        with _terminated_as_interrupted(), events.listening(under_way):
+            code = _run(arguments, under_way)
     finally:
         console.settings.wording = str
     sys.exit(code)
 
 
-def _run(arguments: list[str]) -> int:
-    command = typer.main.get_command(app)
+def _say_title(arguments: list[str]) -> None:
+    """The first line, before anything heavy is imported: people look whether something happens."""
+    verb = arguments[0] if arguments else ""
+    if verb not in _SLOW or "--help" in arguments:
+        return
+    console.title(shortened(shlex.join(["comp", *arguments])))
+    if _SLOW[verb] not in sys.modules:
+        console.log(f"loading {_SLOW[verb]}…")
+
+
+@contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """SIGTERM ends a command as Ctrl-C does; in a process that was forked it ends the process, as it always did."""
+    process = os.getpid()
+
+    def end(*_: object) -> None:
+        if os.getpid() == process:
+            raise KeyboardInterrupt
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    is_ours = (
+        threading.current_thread() is threading.main_thread()
+        and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    )
+    if not is_ours:
+        yield
+        return
+    signal.signal(signal.SIGTERM, end)
     try:
-        code = command.main(args=arguments, prog_name="comp", standalone_mode=False)
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _run(arguments: list[str], under_way: _UnderWay) -> int:
+    try:
+        _say_title(arguments)
+        import typer
+
+        from comp.cli.app import app
+        from comp.cli.wording import in_options, options_of
+
+        console.settings.wording = in_options(options_of(app, arguments))
+        code = typer.main.get_command(app).main(args=arguments, prog_name="comp", standalone_mode=False)
         if code == 130:  # typer turns Ctrl-C into this code without a word
-            return _interrupted()
+            return _interrupted(arguments, under_way)
         return int(code) if isinstance(code, int) else 0
     except CompError as problem:
         return _told(problem)
     except KeyboardInterrupt:
-        return _interrupted()
+        return _interrupted(arguments, under_way)
     except SystemExit as left:
         return _left(left, arguments)
     except BrokenPipeError:
         return _unread()
     except Exception as error:
+        if type(error).__name__ == "Abort":
+            return _interrupted(arguments, under_way)
         return _foreign(error)
 
 
@@ -144,6 +163,8 @@ def _left(left: SystemExit, arguments: list[str]) -> int:
         return 0
     if isinstance(left.__context__, OSError):
         return _unread()
+    if "_COMP_COMPLETE" in os.environ:  # the shell asks for completions, and typer leaves with its answer
+        return left.code if isinstance(left.code, int) else 0
     return _told(InputError("an adapter or model raises errors, and does not exit", str(left), "correct it"))
 
 
@@ -166,14 +187,12 @@ def _told(problem: CompError) -> int:
 
 
 def _foreign(error: Exception) -> int:
-    """Errors of the command-line parser (2), an abort at a question (130), and bugs of ours (3)."""
+    """Errors of the command-line parser (2) and of the system (2), and bugs of ours (3)."""
     kind = type(error).__name__
     if kind == "RuntimeError" and "home directory" in str(
         error
     ):  # pathlib's, of an argument or a variable with ~
         return _told(InputError("~ stands for a home folder", str(error), "write the folder out"))
-    if kind == "Abort":
-        return _interrupted()
     if (problem := _by_the_system(error)) is not None:
         return _told(problem)
     if hasattr(error, "show") and hasattr(
@@ -208,13 +227,24 @@ def _by_the_system(error: Exception) -> InputError | None:
     return None
 
 
-def _interrupted() -> int:
-    print(
-        "interrupted; a run that `comp runs` shows as unfinished goes on with `comp run SLUG --resume RUN`",
-        file=sys.stderr,
-    )
-    _print_as_json("Interrupted", "interrupted", "", "comp run SLUG --resume RUN", 130)
+def _interrupted(arguments: list[str], under_way: _UnderWay) -> int:
+    """Says how to go on: with the very command, where a run had begun."""
+    resume = "" if under_way.run is None else _resume_command(arguments, under_way.run)
+    remedy = f"Resume: {resume}" if resume else "nothing was begun that could be resumed"
+    with suppress(OSError):
+        print(f"interrupted\n{remedy}", file=sys.stderr)
+    _print_as_json("Interrupted", "interrupted", "", resume or "start again", 130)
     return 130
+
+
+def _resume_command(arguments: list[str], run: events.RunStarted) -> str:
+    """The command that goes on with a run, as it can be pasted into a shell."""
+    words = ["comp", "run", run.slug, "--resume", run.run]
+    for n, word in enumerate(arguments):
+        name, sign, _ = word.partition("=")
+        if name in _GOES_ALONG:
+            words += [word] if sign else arguments[n : n + 2]
+    return shlex.join(words)
 
 
 def _print_as_json(kind: str, rule: str, value: str, remedy: str, code: int) -> None:

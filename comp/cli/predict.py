@@ -19,7 +19,10 @@ def predict(
     workspace: WorkspaceDir = None,
     json: AsJson = False,
 ) -> None:
-    """Predict the test rows again with a run's checkpoints, or other rows with --data."""
+    """Predict the test rows again, or other rows.
+
+    It uses the checkpoints of a run; --data names other rows.
+    """
     from comp.cli.show_run import say_unread
     from comp.pipelines.predict import predict as predict_rows
 
@@ -47,7 +50,10 @@ def pseudo(
     workspace: WorkspaceDir = None,
     json: AsJson = False,
 ) -> None:
-    """Label test rows for training, each fold by its own model; comp run --pseudo CSV trains with them."""
+    """Label test rows for training.
+
+    Each fold gets those of its own model; comp run --pseudo CSV trains with them.
+    """
     from comp.cli.show_run import show_pseudo
     from comp.pipelines.pseudo_label import pseudo as make
 

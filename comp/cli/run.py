@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 def run(
     slug: Annotated[
-        str | None, argument("[SLUG|DIR]", "A competition of `comp list`, or a raw folder.")
+        str | None, argument("SLUG|DIR", "A competition of `comp list`, or a raw folder.")
     ] = None,
     folds: FoldsOption = "5",
     data: DataDir = None,
@@ -104,7 +104,10 @@ def run(
     workspace: WorkspaceDir = None,
     json: AsJson = False,
 ) -> None:
-    """Check, make folds, train, predict and write the submission: the whole chain."""
+    """Check, train, predict and write the submission.
+
+    This is the whole chain, folds included.
+    """
     from comp.cli.show_ensemble import show
     from comp.pipelines.run import run as run_pipeline
     from comp.pipelines.seeds import require_whole, run_seeds

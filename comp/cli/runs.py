@@ -17,16 +17,16 @@ YES = "yes"
 
 
 def runs(
-    slug: Annotated[str | None, typer.Argument(metavar="[SLUG]", help="Of one competition only.")] = None,
+    slug: Annotated[str | None, typer.Argument(metavar="SLUG", help="Of one competition only.")] = None,
     final: Annotated[
         bool, typer.Option("--final", help="Of one competition: the two submissions to select.")
     ] = False,
     workspace: WorkspaceDir = None,
     json: AsJson = False,
 ) -> None:
-    """Runs, newest first, with their OOF scores and submissions; of one competition also beside the leaderboard.
+    """List runs with their scores and submissions.
 
-    A run that is not done says where it is, or where it was stopped: its fold, counted from 1, and its epoch.
+    The newest comes first; those of one competition stand beside the leaderboard as well. A run that is not done says where it is, or where it was stopped: its fold, counted from 1, and its epoch.
     """
     from comp.pipelines.listing import list_runs
 
@@ -48,7 +48,11 @@ def runs(
         )
         for r in found
     ]
-    console.table("", header, rows)
+    if not rows:
+        known = " of " + slug if slug else ""
+        console.print_result(f"no runs{known} yet: comp run {slug or 'digits'}")
+    else:
+        console.table("", header, rows, drop=("CSV", "metric", "folds", "model", "competition", "state"))
     for row in found:
         if row["progress"]:
             console.print_result(f"{row['run']}: {row['progress']['text']}")

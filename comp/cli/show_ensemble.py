@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from comp import console
 from comp.cli.show_run import calibration_line, gains, show_result
 from comp.pipelines.ensemble import EnsembleResult
@@ -24,12 +26,18 @@ def show_ensemble(result: EnsembleResult) -> None:
         for one in blend["methods"]
     ]
     if len(blend["parts"]) > 1:
+        methods += _chosen_anew(blend["methods"], result)
         console.table("", ("method", f"nested {result.metric}", "gain over the best part", ""), methods)
     parts = [
         (one["part"], _cell(one["score"]), _cell(one["weight"]), _cell(one["without"]), _signed(one))
         for one in blend["parts"]
     ]
-    console.table("", ("part", f"OOF {result.metric}", "weight", "blend without it", "it adds"), parts)
+    console.table(
+        "",
+        ("part", f"OOF {result.metric}", "weight", "blend without it", "it adds"),
+        parts,
+        drop=("blend without it", "weight"),
+    )
     for text in lines(result):
         console.print_result(text)
     marks = f" ({', '.join(result.marks)}: not a full run)" if result.marks else ""
@@ -37,6 +45,14 @@ def show_ensemble(result: EnsembleResult) -> None:
     console.print_result(f"submission {result.submission}")
     if result.report is not None:
         console.print_result(f"report {result.report}")
+
+
+def _chosen_anew(methods: list[dict[str, Any]], result: EnsembleResult) -> list[tuple[str, object, str, str]]:
+    """The row of the blend itself, where its score counts the choice among several methods as well."""
+    chosen = next((one for one in methods if one["chosen"]), None)
+    if chosen is None or len(methods) < 2 or chosen["score"] == result.score:
+        return []
+    return [("chosen anew for each fold", _cell(result.score), "", "the blend's score")]
 
 
 def lines(result: EnsembleResult) -> list[str]:

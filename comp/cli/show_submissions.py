@@ -50,7 +50,8 @@ def _table(found: SubmissionSummary) -> None:
         shown = ["–" if value is None else f"{value:.4f}" for value in numbers]
         rows.append((e.run or e.file, e.at[:16], e.ref or "–", state, *shown))
     header = ("submission", "at", "number", "state", "OOF", "public", "public − OOF", "± 1 se", "private")
-    console.table("", header, rows)
+    drop = ("at", "number", "± 1 se", "private", "state", "public − OOF", "OOF")
+    console.table("", header, rows, drop=drop)
 
 
 def _lines(found: SubmissionSummary, competition: Competition) -> None:

@@ -15,8 +15,10 @@ SHOWN = 10
 
 
 def compare(
-    one: Annotated[Path, argument("CSV", "A submission.")],
-    other: Annotated[Path, argument("CSV", "Another of the same rows.")],
+    one: Annotated[
+        str, argument("CSV|RUN", "A submission, or the run that wrote it (id, prefix or latest).")
+    ],
+    other: Annotated[str, argument("CSV|RUN", "Another of the same rows.")],
     slug: Annotated[
         str | None, option("--slug SLUG", "Their competition. Default: that of the run that wrote one.")
     ] = None,
@@ -27,15 +29,21 @@ def compare(
     workspace: WorkspaceDir = None,
     json: AsJson = False,
 ) -> None:
-    """Compare two submissions by id: how far they agree, and which rows differ."""
+    """Compare two submissions by id.
+
+    It says how far they agree, and which rows differ.
+    """
     from comp.pipelines.compare import compare as compare_files
 
     found = compare_files(one, other, slug=slug, workspace=workspace, data=data, html=html)
-    rows = [(row.id, row.row, row.one, row.other) for row in found.differing[:SHOWN]]
+    called = found.called
+    rows = [(row.id, row.row, called(row.one), called(row.other)) for row in found.differing[:SHOWN]]
     if rows:
         console.table("", ("id", "row", "first file", "second file"), rows)
         pairs = sorted(((n, a, b) for (a, b), n in found.table.items() if a != b), reverse=True)[:SHOWN]
-        console.table("", ("first file", "second file", "rows"), [(a, b, n) for n, a, b in pairs])
+        console.table(
+            "", ("first file", "second file", "rows"), [(called(a), called(b), n) for n, a, b in pairs]
+        )
     if found.mean_difference is not None:
         correlation = "–" if found.correlation is None else f"{found.correlation:.4f}"
         console.print_result(f"mean |Δp| {found.mean_difference:.6f}, correlation {correlation}")
@@ -53,12 +61,17 @@ def score(
     workspace: WorkspaceDir = None,
     json: AsJson = False,
 ) -> None:
-    """Judge a submission by labels that the competition publishes or held out; every look is counted."""
+    """Judge a submission by published labels.
+
+    The labels are those that the competition publishes or held out; every look is counted.
+    """
     from comp.pipelines.score import score as score_file
 
     found = score_file(slug, csv, workspace=workspace, data=data)
     rows = [(one.name, one.rows, one.recall, one.precision, one.f1) for one in found.classes]
-    console.table("", ("class", "rows", "recall", "precision", "F1"), rows)
+    console.table(
+        "", ("class", "rows", "recall", "precision", "F1"), rows, drop=("rows", "precision", "recall")
+    )
     console.print_result(f"{found.metric} {found.score * found.scale:.4f} on {found.rows} rows")
     times = "the first look" if found.looks == 1 else f"look {found.looks}"
     console.print_result(f"{times} at the labels of {slug}: choose by OOF scores, these are for the end")
@@ -74,7 +87,10 @@ def validate(
     workspace: WorkspaceDir = None,
     json: AsJson = False,
 ) -> None:
-    """Compare a submission with its template; exit code 1 if it does not answer it."""
+    """Judge a submission against its template.
+
+    The exit code is 1 if it does not answer it.
+    """
     from comp.pipelines.validate import validate as validate_file
 
     problems, rows = validate_file(slug, csv, workspace=workspace, data=data, template=template)

@@ -33,7 +33,10 @@ def submit(
     workspace: WorkspaceDir = None,
     json: AsJson = False,
 ) -> None:
-    """Validate a submission, upload it to Kaggle, wait for its score and write the ledger; or enter a score by hand."""
+    """Upload a submission to Kaggle; wait for its score.
+
+    It is validated first, and its score goes into the ledger; --scored enters a score by hand.
+    """
     from comp.cli.show_submissions import show_submitted
     from comp.kaggle.submit import submit as send
 
@@ -74,7 +77,7 @@ def leaderboard(
     workspace: WorkspaceDir = None,
     json: AsJson = False,
 ) -> None:
-    """The first rows of a competition's public leaderboard on Kaggle."""
+    """Show the top of the public leaderboard on Kaggle."""
     from comp.kaggle.manual_score import first_rows
 
     if rows < 1:
@@ -84,6 +87,7 @@ def leaderboard(
         "",
         ("rank", "team", "score", "date"),
         [(r.rank, r.team, r.score, str(r.at or "")[:16]) for r in found],
+        drop=("date",),
     )
     if json:
         listed = [

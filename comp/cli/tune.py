@@ -26,7 +26,10 @@ def lr(
     workspace: WorkspaceDir = None,
     json: AsJson = False,
 ) -> None:
-    """Look for a learning rate: train some steps with a growing one, plot the loss and suggest."""
+    """Look for a good learning rate.
+
+    It trains some steps with a growing rate, plots the loss and suggests one.
+    """
     from comp.pipelines.find_lr import lr as find
 
     found = find(
@@ -67,7 +70,10 @@ def bench(
     workspace: WorkspaceDir = None,
     json: AsJson = False,
 ) -> None:
-    """Measure this machine: decode, transform, feed and step, alone and together, and say which is the limit."""
+    """Measure this machine, and say what limits it.
+
+    Decoding, transforms, feeding and steps are measured alone and together.
+    """
     from comp.pipelines.benchmark import bench as measure
 
     found = measure(

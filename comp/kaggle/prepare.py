@@ -9,6 +9,7 @@ from typing import Any
 
 from comp import console, events
 from comp.data.competitions.competition import Competition, find_competition
+from comp.data.competitions.raw_folder import raw_of
 from comp.data.csv_table import Table, parse_table
 from comp.data.dataset import Template, load_template, read_submission
 from comp.data.labels import LabelMap
@@ -145,10 +146,10 @@ def make_ready(
     if unknown:
         raise UnknownName("check of a submission", unknown[0], ALLOWED, '`allow={"CHECK": "REASON"}`')
     content = read_submission_bytes(path)
-    if data is not None:
-        raw = Path(data).expanduser().absolute()
+    if data is not None or run is None:
+        raw = raw_of(competition, workspace, data)
     else:
-        raw = workspace.raw(competition.slug) if run is None else runs.raw_folder(run, workspace)
+        raw = runs.raw_folder(run, workspace)
     manifest = competition.read(raw)
     labels = competition.label_map(manifest, raw)
     template = load_template(competition, raw, manifest)

@@ -17,6 +17,7 @@ import torch
 
 from comp import events
 from comp.data.device_memory import free_memory, is_out_of_memory
+from comp.errors import counted
 from comp.models.batchnorm_fusion import fuse_frozen_batchnorm
 from comp.models.net import Net, freeze_batchnorm
 from comp.models.runtime import computes, exact, on_threads, set_flags, wait_for
@@ -219,7 +220,7 @@ def _name(choice: Choice) -> str:
 
 
 def _threads(count: int) -> str:
-    return f"{count} thread" + ("s" if count > 1 else "")
+    return counted(count, "thread")
 
 
 def remembered(net: Net, recipe: Recipe, cache: Path, what: str, measure: Callable[[], Times]) -> Times:

@@ -14,6 +14,7 @@ from comp.checks.image_scan import ImageIndex, scan
 from comp.checks.runner import CheckResult, require_known, run_data_checks, run_fold_checks
 from comp.config import whole_number
 from comp.data.competitions.competition import Competition, find_competition
+from comp.data.competitions.raw_folder import raw_of
 from comp.data.dataset import Dataset, read_dataset
 from comp.data.folds import Folds, make_folds
 from comp.data.images.pixel_cache import StoreWriter
@@ -42,7 +43,7 @@ def check(
     """
     ws = Workspace.find(workspace)
     competition = find_competition(slug, ws)
-    raw = Path(data).expanduser().absolute() if data else ws.raw(slug)
+    raw = raw_of(competition, ws, data)
     return survey(
         competition,
         ws,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +13,14 @@ from numpy.typing import NDArray
 from comp import events
 from comp.data.competitions.competition import Competition, find_competition
 from comp.data.competitions.facts import TemplateFacts
+from comp.data.competitions.raw_folder import raw_of, raw_or_usual
 from comp.data.csv_table import Table
 from comp.data.dataset import Template, from_table, ids_apart, match_ids, read_submission
-from comp.errors import InputError
+from comp.data.predictions import Predictions
+from comp.errors import CompError, InputError, UnknownName
 from comp.files import read_json, require_output, write_text
 from comp.runs import run as runs
-from comp.runs.submissions import warn_of_another_content
+from comp.runs.submissions import named_run, warn_of_another_content
 from comp.submission.comparison import Comparison, Difference
 from comp.task_scores import answered_sets
 from comp.workspace import Workspace
@@ -36,7 +39,8 @@ def compare(
 
     Parameters
     ----------
-    one, other : path
+    one, other : path or str
+        A file; or a run by its id, a prefix or "latest", whose submission is meant.
     slug : str, optional
         Their competition; by default that of the run which wrote one of them. Without any, the first column is the
         id, and the others are the answer or, where all cells are numbers, probabilities.
@@ -48,11 +52,12 @@ def compare(
     Raises
     ------
     InputError
-        If the files ask for other columns or other ids, naming them, or hold what is no answer.
+        If the files ask for other columns or other ids, naming them, or hold what is no answer; if a name is neither a
+        file's nor a run's.
     """
     ws = Workspace.find(workspace)
     html = require_output(html)
-    paths = [Path(one).expanduser(), Path(other).expanduser()]
+    paths = [_file_of(one, ws, slug), _file_of(other, ws, slug)]
     tables = [read_submission(path) for path in paths]
     for path in paths:
         warn_of_another_content(ws, path, path.read_bytes())
@@ -61,14 +66,67 @@ def compare(
     if html is not None and competition is None:
         value = "neither file is of a run here"
         raise InputError("images need a competition", value, "name it with `slug=SLUG`")
+    if competition is None:
+        _require_one_header(tables, paths)
     facts = competition.facts.template if competition else _guessed(tables[0])
     first, second = (from_table(table, facts.id, facts.target, facts.kind) for table in tables)
     joined = _joined(first, second)
     files = (str(paths[0]), str(paths[1]))
     result = _compared(first, joined, files, found)
-    if html is not None and competition is not None:
-        _write_page(result, competition, ws, data, html)
+    if competition is not None:
+        result = replace(result, names=_class_names(competition, paths, ws, data))
+        if html is not None:
+            _write_page(result, competition, ws, data, html)
     return result
+
+
+def _file_of(name: str | Path, workspace: Workspace, slug: str | None) -> Path:
+    """The file of that path, or the submission of the run of that name."""
+    path = Path(name).expanduser()
+    if path.is_file() or len(path.parts) > 1 or path.suffix.lower() == ".csv":
+        return path
+    try:
+        run = runs.find_run(workspace, str(name), slug)
+    except UnknownName as unknown:
+        value = f"{str(name)!r} is no file here, and no run"
+        raise InputError("compare takes two CSVs or runs", value, unknown.remedy) from None
+    usual = workspace.submissions(run.slug) / f"{run.id}.csv"
+    named = Path(str({**run.partial, **run.record}.get("submission") or usual))
+    found = next((one for one in (usual, named, run.folder / "submission.csv") if one.is_file()), None)
+    if found is None:
+        value = f"{run.id} is {run.state}, and {usual} is not there"
+        raise InputError("a run is compared by its submission", value, f"`comp predict {run.id}` writes it")
+    return found
+
+
+def _require_one_header(tables: Sequence[Table], paths: Sequence[Path]) -> None:
+    """InputError where two files of no known competition have other columns: neither is known to be the right one."""
+    headers = [sorted(table.header) for table in tables]
+    if headers[0] != headers[1]:
+        value = "; ".join(
+            f"{path} has {', '.join(table.header[:5])}" + (" …" if len(table.header) > 5 else "")
+            for path, table in zip(paths, tables, strict=True)
+        )
+        remedy = "correct the header that is wrong; `slug=SLUG` says what it must be"
+        raise InputError("two submissions have the same columns", value, remedy)
+
+
+def _class_names(
+    competition: Competition, paths: Sequence[Path], workspace: Workspace, data: str | Path | None
+) -> dict[str, str]:
+    """Class names by what stands in the files, where that is the index; of the runs that wrote them, else of the facts."""
+    if competition.facts.template.kind != "index":
+        return {}
+    run = next((one for path in paths if (one := named_run(workspace, path)) and not one.damage), None)
+    try:
+        if run is not None:
+            labels = Predictions.load(run.folder / "oof.npz").labels
+            return {str(n): name for n, name in enumerate(labels.names)}
+        return names_of(
+            competition, Path(data).expanduser() if data else raw_or_usual(competition, workspace)
+        )
+    except CompError:  # names only help to read: indices do too
+        return {}
 
 
 def _slug_of(path: Path, workspace: Workspace) -> str:
@@ -179,7 +237,7 @@ def _write_page(
 ) -> None:
     from comp.report.comparison_html import render
 
-    raw = Path(data).expanduser().absolute() if data else workspace.raw(competition.slug)
+    raw = raw_of(competition, workspace, data)
     manifest = competition.read_test(raw)
     samples = list(manifest.test["id"])
     paths = dict(zip(samples, manifest.test["path"], strict=True))

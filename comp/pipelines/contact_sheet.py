@@ -14,6 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from comp.data.competitions.competition import find_competition
+from comp.data.competitions.raw_folder import raw_of
 from comp.data.images.pixel_cache import ImageDataset
 from comp.data.images.preprocess import Preprocess
 from comp.data.images.source import ImageSource
@@ -151,7 +152,7 @@ def _shown(
         raise InputError("`rows` is 1 to 200", str(rows), "for example `rows=8`")
     ws = Workspace.find(workspace)
     competition = find_competition(slug, ws)
-    raw = Path(data).expanduser().absolute() if data else ws.raw(slug)
+    raw = raw_of(competition, ws, data)
     path = recipe_file(competition, recipe)
     wanted = load_recipe(competition, path, bool(recipe), overrides, None, False).each[0]
     competition.require_layout(raw)

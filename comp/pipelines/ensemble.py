@@ -15,6 +15,7 @@ from comp.checks.context import Finding
 from comp.checks.prediction_checks import collapsed_predictions, prior_shift
 from comp.checks.runner import say_findings
 from comp.data.competitions.competition import Competition, find_competition
+from comp.data.competitions.raw_folder import raw_of
 from comp.data.dataset import load_template
 from comp.data.folds import Folds, group_names
 from comp.data.manifest import Manifest
@@ -105,7 +106,7 @@ def ensemble(
     events.log(f"{competition.facts.title}: {len(chosen)} parts, {folds.k} nested folds")
     rows = judged_rows(chosen, manifest, folds)
     outcome = evaluate_blend(rows, competition.metric, options)
-    raw = Path(data).expanduser().absolute() if data else runs.raw_folder(chosen[0].run, ws)
+    raw = raw_of(competition, ws, data) if data else runs.raw_folder(chosen[0].run, ws)
     new = _blended(competition, raw, chosen, manifest, folds, rows, outcome)
     marks = sorted({mark for part in chosen for mark in part.run.marks})
     started = {

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from comp.checks.runner import raise_on_errors, show_findings
 from comp.config import as_overrides
 from comp.data.competitions.competition import Competition, find_competition
+from comp.data.competitions.raw_folder import raw_of
 from comp.errors import InputError
 from comp.files import make_folder, require_output, write_bytes, write_text
 from comp.pipelines.check import parse_folds, survey
@@ -81,7 +82,7 @@ def lr(
     make_folder(plot.parent)
     marks = {"steepest": test.steepest, "lowest / 10": test.safe}
     title = f"{slug}: {wanted.model.name}, {wanted.optimizer.name}, batch {wanted.batch}"
-    write_bytes(plot, lr_plot(test.rates, test.losses, test.smooth, marks, title))
+    write_bytes(plot, lr_plot(test.rates, test.losses, test.smooth, marks, title, test.suggestion))
     write_text(table, test.to_csv())
     return LrResult(slug, test.suggestion, test.steepest, test.safe, test.edge, len(test.rates), plot, table)
 
@@ -98,16 +99,18 @@ def plan_of_first_fold(
     """What would train a recipe's first model on checked data; an InputError of that ``rule`` where it trains no steps."""
     from comp.pipelines import training_plans
 
-    raw = Path(data).expanduser().absolute() if data else workspace.raw(competition.slug)
+    raw = raw_of(competition, workspace, data)
     changed = as_overrides(overrides)
     request = new_request(workspace, competition, raw, recipe, changed, None, parse_folds(folds), False)
     wanted = first_model(request.recipe)
     if wanted.mode == "probe":
         raise InputError(rule, 'mode = "probe" solves', '`overrides=["mode=finetune"]`')
+    competition.require_layout(raw)
+    starts = training_plans.find_starts(competition, wanted, workspace)
     checked = survey(competition, workspace, raw, folds=request.folds, fold_seed=wanted.fold_seed)
     show_findings(checked)
     raise_on_errors(checked.findings, competition.slug)
-    (plan,) = training_plans.make_plans(competition, checked, wanted, workspace, None)
+    (plan,) = training_plans.make_plans(competition, checked, wanted, workspace, None, starts=starts)
     return plan
 
 

@@ -15,6 +15,7 @@ from comp.checks.context import Finding, downgrade_allowed
 from comp.checks.prediction_checks import assumed_folds, collapsed_predictions, prior_shift, too_good
 from comp.checks.runner import CheckResult, raise_on_errors, say_findings, show_findings
 from comp.data.competitions.competition import Competition, find_competition
+from comp.data.competitions.raw_folder import raw_of
 from comp.data.folds import Folds
 from comp.data.predictions import Predictions
 from comp.errors import InputError
@@ -71,7 +72,7 @@ def import_(
     """
     ws = Workspace.find(workspace)
     competition = find_competition(slug, ws)
-    raw = Path(data).expanduser().absolute() if data else ws.raw(slug)
+    raw = raw_of(competition, ws, data)
     files = {"oof": Path(oof).expanduser(), "test": Path(test).expanduser()}
     named = fold_column is not None or isinstance(parse_folds(folds), Path)
     if fold_column is not None and parse_folds(folds) != 5:

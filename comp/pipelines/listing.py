@@ -10,6 +10,7 @@ from typing import Any
 
 from comp import events
 from comp.data.competitions.competition import Competition, find_competition, find_competitions
+from comp.data.competitions.raw_folder import raw_or_usual, require_wanted
 from comp.errors import CompError, UnknownName
 from comp.runs import ledger
 from comp.runs import run as runs
@@ -96,7 +97,7 @@ def list_competitions(workspace: str | Path | None = None) -> list[CompetitionRo
                 slug,
                 competition.facts.title,
                 competition.facts.metric,
-                _unless_damaged(slug, partial(competition.has_data, ws.raw(slug))) or False,
+                _unless_damaged(slug, partial(_has_data, competition, ws)) or False,
                 _best(competition, scores),
                 _best(competition, public),
             )
@@ -104,6 +105,10 @@ def list_competitions(workspace: str | Path | None = None) -> list[CompetitionRo
     for broken in known.broken:
         events.log(f"  warning: {broken}")
     return rows + [CompetitionRow(broken.slugs[0], error=str(broken)) for broken in known.broken]
+
+
+def _has_data(competition: Competition, workspace: Workspace) -> bool:
+    return competition.has_data(raw_or_usual(competition, workspace))
 
 
 def _best(competition: Competition, scores: list[float | None]) -> float | None:
@@ -171,7 +176,9 @@ def show(slug_or_run: str, workspace: str | Path | None = None, data: str | Path
             return _facts_of_run(runs.find_run(ws, slug_or_run))
         except UnknownName:
             raise unknown from None
-    raw = Path(data or ws.raw(slug_or_run)).expanduser()
+    raw = Path(data or raw_or_usual(competition, ws)).expanduser()
+    if data:
+        require_wanted(competition, raw)
     document = {
         **competition.facts.model_dump(mode="json"),
         "raw": str(raw),

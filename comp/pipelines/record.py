@@ -48,7 +48,8 @@ class StepTimer:
         try:
             yield
         finally:
-            self.seconds[name] = round(time.perf_counter() - started, 3)
+            before = self.seconds.get(name, 0.0)  # a step may have several parts
+            self.seconds[name] = round(before + time.perf_counter() - started, 3)
 
 
 def record(run: runs.Run, result: RunResult, findings: list[Finding]) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 from comp import events
 from comp.checks.prediction_checks import expected_score
 from comp.data.competitions.competition import Competition
+from comp.data.competitions.raw_folder import raw_of
 from comp.data.folds import Folds
 from comp.data.manifest import Manifest
 from comp.errors import InputError
@@ -144,7 +145,7 @@ def request_like(
     run: runs.Run, workspace: Workspace, competition: Competition, recipe: Recipe, data: str | Path | None
 ) -> RunRequest:
     """The order of a new run on another's rows and folds, with its marks."""
-    raw = Path(data).expanduser().absolute() if data else runs.raw_folder(run, workspace)
+    raw = raw_of(competition, workspace, data) if data else runs.raw_folder(run, workspace)
     folds, expected = run.folder / "folds.csv", run.started.get("expected")
     return RunRequest(
         workspace, competition, raw, recipe, folds, "quick" in run.marks, expected, None, like=run

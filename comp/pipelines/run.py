@@ -13,6 +13,7 @@ from comp.checks.context import Finding, counts, downgrade_allowed
 from comp.checks.runner import CheckResult, raise_on_errors, say_findings, show_findings
 from comp.config import as_overrides
 from comp.data.competitions.competition import find_competition
+from comp.data.competitions.raw_folder import raw_of
 from comp.data.folds import folds_sha256
 from comp.data.pseudo_labels import FILE as PSEUDO
 from comp.data.pseudo_labels import PseudoLabels
@@ -35,6 +36,7 @@ from comp.workspace import Workspace
 if TYPE_CHECKING:
     from comp.data.competitions.competition import Competition
     from comp.pipelines.decide import Decided
+    from comp.pipelines.training_plans import Start
     from comp.training.plan import TrainedModels, TrainPlan
 
 
@@ -109,7 +111,7 @@ def run(
     competition = find_competition(slug, ws)
     with ExitStack() as held, events.listening(*heard):
         if resume is None:
-            raw = Path(data).expanduser().absolute() if data else ws.raw(slug)
+            raw = raw_of(competition, ws, data)
             request = new_request(ws, competition, raw, recipe, overrides, seed, parse_folds(folds), quick)
         else:
             plain = not (recipe or seed is not None or quick or pseudo)
@@ -125,9 +127,23 @@ def run(
             pseudo=Path(pseudo).expanduser() if pseudo else None,
             report=report,
         )
+        with clock.step("model"):
+            starts = _ready(request)
         with clock.step("check"):
             result = checked(request, manifest, extra, rare, allow)
-        return _train_and_predict(request, result, clock, held)
+        return _train_and_predict(request, result, clock, held, starts)
+
+
+def _ready(request: RunRequest) -> list[Start]:
+    """What the models start from; refuses before any image is read what needs none to be judged."""
+    from comp.pipelines import training_plans
+
+    request.competition.require_layout(request.raw)
+    if isinstance(request.folds, int):
+        require_folds(request.only, request.folds)
+    if request.pseudo is not None:
+        PseudoLabels.load(request.pseudo)
+    return training_plans.find_starts(request.competition, request.recipe, request.workspace)
 
 
 def _guarded(listeners: Sequence[events.RunListener]) -> list[events.Guarded]:
@@ -182,7 +198,7 @@ def checked(
 
 
 def _train_and_predict(
-    request: RunRequest, checks: CheckResult, clock: StepTimer, held: ExitStack
+    request: RunRequest, checks: CheckResult, clock: StepTimer, held: ExitStack, starts: list[Start]
 ) -> RunResult:
     """From checked folds to the record; the heavy imports begin here. A new run is held by ``held`` from when it is made."""
     from comp.pipelines import training_plans
@@ -192,7 +208,7 @@ def _train_and_predict(
         reduce = quick_rows if request.quick else None
         here = len(request.only) if request.only is not None else None
         plans = training_plans.make_plans(
-            request.competition, checks, request.recipe, request.workspace, reduce, here
+            request.competition, checks, request.recipe, request.workspace, reduce, here, starts
         )
         plans = [replace(plan, pseudo=pseudo) for plan in plans]
     findings = [*checks.findings, *_shown(training_plans.judge_recipe(plans, request.recipe), checks)]

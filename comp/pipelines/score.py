@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from comp.data.competitions.competition import Competition, find_competition
+from comp.data.competitions.raw_folder import raw_of
 from comp.data.dataset import Template, load_template, read_submission
 from comp.data.labels import LabelMap, disorder
 from comp.errors import InputError, InvalidSubmission
@@ -82,7 +83,7 @@ def score(
             f"{slug} keeps those of its test rows",
             f"submit it at {where}",
         )
-    raw = Path(data).expanduser().absolute() if data else ws.raw(slug)
+    raw = raw_of(competition, ws, data)
     manifest = competition.read(raw)
     labels = competition.label_map(manifest, raw)
     _require_order(competition, labels, raw)

@@ -48,7 +48,8 @@ from comp.models.net import (
     resolve,
 )
 from comp.models.runtime import resolve_device
-from comp.recipe import Recipe, member_tables
+from comp.models.weights import StateDict
+from comp.recipe import ModelConfig, Recipe, member_tables
 from comp.runs.contents import VIEWS_FILE
 from comp.training.launches import fewer_launches, steps_and_folds
 from comp.training.loop import new_net
@@ -100,6 +101,41 @@ def _names_in(table: dict[str, Any]) -> list[tuple[str, Callable[[], object]]]:
     return tried
 
 
+@dataclass(frozen=True)
+class Start:
+    """What a model starts from: its part of the recipe with nothing left open, its preprocessing, its weights (None:
+    random), and the earlier run that it goes on from, if one is named.
+    """
+
+    part: ModelConfig
+    preprocess: Preprocess
+    weights: StateDict | None
+    warm: WarmStart | None
+
+
+def find_starts(competition: Competition, recipe: Recipe, workspace: Workspace) -> list[Start]:
+    """What each model of the recipe starts from: needs no image, so that weights that cannot be had are refused at once.
+
+    Raises
+    ------
+    CompError
+        For an unknown model, and for weights or a run that are not there or do not fit the recipe.
+    """
+    load_models(competition.file("models.py"))
+    starts = []
+    for n, one in enumerate(recipe.each):
+        warm = (
+            warm_start(one, n, len(recipe.each), workspace, competition.slug)
+            if one.start_run is not None
+            else None
+        )
+        part = warm.part(one.model) if warm else one.model
+        part, preprocess, weights = resolve(part, one.mode, workspace.weight_folders())
+        part = part.model_copy(update={"weights": warm.name}) if warm else part
+        starts.append(Start(part, preprocess, weights, warm))
+    return starts
+
+
 def make_plans(
     competition: Competition,
     checked: CheckResult,
@@ -107,23 +143,18 @@ def make_plans(
     workspace: Workspace,
     reduce: Callable[[Manifest, Folds], Manifest] | None,
     folds_here: int | None = None,
+    starts: Sequence[Start] | None = None,
 ) -> list[TrainPlan]:
     """A plan for each model of the recipe, so that mistakes in any show before a run folder is made; ``folds_here`` are
-    trained on this machine where not all are.
+    trained on this machine where not all are. ``starts`` are those of ``find_starts``, where it was asked already.
     """
-    load_models(competition.file("models.py"))
-    warm = [
-        warm_start(one, n, len(recipe.each), workspace, competition.slug)
-        if one.start_run is not None
-        else None
-        for n, one in enumerate(recipe.each)
-    ]
-    pairs = zip(recipe.each, warm, strict=True)
+    if starts is None:
+        starts = find_starts(competition, recipe, workspace)
     # threads is one number for all models, and one where folds train at once
-    threads_open = recipe.threads is None and len(warm) == 1 and (recipe.jobs or 1) == 1
+    threads_open = recipe.threads is None and len(starts) == 1 and (recipe.jobs or 1) == 1
     plans = [
         _prepare(competition, checked, one, workspace, reduce, start, threads_open, folds_here)
-        for one, start in pairs
+        for one, start in zip(recipe.each, starts, strict=True)
     ]
     shared = [name for name in plans[0].sets if all(name in plan.sets for plan in plans)]
     return [replace(plan, sets={name: plan.sets[name] for name in shared}) for plan in plans]
@@ -135,24 +166,22 @@ def _prepare(
     wanted: Recipe,
     workspace: Workspace,
     reduce: Callable[[Manifest, Folds], Manifest] | None,
-    warm: WarmStart | None,
+    start: Start,
     threads_open: bool,
     folds_here: int | None,
 ) -> TrainPlan:
     """Resolves a model's recipe on this machine, and builds the model once."""
     assert checked.folds is not None, "the checks let no run pass without folds"
     recipe = for_task(resolve_device(wanted), checked.dataset.labels.task)
-    part = warm.part(recipe.model) if warm else recipe.model
-    part, preprocess, weights = resolve(part, recipe.mode, workspace.weight_folders())
-    part = part.model_copy(update={"weights": warm.name}) if warm else part
-    recipe = recipe.model_copy(update={"model": part})
+    preprocess, warm = start.preprocess, start.warm
+    recipe = recipe.model_copy(update={"model": start.part})
     TrainTransform(recipe.transform, preprocess)
     manifest = without_unreadable(checked)
     plan = TrainPlan(
         slug=competition.slug,
         recipe=recipe,
         preprocess=preprocess,
-        weights=weights,
+        weights=start.weights,
         manifest=reduce(manifest, checked.folds) if reduce else manifest,
         labels=checked.dataset.labels,
         folds=checked.folds,
@@ -162,7 +191,7 @@ def _prepare(
         warm=warm,
         decoded=_decoded(checked, preprocess, recipe.mode),
         features=workspace.features,
-        own_models=own_models(part.name),
+        own_models=own_models(start.part.name),
     )
     net = new_net(plan, warm.whole[0] if warm else 0)
     for size in {None, *(stage.size for stage in stages_of(recipe))}:
@@ -427,4 +456,6 @@ def _say(tried: Sequence[TtaScore]) -> None:
         )
         for one in tried
     ]
-    console.table("", ("views", "number", "OOF", "gain", "standard error", ""), rows)
+    console.table(
+        "", ("views", "number", "OOF", "gain", "standard error", ""), rows, drop=("standard error", "number")
+    )

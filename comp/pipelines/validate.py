@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from comp.data.competitions.competition import Competition, find_competition
+from comp.data.competitions.raw_folder import raw_of
 from comp.data.dataset import load_template, read_submission
 from comp.data.manifest import Manifest
 from comp.errors import InputError
@@ -32,7 +33,7 @@ def validate(
     """
     ws = Workspace.find(workspace)
     competition = find_competition(slug, ws)
-    raw = Path(data).expanduser().absolute() if data else ws.raw(slug)
+    raw = raw_of(competition, ws, data)
     file = Path(csv).expanduser()
     table = read_submission(file)
     warn_of_another_content(ws, file, file.read_bytes())

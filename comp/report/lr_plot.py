@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 WIDTH, HEIGHT = 960, 560
 LEFT, RIGHT, TOP, BOTTOM = 70, 20, 40, 60
 INK, GREY, LIGHT, BLUE, RED = (40, 40, 40), (150, 150, 150), (230, 230, 230), (190, 90, 20), (40, 40, 200)
+GREEN = (60, 140, 20)
 
 
 def lr_plot(
@@ -19,8 +20,11 @@ def lr_plot(
     smooth: NDArray[np.float64],
     marks: dict[str, float],
     title: str,
+    suggestion: float | None = None,
 ) -> bytes:
-    """The loss over the logarithm of the rate: each step (S,) in grey, smoothed in blue, ``marks`` as lines. A PNG."""
+    """The loss over the logarithm of the rate: each step (S,) in grey, smoothed in blue, ``marks`` as thin lines, the
+    ``suggestion`` as a thick one with a dot on the smoothed loss and its rate in a box. A PNG.
+    """
     sheet = np.full((HEIGHT, WIDTH, 3), 255, np.uint8)
     low, high = math.log10(rates[0]), math.log10(max(rates[-1], rates[0] * 10))
     bottom = float(min(smooth.min(), losses.min()))
@@ -48,6 +52,12 @@ def lr_plot(
         if rates[0] <= rate <= 10**high:
             cv2.line(sheet, (x(rate), TOP), (x(rate), HEIGHT - BOTTOM), RED, 1, cv2.LINE_AA)
             _write(sheet, f"{name} {rate:.1e}", min(x(rate) + 5, WIDTH - 190), TOP + 16 + 18 * n, RED)
+    if suggestion is not None and rates[0] <= suggestion <= 10**high:
+        at = (x(suggestion), y(float(np.interp(math.log(suggestion), np.log(rates), smooth))))
+        cv2.line(sheet, (at[0], TOP), (at[0], HEIGHT - BOTTOM), GREEN, 3, cv2.LINE_AA)
+        cv2.circle(sheet, at, 9, GREEN, -1, cv2.LINE_AA)
+        cv2.circle(sheet, at, 9, (255, 255, 255), 2, cv2.LINE_AA)
+        _boxed(sheet, f"suggested {suggestion:.1e}", at[0], HEIGHT - BOTTOM - 14)
     _write(sheet, title, LEFT, 24)
     _write(sheet, "learning rate", WIDTH // 2 - 45, HEIGHT - 14)
     return cv2.imencode(".png", sheet)[1].tobytes()
@@ -55,3 +65,11 @@ def lr_plot(
 
 def _write(sheet: NDArray[np.uint8], text: str, x: int, y: int, colour: tuple[int, int, int] = INK) -> None:
     cv2.putText(sheet, text, (x, y), cv2.FONT_HERSHEY_SIMPLEX, 0.45, colour, 1, cv2.LINE_AA)
+
+
+def _boxed(sheet: NDArray[np.uint8], text: str, x: int, y: int) -> None:
+    """A text in white on green beside ``x``, within the sheet."""
+    (width, height), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 0.55, 1)
+    left = x + 8 if x + 24 + width < WIDTH - RIGHT else x - 24 - width
+    cv2.rectangle(sheet, (left, y - height - 8), (left + width + 16, y + 8), GREEN, -1)
+    cv2.putText(sheet, text, (left + 8, y), cv2.FONT_HERSHEY_SIMPLEX, 0.55, (255, 255, 255), 1, cv2.LINE_AA)

@@ -483,7 +483,7 @@ def find_run(workspace: Workspace, name: str, slug: str | None = None) -> Run:
     else:
         known = all_runs(workspace)
         same = [run for run in known if run.id == name]
-        fitting = same or [run for run in known if run.id.startswith(name)]
+        fitting = same or [run for run in known if name and run.id.startswith(name)]
     if not fitting:
         raise UnknownName("run", name, [run.id for run in known], "`comp runs` shows them all")
     if len(fitting) > 1:

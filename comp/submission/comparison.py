@@ -22,7 +22,8 @@ class Comparison:
 
     ``agreement`` is the share of rows with the same answer (of probabilities the likeliest class, of several names the
     first); ``table`` counts rows by both answers; ``mean_difference`` (mean |Δp| over all cells) and ``correlation``
-    (Pearson's, over all cells; None where one file is constant) are of probabilities alone.
+    (Pearson's, over all cells; None where one file is constant) are of probabilities alone. ``names`` has the class
+    name of each answer that is an index, as far as it is known.
     """
 
     files: tuple[str, str]
@@ -34,6 +35,12 @@ class Comparison:
     table: dict[tuple[str, str], int] = field(default_factory=dict)
     mean_difference: float | None = None
     correlation: float | None = None
+    names: dict[str, str] = field(default_factory=dict)
+
+    def called(self, answer: str) -> str:
+        """An answer as people read it: an index with its class name."""
+        name = self.names.get(answer.removesuffix(".0"))
+        return answer if name is None or name == answer else f"{answer} {name}"
 
     def as_json(self) -> dict[str, Any]:
         """The document of ``comp compare --json``."""
@@ -46,6 +53,7 @@ class Comparison:
             "differ": len(self.differing),
             "mean_difference": self.mean_difference,
             "correlation": self.correlation,
+            "names": self.names,
             "differing": [vars(one) for one in self.differing],
             "table": [{"one": a, "other": b, "rows": n} for (a, b), n in self.table.items()],
         }

@@ -98,7 +98,7 @@ def test_people_read_a_table_with_examples_and_remedies(workspace: Path, shapes:
     assert outcome.code == 1
     for words in ("error", "unreadable-image", "train/a2.png", "restore the files", "shapes: fail"):
         assert words in outcome.out, words
-    assert "1 errors" in outcome.err
+    assert "1 error, " in outcome.err
 
 
 def test_the_page_and_the_proposal_are_written_where_they_were_asked_for(
@@ -352,10 +352,12 @@ def test_the_folds_of_a_run_can_be_brought_and_know_their_rows(workspace: Path, 
 def test_a_second_check_says_the_same_and_opens_no_image(workspace: Path, shapes: Path) -> None:
     mirror_one(shapes)
     first = check(workspace, "--folds", 3, "--json")
-    kept = {path: path.stat().st_mtime_ns for path in (workspace / "fingerprints").iterdir()}
+    kept = {path: path.stat().st_mtime_ns for path in (workspace / ".comp" / "fingerprints").iterdir()}
     again = check(workspace, "--folds", 3, "--json")
     assert again.json == first.json
-    assert {path: path.stat().st_mtime_ns for path in (workspace / "fingerprints").iterdir()} == kept
+    assert {
+        path: path.stat().st_mtime_ns for path in (workspace / ".comp" / "fingerprints").iterdir()
+    } == kept
     assert check_in_python("shapes", 3, workspace=workspace).context.images.decoded == 0
 
 
@@ -363,7 +365,7 @@ def test_a_torn_memory_costs_only_the_work_again(workspace: Path, shapes: Path) 
     mirror_one(shapes)
     first = check(workspace, "--folds", 3, "--json")
     for content in (b"", b"[1]", b"{", b"\xff\xfe"):
-        for path in (workspace / "fingerprints").iterdir():
+        for path in (workspace / ".comp" / "fingerprints").iterdir():
             path.write_bytes(content)
         assert check(workspace, "--folds", 3, "--json").out == first.out
 

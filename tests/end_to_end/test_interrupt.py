@@ -60,9 +60,10 @@ def interrupted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int, st
 
 
 def test_it_ends_with_130_and_a_word_on_how_to_go_on(interrupted: tuple[Path, int, str]) -> None:
-    _, code, said = interrupted
+    workspace, code, said = interrupted
     assert code == 130, said
-    assert "--resume" in said
+    (run,) = (workspace / "runs").iterdir()
+    assert said.endswith(f"interrupted\nResume: comp run shapes --resume {run.name}\n")
     assert "Traceback" not in said
 
 

@@ -129,3 +129,35 @@ def test_the_competition_is_that_of_the_record_beside(workspace: Path, shapes: P
     (workspace / "b.json").write_text(json.dumps({"slug": "shapes"}))
     done = run_comp(workspace, "compare", workspace / "a.csv", workspace / "b.csv", "--json")
     assert (done.json["slug"], done.json["agreement"]) == ("shapes", 1.0)
+
+
+def test_two_headers_that_differ_are_both_named(tmp_path: Path) -> None:
+    one = write(tmp_path / "a.csv", ["foo", "label"], [["x", "1"]])
+    other = write(tmp_path / "b.csv", ["id", "label"], [["x", "1"]])
+    with pytest.raises(InputError) as refused:
+        compare(one, other)
+    assert "a.csv has foo, label" in refused.value.value
+    assert "b.csv has id, label" in refused.value.value
+
+
+def test_runs_are_compared_by_their_submissions(submittable: Path) -> None:
+    (run,) = [path.name for path in (submittable / "runs").iterdir()]
+    file = submittable / "submissions" / "shapes" / f"{run}.csv"
+    found = compare("latest", file, workspace=submittable)
+    assert (found.agreement, found.slug, found.files) == (1.0, "shapes", (str(file), str(file)))
+    assert compare(run[:15], run, workspace=submittable).rows == 12
+    refused = run_comp(submittable, "compare", "latest", "nothing", "--json")
+    assert refused.code == 2
+    assert refused.json["error"]["value"] == "'nothing' is no file here, and no run"
+
+
+def test_indices_are_shown_with_their_class_names(tmp_path: Path) -> None:
+    rows = [["0", "0"], ["1", "1"], ["2", "6"]]
+    one = write(tmp_path / "a.csv", ["", "answer value"], rows)
+    other = write(tmp_path / "b.csv", ["", "answer value"], [*rows[:2], ["2", "3"]])
+    found = compare(one, other, slug="art-classification", workspace=tmp_path)
+    assert found.called("6") == "6 person"
+    assert found.as_json()["names"]["3"] == "guitar"
+    shown = run_comp(tmp_path, "compare", one, other, "--slug", "art-classification")
+    assert "6 person" in shown.out
+    assert "3 guitar" in shown.out
