@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 VOID = {"meta", "br", "img"}
+NO_IMAGE = "data:,"  # of the box in which images open
 
 
 class Page(HTMLParser):
@@ -21,6 +22,7 @@ class Page(HTMLParser):
         self.captions: list[str] = []
         self.sections: list[str] = []
         self.links: list[str] = []
+        self.scripts = 0
         self.feed(text)
         self.close()
         assert self.open == []
@@ -33,14 +35,15 @@ class Page(HTMLParser):
             for name, value in attrs
             if name in ("href", "src") and not (value or "").startswith("data:")
         ]
-        if tag == "img":
+        if tag == "img" and facts["src"] != NO_IMAGE:
             head, _, data = (facts["src"] or "").partition(",")
-            assert head == "data:image/jpeg;base64"
+            assert head in ("data:image/jpeg;base64", "data:image/png;base64")
             self.images.append(
                 cv2.imdecode(np.frombuffer(base64.b64decode(data), np.uint8), cv2.IMREAD_COLOR)
             )
-        if tag == "section":
-            self.sections.append(facts.get("class") or "")
+        self.scripts += tag == "script"
+        if "finding" in (facts.get("class") or "").split():
+            self.sections.append((facts.get("class") or "").split()[-1])
         if tag not in VOID:
             self.open.append(tag)
 

@@ -47,6 +47,7 @@ def test_the_verbs_are_these() -> None:
         "show",
         "submit",
         "validate",
+        "write_report",
     ]
     for name in comp.__all__:
         assert getattr(comp, name) is not None

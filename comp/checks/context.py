@@ -255,25 +255,31 @@ class CheckContext:
         return sorted((paths for paths in by_pixels.values() if len(paths) > 1), key=len, reverse=True)
 
     @cached_property
-    def alike(self) -> list[list[str]]:
-        """Clusters of paths that show one image, exact copies among them, largest first.
+    def near(self) -> dict[tuple[str, str], float]:
+        """Pairs of paths that show one image, and how far their structure agrees after alignment, 0.8 to 1.
 
         The search over perceptual fingerprints is remembered for the same contents, and sees them sorted by content,
         so that neither names nor the order of rows change what it finds.
         """
-        paths = self.readable
+        paths = sorted(self.readable, key=lambda path: self.images[path].pixel_sha)
         if len(paths) < 2:
-            return []
-        by_content = sorted(range(len(paths)), key=lambda n: self.images[paths[n]].pixel_sha)
-        ordered = [paths[n] for n in by_content]
+            return {}
 
-        def search() -> list[list[int]]:
-            found: list[list[int]] = near_duplicate_pairs(self.images.perceptual(ordered)).pairs.tolist()
-            return found
+        def search() -> list[list[float]]:
+            found = near_duplicate_pairs(self.images.perceptual(paths))
+            agree = np.round(found.score.astype(np.float64), 4)
+            return [[*pair, score] for pair, score in zip(found.pairs.tolist(), agree.tolist(), strict=True)]
 
-        known = self.memory.recall("near", f"{METHOD}{self.images.digest(ordered)}", search)
-        pairs = np.array(by_content, dtype=np.int64)[np.array(known, dtype=np.int64).reshape(-1, 2)]
+        known = self.memory.recall("near pairs", f"{METHOD}{self.images.digest(paths)}", search)
+        return {(paths[one], paths[other]): float(score) for one, other, score in known}
+
+    @cached_property
+    def alike(self) -> list[list[str]]:
+        """Clusters of paths that show one image, exact copies among them, largest first."""
+        paths = self.readable
         place = {path: n for n, path in enumerate(paths)}
+        near = [(place[one], place[other]) for one, other in self.near]
+        pairs = np.array(near, dtype=np.int64).reshape(-1, 2)
         same = [(place[cluster[0]], place[other]) for cluster in self.exact for other in cluster[1:]]
         joined = np.concatenate([pairs, np.array(same, dtype=np.int64).reshape(-1, 2)])
         found = [[paths[i] for i in cluster] for cluster in clusters(len(paths), joined)]

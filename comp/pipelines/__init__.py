@@ -16,6 +16,8 @@ __all__ = [
     "new_competition",
     "predict",
     "pseudo_label",
+    "report",
+    "report_index",
     "run",
     "score",
     "seeds",

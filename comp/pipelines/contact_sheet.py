@@ -176,6 +176,7 @@ def picked(train: pd.DataFrame, rows: int) -> pd.DataFrame:
 
 
 def preprocess_of(recipe: Recipe, workspace: Workspace) -> Preprocess:
+    """How the network of a recipe reads images, whether or not its weights are at hand."""
     from comp.models.net import resolve
 
     try:

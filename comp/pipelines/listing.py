@@ -156,7 +156,8 @@ def _every(workspace: Workspace, slug: str | None) -> list[runs.Run]:
 
 
 def show(slug_or_run: str, workspace: str | Path | None = None, data: str | Path | None = None) -> Facts:
-    """The facts of a competition by its slug, or else of a run by its id, a prefix or "latest".
+    """The facts of a competition by its slug, or else of a run by its id, a prefix or "latest"; where its page is, which is
+    written where there is none yet.
 
     Parameters
     ----------
@@ -173,7 +174,7 @@ def show(slug_or_run: str, workspace: str | Path | None = None, data: str | Path
         competition = find_competition(slug_or_run, ws)
     except UnknownName as unknown:
         try:
-            return _facts_of_run(runs.find_run(ws, slug_or_run))
+            return _facts_of_run(runs.find_run(ws, slug_or_run), ws)
         except UnknownName:
             raise unknown from None
     raw = Path(data or raw_or_usual(competition, ws)).expanduser()
@@ -188,10 +189,25 @@ def show(slug_or_run: str, workspace: str | Path | None = None, data: str | Path
     return Facts(slug_or_run, _lines(competition, raw), document)
 
 
-def _facts_of_run(run: runs.Run) -> Facts:
+def _facts_of_run(run: runs.Run, workspace: Workspace) -> Facts:
     row = RunRow(**run.summary()).as_json()
-    document = {**row, "oof": run.record.get("oof"), "folder": str(run.folder)}
+    page = _page_of(run, workspace)
+    document = {**row, "oof": run.record.get("oof"), "folder": str(run.folder), "report": page}
     return Facts(run.id, [(name, _cell(value)) for name, value in document.items() if value], document)
+
+
+def _page_of(run: runs.Run, workspace: Workspace) -> str | None:
+    """Where the page of a run lies in the workspace; written where there is none yet, None where nothing can be drawn."""
+    from comp.pipelines.report import REPORT, write_report
+
+    page = run.folder / REPORT
+    if not page.is_file():
+        try:
+            write_report(run.id, workspace=workspace.root)
+        except CompError as problem:
+            events.log(f"  no report: {problem}")
+            return None
+    return page.relative_to(workspace.root).as_posix()
 
 
 def _cell(value: Any) -> str:

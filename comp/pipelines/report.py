@@ -146,7 +146,7 @@ def gather(this_run: Run, workspace: Workspace, competition: Competition, raw: P
         epochs=_epochs(this_run),
         recipe=recipe,
         findings=_findings(this_run),
-        checks=[one.name for one in in_order()],
+        checks=[one.name for one in in_order() if recipe or one.stage != "recipe"],
         source=competition.source(raw),
         looks=_looks(workspace, this_run.slug, raw, rows.paths),
         others=_others(this_run, workspace, rows, recipe),

@@ -248,6 +248,7 @@ def finish_run(
         events.emit(_run_started(this_run, plans, request.only))
         try:
             result = _finished(request, checks, clock, this_run, plans, findings, marks)
+            result = _with_page(request, result, clock)
         except BaseException as error:
             events.emit(events.RunEnded(**facts, score=None, failure=_in_words(error)))
             raise
@@ -346,6 +347,11 @@ def _finished(
         marks=[*marks, *([] if trained.is_whole else ["partial"])],
     )
     record(this_run, result, findings)
+    return result
+
+
+def _with_page(request: RunRequest, result: RunResult, clock: StepTimer) -> RunResult:
+    """A result with its page, where one was asked for."""
     if not request.report:
         return result
     with clock.step("report"):

@@ -1,3 +1,9 @@
-"""Pages for people: what a check found, with images."""
+"""Pages for people, and plots: what a check found, what a run came to, two submissions, all runs."""
 
-__all__ = ["comparison_html", "findings_text", "lr_plot"]  # the modules that other packages import
+__all__ = [
+    "comparison_html",
+    "findings_text",
+    "index_html",
+    "lr_plot",
+    "run_report",
+]  # the modules that other packages import

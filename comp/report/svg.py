@@ -177,7 +177,7 @@ def _number(value: float) -> str:
         return "–"
     if value and (abs(value) < 1e-3 or abs(value) >= 1e5):
         return f"{value:.0e}".replace("e-0", "e-").replace("e+0", "e")
-    return f"{value:.4g}"
+    return f"{value:.0f}" if abs(value) >= 1e4 else f"{value:.4g}"
 
 
 def _short(name: str, most: int) -> str:

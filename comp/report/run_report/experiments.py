@@ -91,7 +91,7 @@ def _of_the_recipe(data: RunData) -> list[Experiment]:
             Experiment(why, f"comp run {data.slug} --set mode=finetune --set model.weights=default{name}")
         )
     if mode in ("finetune", "probe") and isinstance(model.get("size"), int):
-        larger = round(model["size"] * 1.25 / 32) * 32
+        larger = max(round(model["size"] * 1.25 / 32) * 32, model["size"] + 32)
         found.append(
             Experiment(
                 f"Larger images, {larger} instead of {model['size']} pixels a side.",
