@@ -355,7 +355,9 @@ def test_a_second_check_says_the_same_and_opens_no_image(workspace: Path, shapes
     kept = {path: path.stat().st_mtime_ns for path in (workspace / ".comp" / "fingerprints").iterdir()}
     again = check(workspace, "--folds", 3, "--json")
     assert again.json == first.json
-    assert {path: path.stat().st_mtime_ns for path in (workspace / ".comp" / "fingerprints").iterdir()} == kept
+    assert {
+        path: path.stat().st_mtime_ns for path in (workspace / ".comp" / "fingerprints").iterdir()
+    } == kept
     assert check_in_python("shapes", 3, workspace=workspace).context.images.decoded == 0
 
 
