@@ -38,11 +38,13 @@ def merge(
 
     The runs are of one recipe, with their folds trained in several places; all folds predict.
     """
+    from comp.cli.next_steps import after_run
     from comp.cli.show_run import show_result
     from comp.pipelines.merge import merge as merge_runs
 
     result = merge_runs(*runs, workspace=workspace, data=data, allow=parse_allow(allow))
     show_result(result)
+    after_run(result, workspace)
     if json:
         console.print_json(result.as_json())
 
@@ -91,6 +93,7 @@ def ensemble(
 
     Weights are learned on OOF rows; the score is nested by folds.
     """
+    from comp.cli.next_steps import after_run
     from comp.cli.show_ensemble import show_ensemble
     from comp.pipelines.ensemble import ensemble as blend
 
@@ -104,6 +107,7 @@ def ensemble(
         data=data,
     )
     show_ensemble(result)
+    after_run(result, workspace)
     if json:
         console.print_json(result.as_json())
 
@@ -129,6 +133,7 @@ def import_(
 
     OOF and test predictions of other people are scored, submitted and blended as any other.
     """
+    from comp.cli.next_steps import after_run
     from comp.cli.show_run import show_result
     from comp.pipelines.import_predictions import import_ as import_predictions
 
@@ -145,5 +150,6 @@ def import_(
         allow=parse_allow(allow),
     )
     show_result(result)
+    after_run(result, workspace)
     if json:
         console.print_json(result.as_json())

@@ -81,6 +81,7 @@ def main(arguments: list[str] | None = None) -> None:
     arguments = sys.argv[1:] if arguments is None else arguments
     console.settings.json = "--json" in arguments
     console.settings.quiet = False
+    console.settings.workspace = _named(arguments, "--workspace")
     console.new_command()
     under_way = _UnderWay()
     try:
@@ -233,6 +234,15 @@ def _interrupted(arguments: list[str], under_way: _UnderWay) -> int:
         print(f"interrupted\n{remedy}", file=sys.stderr)
     _print_as_json("Interrupted", "interrupted", "", resume or "start again", 130)
     return 130
+
+
+def _named(arguments: list[str], option: str) -> str:
+    """What a command line gives for an option; empty where it does not."""
+    for n, word in enumerate(arguments):
+        name, sign, value = word.partition("=")
+        if name == option:
+            return value if sign else "".join(arguments[n + 1 : n + 2])
+    return ""
 
 
 def _resume_command(arguments: list[str], run: events.RunStarted) -> str:

@@ -106,6 +106,7 @@ def run(
 
     This is the whole chain, folds included.
     """
+    from comp.cli.next_steps import after_run
     from comp.cli.show_ensemble import show
     from comp.pipelines.run import run as run_pipeline
     from comp.pipelines.seeds import require_whole, run_seeds
@@ -137,5 +138,6 @@ def run(
 
     result = run_seeds(go, overrides, ensemble, seed, workspace, data, resume)
     show(result)
+    after_run(result, workspace)
     if json:
         console.print_json(result.as_json())
