@@ -162,7 +162,8 @@ def _left(left: SystemExit, arguments: list[str]) -> int:
         return 0
     if isinstance(left.__context__, OSError):
         return _unread()
-    if "_COMP_COMPLETE" in os.environ:  # the shell asks for completions, and typer leaves with its answer
+    asks_completion = {"--show-completion", "--install-completion"} & set(arguments[:1])
+    if "_COMP_COMPLETE" in os.environ or asks_completion:  # typer leaves once it has answered
         return left.code if isinstance(left.code, int) else 0
     return _told(InputError("an adapter or model raises errors, and does not exit", str(left), "correct it"))
 

@@ -53,10 +53,9 @@ def run(
     ] = False,
     resume: Annotated[
         str | None,
-        typer.Option(
-            "--resume",
-            metavar="RUN",
-            help="Go on with an unfinished run; finished folds are kept. With --set: a child of a finished run.",
+        option(
+            "--resume RUN",
+            "Go on with an unfinished run; finished folds are kept. With --set: a child of a finished run.",
         ),
     ] = None,
     only: Annotated[

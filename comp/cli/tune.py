@@ -5,10 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from comp import console
-from comp.cli.options import AsJson, DataDir, FoldsOption, RecipeFile, SetOption, Slug, WorkspaceDir, option
+from comp.cli.options import (
+    AsJson,
+    DataDir,
+    FoldsOption,
+    RecipeFile,
+    SetOption,
+    Slug,
+    WorkspaceDir,
+    argument,
+    option,
+)
 
 
 def lr(
@@ -62,7 +70,7 @@ def lr(
 
 
 def bench(
-    slug: Annotated[str, typer.Argument(help="A competition whose images are used.")] = "digits",
+    slug: Annotated[str, argument("SLUG", "A competition whose images are used.")] = "digits",
     seconds: Annotated[float, option("--seconds S", "For each part.")] = 5.0,
     data: DataDir = None,
     recipe: RecipeFile = None,
