@@ -8,6 +8,7 @@ from typing import Annotated
 from comp import console
 from comp.cli.options import Allow, AsJson, DataDir, TemplateFile, WorkspaceDir, argument, option, parse_allow
 from comp.errors import counted
+from comp.workspace import shown
 
 
 def predict(
@@ -38,7 +39,7 @@ def predict(
         allow=parse_allow(allow),
     )
     say_unread(found.unread)
-    console.print_result(f"{counted(found.rows, 'row')} -> {found.path}")
+    console.print_result(f"{counted(found.rows, 'row')} -> {shown(found.path)}")
     after_predict(run, found.path, workspace)
     if json:
         console.print_json({"run": run, **found.as_json()})

@@ -17,6 +17,7 @@ from comp.cli.options import (
     argument,
     option,
 )
+from comp.workspace import shown
 
 
 def lr(
@@ -64,7 +65,7 @@ def lr(
             f"the loss still fell at the highest rate: look further with --to {high * 10:.0e}"
         )
     console.print_result(f"try --set optimizer.lr={found.suggestion:.1e}")
-    console.print_result(f"plot {found.plot}")
+    console.print_result(f"plot {shown(found.plot)}")
     if json:
         console.print_json(found.as_json())
 
