@@ -53,6 +53,8 @@ def log(text: str) -> None:
         return
     text = settings.wording(text)
     style = _style_of(text)
+    if style and (width := screen_width(sys.stderr)):
+        text = "\n".join(wrapped(text.strip(), width - 1, "  ", "    "))
     if _live:  # above the bars, not through them
         _live[-1].console.print(text, markup=False, highlight=False, style=style, soft_wrap=True)
     else:
@@ -107,7 +109,10 @@ def closing(then: Sequence[tuple[str, str]]) -> None:
         _warnings.clear()
     if then:
         longest = max(len(command) for command, _ in then)
-        lines += ["next:", *(f"  {command:<{longest}}  {why}".rstrip() for command, why in then)]
+        beside = max(longest + len(why) for _, why in then) + 4 <= width
+        between = "  " if beside else "\n      "
+        lines += ["next:"]
+        lines += [f"  {command:<{longest if beside else 0}}{between}{why}".rstrip() for command, why in then]
     if lines:
         _put(settings.wording("\n".join(["", *lines])), sys.stderr)
 
@@ -185,18 +190,20 @@ def _is_numeric(column: Sequence[object]) -> bool:
 
 
 def error(problem: CompError) -> None:
-    """A user's mistake: rule, value and remedy, a line each (stderr)."""
-    from rich.console import Console
-    from rich.text import Text
+    """A user's mistake: rule, value and remedy, a line each (stderr).
 
-    out = Console(file=sys.stderr, highlight=False, soft_wrap=True)
-    out.print(Text("error: ", style="bold red") + Text(settings.wording(problem.rule)))
+    On a screen rule and value are wrapped between words; a remedy stays one line, as commands in it are copied.
+    """
+    width = screen_width(sys.stderr) or 10**6
+    bold = (_CODES["bold"] + _CODES["red"], "\x1b[0m") if has_colours(sys.stderr) else ("", "")
+    first = wrapped("error: " + settings.wording(problem.rule), width, "", "  ")
+    lines = [first[0].replace("error:", f"{bold[0]}error:{bold[1]}", 1), *first[1:]]
     for lead, text in (("found", problem.value), ("remedy", problem.remedy)):
         if text:
-            lines = settings.wording(text).splitlines()
-            out.print(Text(f"  {lead + ':':<8}", style="dim") + Text(lines[0]))
-            for line in lines[1:]:
-                out.print(Text(" " * 10 + line))
+            for number, line in enumerate(settings.wording(text).splitlines()):
+                start = f"  {lead + ':':<8}" if number == 0 else " " * 10
+                lines += wrapped(line, width, start, " " * 10) if lead == "found" else [start + line]
+    _put("\n".join(lines), sys.stderr)
 
 
 class Task:
@@ -225,8 +232,9 @@ class Task:
         self.total = self.total if total is None else total
         if self._live:
             left = self.seconds_left(now)
+            facts = self._fitted(facts)
             shown = {
-                "left": "" if left is None else f"{duration(left)} left",
+                "left": "" if left is None else f"{_clock(left)} left",
                 **({"facts": facts} if facts else {}),
             }
             self._live.update(self._id, completed=self.done, total=self.total, **shown)
@@ -246,6 +254,20 @@ class Task:
         here = self.done - self._from
         return (now - self.started) / here * max(0, self.total - self.done) if here > 0 else None
 
+    def _fitted(self, facts: str) -> str:
+        """The facts that fit beside a bar; the last go first."""
+        room = (
+            _bars_width()
+            - len(self.title)
+            - 2 * len(str(self.total))
+            - _bar_width()
+            - len("  1:23:45 left    ")
+        )
+        parts = facts.split("  ")
+        while len(parts) > 1 and len("  ".join(parts)) > room:
+            parts.pop()
+        return "  ".join(parts)
+
     def close(self) -> None:
         if self._live:
             self._live.remove_task(self._id)
@@ -260,21 +282,31 @@ def progress() -> Iterator[None]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-    wide = (screen_width(sys.stderr) or 80) >= 100
     columns = (
         TextColumn("  {task.description}"),
-        BarColumn(bar_width=30 if wide else 10),
+        BarColumn(bar_width=_bar_width()),
         MofNCompleteColumn(),
         TextColumn("{task.fields[left]}"),
         TextColumn("{task.fields[facts]}", style="dim"),
     )
-    bars = Progress(*columns, console=Console(file=sys.stderr), transient=True, redirect_stdout=False)
+    bars = Progress(
+        *columns, console=Console(file=sys.stderr, width=_bars_width()), transient=True, redirect_stdout=False
+    )
     _live.append(bars)
     try:
         with bars:
             yield
     finally:
         _live.pop()
+
+
+def _bars_width() -> int:
+    """How wide a line of bars may be: a line as wide as the screen would make some terminals go to the next."""
+    return (screen_width(sys.stderr) or 80) - 1
+
+
+def _bar_width() -> int:
+    return 30 if _bars_width() >= 100 else 8
 
 
 @contextmanager
@@ -322,6 +354,13 @@ def confirm(question: str) -> bool | None:
         return None
     print(f"{settings.wording(question)} [y/N] ", end="", file=sys.stderr, flush=True)
     return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+def _clock(seconds: float) -> str:
+    """Seconds as a clock shows them: 0:08, 3:20, 2:05:00."""
+    whole = round(seconds)
+    hours, minutes = divmod(whole // 60, 60)
+    return f"{hours}:{minutes:02}:{whole % 60:02}" if hours else f"{minutes}:{whole % 60:02}"
 
 
 def duration(seconds: float) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 PIPE_WIDTH = 120  # what a table is wrapped to where nobody says how wide the screen is
+MOST_LINES = 2  # of a cell of a column that may be left out
 _GAP = 3
 
 
@@ -41,11 +42,10 @@ def draw(
     width : int or None
         Columns of the screen; None for a pipe, which gets every column.
     """
-    hidden = _hidden(header, cells, drop, width)
-    shown = [n for n, name in enumerate(header) if name not in hidden]
-    widths = _widths([[header[n], *(row[n] for row in cells)] for n in shown], width or PIPE_WIDTH)
+    shown, widths = _laid_out(header, cells, drop, width)
     if width and cells and _whole(widths) > width:
         return Drawn(_blocks(title, header, cells, width))
+    hidden = [name for name in drop if name in header and header.index(name) not in shown]
     right = [numeric[n] for n in shown]
     lines = [title] if title else []
     lines += ["", *_lines([header[n] for n in shown], widths, right)]
@@ -91,19 +91,25 @@ def _longest_word(texts: Sequence[str]) -> int:
     return max((text_width(word) for text in texts for word in text.split()), default=1)
 
 
-def _hidden(
+def _laid_out(
     header: Sequence[str], cells: Sequence[Sequence[str]], drop: Sequence[str], width: int | None
-) -> list[str]:
-    """The columns of ``drop`` that have to go so that no word is broken, in the order of ``drop``."""
-    if width is None:
-        return []
-    needed = {name: _longest_word([name, *(row[n] for row in cells)]) for n, name in enumerate(header)}
-    hidden: list[str] = []
-    for name in drop:
-        if _whole([needed[other] for other in header if other not in hidden]) <= width:
-            break
-        hidden.append(name)
-    return hidden
+) -> tuple[list[int], list[int]]:
+    """The columns that are shown and their widths: those of ``drop`` go, in that order, until no word is broken and none
+    of their own cells takes more than two lines.
+    """
+    columns = [[name, *(row[n] for row in cells)] for n, name in enumerate(header)]
+    shown, going = list(range(len(header))), [header.index(name) for name in drop if name in header]
+    while True:
+        widths = _widths([columns[n] for n in shown], width or PIPE_WIDTH)
+        tall = any(
+            len(_cell_lines(cell, size)) > MOST_LINES
+            for n, size in zip(shown, widths, strict=True)
+            if n in going
+            for cell in columns[n]
+        )
+        if width is None or not going or (_whole(widths) <= width and not tall):
+            return shown, widths
+        shown.remove(going.pop(0))
 
 
 def _widths(columns: Sequence[Sequence[str]], width: int) -> list[int]:

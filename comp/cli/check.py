@@ -154,6 +154,6 @@ def checks(json: AsJson = False) -> None:
 
     every = in_order()
     rows = [(one.name, one.stage, one.severity, _LINK.sub(r"\1", one.catches)) for one in every]
-    console.table("", ("check", "stage", "severity", "catches"), rows, drop=("stage", "catches", "severity"))
+    console.table("", ("check", "stage", "severity", "catches"), rows, drop=("stage", "severity"))
     if json:
         console.print_json([one.as_json() for one in every])
