@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import sys
-import textwrap
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
@@ -16,8 +15,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from comp import events
-from comp.errors import CompError, InputError
+from comp.errors import CompError, InputError, counted
+from comp.events import RunPace, model_of
 from comp.files import json_text
+from comp.tables import PIPE_WIDTH, draw, wrapped
 
 QUIET_SECONDS = 15.0  # between lines of progress when the output is no terminal
 
@@ -29,12 +30,13 @@ _live: list[Any] = []
 class Settings:
     """How to speak: ``json`` keeps stdout for one document, ``quiet`` says only what is asked and what is wrong.
 
-    ``wording`` is what the command line does to texts of the library: arguments in backticks become options.
+    ``workspace`` is the one that the command line named, for commands that it may be followed by. ``wording`` is what the command line does to texts of the library: arguments in backticks become options.
     """
 
     json: bool = False
     quiet: bool = False
     wording: Callable[[str], str] = str
+    workspace: str = ""
 
 
 settings = Settings()
@@ -50,26 +52,69 @@ def log(text: str) -> None:
     if settings.quiet:
         return
     text = settings.wording(text)
+    style = _style_of(text)
+    if style and (width := screen_width(sys.stderr)):
+        text = "\n".join(wrapped(text.strip(), width - 1, "  ", "    "))
     if _live:  # above the bars, not through them
-        _live[-1].console.print(text, markup=False, highlight=False)
+        _live[-1].console.print(text, markup=False, highlight=False, style=style, soft_wrap=True)
     else:
-        _put(text, sys.stderr)
+        _put(_coloured(text, style), sys.stderr)
+
+
+_STYLES = {"warning": "yellow", "error": "red"}
+_CODES = {"bold": "\x1b[1m", "yellow": "\x1b[33m", "red": "\x1b[31m", "dim": "\x1b[2m"}
+
+
+def _style_of(text: str) -> str | None:
+    """The colour of a line by its first word."""
+    return _STYLES.get(text.lstrip().partition(":")[0])
+
+
+def _coloured(text: str, style: str | None) -> str:
+    return f"{_CODES[style]}{text}\x1b[0m" if style and has_colours(sys.stderr) else text
 
 
 def title(text: str) -> None:
     """The line that names a command, before it has anything to say (stderr)."""
     if not settings.quiet:
-        _put(f"\x1b[1m{text}\x1b[0m" if has_colours() else text, sys.stderr)
+        _put(_coloured(text, "bold"), sys.stderr)
 
 
-def has_colours() -> bool:
-    """Whether colours are wanted on stderr: a terminal, and no NO_COLOR or dumb one."""
-    return is_terminal() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+def has_colours(stream: Any) -> bool:
+    """Whether colours are wanted on a stream: a terminal, and no NO_COLOR or dumb one."""
+    return bool(stream.isatty()) and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def new_command() -> None:
     """A command begins: every warning is new to its reader."""
     events.forget_warnings()
+    _warnings.clear()
+
+
+_warnings: dict[str, str] = {}  # what a command warned of, with the remedies, to be said once more at its end
+
+
+def closing(then: Sequence[tuple[str, str]]) -> None:
+    """The last lines of a command (stderr): what it warned of, with remedies, and the commands that may come next, each
+    with what it does.
+    """
+    if settings.quiet:
+        return
+    lines, width = [], screen_width(sys.stderr) or PIPE_WIDTH
+    if _warnings:
+        lines.append(counted(len(_warnings), "warning") + ":")
+        for text, remedy in _warnings.items():
+            lines += [_coloured(line, "yellow") for line in wrapped(text, width, "  ", "    ")]
+            lines += wrapped(f"→ {remedy}", width, "    ", "      ") if remedy else []
+        _warnings.clear()
+    if then:
+        longest = max(len(command) for command, _ in then)
+        beside = max(longest + len(why) for _, why in then) + 4 <= width
+        between = "  " if beside else "\n      "
+        lines += ["next:"]
+        lines += [f"  {command:<{longest if beside else 0}}{between}{why}".rstrip() for command, why in then]
+    if lines:
+        _put(settings.wording("\n".join(["", *lines])), sys.stderr)
 
 
 def print_result(text: str) -> None:
@@ -106,10 +151,6 @@ def _write_no_more(stream: Any) -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
-PIPE_WIDTH = 120  # what a table is wrapped to where nobody says how wide the screen is
-_GAP = 3  # columns of a table stand two spaces and a margin apart
-
-
 def table(
     title: str,
     header: Sequence[str],
@@ -117,29 +158,21 @@ def table(
     styles: Sequence[str] | None = None,
     drop: Sequence[str] = (),
 ) -> None:
-    """A table; numbers stand to the right. ``styles`` has one rich style a row.
+    """A table; numbers stand to the right. ``styles`` has a colour (red, yellow) or nothing for each row.
 
     Cells are wrapped between words and never within one. Where that does not fit a terminal (or ``COLUMNS``), the
     columns of ``drop`` are left out, in their order, and what is left out is said; where that is not enough,
     each row becomes a block of lines. A pipe gets every column.
     """
     stream = sys.stderr if settings.json else sys.stdout
-    width = screen_width(stream)
+    numeric = [_is_numeric([row[n] for row in rows]) for n in range(len(header))]
+    coloured = styles is not None and has_colours(stream)
+    codes = [_CODES.get(style, "") for style in styles or ()] if coloured else []
     cells = [[_cell(cell) for cell in row] for row in rows]
-    hidden = _hidden(header, cells, drop, width)
-    shown = [n for n, name in enumerate(header) if name not in hidden]
-    widths = _column_widths([[header[n], *(row[n] for row in cells)] for n in shown], width or PIPE_WIDTH)
-    if width and sum(widths) + _GAP * len(widths) - 1 > width and cells:
-        hidden = []
-        _put(_blocks(title, header, cells, width), stream)
-    else:
-        numeric = [_is_numeric([row[n] for row in rows]) for n in shown]
-        _put(
-            _drawn(title, header, cells, styles, list(zip(shown, widths, numeric, strict=True)), stream),
-            stream,
-        )
-    if hidden:
-        log(f"  no room for: {', '.join(hidden)} (a wider terminal shows all)")
+    drawn = draw(title, header, cells, numeric, codes, drop, screen_width(stream))
+    _put(drawn.text, stream)
+    if drawn.hidden:
+        log(f"  no room for: {', '.join(drawn.hidden)} (a wider terminal shows all)")
 
 
 def screen_width(stream: Any) -> int | None:
@@ -156,130 +189,84 @@ def _is_numeric(column: Sequence[object]) -> bool:
     return bool(column) and all(isinstance(cell, (int, float)) or cell in ("", "–") for cell in column)
 
 
-def _longest_word(texts: Sequence[str]) -> int:
-    from rich.cells import cell_len
-
-    return max((cell_len(word) for text in texts for word in text.split()), default=1)
-
-
-def _hidden(
-    header: Sequence[str], cells: Sequence[Sequence[str]], drop: Sequence[str], width: int | None
-) -> list[str]:
-    """The columns of ``drop`` that have to go so that no word is broken, in the order of ``drop``."""
-    needed = {name: _longest_word([name, *(row[n] for row in cells)]) for n, name in enumerate(header)}
-    hidden: list[str] = []
-    for name in drop if width else ():
-        left = [needed[other] for other in header if other not in hidden]
-        if width is None or sum(left) + _GAP * len(left) - 1 <= width:
-            break
-        hidden.append(name)
-    return hidden
-
-
-def _column_widths(columns: Sequence[Sequence[str]], width: int) -> list[int]:
-    """The widths of columns of texts (header first): what they want, or the widest ones narrower, each at least its
-    longest word.
-    """
-    from rich.cells import cell_len
-
-    least = [_longest_word(texts) for texts in columns]
-    wanted = [
-        max(cell_len(line) for text in texts for line in text.splitlines() or [""]) for texts in columns
-    ]
-    room = width - _GAP * len(columns) + 1
-    while sum(wanted) > room:
-        widest = max(
-            (n for n in range(len(wanted)) if wanted[n] > least[n]), key=lambda n: wanted[n], default=None
-        )
-        if widest is None:
-            break
-        wanted[widest] -= 1
-    return [max(one, small, 1) for one, small in zip(wanted, least, strict=True)]
-
-
-def _drawn(
-    title: str,
-    header: Sequence[str],
-    cells: Sequence[Sequence[str]],
-    styles: Sequence[str] | None,
-    columns: Sequence[tuple[int, int, bool]],
-    stream: Any,
-) -> str:
-    """A table as text; ``columns`` are those shown: number, width, whether numbers."""
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    drawn = Table(title=title or None, box=SIMPLE_HEAD, title_justify="left", pad_edge=False)
-    for n, width, numeric in columns:
-        justify: Any = "right" if numeric else "left"
-        drawn.add_column(Text(header[n]), justify=justify, width=width)
-    for number, row in enumerate(cells):
-        texts = (Text(row[n]) for n, _, _ in columns)
-        drawn.add_row(*texts, style=styles[number] if styles else None)
-    whole = sum(width + _GAP for _, width, _ in columns) + 2
-    console = Console(file=stream, width=max(whole, len(title)), highlight=False)
-    with console.capture() as drawing:
-        console.print(drawn, end="")
-    return "\n".join(line.rstrip() for line in drawing.get().splitlines())
-
-
-def _blocks(title: str, header: Sequence[str], cells: Sequence[Sequence[str]], width: int) -> str:
-    """A table too wide for the screen: each row as lines of name and cell, wrapped between words."""
-    lines = [title] if title else []
-    for row in cells:
-        lines.append("")
-        for name, cell in zip(header, row, strict=True):
-            lead, text = ("", f"{name}: {cell}") if name else ("  ", cell)
-            lines += textwrap.wrap(
-                text,
-                width,
-                initial_indent=lead,
-                subsequent_indent="  ",
-                break_long_words=False,
-                break_on_hyphens=False,
-            )
-    return "\n".join([*lines, ""])
-
-
 def error(problem: CompError) -> None:
-    """A user's mistake: rule, value and remedy, a line each (stderr)."""
-    from rich.console import Console
-    from rich.text import Text
+    """A user's mistake: rule, value and remedy, a line each (stderr).
 
-    out = Console(file=sys.stderr, highlight=False, soft_wrap=True)
-    out.print(Text("error: ", style="bold red") + Text(settings.wording(problem.rule)))
+    On a screen rule and value are wrapped between words; a remedy stays one line, as commands in it are copied.
+    """
+    width = screen_width(sys.stderr) or 10**6
+    bold = (_CODES["bold"] + _CODES["red"], "\x1b[0m") if has_colours(sys.stderr) else ("", "")
+    first = wrapped("error: " + settings.wording(problem.rule), width, "", "  ")
+    lines = [first[0].replace("error:", f"{bold[0]}error:{bold[1]}", 1), *first[1:]]
     for lead, text in (("found", problem.value), ("remedy", problem.remedy)):
         if text:
-            lines = settings.wording(text).splitlines()
-            out.print(Text(f"  {lead + ':':<8}", style="dim") + Text(lines[0]))
-            for line in lines[1:]:
-                out.print(Text(" " * 10 + line))
+            for number, line in enumerate(settings.wording(text).splitlines()):
+                start = f"  {lead + ':':<8}" if number == 0 else " " * 10
+                lines += wrapped(line, width, start, " " * 10) if lead == "found" else [start + line]
+    _put("\n".join(lines), sys.stderr)
 
 
 class Task:
-    """One thing under way: ``advance`` by what was done, with facts (loss, metric, images/s) to show beside it."""
+    """One thing under way: ``advance`` by what was done, with facts (loss, metric, images/s) to show beside it.
 
-    def __init__(self, title: str, total: int, live: Any) -> None:
+    ``left`` gives the seconds that are left, where its own pace does not tell.
+    """
+
+    def __init__(
+        self, title: str, total: int, live: Any, left: Callable[[], float | None] | None = None
+    ) -> None:
         self.title = title
         self.total = total
         self.done = 0
         self.started = self._said = time.monotonic()
+        self._from = 0  # what an earlier command had done, which says nothing of the pace
+        self._left = left
         self._live = live
-        self._id = live.add_task(title, total=total, facts="") if live else None
+        self._id = live.add_task(title, total=total, facts="", left="") if live else None
 
-    def advance(self, n: int = 1, facts: str = "") -> None:
+    def advance(self, n: int = 1, facts: str = "", total: int | None = None) -> None:
+        now = time.monotonic()
+        if not self.done and now - self.started < events.ADVANCE_SECONDS:
+            self._from = n
         self.done += n
+        self.total = self.total if total is None else total
         if self._live:
-            self._live.update(self._id, advance=n, **({"facts": facts} if facts else {}))
-        elif time.monotonic() - self._said >= QUIET_SECONDS and self.done < self.total:
-            self._said = time.monotonic()
-            left = (self._said - self.started) / self.done * (self.total - self.done)
+            left = self.seconds_left(now)
+            facts = self._fitted(facts)
+            shown = {
+                "left": "" if left is None else f"{_clock(left)} left",
+                **({"facts": facts} if facts else {}),
+            }
+            self._live.update(self._id, completed=self.done, total=self.total, **shown)
+        elif now - self._said >= QUIET_SECONDS and self.done < self.total:
+            self._said = now
+            left = self.seconds_left(now)
             log(
-                f"  {self.title}: {self.done}/{self.total}, {duration(left)} left"
+                f"  {self.title}: {self.done}/{self.total}"
+                + (f", {duration(left)} left" if left is not None else "")
                 + (f", {facts}" if facts else "")
             )
+
+    def seconds_left(self, now: float) -> float | None:
+        """What the rest takes; None while nothing was done here."""
+        if self._left is not None:
+            return self._left()
+        here = self.done - self._from
+        return (now - self.started) / here * max(0, self.total - self.done) if here > 0 else None
+
+    def _fitted(self, facts: str) -> str:
+        """The facts that fit beside a bar; the last go first."""
+        room = (
+            _bars_width()
+            - len(self.title)
+            - 2 * len(str(self.total))
+            - _bar_width()
+            - len("  1:23:45 left    ")
+        )
+        parts = facts.split("  ")
+        while len(parts) > 1 and len("  ".join(parts)) > room:
+            parts.pop()
+        return "  ".join(parts)
 
     def close(self) -> None:
         if self._live:
@@ -293,31 +280,33 @@ def progress() -> Iterator[None]:
         yield
         return
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
     columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
+        TextColumn("  {task.description}"),
+        BarColumn(bar_width=_bar_width()),
         MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("ETA"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[facts]}"),
+        TextColumn("{task.fields[left]}"),
+        TextColumn("{task.fields[facts]}", style="dim"),
     )
-    bars = Progress(*columns, console=Console(file=sys.stderr), transient=True, redirect_stdout=False)
+    bars = Progress(
+        *columns, console=Console(file=sys.stderr, width=_bars_width()), transient=True, redirect_stdout=False
+    )
     _live.append(bars)
     try:
         with bars:
             yield
     finally:
         _live.pop()
+
+
+def _bars_width() -> int:
+    """How wide a line of bars may be: a line as wide as the screen would make some terminals go to the next."""
+    return (screen_width(sys.stderr) or 80) - 1
+
+
+def _bar_width() -> int:
+    return 30 if _bars_width() >= 100 else 8
 
 
 @contextmanager
@@ -331,9 +320,9 @@ def task(title: str, total: int) -> Iterator[Task]:
             one.close()
 
 
-def open_task(title: str, total: int) -> Task:
+def open_task(title: str, total: int, left: Callable[[], float | None] | None = None) -> Task:
     """A task of the bars that are shown, if any are; to be closed by who opens it."""
-    return Task(title, total, None if settings.quiet or not _live else _live[-1])
+    return Task(title, total, None if settings.quiet or not _live else _live[-1], left)
 
 
 @contextmanager
@@ -367,6 +356,13 @@ def confirm(question: str) -> bool | None:
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
+def _clock(seconds: float) -> str:
+    """Seconds as a clock shows them: 0:08, 3:20, 2:05:00."""
+    whole = round(seconds)
+    hours, minutes = divmod(whole // 60, 60)
+    return f"{hours}:{minutes:02}:{whole % 60:02}" if hours else f"{minutes}:{whole % 60:02}"
+
+
 def duration(seconds: float) -> str:
     """Seconds as people say them: 8 s, 3 min 20 s, 2 h 05 min."""
     whole = round(seconds)
@@ -382,41 +378,69 @@ def _cell(cell: object) -> str:
 
 
 class ConsoleListener(events.RunListener):
-    """Shows events: lines as they come, tasks as bars (or lines now and then), and a line for each epoch and fold."""
+    """Shows events: lines as they come, tasks as bars (or lines now and then), and a line for each epoch and fold.
+
+    How long the whole run still trains is said once as soon as its pace tells, and then with each epoch.
+    """
 
     def __init__(self) -> None:
         self._tasks: dict[str, Task] = {}
         self._bars = ExitStack()
+        self._pace = RunPace()
+        self._models = 1
+        self._is_estimated = False
 
     def on_message(self, event: events.Message) -> None:
         log(event.text)
+        text = event.text.strip()
+        if text.startswith("warning: "):
+            _warnings.setdefault(text.removeprefix("warning: "), event.remedy)
 
     def on_task_start(self, event: events.TaskStarted) -> None:
+        self._pace.task_start(event)
         if not self._tasks:
             self._bars.enter_context(progress())
-        self._tasks[event.task] = open_task(event.title, event.total)
+        left = (lambda: self._pace.seconds_left) if event.title == "folds" else None
+        self._tasks[event.task] = open_task(event.title, event.total, left)
 
     def on_task_advance(self, event: events.TaskAdvanced) -> None:
+        self._pace.task_advance(event)
         if (shown := self._tasks.get(event.task)) is not None:
-            shown.advance(event.done - shown.done, event.facts)
+            shown.advance(event.done - shown.done, event.facts, event.total)
+        self._estimate()
 
     def on_task_end(self, event: events.TaskEnded) -> None:
+        self._pace.task_end(event)
         if (shown := self._tasks.pop(event.task, None)) is not None:
             shown.close()
         if not self._tasks:
             self._bars.close()
 
     def on_run_start(self, event: events.RunStarted) -> None:
+        self._pace.run_start(event)
+        self._models, self._is_estimated = len(event.models), False
         for summary in event.summaries:
             log(f"run {event.run}: {summary}")
 
+    def on_fold_start(self, event: events.FoldStarted) -> None:
+        self._pace.fold_start(event)
+
     def on_epoch(self, event: events.EpochEnded) -> None:
+        self._is_estimated = True  # the line says it
+        left = self._pace.seconds_left
+        model = f"model {model_of(event)}  " if self._models > 1 else ""
         log(
-            f"  fold {event.fold}  epoch {event.epoch}/{event.epochs}  loss {event.train_loss:.4f}  "
-            f"valid loss {event.valid_loss:.4f}  valid {event.metric} {event.score:.4f}  {event.images_per_second:.0f} images/s"
+            _fitting(
+                f"  {model}fold {event.fold}  epoch {event.epoch}/{event.epochs}  loss {event.train_loss:.4f}",
+                f"valid {event.valid_loss:.4f}",
+                f"{event.metric} {event.score:.4f}",
+                f"{event.images_per_second:.0f} images/s",
+                f"{duration(left)} left" if left else "",
+            )
         )
 
     def on_fold_end(self, event: events.FoldEnded) -> None:
+        self._pace.fold_end(event)
         if event.is_stopped:
             log(f"  the time limit was reached in {event.failure}")
         elif event.failure:
@@ -424,8 +448,29 @@ class ConsoleListener(events.RunListener):
         elif event.finished_before:
             log(f"  fold {event.fold}: {event.metric} {event.score:.4f}, finished before")
         else:
-            told = f"{event.metric} {event.score:.4f} on {event.rows} held-out rows"
+            told = f"{event.metric} {event.score:.4f} on {counted(event.rows, 'held-out row')}"
             log(f"  fold {event.fold}: {told}, {duration(event.seconds)}")
+
+    def _estimate(self) -> None:
+        """The first word on how long the run trains, within its first epoch."""
+        if not self._is_estimated and (left := self._pace.seconds_left) is not None:
+            self._is_estimated = True
+            log(f"  about {duration(left)} of training left, all folds and models")
+
+
+def _fitting(first: str, valid: str, score: str, speed: str, left: str) -> str:
+    """The line of an epoch within 80 columns, or those of a narrower screen: what is least missed goes first."""
+    width = min(screen_width(sys.stderr) or 80, 80)
+    for parts in (
+        (valid, score, speed, left),
+        (valid, score, left),
+        (valid, score),
+        (score,),
+    ):
+        line = "  ".join(part for part in (first, *parts) if part)
+        if len(line) <= width:
+            return line
+    return line
 
 
 events.add_listener(ConsoleListener())

@@ -7,6 +7,7 @@ frozen values that JSON and pickle can take. Nothing here prints or writes.
 from __future__ import annotations
 
 import os
+import re
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -19,9 +20,10 @@ ADVANCE_SECONDS = 0.1  # between two events of one task: more than a reader can 
 
 @dataclass(frozen=True)
 class Message:
-    """A line for people on what is being done."""
+    """A line for people on what is being done; ``remedy`` says what to do about a warning or an error."""
 
     text: str
+    remedy: str = ""
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class TaskStarted:
 
 @dataclass(frozen=True)
 class TaskAdvanced:
-    """``done`` of ``total`` are done; ``facts`` is a line about it (epoch, images/s). At most ten a second."""
+    """``done`` of ``total`` are done (the total may be another than at the start); ``facts`` is a line about it (epoch, images/s). At most ten a second."""
 
     task: str
     title: str
@@ -226,16 +228,16 @@ def emit(event: Event) -> None:
         listener.handle(event)
 
 
-def log(text: str) -> None:
-    """A line on what is being done."""
-    emit(Message(text))
+def log(text: str, remedy: str = "") -> None:
+    """A line on what is being done, or a warning with its remedy."""
+    emit(Message(text, remedy))
 
 
-def warn_once(text: str) -> None:
+def warn_once(text: str, remedy: str = "") -> None:
     """A warning, the first time that it is given by a command; from Python, by the process."""
     if text not in _warned:
         _warned.add(text)
-        log(f"  warning: {text}")
+        log(f"  warning: {text}", remedy)
 
 
 def forget_warnings() -> None:
@@ -311,6 +313,12 @@ class Task:
             self._said = now
             emit(TaskAdvanced(self._id, self.title, self.done, self.total, facts))
 
+    def expect(self, more: int) -> None:
+        """There is more to do than was known when it was opened, or less (below zero)."""
+        self.total += more
+        if self.done:
+            emit(TaskAdvanced(self._id, self.title, self.done, self.total, ""))
+
     def close(self) -> None:
         emit(TaskEnded(self._id, self.title))
 
@@ -323,3 +331,88 @@ def task(title: str, total: int) -> Iterator[Task]:
         yield opened
     finally:
         opened.close()
+
+
+_FOLD_TASK = re.compile(r"fold (\d+)")
+_MODEL = re.compile(r"model-(\d+)/")  # in the folder of a fold, where there are several models
+FEATURES = "features"  # the bar of what all folds of a probe share
+FIRST_SECONDS = 3.0  # of training, before its pace says anything
+
+
+class RunPace:
+    """Hears the events of a run; ``seconds_left`` is what its training still takes, at the pace so far.
+
+    The unit is an epoch of a fold; a probe's fold is one, of which nearly all is its share of the features.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._whole: dict[tuple[int, int], float] = {}  # by model and fold
+        self._at: dict[tuple[int, int], float] = {}  # how far each is
+        self._probes: set[int] = set()
+        self._model_of: dict[int, int] = {}  # of each fold that trains
+        self._tasks: dict[str, int] = {}  # the folds' bars, and the features' (-1)
+        self._done_here = 0.0
+        self._began: float | None = None
+
+    def run_start(self, event: RunStarted) -> None:
+        """A run begins, or goes on."""
+        self.__init__(self._clock)  # type: ignore[misc]
+        self._probes = {n for n, epochs in enumerate(event.epochs) if not epochs}
+        self._whole = {(n, k): float(max(1, e)) for n, e in enumerate(event.epochs) for k in event.only}
+
+    def fold_start(self, event: FoldStarted) -> None:
+        """A fold begins to train, or goes on."""
+        self._model_of[event.fold] = model_of(event)
+
+    def fold_end(self, event: FoldEnded) -> None:
+        """A fold is over: now, or before this command."""
+        where = (model_of(event), event.fold)
+        whole, at = self._whole.pop(where, 0.0), self._at.pop(where, 0.0)
+        if where[0] in self._probes and not event.finished_before:
+            self._done_here += whole - at
+
+    def task_start(self, event: TaskStarted) -> None:
+        """A bar opens: those of folds and features count."""
+        found = _FOLD_TASK.fullmatch(event.title)
+        if self._whole and (found or (event.title == FEATURES and self._model in self._probes)):
+            self._tasks[event.task] = int(found[1]) if found else -1
+            self._began = self._clock() if self._began is None else self._began
+
+    def task_advance(self, event: TaskAdvanced) -> None:
+        """A bar goes on; where it stands first was done by an earlier command."""
+        fold = self._tasks.get(event.task)
+        if fold is None or not event.total:
+            return
+        if fold >= 0:
+            at = {(self._model_of.get(fold, 0), fold)}
+        else:
+            at = {where for where in self._whole if where[0] == self._model}
+        for where in at & self._whole.keys():
+            now = self._whole[where] * min(1.0, event.done / event.total) * (0.95 if fold < 0 else 1.0)
+            self._done_here += max(0.0, now - self._at.get(where, 0.0 if fold < 0 else now))
+            self._at[where] = max(now, self._at.get(where, 0.0))
+
+    def task_end(self, event: TaskEnded) -> None:
+        """A bar closes."""
+        self._tasks.pop(event.task, None)
+
+    @property
+    def _model(self) -> int:
+        """The model that trains: they do so in their order."""
+        return min((n for n, _ in self._whole), default=0)
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Of training; None while too little was done to tell."""
+        seconds = 0.0 if self._began is None else self._clock() - self._began
+        if self._done_here <= 0 or seconds < FIRST_SECONDS:
+            return None
+        left = sum(whole - self._at.get(where, 0.0) for where, whole in self._whole.items())
+        return seconds / self._done_here * max(0.0, left)
+
+
+def model_of(event: OfFold) -> int:
+    """The number of a fold's model in its run, from 0."""
+    found = _MODEL.search(event.folder + "/")
+    return int(found[1]) if found else 0

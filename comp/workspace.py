@@ -70,12 +70,17 @@ class Workspace:
         ]
 
     def shown(self, path: Path) -> str:
-        """A path as people want to read it: relative to the current folder where that is shorter."""
-        try:
-            relative = os.path.relpath(path)
-        except ValueError:  # another drive on Windows
-            return str(path)
-        return relative if len(relative) < len(str(path)) else str(path)
+        """A path as people want to read it; see ``shown``."""
+        return shown(path)
+
+
+def shown(path: Path) -> str:
+    """A path as people want to read it: relative to the current folder where that is shorter."""
+    try:
+        relative = os.path.relpath(path)
+    except ValueError:  # another drive on Windows
+        return str(path)
+    return relative if len(relative) < len(str(path)) else str(path)
 
 
 def cache_folder() -> Path:

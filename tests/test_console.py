@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from comp import console
+from comp import console, events
 from comp.errors import InputError
 
 
@@ -177,3 +177,70 @@ def test_wide_letters_count_as_two_columns(
     captured = capsys.readouterr()
     assert "가나다라마바사아자차카타파하" in captured.out.split()
     assert "no room for: title" in captured.err
+
+
+OF_FOLD = ("r", "s", "fold-0", 0, 5, "efficientnet_lite0")
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "f1", "macro_f1_of_a_very_long_name"])
+def test_the_line_of_an_epoch_fits_80_columns(capsys: pytest.CaptureFixture[str], metric: str) -> None:
+    listener = console.ConsoleListener()
+    listener.on_epoch(
+        events.EpochEnded(*OF_FOLD, 12, 300, 0.6931, 0.7012, metric, 0.9123, 1e-3, 1563.0, 10.0, 100.0)
+    )
+    line = capsys.readouterr().err.rstrip("\n")
+    assert line.startswith("  fold 0  epoch 12/300  loss 0.6931")
+    assert f"{metric} 0.9123" in line
+    assert len(line) <= 80
+
+
+def test_the_time_of_the_whole_run_is_said_within_the_first_epoch(capsys: pytest.CaptureFixture[str]) -> None:
+    now = [0.0]
+    listener = console.ConsoleListener()
+    listener._pace = events.RunPace(lambda: now[0])
+    listener.on_run_start(
+        events.RunStarted("r", "s", "f", 5, (0, 1, 2, 3, 4), ("a",), (10,), ("what",), "accuracy", "max")
+    )
+    listener.on_fold_start(events.FoldStarted(*OF_FOLD, 10))
+    listener.on_task_start(events.TaskStarted("t", "fold 0", 1000))
+    listener.on_task_advance(events.TaskAdvanced("t", "fold 0", 0, 1000, ""))
+    now[0] = 6.0
+    listener.on_task_advance(events.TaskAdvanced("t", "fold 0", 50, 1000, ""))
+    said = capsys.readouterr().err
+    assert "  about 9 min 54 s of training left, all folds and models\n" in said
+    listener.on_task_advance(events.TaskAdvanced("t", "fold 0", 60, 1000, ""))
+    assert capsys.readouterr().err == ""
+
+
+def test_a_total_that_was_wrong_is_corrected(capsys: pytest.CaptureFixture[str]) -> None:
+    class Seen(events.RunListener):
+        last = (0, 0)
+
+        def on_task_advance(self, event: events.TaskAdvanced) -> None:
+            self.last = (event.done, event.total)
+
+    seen = Seen()
+    with events.listening(seen), events.task("test rows", 1870) as bar:
+        bar.expect(10)
+        bar.advance(1880)
+    assert seen.last == (1880, 1880)
+
+
+def test_warnings_are_gathered_with_their_remedies(capsys: pytest.CaptureFixture[str]) -> None:
+    console.new_command()
+    events.log("  warning: odd-size: 3 images", "look at them")
+    events.warn_once("a folder is slow")
+    events.log("  a line")
+    capsys.readouterr()
+    console.closing([("comp run digits", "a full run")])
+    assert capsys.readouterr().err.splitlines() == [
+        "",
+        "2 warnings:",
+        "  odd-size: 3 images",
+        "    → look at them",
+        "  a folder is slow",
+        "next:",
+        "  comp run digits  a full run",
+    ]
+    console.closing([])
+    assert capsys.readouterr().err == ""

@@ -16,7 +16,7 @@ import comp
 from comp import console, events
 from comp.errors import InputError, TrainingFailed
 from comp.runs.result import RunResult
-from made import REPOSITORY, write_shapes
+from made import REPOSITORY, probe, write_shapes
 
 COMMON = ["epochs=2", "precision=fp32", "channels_last=false", "threads=1"]
 
@@ -291,3 +291,34 @@ def test_every_event_has_a_method(heard: tuple[Tracker, RunResult]) -> None:
         Noting().handle(one)
     assert len(called) == len(every)
     assert set(called) <= methods
+
+
+class Bars(events.RunListener):
+    """How far each bar came, of how much, by its title."""
+
+    def __init__(self) -> None:
+        self.ended: list[tuple[str, int, int]] = []
+        self._at: dict[str, tuple[int, int]] = {}
+
+    def on_task_start(self, event: events.TaskStarted) -> None:
+        self._at[event.task] = (0, event.total)
+
+    def on_task_advance(self, event: events.TaskAdvanced) -> None:
+        self._at[event.task] = (event.done, event.total)
+
+    def on_task_end(self, event: events.TaskEnded) -> None:
+        self.ended.append((event.title, *self._at[event.task]))
+
+
+@pytest.mark.parametrize(
+    "overrides", [["batch=8"], ["batch=64"], ["mode=probe"], ["batch=8", "balance=sampler"]], ids=" ".join
+)
+def test_every_bar_ends_at_its_total(workspace: Path, shapes: Path, overrides: list[str]) -> None:
+    if overrides == ["mode=probe"]:
+        overrides = probe(workspace)
+    for _ in range(2):  # the second time pixels, features and fingerprints are there
+        bars = Bars()
+        run(workspace, bars, overrides=overrides)
+        assert {"looking at images", "test rows", "folds"} <= {title for title, _, _ in bars.ended}
+        for title, done, total in bars.ended:
+            assert 0 < done == total, title

@@ -142,7 +142,8 @@ def say_findings(findings: list[Finding]) -> None:
     for f in findings:
         if f.severity != "info":
             allowed = f" (allowed: {f.allowed})" if f.allowed else ""
-            events.log(shortened(f"  {f.severity}: {f.check}: {f.message}{allowed}"))
+            remedy = "" if f.allowed else f.remedy
+            events.log(shortened(f"  {f.severity}: {f.check}: {f.message}{allowed}"), remedy)
 
 
 def show_counts(checked: CheckResult) -> None:

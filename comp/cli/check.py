@@ -70,9 +70,10 @@ def check(
     It takes a competition, or your own images and table. The exit code is 1 if an error is found.
     """
     from comp.checks.runner import show_counts
+    from comp.cli.next_steps import after_check
     from comp.report import findings_text
 
-    allowed = parse_allow(allow)
+    allowed, asked = parse_allow(allow), slug
     html, fix = require_output(html), require_output(fix)
     if html is not None and html == fix:
         raise InputError("--html and --fix are two files", str(html), "name another for one of them")
@@ -103,6 +104,7 @@ def check(
     show_counts(checked)
     findings_text.write_pages(checked, html, fix)
     console.print_result(f"{checked.dataset.competition.slug}: {checked.status}")
+    after_check(asked, checked.status == "pass")
     if json:
         console.print_json(checked.as_json())
     if checked.status == "fail":
@@ -152,6 +154,6 @@ def checks(json: AsJson = False) -> None:
 
     every = in_order()
     rows = [(one.name, one.stage, one.severity, _LINK.sub(r"\1", one.catches)) for one in every]
-    console.table("", ("check", "stage", "severity", "catches"), rows, drop=("stage", "catches", "severity"))
+    console.table("", ("check", "stage", "severity", "catches"), rows, drop=("stage", "severity"))
     if json:
         console.print_json([one.as_json() for one in every])

@@ -40,11 +40,13 @@ def merge(
 
     The runs are of one recipe, with their folds trained in several places; all folds predict.
     """
+    from comp.cli.next_steps import after_run
     from comp.cli.show_run import show_result
     from comp.pipelines.merge import merge as merge_runs
 
     result = merge_runs(*runs, workspace=workspace, data=data, allow=parse_allow(allow), report=not no_report)
     show_result(result)
+    after_run(result, workspace)
     if json:
         console.print_json(result.as_json())
 
@@ -94,6 +96,7 @@ def ensemble(
 
     Weights are learned on OOF rows; the score is nested by folds.
     """
+    from comp.cli.next_steps import after_run
     from comp.cli.show_ensemble import show_ensemble
     from comp.pipelines.ensemble import ensemble as blend
 
@@ -108,6 +111,7 @@ def ensemble(
         report=not no_report,
     )
     show_ensemble(result)
+    after_run(result, workspace)
     if json:
         console.print_json(result.as_json())
 
@@ -134,6 +138,7 @@ def import_(
 
     OOF and test predictions of other people are scored, submitted and blended as any other.
     """
+    from comp.cli.next_steps import after_run
     from comp.cli.show_run import show_result
     from comp.pipelines.import_predictions import import_ as import_predictions
 
@@ -151,5 +156,6 @@ def import_(
         report=not no_report,
     )
     show_result(result)
+    after_run(result, workspace)
     if json:
         console.print_json(result.as_json())

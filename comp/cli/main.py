@@ -83,6 +83,7 @@ def main(arguments: list[str] | None = None) -> None:
     arguments = sys.argv[1:] if arguments is None else arguments
     console.settings.json = "--json" in arguments
     console.settings.quiet = False
+    console.settings.workspace = _named(arguments, "--workspace")
     console.new_command()
     under_way = _UnderWay()
     try:
@@ -163,7 +164,8 @@ def _left(left: SystemExit, arguments: list[str]) -> int:
         return 0
     if isinstance(left.__context__, OSError):
         return _unread()
-    if "_COMP_COMPLETE" in os.environ:  # the shell asks for completions, and typer leaves with its answer
+    asks_completion = {"--show-completion", "--install-completion"} & set(arguments[:1])
+    if "_COMP_COMPLETE" in os.environ or asks_completion:  # typer leaves once it has answered
         return left.code if isinstance(left.code, int) else 0
     return _told(InputError("an adapter or model raises errors, and does not exit", str(left), "correct it"))
 
@@ -235,6 +237,15 @@ def _interrupted(arguments: list[str], under_way: _UnderWay) -> int:
         print(f"interrupted\n{remedy}", file=sys.stderr)
     _print_as_json("Interrupted", "interrupted", "", resume or "start again", 130)
     return 130
+
+
+def _named(arguments: list[str], option: str) -> str:
+    """What a command line gives for an option; empty where it does not."""
+    for n, word in enumerate(arguments):
+        name, sign, value = word.partition("=")
+        if name == option:
+            return value if sign else "".join(arguments[n + 1 : n + 2])
+    return ""
 
 
 def _resume_command(arguments: list[str], run: events.RunStarted) -> str:

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
+from comp.cli.completion import completion_of
 from comp.config import finite_number, whole_number
 from comp.errors import InputError
 
@@ -37,12 +38,12 @@ def option(name: str, help: str | Callable[[], str]) -> Any:
         _LATER[name], help = help, name
     flags = [word for word in name.split() if word.startswith("-")]
     metavar = " ".join(word for word in name.split() if word not in flags)
-    return typer.Option(*flags, metavar=metavar or None, help=help)
+    return typer.Option(*flags, metavar=metavar or None, help=help, autocompletion=completion_of(metavar))
 
 
 def argument(name: str, help: str) -> Any:
     """An argument by what stands for it in the help."""
-    return typer.Argument(metavar=name, help=help)
+    return typer.Argument(metavar=name, help=help, autocompletion=completion_of(name))
 
 
 Slug = Annotated[str, argument("SLUG", "A competition of `comp list`.")]

@@ -7,6 +7,8 @@ from typing import Annotated
 
 from comp import console
 from comp.cli.options import Allow, AsJson, DataDir, TemplateFile, WorkspaceDir, argument, option, parse_allow
+from comp.errors import counted
+from comp.workspace import shown
 
 
 def predict(
@@ -23,6 +25,7 @@ def predict(
 
     It uses the checkpoints of a run; --data names other rows.
     """
+    from comp.cli.next_steps import after_predict
     from comp.cli.show_run import say_unread
     from comp.pipelines.predict import predict as predict_rows
 
@@ -36,7 +39,8 @@ def predict(
         allow=parse_allow(allow),
     )
     say_unread(found.unread)
-    console.print_result(f"{found.rows} rows -> {found.path}")
+    console.print_result(f"{counted(found.rows, 'row')} -> {shown(found.path)}")
+    after_predict(run, found.path, workspace)
     if json:
         console.print_json({"run": run, **found.as_json()})
 

@@ -54,10 +54,9 @@ def run(
     ] = False,
     resume: Annotated[
         str | None,
-        typer.Option(
-            "--resume",
-            metavar="RUN",
-            help="Go on with an unfinished run; finished folds are kept. With --set: a child of a finished run.",
+        option(
+            "--resume RUN",
+            "Go on with an unfinished run; finished folds are kept. With --set: a child of a finished run.",
         ),
     ] = None,
     only: Annotated[
@@ -108,6 +107,7 @@ def run(
 
     This is the whole chain, folds included.
     """
+    from comp.cli.next_steps import after_run
     from comp.cli.show_ensemble import show
     from comp.pipelines.run import run as run_pipeline
     from comp.pipelines.seeds import require_whole, run_seeds
@@ -140,5 +140,6 @@ def run(
 
     result = run_seeds(go, overrides, ensemble, seed, workspace, data, resume, not no_report)
     show(result)
+    after_run(result, workspace)
     if json:
         console.print_json(result.as_json())

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from comp import console
-from comp.cli.options import AsJson, WorkspaceDir
+from comp.cli.options import AsJson, WorkspaceDir, argument
 from comp.data.competitions.competition import find_competition
 from comp.errors import InputError
 from comp.workspace import Workspace
@@ -17,7 +17,7 @@ YES = "yes"
 
 
 def runs(
-    slug: Annotated[str | None, typer.Argument(metavar="SLUG", help="Of one competition only.")] = None,
+    slug: Annotated[str | None, argument("SLUG", "Of one competition only.")] = None,
     final: Annotated[
         bool, typer.Option("--final", help="Of one competition: the two submissions to select.")
     ] = False,

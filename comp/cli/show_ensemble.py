@@ -8,6 +8,7 @@ from comp import console
 from comp.cli.show_run import calibration_line, gains, show_result
 from comp.pipelines.ensemble import EnsembleResult
 from comp.runs.result import RunResult
+from comp.workspace import shown
 
 
 def show(result: RunResult) -> None:
@@ -42,9 +43,9 @@ def show_ensemble(result: EnsembleResult) -> None:
         console.print_result(text)
     marks = f" ({', '.join(result.marks)}: not a full run)" if result.marks else ""
     console.print_result(f"run {result.run}: nested OOF {result.metric} {result.score:.4f}{marks}")
-    console.print_result(f"submission {result.submission}")
+    console.print_result(f"submission {shown(result.submission)}")
     if result.report is not None:
-        console.print_result(f"report {result.report}")
+        console.print_result(f"report {shown(result.report)}")
 
 
 def _chosen_anew(methods: list[dict[str, Any]], result: EnsembleResult) -> list[tuple[str, object, str, str]]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from comp import console, events
 from comp.pipelines.pseudo_label import PseudoResult
 from comp.runs.result import RunResult
+from comp.workspace import shown
 
 if TYPE_CHECKING:
     pass
@@ -56,9 +57,9 @@ def show_result(result: RunResult) -> None:
         used = f"`comp ensemble {result.run} --calibrate on` applies it"
         console.print_result(calibration_line(result.calibration, used, result.metric))
     say_unread(result.unread)
-    console.print_result(f"submission {result.submission}")
+    console.print_result(f"submission {shown(result.submission)}")
     if result.report is not None:
-        console.print_result(f"report {result.report}")
+        console.print_result(f"report {shown(result.report)}")
 
 
 def gains(calibration: Mapping[str, float | None], direction: str) -> bool:
@@ -100,5 +101,5 @@ def show_pseudo(result: PseudoResult) -> None:
     labels = made.table.groupby("id")["label"].nunique()
     if (labels > 1).any():
         events.log(f"  {int((labels > 1).sum())} rows have another label in another fold")
-    console.print_result(f"pseudo-labels {result.path}")
-    events.log(f"  comp run {made.slug} --folds {made.k} --pseudo {result.path} trains with them")
+    console.print_result(f"pseudo-labels {shown(result.path)}")
+    events.log(f"  comp run {made.slug} --folds {made.k} --pseudo {shown(result.path)} trains with them")

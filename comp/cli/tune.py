@@ -5,10 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from comp import console
-from comp.cli.options import AsJson, DataDir, FoldsOption, RecipeFile, SetOption, Slug, WorkspaceDir, option
+from comp.cli.options import (
+    AsJson,
+    DataDir,
+    FoldsOption,
+    RecipeFile,
+    SetOption,
+    Slug,
+    WorkspaceDir,
+    argument,
+    option,
+)
+from comp.workspace import shown
 
 
 def lr(
@@ -56,13 +65,13 @@ def lr(
             f"the loss still fell at the highest rate: look further with --to {high * 10:.0e}"
         )
     console.print_result(f"try --set optimizer.lr={found.suggestion:.1e}")
-    console.print_result(f"plot {found.plot}")
+    console.print_result(f"plot {shown(found.plot)}")
     if json:
         console.print_json(found.as_json())
 
 
 def bench(
-    slug: Annotated[str, typer.Argument(help="A competition whose images are used.")] = "digits",
+    slug: Annotated[str, argument("SLUG", "A competition whose images are used.")] = "digits",
     seconds: Annotated[float, option("--seconds S", "For each part.")] = 5.0,
     data: DataDir = None,
     recipe: RecipeFile = None,

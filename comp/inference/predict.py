@@ -316,6 +316,7 @@ def _by_backbone(
     whole = all(features is not None for features in known.values())
     rows = [] if whole else list(zip(ids, paths, strict=True))  # kept features leave the control rows alone
     rows += [(row.id, row.path) for row in among]
+    bar.expect(len(rows) - len(ids))
     order = shuffled(len(rows))
     mixed = [rows[n] for n in order]
     seen = _features(net, sidecar, source, [path for _, path in mixed], views, recipe, bar.advance)

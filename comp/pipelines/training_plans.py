@@ -218,6 +218,8 @@ def _decoded(checked: CheckResult, preprocess: Preprocess, mode: str) -> ImageSo
     contents = checked.context.images.files(list(checked.dataset.manifest.table["path"]))
     if side_for(preprocess) is None or (mode == "probe" and missing(contents.values())):
         return None
+    if not contents or not missing(contents.values()):  # nothing is left to decode
+        return cached_source(checked.dataset.source, contents)
     with events.task("decoding once", len(set(contents.values()))) as bar:
         return cached_source(checked.dataset.source, contents, bar.advance)
 

@@ -107,9 +107,11 @@ def train(
     with (
         enough_memory("a batch must fit into memory", _batch(recipe), _SMALLER),
         loader_pool(recipe.threads or 1) as pool,
-        events.task(f"fold {k}", recipe.epochs * steps * recipe.batch) as bar,
+        events.task(
+            f"fold {k}", recipe.epochs * (an_epoch := min(steps * recipe.batch, len(part.fitted)))
+        ) as bar,
     ):
-        bar.advance((state.epoch * steps + state.batch) * recipe.batch)
+        bar.advance(min(state.epoch, recipe.epochs) * an_epoch + state.batch * recipe.batch)
         feed, pixels, there = _images(plan, k, part, pool, state.device)
         judge = partial(_evaluate, plan, state.net, pool, pixels, part, state.device, there)
         while len(state.history) < recipe.epochs and not (
@@ -131,7 +133,7 @@ def train(
                 if state.device.type == "cpu" or state.batch % LOOK_EVERY == 0 or state.batch == steps:
                     looks.at_losses(state)
                 speed = (state.seen - before) / (time.perf_counter() - started)
-                bar.advance(len(rows), f"epoch {state.epoch + 1}/{recipe.epochs}  {speed:.0f} images/s")
+                bar.advance(len(rows), _facts(state, plan, speed))
                 passed = plan.deadline is not None and plan.deadline.passed()
                 if passed or state.minutes_since_save() > recipe.save_minutes:
                     looks.at_all(state)
@@ -148,6 +150,15 @@ def train(
         state.compiled = None
         forget_compiled()
     return state
+
+
+def _facts(state: TrainState, plan: TrainPlan, speed: float) -> str:
+    """What stands beside a fold's bar: the epoch, the last one's losses and metric, and the speed of this one."""
+    told = f"epoch {state.epoch + 1}/{plan.recipe.epochs}"
+    if state.history:
+        last = state.history[-1]
+        told += f"  loss {last.loss:.4f}  {plan.metric.name} {last.valid_metric:.4f}"
+    return f"{told}  {speed:.0f} images/s"
 
 
 def _watch(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import signal
 import subprocess
@@ -91,3 +92,30 @@ def test_going_on_gives_the_csv_of_a_run_that_was_never_interrupted(
     one, other = (Path(outcome.json["submission"]).read_bytes() for outcome in (resumed, whole))
     assert one == other
     assert resumed.json["oof"] == whole.json["oof"]
+
+
+def test_sigterm_ends_it_as_ctrl_c_does(workspace: Path) -> None:
+    write_shapes(workspace)
+    command = [sys.executable, "-m", "comp.cli.main", "run", "shapes", "--folds", "3"]
+    more = ["--set", "epochs=12", "--set", "transform=standard", "--allow", "too-good=made up for a test"]
+    process = subprocess.Popen(
+        [*command, *more, "--workspace", str(workspace)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=clean_environment(),
+    )
+    said: list[str] = []
+    assert process.stderr is not None
+    for line in process.stderr:
+        said.append(line)
+        if "fold 0  epoch 2/" in line:
+            process.send_signal(signal.SIGTERM)
+    process.stderr.close()
+    assert process.wait(timeout=60) == 130
+    (run,) = (workspace / "runs").iterdir()
+    resume = f"Resume: comp run shapes --resume {run.name} --allow 'too-good=made up for a test' --workspace {workspace}"
+    assert said[-2:] == ["interrupted\n", resume + "\n"]
+    assert list(workspace.rglob("*.part")) == []
+    words = shlex.split(resume.removeprefix("Resume: comp "))
+    assert run_comp(workspace, *words[:-2]).code == 0
