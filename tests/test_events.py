@@ -15,7 +15,7 @@ import pytest
 import comp
 from comp import console, events
 from comp.errors import InputError, TrainingFailed
-from comp.runs.result import RunResult
+from comp.pipelines.run_result import RunResult
 from made import REPOSITORY, probe, write_shapes
 
 COMMON = ["epochs=2", "precision=fp32", "channels_last=false", "threads=1"]

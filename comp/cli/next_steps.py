@@ -8,7 +8,7 @@ from pathlib import Path
 from comp import console
 from comp.data.competitions.competition import Competition, find_competition
 from comp.errors import CompError
-from comp.runs.result import RunResult
+from comp.pipelines.run_result import RunResult
 from comp.runs.run import find_run
 from comp.workspace import Workspace
 

@@ -35,7 +35,7 @@ from comp.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from comp.runs.result import RunResult
+    from comp.pipelines.run_result import RunResult
 
 
 def run(

@@ -7,7 +7,7 @@ from typing import Any
 from comp import console
 from comp.cli.show_run import calibration_line, gains, show_result
 from comp.pipelines.ensemble import EnsembleResult
-from comp.runs.result import RunResult
+from comp.pipelines.run_result import RunResult
 from comp.workspace import shown
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from comp import console, events
 from comp.pipelines.pseudo_label import PseudoResult
-from comp.runs.result import RunResult
+from comp.pipelines.run_result import RunResult
 from comp.workspace import shown
 
 if TYPE_CHECKING:

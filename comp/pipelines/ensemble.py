@@ -34,9 +34,9 @@ from comp.ensembling.members import (
 from comp.ensembling.nested_cv import BlendSpec, FittedBlend, affordable, learn_all
 from comp.errors import InputError
 from comp.pipelines.record import UntrainedRun, write_untrained
+from comp.pipelines.run_result import RunResult
 from comp.runs import run as runs
 from comp.runs.contents import predictions_of
-from comp.runs.result import RunResult
 from comp.workspace import Workspace
 
 SAME = 1e-9  # of probabilities that were computed twice

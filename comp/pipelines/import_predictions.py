@@ -23,8 +23,8 @@ from comp.files import sha256_of, write_text
 from comp.pipelines.check import parse_folds, survey
 from comp.pipelines.external_predictions import ExternalPredictions, joined_ids, predictions_of, read_rows
 from comp.pipelines.record import UntrainedRun, write_untrained
+from comp.pipelines.run_result import RunResult
 from comp.runs import run as runs
-from comp.runs.result import RunResult
 from comp.workspace import Workspace
 
 if TYPE_CHECKING:

@@ -21,10 +21,10 @@ from comp.pipelines.record import StepTimer
 from comp.pipelines.request import RunRequest, quick_rows, request_like
 from comp.pipelines.resume import BEFORE
 from comp.pipelines.run import checked, finish_run, kept_of, marks_of, run_folder
+from comp.pipelines.run_result import RunResult
 from comp.recipe import Recipe, as_one
 from comp.runs import run as runs
 from comp.runs.contents import findings_of, folds_of, recipe_of, rehome, require_fold, require_of_fold
-from comp.runs.result import RunResult
 from comp.workspace import Workspace
 
 if TYPE_CHECKING:

@@ -24,10 +24,11 @@ from comp.data.predictions import Predictions
 from comp.files import make_folder, write_bytes, write_json, write_text
 from comp.metrics import Metric
 from comp.pipelines.report import report_of
+from comp.pipelines.run_result import RunResult
 from comp.recipe import Recipe
 from comp.runs import ledger
 from comp.runs import run as runs
-from comp.runs.result import RunResult, confusion_csv
+from comp.runs.result import confusion_csv
 from comp.workspace import Workspace
 
 Result = TypeVar("Result", bound=RunResult)
@@ -148,10 +149,9 @@ def _written(
         marks=run.marks,
     )
     record(run, result, findings)
-    if not report:
-        return result
     competition = find_competition(run.slug, workspace)
-    return replace(result, report=report_of(result, workspace, competition, runs.raw_folder(run, workspace)))
+    raw = runs.raw_folder(run, workspace)
+    return replace(result, report=report_of(result, workspace, competition, raw, report))
 
 
 def _write_rows(folder: Path, manifest: Manifest, folds: Folds) -> None:

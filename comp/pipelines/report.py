@@ -28,7 +28,7 @@ from comp.runs.run import RESULT, Run
 from comp.workspace import Workspace
 
 if TYPE_CHECKING:
-    from comp.runs.result import RunResult
+    from comp.pipelines.run_result import RunResult
 
 REPORT, OOF = "report.html", "oof.csv"
 MOST_RUNS = 12
@@ -81,9 +81,11 @@ def write_report(
     return _write(gathered, out or this_run.folder / REPORT, None if out else this_run.folder / OOF)
 
 
-def report_of(result: RunResult, workspace: Workspace, competition: Competition, raw: Path) -> Path | None:
-    """The page of a run that has just been done; None, with a warning, where it cannot be drawn: that is no reason to lose a
-    run.
+def report_of(
+    result: RunResult, workspace: Workspace, competition: Competition, raw: Path, page: bool
+) -> Path | None:
+    """Writes oof.csv of a run that has just been done and, with ``page``, its page; None, with a warning, where it cannot be
+    drawn: that is no reason to lose a run.
     """
     from comp.report.run_report.page import MOST_IMAGES
 
@@ -92,8 +94,11 @@ def report_of(result: RunResult, workspace: Workspace, competition: Competition,
             seconds = sum(result.seconds.values())
             most = int(min(max(seconds * SHARE / SECONDS_AN_IMAGE, FEWEST_IMAGES), MOST_IMAGES))
             this_run = runs.find_run(workspace, result.run)
+            write_text(this_run.folder / OOF, oof_csv(oof_rows(this_run)))
+            if not page:
+                return None
             gathered = gather(this_run, workspace, competition, raw)
-            path = _write(gathered, this_run.folder / REPORT, this_run.folder / OOF, most)
+            path = _write(gathered, this_run.folder / REPORT, None, most)
             bar.advance(1)
         return path
     except Exception as error:  # whatever a page meets, the submission is right
@@ -103,6 +108,17 @@ def report_of(result: RunResult, workspace: Workspace, competition: Competition,
 
 
 SHARE, SECONDS_AN_IMAGE, FEWEST_IMAGES = 0.02, 0.004, 100  # of a run's time for the images of its page
+
+
+def fragment(result: RunResult) -> str:
+    """A run for a notebook: its scores, curves, confusions and worst images, as a piece of HTML."""
+    from comp.report.run_report.notebook import summary
+
+    workspace = Workspace.find(result.folder.parent.parent)
+    this_run = runs.find_run(workspace, result.run)
+    competition = find_competition(result.slug, workspace)
+    data = gather(this_run, workspace, competition, runs.raw_folder(this_run, workspace))
+    return summary(data, "" if result.report is None else workspace.shown(result.report))
 
 
 def _write(data: RunData, page: Path, rows: Path | None, most: int | None = None) -> Path:
@@ -129,8 +145,7 @@ def oof_csv(oof: OofRows) -> str:
 def gather(this_run: Run, workspace: Workspace, competition: Competition, raw: Path) -> RunData:
     """Everything that the page of a run shows, read from its folder and from those of the competition's other runs."""
     manifest, folds = manifest_of(this_run), folds_of(this_run)
-    plain = _oof(this_run, folds)
-    rows = _rows(this_run, plain, manifest, folds)
+    rows = oof_rows(this_run)
     recipe = recipe_table(this_run)
     found = RunData(
         run=this_run.id,
@@ -199,8 +214,10 @@ def _oof(this_run: Run, folds: Folds) -> Predictions:
     return Predictions(ids, parts[0].labels, np.concatenate([part.probs for part in parts]))
 
 
-def _rows(this_run: Run, plain: Predictions, manifest: Manifest, folds: Folds) -> OofRows:
+def oof_rows(this_run: Run) -> OofRows:
     """OOF rows in the order of the manifest, moved by what the run learned."""
+    manifest, folds = manifest_of(this_run), folds_of(this_run)
+    plain = _oof(this_run, folds)
     table = manifest.train
     place = {i: n for n, i in enumerate(plain.ids)}
     known = [n for n, i in enumerate(table["id"]) if i in place]

@@ -25,11 +25,12 @@ from comp.pipelines.record import StepTimer, record, write_inputs, write_submiss
 from comp.pipelines.report import report_of
 from comp.pipelines.request import RunRequest, new_request, quick_rows, require_folds
 from comp.pipelines.resume import resumed_request
+from comp.pipelines.run_result import RunResult
 from comp.recipe import Recipe, as_one
 from comp.runs import run as runs
 from comp.runs.contents import folds_of, manifest_of
 from comp.runs.progress import ProgressFile
-from comp.runs.result import RunResult, confusion_csv
+from comp.runs.result import confusion_csv
 from comp.training.time_limit import Deadline, parse_seconds
 from comp.workspace import Workspace
 
@@ -352,10 +353,8 @@ def _finished(
 
 def _with_page(request: RunRequest, result: RunResult, clock: StepTimer) -> RunResult:
     """A result with its page, where one was asked for."""
-    if not request.report:
-        return result
     with clock.step("report"):
-        page = report_of(result, request.workspace, request.competition, request.raw)
+        page = report_of(result, request.workspace, request.competition, request.raw, request.report)
     return replace(result, report=page)
 
 

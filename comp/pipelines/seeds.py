@@ -10,8 +10,8 @@ from comp.config import whole_number
 from comp.ensembling.evaluate import BlendOptions
 from comp.errors import InputError
 from comp.pipelines.ensemble import ensemble
+from comp.pipelines.run_result import RunResult
 from comp.runs import run as runs
-from comp.runs.result import RunResult
 from comp.workspace import Workspace
 
 SEED = "seed"

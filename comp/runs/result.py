@@ -1,4 +1,4 @@
-"""What a finished run came to, as a value and as JSON, and the machine that it was computed on."""
+"""The machine that a run was computed on, and the table of what was answered for what."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import csv
 import io
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from comp._version import __version__
@@ -42,79 +40,6 @@ def what_differs(began: Mapping[str, Any], device: str) -> list[str]:
     here = machine(device)
     there = began.get("machine") or here
     return lines if there == here else [*lines, f"{there}, now {here}"]
-
-
-@dataclass(frozen=True)
-class RunResult:
-    """What a finished run came to.
-
-    ``score`` is the metric over all OOF rows pooled, from the checkpoints and views of the submission; ``beside`` the
-    same rows judged otherwise: "identity_view" without views, "plain_fit" by a probe's classifier that was
-    solved without them too, "plain_weights" without the moving average (by the
-    identity view where views were chosen), and
-    "last_epoch" where epochs were chosen on the held-out rows (``selected_on_oof``). ``models`` are the scores of
-    each model alone, where there are several; ``views`` the sets that ``tta = "auto"`` chose among; ``pseudo``
-    says whose pseudo-labels it trained with, how sure, and how many by fold; ``calibration`` is what a
-    temperature would do; ``decision`` the temperature and rule that answers are given by, learned on the OOF rows, where
-    the metric gains by them ("without_decision" is the score without); ``folds`` are those of ``per_fold``, all of them where it is empty; ``seconds`` is by step; ``marks`` say why a run is no full one; ``unread`` are test rows that were answered with the class prior, since their images cannot be
-    decoded; ``report`` is its page, None where none was wanted or could be drawn.
-    """
-
-    run: str
-    slug: str
-    metric: str
-    direction: str
-    score: float
-    beside: dict[str, float]
-    per_fold: list[float]
-    submission: Path
-    findings: dict[str, int]
-    seconds: dict[str, float]
-    folder: Path
-    unread: list[str] = field(default_factory=list)
-    marks: list[str] = field(default_factory=list)
-    models: list[dict[str, Any]] = field(default_factory=list)
-    selected_on_oof: bool = False
-    views: list[dict[str, Any]] = field(default_factory=list)
-    pseudo: dict[str, Any] | None = None
-    calibration: dict[str, float] = field(default_factory=dict)
-    folds: list[int] = field(default_factory=list)
-    decision: dict[str, Any] = field(default_factory=dict)
-    report: Path | None = None
-
-    def as_json(self) -> dict[str, Any]:
-        """The document of ``comp run --json``."""
-        oof = {
-            "score": self.score,
-            "per_fold": self.per_fold,
-            "selected_on_oof": self.selected_on_oof,
-            **self.beside,
-        }
-        return {
-            "run": self.run,
-            "slug": self.slug,
-            "metric": self.metric,
-            "direction": self.direction,
-            "oof": oof,
-            **({"models": self.models} if self.models else {}),
-            **({"views": self.views} if self.views else {}),
-            **({"pseudo": self.pseudo} if self.pseudo else {}),
-            **({"calibration": self.calibration} if self.calibration else {}),
-            **({"decision": self.decision} if self.decision else {}),
-            "submission": str(self.submission),
-            "report": self._in_workspace(self.report),
-            "findings": self.findings,
-            "seconds": self.seconds,
-            "marks": self.marks,
-            "unread": self.unread,
-        }
-
-    def _in_workspace(self, path: Path | None) -> str | None:
-        """A path of the run as seen from the workspace."""
-        if path is None:
-            return None
-        workspace = self.folder.parent.parent
-        return path.relative_to(workspace).as_posix() if path.is_relative_to(workspace) else str(path)
 
 
 def confusion_csv(labels: LabelMap, truth: NDArray[Any], probs: NDArray[np.float64]) -> str:

@@ -16,9 +16,9 @@ from comp.data.predictions import Predictions
 from comp.errors import CheckFailed, InputError, WeightsError
 from comp.models.checkpoint import load_checkpoint, read_sidecar
 from comp.models.weights import read_weights
+from comp.pipelines.run_result import RunResult
 from comp.recipe import load
 from comp.runs import run as runs
-from comp.runs.result import RunResult
 from comp.workspace import Workspace
 from made import run_comp, write_shapes
 

@@ -16,9 +16,9 @@ from comp.data.predictions import Predictions
 from comp.errors import InputError, Refusal
 from comp.files import read_json, write_json
 from comp.pipelines.merge import require_alike
+from comp.pipelines.run_result import RunResult
 from comp.recipe import load
 from comp.runs import run as runs
-from comp.runs.result import RunResult
 from comp.runs.run import recipe_sha256
 from comp.workspace import Workspace
 from made import draw, proven_again, rewritten, run_comp, save_image, write_shapes

@@ -25,7 +25,7 @@ from comp.data.predictions import Predictions
 from comp.data.pseudo_labels import PseudoLabels
 from comp.errors import CompError, InputError
 from comp.pipelines.check import survey
-from comp.runs.result import RunResult
+from comp.pipelines.run_result import RunResult
 from comp.training.plan import rows_of_fold
 from comp.workspace import Workspace
 from made import planned, probe, proven_again, run_comp, train_table, write_shapes, write_train_table

@@ -11,8 +11,8 @@ import torch
 import comp
 from comp.errors import RecipeError, TrainingFailed
 from comp.models.runtime import on_threads
+from comp.pipelines.run_result import RunResult
 from comp.recipe import load
-from comp.runs.result import RunResult
 from comp.training import parallel_folds
 from comp.training import train_fold as module
 from comp.training.plan import TrainPlan
