@@ -57,6 +57,10 @@ class CompError(Exception):
     def __str__(self) -> str:
         return " · ".join(part for part in (self.rule, self.value, self.remedy) if part)
 
+    def _render_traceback_(self) -> list[str]:
+        """What a notebook shows of it: the line that a terminal shows, and no traceback."""
+        return [str(self)]
+
     def as_json(self) -> dict[str, str | int]:
         """The error as the one JSON document that a failing command prints, where JSON is asked for."""
         return {
@@ -182,3 +186,16 @@ def near_names(name: str, known: Iterable[str], limit: int = 3) -> list[str]:
         return []
     lowered = {k.lower(): k for k in known}
     return [lowered[m] for m in difflib.get_close_matches(name.lower(), lowered, n=limit, cutoff=0.6)]
+
+
+class Stopped(KeyboardInterrupt):
+    """Ctrl-C or the stop button during a run: ``remedy`` goes on with it. A notebook shows its sentence and no traceback."""
+
+    def __init__(self, slug: str, run: str) -> None:
+        self.slug, self.run = slug, run
+        super().__init__(
+            f"Interrupted. Finished folds are kept; this goes on: comp.run({slug!r}, resume={run!r})"
+        )
+
+    def _render_traceback_(self) -> list[str]:
+        return [str(self)]

@@ -8,6 +8,8 @@ from importlib import import_module
 from pkgutil import iter_modules
 from typing import Any
 
+from markupsafe import Markup
+
 import comp.checks
 from comp import events
 from comp.checks.context import CHECKS, Check, CheckContext, Finding, Stage, counts, in_order
@@ -15,8 +17,10 @@ from comp.data.dataset import Dataset
 from comp.data.folds import Folds
 from comp.errors import CheckFailed, InputError, UnknownName, counted, shortened
 
+MOST_SHOWN = 30  # findings in a notebook
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class CheckResult:
     """A raw folder, read and judged; ``folds`` is None where the data did not pass."""
 
@@ -24,6 +28,28 @@ class CheckResult:
     folds: Folds | None
     findings: list[Finding]
     allowed: dict[str, str]
+
+    def __repr__(self) -> str:
+        found = counts(self.findings)
+        told = ", ".join(counted(found[kind], kind) for kind in ("error", "warning"))
+        rows = f"{len(self.context.manifest.train):,} train, {len(self.context.manifest.test):,} test"
+        return f"CheckResult({self.context.competition.slug!r}: {self.status}, {told}, {rows})"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the findings, gravest first."""
+        row = Markup(
+            "<tr><td>{}</td><td>{}</td><td>{}</td><td style='text-align:left'>{}<br><small>{}</small></td></tr>"
+        )
+        shown = self.findings[:MOST_SHOWN]
+        rows = Markup("").join(
+            row.format(f.severity, f.check, f.count, shortened(f.message), f.remedy) for f in shown
+        )
+        more = len(self.findings) - len(shown)
+        head = Markup("<p><b>{}</b></p>").format(repr(self))
+        table = Markup(
+            "<table><tr><th></th><th>check</th><th>rows</th><th>what was found</th></tr>{}</table>"
+        )
+        return head + (table.format(rows) if shown else "") + (f"<p>and {more} more</p>" if more else "")
 
     @property
     def status(self) -> str:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -33,9 +32,6 @@ from comp.cli.options import (
     slug_of_parts,
     slug_or_folder,
 )
-
-if TYPE_CHECKING:
-    from comp.pipelines.run_result import RunResult
 
 
 def run(
@@ -110,35 +106,30 @@ def run(
     from comp.cli.next_steps import after_run
     from comp.cli.show_ensemble import show
     from comp.pipelines.run import run as run_pipeline
-    from comp.pipelines.seeds import require_whole, run_seeds
 
-    overrides = overrides or []
-    require_whole(overrides, ensemble, only, time_limit, resume)
     name = slug_of_parts(slug, images, (test, csv, template), save, workspace)
     slug, data = slug_or_folder(name, data, metric, task, save, workspace, positive=positive)
 
-    def go(overrides: Sequence[str], resume: str | None) -> RunResult:
-        return run_pipeline(
-            slug,
-            folds,
-            workspace=workspace,
-            data=data,
-            recipe=recipe,
-            overrides=overrides,
-            seed=seed,
-            quick=quick,
-            resume=resume,
-            manifest=manifest,
-            extra=extra,
-            pseudo=pseudo,
-            rare=rare,
-            only=parse_only(only),
-            time_limit=time_limit,
-            allow=parse_allow(allow),
-            report=not no_report,
-        )
-
-    result = run_seeds(go, overrides, ensemble, seed, workspace, data, resume, not no_report)
+    result = run_pipeline(
+        slug,
+        folds,
+        workspace=workspace,
+        data=data,
+        recipe=recipe,
+        overrides=overrides or [],
+        seed=seed,
+        quick=quick,
+        resume=resume,
+        manifest=manifest,
+        extra=extra,
+        pseudo=pseudo,
+        rare=rare,
+        only=parse_only(only),
+        time_limit=time_limit,
+        allow=parse_allow(allow),
+        ensemble=ensemble,
+        report=not no_report,
+    )
     show(result)
     after_run(result, workspace)
     if json:

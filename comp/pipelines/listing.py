@@ -6,7 +6,9 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from markupsafe import Markup
 
 from comp import events
 from comp.data.competitions.competition import Competition, find_competition, find_competitions
@@ -16,6 +18,36 @@ from comp.runs import ledger
 from comp.runs import run as runs
 from comp.runs.progress import live_state
 from comp.workspace import Workspace
+
+Row = TypeVar("Row")
+
+
+class Rows(list[Row]):
+    """A list of rows that a notebook shows as a table."""
+
+    def _repr_html_(self) -> str:
+        tables = [asdict(row) for row in self]  # type: ignore[call-overload]
+        names = [
+            name
+            for name in (tables[0] if tables else {})
+            if any(table[name] not in (None, "", []) for table in tables)
+        ]
+        head = Markup("").join(Markup("<th>{}</th>").format(name) for name in names)
+        lines = (
+            Markup("").join(Markup("<td>{}</td>").format(_told(table[name])) for name in names)
+            for table in tables
+        )
+        body = Markup("").join(Markup("<tr>{}</tr>").format(line) for line in lines)
+        return Markup("<table><tr>{}</tr>{}</table>").format(head, body)
+
+
+def _told(value: Any) -> str:
+    """A value in a cell; nothing for what is not known."""
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:.4f}"
+    return _cell(value)
 
 
 @dataclass(frozen=True, repr=False)
@@ -79,11 +111,16 @@ class Facts:
     lines: list[tuple[str, str]]
     document: dict[str, Any]
 
+    def _repr_html_(self) -> str:
+        row = Markup("<tr><td>{}</td><td style='text-align:left'>{}</td></tr>")
+        rows = Markup("").join(row.format(what, value) for what, value in self.lines)
+        return Markup("<p><b>{}</b></p><table>{}</table>").format(self.name, rows)
+
     def __repr__(self) -> str:
         return "\n".join([self.name, *(f"  {what}: {value}" for what, value in self.lines)])
 
 
-def list_competitions(workspace: str | Path | None = None) -> list[CompetitionRow]:
+def list_competitions(workspace: str | Path | None = None) -> Rows[CompetitionRow]:
     """Every competition by slug, those that cannot be used last; what is wrong with them is said."""
     ws = Workspace.find(workspace)
     finished = [run for run in runs.sound_runs(ws) if run.record and not run.marks]
@@ -104,7 +141,7 @@ def list_competitions(workspace: str | Path | None = None) -> list[CompetitionRo
         )
     for broken in known.broken:
         events.log(f"  warning: {broken}")
-    return rows + [CompetitionRow(broken.slugs[0], error=str(broken)) for broken in known.broken]
+    return Rows([*rows, *(CompetitionRow(broken.slugs[0], error=str(broken)) for broken in known.broken)])
 
 
 def _has_data(competition: Competition, workspace: Workspace) -> bool:
@@ -125,7 +162,7 @@ def _unless_damaged(slug: str, ask: Callable[[], Any]) -> Any:
         return None
 
 
-def list_runs(slug: str | None = None, workspace: str | Path | None = None) -> list[RunRow]:
+def list_runs(slug: str | None = None, workspace: str | Path | None = None) -> Rows[RunRow]:
     """Runs, newest first; of one competition if asked, with damaged ones that do not say whose they are. What is wrong
     with a damaged one is said.
 
@@ -145,7 +182,7 @@ def list_runs(slug: str | None = None, workspace: str | Path | None = None) -> l
     for run in every:
         if run.damage:
             events.warn_once(f"run {run.id} is damaged and left out: {run.damage}")
-    return [RunRow(**{**run.summary(), **state}) for run, state in zip(every, states, strict=True)]
+    return Rows(RunRow(**{**run.summary(), **state}) for run, state in zip(every, states, strict=True))
 
 
 def _every(workspace: Workspace, slug: str | None) -> list[runs.Run]:

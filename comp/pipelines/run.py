@@ -17,7 +17,7 @@ from comp.data.competitions.raw_folder import raw_of
 from comp.data.folds import folds_sha256
 from comp.data.pseudo_labels import FILE as PSEUDO
 from comp.data.pseudo_labels import PseudoLabels
-from comp.errors import CompError, InputError
+from comp.errors import CompError, InputError, Stopped
 from comp.files import make_folder, remove_leftovers, write_text
 from comp.pipelines.check import parse_folds, survey
 from comp.pipelines.pseudo_label import rows_for
@@ -59,6 +59,7 @@ def run(
     only: Sequence[int] | None = None,
     time_limit: str | None = None,
     allow: dict[str, str] | None = None,
+    ensemble: str | None = None,
     report: bool = True,
     listeners: Sequence[events.RunListener] = (),
 ) -> RunResult:
@@ -95,6 +96,9 @@ def run(
         Such as "11h": training stops in time for the finished folds to predict; ``resume`` goes on.
     allow : dict, optional
         Checks whose errors become warnings, each with its reason.
+    ensemble : str, optional
+        A method of ``comp.ensemble``: blends the recipe's models, or the runs of each of ``overrides=["seed=0,1,2"]``, which
+        are averaged unless another is named. The result is the blend's.
     report : bool
         Write the run's page, ``report.html`` in its folder (see ``comp.write_report``).
     listeners : sequence of comp.events.RunListener, optional
@@ -105,8 +109,13 @@ def run(
     CompError
         Every mistake of a user and every refusal; see ``comp.errors``.
     """
-    clock = StepTimer()
+    given = dict(locals())
     overrides = as_overrides(overrides)
+    if ensemble is not None or any(
+        text.partition("=")[0].strip() == "seed" and "," in text for text in overrides
+    ):
+        return _several({**given, "overrides": overrides})
+    clock = StepTimer()
     heard = _guarded(listeners)
     ws = Workspace.find(workspace)
     competition = find_competition(slug, ws)
@@ -145,6 +154,21 @@ def _ready(request: RunRequest) -> list[Start]:
     if request.pseudo is not None:
         PseudoLabels.load(request.pseudo)
     return training_plans.find_starts(request.competition, request.recipe, request.workspace)
+
+
+def _several(given: dict[str, Any]) -> RunResult:
+    """The blend of what a command runs, whose arguments are ``given``: several seeds, or a recipe's models."""
+    from comp.pipelines.seeds import require_whole, run_seeds
+
+    only = given["only"]
+    named = None if only is None else ",".join(map(str, only))
+    require_whole(given["overrides"], given["ensemble"], named, given["time_limit"], given["resume"])
+
+    def go(overrides: Sequence[str], resume: str | None) -> RunResult:
+        return run(**{**given, "overrides": overrides, "resume": resume, "ensemble": None})
+
+    kept = {name: given[name] for name in ("seed", "workspace", "data", "resume", "report")}
+    return run_seeds(go, given["overrides"], given["ensemble"], **kept)
 
 
 def _guarded(listeners: Sequence[events.RunListener]) -> list[events.Guarded]:
@@ -252,6 +276,8 @@ def finish_run(
             result = _with_page(request, result, clock)
         except BaseException as error:
             events.emit(events.RunEnded(**facts, score=None, failure=_in_words(error)))
+            if isinstance(error, KeyboardInterrupt):
+                raise Stopped(this_run.slug, this_run.id) from None
             raise
         events.emit(
             events.RunEnded(
