@@ -435,7 +435,7 @@ class ConsoleListener(events.RunListener):
                 f"valid {event.valid_loss:.4f}",
                 f"{event.metric} {event.score:.4f}",
                 f"{event.images_per_second:.0f} images/s",
-                f"{duration(left)} left" if left else "",
+                f"{_clock(left)} left" if left else "",
             )
         )
 
@@ -464,7 +464,7 @@ def _fitting(first: str, valid: str, score: str, speed: str, left: str) -> str:
     for parts in (
         (valid, score, speed, left),
         (valid, score, left),
-        (valid, score),
+        (score, left),
         (score,),
     ):
         line = "  ".join(part for part in (first, *parts) if part)

@@ -230,6 +230,8 @@ def _by_the_system(error: Exception) -> InputError | None:
 def _interrupted(arguments: list[str], under_way: _UnderWay) -> int:
     """Says how to go on: with the very command, where a run had begun."""
     resume = "" if under_way.run is None else _resume_command(arguments, under_way.run)
+    if not resume and _named(arguments, "--resume"):  # stopped again, before it went on
+        resume = shlex.join(["comp", *arguments])
     remedy = f"Resume: {resume}" if resume else "nothing was begun that could be resumed"
     with suppress(OSError):
         print(f"interrupted\n{remedy}", file=sys.stderr)
