@@ -91,6 +91,7 @@ WRONG = {
     "empty run": ("--set", "mode=finetune", "--set", "model.weights=run:"),
     "fold": ("--only", "9"),
     "pseudo-labels": ("--pseudo", "nope.csv"),
+    "folds of a file": ("--folds", "folds.csv"),
 }
 
 
@@ -98,6 +99,7 @@ WRONG = {
 def test_what_needs_no_image_is_refused_before_images_are_read(
     workspace: Path, shapes: Path, what: str
 ) -> None:
+    (workspace / "folds.csv").write_text("id,fold\na0,0\na0,1\n")
     refused = run_comp(workspace, "run", "shapes", "--folds", 3, *WRONG[what], "--json")
     assert refused.code == 2, refused.err
     assert "12 test" not in refused.err
