@@ -232,10 +232,12 @@ def _interrupted(arguments: list[str], under_way: _UnderWay) -> int:
     resume = "" if under_way.run is None else _resume_command(arguments, under_way.run)
     if not resume and _named(arguments, "--resume"):  # stopped again, before it went on
         resume = shlex.join(["comp", *arguments])
-    remedy = f"Resume: {resume}" if resume else "nothing was begun that could be resumed"
+    said = f"Resume: {resume}" if resume else ""
+    if not resume and arguments[:1] == ["run"]:
+        said = "no run was begun that could be resumed"
     with suppress(OSError):
-        print(f"interrupted\n{remedy}", file=sys.stderr)
-    _print_as_json("Interrupted", "interrupted", "", resume or "start again", 130)
+        print("\n".join(["interrupted", *([said] if said else [])]), file=sys.stderr)
+    _print_as_json("Interrupted", "interrupted", "", resume or said, 130)
     return 130
 
 
