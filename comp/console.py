@@ -30,13 +30,14 @@ _live: list[Any] = []
 class Settings:
     """How to speak: ``json`` keeps stdout for one document, ``quiet`` says only what is asked and what is wrong.
 
-    ``workspace`` is the one that the command line named, for commands that it may be followed by. ``wording`` is what the command line does to texts of the library: arguments in backticks become options.
+    ``workspace`` is the one that the command line named and ``verbs`` are all commands, to say which may come next. ``wording`` is what the command line does to texts of the library: arguments in backticks become options.
     """
 
     json: bool = False
     quiet: bool = False
     wording: Callable[[str], str] = str
     workspace: str = ""
+    verbs: frozenset[str] = frozenset()
 
 
 settings = Settings()

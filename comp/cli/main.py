@@ -136,7 +136,9 @@ def _run(arguments: list[str], under_way: _UnderWay) -> int:
         from comp.cli.wording import in_options, options_of
 
         console.settings.wording = in_options(options_of(app, arguments))
-        code = typer.main.get_command(app).main(args=arguments, prog_name="comp", standalone_mode=False)
+        command: Any = typer.main.get_command(app)
+        console.settings.verbs = frozenset(command.commands)
+        code = command.main(args=arguments, prog_name="comp", standalone_mode=False)
         if code == 130:  # typer turns Ctrl-C into this code without a word
             return _interrupted(arguments, under_way)
         return int(code) if isinstance(code, int) else 0

@@ -126,7 +126,7 @@ def test_one_finding_is_not_some(workspace: Path, shapes: Path) -> None:
     assert "checks: 0 errors, 1 warning\n" in run_comp(workspace, "check", "shapes", "--folds", 3).err
 
 
-@pytest.mark.parametrize("page", ["/nope/x.html", "{}/a/b/x.html"])
+@pytest.mark.parametrize("page", ["/nope/x.html", "/nope/a/b/x.html"])
 def test_no_folder_is_made_where_nobody_works(workspace: Path, shapes: Path, page: str) -> None:
     named = Path(page.format(workspace))
     refused = run_comp(workspace, "check", "shapes", "--folds", 3, "--html", named, "--json")
