@@ -30,13 +30,14 @@ _live: list[Any] = []
 class Settings:
     """How to speak: ``json`` keeps stdout for one document, ``quiet`` says only what is asked and what is wrong.
 
-    ``workspace`` is the one that the command line named, for commands that it may be followed by. ``wording`` is what the command line does to texts of the library: arguments in backticks become options.
+    ``workspace`` is the one that the command line named and ``verbs`` are all commands, to say which may come next. ``wording`` is what the command line does to texts of the library: arguments in backticks become options.
     """
 
     json: bool = False
     quiet: bool = False
     wording: Callable[[str], str] = str
     workspace: str = ""
+    verbs: frozenset[str] = frozenset()
 
 
 settings = Settings()
@@ -435,7 +436,7 @@ class ConsoleListener(events.RunListener):
                 f"valid {event.valid_loss:.4f}",
                 f"{event.metric} {event.score:.4f}",
                 f"{event.images_per_second:.0f} images/s",
-                f"{duration(left)} left" if left else "",
+                f"{_clock(left)} left" if left else "",
             )
         )
 
@@ -464,7 +465,7 @@ def _fitting(first: str, valid: str, score: str, speed: str, left: str) -> str:
     for parts in (
         (valid, score, speed, left),
         (valid, score, left),
-        (valid, score),
+        (score, left),
         (score,),
     ):
         line = "  ".join(part for part in (first, *parts) if part)

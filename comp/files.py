@@ -258,8 +258,8 @@ def unwritable(path: Path | str, error: OSError) -> InputError:
 def require_output(path: str | Path | None) -> Path | None:
     """The plain file that an output option names, judged before the work whose result it is to take; None for None.
 
-    Nothing is left behind, and no folder is made yet. Folders that are missing are made later within the current folder;
-    elsewhere one alone, and none at the top of a disk.
+    Nothing is left behind, and no folder is made yet. Folders that are missing are made later, but none at the top of a
+    disk.
 
     Raises
     ------
@@ -285,10 +285,9 @@ def require_output(path: str | Path | None) -> Path | None:
 
 
 def _require_near(target: Path, there: Path, missing: int) -> None:
-    """InputError for an output whose folder is more than one folder away from what is ``there``: a path mistyped."""
-    whole = target.absolute()
-    is_here = whole.is_relative_to(Path.cwd())
-    if missing and not is_here and (missing > 1 or there.absolute() == there.absolute().parent):
+    """InputError for an output whose folders would begin at the top of a disk: a path mistyped."""
+    top = there.absolute()
+    if missing and top == top.parent:
         value = f"{target.parent} is not there"
         raise InputError("the folder of an output must be there", value, "make it, or correct the path")
 

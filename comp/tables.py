@@ -163,6 +163,9 @@ def _cell_lines(cell: str, width: int) -> list[str]:
 def _blocks(title: str, header: Sequence[str], cells: Sequence[Sequence[str]], width: int) -> str:
     """A table too wide for the screen: each row as lines of name and cell."""
     lines = [title] if title else []
+    if len(header) == 2 and not header[1]:  # names and values
+        facts = [line for name, value in cells for line in wrapped(f"{name}: {value}", width, "", "  ")]
+        return "\n".join([*lines, "", header[0], *facts, ""])
     for row in cells:
         lines.append("")
         for name, cell in zip(header, row, strict=True):

@@ -194,6 +194,17 @@ def test_the_line_of_an_epoch_fits_80_columns(capsys: pytest.CaptureFixture[str]
     assert len(line) <= 80
 
 
+def test_a_long_time_left_is_said_before_the_speed(capsys: pytest.CaptureFixture[str]) -> None:
+    listener = console.ConsoleListener()
+    listener._pace = events.RunPace(lambda: 0.0)
+    listener._pace.__dict__["_done_here"] = 1.0
+    listener._pace.__dict__.update(_began=-7500.0, _whole={(0, 0): 2.0}, _at={(0, 0): 1.0})
+    ended = events.EpochEnded(*OF_FOLD, 34, 5000, 0.9876, 1.0882, "accuracy", 0.3333, 1e-3, 15.0, 10.0, 1.0)
+    listener.on_epoch(ended)
+    line = "  fold 0  epoch 34/5000  loss 0.9876  accuracy 0.3333  2:05:00 left"
+    assert capsys.readouterr().err.rstrip("\n") == line
+
+
 def test_the_time_of_the_whole_run_is_said_within_the_first_epoch(capsys: pytest.CaptureFixture[str]) -> None:
     now = [0.0]
     listener = console.ConsoleListener()

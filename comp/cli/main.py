@@ -138,7 +138,9 @@ def _run(arguments: list[str], under_way: _UnderWay) -> int:
         from comp.cli.wording import in_options, options_of
 
         console.settings.wording = in_options(options_of(app, arguments))
-        code = typer.main.get_command(app).main(args=arguments, prog_name="comp", standalone_mode=False)
+        command: Any = typer.main.get_command(app)
+        console.settings.verbs = frozenset(command.commands)
+        code = command.main(args=arguments, prog_name="comp", standalone_mode=False)
         if code == 130:  # typer turns Ctrl-C into this code without a word
             return _interrupted(arguments, under_way)
         return int(code) if isinstance(code, int) else 0
@@ -232,10 +234,14 @@ def _by_the_system(error: Exception) -> InputError | None:
 def _interrupted(arguments: list[str], under_way: _UnderWay) -> int:
     """Says how to go on: with the very command, where a run had begun."""
     resume = "" if under_way.run is None else _resume_command(arguments, under_way.run)
-    remedy = f"Resume: {resume}" if resume else "nothing was begun that could be resumed"
+    if not resume and _named(arguments, "--resume"):  # stopped again, before it went on
+        resume = shlex.join(["comp", *arguments])
+    said = f"Resume: {resume}" if resume else ""
+    if not resume and arguments[:1] == ["run"]:
+        said = "no run was begun that could be resumed"
     with suppress(OSError):
-        print(f"interrupted\n{remedy}", file=sys.stderr)
-    _print_as_json("Interrupted", "interrupted", "", resume or "start again", 130)
+        print("\n".join(["interrupted", *([said] if said else [])]), file=sys.stderr)
+    _print_as_json("Interrupted", "interrupted", "", resume or said, 130)
     return 130
 
 

@@ -62,9 +62,7 @@ def _competition(slug: str, workspace: Workspace) -> Competition | None:
 
 
 def _there_is(verb: str) -> bool:
-    from comp.cli.app import app
-
-    return verb in {command.name for command in app.registered_commands}
+    return verb in console.settings.verbs
 
 
 def _here(then: list[tuple[str, str]]) -> list[tuple[str, str]]:

@@ -53,7 +53,14 @@ def _chosen_anew(methods: list[dict[str, Any]], result: EnsembleResult) -> list[
     chosen = next((one for one in methods if one["chosen"]), None)
     if chosen is None or len(methods) < 2 or chosen["score"] == result.score:
         return []
-    return [("chosen anew for each fold", _cell(result.score), "", "the blend's score")]
+    return [
+        (
+            "chosen anew for each fold",
+            _cell(result.score),
+            "",
+            "the blend's score: its method is chosen without the fold it answers",
+        )
+    ]
 
 
 def lines(result: EnsembleResult) -> list[str]:

@@ -18,6 +18,7 @@ from comp.data.competitions.raw_folder import raw_of
 from comp.data.dataset import Dataset, read_dataset
 from comp.data.folds import Folds, make_folds
 from comp.data.images.pixel_cache import StoreWriter
+from comp.data.manifest import Manifest
 from comp.data.postprocess import require_post
 from comp.errors import InputError, shortened
 from comp.workspace import Workspace
@@ -104,6 +105,8 @@ def survey(
         raise InputError(
             "there cannot be more folds than samples to hold out", value, "choose a smaller `folds`"
         )
+    if isinstance(folds, Path):  # what is wrong with the file itself shows before images are read
+        _given_folds(folds, dataset.manifest)
     context = scan_images(dataset, workspace, k)
     findings = run_data_checks(context)
     made = None
@@ -156,9 +159,7 @@ def _folds(
 ) -> Folds:
     """Folds of the workspace where there are some for these facts, else new ones, kept for the next run."""
     if isinstance(folds, Path):
-        if Folds.is_saved(folds):  # by a run: they know which rows they were made for
-            return Folds.load(folds)
-        return Folds.brought(folds, context.manifest)
+        return _given_folds(folds, context.manifest)
     sample = "sample-" if context.dataset.is_sample else ""
     kept = (
         workspace.folds(context.competition.slug)
@@ -169,6 +170,11 @@ def _folds(
     made = make_folds(context.manifest, folds, fold_seed, pool_rare, context.labels.task)
     made.save(kept)
     return made
+
+
+def _given_folds(path: Path, manifest: Manifest) -> Folds:
+    """The folds of a file: of a run, which know the rows that they were made for, or made elsewhere."""
+    return Folds.load(path) if Folds.is_saved(path) else Folds.brought(path, manifest)
 
 
 def parse_folds(folds: int | str | Path) -> int | Path:

@@ -107,11 +107,9 @@ def train(
     with (
         enough_memory("a batch must fit into memory", _batch(recipe), _SMALLER),
         loader_pool(recipe.threads or 1) as pool,
-        events.task(
-            f"fold {k}", recipe.epochs * (an_epoch := min(steps * recipe.batch, len(part.fitted)))
-        ) as bar,
+        events.task(f"fold {k}", recipe.epochs * _rows_an_epoch(part, recipe)) as bar,
     ):
-        bar.advance(min(state.epoch, recipe.epochs) * an_epoch + state.batch * recipe.batch)
+        bar.advance(state.epoch * _rows_an_epoch(part, recipe) + state.batch * recipe.batch)
         feed, pixels, there = _images(plan, k, part, pool, state.device)
         judge = partial(_evaluate, plan, state.net, pool, pixels, part, state.device, there)
         while len(state.history) < recipe.epochs and not (
@@ -355,6 +353,12 @@ def steps_per_epoch(rows: int, batch: int) -> int:
     """Batches of an epoch; a last one of a single row is left out."""
     whole, rest = divmod(rows, batch)
     return whole + (1 if rest > 1 or (rest == 1 and whole == 0) else 0)
+
+
+def _rows_an_epoch(part: FoldRows, recipe: Recipe) -> int:
+    """The rows that an epoch trains on: all that the fold fits, but a last batch of one."""
+    rows = len(part.fitted)
+    return min(steps_per_epoch(rows, recipe.batch) * recipe.batch, rows)
 
 
 def _evaluate(

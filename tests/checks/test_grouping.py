@@ -12,11 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from comp.checks.context import CheckContext
-from comp.checks.fold_checks import folds_of_related, grouped
+from comp.checks.fold_checks import folds_of_related, grouped, parent_name
 from comp.checks.image_scan import ImageFacts, ImageIndex, scan
 from comp.data.competitions.competition import Competition
 from comp.data.dataset import Dataset, made_template
 from comp.data.folds import Folds, group_names, make_folds
+from comp.data.images.raw_tree import IMAGE_SUFFIXES
 from comp.data.images.source import ArraySource
 from comp.data.labels import LabelMap
 from comp.data.manifest import Manifest, Sample
@@ -231,3 +232,11 @@ def test_the_folds_of_related_are_those_of_the_training_rows_that_a_test_row_is_
     context = context_of(rows, {**shown, "u.png": 2 + IMAGES})
     folds = Folds(("x", "y", "z", "w"), np.array([0, 1, 2, -1]), 3, 0, "")
     assert folds_of_related(context, folds) == {"p": {0, 2}, "q": {1}, "r": {-1}, "u": {0, 2}}
+
+
+@pytest.mark.parametrize("suffix", sorted(IMAGE_SUFFIXES))
+def test_every_suffix_that_is_read_is_one_in_names_too(suffix: str) -> None:
+    kind = suffix.removeprefix(".")
+    assert parent_name(f"a0_{kind}.rf.0123456789abcdef0123456789abcdef{suffix}") == "a0"
+    assert parent_name(f"cat_original_a0{suffix}_{UUID}{suffix}") == "a0"
+    assert parent_name(f"a0{suffix}") is None

@@ -91,6 +91,7 @@ WRONG = {
     "empty run": ("--set", "mode=finetune", "--set", "model.weights=run:"),
     "fold": ("--only", "9"),
     "pseudo-labels": ("--pseudo", "nope.csv"),
+    "folds of a file": ("--folds", "folds.csv"),
 }
 
 
@@ -98,6 +99,7 @@ WRONG = {
 def test_what_needs_no_image_is_refused_before_images_are_read(
     workspace: Path, shapes: Path, what: str
 ) -> None:
+    (workspace / "folds.csv").write_text("id,fold\na0,0\na0,1\n")
     refused = run_comp(workspace, "run", "shapes", "--folds", 3, *WRONG[what], "--json")
     assert refused.code == 2, refused.err
     assert "12 test" not in refused.err
@@ -124,7 +126,7 @@ def test_one_finding_is_not_some(workspace: Path, shapes: Path) -> None:
     assert "checks: 0 errors, 1 warning\n" in run_comp(workspace, "check", "shapes", "--folds", 3).err
 
 
-@pytest.mark.parametrize("page", ["/nope/x.html", "{}/a/b/x.html"])
+@pytest.mark.parametrize("page", ["/nope/x.html", "/nope/a/b/x.html"])
 def test_no_folder_is_made_where_nobody_works(workspace: Path, shapes: Path, page: str) -> None:
     named = Path(page.format(workspace))
     refused = run_comp(workspace, "check", "shapes", "--folds", 3, "--html", named, "--json")

@@ -81,6 +81,12 @@ def test_the_verb_tells_methods_parts_and_the_gain(place: Path) -> None:
         assert one["standard_error"] > 0
         assert one["gain"] == pytest.approx(done.json["oof"]["score"] - one["without"], abs=0.1)
     assert "beat" in done.err or "no better" in done.err
+    (chosen,) = [one["score"] for one in blend["methods"] if one["chosen"]]
+    score = done.json["oof"]["score"]
+    rows = [line.split() for line in done.err.splitlines() if line.startswith(" chosen anew for each fold")]
+    assert [row[5] for row in rows] == (
+        [] if chosen == score else [f"{score:.4f}"]
+    )  # both stand in one table
     record = read_json(place / "runs" / done.json["run"] / "record.json")
     assert record["ensemble"] == blend
 
