@@ -18,7 +18,7 @@ from comp import events
 from comp.errors import CompError, InputError, counted
 from comp.events import RunPace, model_of
 from comp.files import json_text
-from comp.tables import PIPE_WIDTH, draw, wrapped
+from comp.text_table import PIPE_WIDTH, draw, wrapped
 
 QUIET_SECONDS = 15.0  # between lines of progress when the output is no terminal
 

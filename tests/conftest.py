@@ -41,7 +41,7 @@ settings.load_profile("comp")
 def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Whatever the developer has set, tests see no workspace, cache or weights but their own."""
     monkeypatch.setenv("COMP_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
-    for name in ("COMP_WORKSPACE", "COMP_WEIGHTS"):
+    for name in ("COMP_WORKSPACE", "COMP_WEIGHTS", "COLUMNS"):
         monkeypatch.delenv(name, raising=False)
 
 

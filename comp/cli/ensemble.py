@@ -11,8 +11,8 @@ from comp.cli.options import (
     AsJson,
     DataDir,
     FoldsOption,
-    NoReport,
     Slug,
+    WithReport,
     WorkspaceDir,
     argument,
     option,
@@ -32,7 +32,7 @@ def merge(
     runs: Annotated[list[str], argument("RUN RUN…", "Run ids or prefixes, two or more, of one recipe.")],
     data: DataDir = None,
     allow: Allow = None,
-    no_report: NoReport = False,
+    report: WithReport = True,
     workspace: WorkspaceDir = None,
     json: AsJson = False,
 ) -> None:
@@ -44,7 +44,7 @@ def merge(
     from comp.cli.show_run import show_result
     from comp.pipelines.merge import merge as merge_runs
 
-    result = merge_runs(*runs, workspace=workspace, data=data, allow=parse_allow(allow), report=not no_report)
+    result = merge_runs(*runs, workspace=workspace, data=data, allow=parse_allow(allow), report=report)
     show_result(result)
     after_run(result, workspace)
     if json:
@@ -88,7 +88,7 @@ def ensemble(
         ),
     ] = None,
     data: DataDir = None,
-    no_report: NoReport = False,
+    report: WithReport = True,
     workspace: WorkspaceDir = None,
     json: AsJson = False,
 ) -> None:
@@ -108,7 +108,7 @@ def ensemble(
         priors=parse_priors(priors),
         workspace=workspace,
         data=data,
-        report=not no_report,
+        report=report,
     )
     show_ensemble(result)
     after_run(result, workspace)
@@ -130,7 +130,7 @@ def import_(
     normalise: Annotated[bool, option("--normalise", "Divide each row by its sum.")] = False,
     data: DataDir = None,
     allow: Allow = None,
-    no_report: NoReport = False,
+    report: WithReport = True,
     workspace: WorkspaceDir = None,
     json: AsJson = False,
 ) -> None:
@@ -153,7 +153,7 @@ def import_(
         workspace=workspace,
         data=data,
         allow=parse_allow(allow),
-        report=not no_report,
+        report=report,
     )
     show_result(result)
     after_run(result, workspace)

@@ -47,7 +47,7 @@ def argument(name: str, help: str) -> Any:
 
 
 Slug = Annotated[str, argument("SLUG", "A competition of `comp list`.")]
-NoReport = Annotated[bool, option("--no-report", "Do not write the run's page, report.html.")]
+WithReport = Annotated[bool, option("--report/--no-report", "Write the run's page, report.html.")]
 AsJson = Annotated[bool, option("--json", "One JSON document on stdout; everything else on stderr.")]
 WorkspaceDir = Annotated[
     Path | None,

@@ -12,7 +12,7 @@ from comp.workspace import Workspace
 
 
 def report(
-    run: Annotated[str | None, argument("[RUN]", "A run id, a prefix of one, or latest.")] = None,
+    run: Annotated[str | None, argument("RUN", "A run id, a prefix of one, or latest.")] = None,
     every: Annotated[
         bool, option("--all", "A page of all runs: scores, submissions, any two compared.")
     ] = False,
@@ -26,7 +26,7 @@ def report(
     workspace: WorkspaceDir = None,
     json: AsJson = False,
 ) -> None:
-    """Write a run's page: scores, mistakes, curves, next steps."""
+    """Write a run's page: scores, mistakes, curves, advice."""
     if every == (run is not None):
         value = "both were given" if every else "neither was given"
         raise InputError("a page is of one run, or of all with --all", value, "comp report latest")

@@ -16,7 +16,6 @@ from comp.cli.options import (
     FoldsOption,
     ManifestFile,
     MetricOfFolder,
-    NoReport,
     PositiveOfFolder,
     PseudoFile,
     Rare,
@@ -24,6 +23,7 @@ from comp.cli.options import (
     SaveAs,
     SetOption,
     TaskOfFolder,
+    WithReport,
     WorkspaceDir,
     argument,
     option,
@@ -95,7 +95,7 @@ def run(
     template: Annotated[
         Path | None, option("--template FILE", "With --images: the sample submission.")
     ] = None,
-    no_report: NoReport = False,
+    report: WithReport = True,
     workspace: WorkspaceDir = None,
     json: AsJson = False,
 ) -> None:
@@ -128,7 +128,7 @@ def run(
         time_limit=time_limit,
         allow=parse_allow(allow),
         ensemble=ensemble,
-        report=not no_report,
+        report=report,
     )
     show(result)
     after_run(result, workspace)

@@ -19,7 +19,7 @@ __all__ = [
     "report",
     "report_index",
     "run",
+    "run_result",
     "score",
-    "seeds",
     "validate",
 ]  # the modules that other packages import

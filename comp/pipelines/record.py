@@ -151,7 +151,7 @@ def _written(
     record(run, result, findings)
     competition = find_competition(run.slug, workspace)
     raw = runs.raw_folder(run, workspace)
-    return replace(result, report=report_of(result, workspace, competition, raw, report))
+    return replace(result, report=report_of(run.id, 0.0, workspace, competition, raw, report))
 
 
 def _write_rows(folder: Path, manifest: Manifest, folds: Folds) -> None:

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -26,9 +26,6 @@ from comp.runs import run as runs
 from comp.runs.contents import folds_of, manifest_of, predictions_of, read_result, recipe_of
 from comp.runs.run import RESULT, Run
 from comp.workspace import Workspace
-
-if TYPE_CHECKING:
-    from comp.pipelines.run_result import RunResult
 
 REPORT, OOF = "report.html", "oof.csv"
 MOST_RUNS = 12
@@ -82,18 +79,17 @@ def write_report(
 
 
 def report_of(
-    result: RunResult, workspace: Workspace, competition: Competition, raw: Path, page: bool
+    run: str, seconds: float, workspace: Workspace, competition: Competition, raw: Path, page: bool
 ) -> Path | None:
-    """Writes oof.csv of a run that has just been done and, with ``page``, its page; None, with a warning, where it cannot be
+    """Writes oof.csv of a run that has just been done, in ``seconds``, and, with ``page``, its page; None, with a warning, where it cannot be
     drawn: that is no reason to lose a run.
     """
     from comp.report.run_report.page import MOST_IMAGES
 
     try:
         with events.task("writing the report", 1) as bar:
-            seconds = sum(result.seconds.values())
             most = int(min(max(seconds * SHARE / SECONDS_AN_IMAGE, FEWEST_IMAGES), MOST_IMAGES))
-            this_run = runs.find_run(workspace, result.run)
+            this_run = runs.find_run(workspace, run)
             write_text(this_run.folder / OOF, oof_csv(oof_rows(this_run)))
             if not page:
                 return None
@@ -103,22 +99,22 @@ def report_of(
         return path
     except Exception as error:  # whatever a page meets, the submission is right
         told = str(error) if isinstance(error, CompError) else f"{type(error).__name__}: {error}"
-        events.log(f"  warning: no report: {told}; `comp report {result.run}` tries again")
+        events.log(f"  warning: no report: {told}; `comp report {run}` tries again")
         return None
 
 
 SHARE, SECONDS_AN_IMAGE, FEWEST_IMAGES = 0.02, 0.004, 100  # of a run's time for the images of its page
 
 
-def fragment(result: RunResult) -> str:
-    """A run for a notebook: its scores, curves, confusions and worst images, as a piece of HTML."""
+def fragment(folder: Path, page: Path | None) -> str:
+    """The run of a folder for a notebook: its scores, curves, confusions and worst images, as a piece of HTML."""
     from comp.report.run_report.notebook import summary
 
-    workspace = Workspace.find(result.folder.parent.parent)
-    this_run = runs.find_run(workspace, result.run)
-    competition = find_competition(result.slug, workspace)
+    workspace = Workspace.find(folder.parent.parent)
+    this_run = runs.find_run(workspace, folder.name)
+    competition = find_competition(this_run.slug, workspace)
     data = gather(this_run, workspace, competition, runs.raw_folder(this_run, workspace))
-    return summary(data, "" if result.report is None else workspace.shown(result.report))
+    return summary(data, "" if page is None else workspace.shown(page))
 
 
 def _write(data: RunData, page: Path, rows: Path | None, most: int | None = None) -> Path:
@@ -208,7 +204,7 @@ def _oof(this_run: Run, folds: Folds) -> Predictions:
         if done and all((folder / RESULT).is_file() and read_result(folder) for folder in done):
             parts.append(average([Predictions.load(folder / "oof.npz") for folder in done]))
     if not parts:
-        remedy = f"comp run {this_run.slug} --resume {this_run.id}"
+        remedy = f"`comp run {this_run.slug} --resume {this_run.id}` trains it"
         raise InputError("a report needs a fold that is done", f"{this_run.id} has none", remedy)
     ids = tuple(i for part in parts for i in part.ids)
     return Predictions(ids, parts[0].labels, np.concatenate([part.probs for part in parts]))

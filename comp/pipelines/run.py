@@ -380,7 +380,8 @@ def _finished(
 def _with_page(request: RunRequest, result: RunResult, clock: StepTimer) -> RunResult:
     """A result with its page, where one was asked for."""
     with clock.step("report"):
-        page = report_of(result, request.workspace, request.competition, request.raw, request.report)
+        took, ws = sum(result.seconds.values()), request.workspace
+        page = report_of(result.run, took, ws, request.competition, request.raw, request.report)
     return replace(result, report=page)
 
 

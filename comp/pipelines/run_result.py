@@ -92,7 +92,7 @@ class RunResult:
         """What a notebook shows: scores, curves, confusions and the worst images."""
         from comp.pipelines.report import fragment
 
-        return fragment(self)
+        return fragment(self.folder, self.report)
 
     @property
     def oof(self) -> pd.DataFrame:

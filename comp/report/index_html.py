@@ -61,7 +61,7 @@ def render(competitions: Sequence[IndexCompetition]) -> str:
     runs = sum(len(one.runs) for one in competitions)
     return html.page(
         "index.html",
-        title="comp report --all",
+        title="comp: all runs",
         heading=f"{runs} runs of {len(competitions)} competitions",
         competitions=[(one, _plots(one)) for one in competitions],
         tables={

@@ -30,7 +30,14 @@ def blend(score: float, greedy: float) -> Any:
         **method,
     }
     return SimpleNamespace(
-        blend=told, metric="accuracy", score=score, marks=[], run="r", submission="s.csv", direction="max"
+        blend=told,
+        metric="accuracy",
+        score=score,
+        marks=[],
+        run="r",
+        submission="s.csv",
+        report=None,
+        direction="max",
     )
 
 

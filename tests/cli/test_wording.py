@@ -28,6 +28,7 @@ PACKAGE = REPOSITORY / "comp"
 OTHERS_OPTIONS = {
     "comp/kaggle/kernel/wheels.py": "options of pip, which it calls",
     "comp/pipelines/record.py": "the command in the header of recipe.toml, to be copied",
+    "comp/report/run_report/experiments.py": "commands on the page of a run, to be copied",
 }
 
 # Arguments of a verb that Python calls otherwise than the command line does, or has alone.
@@ -147,7 +148,7 @@ def test_options_have_the_names_of_the_arguments() -> None:
     """Else a text of the library would name one that the command line does not know."""
     verbs: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
     for verb in set(comp.__all__) - {"__version__", "list_competitions", "list_runs", "show"}:
-        names = {p.name for p in verbs[verb.rstrip("_")].params}
+        names = {p.name for p in verbs[verb.removeprefix("write_").rstrip("_")].params}
         for name, parameter in inspect.signature(getattr(comp, verb)).parameters.items():
             if parameter.kind is not inspect.Parameter.VAR_POSITIONAL and (verb, name) not in NOT_BOTH:
                 assert name in names, f"comp.{verb}({name}=…) is no argument of comp {verb}"
