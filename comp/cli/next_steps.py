@@ -25,8 +25,10 @@ def after_run(result: RunResult, workspace: Path | None) -> None:
     elif "quick" in result.marks:
         then = [(f"comp run {slug}", "a full run: this one shows that all works")]
     else:
-        then = [_send(slug, run, result.submission, ws), *report]
-        then.append((f"comp runs {slug}", "beside your other runs"))
+        send = _send(slug, run, result.submission, ws)
+        beside = (f"comp runs {slug}", "beside your other runs")
+        is_for_the_end = send[0].startswith("comp score")  # choosing runs by it would make it worth nothing
+        then = [*report, beside, send] if is_for_the_end else [send, *report, beside]
     console.closing(_here(then))
 
 
@@ -49,7 +51,7 @@ def _send(slug: str, run: str, submission: Path, workspace: Workspace) -> tuple[
     competition = _competition(slug, workspace)
     if competition is not None and not competition.facts.kaggle and competition.adapter.has("answers"):
         shown = shlex.quote(workspace.shown(submission))
-        return f"comp score {slug} {shown}", "judge it by the published labels"
+        return f"comp score {slug} {shown}", "at the very end: judge it by the published labels"
     to = "send it to Kaggle" if competition is not None and competition.facts.kaggle else "check and send it"
     return f"comp submit {slug} --run {run}", to
 
