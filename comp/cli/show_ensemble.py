@@ -6,6 +6,7 @@ from comp import console
 from comp.cli.show_run import calibration_line, gains, show_result
 from comp.pipelines.ensemble import EnsembleResult
 from comp.runs.result import RunResult
+from comp.runs.run import in_brackets
 
 
 def show(result: RunResult) -> None:
@@ -32,7 +33,7 @@ def show_ensemble(result: EnsembleResult) -> None:
     console.table("", ("part", f"OOF {result.metric}", "weight", "blend without it", "it adds"), parts)
     for text in lines(result):
         console.print_result(text)
-    marks = f" ({', '.join(result.marks)}: not a full run)" if result.marks else ""
+    marks = in_brackets(result.marks)
     console.print_result(f"run {result.run}: nested OOF {result.metric} {result.score:.4f}{marks}")
     console.print_result(f"submission {result.submission}")
 

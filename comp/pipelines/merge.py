@@ -139,6 +139,7 @@ def require_alike(parts: Sequence[runs.Run]) -> None:
         "train rows": "train_sha256",
         "test rows": "test_sha256",
         "pseudo-labels": "pseudo",
+        "corrected labels": "corrected_sha256",
     }
     for one in others:
         differing = [

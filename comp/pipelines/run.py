@@ -13,7 +13,9 @@ from comp.checks.context import Finding, counts, downgrade_allowed
 from comp.checks.runner import CheckResult, raise_on_errors, say_findings, show_findings
 from comp.config import as_overrides
 from comp.data.competitions.competition import find_competition
+from comp.data.corrected_labels import corrections_sha256
 from comp.data.folds import folds_sha256
+from comp.data.predictions import Predictions
 from comp.data.pseudo_labels import FILE as PSEUDO
 from comp.data.pseudo_labels import PseudoLabels
 from comp.errors import CompError, InputError
@@ -28,6 +30,7 @@ from comp.runs import run as runs
 from comp.runs.contents import folds_of, manifest_of
 from comp.runs.progress import ProgressFile
 from comp.runs.result import RunResult, confusion_csv
+from comp.runs.run import CORRECTED
 from comp.training.time_limit import Deadline, parse_seconds
 from comp.workspace import Workspace
 
@@ -155,9 +158,9 @@ def checked(
         events.log(
             f"  not sure: {guessed} of competition.toml, which a raw folder cannot say: look at the site"
         )
-    kept = None
-    if given:  # its extra rows are still wanted, and its folds
-        manifest_of(given)
+    kept, corrections = None, None
+    if given:  # its extra rows and corrected labels are still wanted, and its folds
+        corrections = manifest_of(given).corrections
         folds_of(given)
         kept = given.folder / "manifest.csv"
     found = survey(
@@ -170,6 +173,7 @@ def checked(
         extra_file=Path(extra).expanduser() if extra else kept,
         rare="pool" if given else rare,  # its folds are made already
         allow=allow,
+        corrections=corrections,
     )
     show_findings(found)
     raise_on_errors(found.findings, competition.slug)
@@ -205,8 +209,13 @@ def _train_and_predict(
 
 
 def marks_of(request: RunRequest, checks: CheckResult) -> list[str]:
-    """Why a run is no full one, before it is known whether it has all its folds."""
-    return [mark for mark, yes in (("quick", request.quick), ("sample", checks.dataset.is_sample)) if yes]
+    """Why a run is no full one, and what else stands beside its score, before it is known whether it has all its folds."""
+    known = {
+        "quick": request.quick,
+        "sample": checks.dataset.is_sample,
+        CORRECTED: bool(checks.dataset.manifest.corrections),
+    }
+    return [mark for mark, yes in known.items() if yes]
 
 
 def finish_run(
@@ -308,7 +317,7 @@ def _finished(
         metric=plans[0].metric.name,
         direction=plans[0].metric.direction,
         score=score,
-        beside=_judged_beside(trained, learned),
+        beside=_judged_beside(trained, oof, learned),
         selected_on_oof=any(p.selects for p in plans),
         views=views,
         pseudo=this_run.started.get("pseudo"),
@@ -328,10 +337,15 @@ def _finished(
     return result
 
 
-def _judged_beside(trained: TrainedModels, learned: dict[str, Any]) -> dict[str, float]:
-    """The scores of the same rows judged otherwise: by other views or weights, and without what was ``learned``."""
+def _judged_beside(trained: TrainedModels, oof: Predictions, learned: dict[str, Any]) -> dict[str, float]:
+    """The scores of the same rows judged otherwise: by corrected labels, by other views or weights, and without what was
+    ``learned``.
+    """
     beside = {name: trained.score(other) for name, other in trained.beside().items()}
-    return {**beside, "without_decision": learned["score_before"]} if learned else beside
+    if learned:
+        beside["without_decision"] = learned["score_before"]
+    corrected = trained.corrected_score(oof)
+    return beside if corrected is None else {"corrected_labels": corrected, **beside}
 
 
 def answered_oof(this_run: runs.Run, trained: TrainedModels, competition: Competition) -> Decided | None:
@@ -394,10 +408,17 @@ def run_folder(
 
 
 def kept_of(request: RunRequest, checks: CheckResult, recipe: Recipe) -> dict[str, str | None]:
-    """What has to be the same when a run goes on: its folds, and its competition's models.py where a network is of it."""
+    """What has to be the same when a run goes on: its folds and corrected labels, and its competition's models.py
+    where a network is of it.
+    """
     from comp.models.net import models_sha256
 
     assert checks.folds is not None, "the checks let no run pass without folds"
     names = [one.model.name for one in recipe.each]
     models = models_sha256(request.competition.file("models.py"), names)
-    return {"folds_sha256": folds_sha256(checks.folds), "models_sha256": models}
+    corrected = corrections_sha256(checks.dataset.manifest)
+    return {
+        "folds_sha256": folds_sha256(checks.folds),
+        "models_sha256": models,
+        "corrected_sha256": corrected,
+    }

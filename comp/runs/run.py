@@ -9,7 +9,7 @@ import re
 import secrets
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -41,6 +41,7 @@ RESULT = "result.json"  # of a fold: it comes last there, and has the SHA-256 of
 RECIPE = "recipe.toml"
 IMPORTED = "import"  # the mode of a run whose predictions come from elsewhere
 ENSEMBLE = "ensemble"  # the mode of a blend of runs
+CORRECTED = "corrected labels"  # the mark of a run that trained with some, which is a full one all the same
 _HEX = 0xFFFF  # the last number of a run id
 _FOLD = re.compile(r"fold-\d+")
 _LATER = re.compile(
@@ -77,6 +78,7 @@ class _Started(Shape):
     recipe_sha256: str | None = None
     folds_sha256: str | None = None
     models_sha256: str | None = None
+    corrected_sha256: str | None = None
     files: dict[str, str] | None = None
     sha256: str | None = None
 
@@ -131,8 +133,15 @@ class Run:
 
     @property
     def marks(self) -> list[str]:
-        """Why a run is no full one: quick, sample, partial."""
+        """What stands beside a run's score: why it is no full one (quick, sample, partial), and that it trained with
+        corrected labels.
+        """
         return list(self.started.get("marks", []))
+
+    @property
+    def gaps(self) -> list[str]:
+        """Why a run is no full one."""
+        return gaps_of(self.marks)
 
     @property
     def files(self) -> dict[str, str]:
@@ -191,6 +200,18 @@ class Run:
             "oof": self.record.get("oof", {}).get("score"),
             "submission": self.record.get("submission"),
         }
+
+
+def gaps_of(marks: Iterable[str]) -> list[str]:
+    """Those of a run's marks that say why it is no full one."""
+    return [mark for mark in marks if mark != CORRECTED]
+
+
+def in_brackets(marks: Sequence[str]) -> str:
+    """A run's marks as they stand behind its score; empty where there are none."""
+    if not marks:
+        return ""
+    return f" ({', '.join(marks)}{': not a full run' if gaps_of(marks) else ''})"
 
 
 def require_content(path: Path, wanted: str, run: str) -> None:
@@ -368,13 +389,20 @@ def require_same_rows(run: Run, manifest: Manifest) -> None:
 
 def require_kept(run: Run, now: dict[str, str | None], models: Path) -> None:
     """Refuses to go on with other folds, where what a fold has trained on would be scored as held out, and with another
-    models.py, whose networks would be scored as one.
+    models.py or other corrected labels, whose networks would be scored as one.
     """
-    for key, file in (("folds_sha256", run.folder / "folds.csv"), ("models_sha256", models)):
+    files = {
+        "folds_sha256": run.folder / "folds.csv",
+        "models_sha256": models,
+        "corrected_sha256": run.folder / "manifest.csv",
+    }
+    for key, file in files.items():
         if run.started.get(key, now[key]) != now[key]:
             value = f"{file} is no longer what the run began with"
             raise Refusal(
-                "a resumed run keeps its folds and networks", value, "restore it, or start a new run"
+                "a resumed run keeps its folds, networks and corrected labels",
+                value,
+                "restore it, or start a new run",
             )
 
 

@@ -186,7 +186,7 @@ def _notebook(
 ) -> dict[str, Any]:
     score = run.record.get("oof", {}).get("score")
     judged = f", OOF {run.record.get('metric')} {score:.4f}" if isinstance(score, float) else ""
-    marks = f" ({', '.join(run.marks)}: not a full run)" if run.marks else ""
+    marks = runs.in_brackets(run.marks)
     about = f"{run.started.get('model')}, {checkpoints} checkpoints{judged}{marks}"
     template = competition.facts.template.file
     words = {"title": competition.facts.title, "run": run.id, "about": about, "version": __version__}
