@@ -1,17 +1,22 @@
-"""Which labels are likely wrong: confident learning on out-of-fold predictions, nested per fold.
+"""Which labels are likely wrong: confident learning, nested per fold.
 
 After C. Northcutt, L. Jiang and I. Chuang, "Confident Learning: Estimating Uncertainty in Dataset Labels", 2021. What
-judges a row (class thresholds, the classifier where there are features) is learned from rows of other folds alone.
+judges a row (the class thresholds, and the classifier where there are features) is learned from rows of other folds.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from comp.checks.label_classifier import Features, nested_probs
+
 Probs = NDArray[np.float64]
+Rows = NDArray[np.bool_]
+Classes = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,19 +25,29 @@ class LikelyWrong:
 
     ``score`` (N,) is higher the likelier a label is wrong, from 0 to 1; ``suspected`` (N,) says which labels are likely
     wrong; ``suggested`` (N,) is the index of the class that is likelier right, the label's own class where none is.
+    ``probs`` (N, C) are the probabilities that it was judged by.
     """
 
     score: Probs
-    suspected: NDArray[np.bool_]
-    suggested: NDArray[np.int64]
+    suspected: Rows
+    suggested: Classes
+    probs: Probs
+
+    @property
+    def ranked(self) -> NDArray[np.int64]:
+        """The suspected rows, the likeliest to be wrong first."""
+        rows = np.flatnonzero(self.suspected)
+        return rows[np.argsort(-self.score[rows], kind="stable")]
 
 
-def likely_wrong(probs: Probs, labels: NDArray[np.int64], folds: NDArray[np.int64]) -> LikelyWrong:
-    """Judges each label by out-of-fold probabilities.
+def likely_wrong(
+    probs: Probs, labels: Classes, folds: Classes, features: Features | None = None
+) -> LikelyWrong:
+    """Judges each label by out-of-fold probabilities, or with ``features`` by a classifier of its own on them.
 
-    A row of fold k is judged by thresholds that the rows of the other folds give: of each class the mean probability
-    that rows with this label have for it. A label is suspected where another class reaches its threshold and is
-    likelier than the label's own class.
+    A row of fold k is judged by thresholds that rows of the other folds give: of each class the mean probability that
+    rows with this label have for it. A label is suspected where another class reaches its threshold and is likelier
+    than the label's own class.
 
     Parameters
     ----------
@@ -41,22 +56,37 @@ def likely_wrong(probs: Probs, labels: NDArray[np.int64], folds: NDArray[np.int6
     labels : int64 array (N,)
         The class index of each row's label.
     folds : int64 array (N,)
-        The fold that held the row out.
+        The fold that held the row out; two folds or more.
+    features : float32 array (N, D), optional
+        What a network that was fitted on none of the rows gives for them.
     """
     rows, classes = probs.shape
-    every = np.arange(rows)
-    suggested = labels.astype(np.int64).copy()
+    judged_by, suggested = np.zeros_like(probs, dtype=np.float64), labels.astype(np.int64).copy()
+    for here, own, thresholds in _judges(probs, labels, folds, features):
+        judged_by[here] = own
+        reached = np.where(own >= thresholds, own, -1.0)
+        likelier = reached.max(axis=1) > own[np.arange(len(own)), labels[here]]
+        suggested[here] = np.where(likelier, reached.argmax(axis=1), labels[here])
+    score = 1.0 - judged_by[np.arange(rows), labels]
+    return LikelyWrong(score, suggested != labels, suggested, judged_by)
+
+
+def _judges(
+    probs: Probs, labels: Classes, folds: Classes, features: Features | None
+) -> Iterator[tuple[Rows, Probs, Probs]]:
+    """Of each fold its rows, their probabilities, and the thresholds (C,) that the others give."""
+    classes = probs.shape[1]
+    if features is not None:
+        for one in nested_probs(features, labels, folds, classes):
+            others = ~one.held_out
+            yield one.held_out, one.probs, class_thresholds(one.inner, labels[others], classes)
+        return
     for fold in np.unique(folds):
         here = folds == fold
-        judged = probs[here] - class_thresholds(probs[~here], labels[~here], classes)
-        best = np.where(judged >= 0, probs[here], -1.0)
-        top = best.argmax(axis=1)
-        own = probs[here, labels[here]]
-        suggested[here] = np.where(best.max(axis=1) > own, top, labels[here])
-    return LikelyWrong(1.0 - probs[every, labels], suggested != labels, suggested)
+        yield here, probs[here], class_thresholds(probs[~here], labels[~here], classes)
 
 
-def class_thresholds(probs: Probs, labels: NDArray[np.int64], classes: int) -> Probs:
+def class_thresholds(probs: Probs, labels: Classes, classes: int) -> Probs:
     """The mean probability (C,) of a class among the rows that are labelled so; above 1 where there are none."""
     own = probs[np.arange(len(labels)), labels]
     sums = np.bincount(labels, weights=own, minlength=classes)
