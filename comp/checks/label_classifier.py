@@ -22,6 +22,7 @@ LANDMARKS = 2000  # rows that the kernel is approximated by (Nyström)
 WIDTH = 1.5  # of the kernel: times the squared distance, in parts of its median
 PENALTY = 1.0
 MOST_PARTS = 5  # more folds are judged in parts of several
+SOFTER = 0.5  # labels are wrong where the image is doubtful too: what is likeliest by the labels is too sure
 SCALES = np.geomspace(1.0, 60.0, 25)  # that turn what a classifier gives into probabilities
 
 
@@ -88,8 +89,9 @@ def nested_probs(features: Features, labels: Classes, folds: Classes, classes: i
         seen = _softmax(scale * values)
         if inner:
             weights[~held_out] = _weights(seen, labels[~held_out])
+        softer = _softmax(SOFTER * scale * values)
         judge = _total([_sums(x, y, part == n, weights) for n in others])
-        yield Judged(held_out, _softmax(scale * _values(x[held_out], judge)), seen)
+        yield Judged(held_out, _softmax(SOFTER * scale * _values(x[held_out], judge)), softer)
 
 
 def kernel_features(features: Features) -> Features:
@@ -103,7 +105,8 @@ def kernel_features(features: Features) -> Features:
     values, vectors = np.linalg.eigh(np.exp(-WIDTH / max(typical, 1e-12) * squares))
     whitened = (vectors / np.sqrt(np.maximum(values, 1e-6))) @ vectors.T
     parts = [
-        np.exp(-WIDTH / max(typical, 1e-12) * _squared_distances(x[start : start + 4096], landmarks)) @ whitened
+        np.exp(-WIDTH / max(typical, 1e-12) * _squared_distances(x[start : start + 4096], landmarks))
+        @ whitened
         for start in range(0, len(x), 4096)
     ]
     return np.concatenate(parts).astype(np.float32)
@@ -111,7 +114,7 @@ def kernel_features(features: Features) -> Features:
 
 def _squared_distances(a: Features, b: Features) -> Probs:
     squares = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1)[None] - 2 * a @ b.T
-    return np.maximum(squares, 0).astype(np.float64)
+    return np.asarray(np.maximum(squares, 0), dtype=np.float64)
 
 
 def _sums(x: Features, y: Features, rows: Rows, weights: Features | None = None) -> _Sums:
@@ -163,7 +166,7 @@ def _scale(values: Probs, labels: Classes) -> float:
 def _weights(probs: Probs, labels: Classes) -> NDArray[np.float32]:
     """How much each label counts: less where another class is likelier."""
     own = probs[np.arange(len(labels)), labels]
-    return np.sqrt(own / probs.max(axis=1)).astype(np.float32)
+    return np.asarray(np.sqrt(own / probs.max(axis=1)), dtype=np.float32)
 
 
 def _softmax(values: Probs) -> Probs:

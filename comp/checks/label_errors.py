@@ -13,6 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from comp.checks.label_classifier import Features, nested_probs
+from comp.data.task import Task
+from comp.errors import InputError
+
+LEAST_SPREAD = 0.25  # of places around the steps of a scale
 
 Probs = NDArray[np.float64]
 Rows = NDArray[np.bool_]
@@ -40,8 +44,20 @@ class LikelyWrong:
         return rows[np.argsort(-self.score[rows], kind="stable")]
 
 
+def require_judged(task: Task, run: str) -> None:
+    """InputError for a task whose labels cannot be judged so: numbers, and several labels a row."""
+    if not task.one_class_a_row:
+        reason = "several labels" if task.has_classes else "numbers"
+        value = f"{run} is of task {task.name!r}, whose rows have {reason}"
+        raise InputError("labels are judged where a row has one class", value, "look at rows.csv of the run")
+
+
 def likely_wrong(
-    probs: Probs, labels: Classes, folds: Classes, features: Features | None = None
+    probs: Probs,
+    labels: Classes,
+    folds: Classes,
+    features: Features | None = None,
+    classes: int | None = None,
 ) -> LikelyWrong:
     """Judges each label by out-of-fold probabilities, or with ``features`` by a classifier of its own on them.
 
@@ -52,17 +68,19 @@ def likely_wrong(
     Parameters
     ----------
     probs : float64 array (N, C)
-        Out-of-fold probabilities; rows sum to one.
+        Out-of-fold probabilities; rows sum to one. Of an ordinal task (N, 1), places of 0 to C - 1.
     labels : int64 array (N,)
         The class index of each row's label.
     folds : int64 array (N,)
         The fold that held the row out; two folds or more.
     features : float32 array (N, D), optional
         What a network that was fitted on none of the rows gives for them.
+    classes : int, optional
+        C, where it is not the width of ``probs``.
     """
-    rows, classes = probs.shape
-    judged_by, suggested = np.zeros_like(probs, dtype=np.float64), labels.astype(np.int64).copy()
-    for here, own, thresholds in _judges(probs, labels, folds, features):
+    rows, width = len(labels), classes or probs.shape[1]
+    judged_by, suggested = np.zeros((rows, width)), labels.astype(np.int64).copy()
+    for here, own, thresholds in _judges(probs, labels, folds, features, width):
         judged_by[here] = own
         reached = np.where(own >= thresholds, own, -1.0)
         likelier = reached.max(axis=1) > own[np.arange(len(own)), labels[here]]
@@ -72,10 +90,9 @@ def likely_wrong(
 
 
 def _judges(
-    probs: Probs, labels: Classes, folds: Classes, features: Features | None
+    probs: Probs, labels: Classes, folds: Classes, features: Features | None, classes: int
 ) -> Iterator[tuple[Rows, Probs, Probs]]:
     """Of each fold its rows, their probabilities, and the thresholds (C,) that the others give."""
-    classes = probs.shape[1]
     if features is not None:
         for one in nested_probs(features, labels, folds, classes):
             others = ~one.held_out
@@ -83,7 +100,17 @@ def _judges(
         return
     for fold in np.unique(folds):
         here = folds == fold
-        yield here, probs[here], class_thresholds(probs[~here], labels[~here], classes)
+        given = probs
+        if probs.shape[1] < classes:
+            given = place_probs(probs, probs[~here, 0] - labels[~here], classes)
+        yield here, given[here], class_thresholds(given[~here], labels[~here], classes)
+
+
+def place_probs(places: Probs, errors: Probs, classes: int) -> Probs:
+    """Probabilities (N, C) of the steps of a scale for places (N, 1) that are as far off as ``errors`` are, normally."""
+    spread = max(float(np.sqrt((errors**2).mean())), LEAST_SPREAD)
+    powers = np.exp(-((np.arange(classes) - places) ** 2) / (2 * spread**2)) + 1e-12
+    return np.asarray(powers / powers.sum(axis=1, keepdims=True), dtype=np.float64)
 
 
 def class_thresholds(probs: Probs, labels: Classes, classes: int) -> Probs:

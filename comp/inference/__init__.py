@@ -1,3 +1,3 @@
 """Views, and predictions of rows by checkpoints."""
 
-__all__ = ["feature_cache", "forward", "predict"]  # the modules that other packages import
+__all__ = ["feature_cache", "forward", "level_features", "predict"]  # the modules that other packages import
