@@ -5,8 +5,8 @@ from __future__ import annotations
 from comp import console
 from comp.cli.show_run import calibration_line, gains, show_result
 from comp.pipelines.ensemble import EnsembleResult
+from comp.runs.marks import in_brackets
 from comp.runs.result import RunResult
-from comp.runs.run import in_brackets
 
 
 def show(result: RunResult) -> None:

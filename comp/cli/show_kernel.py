@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from comp import console
 from comp.kaggle.kernel.build import KernelFolder
-from comp.runs.run import in_brackets
+from comp.runs.marks import in_brackets
 from comp.workspace import Workspace
 
 

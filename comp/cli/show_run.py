@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from comp import console, events
 from comp.pipelines.pseudo_label import PseudoResult
+from comp.runs.marks import in_brackets
 from comp.runs.result import RunResult
-from comp.runs.run import in_brackets
 
 if TYPE_CHECKING:
     pass

@@ -145,7 +145,9 @@ def as_written(table: pd.DataFrame) -> pd.DataFrame:
     """A manifest's table as files have it: corrected labels as ``label``, the others as ``original_label`` beside them."""
     if TRAINING not in table:
         return table
-    return table.rename(columns={"label": ORIGINAL, TRAINING: "label"})
+    written = table.rename(columns={"label": ORIGINAL, TRAINING: "label"})
+    first = [*COLUMNS[:4], ORIGINAL]
+    return written[[*first, *(name for name in written if name not in first)]]
 
 
 def sound(table: pd.DataFrame, where: str, first: int = 1) -> pd.DataFrame:

@@ -30,7 +30,7 @@ MOST_LEVELS = 6  # a transformer has more blocks than that: some of them, evenly
 
 
 class Levels(nn.Module):
-    """A backbone that gives the mean and the spread of each level's channels (B, E) where timm's
+    """A backbone that gives the mean, the spread and the most of each level's channels (B, E) where timm's
     ``forward_intermediates`` tells them, else its output (B, D).
     """
 
@@ -45,7 +45,8 @@ class Levels(nn.Module):
             return plain
         levels = self.backbone.forward_intermediates(x, indices=self.levels, intermediates_only=True)
         flat = [level.float().flatten(2) for level in levels]  # (B, E, H W)
-        return torch.cat([pool for level in flat for pool in (level.mean(2), level.std(2, correction=0))], 1)
+        pools = [(level.mean(2), level.std(2, correction=0), level.amax(2)) for level in flat]
+        return torch.cat([pool for each in pools for pool in each], 1)
 
 
 def _levels_of(backbone: nn.Module) -> list[int]:
@@ -84,7 +85,7 @@ def level_features(
     recipe = recipe.model_copy(update={"precision": "fp32"})
     facts = {
         **facts_of_features(recipe, sidecar.model, sidecar.preprocess, sidecar.backbone_sha256),
-        "levels": [list(SIZES), list(VIEWS), MOST_LEVELS],
+        "levels": ["mean, spread, most", list(SIZES), list(VIEWS), MOST_LEVELS],
     }
     cache = FeatureCache(kept, facts, list(contents)) if kept is not None and len(contents) else None
     known = cache.load("identity") if cache else None

@@ -17,6 +17,7 @@ from comp.errors import CheckFailed, InputError, InvalidSubmission, Refusal, Unk
 from comp.files import read_json, write_bytes
 from comp.runs import run as runs
 from comp.runs.contents import findings_of, manifest_of, require_fold
+from comp.runs.marks import in_brackets
 from comp.runs.run import Run
 from comp.runs.submissions import require_its_own, run_that_wrote, warn_of_another_content
 from comp.submission.validate import Problem, validate
@@ -103,7 +104,7 @@ def choose(
         one = full[0]
         score = oof_of(one)
         shown = "undefined" if score is None else f"{score:.4f}"
-        told = f"run {one.id}, {one.started.get('model')}, OOF {one.record.get('metric')} {shown}{runs.in_brackets(one.marks)}"
+        told = f"run {one.id}, {one.started.get('model')}, OOF {one.record.get('metric')} {shown}{in_brackets(one.marks)}"
         require_yes(
             f"submit the newest full run: {told}?", yes, f"name it with `run={one.id!r}`, or say `yes=True`"
         )

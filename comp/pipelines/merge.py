@@ -23,7 +23,16 @@ from comp.pipelines.resume import BEFORE
 from comp.pipelines.run import checked, finish_run, kept_of, marks_of, run_folder
 from comp.recipe import Recipe, as_one
 from comp.runs import run as runs
-from comp.runs.contents import findings_of, folds_of, recipe_of, rehome, require_fold, require_of_fold
+from comp.runs.contents import (
+    findings_of,
+    folds_of,
+    recipe_of,
+    rehome,
+    require_fold,
+    require_kept,
+    require_of_fold,
+    require_same_rows,
+)
 from comp.runs.result import RunResult
 from comp.workspace import Workspace
 
@@ -102,7 +111,7 @@ def _merged(
     request = replace(request, only=(), origin=origin)
     with clock.step("check"):
         result = checked(request, allow=allow)
-        runs.require_same_rows(first, result.dataset.manifest)
+        require_same_rows(first, result.dataset.manifest)
     with clock.step("model"):
         plans = _plans(request, result)
         require_sound(folders)
@@ -110,7 +119,7 @@ def _merged(
     with clock.step("copy"):
         marks = marks_of(request, result)
         for part in chosen:
-            runs.require_kept(part, kept_of(request, result, recipe), competition.file("models.py"))
+            require_kept(part, kept_of(request, result, recipe), competition.file("models.py"))
         run = run_folder(request, result, recipe, marks, held, rows_for(request, result))
         for relative, source in folders.items():
             events.log(f"  {relative} of {source.id}")

@@ -27,10 +27,10 @@ from comp.pipelines.request import RunRequest, new_request, quick_rows, require_
 from comp.pipelines.resume import resumed_request
 from comp.recipe import Recipe, as_one
 from comp.runs import run as runs
-from comp.runs.contents import folds_of, manifest_of
+from comp.runs.contents import folds_of, manifest_of, require_kept, require_same_rows
+from comp.runs.marks import CORRECTED
 from comp.runs.progress import ProgressFile
 from comp.runs.result import RunResult, confusion_csv
-from comp.runs.run import CORRECTED
 from comp.training.time_limit import Deadline, parse_seconds
 from comp.workspace import Workspace
 
@@ -307,7 +307,11 @@ def _finished(
     test = test if decided is None else decided.of(test, plans[0].manifest.test)
     score, learned = trained.score(oof), decided.facts if decided else {}
     expected = None if request.quick else request.expected
-    judged = [*training_plans.check_predictions(plans[0], test, score, expected), *judge_views(trained)]
+    judged = [
+        *training_plans.check_predictions(plans[0], test, score, expected),
+        *judge_views(trained),
+        *training_plans.judge_labels(trained),
+    ]
     findings = [*findings, *_shown(judged, checks)]
     with clock.step("submit"):
         path = write_submission(request.workspace, checks, this_run, test)
@@ -384,9 +388,9 @@ def run_folder(
         remove_leftovers(folder)
     make_folder(request.workspace.submissions(slug))  # better refused now than after training
     if request.resumed:
-        runs.require_same_rows(request.resumed, checks.dataset.manifest)
+        require_same_rows(request.resumed, checks.dataset.manifest)
         models = request.competition.file("models.py")
-        runs.require_kept(request.resumed, kept_of(request, checks, recipe), models)
+        require_kept(request.resumed, kept_of(request, checks, recipe), models)
         return request.resumed
     seen = checks.context
     facts = runs.run_metadata(

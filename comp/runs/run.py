@@ -9,7 +9,7 @@ import re
 import secrets
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -21,8 +21,9 @@ from pydantic import Field
 from comp import events
 from comp._version import __version__
 from comp.config import Shape, read_shaped
-from comp.errors import CompError, InputError, Refusal, UnknownName
+from comp.errors import CompError, InputError, UnknownName
 from comp.files import SEAL, alone, is_intact, make_folder, remove_leftovers, sealed, sha256_of, write_json
+from comp.runs.marks import gaps_of
 from comp.runs.result import machine
 from comp.workspace import Workspace
 
@@ -41,7 +42,6 @@ RESULT = "result.json"  # of a fold: it comes last there, and has the SHA-256 of
 RECIPE = "recipe.toml"
 IMPORTED = "import"  # the mode of a run whose predictions come from elsewhere
 ENSEMBLE = "ensemble"  # the mode of a blend of runs
-CORRECTED = "corrected labels"  # the mark of a run that trained with some, which is a full one all the same
 _HEX = 0xFFFF  # the last number of a run id
 _FOLD = re.compile(r"fold-\d+")
 _LATER = re.compile(
@@ -200,18 +200,6 @@ class Run:
             "oof": self.record.get("oof", {}).get("score"),
             "submission": self.record.get("submission"),
         }
-
-
-def gaps_of(marks: Iterable[str]) -> list[str]:
-    """Those of a run's marks that say why it is no full one."""
-    return [mark for mark in marks if mark != CORRECTED]
-
-
-def in_brackets(marks: Sequence[str]) -> str:
-    """A run's marks as they stand behind its score; empty where there are none."""
-    if not marks:
-        return ""
-    return f" ({', '.join(marks)}{': not a full run' if gaps_of(marks) else ''})"
 
 
 def require_content(path: Path, wanted: str, run: str) -> None:
@@ -377,33 +365,6 @@ def _table(folder: Path) -> dict[str, str]:
             continue
         found[inside.as_posix()] = sha256_of(path)
     return found
-
-
-def require_same_rows(run: Run, manifest: Manifest) -> None:
-    """Refuses to go on with a run whose rows are no longer those it began with."""
-    for split in ("train", "test"):
-        if manifest.fingerprint(split) != run.started.get(f"{split}_sha256"):
-            value = f"the {split} rows are no longer those that {run.id} began with"
-            raise Refusal("a resumed run needs the same rows", value, "restore the data, or start a new run")
-
-
-def require_kept(run: Run, now: dict[str, str | None], models: Path) -> None:
-    """Refuses to go on with other folds, where what a fold has trained on would be scored as held out, and with another
-    models.py or other corrected labels, whose networks would be scored as one.
-    """
-    files = {
-        "folds_sha256": run.folder / "folds.csv",
-        "models_sha256": models,
-        "corrected_sha256": run.folder / "manifest.csv",
-    }
-    for key, file in files.items():
-        if run.started.get(key, now[key]) != now[key]:
-            value = f"{file} is no longer what the run began with"
-            raise Refusal(
-                "a resumed run keeps its folds, networks and corrected labels",
-                value,
-                "restore it, or start a new run",
-            )
 
 
 def require_checkpoints(run: Run) -> None:
