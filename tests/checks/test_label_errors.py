@@ -19,7 +19,9 @@ from comp.errors import InputError
 CLASSES = 4
 
 
-def clouds(rows: int, wrong: int, seed: int = 0) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
+def clouds(
+    rows: int, wrong: int, seed: int = 0
+) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
     """Features of four clouds, their true classes, and labels of which ``wrong`` are others."""
     rng = np.random.default_rng(seed)
     truth = np.arange(rows) % CLASSES
@@ -68,7 +70,7 @@ def test_clean_labels_of_a_sure_model_are_not_suspected() -> None:
 @given(st.integers(0, 4), st.integers(0, 2**16))
 def test_the_labels_of_a_fold_do_not_judge_it(with_features: bool, k: int, seed: int) -> None:
     """Whatever the labels of fold k, its rows get the same probabilities for every class, and the same thresholds."""
-    features, truth, labels = clouds(60, 6)
+    features, _, labels = clouds(60, 6)
     folds = np.arange(60) // 4 % 5
     rng = np.random.default_rng(seed)
     here = folds == k
@@ -80,7 +82,7 @@ def test_the_labels_of_a_fold_do_not_judge_it(with_features: bool, k: int, seed:
     same = here & (other == labels)
     assert (before.suggested[same] == after.suggested[same]).all()
     if with_features:
-        inner = [[one for one in nested_probs(features, y, folds, CLASSES)][k].inner for y in (labels, other)]
+        inner = [list(nested_probs(features, y, folds, CLASSES))[k].inner for y in (labels, other)]
         assert inner[0] == pytest.approx(inner[1], abs=0)
 
 
@@ -104,7 +106,8 @@ def test_a_step_of_a_scale_that_is_far_off_is_suspected() -> None:
     labels = truth.copy()
     labels[[3, 44]] = [0, 1]
     found = likely_wrong(np.clip(places, 0, 4), labels, np.arange(100) // 5 % 4, classes=5)
-    assert found.ranked.tolist() and set(found.ranked) == {3, 44}
+    assert found.ranked.tolist()
+    assert set(found.ranked) == {3, 44}
     assert found.suggested[[3, 44]].tolist() == [3, 4]
 
 

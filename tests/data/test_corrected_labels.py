@@ -92,7 +92,9 @@ def test_a_label_that_is_no_class_is_refused_with_row_and_classes(label: str, ru
 
 
 def test_a_row_whose_original_label_was_emptied_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "m.csv").write_text("id,path,split,label,original_label\nr0,a.png,train,a,\nr1,b.png,train,b,b\n")
+    (tmp_path / "m.csv").write_text(
+        "id,path,split,label,original_label\nr0,a.png,train,a,\nr1,b.png,train,b,b\n"
+    )
     with pytest.raises(InputError, match="a row keeps its label in original_label"):
         settled(Manifest.read_csv(tmp_path / "m.csv"), LABELS)
 
