@@ -86,6 +86,22 @@ class WrongLabels:
         }
 
 
+@dataclass(frozen=True, eq=False)
+class JudgedRows:
+    """The rows of a run that are judged: its manifest, OOF predictions in their order, labels (N,), folds (N,), paths."""
+
+    manifest: Manifest
+    oof: Predictions
+    truth: NDArray[np.int64]
+    fold: NDArray[np.int64]
+    paths: list[str]
+    contents: list[str]
+
+    @property
+    def labels(self) -> LabelMap:
+        return self.oof.labels
+
+
 def labels(
     run: str,
     *,
@@ -117,45 +133,39 @@ def labels(
     CompError
         For a run without OOF rows of all folds, another task, and ``by="features"`` where the network saw the rows.
     """
-    if by not in ("auto", FEATURES, PROBABILITIES):
-        raise InputError("`by` takes auto, features or probabilities", repr(by), 'for example `by="auto"`')
     ws = Workspace.find(workspace)
     out = require_output(csv)
     this_run = runs.find_run(ws, run)
-    rows = _rows(this_run)
-    frozen = [] if by == PROBABILITIES else _frozen(this_run, asked=by == FEATURES)
-    features = None
-    if frozen:
-        competition = find_competition(this_run.slug, ws)
-        raw = Path(data).expanduser().absolute() if data else runs.raw_folder(this_run, ws)
-        features = _features(this_run, ws, competition, raw, frozen[0], rows)
-    verdict = likely_wrong(rows.oof.probs, rows.truth, rows.fold, features, len(rows.labels))
+    rows, verdict, judged_by = verdict_on(this_run, ws, data, by)
     found = _table(rows, verdict)
     if out is not None:
         changed = {one.id: one.answer for one in found}
         corrected = with_corrections(rows.manifest, {**rows.manifest.corrections, **changed})
         write_text(out, _with_reasons(corrected, found))
-    judged_by = FEATURES if features is not None else PROBABILITIES
     return WrongLabels(this_run.id, this_run.slug, judged_by, len(rows.truth), found, out)
 
 
-@dataclass(frozen=True, eq=False)
-class _Rows:
-    """The rows of a run that are judged: its manifest, OOF predictions in their order, labels (N,), folds (N,), paths."""
+def verdict_on(
+    run: runs.Run, workspace: Workspace, data: str | Path | None = None, by: str = "auto"
+) -> tuple[JudgedRows, LikelyWrong, str]:
+    """The rows of a run, a verdict on each of their labels, and what judged them: "features" or "probabilities".
 
-    manifest: Manifest
-    oof: Predictions
-    truth: NDArray[np.int64]
-    fold: NDArray[np.int64]
-    paths: list[str]
-    contents: list[str]
+    Parameters and errors are those of ``labels``.
+    """
+    if by not in ("auto", FEATURES, PROBABILITIES):
+        raise InputError("`by` takes auto, features or probabilities", repr(by), 'for example `by="auto"`')
+    rows = _rows(run)
+    frozen = [] if by == PROBABILITIES else _frozen(run, asked=by == FEATURES)
+    features = None
+    if frozen:
+        competition = find_competition(run.slug, workspace)
+        raw = Path(data).expanduser().absolute() if data else runs.raw_folder(run, workspace)
+        features = _features(run, workspace, competition, raw, frozen[0], rows)
+    verdict = likely_wrong(rows.oof.probs, rows.truth, rows.fold, features, len(rows.labels))
+    return rows, verdict, FEATURES if features is not None else PROBABILITIES
 
-    @property
-    def labels(self) -> LabelMap:
-        return self.oof.labels
 
-
-def _rows(run: runs.Run) -> _Rows:
+def _rows(run: runs.Run) -> JudgedRows:
     """The rows that a finished run predicted out of fold, with the labels that it trained with."""
     if not run.record:
         value = f"{run.id} is not done"
@@ -170,7 +180,7 @@ def _rows(run: runs.Run) -> _Rows:
     cells = table[TRAINING] if TRAINING in table else table["label"]
     contents = list(table["content"]) if "content" in table else []
     fold = _fold_of(oof, folds)
-    return _Rows(manifest, oof, oof.labels.encode(cells), fold, list(table["path"]), contents)
+    return JudgedRows(manifest, oof, oof.labels.encode(cells), fold, list(table["path"]), contents)
 
 
 def _fold_of(oof: Predictions, folds: Folds) -> NDArray[np.int64]:
@@ -195,7 +205,12 @@ def _frozen(run: runs.Run, asked: bool) -> list[Path]:
 
 
 def _features(
-    run: runs.Run, workspace: Workspace, competition: Competition, raw: Path, checkpoint: Path, rows: _Rows
+    run: runs.Run,
+    workspace: Workspace,
+    competition: Competition,
+    raw: Path,
+    checkpoint: Path,
+    rows: JudgedRows,
 ) -> NDArray[np.float32]:
     """What the levels of a frozen network see in the judged rows, with a bar."""
     from comp.inference.level_features import SIZES, level_features
@@ -214,7 +229,7 @@ def _features(
         )
 
 
-def _table(rows: _Rows, verdict: LikelyWrong) -> list[WrongLabel]:
+def _table(rows: JudgedRows, verdict: LikelyWrong) -> list[WrongLabel]:
     names = rows.labels.names
     return [
         WrongLabel(
