@@ -22,7 +22,6 @@ LANDMARKS = 2000  # rows that the kernel is approximated by (Nyström)
 WIDTH = 1.5  # of the kernel: times the squared distance, in parts of its median
 PENALTY = 1.0
 MOST_PARTS = 5  # more folds are judged in parts of several
-SOFTER = 0.5  # labels are wrong where the image is doubtful too: what is likeliest by the labels is too sure
 SCALES = np.geomspace(1.0, 60.0, 25)  # that turn what a classifier gives into probabilities
 
 
@@ -89,9 +88,8 @@ def nested_probs(features: Features, labels: Classes, folds: Classes, classes: i
         seen = _softmax(scale * values)
         if inner:
             weights[~held_out] = _weights(seen, labels[~held_out])
-        softer = _softmax(SOFTER * scale * values)
         judge = _total([_sums(x, y, part == n, weights) for n in others])
-        yield Judged(held_out, _softmax(SOFTER * scale * _values(x[held_out], judge)), softer)
+        yield Judged(held_out, _softmax(scale * _values(x[held_out], judge)), seen)
 
 
 def kernel_features(features: Features) -> Features:

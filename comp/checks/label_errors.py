@@ -16,6 +16,8 @@ from comp.checks.label_classifier import Features, nested_probs
 from comp.data.task import Task
 from comp.errors import InputError
 
+ENOUGH = 0.6  # of its threshold: what another class must reach
+LITTLE = 0.15  # of its threshold: what the label's own class must stay below
 LEAST_SPREAD = 0.25  # of places around the steps of a scale
 
 Probs = NDArray[np.float64]
@@ -62,8 +64,9 @@ def likely_wrong(
     """Judges each label by out-of-fold probabilities, or with ``features`` by a classifier of its own on them.
 
     A row of fold k is judged by thresholds that rows of the other folds give: of each class the mean probability that
-    rows with this label have for it. A label is suspected where another class reaches its threshold and is likelier
-    than the label's own class.
+    rows with this label have for it. A label is suspected where another class reaches ENOUGH of its threshold and the
+    label's own class not LITTLE of its own. The score is 1 - p(label), or with ``features`` what p(label) lacks to its
+    threshold, both as square roots, which tell doubtful images apart.
 
     Parameters
     ----------
@@ -79,14 +82,24 @@ def likely_wrong(
         C, where it is not the width of ``probs``.
     """
     rows, width = len(labels), classes or probs.shape[1]
-    judged_by, suggested = np.zeros((rows, width)), labels.astype(np.int64).copy()
+    judged_by, suggested, score = np.zeros((rows, width)), labels.astype(np.int64).copy(), np.zeros(rows)
     for here, own, thresholds in _judges(probs, labels, folds, features, width):
         judged_by[here] = own
-        reached = np.where(own >= thresholds, own, -1.0)
-        likelier = reached.max(axis=1) > own[np.arange(len(own)), labels[here]]
+        label, confidence = thresholds[labels[here]], own[np.arange(len(own)), labels[here]]
+        reached = np.where(own >= ENOUGH * thresholds, own, -1.0)
+        likelier = (reached.max(axis=1) > confidence) & (confidence < LITTLE * label)
         suggested[here] = np.where(likelier, reached.argmax(axis=1), labels[here])
-    score = 1.0 - judged_by[np.arange(rows), labels]
+        score[here] = 1.0 - confidence if features is None else _doubt(own, confidence, label)
     return LikelyWrong(score, suggested != labels, suggested, judged_by)
+
+
+def _doubt(probs: Probs, confidence: Probs, threshold: Probs) -> Probs:
+    """How far below its threshold (n,) the confidence (n,) in a label is, of 0 to 1, with all probabilities (n, C) as
+    square roots.
+    """
+    soft = np.sqrt(confidence) / np.sqrt(probs).sum(axis=1)
+    usual = np.sqrt(threshold)
+    return np.asarray(usual / (usual + soft), dtype=np.float64)
 
 
 def _judges(

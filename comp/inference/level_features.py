@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.functional import adaptive_avg_pool2d
 
 from comp.data.images.pixel_cache import ImageDataset
 from comp.data.images.source import ImageSource
@@ -26,18 +27,23 @@ from comp.recipe import Recipe
 Features = NDArray[np.float32]
 SIZES = (0.75, 1.0, 1.25)  # in parts of what the network reads
 VIEWS = ("identity", "hflip")
+GRID, GRIDDED = 3, 3  # cells across and down, and of how many levels, at the size of the network
+GRID_COUNTS = 0.5  # beside the means and spreads
 MOST_LEVELS = 6  # a transformer has more blocks than that: some of them, evenly
 
 
 class Levels(nn.Module):
-    """A backbone that gives the mean, the spread and the most of each level's channels (B, E) where timm's
-    ``forward_intermediates`` tells them, else its output (B, D).
+    """A backbone that gives the mean and the spread of each level's channels (B, E) where timm's
+    ``forward_intermediates`` tells them, else its output (B, D). With ``grid`` also the means over the cells of the
+    image, so many across and down, of the last levels.
     """
 
-    def __init__(self, backbone: nn.Module) -> None:
+    def __init__(self, backbone: nn.Module, grid: int) -> None:
         super().__init__()
         self.backbone: Any = backbone
         self.levels = _levels_of(backbone)
+        self.grid = grid
+        self.first_cell: int | None = None  # the first column of the cells, once it is known
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.levels:
@@ -45,8 +51,12 @@ class Levels(nn.Module):
             return plain
         levels = self.backbone.forward_intermediates(x, indices=self.levels, intermediates_only=True)
         flat = [level.float().flatten(2) for level in levels]  # (B, E, H W)
-        pools = [(level.mean(2), level.std(2, correction=0), level.amax(2)) for level in flat]
-        return torch.cat([pool for each in pools for pool in each], 1)
+        pools = [pool for level in flat for pool in (level.mean(2), level.std(2, correction=0))]
+        if self.grid:
+            cells = [adaptive_avg_pool2d(level.float(), self.grid).flatten(1) for level in levels[-GRIDDED:]]
+            self.first_cell = sum(pool.shape[1] for pool in pools)
+            pools += cells
+        return torch.cat(pools, 1)
 
 
 def _levels_of(backbone: nn.Module) -> list[int]:
@@ -85,7 +95,7 @@ def level_features(
     recipe = recipe.model_copy(update={"precision": "fp32"})
     facts = {
         **facts_of_features(recipe, sidecar.model, sidecar.preprocess, sidecar.backbone_sha256),
-        "levels": ["mean, spread, most", list(SIZES), list(VIEWS), MOST_LEVELS],
+        "levels": [[GRID, GRIDDED, GRID_COUNTS], list(SIZES), list(VIEWS), MOST_LEVELS],
     }
     cache = FeatureCache(kept, facts, list(contents)) if kept is not None and len(contents) else None
     known = cache.load("identity") if cache else None
@@ -95,14 +105,17 @@ def level_features(
     sizes = dict.fromkeys(large_size(sidecar.preprocess.size, scale) for scale in SIZES)
     read = [size for size in sizes if _reads(net, sidecar, size)]
     device = make_accelerator(recipe).device
-    levels = Levels(net.backbone).eval().to(device)
     found = []
     for size in read:
+        levels = Levels(net.backbone, GRID if size == sidecar.preprocess.size else 0).eval().to(device)
         pixels = ImageDataset(source, list(paths), replace(sidecar.preprocess, size=size), budget=0)
         with loader_pool(recipe.threads or 1) as pool:
             rows = np.arange(len(paths))
             seen = outputs(levels, pool, pixels, rows, list(VIEWS), recipe, device, advance)
-        found.append(_even(np.mean([seen[name] for name in VIEWS], axis=0)))
+        even = _even(np.mean([seen[name] for name in VIEWS], axis=0))
+        if levels.first_cell is not None:
+            even[:, levels.first_cell :] *= GRID_COUNTS
+        found.append(even)
     whole = np.concatenate(found, axis=1)
     if cache is not None:
         cache.keep("identity", whole)

@@ -64,7 +64,8 @@ def test_planted_labels_come_first_with_their_right_class(planted: Path, by: str
     assert first == {i: (wrong, SHAPES[int(i[1:]) % 3]) for i, wrong in FLIPPED.items()}
     assert len(found) <= 4
     one = found.found[0]
-    assert one.score == pytest.approx(1 - one.p_label, abs=1e-5)
+    if by == "probabilities":
+        assert one.score == pytest.approx(1 - one.p_label, abs=1e-5)
     assert one.p_answer > one.p_label
     assert one.path == f"train/{one.id}.png"
 
