@@ -101,10 +101,13 @@ def kernel_features(features: Features) -> Features:
     squares = _squared_distances(landmarks, landmarks)
     typical = float(np.median(squares[~np.eye(len(chosen), dtype=bool)])) if len(chosen) > 1 else 1.0
     near = np.exp(-WIDTH / max(typical, 1e-12) * squares)
-    root = np.linalg.cholesky(near + 1e-6 * np.eye(len(chosen)))  # of positive numbers by its shape, but for rounding
+    root = np.linalg.cholesky(
+        near + 1e-6 * np.eye(len(chosen))
+    )  # of positive numbers by its shape, but for rounding
     whitened = np.linalg.inv(root).T
     parts = [
-        np.exp(-WIDTH / max(typical, 1e-12) * _squared_distances(x[start : start + 4096], landmarks)) @ whitened
+        np.exp(-WIDTH / max(typical, 1e-12) * _squared_distances(x[start : start + 4096], landmarks))
+        @ whitened
         for start in range(0, len(x), 4096)
     ]
     return np.concatenate(parts).astype(np.float32)
