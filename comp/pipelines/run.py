@@ -287,7 +287,7 @@ def _finished(
 ) -> RunResult:
     """What a run comes to, trained, predicted and written down."""
     from comp.pipelines import training_plans
-    from comp.pipelines.training_plans import choose_views, judge_views
+    from comp.pipelines.training_plans import choose_views
     from comp.training.plan import remember_parts, require_something
 
     with clock.step("train"):
@@ -307,11 +307,7 @@ def _finished(
     test = test if decided is None else decided.of(test, plans[0].manifest.test)
     score, learned = trained.score(oof), decided.facts if decided else {}
     expected = None if request.quick else request.expected
-    judged = [
-        *training_plans.check_predictions(plans[0], test, score, expected),
-        *judge_views(trained),
-        *training_plans.judge_labels(trained),
-    ]
+    judged = training_plans.judge_run(trained, test, score, expected)
     findings = [*findings, *_shown(judged, checks)]
     with clock.step("submit"):
         path = write_submission(request.workspace, checks, this_run, test)

@@ -245,6 +245,14 @@ def _judge_transform(plan: TrainPlan) -> list[Finding]:
     return found
 
 
+def judge_run(
+    trained: TrainedModels, test: Predictions, score: float, expected: float | None
+) -> list[Finding]:
+    """The findings on a run's predictions, its views and the labels of its training rows."""
+    judged = check_predictions(trained.plans[0], test, score, expected)
+    return [*judged, *judge_views(trained), *judge_labels(trained)]
+
+
 def judge_labels(trained: TrainedModels) -> list[Finding]:
     """The labels that are likely wrong, by the OOF rows that there are: by those that training had."""
     plan, oof = trained.plans[0], trained.oof
