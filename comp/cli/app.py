@@ -30,6 +30,7 @@ GROUPS = {
     "Look": (
         runs.runs,
         report.report,
+        labels.labels,
         submissions.compare,
         submissions.score,
         ensemble.ensemble,

@@ -11,6 +11,7 @@ __all__ = [
     "ensemble",
     "find_lr",
     "import_predictions",
+    "label_errors",
     "listing",
     "merge",
     "new_competition",

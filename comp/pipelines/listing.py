@@ -123,7 +123,7 @@ class Facts:
 def list_competitions(workspace: str | Path | None = None) -> Rows[CompetitionRow]:
     """Every competition by slug, those that cannot be used last; what is wrong with them is said."""
     ws = Workspace.find(workspace)
-    finished = [run for run in runs.sound_runs(ws) if run.record and not run.marks]
+    finished = [run for run in runs.sound_runs(ws) if run.record and not run.gaps]
     known = find_competitions(ws)
     rows = []
     for slug, competition in known.competitions.items():
