@@ -14,6 +14,7 @@ from comp.cli import (
     doctor,
     ensemble,
     kernel,
+    labels,
     predict,
     report,
     run,
