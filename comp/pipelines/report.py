@@ -13,6 +13,7 @@ import numpy as np
 
 from comp import events
 from comp.checks.context import in_order
+from comp.checks.label_errors import LikelyWrong, likely_wrong
 from comp.data.competitions.competition import Competition, find_competition
 from comp.data.folds import Folds, group_names
 from comp.data.manifest import Manifest
@@ -167,7 +168,16 @@ def gather(this_run: Run, workspace: Workspace, competition: Competition, raw: P
         has_controls=any((model / "fold-0" / "control.json").is_file() for model in _models(this_run)),
         training_shares=rows.labels.shares(rows.labels.encode(list(manifest.train["label"]))),
     )
-    return replace(found, mosaics=_mosaics(this_run, workspace, manifest, found))
+    return replace(found, doubts=_doubts(rows), mosaics=_mosaics(this_run, workspace, manifest, found))
+
+
+def _doubts(rows: OofRows) -> LikelyWrong | None:
+    """Labels that are likely wrong by the OOF probabilities; None where a row has not one class, or all were held out at
+    once.
+    """
+    if not rows.labels.task.one_class_a_row or len(np.unique(rows.fold)) < 2:
+        return None
+    return likely_wrong(rows.plain, rows.truth, rows.fold, classes=len(rows.labels))
 
 
 def _mosaics(
