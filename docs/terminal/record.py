@@ -164,9 +164,9 @@ def film_of_svg(film: list[Frame]) -> str:
         + "".join(f'text[fill="{c}"]{{fill:{c}}}' for c in sorted(set(re.findall(r' fill="(#\w+)"', defs))))
         + f"#film{{transform:{last};animation:film {end:.1f}s step-end infinite}}@keyframes film{{{keys}}}"
         f"@media(prefers-reduced-motion:reduce){{#film{{animation:none}}}}</style><defs>{defs}</defs>"
-        f'<rect width="100%" height="100%" rx="8" fill="{PAPER}"/><svg x="{EDGE}" y="{EDGE + 13}" width="{COLUMNS * WIDE:g}" '
+        f'<rect width="100%" height="100%" rx="8" fill="{PAPER}"/><svg x="{EDGE}" y="{EDGE}" width="{COLUMNS * WIDE:g}" '
         f'height="{ROWS * HIGH:g}" style="overflow:hidden" viewBox="0 0 {COLUMNS * WIDE:g} {ROWS * HIGH:g}">'
-        f'<g id="film">{"".join(screens)}</g></svg></svg>\n'
+        f'<g transform="translate(0 13)"><g id="film">{"".join(screens)}</g></g></svg></svg>\n'
     )
 
 
