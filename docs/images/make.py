@@ -23,8 +23,8 @@ MOST_BYTES = 400_000
 
 
 def draw_leaves(folder: Path) -> None:
-    """A raw folder of 48 drawn leaves in three classes, with three faults: copies of training images (smaller, mirrored,
-    of another quality) among the test images, two copies with another label, and one file twice."""
+    """A raw folder of 48 drawn leaves in three classes, with faults: copies of training images (smaller, mirrored,
+    of another quality) among the test images, a copy with another label, and one file twice."""
     import cv2
     import numpy as np
 
@@ -41,7 +41,14 @@ def draw_leaves(folder: Path) -> None:
             for _ in range(int(rng.integers(8, 20))):
                 spot = (int(rng.integers(45, 115)), int(rng.integers(45, 115)))
                 shade = rng.uniform(0.4, 1.4)
-                cv2.circle(image, spot, int(rng.integers(2, 8)), [min(255, c * shade) for c in colour], -1, cv2.LINE_AA)
+                cv2.circle(
+                    image,
+                    spot,
+                    int(rng.integers(2, 8)),
+                    [min(255, c * shade) for c in colour],
+                    -1,
+                    cv2.LINE_AA,
+                )
             cv2.imwrite(str(folder / "train" / name / f"{number:02}.png"), image)
     (folder / "test").mkdir()
     rust = [cv2.imread(str(folder / "train" / "rust" / f"{number:02}.png")) for number in range(4)]
@@ -64,7 +71,9 @@ def save(png: bytes, name: str) -> None:
         raise SystemExit(f"{name} has more than {MOST_BYTES} bytes: make it smaller")
 
 
-def open_page(browser: Any, page: Path, width: int, height: int, scheme: str = "light", scale: float = 1) -> Any:
+def open_page(
+    browser: Any, page: Path, width: int, height: int, scheme: str = "light", scale: float = 1
+) -> Any:
     """A page from disk in a window of its own."""
     context = browser.new_context(
         viewport={"width": width, "height": height}, color_scheme=scheme, device_scale_factor=scale
@@ -77,7 +86,16 @@ def open_page(browser: Any, page: Path, width: int, height: int, scheme: str = "
 
 def write_page(page: Path, workspace: Path, *command: str) -> Path:
     """The page that a command writes with ``--html``; 1, by which a check says what it found, is no failure."""
-    words = [sys.executable, "-m", "comp.cli.main", *command, "--workspace", str(workspace), "--html", str(page)]
+    words = [
+        sys.executable,
+        "-m",
+        "comp.cli.main",
+        *command,
+        "--workspace",
+        str(workspace),
+        "--html",
+        str(page),
+    ]
     done = subprocess.run(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False)
     if done.returncode not in (0, 1) or not page.exists():
         raise SystemExit(done.stderr)
@@ -96,11 +114,13 @@ def main(run: Path, many: Path) -> None:
         report = write_page(work / "report.html", workspace, "report", run.name)
         classes = write_page(work / "many.html", workspace, "report", many.name)
         runs = write_page(work / "runs.html", workspace, "report", "--all")
-        check = write_page(work / "check.html", work / "workspace", "check", str(work / "leaves"), "--metric", "accuracy")
+        check = write_page(
+            work / "check.html", work / "workspace", "check", str(work / "leaves"), "--metric", "accuracy"
+        )
         browser = play.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         save(open_page(browser, report, 1400, 900).screenshot(), "report.png")
         save(open_page(browser, report, 390, 844, "dark", 2).screenshot(), "report-phone.png")
-        save(open_page(browser, classes, 1400, 900).locator("#confusions").screenshot(), "confusion.png")
+        save(open_page(browser, classes, 860, 900).locator("#confusions").screenshot(), "confusion.png")
         save(open_page(browser, check, 1400, 900).screenshot(), "check.png")
         save(open_page(browser, runs, 1400, 900).screenshot(), "runs.png")
         browser.close()

@@ -135,7 +135,9 @@ def line_of_svg(line: str) -> str:
                 looks = "".join(f' {key}="{value}"' for key, value in style.items())
                 x = round((column + word.start()) * WIDE, 1)
                 wide = round(len(word.group()) * WIDE, 1)
-                texts.append(f'<text x="{x:g}" textLength="{wide:g}"{looks}>{escape(word.group(), quote=False)}</text>')
+                texts.append(
+                    f'<text x="{x:g}" textLength="{wide:g}"{looks}>{escape(word.group(), quote=False)}</text>'
+                )
             column += len(part)
     return "".join(texts)
 
@@ -154,7 +156,10 @@ def film_of_svg(film: list[Frame]) -> str:
                 key = lines.setdefault(drawn, len(lines))
                 uses.append(f'<use href="#l{key}" y="{row * HIGH}"/>')
         screens.append(f'<g transform="translate({number * wide:g})">{"".join(uses)}</g>')
-    keys = "".join(f"{100 * at / end:.2f}%{{transform:translateX({-number * wide:g}px)}}" for number, (at, _) in enumerate(film))
+    keys = "".join(
+        f"{100 * at / end:.2f}%{{transform:translateX({-number * wide:g}px)}}"
+        for number, (at, _) in enumerate(film)
+    )
     last = f"translateX({-(len(film) - 1) * wide:g}px)"
     defs = "".join(f'<g id="l{key}">{drawn}</g>' for drawn, key in lines.items())
     return (
