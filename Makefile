@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export NO_ALBUMENTATIONS_UPDATE := 1
 
-.PHONY: demo test check fmt docs clean
+.PHONY: demo test check fmt docs site clean
 
 $(BIN)/comp: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -37,5 +37,12 @@ docs: $(BIN)/comp  ## writes the generated references of the command line, of re
 	$(BIN)/python -m comp.cli.competition_docs > docs/competition.md
 	$(BIN)/python -m comp.cli.check_docs > docs/checks.md
 
+$(VENV)/.site: $(BIN)/comp
+	$(BIN)/python -m pip install --quiet --editable '.[docs]'
+	touch $@
+
+site: $(VENV)/.site  ## the documentation as pages, in site/; a broken link stops it
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
 clean:
-	rm -rf $(VENV) demo
+	rm -rf $(VENV) demo site

@@ -55,7 +55,8 @@ def chart(
     drawn = [_finite(line) for line in lines]
     x = Scale(*(x_range or _range([v for line in drawn for v in line.x])), LEFT, WIDTH - RIGHT)
     y = Scale(*(y_range or _range([v for line in drawn for v in line.y])), HEIGHT - BOTTOM, TOP)
-    parts = [_grid(x, y, x_name, y_name)]
+    whole = x_range is None and all(float(v).is_integer() for line in drawn for v in line.x)
+    parts = [_grid(x, y, x_name, y_name, 1.0 if whole else 0.0)]
     if diagonal:
         low, high = max(x.low, y.low), min(x.high, y.high)
         parts.append(
@@ -114,21 +115,23 @@ def _range(values: Sequence[float]) -> tuple[float, float]:
     return (low - 0.04 * apart, high + 0.04 * apart) if apart > 0 else (low - 0.5, high + 0.5)
 
 
-def _ticks(scale: Scale) -> list[float]:
-    """Four to eight round values on a scale."""
+def _ticks(scale: Scale, least: float = 0.0) -> list[float]:
+    """Four to eight round values on a scale; fewer where they would be less than ``least`` apart."""
     apart = scale.high - scale.low
     unit = 10.0 ** math.floor(math.log10(apart / 4))
     step = next((unit * m for m in (1, 2, 5) if apart / (unit * m) <= 8), unit * 10)
+    step = max(step, least)
     first = math.ceil(scale.low / step - 1e-9)
     return [n * step for n in range(first, math.floor(scale.high / step + 1e-9) + 1)]
 
 
-def _grid(x: Scale, y: Scale, x_name: str, y_name: str) -> Markup:
+def _grid(x: Scale, y: Scale, x_name: str, y_name: str, least: float) -> Markup:
+    """Both axes; the ticks of x are ``least`` apart or more, as there is no run or epoch 1.5."""
     parts = []
     for value in _ticks(y):
         parts.append(_tag("line", "grid", x1=x.start, y1=y(value), x2=x.end, y2=y(value)))
         parts.append(_text(x.start - 6, y(value) + 4, _number(value), "end small"))
-    for value in _ticks(x):
+    for value in _ticks(x, least):
         parts.append(_tag("line", "grid", x1=x(value), y1=y.start, x2=x(value), y2=y.end))
         parts.append(_text(x(value), y.start + 16, _number(value), "middle small"))
     parts.append(_text((x.start + x.end) / 2, HEIGHT - 6, x_name, "middle"))
