@@ -331,6 +331,7 @@ def _every_fold(run: runs.Run) -> list[Path]:
 
 FITTED = "fitted.txt"
 VIEWS_FILE = "views.json"  # the TTA views that a run chose
+ANSWERED = "oof-answered"  # the OOF predictions as they were judged, moved by what was learned on other folds
 DECISION_FILE = "decision.json"  # the temperature and the rule that it learned
 
 
