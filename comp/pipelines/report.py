@@ -25,8 +25,17 @@ from comp.files import read_json, require_output, write_text
 from comp.report.run_report.run_data import FoldEpochs, ImageLook, OofRows, OtherRun, RunData, TestRows
 from comp.runs import ledger
 from comp.runs import run as runs
-from comp.runs.contents import SCORED, folds_of, manifest_of, predictions_of, read_result, recipe_of, scored_oof
+from comp.runs.contents import (
+    SCORED,
+    folds_of,
+    manifest_of,
+    predictions_of,
+    read_result,
+    recipe_of,
+    scored_oof,
+)
 from comp.runs.run import RESULT, Run
+from comp.submission.answers import names_of
 from comp.workspace import Workspace
 
 REPORT, OOF = "report.html", "oof.csv"
@@ -130,14 +139,18 @@ def _write(data: RunData, page: Path, rows: Path | None, most: int | None = None
 
 
 def oof_csv(oof: OofRows) -> str:
-    """``id,path,label,answer,p_true,fold`` of every OOF row, in the order of the manifest."""
+    """``id,path,label,answer,p_true,fold`` of every OOF row, in the order of the manifest; the classes of a multi-label cell
+    in the order of the label map, so that label and answer are the same text where the answer is right.
+    """
     import io
 
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(["id", "path", "label", "answer", "p_true", "fold"])
     sure = (f"{value:.6g}" for value in oof.p_true.tolist())
-    writer.writerows(zip(oof.ids, oof.paths, oof.cells, oof.answers, sure, oof.fold.tolist(), strict=True))
+    several = oof.labels.task.name == "multi-label"
+    labels = names_of(oof.truth > 0, oof.labels) if several else oof.cells
+    writer.writerows(zip(oof.ids, oof.paths, labels, oof.answers, sure, oof.fold.tolist(), strict=True))
     return out.getvalue()
 
 
@@ -252,9 +265,7 @@ def oof_rows(this_run: Run) -> OofRows:
     )
 
 
-def _test(
-    this_run: Run, manifest: Manifest, rows: OofRows, competition: Competition
-) -> TestRows | None:
+def _test(this_run: Run, manifest: Manifest, rows: OofRows, competition: Competition) -> TestRows | None:
     if not (this_run.has("test.npz") or (this_run.folder / "test.npz").is_file()) or not len(manifest.test):
         return None
     found = Predictions.load(this_run.folder / "test.npz")
