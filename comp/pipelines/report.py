@@ -250,7 +250,9 @@ def oof_rows(this_run: Run) -> OofRows:
     shown = table.iloc[known]
     groups = group_names(table)
     predicted = plain.probs[[place[i] for i in shown["id"]]]
-    scored = scored_oof(this_run).select(shown["id"]).probs if this_run.has(f"{SCORED}.npz") else predicted
+    scored = (
+        scored_oof(this_run).select(list(shown["id"])).probs if this_run.has(f"{SCORED}.npz") else predicted
+    )
     cells = tuple(map(str, shown["label"]))
     return OofRows(
         tuple(shown["id"]),

@@ -117,7 +117,8 @@ class RunResult:
             head, *rows = csv.reader(file)
         index = pd.Index([row[0] for row in rows], name=head[0], dtype="object")
         table = pd.DataFrame([row[1:] for row in rows], index, pd.Index(head[1:], dtype="object"))
-        return table.apply(pd.to_numeric)
+        numbers: pd.DataFrame = table.apply(pd.to_numeric)
+        return numbers
 
     def worst(self, n: int = 20) -> pd.DataFrame:
         """The ``n`` OOF rows that give least to their label and are answered otherwise, worst first."""

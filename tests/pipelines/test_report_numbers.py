@@ -75,7 +75,7 @@ def test_an_answer_of_several_labels_that_is_right_is_no_mistake(tmp_path: Path)
     )
     (tmp_path / "oof.csv").write_text(oof_csv(rows), "utf-8")
     result = result_of(tmp_path)
-    assert list(result.worst(30)["id"]) and set(result.worst(30)["id"]) == {
+    assert set(result.worst(30)["id"]) == {
         i for i, wrong in zip(rows.ids, rows.is_wrong, strict=True) if wrong
     }
 
