@@ -13,11 +13,10 @@ from comp import events
 from comp.data.competitions.competition import Competition
 from comp.data.dataset import read_submission
 from comp.data.predictions import Predictions
-from comp.ensembling.decisions import decision_of
 from comp.errors import CompError
 from comp.runs import ledger
 from comp.runs import run as runs
-from comp.runs.contents import manifest_of, predictions_of
+from comp.runs.contents import manifest_of, scored_oof
 from comp.runs.ledger import SubmissionEntry
 from comp.runs.run import Run
 from comp.uncertainty import bootstrap
@@ -196,10 +195,9 @@ def _standard_error(run: Run | None, competition: Competition, rows: int) -> flo
 def _oof(run: Run) -> tuple[Predictions | None, NDArray[Any]]:
     """A run's OOF predictions, as it answers by them, and the truth of their rows."""
     try:
-        found = predictions_of(run, "oof")
+        found = scored_oof(run)
         train = manifest_of(run).train
         labels = dict(zip(train["id"], train["label"], strict=True))
-        found = replace(found, probs=decision_of(run, found.labels)(found.probs))
         return found, found.labels.encode([labels[i] for i in found.ids])
     except CompError as problem:
         events.warn_once(f"the OOF predictions of {run.id} are left out: {problem.value}")

@@ -20,7 +20,7 @@ from comp.runs.ledger import SubmissionEntry
 from comp.workspace import Workspace
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Submitted:
     """What a submission came to; ``left`` is how many Kaggle still allows today, None where it does not say.
 
@@ -35,6 +35,15 @@ class Submitted:
     left: int | None = None
     dry_run: bool = False
     page: str = ""
+
+    def __repr__(self) -> str:
+        scores = (
+            f", {kind} {score}"
+            for kind in ("public", "private")
+            if (score := getattr(self.entry, kind)) is not None
+        )
+        dry = ", a dry run: nothing was sent" if self.dry_run else f", {self.entry.state}"
+        return f"Submitted({self.slug!r}, {self.entry.file!r}{''.join(scores)}{dry})"
 
     @property
     def file(self) -> Path:

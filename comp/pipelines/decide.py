@@ -17,7 +17,7 @@ from comp.ensembling.aligned import judged
 from comp.ensembling.decisions import RULES, Decision
 from comp.ensembling.evaluate import BlendOptions, BlendResult, evaluate_blend, number
 from comp.files import write_json
-from comp.runs.contents import ANSWERED, DECISION_FILE
+from comp.runs.contents import DECISION_FILE, SCORED
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -87,11 +87,13 @@ def _in_words(decision: Decision) -> str:
     return " and ".join(parts)
 
 
-def keep(decided: Decided, plain: Predictions, folder: Path) -> None:
-    """Writes decision.json where there is something to apply, and the OOF rows as they were judged where these are not as
-    they were predicted (``plain``).
+def keep(decided: Decided, folder: Path, predicted: Predictions) -> None:
+    """Writes decision.json where there is something to apply, and the OOF rows as they are scored where they are not as they
+    were ``predicted``.
     """
+    scored = folder / f"{SCORED}.npz"
+    scored.unlink(missing_ok=True)  # of the folds that there were before
+    if not np.array_equal(decided.oof.probs, predicted.probs):
+        decided.oof.save(scored)
     if decided.facts:
         write_json(folder / DECISION_FILE, decided.facts)
-    if decided.oof.ids != plain.ids or not np.array_equal(decided.oof.probs, plain.probs):
-        decided.oof.save(folder / f"{ANSWERED}.npz")

@@ -42,7 +42,7 @@ from comp.workspace import Workspace
 SAME = 1e-9  # of probabilities that were computed twice
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class EnsembleResult(RunResult):
     """What a blend came to; ``blend`` is its table for JSON: method, parts, weights, nested scores, calibration."""
 

@@ -20,10 +20,16 @@ from comp.runs.progress import live_state
 from comp.workspace import Workspace, shown
 
 Row = TypeVar("Row")
+MOST_LINES = 15  # of the repr of rows
 
 
 class Rows(list[Row]):
-    """A list of rows that a notebook shows as a table."""
+    """A list of rows that a notebook shows as a table, and a prompt by the first of them."""
+
+    def __repr__(self) -> str:
+        lines = [f"{row!r}" for row in self[:MOST_LINES]]
+        left = len(self) - len(lines)
+        return "[" + ",\n ".join([*lines, *([f"… {left} more"] if left else [])]) + "]"
 
     def _repr_html_(self) -> str:
         tables = [asdict(row) for row in self]  # type: ignore[call-overload]

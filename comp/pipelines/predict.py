@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from comp.data.competitions.facts import CompetitionConfig
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Predicted:
     """A CSV that was written, its number of rows, and the rows that were answered with the class prior, since their
     images cannot be decoded. It unpacks as the first two: ``path, rows = comp.predict(...)``.
@@ -51,6 +51,10 @@ class Predicted:
     path: Path
     rows: int
     unread: list[str]
+
+    def __repr__(self) -> str:
+        unread = f", {len(self.unread)} unread" if self.unread else ""
+        return f"Predicted({str(self.path)!r}, {self.rows} rows{unread})"
 
     def __iter__(self) -> Iterator[Any]:
         return iter((self.path, self.rows))

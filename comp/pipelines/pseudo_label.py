@@ -24,13 +24,17 @@ from comp.runs.contents import folds_of, recipe_of
 from comp.workspace import Workspace
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class PseudoResult:
     """The pseudo-labels that were made: the file, how many of the ``test`` rows each fold gets, and their classes."""
 
     path: Path
     pseudo: PseudoLabels
     test: int
+
+    def __repr__(self) -> str:
+        labels, rows = len(self.pseudo.table), self.pseudo.table["id"].nunique()
+        return f"PseudoResult({self.pseudo.run!r}, {labels} labels of {rows} of {self.test} test rows, {str(self.path)!r})"
 
     def as_json(self) -> dict[str, Any]:
         """The document of ``comp pseudo --json``."""

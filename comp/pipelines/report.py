@@ -17,6 +17,7 @@ from comp.checks.label_errors import LikelyWrong, likely_wrong
 from comp.data.competitions.competition import Competition, find_competition
 from comp.data.folds import Folds, group_names
 from comp.data.manifest import Manifest
+from comp.data.postprocess import postprocessed
 from comp.data.predictions import Predictions
 from comp.ensembling.decisions import decision_of
 from comp.errors import CompError, InputError
@@ -24,8 +25,17 @@ from comp.files import read_json, require_output, write_text
 from comp.report.run_report.run_data import FoldEpochs, ImageLook, OofRows, OtherRun, RunData, TestRows
 from comp.runs import ledger
 from comp.runs import run as runs
-from comp.runs.contents import ANSWERED, folds_of, manifest_of, predictions_of, read_result, recipe_of
+from comp.runs.contents import (
+    SCORED,
+    folds_of,
+    manifest_of,
+    predictions_of,
+    read_result,
+    recipe_of,
+    scored_oof,
+)
 from comp.runs.run import RESULT, Run
+from comp.submission.answers import names_of
 from comp.workspace import Workspace
 
 REPORT, OOF = "report.html", "oof.csv"
@@ -114,7 +124,8 @@ def fragment(folder: Path, page: Path | None) -> str:
     workspace = Workspace.find(folder.parent.parent)
     this_run = runs.find_run(workspace, folder.name)
     competition = find_competition(this_run.slug, workspace)
-    data = gather(this_run, workspace, competition, runs.raw_folder(this_run, workspace))
+    raw = runs.raw_folder(this_run, workspace)
+    data = gather(this_run, workspace, competition, raw, mosaics=False)
     return summary(data, "" if page is None else workspace.shown(page))
 
 
@@ -128,19 +139,27 @@ def _write(data: RunData, page: Path, rows: Path | None, most: int | None = None
 
 
 def oof_csv(oof: OofRows) -> str:
-    """``id,path,label,answer,p_true,fold`` of every OOF row, in the order of the manifest."""
+    """``id,path,label,answer,p_true,fold`` of every OOF row, in the order of the manifest; the classes of a multi-label cell
+    in the order of the label map, so that label and answer are the same text where the answer is right.
+    """
     import io
 
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(["id", "path", "label", "answer", "p_true", "fold"])
     sure = (f"{value:.6g}" for value in oof.p_true.tolist())
-    writer.writerows(zip(oof.ids, oof.paths, oof.cells, oof.answers, sure, oof.fold.tolist(), strict=True))
+    several = oof.labels.task.name == "multi-label"
+    labels = names_of(oof.truth > 0, oof.labels) if several else oof.cells
+    writer.writerows(zip(oof.ids, oof.paths, labels, oof.answers, sure, oof.fold.tolist(), strict=True))
     return out.getvalue()
 
 
-def gather(this_run: Run, workspace: Workspace, competition: Competition, raw: Path) -> RunData:
-    """Everything that the page of a run shows, read from its folder and from those of the competition's other runs."""
+def gather(
+    this_run: Run, workspace: Workspace, competition: Competition, raw: Path, mosaics: bool = True
+) -> RunData:
+    """Everything that the page of a run shows, read from its folder and from those of the competition's other runs;
+    ``mosaics``: also what its network sees, which decodes and augments images.
+    """
     manifest, folds = manifest_of(this_run), folds_of(this_run)
     rows = oof_rows(this_run)
     recipe = recipe_table(this_run)
@@ -152,7 +171,7 @@ def gather(this_run: Run, workspace: Workspace, competition: Competition, raw: P
         started=this_run.started,
         metric=competition.metric,
         oof=rows,
-        test=_test(this_run, manifest, rows),
+        test=_test(this_run, manifest, rows, competition),
         folds=folds.k,
         fold_scores=_fold_scores(rows, competition),
         epochs=_epochs(this_run),
@@ -168,7 +187,8 @@ def gather(this_run: Run, workspace: Workspace, competition: Competition, raw: P
         has_controls=any((model / "fold-0" / "control.json").is_file() for model in _models(this_run)),
         training_shares=rows.labels.shares(rows.labels.encode(list(manifest.train["label"]))),
     )
-    return replace(found, doubts=_doubts(rows), mosaics=_mosaics(this_run, workspace, manifest, found))
+    seen = _mosaics(this_run, workspace, manifest, found) if mosaics else []
+    return replace(found, doubts=_doubts(rows), mosaics=seen)
 
 
 def _doubts(rows: OofRows) -> LikelyWrong | None:
@@ -221,7 +241,7 @@ def _oof(this_run: Run, folds: Folds) -> Predictions:
 
 
 def oof_rows(this_run: Run) -> OofRows:
-    """OOF rows in the order of the manifest, moved by what the run learned."""
+    """OOF rows in the order of the manifest, as the run scored them."""
     manifest, folds = manifest_of(this_run), folds_of(this_run)
     plain = _oof(this_run, folds)
     table = manifest.train
@@ -229,42 +249,35 @@ def oof_rows(this_run: Run) -> OofRows:
     known = [n for n, i in enumerate(table["id"]) if i in place]
     shown = table.iloc[known]
     groups = group_names(table)
-    order = [place[i] for i in shown["id"]]
-    probs = plain.probs[order]
-    moved = answered(this_run, plain).select(tuple(shown["id"])).probs
+    predicted = plain.probs[[place[i] for i in shown["id"]]]
+    scored = (
+        scored_oof(this_run).select(list(shown["id"])).probs if this_run.has(f"{SCORED}.npz") else predicted
+    )
     cells = tuple(map(str, shown["label"]))
     return OofRows(
         tuple(shown["id"]),
         tuple(shown["path"]),
         cells,
         plain.labels.encode(cells),
-        moved,
-        probs,
+        scored,
+        predicted,
         np.array([folds.by_id[i] for i in shown["id"]], dtype=np.int64),
         tuple(groups[n] for n in known),
         plain.labels,
     )
 
 
-def answered(this_run: Run, plain: Predictions) -> Predictions:
-    """OOF predictions as a run was judged by them: each row moved by what was learned on the other folds. Of an older run, that
-    did not keep them, moved by what was learned on all rows.
-    """
-    if this_run.has(f"{ANSWERED}.npz"):
-        return predictions_of(this_run, ANSWERED)
-    if not this_run.record:
-        return plain
-    return replace(plain, probs=decision_of(this_run, plain.labels)(plain.probs))
-
-
-def _test(this_run: Run, manifest: Manifest, rows: OofRows) -> TestRows | None:
+def _test(this_run: Run, manifest: Manifest, rows: OofRows, competition: Competition) -> TestRows | None:
     if not (this_run.has("test.npz") or (this_run.folder / "test.npz").is_file()) or not len(manifest.test):
         return None
     found = Predictions.load(this_run.folder / "test.npz")
     path_of = dict(zip(manifest.test["id"], manifest.test["path"], strict=True))
     decide = decision_of(this_run, rows.labels) if this_run.record else (lambda probs: probs)
     paths = tuple(path_of.get(i, "") for i in found.ids)
-    return TestRows(found.ids, paths, decide(found.probs), _by_fold(this_run, found), rows.labels)
+    posted = found  # a blend's were postprocessed before it was one, an import's come as answers
+    if this_run.started.get("mode") not in (runs.ENSEMBLE, runs.IMPORTED):
+        posted = postprocessed(found, competition, manifest.test, this_run.started)
+    return TestRows(found.ids, paths, decide(posted.probs), _by_fold(this_run, found), rows.labels)
 
 
 def _by_fold(this_run: Run, test: Predictions) -> np.ndarray[Any, np.dtype[np.float64]] | None:
@@ -353,7 +366,7 @@ def _other(other: Run, this_run: Run, rows: OofRows, recipe: Mapping[str, Any]) 
     theirs = recipe_table(other)
     return OtherRun(
         other.id,
-        float((other.record.get("oof") or {}).get("score") or math.nan),
+        score_of(other.record),
         model_in_words(other, theirs),
         float(sum((other.record.get("seconds") or {}).values())),
         str(other.started.get("started", "")) < str(this_run.started.get("started", "")),
@@ -361,6 +374,12 @@ def _other(other: Run, this_run: Run, rows: OofRows, recipe: Mapping[str, Any]) 
         tuple(_changes(theirs, recipe)) if theirs and recipe else (),
         _same_rows(other, this_run, rows),
     )
+
+
+def score_of(record: Mapping[str, Any]) -> float:
+    """The OOF score of a run's record; NaN where there is none."""
+    score = (record.get("oof") or {}).get("score")
+    return math.nan if score is None else float(score)
 
 
 def model_in_words(run: Run, recipe: Mapping[str, Any]) -> str:
@@ -375,7 +394,7 @@ def _same_rows(other: Run, this_run: Run, rows: OofRows) -> np.ndarray[Any, np.d
     """Another run's answers to these rows, in their order; None where it has others, labelled otherwise or of other
     classes.
     """
-    oof = predictions_of(other, "oof")
+    oof = scored_oof(other)
     place = {i: n for n, i in enumerate(oof.ids)}
     if oof.labels != rows.labels or not set(rows.ids) <= set(place):
         return None
@@ -385,7 +404,7 @@ def _same_rows(other: Run, this_run: Run, rows: OofRows) -> np.ndarray[Any, np.d
         labels = dict(zip(table["id"], table["label"], strict=True))
         if any(str(labels.get(i)) != cell for i, cell in zip(rows.ids, rows.cells, strict=True)):
             return None
-    return answered(other, oof).select(rows.ids).probs
+    return oof.probs[[place[i] for i in rows.ids]]
 
 
 def _changes(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[tuple[str, str, str]]:

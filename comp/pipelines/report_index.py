@@ -13,12 +13,12 @@ from comp.data.competitions.competition import Competition, find_competition
 from comp.data.folds import group_names
 from comp.errors import CompError
 from comp.files import require_output, write_text
-from comp.pipelines.report import REPORT, answered, flat, model_in_words, recipe_table, word
+from comp.pipelines.report import REPORT, flat, model_in_words, recipe_table, score_of, word
 from comp.report.index_html import IndexCompetition, IndexPair, IndexRun, render
 from comp.report.run_report.scores import in_words, likeness
 from comp.runs import ledger
 from comp.runs import run as runs
-from comp.runs.contents import manifest_of, predictions_of
+from comp.runs.contents import manifest_of, predictions_of, scored_oof
 from comp.runs.progress import live_state
 from comp.runs.run import Run
 from comp.uncertainty import PairedJackknife
@@ -79,7 +79,7 @@ def _run(workspace: Workspace, competition: Competition, run: Run, page: Path) -
         tuple(run.marks),
         model_in_words(run, recipe),
         str(run.started.get("started", ""))[:16].replace("T", " "),
-        float((done.get("oof") or {}).get("score") or math.nan),
+        score_of(done),
         float(sum((done.get("seconds") or {}).values())),
         best["public"],
         best["private"],
@@ -103,11 +103,11 @@ def _pairs(competition: Competition, done: Sequence[Run]) -> list[IndexPair]:
     probs, scored = {}, {}
     for run in done:
         try:
-            oof, theirs = predictions_of(run, "oof"), manifest_of(run).train
+            oof, theirs = scored_oof(run), manifest_of(run).train
             same = dict(zip(theirs["id"], map(str, theirs["label"]), strict=True)) == label
             if not same or oof.labels != first.labels or set(oof.ids) != set(ids):
                 continue
-            probs[run.id] = answered(run, oof).select(ids).probs
+            probs[run.id] = oof.select(ids).probs
         except CompError as error:
             events.log(f"  warning: {run.id} is compared with none: {error}")
             continue

@@ -416,7 +416,7 @@ def answered_oof(this_run: runs.Run, trained: TrainedModels, competition: Compet
     from comp.pipelines.decide import decide, keep
 
     decided = decide(trained, competition)
-    keep(decided, trained.oof, this_run.folder)
+    keep(decided, this_run.folder, trained.oof)
     return decided
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -111,7 +112,13 @@ class RunResult:
         """
         import pandas as pd
 
-        return pd.read_csv(self.folder / "confusion.csv", dtype={0: str}, index_col=0)
+        # names as they stand: "NA" and "007" are text, and two columns may have the name of the first
+        with (self.folder / "confusion.csv").open(encoding="utf-8", newline="") as file:
+            head, *rows = csv.reader(file)
+        index = pd.Index([row[0] for row in rows], name=head[0], dtype="object")
+        table = pd.DataFrame([row[1:] for row in rows], index, pd.Index(head[1:], dtype="object"))
+        numbers: pd.DataFrame = table.apply(pd.to_numeric)
+        return numbers
 
     def worst(self, n: int = 20) -> pd.DataFrame:
         """The ``n`` OOF rows that give least to their label and are answered otherwise, worst first."""

@@ -37,7 +37,7 @@ class ClassScore:
     f1: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Score:
     """A submission's score; ``looks`` counts how often this competition's labels were looked at, this time included."""
 
@@ -49,6 +49,9 @@ class Score:
     rows: int
     classes: list[ClassScore]
     looks: int
+
+    def __repr__(self) -> str:
+        return f"Score({self.slug!r}, {self.metric} {self.score:.4f} of {self.rows} rows, look {self.looks})"
 
     def as_json(self) -> dict[str, Any]:
         """The document of ``comp score --json``."""

@@ -139,6 +139,18 @@ def predictions_of(run: Run, kind: str, model: str = "") -> Predictions:
     return found
 
 
+def scored_oof(run: Run) -> Predictions:
+    """The OOF predictions of a run as they were scored: postprocessed, and each moved by what was learned on the other
+    folds.
+
+    Raises
+    ------
+    InputError
+        As ``predictions_of``.
+    """
+    return predictions_of(run, SCORED if run.has(f"{SCORED}.npz") else "oof")
+
+
 def require_rows(run: Run, kind: str, found: Predictions, manifest: Manifest, folds: Folds) -> None:
     """InputError unless test predictions answer each test row, and OOF predictions none but rows that a fold holds out
     (a quick run has fewer, and images that cannot be decoded have none).
@@ -331,8 +343,8 @@ def _every_fold(run: runs.Run) -> list[Path]:
 
 FITTED = "fitted.txt"
 VIEWS_FILE = "views.json"  # the TTA views that a run chose
-ANSWERED = "oof-answered"  # the OOF predictions as they were judged, moved by what was learned on other folds
 DECISION_FILE = "decision.json"  # the temperature and the rule that it learned
+SCORED = "oof-scored"  # .npz: the OOF rows as they were scored, where that is not as they were predicted
 
 
 def fitted_beside(path: Path) -> set[str]:

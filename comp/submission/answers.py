@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from comp.data.csv_table import Table, clean, listed
 from comp.data.dataset import Template
 from comp.data.labels import LabelMap
+from comp.data.task import SEPARATOR
 from comp.errors import InputError, near_names
 from comp.metrics import nearest_places
 from comp.task_scores import answered_sets
@@ -179,13 +181,20 @@ def answered_classes(probs: Probs, labels: LabelMap) -> list[int]:
 
 
 def answer_texts(probs: Probs, labels: LabelMap) -> list[str]:
-    """What each row answers, as people read it: a class, the classes that apply, or numbers."""
+    """What each row answers, as people read it: a class, the classes that apply in the order of the label map, or numbers;
+    several of them with a | between, as in a manifest.
+    """
     task = labels.task
     if task.one_class_a_row:
         return [labels.names[index] for index in answered_classes(probs, labels)]
     if task.has_classes:
-        return [" ".join(labels.names[c] for c in np.flatnonzero(row)) for row in answered_sets(probs)]
-    return [" ".join(f"{value:.6g}" for value in row) for row in probs.tolist()]
+        return names_of(answered_sets(probs), labels)
+    return [SEPARATOR.join(f"{value:.6g}" for value in row) for row in probs.tolist()]
+
+
+def names_of(there: NDArray[Any], labels: LabelMap) -> list[str]:
+    """The classes of each row (N, C) of a multi-label task, in the order of the label map, with a | between."""
+    return [SEPARATOR.join(labels.names[c] for c in np.flatnonzero(row)) for row in there]
 
 
 def require_apart(template: Template, labels: LabelMap) -> None:

@@ -16,7 +16,7 @@ class Difference:
     other: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Comparison:
     """Two submissions joined by id.
 
@@ -36,6 +36,10 @@ class Comparison:
     mean_difference: float | None = None
     correlation: float | None = None
     names: dict[str, str] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        one, other = self.files
+        return f"Comparison({one!r}, {other!r}, {self.agreement:.2%} of {self.rows} rows answered alike)"
 
     def called(self, answer: str) -> str:
         """An answer as people read it: an index with its class name."""

@@ -13,7 +13,7 @@ from comp.data.csv_table import NOTHING, Table
 from comp.data.dataset import Template
 from comp.data.images.raw_tree import nfc, without_suffix
 from comp.data.labels import LabelMap
-from comp.errors import near_names
+from comp.errors import near_names, shortened
 from comp.submission.answers import names_in, require_kind
 
 
@@ -82,7 +82,7 @@ SUM_TOLERANCE = 1e-6
 _SLACK = 1e-9  # of adding decimals in binary
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Problem:
     """One way in which a submission does not answer its template; ``rows`` are file rows, the header is row 1."""
 
@@ -90,6 +90,11 @@ class Problem:
     message: str
     count: int = 1
     rows: tuple[int, ...] = ()
+
+    def __repr__(self) -> str:
+        more = ", …" if len(self.rows) > 3 else ""
+        rows = f", rows {', '.join(map(str, self.rows[:3]))}{more}" if self.rows else ""
+        return f"Problem({self.rule!r}, {shortened(self.message, 150)!r}{rows})"
 
 
 def validate(table: Table, template: Template, labels: LabelMap) -> list[Problem]:

@@ -118,7 +118,7 @@ def test_the_page_judges_the_rows_that_the_run_was_judged_by(
     rows = oof_rows(find_run(Workspace(workspace), run.name))
     assert competition.metric(rows.truth, rows.probs) == pytest.approx(ended["oof"]["score"], abs=1e-9)
     assert "as the run was scored" not in (run / "report.html").read_text("utf-8")
-    assert ((run / "oof-answered.npz").exists()) == bool(ended.get("decision"))
+    assert ((run / "oof-scored.npz").exists()) == bool(ended.get("decision"))
 
 
 @pytest.fixture(params=DECIDED)

@@ -36,7 +36,8 @@ def _of_the_run(data: RunData) -> list[Experiment]:
         found.append(Experiment("Some folds are left.", f"comp run {data.slug} --resume {data.run}"))
     doubted = int(data.doubts.suspected.sum()) if data.doubts is not None else 0
     if doubted:
-        why = f"{doubted} labels are likely wrong: look at them, and train on the corrected ones."
+        count = f"{doubted} labels are" if doubted > 1 else "1 label is"
+        why = f"{count} likely wrong: look at the images, and train on corrected labels."
         found.append(Experiment(why, f"comp labels {data.run} --csv labels.csv"))
     return found
 

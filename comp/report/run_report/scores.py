@@ -73,7 +73,10 @@ BESIDE = {
 def _lines(data: RunData, judge: Judge) -> list[tuple[str, str]]:
     oof: dict[str, Any] = dict(data.record.get("oof") or {})
     shown = {"score", "per_fold", "selected_on_oof"}
-    lines = [
+    recorded = oof.get("score")
+    apart = isinstance(recorded, int | float) and not math.isclose(recorded, judge.own.score, abs_tol=1e-6)
+    lines = [("when the run was scored", f"{recorded:.4f}")] if apart else []
+    lines += [
         (BESIDE.get(name, name.replace("_", " ")), f"{value:.4f}")
         for name, value in oof.items()
         if name not in shown and isinstance(value, int | float)
@@ -225,7 +228,7 @@ def _scored(data: RunData, names: Sequence[str]) -> list[Slice]:
 
 def _number_first(name: str) -> tuple[float, str]:
     head = name.split(" ")[0]
-    return (float(head), name) if head.replace(".", "", 1).isdigit() else (math.inf, name)
+    return (float(head), name) if head.replace(".", "", 1).isdecimal() else (math.inf, name)
 
 
 def _or_nan(data: RunData, here: NDArray[np.int64]) -> float:

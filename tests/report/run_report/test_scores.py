@@ -98,3 +98,11 @@ def test_rows_of_a_group_are_a_slice_of_their_own() -> None:
         "alone": 40,
         "has near-duplicates or others of its group": 20,
     }
+
+
+@pytest.mark.parametrize("name", ["² scans", "٣ scans", "1.5 scans", "½"])
+def test_folders_may_have_names_that_are_nearly_numbers(name: str) -> None:
+    oof = made_rows(3, 60)
+    paths = tuple(f"{name if n % 2 else 'plain'}/{n}.png" for n in range(60))
+    parts = dict(slices(made_data(replace(oof, paths=paths), looks={})))
+    assert {one.name for one in parts["folder"]} == {name, "plain"}
