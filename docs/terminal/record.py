@@ -93,7 +93,7 @@ def colour_of(codes: list[int]) -> str | None:
         return "#{0:02x}{0:02x}{0:02x}".format(8 + 10 * (number - 232))
     levels = [0, 95, 135, 175, 215, 255]
     number -= 16
-    return "#{:02x}{:02x}{:02x}".format(levels[number // 36], levels[number // 6 % 6], levels[number % 6])
+    return f"#{levels[number // 36]:02x}{levels[number // 6 % 6]:02x}{levels[number % 6]:02x}"
 
 
 def restyle(style: dict[str, str], codes: list[int]) -> None:

@@ -89,7 +89,9 @@ def test_ticks_are_few_and_within(low: float, apart: float) -> None:
 @pytest.mark.parametrize(
     ("values", "expected"), [([1, 2], ["1", "2"]), ([1, 2, 3], ["1", "2", "3"]), ([0.0, 1.5], None)]
 )
-def test_runs_and_epochs_are_counted_in_whole_numbers(values: list[float], expected: list[str] | None) -> None:
+def test_runs_and_epochs_are_counted_in_whole_numbers(
+    values: list[float], expected: list[str] | None
+) -> None:
     drawn = parsed(svg.chart([svg.Line("one", values, [0.0] * len(values))], "epoch", "loss", told="a line"))
     words = [text.text for text in drawn.findall("text") if text.get("class") == "middle small"]
     assert words == expected if expected else "0.5" in words
