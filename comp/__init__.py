@@ -1,7 +1,7 @@
 """From a competition's raw images to a submission you can trust.
 
 The verbs of the command line as functions: ``comp.run("digits", folds=5)``, ``comp.check("digits")``,
-``comp.predict("latest")``, ``comp.pseudo("latest", 0.95)``, ``comp.merge("RUN", "RUN")``,
+``comp.predict("latest")``, ``comp.pseudo("latest", 0.95)``, ``comp.labels("latest")``, ``comp.merge("RUN", "RUN")``,
 ``comp.ensemble("RUN", "RUN")``,
 ``comp.lr("digits")``, ``comp.bench("digits")``, ``comp.validate("digits", "submission.csv")``,
 ``comp.score("digits", "submission.csv")``, ``comp.kernel("digits")``,
@@ -25,6 +25,7 @@ __all__ = [
     "ensemble",
     "import_",
     "kernel",
+    "labels",
     "list_competitions",
     "list_runs",
     "lr",
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from comp.pipelines.ensemble import ensemble
     from comp.pipelines.find_lr import lr
     from comp.pipelines.import_predictions import import_
+    from comp.pipelines.label_errors import labels
     from comp.pipelines.listing import list_competitions, list_runs, show
     from comp.pipelines.merge import merge
     from comp.pipelines.predict import predict
@@ -62,6 +64,7 @@ _HOMES = {
     "check": "comp.pipelines.check",
     "lr": "comp.pipelines.find_lr",
     "kernel": "comp.kaggle.kernel.build",
+    "labels": "comp.pipelines.label_errors",
     "list_competitions": "comp.pipelines.listing",
     "list_runs": "comp.pipelines.listing",
     "show": "comp.pipelines.listing",

@@ -31,6 +31,17 @@ OLD_PATHS = {
 }
 
 
+VERBS = {"comp.labels": "comp.pipelines.label_errors"}  # old paths of a name that is a verb now, and its home
+
+
+class _Verb(ModuleType):
+    """An old module that stands where a verb does: it can be called as the verb."""
+
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        name = self.__name__.rpartition(".")[2]
+        return getattr(import_module(VERBS[self.__name__]), name)(*arguments, **options)
+
+
 class _OldPaths:
     """A finder and loader of modules, asked for those of ``comp`` that none of its folders has."""
 
@@ -43,7 +54,7 @@ class _OldPaths:
         return spec
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
-        return ModuleType(spec.name)
+        return (_Verb if spec.name in VERBS else ModuleType)(spec.name)
 
     def exec_module(self, module: ModuleType) -> None:
         homes = OLD_PATHS[module.__name__]

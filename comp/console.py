@@ -474,4 +474,6 @@ def _fitting(first: str, valid: str, score: str, speed: str, left: str) -> str:
     return line
 
 
-events.add_listener(ConsoleListener())
+_first = ConsoleListener()
+events.add_listener(_first)
+listener: events.RunListener | None = _first  # None where a notebook shows events instead

@@ -250,6 +250,11 @@ def add_listener(listener: RunListener) -> None:
     _listeners.append(listener)
 
 
+def remove_listener(listener: RunListener) -> None:
+    """It hears no more."""
+    _listeners.remove(listener)
+
+
 @contextmanager
 def listening(*listeners: RunListener) -> Iterator[None]:
     """These hear what happens inside, in their order and before those that were there; what they raise passes on."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from comp.checks.label_errors import LikelyWrong
 from comp.data.images.source import ArraySource
 from comp.data.labels import LabelMap
 from comp.data.task import SINGLE_LABEL, Task
@@ -105,3 +106,8 @@ def other_run(oof: OofRows, noise: float = 0.3, **changes: Any) -> OtherRun:
     logits = np.log(np.maximum(oof.probs, 1e-9)) + rng.normal(size=oof.probs.shape) * noise
     run = OtherRun("20251231-000000-ffff", 0.85, "probe other", 3.0, True, (), (), shares(logits))
     return replace(run, **changes)
+
+
+def doubts_of(score: np.ndarray, suspected: np.ndarray, suggested: np.ndarray) -> LikelyWrong:
+    """Labels that are doubted, as the check has them."""
+    return LikelyWrong(score, suspected, suggested, np.zeros((len(score), 1)))

@@ -13,6 +13,7 @@ import pytest
 import comp
 import comp.data
 from comp._old_paths import OLD_PATHS
+from comp.errors import UnknownName
 from made import clean_environment, subprocess_comp
 
 OLD_ADAPTER = """
@@ -36,6 +37,7 @@ def test_the_verbs_are_these() -> None:
         "ensemble",
         "import_",
         "kernel",
+        "labels",
         "list_competitions",
         "list_runs",
         "lr",
@@ -111,3 +113,11 @@ def test_every_old_path_leads_somewhere(old: str) -> None:
         for name in getattr(there, "__all__", []):
             assert hasattr(module, name)
     sys.modules.pop(old, None)
+
+
+def test_the_old_module_of_a_verbs_name_can_be_called_as_the_verb(workspace: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        importlib.import_module("comp.labels")
+    with pytest.raises(UnknownName, match="latest"):
+        comp.labels("latest", workspace=workspace)

@@ -4,6 +4,7 @@ __all__ = [
     "context",
     "fold_checks",
     "image_scan",
+    "label_errors",
     "prediction_checks",
     "proposed_manifest",
     "runner",

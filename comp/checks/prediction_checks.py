@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from comp.checks.context import Finding, check, declare, finding
+from comp.checks.label_errors import likely_wrong
 from comp.data.folds import Folds
 from comp.data.manifest import Manifest
 from comp.data.predictions import Predictions
@@ -285,6 +286,42 @@ def assumed_folds(named: bool, k: int, rows: int) -> list[Finding]:
     message = f"nothing says which folds the OOF rows come from: the workspace's {k} are taken for them"
     remedy = "a blend is judged by folds, and a wrong guess flatters it: `fold_column=COL`, or `folds=FILE`"
     return [Finding("assumed-folds", "warning", rows, message, (), remedy)]
+
+
+@check(
+    "label-errors",
+    "predictions",
+    "run",
+    "info",
+    catches=(
+        "labels that are likely wrong: another class reaches the mean out-of-fold probability of its "
+        "own rows, learned on other folds, and is likelier than the label "
+        "([how, and how surely](decisions/0016-label-errors.md)); `comp labels RUN` lists them"
+    ),
+    misses=(
+        "a class that the model does not know: it names hard images too, and of ten rows some are "
+        "right; tasks of several labels and of numbers; runs of a single fold"
+    ),
+)
+def label_errors(
+    oof: Predictions, labels: NDArray[np.int64], folds: NDArray[np.int64], run: str
+) -> list[Finding]:
+    """Labels that are likely wrong by the out-of-fold predictions; ``labels`` (N,) are class indices, ``folds`` (N,) the
+    folds that held the rows out. Reads the predictions; O(N C).
+    """
+    if not oof.labels.task.one_class_a_row or len(np.unique(folds)) < 2:
+        return []
+    verdict = likely_wrong(oof.probs, labels, folds, classes=len(oof.labels))
+    rows = [oof.ids[n] for n in verdict.ranked]
+    if not rows:
+        return []
+    first, names = verdict.ranked[0], oof.labels.names
+    message = (
+        f"{len(rows)} of {len(oof)} labels are likely wrong, first {rows[0]!r}: labelled {names[labels[first]]!r}, "
+        f"likelier {names[verdict.suggested[first]]!r}"
+    )
+    remedy = f"`comp labels {run} --csv labels.csv` lists them; look at the images, correct the file, then train with `manifest=labels.csv`"
+    return [finding("label-errors", "info", rows, message, remedy)]
 
 
 declare(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from comp.checks.context import CheckContext
 from comp.checks.fold_checks import parent_name
+from comp.data.manifest import as_written
 
 
 def proposed(context: CheckContext) -> str:
@@ -46,4 +47,4 @@ def proposed(context: CheckContext) -> str:
             decided[path] = ("drop" if path in labelled else "look", look.error)
     table["action"] = [decided.get(path, ("keep", ""))[0] for path in table["path"]]
     table["why"] = [decided.get(path, ("keep", ""))[1] for path in table["path"]]
-    return str(table.to_csv(index=False, lineterminator="\n"))
+    return str(as_written(table).to_csv(index=False, lineterminator="\n"))

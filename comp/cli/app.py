@@ -14,6 +14,7 @@ from comp.cli import (
     doctor,
     ensemble,
     kernel,
+    labels,
     predict,
     report,
     run,
@@ -30,6 +31,7 @@ GROUPS = {
     "Look": (
         runs.runs,
         report.report,
+        labels.labels,
         submissions.compare,
         submissions.score,
         ensemble.ensemble,

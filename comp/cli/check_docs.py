@@ -11,7 +11,7 @@ stops a run before it trains (exit 1), a **warning** and a **note** are said and
 warning by `--allow CHECK=REASON`, or by `[check] allow` in competition.toml; the reason is kept with the run.
 `control-rows` can never be allowed. No check changes a row. `comp checks` lists them all.
 
-What no check can know: whether a label is right, whether the site judges what `competition.toml` says, and whether the
+What no check can know: whether a label is right (`label-errors` says where it may not be), whether the site judges what `competition.toml` says, and whether the
 test images were drawn as the training images were.
 """
 

@@ -8,6 +8,7 @@ from comp import console
 from comp.cli.show_run import calibration_line, gains, show_result
 from comp.pipelines.ensemble import EnsembleResult
 from comp.pipelines.run_result import RunResult
+from comp.runs.marks import in_brackets
 from comp.workspace import shown
 
 
@@ -41,7 +42,7 @@ def show_ensemble(result: EnsembleResult) -> None:
     )
     for text in lines(result):
         console.print_result(text)
-    marks = f" ({', '.join(result.marks)}: not a full run)" if result.marks else ""
+    marks = in_brackets(result.marks)
     console.print_result(f"run {result.run}: nested OOF {result.metric} {result.score:.4f}{marks}")
     console.print_result(f"submission {shown(result.submission)}")
     if result.report is not None:

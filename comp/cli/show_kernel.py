@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from comp import console
 from comp.kaggle.kernel.build import KernelFolder
+from comp.runs.marks import in_brackets
 from comp.workspace import Workspace
 
 
@@ -15,7 +16,7 @@ def show_kernel(found: KernelFolder) -> None:
     compute = "with a GPU" if found.gpu else "on the CPU"
     console.print_result(f"{shown}: notebook {found.id}, private, without internet, {compute}")
     if found.marks:
-        console.print_result(f"  run {found.run} is no full run ({', '.join(found.marks)})")
+        console.print_result(f"  run {found.run}{in_brackets(found.marks)}")
     console.print_result(f"  dataset {found.id}: {found.files} files, {told(size['dataset'])}")
     console.print_result(f"    {found.checkpoints} checkpoints of {found.run}, {told(size['checkpoints'])}")
     console.print_result(f"    wheels of {wheels}, {told(size['wheels'])}")

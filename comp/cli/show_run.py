@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 from comp import console, events
 from comp.pipelines.pseudo_label import PseudoResult
 from comp.pipelines.run_result import RunResult
+from comp.runs.marks import in_brackets
 from comp.workspace import shown
 
 if TYPE_CHECKING:
     pass
 
 NAMES = {
+    "corrected_labels": "by the corrected labels",
     "identity_view": "identity view",
     "without_decision": "without its decision",
     "plain_fit": "fitted and judged on the identity view",
@@ -50,7 +52,7 @@ def show_result(result: RunResult) -> None:
         )
     if result.pseudo:
         console.log(f"  trained with pseudo-labels of {result.pseudo['run']} as well")
-    marks = f" ({', '.join(result.marks)}: not a full run)" if result.marks else ""
+    marks = in_brackets(result.marks)
     total = console.duration(sum(result.seconds.values()))
     console.print_result(f"OOF {result.metric} {result.score:.4f}{marks} in {total}")
     if gains(result.calibration, result.direction) and not result.decision:

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from comp.data.competitions.competition import Competition
 from comp.data.competitions.facts import TemplateFacts
 from comp.data.competitions.sample import SAMPLE_MARK
+from comp.data.corrected_labels import settled, with_corrections
 from comp.data.csv_table import Table, parse_table, read_table
 from comp.data.extra_rows import with_extra
 from comp.data.images.raw_tree import RawTree, nfc, without_suffix
 from comp.data.images.source import ImageSource, WithFiles
 from comp.data.labels import LabelMap
 from comp.data.limits import read_file
-from comp.data.manifest import Manifest
+from comp.data.manifest import TRAINING, Manifest
 from comp.errors import InputError
 
 
@@ -221,9 +222,14 @@ class Dataset:
 
 
 def read_dataset(
-    competition: Competition, raw: Path, manifest_file: Path | None = None, extra_file: Path | None = None
+    competition: Competition,
+    raw: Path,
+    manifest_file: Path | None = None,
+    extra_file: Path | None = None,
+    corrections: Mapping[str, str] | None = None,
 ) -> Dataset:
-    """Reads a raw folder, or with ``manifest_file`` the rows of a table; ``extra_file`` has rows that only ever train.
+    """Reads a raw folder, or with ``manifest_file`` the rows of a table; ``extra_file`` has rows that only ever train,
+    ``corrections`` are labels by id to train with, where the table has none of its own.
 
     Raises
     ------
@@ -237,7 +243,10 @@ def read_dataset(
         manifest = competition.tidied(Manifest.read_csv(manifest_file), raw)
     if extra_file is not None:
         manifest = competition.tidied(with_extra(manifest, extra_file), raw)
+    if TRAINING not in manifest.table:
+        manifest = with_corrections(manifest, corrections or {})
     labels = competition.label_map(manifest, raw)
+    manifest = settled(manifest, labels, str(manifest_file or "the manifest"))
     template = load_template(competition, raw, manifest)
     source = competition.source(raw)
     return Dataset(

@@ -218,8 +218,8 @@ def tidy_labels(manifest: Manifest, classes: Sequence[str] | None, task: Task = 
     changed = {label: to for label, to in spelling.items() if to != label}
     if not changed:
         return manifest
-    respelled = [_respelled(label, spelling, task) for label in manifest.table["label"]]
-    table = manifest.table.assign(label=respelled)
+    cells = [respelled(label, spelling, task) for label in manifest.table["label"]]
+    table = manifest.table.assign(label=cells)
     rows = sum(counts[label] for label in changed)
     shown = ", ".join(f"{label!r} as {to!r}" for label, to in list(changed.items())[:4])
     note = f"{rows} labels read in another spelling: {shown}" + (" …" if len(changed) > 4 else "")
@@ -227,7 +227,8 @@ def tidy_labels(manifest: Manifest, classes: Sequence[str] | None, task: Task = 
     return replace(manifest, table=table, notes=(*manifest.notes, note), remarks=tuple(remarks))
 
 
-def _respelled(label: str, spelling: dict[str, str], task: Task) -> str:
+def respelled(label: str, spelling: dict[str, str], task: Task) -> str:
+    """A label cell with the names in it spelled otherwise."""
     return SEPARATOR.join(spelling.get(part, part) for part in task.parts(label))
 
 

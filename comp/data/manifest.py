@@ -15,6 +15,8 @@ from comp.data.csv_table import read_table
 from comp.errors import InputError, shortened
 
 COLUMNS = ("id", "path", "split", "label", "group", "parent")
+TRAINING = "training_label"  # in memory: what a row trains with, where labels were corrected
+ORIGINAL = "original_label"  # in files: what a row is scored by, where ``label`` is a corrected one
 SPLITS = ("train", "extra", "test")
 
 
@@ -48,7 +50,8 @@ class Manifest:
     ``table`` has the columns ``id path split label group parent``, all strings; ``path`` is relative to the
     raw folder, of a file there or in an archive that counts as unpacked, or names a row of an array (``train#17``).
     ``notes`` are facts of reading that people should see (files ignored, an encoding found), ``remarks`` those that a
-    check judges.
+    check judges. Where labels were corrected for training, the column ``training_label`` has what each row trains with,
+    beside ``label``, by which it is scored.
     """
 
     table: pd.DataFrame
@@ -63,6 +66,8 @@ class Manifest:
     @classmethod
     def read_csv(cls, path: Path) -> Manifest:
         """Reads a manifest that `comp` or a person wrote: columns id, path, split, and label, group, parent if any.
+
+        With a column original_label (as `comp labels` writes) that one is the label, and label is what the row trains with.
 
         Raises
         ------
@@ -79,16 +84,19 @@ class Manifest:
             )
         known = [name for name in (*COLUMNS, "content", "action") if stored.has(name)]
         table = pd.DataFrame({name: stored.column(name) for name in known}, dtype="object")
+        if stored.has(ORIGINAL):
+            table = table.assign(label=stored.column(ORIGINAL), **{TRAINING: table["label"]})
         for column in COLUMNS:
             if column not in table:
                 table[column] = ""
         table = sound(table, str(path), 2)
         if "action" in table:  # a manifest that `comp check --fix` proposed
             table = table[table["action"] != "drop"].reset_index(drop=True)
-        return cls(table[[name for name in (*COLUMNS, "content") if name in table]])
+        return cls(table[[name for name in (*COLUMNS, "content", TRAINING) if name in table]])
 
     def to_csv(self) -> str:
-        return str(self.table.to_csv(index=False, lineterminator="\n"))
+        """The table as ``read_csv`` reads it back."""
+        return str(as_written(self.table).to_csv(index=False, lineterminator="\n"))
 
     def __len__(self) -> int:
         return len(self.table)
@@ -108,6 +116,14 @@ class Manifest:
         """The rows to predict."""
         return self.table[self.table["split"] == "test"].reset_index(drop=True)
 
+    @cached_property
+    def corrections(self) -> dict[str, str]:
+        """Id → corrected label of the rows that do not train with the label that they are scored by."""
+        if TRAINING not in self.table:
+            return {}
+        rows = self.table[self.table[TRAINING] != self.table["label"]]
+        return dict(zip(rows["id"], rows[TRAINING], strict=True))
+
     def fingerprint(self, split: str) -> str:
         """SHA-256 over the ids, labels, groups and contents (where they are known) of a split, whatever the row order.
 
@@ -123,6 +139,15 @@ class Manifest:
         told = (ids, rows["label"], _tied(ids, rows["group"]), among, _tied(ids, outside), contents)
         lines = sorted("\x1f".join(map(str, row)) for row in zip(*told, strict=True))
         return hashlib.sha256("\x1e".join(lines).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def as_written(table: pd.DataFrame) -> pd.DataFrame:
+    """A manifest's table as files have it: corrected labels as ``label``, the others as ``original_label`` beside them."""
+    if TRAINING not in table:
+        return table
+    written = table.rename(columns={"label": ORIGINAL, TRAINING: "label"})
+    first = [*COLUMNS[:4], ORIGINAL]
+    return written[[*first, *(name for name in written if name not in first)]]
 
 
 def sound(table: pd.DataFrame, where: str, first: int = 1) -> pd.DataFrame:

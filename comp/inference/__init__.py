@@ -1,3 +1,9 @@
 """Views, and predictions of rows by checkpoints."""
 
-__all__ = ["feature_cache", "forward", "grad_cam", "predict"]  # the modules that other packages import
+__all__ = [
+    "feature_cache",
+    "forward",
+    "grad_cam",
+    "level_features",
+    "predict",
+]  # the modules that other packages import

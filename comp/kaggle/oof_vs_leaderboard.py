@@ -121,7 +121,7 @@ def final_two(workspace: Workspace, competition: Competition) -> list[Final]:
     """
     slug, metric = competition.slug, competition.metric
     sent = {e.run for e in ledger.entries(workspace, slug) if e.counts and e.status != "ERROR"}
-    full = [run for run in runs.sound_runs(workspace, slug) if run.record and not run.marks]
+    full = [run for run in runs.sound_runs(workspace, slug) if run.record and not run.gaps]
     scored = [(run, score) for run in full if (score := _fair(run)) is not None and _is_as_written(run)]
     scored.sort(key=lambda pair: pair[1], reverse=metric.direction == "max")
     groups = _by_answers(scored, sent)

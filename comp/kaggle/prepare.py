@@ -18,6 +18,7 @@ from comp.errors import CheckFailed, InputError, InvalidSubmission, Refusal, Unk
 from comp.files import read_json, write_bytes
 from comp.runs import run as runs
 from comp.runs.contents import findings_of, manifest_of, require_fold
+from comp.runs.marks import in_brackets
 from comp.runs.run import Run
 from comp.runs.submissions import require_its_own, run_that_wrote, warn_of_another_content
 from comp.submission.validate import Problem, validate
@@ -64,7 +65,7 @@ def partial_record(run: Run) -> dict[str, Any]:
 
 def marks_of(run: Run) -> list[str]:
     """Why a run is no full one."""
-    return [*run.marks, *([] if run.record else ["partial"])]
+    return [*run.gaps, *([] if run.record else ["partial"])]
 
 
 def choose(
@@ -95,7 +96,7 @@ def choose(
                 "a run is submitted to its own competition", value, f"`comp submit {one.slug} --run {one.id}`"
             )
     else:
-        full = [r for r in runs.sound_runs(workspace, slug) if r.record and not r.marks]
+        full = [r for r in runs.sound_runs(workspace, slug) if r.record and not r.gaps]
         if not full:
             value = f"no full run on real data of {slug} is in {workspace.runs}"
             raise InputError(
@@ -104,7 +105,7 @@ def choose(
         one = full[0]
         score = oof_of(one)
         shown = "undefined" if score is None else f"{score:.4f}"
-        told = f"run {one.id}, {one.started.get('model')}, OOF {one.record.get('metric')} {shown}"
+        told = f"run {one.id}, {one.started.get('model')}, OOF {one.record.get('metric')} {shown}{in_brackets(one.marks)}"
         require_yes(
             f"submit the newest full run: {told}?", yes, f"name it with `run={one.id!r}`, or say `yes=True`"
         )

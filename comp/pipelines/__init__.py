@@ -1,6 +1,13 @@
 """One module a use case: run, check, predict, ensemble, merge, import and the others, from a request to its result."""
 
+import sys
+
 import comp.console  # noqa: F401  its listener shows what pipelines say
+
+if "IPython" in sys.modules:  # else there is no notebook
+    from comp.report.notebook import take_over
+
+    take_over()
 
 __all__ = [
     "benchmark",
@@ -11,6 +18,7 @@ __all__ = [
     "ensemble",
     "find_lr",
     "import_predictions",
+    "label_errors",
     "listing",
     "merge",
     "new_competition",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -68,6 +69,7 @@ def survey(
     extra_file: Path | None = None,
     rare: str | None = None,
     allow: dict[str, str] | None = None,
+    corrections: Mapping[str, str] | None = None,
 ) -> CheckResult:
     """Reads, looks at every image, judges, makes or reads the folds, and judges those.
 
@@ -80,6 +82,8 @@ def survey(
         By default what the competition says.
     allow : dict
         Checks to lower, with reasons, on top of the competition's own.
+    corrections : mapping
+        Labels by id to train with, where ``manifest_file`` has none.
 
     Raises
     ------
@@ -97,7 +101,7 @@ def survey(
     allowed = {**competition.facts.check.allow, **lowered, **(allow or {})}
     require_known(allowed)
     k = folds if isinstance(folds, int) else 2
-    dataset = read_dataset(competition, raw, manifest_file, extra_file)
+    dataset = read_dataset(competition, raw, manifest_file, extra_file, corrections)
     if competition.facts.post.is_asked:
         require_post(competition, dataset.manifest, dataset.labels)
     if k > len(dataset.manifest.train):

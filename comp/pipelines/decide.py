@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from comp import events
 from comp.data.competitions.competition import Competition
 from comp.data.folds import group_names
@@ -15,7 +17,7 @@ from comp.ensembling.aligned import judged
 from comp.ensembling.decisions import RULES, Decision
 from comp.ensembling.evaluate import BlendOptions, BlendResult, evaluate_blend, number
 from comp.files import write_json
-from comp.runs.contents import DECISION_FILE
+from comp.runs.contents import ANSWERED, DECISION_FILE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -85,7 +87,11 @@ def _in_words(decision: Decision) -> str:
     return " and ".join(parts)
 
 
-def keep(decided: Decided, folder: Path) -> None:
-    """Writes decision.json where there is something to apply."""
+def keep(decided: Decided, plain: Predictions, folder: Path) -> None:
+    """Writes decision.json where there is something to apply, and the OOF rows as they were judged where these are not as
+    they were predicted (``plain``).
+    """
     if decided.facts:
         write_json(folder / DECISION_FILE, decided.facts)
+    if decided.oof.ids != plain.ids or not np.array_equal(decided.oof.probs, plain.probs):
+        decided.oof.save(folder / f"{ANSWERED}.npz")

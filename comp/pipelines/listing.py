@@ -17,7 +17,7 @@ from comp.errors import CompError, UnknownName
 from comp.runs import ledger
 from comp.runs import run as runs
 from comp.runs.progress import live_state
-from comp.workspace import Workspace
+from comp.workspace import Workspace, shown
 
 Row = TypeVar("Row")
 
@@ -47,7 +47,7 @@ def _told(value: Any) -> str:
         return ""
     if isinstance(value, float):
         return f"{value:.4f}"
-    return _cell(value)
+    return shown(Path(value)) if isinstance(value, str) and Path(value).is_absolute() else _cell(value)
 
 
 @dataclass(frozen=True, repr=False)
@@ -123,7 +123,7 @@ class Facts:
 def list_competitions(workspace: str | Path | None = None) -> Rows[CompetitionRow]:
     """Every competition by slug, those that cannot be used last; what is wrong with them is said."""
     ws = Workspace.find(workspace)
-    finished = [run for run in runs.sound_runs(ws) if run.record and not run.marks]
+    finished = [run for run in runs.sound_runs(ws) if run.record and not run.gaps]
     known = find_competitions(ws)
     rows = []
     for slug, competition in known.competitions.items():

@@ -24,7 +24,16 @@ from comp.pipelines.run import checked, finish_run, kept_of, marks_of, run_folde
 from comp.pipelines.run_result import RunResult
 from comp.recipe import Recipe, as_one
 from comp.runs import run as runs
-from comp.runs.contents import findings_of, folds_of, recipe_of, rehome, require_fold, require_of_fold
+from comp.runs.contents import (
+    findings_of,
+    folds_of,
+    recipe_of,
+    rehome,
+    require_fold,
+    require_kept,
+    require_of_fold,
+    require_same_rows,
+)
 from comp.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -106,7 +115,7 @@ def _merged(
     request = replace(request, only=(), origin=origin, report=report)
     with clock.step("check"):
         result = checked(request, allow=allow)
-        runs.require_same_rows(first, result.dataset.manifest)
+        require_same_rows(first, result.dataset.manifest)
     with clock.step("model"):
         plans = _plans(request, result)
         require_sound(folders)
@@ -114,7 +123,7 @@ def _merged(
     with clock.step("copy"):
         marks = marks_of(request, result)
         for part in chosen:
-            runs.require_kept(part, kept_of(request, result, recipe), competition.file("models.py"))
+            require_kept(part, kept_of(request, result, recipe), competition.file("models.py"))
         run = run_folder(request, result, recipe, marks, held, rows_for(request, result))
         for relative, source in folders.items():
             events.log(f"  {relative} of {source.id}")
@@ -143,6 +152,7 @@ def require_alike(parts: Sequence[runs.Run]) -> None:
         "train rows": "train_sha256",
         "test rows": "test_sha256",
         "pseudo-labels": "pseudo",
+        "corrected labels": "corrected_sha256",
     }
     for one in others:
         differing = [

@@ -13,6 +13,7 @@ import numpy as np
 
 from comp import events
 from comp.checks.context import in_order
+from comp.checks.label_errors import LikelyWrong, likely_wrong
 from comp.data.competitions.competition import Competition, find_competition
 from comp.data.folds import Folds, group_names
 from comp.data.manifest import Manifest
@@ -23,7 +24,7 @@ from comp.files import read_json, require_output, write_text
 from comp.report.run_report.run_data import FoldEpochs, ImageLook, OofRows, OtherRun, RunData, TestRows
 from comp.runs import ledger
 from comp.runs import run as runs
-from comp.runs.contents import folds_of, manifest_of, predictions_of, read_result, recipe_of
+from comp.runs.contents import ANSWERED, folds_of, manifest_of, predictions_of, read_result, recipe_of
 from comp.runs.run import RESULT, Run
 from comp.workspace import Workspace
 
@@ -167,7 +168,16 @@ def gather(this_run: Run, workspace: Workspace, competition: Competition, raw: P
         has_controls=any((model / "fold-0" / "control.json").is_file() for model in _models(this_run)),
         training_shares=rows.labels.shares(rows.labels.encode(list(manifest.train["label"]))),
     )
-    return replace(found, mosaics=_mosaics(this_run, workspace, manifest, found))
+    return replace(found, doubts=_doubts(rows), mosaics=_mosaics(this_run, workspace, manifest, found))
+
+
+def _doubts(rows: OofRows) -> LikelyWrong | None:
+    """Labels that are likely wrong by the OOF probabilities; None where a row has not one class, or all were held out at
+    once.
+    """
+    if not rows.labels.task.one_class_a_row or len(np.unique(rows.fold)) < 2:
+        return None
+    return likely_wrong(rows.plain, rows.truth, rows.fold, classes=len(rows.labels))
 
 
 def _mosaics(
@@ -221,7 +231,7 @@ def oof_rows(this_run: Run) -> OofRows:
     groups = group_names(table)
     order = [place[i] for i in shown["id"]]
     probs = plain.probs[order]
-    moved = decision_of(this_run, plain.labels)(probs) if this_run.record else probs
+    moved = answered(this_run, plain).select(tuple(shown["id"])).probs
     cells = tuple(map(str, shown["label"]))
     return OofRows(
         tuple(shown["id"]),
@@ -234,6 +244,17 @@ def oof_rows(this_run: Run) -> OofRows:
         tuple(groups[n] for n in known),
         plain.labels,
     )
+
+
+def answered(this_run: Run, plain: Predictions) -> Predictions:
+    """OOF predictions as a run was judged by them: each row moved by what was learned on the other folds. Of an older run, that
+    did not keep them, moved by what was learned on all rows.
+    """
+    if this_run.has(f"{ANSWERED}.npz"):
+        return predictions_of(this_run, ANSWERED)
+    if not this_run.record:
+        return plain
+    return replace(plain, probs=decision_of(this_run, plain.labels)(plain.probs))
 
 
 def _test(this_run: Run, manifest: Manifest, rows: OofRows) -> TestRows | None:
@@ -364,7 +385,7 @@ def _same_rows(other: Run, this_run: Run, rows: OofRows) -> np.ndarray[Any, np.d
         labels = dict(zip(table["id"], table["label"], strict=True))
         if any(str(labels.get(i)) != cell for i, cell in zip(rows.ids, rows.cells, strict=True)):
             return None
-    return decision_of(other, oof.labels)(oof.probs[[place[i] for i in rows.ids]])
+    return answered(other, oof).select(rows.ids).probs
 
 
 def _changes(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[tuple[str, str, str]]:

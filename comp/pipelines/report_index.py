@@ -11,10 +11,9 @@ from pathlib import Path
 from comp import events
 from comp.data.competitions.competition import Competition, find_competition
 from comp.data.folds import group_names
-from comp.ensembling.decisions import decision_of
 from comp.errors import CompError
 from comp.files import require_output, write_text
-from comp.pipelines.report import REPORT, flat, model_in_words, recipe_table, word
+from comp.pipelines.report import REPORT, answered, flat, model_in_words, recipe_table, word
 from comp.report.index_html import IndexCompetition, IndexPair, IndexRun, render
 from comp.report.run_report.scores import in_words, likeness
 from comp.runs import ledger
@@ -108,7 +107,7 @@ def _pairs(competition: Competition, done: Sequence[Run]) -> list[IndexPair]:
             same = dict(zip(theirs["id"], map(str, theirs["label"]), strict=True)) == label
             if not same or oof.labels != first.labels or set(oof.ids) != set(ids):
                 continue
-            probs[run.id] = decision_of(run, oof.labels)(oof.select(ids).probs)
+            probs[run.id] = answered(run, oof).select(ids).probs
         except CompError as error:
             events.log(f"  warning: {run.id} is compared with none: {error}")
             continue

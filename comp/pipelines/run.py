@@ -14,7 +14,9 @@ from comp.checks.runner import CheckResult, raise_on_errors, say_findings, show_
 from comp.config import as_overrides
 from comp.data.competitions.competition import find_competition
 from comp.data.competitions.raw_folder import raw_of
+from comp.data.corrected_labels import corrections_sha256
 from comp.data.folds import folds_sha256
+from comp.data.predictions import Predictions
 from comp.data.pseudo_labels import FILE as PSEUDO
 from comp.data.pseudo_labels import PseudoLabels
 from comp.errors import CompError, InputError, Stopped
@@ -28,7 +30,8 @@ from comp.pipelines.resume import resumed_request
 from comp.pipelines.run_result import RunResult
 from comp.recipe import Recipe, as_one
 from comp.runs import run as runs
-from comp.runs.contents import folds_of, manifest_of
+from comp.runs.contents import folds_of, manifest_of, require_kept, require_same_rows
+from comp.runs.marks import CORRECTED
 from comp.runs.progress import ProgressFile
 from comp.runs.result import confusion_csv
 from comp.training.time_limit import Deadline, parse_seconds
@@ -201,9 +204,9 @@ def checked(
         events.log(
             f"  not sure: {guessed} of competition.toml, which a raw folder cannot say: look at the site"
         )
-    kept = None
-    if given:  # its extra rows are still wanted, and its folds
-        manifest_of(given)
+    kept, corrections = None, None
+    if given:  # its extra rows and corrected labels are still wanted, and its folds
+        corrections = manifest_of(given).corrections
         folds_of(given)
         kept = given.folder / "manifest.csv"
     found = survey(
@@ -216,6 +219,7 @@ def checked(
         extra_file=Path(extra).expanduser() if extra else kept,
         rare="pool" if given else rare,  # its folds are made already
         allow=allow,
+        corrections=corrections,
     )
     show_findings(found)
     raise_on_errors(found.findings, competition.slug)
@@ -251,8 +255,13 @@ def _train_and_predict(
 
 
 def marks_of(request: RunRequest, checks: CheckResult) -> list[str]:
-    """Why a run is no full one, before it is known whether it has all its folds."""
-    return [mark for mark, yes in (("quick", request.quick), ("sample", checks.dataset.is_sample)) if yes]
+    """Why a run is no full one, and what else stands beside its score, before it is known whether it has all its folds."""
+    known = {
+        "quick": request.quick,
+        "sample": checks.dataset.is_sample,
+        CORRECTED: bool(checks.dataset.manifest.corrections),
+    }
+    return [mark for mark, yes in known.items() if yes]
 
 
 def finish_run(
@@ -327,7 +336,7 @@ def _finished(
 ) -> RunResult:
     """What a run comes to, trained, predicted and written down."""
     from comp.pipelines import training_plans
-    from comp.pipelines.training_plans import choose_views, judge_views
+    from comp.pipelines.training_plans import choose_views
     from comp.training.plan import remember_parts, require_something
 
     with clock.step("train"):
@@ -347,7 +356,7 @@ def _finished(
     test = test if decided is None else decided.of(test, plans[0].manifest.test)
     score, learned = trained.score(oof), decided.facts if decided else {}
     expected = None if request.quick else request.expected
-    judged = [*training_plans.check_predictions(plans[0], test, score, expected), *judge_views(trained)]
+    judged = training_plans.judge_run(trained, test, score, expected)
     findings = [*findings, *_shown(judged, checks)]
     with clock.step("submit"):
         path = write_submission(request.workspace, checks, this_run, test)
@@ -357,7 +366,7 @@ def _finished(
         metric=plans[0].metric.name,
         direction=plans[0].metric.direction,
         score=score,
-        beside=_judged_beside(trained, learned),
+        beside=_judged_beside(trained, oof, learned),
         selected_on_oof=any(p.selects for p in plans),
         views=views,
         pseudo=this_run.started.get("pseudo"),
@@ -385,10 +394,15 @@ def _with_page(request: RunRequest, result: RunResult, clock: StepTimer) -> RunR
     return replace(result, report=page)
 
 
-def _judged_beside(trained: TrainedModels, learned: dict[str, Any]) -> dict[str, float]:
-    """The scores of the same rows judged otherwise: by other views or weights, and without what was ``learned``."""
+def _judged_beside(trained: TrainedModels, oof: Predictions, learned: dict[str, Any]) -> dict[str, float]:
+    """The scores of the same rows judged otherwise: by corrected labels, by other views or weights, and without what was
+    ``learned``.
+    """
     beside = {name: trained.score(other) for name, other in trained.beside().items()}
-    return {**beside, "without_decision": learned["score_before"]} if learned else beside
+    if learned:
+        beside["without_decision"] = learned["score_before"]
+    corrected = trained.corrected_score(oof)
+    return beside if corrected is None else {"corrected_labels": corrected, **beside}
 
 
 def answered_oof(this_run: runs.Run, trained: TrainedModels, competition: Competition) -> Decided | None:
@@ -402,7 +416,7 @@ def answered_oof(this_run: runs.Run, trained: TrainedModels, competition: Compet
     from comp.pipelines.decide import decide, keep
 
     decided = decide(trained, competition)
-    keep(decided, this_run.folder)
+    keep(decided, trained.oof, this_run.folder)
     return decided
 
 
@@ -427,9 +441,9 @@ def run_folder(
         remove_leftovers(folder)
     make_folder(request.workspace.submissions(slug))  # better refused now than after training
     if request.resumed:
-        runs.require_same_rows(request.resumed, checks.dataset.manifest)
+        require_same_rows(request.resumed, checks.dataset.manifest)
         models = request.competition.file("models.py")
-        runs.require_kept(request.resumed, kept_of(request, checks, recipe), models)
+        require_kept(request.resumed, kept_of(request, checks, recipe), models)
         return request.resumed
     seen = checks.context
     facts = runs.run_metadata(
@@ -451,10 +465,17 @@ def run_folder(
 
 
 def kept_of(request: RunRequest, checks: CheckResult, recipe: Recipe) -> dict[str, str | None]:
-    """What has to be the same when a run goes on: its folds, and its competition's models.py where a network is of it."""
+    """What has to be the same when a run goes on: its folds and corrected labels, and its competition's models.py
+    where a network is of it.
+    """
     from comp.models.net import models_sha256
 
     assert checks.folds is not None, "the checks let no run pass without folds"
     names = [one.model.name for one in recipe.each]
     models = models_sha256(request.competition.file("models.py"), names)
-    return {"folds_sha256": folds_sha256(checks.folds), "models_sha256": models}
+    corrected = corrections_sha256(checks.dataset.manifest)
+    return {
+        "folds_sha256": folds_sha256(checks.folds),
+        "models_sha256": models,
+        "corrected_sha256": corrected,
+    }

@@ -17,6 +17,7 @@ from comp.checks.prediction_checks import (
     collapsed_predictions,
     harmful_transform,
     harmful_views,
+    label_errors,
     preprocessing_override,
     prior_shift,
     too_good,
@@ -30,7 +31,7 @@ from comp.data.folds import Folds, group_names
 from comp.data.images.pixel_cache import cached_source, missing
 from comp.data.images.preprocess import Preprocess, side_for
 from comp.data.images.source import ImageSource
-from comp.data.manifest import Manifest
+from comp.data.manifest import TRAINING, Manifest
 from comp.data.predictions import Predictions, average, with_prior
 from comp.errors import InputError
 from comp.files import write_json
@@ -273,6 +274,25 @@ def _judge_transform(plan: TrainPlan) -> list[Finding]:
             pair = (first, second) if cost.is_pair else None
             found += harmful_transform(cost.symmetry.name, cost.rows, scores, cost.lost, pair)
     return found
+
+
+def judge_run(
+    trained: TrainedModels, test: Predictions, score: float, expected: float | None
+) -> list[Finding]:
+    """The findings on a run's predictions, its views and the labels of its training rows."""
+    judged = check_predictions(trained.plans[0], test, score, expected)
+    return [*judged, *judge_views(trained), *judge_labels(trained)]
+
+
+def judge_labels(trained: TrainedModels) -> list[Finding]:
+    """The labels that are likely wrong, by the OOF rows that there are: by those that training had."""
+    plan, oof = trained.plans[0], trained.oof
+    table = plan.manifest.train.set_index("id").loc[list(oof.ids)]
+    if not plan.labels.task.one_class_a_row:
+        return []
+    labels = plan.labels.encode(table[TRAINING if TRAINING in table else "label"])
+    folds = np.array([plan.folds.by_id[i] for i in oof.ids], dtype=np.int64)
+    return label_errors(oof, labels, folds, trained.folder.name)
 
 
 def check_predictions(

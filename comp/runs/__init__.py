@@ -3,6 +3,7 @@
 __all__ = [
     "contents",
     "ledger",
+    "marks",
     "progress",
     "result",
     "run",

@@ -167,6 +167,33 @@ def require_same_train_rows(run: Run, manifest: Manifest, folds: Folds) -> None:
         raise InputError("every train row of a run has one fold", value, "restore it, or train again")
 
 
+def require_same_rows(run: Run, manifest: Manifest) -> None:
+    """Refuses to go on with a run whose rows are no longer those it began with."""
+    for split in ("train", "test"):
+        if manifest.fingerprint(split) != run.started.get(f"{split}_sha256"):
+            value = f"the {split} rows are no longer those that {run.id} began with"
+            raise Refusal("a resumed run needs the same rows", value, "restore the data, or start a new run")
+
+
+def require_kept(run: Run, now: dict[str, str | None], models: Path) -> None:
+    """Refuses to go on with other folds, where what a fold has trained on would be scored as held out, and with another
+    models.py or other corrected labels, whose networks would be scored as one.
+    """
+    files = {
+        "folds_sha256": run.folder / "folds.csv",
+        "models_sha256": models,
+        "corrected_sha256": run.folder / "manifest.csv",
+    }
+    for key, file in files.items():
+        if run.started.get(key, now[key]) != now[key]:
+            value = f"{file} is no longer what the run began with"
+            raise Refusal(
+                "a resumed run keeps its folds, networks and corrected labels",
+                value,
+                "restore it, or start a new run",
+            )
+
+
 def findings_of(run: Run) -> list[dict[str, Any]]:
     """What the checks said of a run, a table each."""
     path = run.checked("findings.json")
@@ -304,6 +331,7 @@ def _every_fold(run: runs.Run) -> list[Path]:
 
 FITTED = "fitted.txt"
 VIEWS_FILE = "views.json"  # the TTA views that a run chose
+ANSWERED = "oof-answered"  # the OOF predictions as they were judged, moved by what was learned on other folds
 DECISION_FILE = "decision.json"  # the temperature and the rule that it learned
 
 

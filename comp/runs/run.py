@@ -21,8 +21,9 @@ from pydantic import Field
 from comp import events
 from comp._version import __version__
 from comp.config import Shape, read_shaped
-from comp.errors import CompError, InputError, Refusal, UnknownName
+from comp.errors import CompError, InputError, UnknownName
 from comp.files import SEAL, alone, is_intact, make_folder, remove_leftovers, sealed, sha256_of, write_json
+from comp.runs.marks import gaps_of
 from comp.runs.result import machine
 from comp.workspace import Workspace
 
@@ -77,6 +78,7 @@ class _Started(Shape):
     recipe_sha256: str | None = None
     folds_sha256: str | None = None
     models_sha256: str | None = None
+    corrected_sha256: str | None = None
     files: dict[str, str] | None = None
     sha256: str | None = None
 
@@ -131,8 +133,15 @@ class Run:
 
     @property
     def marks(self) -> list[str]:
-        """Why a run is no full one: quick, sample, partial."""
+        """What stands beside a run's score: why it is no full one (quick, sample, partial), and that it trained with
+        corrected labels.
+        """
         return list(self.started.get("marks", []))
+
+    @property
+    def gaps(self) -> list[str]:
+        """Why a run is no full one."""
+        return gaps_of(self.marks)
 
     @property
     def files(self) -> dict[str, str]:
@@ -356,26 +365,6 @@ def _table(folder: Path) -> dict[str, str]:
             continue
         found[inside.as_posix()] = sha256_of(path)
     return found
-
-
-def require_same_rows(run: Run, manifest: Manifest) -> None:
-    """Refuses to go on with a run whose rows are no longer those it began with."""
-    for split in ("train", "test"):
-        if manifest.fingerprint(split) != run.started.get(f"{split}_sha256"):
-            value = f"the {split} rows are no longer those that {run.id} began with"
-            raise Refusal("a resumed run needs the same rows", value, "restore the data, or start a new run")
-
-
-def require_kept(run: Run, now: dict[str, str | None], models: Path) -> None:
-    """Refuses to go on with other folds, where what a fold has trained on would be scored as held out, and with another
-    models.py, whose networks would be scored as one.
-    """
-    for key, file in (("folds_sha256", run.folder / "folds.csv"), ("models_sha256", models)):
-        if run.started.get(key, now[key]) != now[key]:
-            value = f"{file} is no longer what the run began with"
-            raise Refusal(
-                "a resumed run keeps its folds and networks", value, "restore it, or start a new run"
-            )
 
 
 def require_checkpoints(run: Run) -> None:

@@ -24,6 +24,7 @@ from comp.data.images.pixel_cache import ImageDataset
 from comp.data.loading.prefetch import loader_pool
 from comp.data.loading.resident import Resident, room_on, watched
 from comp.data.loading.train_loader import Augmenter, TrainLoader
+from comp.data.manifest import TRAINING
 from comp.data.predictions import mean_loss
 from comp.errors import TrainingFailed
 from comp.files import write_json
@@ -70,7 +71,7 @@ def answer_the_mean(net: Net, plan: TrainPlan, k: int) -> None:
     the middle of their scale would take epochs to come there (Lin et al. 2017, section 3.3).
     """
     table = plan.manifest.train
-    cells = table["label"][plan.folds.of(table["id"]) != k]
+    cells = table[TRAINING if TRAINING in table else "label"][plan.folds.of(table["id"]) != k]
     mean = wanted(plan.labels, plan.labels.encode(cells)).double().mean(0).clamp(1e-3, 1 - 1e-3)
     last = [layer for layer in net.head.modules() if isinstance(layer, torch.nn.Linear)][-1]
     with torch.no_grad():

@@ -16,7 +16,7 @@ from comp.data.folds import Folds, folds_sha256
 from comp.data.images.preprocess import Preprocess
 from comp.data.images.source import ImageSource
 from comp.data.labels import LabelMap
-from comp.data.manifest import Manifest
+from comp.data.manifest import TRAINING, Manifest
 from comp.data.predictions import Predictions, average, join
 from comp.data.pseudo_labels import PseudoLabels
 from comp.errors import InputError, TrainingFailed
@@ -145,6 +145,7 @@ class TrainPlan:
             self.folds.fingerprint,
             folds_sha256(self.folds),
             sorted(pseudo.items()),
+            *([sorted(self.manifest.corrections.items())] if self.manifest.corrections else []),
         )
         return hashlib.sha256(repr(facts).encode("utf-8", "backslashreplace")).hexdigest()
 
@@ -208,6 +209,9 @@ def rows_of_fold(plan: TrainPlan, k: int) -> FoldRows:
         table = pd.concat([table, plan.pseudo_table(plan.pseudo.of(k))], ignore_index=True)
     n = len(plan.manifest.train)
     fold = np.concatenate([plan.folds.of(plan.manifest.train["id"]), np.full(len(table) - n, -1)])
+    if TRAINING in table:  # rows that are held out are scored by the label that they came with
+        wanted = table[TRAINING].where(fold != k, table["label"])
+        table = table.assign(label=wanted.where(wanted.notna(), table["label"]))
     targets = plan.labels.encode(table["label"])
     held_out = np.flatnonzero(fold == k)
     related = set(table["group"].iloc[held_out]) - {""}
@@ -290,6 +294,14 @@ class TrainedModels:
         """The truth of predicted train rows, (N,) or (N, D)."""
         plan = self.plans[0]
         return plan.labels.encode(plan.manifest.train.set_index("id").loc[list(predictions.ids)]["label"])
+
+    def corrected_score(self, predictions: Predictions) -> float | None:
+        """The metric over these rows by the labels that they train with; None where none was corrected."""
+        plan = self.plans[0]
+        if not plan.manifest.corrections:
+            return None
+        cells = plan.manifest.train.set_index("id").loc[list(predictions.ids)][TRAINING]
+        return plan.metric(plan.labels.encode(cells), predictions.probs)
 
     def calibration(self, predictions: Predictions) -> dict[str, float]:
         """What a temperature would do to these rows: calibration error and log loss, before and after.

@@ -18,6 +18,7 @@ from comp.checks.prediction_checks import (
     collapsed_predictions,
     harmful_transform,
     harmful_views,
+    label_errors,
     preprocessing_override,
     prior_shift,
     too_good,
@@ -94,6 +95,7 @@ CATALOGUE = {
         "assumed-folds": "warning",
         "harmful-views": "warning",
         "harmful-transform": "warning",
+        "label-errors": "info",
     },
 }
 SEVERITY = {name: severity for family in CATALOGUE.values() for name, severity in family.items()}
@@ -392,6 +394,14 @@ def control_rows(folder: Path, leak: bool) -> list[Finding]:
     return [Finding("control-rows", "error", 1, str(refused), (sample,))]
 
 
+def doubted(fault: bool) -> list[Finding]:
+    """What is found on answers that are all as labelled, but for the first row's label where there is a fault."""
+    truth = np.arange(60) % 3
+    labels = truth.copy()
+    labels[0] = 1 if fault else 0
+    return label_errors(answers(truth), labels, np.arange(60) // 3 % 3, "r1")
+
+
 RUN_FAULTS: dict[str, tuple[Callable[[Path, bool], list[Finding]], set[str]]] = {
     "weights-leak": (leaking_weights, {"a0", "a1"}),
     "preprocessing-override": (overridden, set()),
@@ -417,6 +427,7 @@ RUN_FAULTS: dict[str, tuple[Callable[[Path, bool], list[Finding]], set[str]]] = 
         ),
         set(),
     ),
+    "label-errors": (lambda _, fault: doubted(fault), {IDS[0]}),
 }
 
 
@@ -437,7 +448,7 @@ def clean(tmp_path_factory: pytest.TempPathFactory) -> CheckContext:
 
 def test_the_catalogue_is_complete() -> None:
     assert set(SEVERITY) == {*DATA_CHECKS, *FOLD_CHECKS, *RUN_CHECKS}
-    assert len(SEVERITY) == sum(len(family) for family in CATALOGUE.values()) == 42
+    assert len(SEVERITY) == sum(len(family) for family in CATALOGUE.values()) == 43
 
 
 def test_every_check_has_a_planted_fault_and_a_clean_test() -> None:

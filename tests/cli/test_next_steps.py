@@ -68,7 +68,10 @@ def test_a_verb_that_there_is_not_is_not_named(
     assert commands(capsys.readouterr().err) == ["comp submit shapes --run RUN", "comp runs shapes"]
 
 
-def test_the_workspace_that_was_named_goes_along(workspace: Path, shapes: Path) -> None:
+def test_the_workspace_that_was_named_goes_along(
+    workspace: Path, shapes: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
     shown = run_comp(workspace, "check", "shapes", "--folds", 3).err  # run_comp names the workspace
     assert f"comp run shapes --workspace {workspace}  train and predict" in shown
 

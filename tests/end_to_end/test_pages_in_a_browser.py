@@ -18,9 +18,8 @@ import numpy as np
 import pytest
 
 from comp.report.run_report.page import render
-from comp.report.run_report.run_data import LabelDoubts
 from made import probe, run_comp, write_shapes
-from made_report import epochs_of, made_data, made_rows, other_run
+from made_report import doubts_of, epochs_of, made_data, made_rows, other_run
 
 pytestmark = pytest.mark.slow
 CHROMIUM = shutil.which("chromium")
@@ -87,7 +86,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     suspected = np.arange(200) < 4
     made = made_data(
         oof,
-        doubts=LabelDoubts(np.arange(200.0), suspected, (oof.truth + 1) % 7),
+        doubts=doubts_of(np.arange(200.0), suspected, (oof.truth + 1) % 7),
         epochs=[epochs_of([1.0, 0.6, 0.5, 0.55, 0.7, 0.9], [0.5, 0.7, 0.8, 0.8, 0.79, 0.78])] * 3,
         others=[other_run(oof)],
     )

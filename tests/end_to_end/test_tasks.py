@@ -15,7 +15,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from comp.data.competitions.competition import find_competition
 from comp.files import read_json
+from comp.pipelines.report import oof_rows
+from comp.runs.run import find_run
+from comp.workspace import Workspace
 from made import Outcome, proven_again, run_comp
 from made_tasks import FACTS, write_task
 
@@ -102,6 +106,19 @@ def test_a_run_keeps_its_decision_where_its_metric_can_gain_by_one(
         assert (table["score_after"] > table["score_before"]) == (slug != "certain")
         assert table["rule"] == DECIDED.get(slug, "multipliers")
         assert ended["oof"]["score"] == pytest.approx(table["score_after"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("slug", FACTS)
+def test_the_page_judges_the_rows_that_the_run_was_judged_by(
+    slug: str, finished: Callable[[str], Finished]
+) -> None:
+    workspace, run, ended = finished(slug)
+    competition = find_competition(slug, Workspace(workspace))
+    rows = oof_rows(find_run(Workspace(workspace), run.name))
+    assert competition.metric(rows.truth, rows.probs) == pytest.approx(ended["oof"]["score"], abs=1e-9)
+    assert "as the run was scored" not in (run / "report.html").read_text("utf-8")
+    assert ((run / "oof-answered.npz").exists()) == bool(ended.get("decision"))
 
 
 @pytest.fixture(params=DECIDED)

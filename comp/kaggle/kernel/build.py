@@ -18,6 +18,7 @@ from comp.kaggle.kernel.metadata import DATASET, KERNEL, Names, names_for
 from comp.kaggle.kernel.notebook import notebook
 from comp.runs import run as runs
 from comp.runs.contents import fold_checkpoints, recipe_of
+from comp.runs.marks import in_brackets
 from comp.workspace import Workspace
 
 
@@ -186,7 +187,7 @@ def _notebook(
 ) -> dict[str, Any]:
     score = run.record.get("oof", {}).get("score")
     judged = f", OOF {run.record.get('metric')} {score:.4f}" if isinstance(score, float) else ""
-    marks = f" ({', '.join(run.marks)}: not a full run)" if run.marks else ""
+    marks = in_brackets(run.marks)
     about = f"{run.started.get('model')}, {checkpoints} checkpoints{judged}{marks}"
     template = competition.facts.template.file
     words = {"title": competition.facts.title, "run": run.id, "about": about, "version": __version__}

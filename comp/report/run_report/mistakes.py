@@ -50,7 +50,7 @@ def worst_rows(data: RunData, most: int = MOST_SHOWN) -> list[Mistake]:
 
 def _mistake(data: RunData, n: int, doubted: bool) -> Mistake:
     oof = data.oof
-    likely = oof.labels.names[int(data.doubts.likely[n])] if data.doubts is not None and doubted else ""
+    likely = oof.labels.names[int(data.doubts.suggested[n])] if data.doubts is not None and doubted else ""
     answer = float(oof.probs[n].max()) if oof.labels.task.is_single_label else float("nan")
     return Mistake(
         n,

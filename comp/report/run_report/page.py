@@ -116,7 +116,7 @@ def _of_mistakes(data: RunData, images: PageImages, worst: Sequence[mistakes.Mis
     return {
         "mistakes": worst,
         "wrong_told": f"{wrong:,} of {len(oof):,} rows" if task.has_classes else "largest errors first",
-        "doubts_told": f"{doubted:,} label{'s are' if doubted > 1 else ' is'} likely wrong; shown first."
+        "doubts_told": f"{doubted:,} label{'s are' if doubted > 1 else ' is'} likely wrong by the OOF probabilities; shown first."
         if doubted
         else "No label is likely wrong.",
         "p_true_name": "closeness"

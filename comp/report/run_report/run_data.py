@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from comp.checks.label_errors import LikelyWrong
 from comp.data.labels import LabelMap
 from comp.metrics import Metric, nearest_places, one_hot_places
 from comp.submission.answers import answer_texts
@@ -139,15 +140,6 @@ class ImageLook:
     brightness: float
 
 
-@dataclass(frozen=True)
-class LabelDoubts:
-    """Labels that are likely wrong: ``score`` (N,) higher where more so, ``suspected`` (N,), ``likely`` (N,) class indices."""
-
-    score: Floats
-    suspected: NDArray[np.bool_]
-    likely: NDArray[np.int64]
-
-
 @dataclass(frozen=True, eq=False)
 class RunData:
     """One run, with everything that its page shows. ``record`` is the document of ``comp run --json``, empty for a run that is
@@ -173,7 +165,7 @@ class RunData:
     others: Sequence[OtherRun] = ()
     submitted: Sequence[Mapping[str, Any]] = ()
     training_shares: Floats = field(default_factory=lambda: np.zeros(0))
-    doubts: LabelDoubts | None = None
+    doubts: LikelyWrong | None = None
     mosaics: Sequence[tuple[str, str, bytes]] = ()
     has_controls: bool = False
 

@@ -18,6 +18,7 @@ from comp.uncertainty import Gain, JackknifeScore, PairedJackknife, bootstrap
 MOST_RUNS = 12
 FEWEST_ROWS = 5  # of a slice that is shown
 MOST_SOURCES = 20
+SAME = 1e-6  # of a score that was worked out twice
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,9 @@ def _lines(data: RunData, judge: Judge) -> list[tuple[str, str]]:
         for name, value in oof.items()
         if name not in shown and isinstance(value, int | float)
     ]
+    recorded = oof.get("score")
+    if isinstance(recorded, float) and abs(recorded - judge.own.score) > SAME:
+        lines.insert(0, ("as the run was scored", f"{recorded:.4f}"))
     if oof.get("selected_on_oof"):
         lines.append(("epochs were chosen on these rows", "the score is a little too good"))
     earlier = [

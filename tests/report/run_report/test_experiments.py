@@ -8,9 +8,9 @@ import numpy as np
 
 from comp.report.run_report.epochs import Verdict
 from comp.report.run_report.experiments import next_experiments
-from comp.report.run_report.run_data import LabelDoubts, RunData
+from comp.report.run_report.run_data import RunData
 from comp.report.run_report.scores import Judge, runs_beside
-from made_report import made_data, made_rows, other_run
+from made_report import doubts_of, made_data, made_rows, other_run
 
 
 def commands(data: RunData, verdict: Verdict | None = None) -> list[str]:
@@ -39,7 +39,7 @@ def test_doubted_labels_and_a_blend_that_gains_come_before_the_recipe() -> None:
     data = made_data(made_rows(3, 400))
     suspected = np.zeros(400, np.bool_)
     suspected[:3] = True
-    doubts = LabelDoubts(np.zeros(400), suspected, np.zeros(400, np.int64))
+    doubts = doubts_of(np.zeros(400), suspected, np.zeros(400, np.int64))
     perfect = other_run(data.oof, id="perfect", score=0.99, probs=np.eye(3)[data.oof.truth] * 0.9 + 0.1 / 3)
     noisy = made_rows(3, 400, seed=9)
     weak = np.where(np.arange(400)[:, None] % 4 == 0, noisy.probs, perfect.probs)

@@ -10,8 +10,8 @@ from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from comp.data.task import Task
 from comp.report.run_report.mistakes import class_rows, confusions, worst_rows
-from comp.report.run_report.run_data import LabelDoubts, p_true
-from made_report import made_data, made_rows
+from comp.report.run_report.run_data import p_true
+from made_report import doubts_of, made_data, made_rows
 
 
 def test_the_worst_rows_are_wrong_and_the_least_true_first() -> None:
@@ -31,7 +31,7 @@ def test_labels_that_are_likely_wrong_come_before_all_others() -> None:
     suspected = np.zeros(90, np.bool_)
     suspected[right] = True
     score = np.arange(90.0)
-    doubted = replace(data, doubts=LabelDoubts(score, suspected, np.full(90, 2)))
+    doubted = replace(data, doubts=doubts_of(score, suspected, np.full(90, 2)))
     worst = worst_rows(doubted)
     assert [one.place for one in worst[:2]] == [right[1], right[0]], "the more doubted first"
     assert [one.likely for one in worst[:3]] == ["class 2", "class 2", ""]

@@ -12,9 +12,9 @@ import pytest
 
 from comp.data.task import Task
 from comp.report.run_report.page import render
-from comp.report.run_report.run_data import LabelDoubts, RunData
+from comp.report.run_report.run_data import RunData
 from html_page import Page
-from made_report import epochs_of, made_data, made_rows, other_run
+from made_report import doubts_of, epochs_of, made_data, made_rows, other_run
 
 SCRIPT, BREAKOUT = "<script>alert(1)</script>", '"><img src=x onerror=alert(2)>'
 
@@ -145,7 +145,7 @@ def test_doubted_labels_stand_first_and_say_so() -> None:
     suspected = np.zeros(60, np.bool_)
     suspected[5] = True
     likely = np.full(60, (data.oof.truth[5] + 1) % 3)
-    text = render(replace(data, doubts=LabelDoubts(np.zeros(60), suspected, likely)))
+    text = render(replace(data, doubts=doubts_of(np.zeros(60), suspected, likely)))
     assert f"label likely wrong: class {likely[5]}?" in text
     assert "1 label is likely wrong" in text
 
