@@ -3,7 +3,7 @@
     python docs/terminal/record.py OUT.svg [COMMAND]
 
 The command (`comp run digits --folds 3` unless another is given) is run in tmux, in a fresh folder, with the `comp` of the Python that
-runs this script. What stands on the screen is looked at ten times a second. The film plays twice as fast as it was, no
+runs this script. What stands on the screen is looked at four times a second. The film plays twice as fast as it was, no
 screen stands for more than two seconds but the last, which stands for eight. It needs tmux.
 """
 
@@ -21,7 +21,7 @@ from pathlib import Path
 COLUMNS, ROWS = 88, 36
 WIDE, HIGH, EDGE = 8.4, 18, 14  # of a character and round the screen, in pixels
 FASTER, LONGEST, LAST = 2.0, 2.0, 8.0
-STEP = 0.1  # seconds between two looks
+STEP = 0.25  # seconds between two looks
 COLOURS = ["#3b424b", "#ff8f85", "#6fd08c", "#f0c060", "#8ab4f8", "#c8a5ff", "#5fd3dd", "#e6e9ed"]
 BRIGHT = ["#7d8792", "#ffb1aa", "#93e2aa", "#f7d58b", "#adc9fb", "#dac4ff", "#8be4eb", "#ffffff"]
 INK, PAPER, DIM = "#e6e9ed", "#14171b", "#a3adb8"
