@@ -1,9 +1,12 @@
-"""Docs cannot drift: the commands of the README parse, and the CLI reference is the generated one."""
+"""Docs cannot drift: their commands parse, their links lead somewhere, and the references are the generated ones."""
 
 from __future__ import annotations
 
 import re
 import shlex
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import typer
@@ -12,7 +15,11 @@ from comp.cli.main import app
 from made import REPOSITORY
 
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-SESSIONS = (REPOSITORY / "docs" / "sessions.md").read_text(encoding="utf-8")
+PAGES = [
+    REPOSITORY / "README.md",
+    REPOSITORY / "CONTRIBUTING.md",
+    *sorted((REPOSITORY / "docs").rglob("*.md")),
+]
 
 
 def commands(text: str) -> list[str]:
@@ -33,11 +40,14 @@ def test_the_readme_shows_the_way() -> None:
     assert {"list", "run"} <= verbs
 
 
-@pytest.mark.parametrize("line", commands(README) + commands(SESSIONS))
-def test_every_command_of_the_readme_parses(line: str) -> None:
+EVERY_COMMAND = dict.fromkeys(line for page in PAGES for line in commands(page.read_text(encoding="utf-8")))
+
+
+@pytest.mark.parametrize("line", EVERY_COMMAND)
+def test_every_command_of_the_pages_parses(line: str) -> None:
     group = typer.main.get_command(app)
     words = shlex.split(line)[1:]
-    if words[0].startswith("-"):
+    if not words or words[0].startswith("-"):
         return
     assert words[0] in group.commands, f"no such command: {line}"  # type: ignore[attr-defined]
     command = group.commands[words[0]]  # type: ignore[attr-defined]
@@ -45,6 +55,63 @@ def test_every_command_of_the_readme_parses(line: str) -> None:
     command.make_context(
         words[0], words[1:], parent=parent
     )  # raises for an option or argument that does not exist
+
+
+def anchors(page: Path) -> set[str]:
+    """The names of a page's headings, as GitHub and mkdocs make them."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
+def test_every_link_leads_somewhere(page: Path) -> None:
+    text = re.sub(r"`[^`\n]*`", "", page.read_text(encoding="utf-8"))
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        if re.match(r"[a-z]+:", link):
+            continue
+        name, _, anchor = link.partition("#")
+        target = (page.parent / name).resolve() if name else page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+def test_the_navigation_has_every_page() -> None:
+    """Decisions are put there by docs/site_hooks.py."""
+    navigation = (REPOSITORY / "mkdocs.yml").read_text(encoding="utf-8").partition("\nnav:")[2]
+    listed = re.findall(r": ([\w-]+\.md)$", navigation, re.MULTILINE)
+    assert sorted(listed) == sorted(page.name for page in (REPOSITORY / "docs").glob("*.md"))
+
+
+def test_images_are_small_and_ask_for_nothing() -> None:
+    images = REPOSITORY / "docs" / "images"
+    for path in images.glob("*.png"):
+        assert path.stat().st_size < 400_000, path.name
+    for path in images.glob("*.svg"):
+        text = path.read_text(encoding="utf-8")
+        assert len(text) < 300_000, path.name
+        assert set(re.findall(r"(?:https?|file):[^\s\"<]+", text)) <= {"http://www.w3.org/2000/svg"}, (
+            path.name
+        )
+
+
+@pytest.mark.slow
+def test_the_pages_of_the_site_ask_for_nothing_outside(tmp_path: Path) -> None:
+    pytest.importorskip("mkdocs", reason="needs what `make site` installs")
+    done = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path)],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    pages = list(tmp_path.rglob("*.html"))
+    assert len(pages) > 20
+    for page in pages:
+        text = page.read_text(encoding="utf-8")
+        asked = re.findall(r"<(?:script|img|link|iframe|source)\b[^>]*?(?:src|href)=[\"']?([^\"'\s>]+)", text)
+        assert not [one for one in asked if re.match(r"(?:https?:)?//", one)], page.name
 
 
 def test_the_cli_reference_is_the_generated_one() -> None:

@@ -3,7 +3,7 @@
     python docs/terminal/record.py OUT.svg [COMMAND]
 
 The command (`comp run digits --folds 3` unless another is given) is run in tmux, in a fresh folder, with the `comp` of the Python that
-runs this script. What stands on the screen is looked at ten times a second. The film plays twice as fast as it was, no
+runs this script. What stands on the screen is looked at four times a second. The film plays twice as fast as it was, no
 screen stands for more than two seconds but the last, which stands for eight. It needs tmux.
 """
 
@@ -21,7 +21,7 @@ from pathlib import Path
 COLUMNS, ROWS = 88, 36
 WIDE, HIGH, EDGE = 8.4, 18, 14  # of a character and round the screen, in pixels
 FASTER, LONGEST, LAST = 2.0, 2.0, 8.0
-STEP = 0.1  # seconds between two looks
+STEP = 0.25  # seconds between two looks
 COLOURS = ["#3b424b", "#ff8f85", "#6fd08c", "#f0c060", "#8ab4f8", "#c8a5ff", "#5fd3dd", "#e6e9ed"]
 BRIGHT = ["#7d8792", "#ffb1aa", "#93e2aa", "#f7d58b", "#adc9fb", "#dac4ff", "#8be4eb", "#ffffff"]
 INK, PAPER, DIM = "#e6e9ed", "#14171b", "#a3adb8"
@@ -93,7 +93,7 @@ def colour_of(codes: list[int]) -> str | None:
         return "#{0:02x}{0:02x}{0:02x}".format(8 + 10 * (number - 232))
     levels = [0, 95, 135, 175, 215, 255]
     number -= 16
-    return "#{:02x}{:02x}{:02x}".format(levels[number // 36], levels[number // 6 % 6], levels[number % 6])
+    return f"#{levels[number // 36]:02x}{levels[number // 6 % 6]:02x}{levels[number % 6]:02x}"
 
 
 def restyle(style: dict[str, str], codes: list[int]) -> None:

@@ -121,7 +121,7 @@ def _of_mistakes(data: RunData, images: PageImages, worst: Sequence[mistakes.Mis
         else "No label is likely wrong.",
         "p_true_name": "closeness"
         if task.is_numeric
-        else "to the truth"
+        else "its label got"
         if task.is_single_label
         else "right side",
         "confusion": confusion,
