@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export NO_ALBUMENTATIONS_UPDATE := 1
 
-.PHONY: demo test check fmt docs site clean
+.PHONY: demo test coverage check fmt docs site clean
 
 $(BIN)/comp: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -21,6 +21,9 @@ demo: $(BIN)/comp  ## a fresh machine to a submission CSV on the built-in digits
 
 test: $(VENV)/.dev  ## installs what tests need and runs the default suite
 	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
+
+coverage: $(VENV)/.dev  ## the share of lines that the default suite runs, and its floor
+	$(MAKE) test PYTEST_ARGS="-m 'not slow and not real and not gpu' --cov=comp --cov-report=term --cov-fail-under=70"
 
 check: $(VENV)/.dev  ## lint and types
 	$(BIN)/ruff check comp competitions tests benchmarks

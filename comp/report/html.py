@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import base64
-from functools import partial
+from functools import cache, partial
+from typing import TYPE_CHECKING
 
 import cv2
 
@@ -11,6 +12,10 @@ from comp._version import __version__
 from comp.data.images.decode import load_pixels
 from comp.data.images.source import ImageSource
 from comp.errors import ImageError
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+    from markupsafe import Markup
 
 SIDE = 160
 
@@ -22,6 +27,13 @@ def render(template: str, source: ImageSource, **values: object) -> str:
 
 def page(template: str, **values: object) -> str:
     """A page of a template, with the style sheet and the script of all pages in it."""
+    pages, style, script = _templates()
+    return str(pages.get_template(template).render(style=style, script=script, version=__version__, **values))
+
+
+@cache
+def _templates() -> tuple[Environment, Markup, Markup]:
+    """The templates, compiled once in a process, and the texts that all pages share."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
 
@@ -34,10 +46,8 @@ def page(template: str, **values: object) -> str:
         keep_trailing_newline=True,
         undefined=StrictUndefined,
     )
-    whole = {name: Markup(loader.get_source(pages, f"page.{name}")[0]) for name in ("css", "js")}
-    return pages.get_template(template).render(
-        style=whole["css"], script=whole["js"], version=__version__, **values
-    )
+    style, script = (Markup(loader.get_source(pages, f"page.{name}")[0]) for name in ("css", "js"))
+    return pages, style, script
 
 
 def thumbnail(source: ImageSource, path: str) -> dict[str, str]:
