@@ -11,13 +11,14 @@ from comp.data.competitions.competition import Competition
 from comp.data.competitions.facts import TemplateFacts
 from comp.data.competitions.sample import SAMPLE_MARK
 from comp.data.corrected_labels import settled, with_corrections
-from comp.data.csv_table import Table, parse_table, read_table
+from comp.data.csv_table import Table, number_of, parse_table, read_table
 from comp.data.extra_rows import with_extra
 from comp.data.images.raw_tree import RawTree, nfc, without_suffix
 from comp.data.images.source import ImageSource, WithFiles
 from comp.data.labels import LabelMap
 from comp.data.limits import read_file
-from comp.data.manifest import TRAINING, Manifest
+from comp.data.manifest import ORIGINAL, TRAINING, Manifest
+from comp.data.task import Task
 from comp.errors import InputError
 
 
@@ -221,6 +222,31 @@ class Dataset:
         return replace(self, manifest=manifest)
 
 
+def _with_other_labels_noted(manifest: Manifest, competition: Competition, raw: Path, file: Path) -> Manifest:
+    """A manifest of a table with a note of how many of the labels that it is scored by are not the competition's."""
+    try:
+        known = competition.read(raw).train
+    except Exception:  # it may be there because nothing else can be read
+        return manifest
+    task, rows = Task(competition.facts.task), manifest.train
+
+    def same(one: str, other: str) -> bool:
+        parts = [sorted(task.parts(label)) for label in (one, other)]
+        values = [[number_of(part) for part in each] for each in parts]
+        return parts[0] == parts[1] or (values[0] == values[1] and None not in values[0])
+
+    stated = dict(zip(known["id"], known["label"], strict=True))
+    pairs = zip(rows["id"], rows["label"], strict=True)
+    others = [i for i, label in pairs if i in stated and not same(label, stated[i])]
+    if not others:
+        return manifest
+    note = (
+        f"{len(others)} of {len(rows)} labels of {file.name} are not the competition's, first of {others[0]!r}: "
+        f"the score is by the file's; one that is only to train with keeps the other in {ORIGINAL}"
+    )
+    return replace(manifest, notes=(*manifest.notes, note))
+
+
 def read_dataset(
     competition: Competition,
     raw: Path,
@@ -241,6 +267,7 @@ def read_dataset(
     else:
         competition.require_layout(raw)
         manifest = competition.tidied(Manifest.read_csv(manifest_file), raw)
+        manifest = _with_other_labels_noted(manifest, competition, raw, manifest_file)
     if extra_file is not None:
         manifest = competition.tidied(with_extra(manifest, extra_file), raw)
     if TRAINING not in manifest.table:

@@ -32,7 +32,9 @@ from comp.runs.contents import (
     predictions_of,
     read_result,
     recipe_of,
+    require_of_fold,
     scored_oof,
+    wrote,
 )
 from comp.runs.run import RESULT, Run
 from comp.submission.answers import names_of
@@ -40,6 +42,7 @@ from comp.workspace import Workspace
 
 REPORT, OOF = "report.html", "oof.csv"
 MOST_RUNS = 12
+FACTS = {"check", "severity", "count", "message"}  # of each finding
 COSTLY = 5e9  # numbers that comparing runs may look at: some seconds
 
 
@@ -270,7 +273,11 @@ def oof_rows(this_run: Run) -> OofRows:
 def _test(this_run: Run, manifest: Manifest, rows: OofRows, competition: Competition) -> TestRows | None:
     if not (this_run.has("test.npz") or (this_run.folder / "test.npz").is_file()) or not len(manifest.test):
         return None
-    found = Predictions.load(this_run.folder / "test.npz")
+    found = (
+        predictions_of(this_run, "test")
+        if this_run.has("test.npz")
+        else Predictions.load(this_run.folder / "test.npz")
+    )
     path_of = dict(zip(manifest.test["id"], manifest.test["path"], strict=True))
     decide = decision_of(this_run, rows.labels) if this_run.record else (lambda probs: probs)
     paths = tuple(path_of.get(i, "") for i in found.ids)
@@ -285,6 +292,8 @@ def _by_fold(this_run: Run, test: Predictions) -> np.ndarray[Any, np.dtype[np.fl
     files = [path / "test.npz" for models in _models(this_run)[:1] for path in sorted(models.glob("fold-*"))]
     if len(files) < 2 or not all(file.is_file() for file in files):
         return None
+    for file in files:
+        _require_whole(file)
     each = [Predictions.load(file) for file in files]
     place = [{i: n for n, i in enumerate(one.ids)} for one in each]
     if any(set(at) != set(test.ids) for at in place):
@@ -308,6 +317,7 @@ def _epochs(this_run: Run) -> list[FoldEpochs]:
             path = folder / "history.csv"
             if not path.is_file():
                 continue
+            _require_whole(path)
             with path.open(encoding="utf-8", newline="") as file:
                 rows = [
                     {key: _float(cell) for key, cell in row.items() if key} for row in csv.DictReader(file)
@@ -315,6 +325,12 @@ def _epochs(this_run: Run) -> list[FoldEpochs]:
             name = "" if model == this_run.folder else model.name
             found.append(FoldEpochs(int(folder.name.removeprefix("fold-")), name, tuple(rows)))
     return found
+
+
+def _require_whole(path: Path) -> None:
+    """InputError for a file of a fold that is not as the fold wrote it."""
+    if wrote(path.parent, path.name):
+        require_of_fold(path.parent, [path.name])
 
 
 def _float(cell: str | None) -> float:
@@ -326,15 +342,21 @@ def _float(cell: str | None) -> float:
 
 def recipe_table(this_run: Run) -> dict[str, Any]:
     """The recipe of a run as a table; empty for one that has none."""
-    if not (this_run.folder / runs.RECIPE).is_file():
+    if not (this_run.has(runs.RECIPE) or (this_run.folder / runs.RECIPE).is_file()):
         return {}
     return recipe_of(this_run).each[0].model_dump(mode="json")
 
 
 def _findings(this_run: Run) -> list[dict[str, Any]]:
-    path = this_run.folder / "findings.json"
+    name = "findings.json"
+    path = this_run.folder / name
+    if this_run.record and this_run.has(name):  # until then it is written anew
+        this_run.checked(name)
     found: Any = read_json(path) if path.is_file() else []
-    return [one for one in found if isinstance(one, dict)]
+    if not isinstance(found, list) or not all(isinstance(one, dict) and set(one) >= FACTS for one in found):
+        value = f"{path}: not a list of findings"
+        raise InputError("a run's findings are as it wrote them", value, "restore the file")
+    return found
 
 
 def _looks(workspace: Workspace, slug: str, raw: Path, paths: Sequence[str]) -> dict[str, ImageLook]:

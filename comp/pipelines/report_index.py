@@ -18,7 +18,7 @@ from comp.report.index_html import IndexCompetition, IndexPair, IndexRun, render
 from comp.report.run_report.scores import in_words, likeness
 from comp.runs import ledger
 from comp.runs import run as runs
-from comp.runs.contents import manifest_of, predictions_of, scored_oof
+from comp.runs.contents import manifest_of, scored_oof
 from comp.runs.progress import live_state
 from comp.runs.run import Run
 from comp.uncertainty import PairedJackknife
@@ -70,7 +70,11 @@ def _run(workspace: Workspace, competition: Competition, run: Run, page: Path) -
         )
         for kind in ("public", "private")
     }
-    recipe = recipe_table(run)
+    try:
+        recipe = recipe_table(run)
+    except CompError as error:
+        events.log(f"  warning: {run.id} is shown without its recipe: {error}")
+        recipe = {}
     report = run.folder / REPORT
     done = run.record or run.partial
     return IndexRun(
@@ -90,28 +94,27 @@ def _run(workspace: Workspace, competition: Competition, run: Run, page: Path) -
 
 def _pairs(competition: Competition, done: Sequence[Run]) -> list[IndexPair]:
     """Every two of some runs that have the same rows and labels, judged in pairs."""
-    if not done:
-        return []
-    table = manifest_of(done[0]).train
-    label = dict(zip(table["id"], map(str, table["label"]), strict=True))
-    group = dict(zip(table["id"], group_names(table), strict=True))
-    first = predictions_of(done[0], "oof")
-    ids = first.ids
-    judge = PairedJackknife(
-        competition.metric, first.labels.encode([label[i] for i in ids]), [group[i] for i in ids]
-    )
+    judge: PairedJackknife | None = None
+    label: dict[str, str] = {}
     probs, scored = {}, {}
     for run in done:
         try:
-            oof, theirs = scored_oof(run), manifest_of(run).train
-            same = dict(zip(theirs["id"], map(str, theirs["label"]), strict=True)) == label
-            if not same or oof.labels != first.labels or set(oof.ids) != set(ids):
+            oof, table = scored_oof(run), manifest_of(run).train
+            theirs = dict(zip(table["id"], map(str, table["label"]), strict=True))
+            if judge is None:
+                group = dict(zip(table["id"], group_names(table), strict=True))
+                truth = oof.labels.encode([theirs[i] for i in oof.ids])
+                judge = PairedJackknife(competition.metric, truth, [group[i] for i in oof.ids])
+                first, label = oof, theirs
+            if theirs != label or oof.labels != first.labels or set(oof.ids) != set(first.ids):
                 continue
-            probs[run.id] = oof.select(ids).probs
+            answers = oof.select(first.ids).probs
         except CompError as error:
             events.log(f"  warning: {run.id} is compared with none: {error}")
             continue
-        scored[run.id] = judge.score(probs[run.id])
+        probs[run.id], scored[run.id] = answers, judge.score(answers)
+    if judge is None:
+        return []
     return [
         IndexPair(
             a,

@@ -5,5 +5,6 @@ __all__ = [
     "findings_text",
     "index_html",
     "lr_plot",
+    "notebook",
     "run_report",
 ]  # the modules that other packages import

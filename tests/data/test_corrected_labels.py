@@ -8,14 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from comp.data.competitions.competition import find_competition
 from comp.data.corrected_labels import corrections_sha256, settled, with_corrections
+from comp.data.dataset import read_dataset
 from comp.data.folds import folds_sha256, make_folds
 from comp.data.labels import LabelMap
 from comp.data.manifest import TRAINING, Manifest, Sample
 from comp.data.task import Task
 from comp.errors import InputError
 from comp.training.plan import rows_of_fold
-from made import planned
+from comp.workspace import Workspace
+from made import planned, write_shapes
 
 NAMES = ("a", "b", "c")
 LABELS = LabelMap(NAMES)
@@ -109,3 +112,17 @@ def test_several_labels_and_numbers_can_be_corrected_by_hand() -> None:
         settled(with_corrections(rows("regression"), {"r1": "7"}), numbers)
     with pytest.raises(InputError, match="finite number"):
         settled(with_corrections(rows("regression"), {"r1": "seven"}), numbers)
+
+
+def test_a_score_by_other_labels_than_the_competitions_is_said(tmp_path: Path) -> None:
+    raw = write_shapes(tmp_path)
+    competition = find_competition("shapes", Workspace.find(tmp_path))
+    plain = competition.read(raw)
+    file = tmp_path / "labels.csv"
+    file.write_text(plain.to_csv())
+    assert not read_dataset(competition, raw, file).manifest.notes
+    table = plain.table.copy()
+    table.loc[table["id"] == "a1", "label"] = "square"
+    file.write_text(replace(plain, table=table).to_csv())
+    (note,) = read_dataset(competition, raw, file).manifest.notes
+    assert note.startswith("1 of 18 labels of labels.csv are not the competition's, first of 'a1'")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,16 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = run_comp(root, "run", "shapes", "--folds", 3, *sets, "--json")
     assert done.code == 0, done.err
     assert done.json["report"] == f"runs/{done.json['run']}/report.html"
+    return root
+
+
+@pytest.fixture(scope="module")
+def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace with one run of ``shapes`` that trained an epoch."""
+    root = tmp_path_factory.mktemp("scratch")
+    write_shapes(root)
+    done = run_comp(root, "run", "shapes", "--folds", 2)
+    assert done.code == 0, done.err
     return root
 
 
@@ -195,3 +206,45 @@ def test_a_damaged_run_beside_it_is_left_out_and_named(tmp_path: Path) -> None:
     with events.listening(Listen()):
         comp.write_report("good", workspace=tmp_path)
     assert any("bad is left out" in text for text in heard)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("findings.json", '[{"check": "x"}]'),
+        ("findings.json", "{}"),
+        ("fold-0/history.csv", "epoch,loss\n1,nan\n"),
+        ("fold-0/test.npz", "torn"),
+        ("test.npz", "torn"),
+        ("recipe.toml", None),
+    ],
+)
+def test_a_damaged_file_of_the_run_is_named_and_nothing_drawn_by_it(
+    scratch: Path, tmp_path: Path, name: str, content: str | None
+) -> None:
+    shutil.copytree(scratch, tmp_path / "copy")
+    folder = next((tmp_path / "copy" / "runs").iterdir())
+    (folder / "report.html").unlink()
+    if content is None:
+        (folder / name).unlink()
+    else:
+        (folder / name).write_text(content)
+    done = run_comp(tmp_path / "copy", "report", folder.name)
+    assert done.code == 2, done.err
+    assert Path(name).name in done.err
+    assert not (folder / "report.html").exists()
+
+
+def test_a_damaged_run_costs_the_others_no_comparison(tmp_path: Path) -> None:
+    write_shapes(tmp_path)
+    for number, name in enumerate(("20260101-000000-aaaa", "20260102-000000-bbbb")):
+        write_run(tmp_path, name, 1.5, seed=number)
+    newest = write_run(tmp_path, "20260103-000000-cccc", 1.5, seed=3)
+    (newest / "oof.npz").write_bytes(b"torn")
+    done = run_comp(tmp_path, "report", "--all", "--json")
+    assert done.code == 0, done.err
+    text = Path(done.json["report"]).read_text("utf-8")
+    found = re.search(r'id="tables">(.*?)</script>', text, re.S)
+    assert found is not None
+    assert list(json.loads(found[1])["shapes"]["pairs"]) == ["20260102-000000-bbbb 20260101-000000-aaaa"]
+    assert newest.name in done.err

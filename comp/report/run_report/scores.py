@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -180,12 +181,8 @@ def slices(data: RunData) -> list[tuple[str, list[Slice]]]:
         found.append(("shorter side in pixels", _parts([min(w, h) for w, h, _ in sides], "{:.0f} to {:.0f}")))
         found.append(("width over height", _parts([w / h for w, h, _ in sides], "{:.2f} to {:.2f}")))
         found.append(("brightness, 0 to 255", _parts([b for *_, b in sides], "{:.0f} to {:.0f}")))
-    size = (
-        {group: list(oof.group).count(group) for group in set(oof.group)}
-        if len(set(oof.group)) < len(oof)
-        else {}
-    )
-    if size:
+    size = Counter(oof.group)
+    if len(size) < len(oof):
         found.append(
             (
                 "group",
