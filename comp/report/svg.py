@@ -112,7 +112,11 @@ def _range(values: Sequence[float]) -> tuple[float, float]:
         return 0.0, 1.0
     low, high = min(values), max(values)
     apart = high - low
-    return (low - 0.04 * apart, high + 0.04 * apart) if apart > 0 else (low - 0.5, high + 0.5)
+    return (
+        (low - 0.04 * apart, high + 0.04 * apart)
+        if apart > 0
+        else (low - max(0.5, abs(low) / 100), high + max(0.5, abs(high) / 100))
+    )
 
 
 def _ticks(scale: Scale, least: float = 0.0) -> list[float]:

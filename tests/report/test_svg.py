@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from comp.report import svg
 
 FINITE = st.floats(-1e9, 1e9, allow_nan=False)
+LARGE = 1e30  # so large that a half beside it is nothing
 
 
 def parsed(markup: str) -> ElementTree.Element:
@@ -52,6 +53,11 @@ def test_values_that_are_no_numbers_are_left_out() -> None:
     drawn = parsed(svg.chart([line], "x", "y", told="holes"))
     assert len(drawn.findall("circle")) == 1
     assert "nan" not in str(ElementTree.tostring(drawn))
+
+
+def test_values_that_are_all_one_large_number_are_drawn() -> None:
+    drawn = parsed(svg.chart([svg.Line("one", [1, 2], [LARGE, LARGE])], "x", "y", told="one"))
+    assert len(drawn.findall("circle")) == 2
 
 
 def test_nothing_to_draw_is_an_empty_plot() -> None:
