@@ -153,7 +153,7 @@ def oof_csv(oof: OofRows) -> str:
     sure = (f"{value:.6g}" for value in oof.p_true.tolist())
     several = oof.labels.task.name == "multi-label"
     labels = names_of(oof.truth > 0, oof.labels) if several else oof.cells
-    writer.writerows(zip(oof.ids, oof.paths, labels, oof.answers, sure, oof.fold.tolist(), strict=True))
+    writer.writerows(zip(oof.ids, oof.paths, labels, oof.answer_names, sure, oof.fold.tolist(), strict=True))
     return out.getvalue()
 
 

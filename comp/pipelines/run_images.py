@@ -32,7 +32,7 @@ def training_mosaic(recipe: Recipe, workspace: Workspace, train: pd.DataFrame, d
     """Images of each class as validation reads them, with the answer to them, beside what some epochs of training read."""
     from comp.pipelines.contact_sheet import preprocess_of
 
-    answer = dict(zip(data.oof.ids, data.oof.answers, strict=True))
+    answer = dict(zip(data.oof.ids, data.oof.answer_names, strict=True))
     table = picked(train[train["id"].isin(answer)], ROWS)
     shown = Shown(workspace, recipe, preprocess_of(recipe, workspace), table, data.source)
     columns = training_columns(shown, 0 if recipe.mode == "probe" else EPOCHS)

@@ -57,7 +57,7 @@ def _mistake(data: RunData, n: int, doubted: bool) -> Mistake:
         oof.ids[n],
         oof.paths[n],
         oof.cells[n] or "no class",
-        oof.answers[n] or "no class",
+        oof.answer_names[n] or "no class",
         float(oof.p_true[n]),
         answer,
         int(oof.fold[n]),

@@ -154,7 +154,9 @@ def _cell_images(oof: OofRows, images: PageImages) -> dict[str, list[tuple[int, 
             n = rows[cell][turn]
             image = images.small(oof.paths[n])
             if image is not None and not image.error:
-                text = f"{oof.ids[n]}: labelled {oof.cells[n]}, answered {oof.answers[n]}, {oof.paths[n]}"
+                text = (
+                    f"{oof.ids[n]}: labelled {oof.cells[n]}, answered {oof.answer_names[n]}, {oof.paths[n]}"
+                )
                 found.setdefault(f"{cell[0]},{cell[1]}", []).append((image.number, text))
     return found
 

@@ -57,7 +57,7 @@ class OofRows:
         return len(self.ids)
 
     @cached_property
-    def answers(self) -> list[str]:
+    def answer_names(self) -> list[str]:
         """What each row answers, as people read it."""
         return answer_texts(self.probs, self.labels)
 
@@ -102,7 +102,7 @@ class TestRows:
     labels: LabelMap
 
     @cached_property
-    def answers(self) -> list[str]:
+    def answer_names(self) -> list[str]:
         return answer_texts(self.probs, self.labels)
 
 

@@ -53,7 +53,7 @@ def _shares(data: RunData, test: TestRows) -> tuple[tuple[str, float, float], ..
         return ()
     if task.one_class_a_row:
         place = {name: n for n, name in enumerate(names)}
-        counts = np.bincount([place[answer] for answer in test.answers], minlength=len(names))
+        counts = np.bincount([place[answer] for answer in test.answer_names], minlength=len(names))
         answered = counts / max(len(test.ids), 1)
     else:
         answered = answered_sets(test.probs).mean(axis=0)
@@ -79,7 +79,7 @@ def _unsure(test: TestRows) -> tuple[TestImage, ...]:
         return ()
     first = np.argsort(sure, kind="stable")[:MOST_SHOWN]
     return tuple(
-        TestImage(test.ids[n], test.paths[n], test.answers[n], _likeliest(test, int(n))) for n in first
+        TestImage(test.ids[n], test.paths[n], test.answer_names[n], _likeliest(test, int(n))) for n in first
     )
 
 
@@ -100,7 +100,7 @@ def _split(test: TestRows) -> tuple[TestImage, ...]:
         asked = np.arange(len(spread))
     first = asked[np.argsort(-spread[asked], kind="stable")][:MOST_SHOWN]
     return tuple(
-        TestImage(test.ids[n], test.paths[n], test.answers[n], _of_folds(test, int(n))) for n in first
+        TestImage(test.ids[n], test.paths[n], test.answer_names[n], _of_folds(test, int(n))) for n in first
     )
 
 
