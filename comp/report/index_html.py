@@ -90,7 +90,7 @@ def _plots(one: IndexCompetition) -> list[tuple[str, Markup]]:
     if len(done) > 1:
         told = f"OOF {one.metric} of the full runs, oldest first"
         line = svg.Line("OOF", list(range(1, len(done) + 1)), [run.score for run in done], 0)
-        plots.append((told, svg.chart([line], "run", one.metric, told=told)))
+        plots.append((told, svg.chart([line], "run", one.metric, description=told)))
     judged = [run for run in one.runs if math.isfinite(run.score) and math.isfinite(run.public)]
     if len(judged) > 1:
         x, y = [run.score for run in judged], [run.public for run in judged]
@@ -103,5 +103,5 @@ def _plots(one: IndexCompetition) -> list[tuple[str, Markup]]:
         if math.isfinite(alike):
             told += f"; correlation {alike:.3f}"
         dots = svg.Line("run", x, y, 0, points=True)
-        plots.append((told, svg.chart([dots], "OOF", "public", told=told, diagonal=True)))
+        plots.append((told, svg.chart([dots], "OOF", "public", description=told, diagonal=True)))
     return plots

@@ -43,13 +43,13 @@ def chart(
     x_name: str,
     y_name: str,
     *,
-    told: str,
+    description: str,
     x_range: tuple[float, float] | None = None,
     y_range: tuple[float, float] | None = None,
     diagonal: bool = False,
     marks: Sequence[tuple[float, str]] = (),
 ) -> Markup:
-    """Lines over two axes. ``told`` says in words what the plot shows, for those who cannot see it; ``marks`` are upright
+    """Lines over two axes. ``description`` says in words what the plot shows, for those who cannot see it; ``marks`` are upright
     lines at an x with a word. Values that are not finite are left out.
     """
     drawn = [_finite(line) for line in lines]
@@ -66,10 +66,10 @@ def chart(
         parts.append(_tag("line", "mark", x1=x(at), y1=y.start, x2=x(at), y2=y.end))
         parts.append(_text(x(at) + 4, TOP + 10, word, "small"))
     parts += [_line(line, x, y) for line in drawn]
-    return _svg(Markup("").join(parts), told, WIDTH, HEIGHT)
+    return _svg(Markup("").join(parts), description, WIDTH, HEIGHT)
 
 
-def bars(rows: Sequence[tuple[str, Sequence[float]]], names: Sequence[str], *, told: str) -> Markup:
+def bars(rows: Sequence[tuple[str, Sequence[float]]], names: Sequence[str], *, description: str) -> Markup:
     """Bars lying down, of one or more shares (0 to the greatest) a row, one under the other, each with its number."""
     greatest = max((value for _, values in rows for value in values if math.isfinite(value)), default=1) or 1
     thick = 12
@@ -88,7 +88,7 @@ def bars(rows: Sequence[tuple[str, Sequence[float]]], names: Sequence[str], *, t
                 )
             )
             parts.append(_text(x.start + wide + 4, top + c * thick + 9, _number(value), "small"))
-    return _svg(Markup("").join(parts), told, WIDTH, height)
+    return _svg(Markup("").join(parts), description, WIDTH, height)
 
 
 def legend(lines: Sequence[tuple[str, int]]) -> Markup:
@@ -172,9 +172,9 @@ def _text(x: float, y: float, words: str, style: str) -> Markup:
     return Markup('<text class="{}" x="{:.1f}" y="{:.1f}">{}</text>').format(style, x, y, words)
 
 
-def _svg(inside: Markup, told: str, width: int, height: float) -> Markup:
+def _svg(inside: Markup, description: str, width: int, height: float) -> Markup:
     shape = Markup('<svg class="plot" role="img" viewBox="0 0 {} {:.0f}" aria-label="{}">').format(
-        width, height, told
+        width, height, description
     )
     return shape + inside + Markup("</svg>")
 

@@ -25,7 +25,7 @@ def test_a_point_lies_where_its_value_says() -> None:
         [svg.Line("one", [0.0, 1.0], [0.0, 10.0])],
         "x",
         "y",
-        told="two points",
+        description="two points",
         x_range=(0, 1),
         y_range=(0, 10),
     )
@@ -41,7 +41,7 @@ def test_a_point_lies_where_its_value_says() -> None:
 @given(st.lists(st.tuples(FINITE, FINITE), min_size=1, max_size=80))
 def test_whatever_the_values_all_points_are_on_the_sheet(points: list[tuple[float, float]]) -> None:
     line = svg.Line("some", [x for x, _ in points], [y for _, y in points])
-    drawn = parsed(svg.chart([line], "x", "y", told="some"))
+    drawn = parsed(svg.chart([line], "x", "y", description="some"))
     (path,) = drawn.findall("polyline")
     for x, y in (map(float, pair.split(",")) for pair in (path.get("points") or "").split()):
         assert svg.LEFT - 1 <= x <= svg.WIDTH - svg.RIGHT + 1
@@ -50,26 +50,26 @@ def test_whatever_the_values_all_points_are_on_the_sheet(points: list[tuple[floa
 
 def test_values_that_are_no_numbers_are_left_out() -> None:
     line = svg.Line("holes", [1, 2, 3], [1.0, math.nan, math.inf])
-    drawn = parsed(svg.chart([line], "x", "y", told="holes"))
+    drawn = parsed(svg.chart([line], "x", "y", description="holes"))
     assert len(drawn.findall("circle")) == 1
     assert "nan" not in str(ElementTree.tostring(drawn))
 
 
 def test_values_that_are_all_one_large_number_are_drawn() -> None:
-    drawn = parsed(svg.chart([svg.Line("one", [1, 2], [LARGE, LARGE])], "x", "y", told="one"))
+    drawn = parsed(svg.chart([svg.Line("one", [1, 2], [LARGE, LARGE])], "x", "y", description="one"))
     assert len(drawn.findall("circle")) == 2
 
 
 def test_nothing_to_draw_is_an_empty_plot() -> None:
-    assert parsed(svg.chart([], "x", "y", told="nothing")).findall("circle") == []
+    assert parsed(svg.chart([], "x", "y", description="nothing")).findall("circle") == []
 
 
 @pytest.mark.parametrize("name", ["<script>alert(1)</script>", '"><img src=x onerror=alert(2)>'])
 def test_names_are_text(name: str) -> None:
     line = svg.Line(name, [1, 2], [1, 2])
     for drawn in (
-        svg.chart([line], name, name, told=name, marks=[(1, name)]),
-        svg.bars([(name, (0.5,))], (name,), told=name),
+        svg.chart([line], name, name, description=name, marks=[(1, name)]),
+        svg.bars([(name, (0.5,))], (name,), description=name),
         svg.legend([(name, 0)]),
     ):
         assert "<script" not in drawn
@@ -78,7 +78,7 @@ def test_names_are_text(name: str) -> None:
 
 
 def test_bars_are_as_long_as_their_values() -> None:
-    drawn = parsed(svg.bars([("a", (1.0, 0.5)), ("b", (0.25, 0.0))], ("one", "two"), told="bars"))
+    drawn = parsed(svg.bars([("a", (1.0, 0.5)), ("b", (0.25, 0.0))], ("one", "two"), description="bars"))
     wide = [float(bar.get("width") or 0) for bar in drawn.findall("rect")]
     assert [round(w / wide[0], 2) for w in wide] == [1.0, 0.5, 0.25, 0.0]
 
@@ -98,7 +98,9 @@ def test_ticks_are_few_and_within(low: float, apart: float) -> None:
 def test_runs_and_epochs_are_counted_in_whole_numbers(
     values: list[float], expected: list[str] | None
 ) -> None:
-    drawn = parsed(svg.chart([svg.Line("one", values, [0.0] * len(values))], "epoch", "loss", told="a line"))
+    drawn = parsed(
+        svg.chart([svg.Line("one", values, [0.0] * len(values))], "epoch", "loss", description="a line")
+    )
     words = [text.text for text in drawn.findall("text") if text.get("class") == "middle small"]
     assert words == expected if expected else "0.5" in words
 

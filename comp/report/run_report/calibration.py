@@ -59,7 +59,9 @@ def _reliability(oof: OofRows, told: str) -> Markup:
     y = np.bincount(bins, weights=right.astype(np.float64), minlength=BINS)[used] / count[used]
     line = svg.Line("rows", x.tolist(), y.tolist(), 0)
     span = (0.0, 1.0)
-    return svg.chart([line], "sureness", "share right", told=told, x_range=span, y_range=span, diagonal=True)
+    return svg.chart(
+        [line], "sureness", "share right", description=told, x_range=span, y_range=span, diagonal=True
+    )
 
 
 def _cells(oof: OofRows) -> list[Cells]:
@@ -102,7 +104,7 @@ def _curves(oof: OofRows) -> list[tuple[str, Markup]]:
             shown.append(
                 (
                     f"{told}: {names}",
-                    svg.chart(lines, x, y, told=f"{told}: {names}", x_range=span, y_range=span),
+                    svg.chart(lines, x, y, description=f"{told}: {names}", x_range=span, y_range=span),
                 )
             )
     return shown
@@ -116,4 +118,4 @@ def _scatter(oof: OofRows) -> tuple[str, Markup]:
         for c, name in enumerate(oof.labels.columns[: svg.COLOURS])
     ]
     told = "answers over labels; on the diagonal both are the same"
-    return told, svg.chart(lines, "label", "answer", told=told, diagonal=True)
+    return told, svg.chart(lines, "label", "answer", description=told, diagonal=True)

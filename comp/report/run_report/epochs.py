@@ -92,9 +92,9 @@ def drawn(folds: Sequence[FoldEpochs], metric: Metric) -> list[tuple[str, Markup
             lines.append(svg.Line(f"{name}, validation", at, values, n))
     word = f"loss by epoch, {len(folds)} folds; dashed: training, solid: validation"
     return [
-        (word, svg.chart(losses, "epoch", "loss", told=word)),
+        (word, svg.chart(losses, "epoch", "loss", description=word)),
         (
             f"{metric.name} on held-out rows",
-            svg.chart(scores, "epoch", metric.name, told=f"{metric.name} by epoch"),
+            svg.chart(scores, "epoch", metric.name, description=f"{metric.name} by epoch"),
         ),
     ]

@@ -78,7 +78,7 @@ def _shares(test: test_side.TestSide | None) -> Any:
         return ""
     rows = [(name, (one, other)) for name, one, other in test.shares]
     return svg.bars(
-        rows, ("training", "test"), told="share of each class in training rows and in test answers"
+        rows, ("training", "test"), description="share of each class in training rows and in test answers"
     )
 
 
