@@ -18,7 +18,7 @@ from packaging.utils import canonicalize_name
 from made import REPOSITORY
 from test_imports import MODULES, imports
 
-OPTIONAL = {"faiss"}
+OPTIONAL = {"faiss", "IPython"}  # used where they are: IPython in a notebook alone, which brings it
 STATED = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
 
 
