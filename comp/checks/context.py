@@ -13,6 +13,7 @@ import numpy as np
 
 from comp._version import __version__
 from comp.checks.duplicates.search import SEARCH, clusters, near_duplicate_pairs
+from comp.checks.duplicates.strong_copies import COPY, PART, SCENE, THOROUGH
 from comp.checks.image_scan import ImageIndex
 from comp.data.competitions.competition import Competition
 from comp.data.dataset import Dataset, Template
@@ -194,7 +195,9 @@ class ResultCache:
 class CheckContext:
     """The context on which every check judges; nothing in it is changed by a check.
 
-    ``images`` holds what one look at every image told; ``memory`` keeps dear results between commands.
+    ``images`` holds what one look at every image told; ``memory`` keeps dear results between commands. ``thorough``
+    asks for a closer look at every image, by its local features; ``group_scenes`` takes the images of one scene, and
+    parts of one image, for related rows.
     """
 
     dataset: Dataset
@@ -203,6 +206,8 @@ class CheckContext:
     folds: Folds | None = None
     memory: ResultCache = field(default_factory=ResultCache)
     declared: Manifest | None = None  # the manifest before related rows were grouped by what images show
+    thorough: bool = False
+    group_scenes: bool = False
 
     @property
     def competition(self) -> Competition:
@@ -274,11 +279,43 @@ class CheckContext:
         return {(paths[one], paths[other]): float(score) for one, other, score in known}
 
     @cached_property
+    def related(self) -> dict[tuple[str, str], tuple[int, float]]:
+        """Pairs of paths that a close look relates: how (``COPY``, ``SCENE``, ``PART`` as bits), and the share of places
+        that agree. Empty without ``thorough``. Remembered, and free of names and order, as ``near`` is.
+        """
+        if not self.thorough:
+            return {}
+        from comp.checks.related_images import is_large_enough, related_images
+
+        first: dict[str, str] = {}
+        for path in self.readable:
+            if is_large_enough(self.images[path]):
+                first.setdefault(self.images[path].pixel_sha, path)
+        paths = [first[content] for content in sorted(first)]
+        known = self.memory.recall(
+            "related pairs",
+            f"{METHOD}{THOROUGH} {self.images.digest(paths)}",
+            lambda: related_images(self.dataset.source, paths),
+        )
+        return {(paths[int(a)], paths[int(b)]): (int(how), float(share)) for a, b, how, share in known}
+
+    def related_as(self, how: int) -> list[list[str]]:
+        """Clusters of paths that are related in this way (bits of ``related``) or have the same pixels, largest first."""
+        return self._joined(pair for pair, (relation, _) in self.related.items() if relation & how)
+
+    @cached_property
     def alike(self) -> list[list[str]]:
         """Clusters of paths that show one image, exact copies among them, largest first."""
+        how = COPY | (SCENE | PART if self.group_scenes else 0)
+        return self._joined(
+            [*self.near, *(pair for pair, (relation, _) in self.related.items() if relation & how)]
+        )
+
+    def _joined(self, related: Iterable[tuple[str, str]]) -> list[list[str]]:
+        """Clusters of two paths or more, joined by these pairs and by equal pixels, largest first."""
         paths = self.readable
         place = {path: n for n, path in enumerate(paths)}
-        near = [(place[one], place[other]) for one, other in self.near]
+        near = [(place[one], place[other]) for one, other in related]
         pairs = np.array(near, dtype=np.int64).reshape(-1, 2)
         same = [(place[cluster[0]], place[other]) for cluster in self.exact for other in cluster[1:]]
         joined = np.concatenate([pairs, np.array(same, dtype=np.int64).reshape(-1, 2)])

@@ -7,6 +7,7 @@ from collections import Counter
 import numpy as np
 
 from comp.checks.context import EXAMPLES, CheckContext, Finding, Severity, check, finding
+from comp.checks.duplicates.strong_copies import PART, SCENE
 from comp.data.images.jpeg import SEES_DAMAGE
 
 BLANK_STD = 2.0
@@ -206,11 +207,13 @@ def exact_duplicate(context: CheckContext) -> list[Finding]:
     "note",
     catches=(
         "re-encoded, resized, mirrored, quarter-turned, cropped up to 10 %, recoloured, blurred, "
-        "framed copies; they share a fold ([how, and how surely](near-duplicates.md))"
+        "framed copies; with `--thorough`, and in a run of up to 3,000 images, also negatives, turns by any "
+        "angle, crops to half, canvases, erased parts, bent and strongly recoloured copies; they share a fold "
+        "([how, and how surely](near-duplicates.md))"
     ),
     misses=(
-        "negatives, turns by other angles, large crops, erased parts, mixes of two images, frames "
-        "of one scene"
+        "without `--thorough` the strong changes named here, with it most mixes of two images, "
+        "grids of holes, strong changes of images under 48 pixels"
     ),
 )
 def near_duplicate(context: CheckContext) -> list[Finding]:
@@ -231,6 +234,66 @@ def near_duplicate(context: CheckContext) -> list[Finding]:
         return []
     message = f"{sum(map(len, found))} labelled rows show {len(found)} images in more than one version"
     return [_of_groups("near-duplicate", "info", found, message, "folds that comp makes keep them together")]
+
+
+@check(
+    "same-scene",
+    "data",
+    "images",
+    "note",
+    catches=(
+        "with `--thorough`: frames of one scene, a still camera with something moving, one object photographed "
+        "again; `--group-scenes` keeps them in one fold"
+    ),
+    misses="the same place from another side; images under 48 pixels",
+)
+def same_scene(context: CheckContext) -> list[Finding]:
+    """Images of one scene or of one object, which are no copies: frames of a video, a burst, one product shot twice.
+
+    Information, and no group unless ``group_scenes`` asks for it: where test images come from other scenes, rows of
+    one scene in several folds make the OOF score too good. Local features that one map lays upon one another, with grey
+    levels that agree in part; only with ``thorough``.
+    """
+    found = _within_rows(context, SCENE)
+    if not found:
+        return []
+    test = set(context.manifest.test["path"])
+    shared = sum(any(p in test for p in cluster) for cluster in context.related_as(SCENE))
+    message = f"{sum(map(len, found))} labelled rows show {len(found)} scenes or objects more than once"
+    if context.group_scenes:
+        remedy = "their rows share a fold (`group_scenes=True`)"
+    elif len(test) and not shared:
+        remedy = "no test image shows one of them, so folds should not share them either: `group_scenes=True`"
+    else:
+        remedy = f"{shared} of them have test images too; if that is chance, `group_scenes=True` keeps each in one fold"
+    return [_of_groups("same-scene", "info", found, message, remedy)]
+
+
+@check(
+    "same-source",
+    "data",
+    "images",
+    "note",
+    catches="with `--thorough`: overlapping parts of one image (tiles, halves, a pan)",
+    misses="parts that do not overlap",
+)
+def same_source(context: CheckContext) -> list[Finding]:
+    """Parts of one image that overlap, each with something that the other lacks: tiles, halves, shots of a pan.
+
+    Information: where they overlap they are copies, so that they share a fold. Only with ``thorough``.
+    """
+    found = _within_rows(context, PART)
+    if not found:
+        return []
+    message = f"{sum(map(len, found))} labelled rows are overlapping parts of {len(found)} images"
+    return [_of_groups("same-source", "info", found, message, "folds that comp makes keep them together")]
+
+
+def _within_rows(context: CheckContext, how: int) -> list[tuple[str, ...]]:
+    """The clusters of labelled paths that are related in this way, without those that only have the same pixels."""
+    labels = _labels(context)
+    clusters = [tuple(p for p in cluster if p in labels) for cluster in context.related_as(how)]
+    return [c for c in clusters if len({context.images[p].pixel_sha for p in c}) > 1]
 
 
 @check(

@@ -15,6 +15,7 @@ from comp.cli.options import (
     AsJson,
     DataDir,
     ExtraFile,
+    GroupScenes,
     ManifestFile,
     MetricOfFolder,
     PositiveOfFolder,
@@ -45,6 +46,10 @@ def check(
     extra: ExtraFile = None,
     rare: Rare = None,
     allow: Allow = None,
+    thorough: Annotated[
+        bool, option("--thorough", "Look closely at every image, for strongly changed copies and scenes.")
+    ] = False,
+    group_scenes: GroupScenes = False,
     metric: MetricOfFolder = None,
     task: TaskOfFolder = None,
     positive: PositiveOfFolder = None,
@@ -78,7 +83,9 @@ def check(
     if html is not None and html == fix:
         raise InputError("--html and --fix are two files", str(html), "name another for one of them")
     if images is not None or csv is not None:
-        checked = _own(slug, folds, images, csv, (id_column, label_column, fold_column), workspace, allowed)
+        columns = (id_column, label_column, fold_column)
+        closely = (thorough or group_scenes, group_scenes)
+        checked = _own(slug, folds, images, csv, columns, workspace, allowed, closely)
     elif slug is None:
         raise InputError(
             "check takes a competition, or --images and --csv",
@@ -98,6 +105,8 @@ def check(
             extra=extra,
             rare=rare,
             allow=allowed,
+            thorough=thorough,
+            group_scenes=group_scenes,
         )
     checked = replace(checked, findings=[_reworded(f) for f in checked.findings])
     findings_text.table(checked.findings)
@@ -125,6 +134,7 @@ def _own(
     columns: tuple[str, str, str | None],
     workspace: Path | None,
     allowed: dict[str, str],
+    closely: tuple[bool, bool],
 ) -> CheckResult:
     """The check of people's own images and table."""
     from comp.pipelines.check import parse_folds
@@ -141,7 +151,16 @@ def _own(
         raise InputError(
             "with --images, --folds takes a number", str(k), "your own split goes in with --fold COL"
         )
-    return check_table(images, csv, *columns, folds=k, workspace=workspace, allow=allowed)
+    return check_table(
+        images,
+        csv,
+        *columns,
+        folds=k,
+        workspace=workspace,
+        allow=allowed,
+        thorough=closely[0],
+        group_scenes=closely[1],
+    )
 
 
 def checks(json: AsJson = False) -> None:

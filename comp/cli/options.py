@@ -83,6 +83,16 @@ Allow = Annotated[
     list[str] | None,
     option("--allow CHECK=REASON", "Lower a check's errors to warnings; the reason is recorded."),
 ]
+Thorough = Annotated[
+    bool | None,
+    typer.Option(
+        "--thorough/--no-thorough",
+        help="Look closely at every image, for strongly changed copies and scenes. By itself up to 3,000 images.",
+    ),
+]
+GroupScenes = Annotated[
+    bool, option("--group-scenes", "Keep images of one scene, or parts of one image, in one fold.")
+]
 Rare = Annotated[
     str | None,
     option(

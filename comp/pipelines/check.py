@@ -12,6 +12,7 @@ from comp import events
 from comp.checks.context import CheckContext, ResultCache, downgrade_allowed
 from comp.checks.fold_checks import grouped
 from comp.checks.image_scan import ImageIndex, scan
+from comp.checks.related_images import UP_TO, is_large_enough
 from comp.checks.runner import CheckResult, require_known, run_data_checks, run_fold_checks
 from comp.config import whole_number
 from comp.data.competitions.competition import Competition, find_competition
@@ -37,10 +38,12 @@ def check(
     extra: str | Path | None = None,
     rare: str | None = None,
     allow: dict[str, str] | None = None,
+    thorough: bool = False,
+    group_scenes: bool = False,
 ) -> CheckResult:
     """The leakage and sanity check of a competition's raw folder; trains nothing.
 
-    Parameters are those of ``comp.run``. The result's ``status`` is "pass" or "fail", ``findings`` say why.
+    Parameters are those of ``comp.run``; only what ``thorough`` asks for is looked at closely. The result's ``status`` is "pass" or "fail", ``findings`` say why.
     Without ``folds`` it judges 5, and a class too small for them is only a warning.
     """
     ws = Workspace.find(workspace)
@@ -55,6 +58,8 @@ def check(
         extra_file=Path(extra).expanduser() if extra else None,
         rare=rare,
         allow={**(BARE if folds is None else {}), **(allow or {})},
+        thorough=thorough or group_scenes,
+        group_scenes=group_scenes,
     )
 
 
@@ -70,6 +75,8 @@ def survey(
     rare: str | None = None,
     allow: dict[str, str] | None = None,
     corrections: Mapping[str, str] | None = None,
+    thorough: bool | None = False,
+    group_scenes: bool = False,
 ) -> CheckResult:
     """Reads, looks at every image, judges, makes or reads the folds, and judges those.
 
@@ -84,6 +91,10 @@ def survey(
         Checks to lower, with reasons, on top of the competition's own.
     corrections : mapping
         Labels by id to train with, where ``manifest_file`` has none.
+    thorough : bool, optional
+        Look closely at every image; None does so up to 3,000 images, and where folds that are given were made so.
+    group_scenes : bool
+        Rows of one scene share a fold.
 
     Raises
     ------
@@ -111,7 +122,8 @@ def survey(
         )
     if isinstance(folds, Path):  # what is wrong with the file itself shows before images are read
         _given_folds(folds, dataset.manifest)
-    context = scan_images(dataset, workspace, k)
+    given = Folds.load(folds) if isinstance(folds, Path) and Folds.is_saved(folds) else None
+    context = scan_images(dataset, workspace, k, thorough, group_scenes, given)
     findings = run_data_checks(context)
     made = None
     if not any(f.severity == "error" for f in downgrade_allowed(findings, allowed)):
@@ -128,14 +140,42 @@ RARE = {  # what becomes of classes that are too small for the folds, and the re
 }
 
 
-def scan_images(dataset: Dataset, workspace: Workspace, k: int) -> CheckContext:
-    """Looks at every image (or remembers it), and groups the rows that are related."""
+def scan_images(
+    dataset: Dataset,
+    workspace: Workspace,
+    k: int,
+    thorough: bool | None = False,
+    group_scenes: bool = False,
+    given: Folds | None = None,
+) -> CheckContext:
+    """Looks at every image (or remembers it), and groups the rows that are related.
+
+    Without a word on ``thorough`` folds that are ``given`` decide: rows are grouped as they were for those.
+    """
     kept = fingerprint_file(workspace, dataset.competition.slug, dataset.raw)
     images = look_at_images(dataset, kept)
+    large = sum(map(is_large_enough, images.looks.values()))
+    closely = bool(large) and (large <= UP_TO if thorough is None else thorough)
     manifest = replace(dataset.manifest, notes=(*dataset.manifest.notes, *images.notes()))
     memory = ResultCache(kept.with_suffix(".json"))
     context = CheckContext(dataset.with_manifest(manifest), k, images, memory=memory)
+    if closely and thorough is None and given is not None:
+        closely = grouped(context).fingerprint("train") != given.fingerprint
+    if large and not closely:
+        manifest = replace(manifest, notes=(*manifest.notes, NOT_LOOKED_FOR))
+    context = replace(
+        context,
+        dataset=dataset.with_manifest(manifest),
+        thorough=closely,
+        group_scenes=group_scenes and closely,
+    )
     return replace(context, dataset=dataset.with_manifest(grouped(context)), declared=manifest)
+
+
+NOT_LOOKED_FOR = (
+    "not looked for: copies that were turned by any angle, cropped by half, inverted, bent or partly erased, and images "
+    "of one scene (`thorough=True`)"
+)
 
 
 def look_at_images(dataset: Dataset, kept: Path | None) -> ImageIndex:
@@ -165,10 +205,9 @@ def _folds(
     if isinstance(folds, Path):
         return _given_folds(folds, context.manifest)
     sample = "sample-" if context.dataset.is_sample else ""
-    kept = (
-        workspace.folds(context.competition.slug)
-        / f"{sample}k{folds}-seed{fold_seed}{'-pool' if pool_rare else ''}.csv"
-    )
+    ways = {"pool": pool_rare, "thorough": context.thorough, "scenes": context.group_scenes}
+    way = "".join(f"-{name}" for name, yes in ways.items() if yes)
+    kept = workspace.folds(context.competition.slug) / f"{sample}k{folds}-seed{fold_seed}{way}.csv"
     if kept.is_file() and Folds.is_saved(kept):
         return Folds.load(kept)
     made = make_folds(context.manifest, folds, fold_seed, pool_rare, context.labels.task)

@@ -81,6 +81,8 @@ def check_table(
     folds: int | None = None,
     workspace: str | Path | None = None,
     allow: dict[str, str] | None = None,
+    thorough: bool = False,
+    group_scenes: bool = False,
 ) -> CheckResult:
     """The leakage check of a folder of images and a table, without a competition.
 
@@ -103,7 +105,7 @@ def check_table(
     labels = LabelMap.discover(label for label in own.manifest.train["label"] if label)
     template = made_template([], "id", "label", "label")
     dataset = Dataset(own.competition, raw, own.manifest, labels, template, RawTree(raw))
-    context = scan_images(dataset, ws, k)
+    context = scan_images(dataset, ws, k, thorough, group_scenes)
     findings = run_data_checks(context, answers=False)
     made = own.folds
     if made is None and not any(f.severity == "error" for f in downgrade_allowed(findings, allowed)):

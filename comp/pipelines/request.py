@@ -22,6 +22,8 @@ from comp.runs.contents import recipe_of
 from comp.runs.result import what_differs
 from comp.workspace import Workspace
 
+GROUPING = "grouping"  # in what a run began with: how closely its images were looked at for related rows
+
 
 @dataclass(frozen=True)
 class RunRequest:
@@ -29,7 +31,8 @@ class RunRequest:
     goes on, which folds only, and how many seconds it may take.
 
     ``like`` is another run whose rows and folds a new one takes, ``pseudo`` a file of ``comp pseudo`` to train with,
-    and ``origin`` what its record says of where it comes from; ``report`` asks for its page.
+    and ``origin`` what its record says of where it comes from; ``report`` asks for its page. ``thorough`` and
+    ``group_scenes`` are those of ``comp.run``.
     """
 
     workspace: Workspace
@@ -46,6 +49,8 @@ class RunRequest:
     pseudo: Path | None = None
     origin: dict[str, Any] = field(default_factory=dict)
     report: bool = True
+    thorough: bool | None = None
+    group_scenes: bool = False
 
     @property
     def given(self) -> runs.Run | None:

@@ -25,7 +25,7 @@ from comp.pipelines.check import parse_folds, survey
 from comp.pipelines.pseudo_label import rows_for
 from comp.pipelines.record import StepTimer, record, write_inputs, write_submission
 from comp.pipelines.report import report_of
-from comp.pipelines.request import RunRequest, new_request, quick_rows, require_folds
+from comp.pipelines.request import GROUPING, RunRequest, new_request, quick_rows, require_folds
 from comp.pipelines.resume import resumed_request
 from comp.pipelines.run_result import RunResult
 from comp.recipe import Recipe, as_one
@@ -62,6 +62,8 @@ def run(
     only: Sequence[int] | None = None,
     time_limit: str | None = None,
     allow: dict[str, str] | None = None,
+    thorough: bool | None = None,
+    group_scenes: bool = False,
     ensemble: str | None = None,
     report: bool = True,
     listeners: Sequence[events.RunListener] = (),
@@ -99,6 +101,11 @@ def run(
         Such as "11h": training stops in time for the finished folds to predict; ``resume`` goes on.
     allow : dict, optional
         Checks whose errors become warnings, each with its reason.
+    thorough : bool, optional
+        Look closely at every image, for strongly changed copies and images of one scene (see docs/near-duplicates.md). By
+        default up to 3,000 images.
+    group_scenes : bool
+        Rows of one scene, or parts of one image, share a fold.
     ensemble : str, optional
         A method of ``comp.ensemble``: blends the recipe's models, or the runs of each of ``overrides=["seed=0,1,2"]``, which
         are averaged unless another is named. The result is the blend's.
@@ -139,6 +146,8 @@ def run(
             seconds=parse_seconds(time_limit) if time_limit else None,
             pseudo=Path(pseudo).expanduser() if pseudo else None,
             report=report,
+            thorough=True if group_scenes else thorough,
+            group_scenes=group_scenes,
         )
         with clock.step("model"):
             starts = _ready(request)
@@ -205,10 +214,12 @@ def checked(
             f"  not sure: {guessed} of competition.toml, which a raw folder cannot say: look at the site"
         )
     kept, corrections = None, None
+    closely = {"thorough": request.thorough, "group_scenes": request.group_scenes}
     if given:  # its extra rows and corrected labels are still wanted, and its folds
         corrections = manifest_of(given).corrections
         folds_of(given)
         kept = given.folder / "manifest.csv"
+        closely = {"thorough": False, "group_scenes": False, **given.started.get(GROUPING, {})}
     found = survey(
         competition,
         request.workspace,
@@ -220,6 +231,8 @@ def checked(
         rare="pool" if given else rare,  # its folds are made already
         allow=allow,
         corrections=corrections,
+        thorough=closely["thorough"],
+        group_scenes=bool(closely["group_scenes"]),
     )
     show_findings(found)
     raise_on_errors(found.findings, competition.slug)
@@ -450,6 +463,7 @@ def run_folder(
         request.competition.facts, seen.raw, seen.k, seen.manifest, recipe, marks, request.expected
     )
     told: dict[str, Any] = {"pseudo": pseudo.as_json()} if pseudo else {}
+    told[GROUPING] = {"thorough": seen.thorough, "group_scenes": seen.group_scenes}
     if request.competition.facts.unsure:
         told["unsure"] = list(request.competition.facts.unsure)
     kept = kept_of(request, checks, recipe)

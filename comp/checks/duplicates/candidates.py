@@ -267,9 +267,9 @@ def _search(
     cells = min(_MAX_CELLS, len(base) // _LEAF)
     if cells < 8:
         return _compare(base, asked, np.arange(len(base)), cosine)
-    centres = _centres(base, cells, rng)
-    member = _nearest(base, np.arange(len(base)), centres, 1)[:, 0]
-    probed = _nearest(base, asked, centres, min(_PROBES, cells))
+    centres = centres_of(base, cells, rng)
+    member = nearest_centres(base, np.arange(len(base)), centres, 1)[:, 0]
+    probed = nearest_centres(base, asked, centres, min(_PROBES, cells))
     members, member_at = _sorted_by_cell(member, cells)
     visitors, visitor_at = _sorted_by_cell(probed.ravel(), cells)
     found = [
@@ -289,8 +289,8 @@ def _sorted_by_cell(cell: NDArray[np.integer], cells: int) -> tuple[Ints, Ints]:
     return np.argsort(cell, kind="stable"), np.searchsorted(np.sort(cell), np.arange(cells + 1))
 
 
-def _centres(base: NDArray[np.float16], cells: int, rng: np.random.Generator) -> Floats:
-    """Spherical k-means on a sample: (cells, 63)."""
+def centres_of(base: NDArray[np.floating], cells: int, rng: np.random.Generator) -> Floats:
+    """Spherical k-means on a sample of `base` (N, D): (cells, D)."""
     sample = base[rng.choice(len(base), min(len(base), 48 * cells), replace=False)].astype(np.float32)
     centres = sample[:cells].copy()
     for _ in range(6):
@@ -307,15 +307,15 @@ def _nearest_of(points: Floats, centres: Floats) -> Ints:
     return np.concatenate(parts)
 
 
-def _nearest(base: NDArray[np.float16], rows: Ints, centres: Floats, count: int) -> NDArray[np.int32]:
-    """The `count` nearest centres of each row: (len(rows), count), in no order."""
+def nearest_centres(base: NDArray[np.floating], rows: Ints, centres: Floats, count: int) -> NDArray[np.int32]:
+    """The `count` nearest centres of each row: (len(rows), count), the nearest first."""
     out = np.empty((len(rows), count), np.int32)
     for s in range(0, len(rows), _BLOCK):
         near = base[rows[s : s + _BLOCK]].astype(np.float32) @ centres.T
-        if count == 1:
-            out[s : s + _BLOCK, 0] = near.argmax(axis=1)
-        else:
-            out[s : s + _BLOCK] = np.argpartition(near, -count, axis=1)[:, -count:]
+        every = np.arange(len(near))
+        for n in range(count):  # quicker than a partition, for a few of many
+            out[s : s + _BLOCK, n] = nearest = near.argmax(axis=1)
+            near[every, nearest] = -np.inf
     return out
 
 
