@@ -30,14 +30,20 @@ from comp.checks.region_labels import (
 )
 
 MOST_CLASSES: Final = 100  # those with the most rows
-ONE_CLASS: Final = 0.42  # share of a class's rows that are guessed so, less that of others
-ALL_CLASSES: Final = 0.15  # balanced accuracy, 0 by chance and 1 at best
-BESIDE: Final = 0.5  # of what a mark tells, the most that the regions beside it may
+ONE_CLASS: Final = 0.5  # share of a class's rows that are guessed so, less that of others
+ALL_CLASSES: Final = 0.35  # balanced accuracy, 0 by chance and 1 at best
+BESIDE: Final = 1 / 3  # of what a mark tells, the most that the regions beside it may
+BESIDE_PATTERN: Final = 0.5  # the same of what the cells of a whole part tell together
 CERTAIN: Final = 8.0  # natural logarithms beyond the best of all regions and classes by chance
 SHUFFLES: Final = 5
+SURER: Final = 1.5  # times as sure as the surest region is of shuffled labels
+WIDE: Final = 0.04  # share of the image's 1,024 cells: what tells in more of them is content
+_TELLS: Final = 0.4  # of what a mark tells, from which a cell of the image tells it too
+_FRAME: Final = 3  # cells along the sides, which a border may cover
 _LIKELY: Final = 3.0  # times the mean of the other classes, from which a value is a mark of one
-_LINE_FIRST: Final = 0.1
-_USUAL: Final = 0.75  # quantile of the patterns of the whole image
+# what says best where a mark is, of regions that tell nearly as much
+_WORTH: Final = {"line": 0.15, "fine": 0.1, "coarse": 0.08, "colour": 0.05, "pixel": 0.03, "grid": 0.0}
+_USUAL: Final = 0.5  # quantile of the patterns of the whole image
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,8 +123,8 @@ def find_mark(train: Looks, labels: Labels, groups: NDArray[np.int64], test: Loo
 
     def rank(one: _Hit) -> tuple[bool, float]:
         """All classes before one; a line before the cells that it crosses."""
-        is_line = one.at < len(search.maps) and search.maps[one.at].kind == "line"
-        return one.column == labels.classes, one.value - one.beside + _LINE_FIRST * is_line
+        worth = _WORTH[search.maps[one.at].kind] if one.at < len(search.maps) else 0.0
+        return one.column == labels.classes, one.value - one.beside + worth
 
     hit = max(hits, key=rank)
     shuffled = _shuffled(search, hit, float(told[hit.at].surprise[hit.place, hit.column]), groups)
@@ -154,12 +160,29 @@ def _hits_of_maps(search: _Search, told: list[Told]) -> list[_Hit]:
     if not columns:
         return []
     levels = beside(maps, [one.value[:, columns] for one in told])
-    return [
+    hits = [
         _Hit(at, int(n), c, float(told[at].value[n, c]), float(levels[at][n, k]))
         for k, c in enumerate(columns)
         for at in range(len(maps))
         for n in np.flatnonzero(strong[c][at] & (levels[at][:, k] <= BESIDE * told[at].value[:, c]))
     ]
+    cells = _whole(maps, told)
+    return [one for one in hits if _is_small(cells, maps[one.at].kind, one)]
+
+
+def _whole(maps: list[RegionMap], told: list[Told]) -> Floats:
+    """What each cell of the whole image tells, (32, 32, C + 1); nothing of tiny images."""
+    grids = [one.value for found, one in zip(maps, told, strict=True) if found.kind == "grid"]
+    return np.maximum(*grids).reshape(LUMA_SIDE, LUMA_SIDE, -1) if grids else np.zeros((0, 0, 0))
+
+
+def _is_small(cells: Floats, kind: str, hit: _Hit) -> bool:
+    """Whether few cells of the image tell what the region tells."""
+    if not len(cells):
+        return True
+    edge = _FRAME if kind == "line" else 0
+    inside = cells[edge : LUMA_SIDE - edge, edge : LUMA_SIDE - edge, hit.column]
+    return float((inside >= _TELLS * hit.value).mean()) <= WIDE
 
 
 def _hits_of_patterns(search: _Search, told: list[Told]) -> list[_Hit]:
@@ -171,11 +194,22 @@ def _hits_of_patterns(search: _Search, told: list[Told]) -> list[_Hit]:
     if not any(found.any() for found in strong.values()):
         return []
     usual = np.quantile(told_by_patterns(search.usual, search.labels).value, _USUAL, axis=0)
+    level = np.stack([np.maximum(usual, _elsewhere(search.patterns, one.value, n)) for n in range(len(one.value))])
+    level = np.maximum(level, 0.0)
     return [
-        _Hit(last, int(n), c, float(one.value[n, c]), max(0.0, float(usual[c])))
+        _Hit(last, int(n), c, float(one.value[n, c]), float(level[n, c]))
         for c, found in strong.items()
-        for n in np.flatnonzero(found & (usual[c] <= BESIDE * one.value[:, c]))
+        for n in np.flatnonzero(found & (level[:, c] <= BESIDE_PATTERN * one.value[:, c]))
     ]
+
+
+def _elsewhere(found: list[Pattern], values: Floats, n: int) -> Floats:
+    """What the same pattern tells in the other three corners, their median; nothing for the middle."""
+    one = found[n]
+    others = [m for m, other in enumerate(found) if m != n and other.pixels == one.pixels and other.corner < len(CORNERS)]
+    if one.corner == len(CORNERS):
+        return np.zeros(values.shape[1])
+    return np.asarray(np.median(values[others], axis=0))
 
 
 def _shuffled(search: _Search, hit: _Hit, real: float, groups: NDArray[np.int64]) -> float | None:
@@ -188,7 +222,7 @@ def _shuffled(search: _Search, hit: _Hit, real: float, groups: NDArray[np.int64]
     for seed in range(SHUFFLES):
         drawn = np.random.default_rng(seed).permutation(labels.y[first])[group]
         told = search.told(Labels(drawn, labels.fold, labels.units))
-        if max(float(one.surprise.max()) for one in told) >= real:
+        if SURER * max(float(one.surprise.max()) for one in told) >= real:
             return None
         values.append(float(told[hit.at].value[hit.place, hit.column]))
     return float(np.mean(values))
@@ -224,8 +258,25 @@ def _words(search: _Search, hit: _Hit, told: list[Told], hits: list[_Hit]) -> st
         return f"the last pixel {_corner(found.corner)}"
     if found.kind == "line":
         return _lines(search, hit, hits)
+    if found.kind == "fine":
+        hit = _larger(search, hit, hits)
     same = [one.place for one in hits if one.column == hit.column and one.at == hit.at]
-    return _box(found, hit.place, same)
+    return _box(search.maps[hit.at], hit.place, same)
+
+
+def _larger(search: _Search, hit: _Hit, hits: list[_Hit]) -> _Hit:
+    """The best of the larger cells of the corner, where a mark covers more than the small cells there."""
+    one = search.maps[hit.at]
+    covered = sum(other.at == hit.at and other.column == hit.column for other in hits)
+    larger = [
+        other
+        for other in hits
+        if other.column == hit.column
+        and other.at < len(search.maps)
+        and (search.maps[other.at].kind, search.maps[other.at].corner) == ("coarse", one.corner)
+    ]
+    whole = covered == one.codes.shape[1]
+    return max(larger, key=lambda other: other.value) if whole and len(larger) > 4 else hit
 
 
 def _corner(corner: int) -> str:

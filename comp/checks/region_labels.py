@@ -109,7 +109,7 @@ def region_maps(regions: Bytes, thumbs: Bytes, side: int) -> list[RegionMap]:
 
 def patterns(regions: Bytes, thumbs: Bytes, side: int) -> tuple[list[Pattern], list[Pattern]]:
     """The patterns of corners and middle, and those of 16 parts of the whole image to compare them with."""
-    if side < _LEAST_SIDE:
+    if side < 2 * _LEAST_SIDE:
         return [], []
     names = ["fine"] * 4 + (["coarse"] * 5 if side >= 2 * ZONE else [])
     corners = [*range(4), *range(5)]
@@ -216,6 +216,7 @@ def beside(maps: Sequence[RegionMap], values: Sequence[Floats]) -> list[Floats]:
         return [np.broadcast_to(usual, some.shape) for some in values]
     grid = np.maximum(*of_kind["grid", 4])
     whole = np.quantile(grid, _BESIDE, axis=0)
+    fine = np.concatenate([np.maximum(*of_kind["fine", n]) for n in range(4)])
     hues = np.concatenate([of_kind["colour", n][0].reshape(2, COLOUR_CELLS**2, -1).max(axis=0) for n in range(4)])
     colours = np.quantile(hues, _BESIDE, axis=0)
     around = _ring(grid)
@@ -225,6 +226,8 @@ def beside(maps: Sequence[RegionMap], values: Sequence[Floats]) -> list[Floats]:
         level = np.quantile(np.maximum(*cells), _BESIDE, axis=0) if cells else whole
         if found.kind == "grid":
             level = around
+        elif found.kind == "fine":  # of images that are smooth everywhere
+            level = np.maximum(level, np.quantile(fine, _BESIDE, axis=0))
         elif found.kind == "colour":
             level = np.maximum(level, colours)
         elif found.kind == "line":
