@@ -16,7 +16,7 @@ Bytes = NDArray[np.uint8]
 
 CORNERS: Final = ("top left", "top right", "bottom left", "bottom right")
 SIDES: Final = ("top", "bottom", "left", "right")
-FINE, COLOUR, COARSE = 2, 4, 6  # pixels of a cell's side
+FINE, COLOUR, COARSE = 2, 4, 5  # pixels of a cell's side
 FINE_CELLS, COARSE_CELLS, COLOUR_CELLS = 6, 8, 3
 ZONE: Final = COARSE * COARSE_CELLS  # pixels of the side of what is looked at in a corner
 _NEAR: Final = FINE * FINE_CELLS
@@ -42,8 +42,8 @@ REGION_BYTES: Final = _end
 def regions(image: Bytes) -> Bytes:
     """The regions of one decoded image, uint8 RGB (H, W, 3), as uint8 (REGION_BYTES,).
 
-    In each corner 12 x 12 pixels in cells of 2 (luma) and 4 (Cr, Cb), 48 x 48 pixels in cells of 6 (luma), and the last
-    pixel; the 48 x 48 pixels of the middle in cells of 6; the lines of pixels along each side, 1st, 2nd, 3rd and 8th.
+    In each corner 12 x 12 pixels in cells of 2 (luma) and 4 (Cr, Cb), 40 x 40 pixels in cells of 5 (luma), and the last
+    pixel; the 40 x 40 pixels of the middle in cells of 5; the lines of pixels along each side, 1st, 2nd, 3rd and 8th.
     What lies beyond a small image repeats its last pixel.
     """
     out = np.empty(REGION_BYTES, np.uint8)
@@ -59,7 +59,9 @@ def regions(image: Bytes) -> Bytes:
         colour[n] = small.transpose(2, 0, 1)
         pixel[n] = near[-1 if down else 0, -1 if across else 0]
     top, left = max(0, height - ZONE) // 2, max(0, width - ZONE) // 2
-    middle = cv2.cvtColor(_padded(image[top : top + ZONE, left : left + ZONE], False, False), cv2.COLOR_RGB2GRAY)
+    middle = cv2.cvtColor(
+        _padded(image[top : top + ZONE, left : left + ZONE], False, False), cv2.COLOR_RGB2GRAY
+    )
     coarse[4] = cv2.resize(middle, (COARSE_CELLS, COARSE_CELLS), interpolation=cv2.INTER_AREA)
     _lines(image, line)
     return out

@@ -96,7 +96,10 @@ def _as_json(mark: Mark, names: list[str], rows: Any) -> dict[str, Any]:
         "region": mark.region,
         "label": names[mark.column] if mark.column < len(names) else "",
         "of": len(names),
-        **{name: float(getattr(mark, name)) for name in ("score", "chance", "beside", "shuffled", "train", "test")},
+        **{
+            name: float(getattr(mark, name))
+            for name in ("score", "chance", "beside", "shuffled", "train", "test")
+        },
         "rows": sorted(int(n) for n in rows),
     }
 

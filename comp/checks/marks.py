@@ -138,7 +138,7 @@ def find_mark(train: Looks, labels: Labels, groups: NDArray[np.int64], test: Loo
         shown &= labels.y == hit.column
     of_train, of_test = _shares(search, hit, told[hit.at], test, side)
     return Mark(
-        _words(search, hit, told, hits), hit.column, score, chance, around, mixed, shown, of_train, of_test
+        _words(search, hit, hits), hit.column, score, chance, around, mixed, shown, of_train, of_test
     )
 
 
@@ -194,7 +194,9 @@ def _hits_of_patterns(search: _Search, told: list[Told]) -> list[_Hit]:
     if not any(found.any() for found in strong.values()):
         return []
     usual = np.quantile(told_by_patterns(search.usual, search.labels).value, _USUAL, axis=0)
-    level = np.stack([np.maximum(usual, _elsewhere(search.patterns, one.value, n)) for n in range(len(one.value))])
+    level = np.stack(
+        [np.maximum(usual, _elsewhere(search.patterns, one.value, n)) for n in range(len(one.value))]
+    )
     level = np.maximum(level, 0.0)
     return [
         _Hit(last, int(n), c, float(one.value[n, c]), float(level[n, c]))
@@ -206,7 +208,11 @@ def _hits_of_patterns(search: _Search, told: list[Told]) -> list[_Hit]:
 def _elsewhere(found: list[Pattern], values: Floats, n: int) -> Floats:
     """What the same pattern tells in the other three corners, their median; nothing for the middle."""
     one = found[n]
-    others = [m for m, other in enumerate(found) if m != n and other.pixels == one.pixels and other.corner < len(CORNERS)]
+    others = [
+        m
+        for m, other in enumerate(found)
+        if m != n and other.pixels == one.pixels and other.corner < len(CORNERS)
+    ]
     if one.corner == len(CORNERS):
         return np.zeros(values.shape[1])
     return np.asarray(np.median(values[others], axis=0))
@@ -247,7 +253,7 @@ def _shares(search: _Search, hit: _Hit, told: Told, test: Looks, side: int) -> t
     return float(marked[codes].mean()), float(marked[there.maps[hit.at].codes[:, hit.place]].mean())
 
 
-def _words(search: _Search, hit: _Hit, told: list[Told], hits: list[_Hit]) -> str:
+def _words(search: _Search, hit: _Hit, hits: list[_Hit]) -> str:
     """Words for the region."""
     if hit.at == len(search.maps):
         one = search.patterns[hit.place]

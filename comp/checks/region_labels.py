@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from comp.checks.image_regions import COLOUR_CELLS, DEPTHS, FINE, FINE_CELLS, ZO
 Bytes = NDArray[np.uint8]
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
+Number = TypeVar("Number", np.uint8, np.float32)
 
 LEVELS: Final = 64  # that a value is rounded to
 _STEP: Final = 256 // LEVELS
@@ -27,7 +28,7 @@ _PRIOR: Final = 1.0  # rows of all classes that are added to each class
 _BLOCK: Final = 4_000_000  # cells of a table of counts
 _LEAST_SIDE: Final = 24  # pixels; in smaller images a cell may be the object
 _RING: Final = 6  # cells of the whole image's grid between a region and those beside it
-_BESIDE: Final = 0.6  # quantile of the regions beside one
+_BESIDE: Final = 0.5  # quantile of the regions beside one
 _RIDGE: Final = 12.0
 _CLIP: Final = 48
 _PIXELS: Final = {"fine": FINE * FINE_CELLS, "coarse": ZONE}
@@ -217,7 +218,9 @@ def beside(maps: Sequence[RegionMap], values: Sequence[Floats]) -> list[Floats]:
     grid = np.maximum(*of_kind["grid", 4])
     whole = np.quantile(grid, _BESIDE, axis=0)
     fine = np.concatenate([np.maximum(*of_kind["fine", n]) for n in range(4)])
-    hues = np.concatenate([of_kind["colour", n][0].reshape(2, COLOUR_CELLS**2, -1).max(axis=0) for n in range(4)])
+    hues = np.concatenate(
+        [of_kind["colour", n][0].reshape(2, COLOUR_CELLS**2, -1).max(axis=0) for n in range(4)]
+    )
     colours = np.quantile(hues, _BESIDE, axis=0)
     around = _ring(grid)
     levels = []
@@ -287,7 +290,7 @@ def _map(kind: str, corner: int, codes: Bytes) -> RegionMap:
     return RegionMap(kind, corner, codes.shape[1:], _flat(codes))
 
 
-def _flat(values):  # type: ignore[no-untyped-def]
+def _flat(values: NDArray[Number]) -> NDArray[Number]:
     return values.reshape(len(values), -1)
 
 
