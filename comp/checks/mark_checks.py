@@ -80,7 +80,7 @@ def _search(
     order = dealt.order[taken]
     names = [str(name) for name in dealt.names[common]]
     labels = Labels(np.searchsorted(common, dealt.y[taken]), dealt.fold[taken], dealt.units[common])
-    _, group = np.unique(np.array(groups)[order], return_inverse=True)
+    group, _ = pd.factorize(np.array(groups)[order])  # in the order of contents
     looks = _looks(images, [str(path) for path in known["path"].iloc[order]])
     mark = find_mark(looks, labels, group, _looks(images, test))
     return None if mark is None else _as_json(mark, names, order[mark.shown])

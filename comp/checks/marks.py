@@ -38,12 +38,13 @@ CERTAIN: Final = 8.0  # natural logarithms beyond the best of all regions and cl
 SHUFFLES: Final = 5
 SURER: Final = 1.5  # times as sure as the surest region is of shuffled labels
 WIDE: Final = 0.04  # share of the image's 1,024 cells: what tells in more of them is content
+_ALL_FIRST: Final = 0.25
 _TELLS: Final = 0.4  # of what a mark tells, from which a cell of the image tells it too
 _FRAME: Final = 3  # cells along the sides, which a border may cover
 _LIKELY: Final = 3.0  # times the mean of the other classes, from which a value is a mark of one
 # what says best where a mark is, of regions that tell nearly as much
 _WORTH: Final = {"line": 0.15, "fine": 0.1, "coarse": 0.08, "colour": 0.05, "pixel": 0.03, "grid": 0.0}
-_USUAL: Final = 0.5  # quantile of the patterns of the whole image
+_USUAL: Final = (0.5, 0.75)  # quantiles of the patterns of the whole image, for corners and for the middle
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,14 +122,8 @@ def find_mark(train: Looks, labels: Labels, groups: NDArray[np.int64], test: Loo
     if not hits:
         return None
 
-    def rank(one: _Hit) -> tuple[bool, float]:
-        """All classes before one; a line before the cells that it crosses."""
-        worth = _WORTH[search.maps[one.at].kind] if one.at < len(search.maps) else 0.0
-        return one.column == labels.classes, one.value - one.beside + worth
-
-    hit = max(hits, key=rank)
-    shuffled = _shuffled(search, hit, float(told[hit.at].surprise[hit.place, hit.column]), groups)
-    if shuffled is None:
+    hit, shuffled = _surest(search, told, hits, groups)
+    if hit is None:
         return None
     is_all = hit.column == labels.classes
     chance = 1 / labels.classes if is_all else 0.0
@@ -137,9 +132,7 @@ def find_mark(train: Looks, labels: Labels, groups: NDArray[np.int64], test: Loo
     if not is_all:
         shown &= labels.y == hit.column
     of_train, of_test = _shares(search, hit, told[hit.at], test, side)
-    return Mark(
-        _words(search, hit, hits), hit.column, score, chance, around, mixed, shown, of_train, of_test
-    )
+    return Mark(_words(search, hit, hits), hit.column, score, chance, around, mixed, shown, of_train, of_test)
 
 
 def _bar(tried: int) -> float:
@@ -193,45 +186,59 @@ def _hits_of_patterns(search: _Search, told: list[Told]) -> list[_Hit]:
     strong = {c: _strong(one, c, bar) for c in range(search.labels.classes + 1)}
     if not any(found.any() for found in strong.values()):
         return []
-    usual = np.quantile(told_by_patterns(search.usual, search.labels).value, _USUAL, axis=0)
-    level = np.stack(
-        [np.maximum(usual, _elsewhere(search.patterns, one.value, n)) for n in range(len(one.value))]
-    )
+    usual = told_by_patterns(search.usual, search.labels).value
+    level = np.stack([_level(search.patterns, one.value, n, usual) for n in range(len(one.value))])
     level = np.maximum(level, 0.0)
+    in_middle = [pattern.corner == len(CORNERS) for pattern in search.patterns]
+    most = np.where(
+        in_middle, BESIDE, BESIDE_PATTERN
+    )  # an object is in the middle more often than in a corner
     return [
         _Hit(last, int(n), c, float(one.value[n, c]), float(level[n, c]))
         for c, found in strong.items()
-        for n in np.flatnonzero(found & (level[:, c] <= BESIDE_PATTERN * one.value[:, c]))
+        for n in np.flatnonzero(found & (level[:, c] <= most * one.value[:, c]))
     ]
 
 
-def _elsewhere(found: list[Pattern], values: Floats, n: int) -> Floats:
-    """What the same pattern tells in the other three corners, their median; nothing for the middle."""
+def _level(found: list[Pattern], values: Floats, n: int, usual: Floats) -> Floats:
+    """What a pattern usually tells: those of the parts of the whole image, and the same one in the other corners."""
     one = found[n]
-    others = [
-        m
-        for m, other in enumerate(found)
-        if m != n and other.pixels == one.pixels and other.corner < len(CORNERS)
-    ]
     if one.corner == len(CORNERS):
-        return np.zeros(values.shape[1])
-    return np.asarray(np.median(values[others], axis=0))
+        return np.asarray(np.quantile(usual, _USUAL[1], axis=0))
+    others = [
+        m for m, other in enumerate(found) if other.pixels == one.pixels and other.corner < len(CORNERS)
+    ]
+    others.remove(n)
+    return np.maximum(np.quantile(usual, _USUAL[0], axis=0), np.median(values[others], axis=0))
 
 
-def _shuffled(search: _Search, hit: _Hit, real: float, groups: NDArray[np.int64]) -> float | None:
-    """What the region tells of shuffled labels on average; None where any region tells such labels as surely.
+def _surest(
+    search: _Search, told: list[Told], hits: list[_Hit], groups: NDArray[np.int64]
+) -> tuple[_Hit | None, float]:
+    """The best region that is surer than all regions are of shuffled labels, and what it tells of those on average.
 
-    A group keeps one label.
+    One that tells all classes comes before one that tells one class, unless it tells much less. A group keeps one label
+    when labels are shuffled.
     """
+    labels = search.labels
+
+    def rank(one: _Hit) -> float:
+        worth = _WORTH[search.maps[one.at].kind] if one.at < len(search.maps) else 0.0
+        return one.value - one.beside + worth + _ALL_FIRST * (one.column == labels.classes)
+
+    of_all, of_one = ([h for h in hits if (h.column == labels.classes) == is_all] for is_all in (True, False))
+    best = sorted((max(some, key=rank) for some in (of_all, of_one) if some), key=rank, reverse=True)
     _, first, group = np.unique(groups, return_index=True, return_inverse=True)
-    labels, values = search.labels, []
+    surest, values = 0.0, np.zeros(len(best))
     for seed in range(SHUFFLES):
         drawn = np.random.default_rng(seed).permutation(labels.y[first])[group]
-        told = search.told(Labels(drawn, labels.fold, labels.units))
-        if SURER * max(float(one.surprise.max()) for one in told) >= real:
-            return None
-        values.append(float(told[hit.at].value[hit.place, hit.column]))
-    return float(np.mean(values))
+        mixed = search.told(Labels(drawn, labels.fold, labels.units))
+        surest = max(surest, *(float(one.surprise.max()) for one in mixed))
+        values += [mixed[hit.at].value[hit.place, hit.column] / SHUFFLES for hit in best]
+    for hit, value in zip(best, values, strict=True):
+        if told[hit.at].surprise[hit.place, hit.column] > SURER * surest:
+            return hit, float(value)
+    return None, 0.0
 
 
 def _shares(search: _Search, hit: _Hit, told: Told, test: Looks, side: int) -> tuple[float, float]:
@@ -248,7 +255,7 @@ def _shares(search: _Search, hit: _Hit, told: Told, test: Looks, side: int) -> t
     codes = search.maps[hit.at].codes[:, [hit.place]]
     likely = likelihood(count_values(codes, labels.y, labels.classes))[0]  # (LEVELS, C)
     others = (likely.sum(axis=1, keepdims=True) - likely) / (labels.classes - 1)
-    telling = likely >= _LIKELY * others
+    telling = (likely > 0) & (likely >= _LIKELY * others)
     marked = telling.any(axis=1) if is_all else telling[:, hit.column]
     return float(marked[codes].mean()), float(marked[there.maps[hit.at].codes[:, hit.place]].mean())
 

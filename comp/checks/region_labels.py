@@ -27,10 +27,13 @@ _STEP: Final = 256 // LEVELS
 _PRIOR: Final = 1.0  # rows of all classes that are added to each class
 _BLOCK: Final = 4_000_000  # cells of a table of counts
 _LEAST_SIDE: Final = 24  # pixels; in smaller images a cell may be the object
+_LEAST_SIDE_OF_PATTERNS: Final = 96  # in smaller images a corner shows the object
 _RING: Final = 6  # cells of the whole image's grid between a region and those beside it
 _BESIDE: Final = 0.5  # quantile of the regions beside one
+_CORNERS: Final = 0.75  # the same of the regions of all corners
 _RIDGE: Final = 12.0
 _CLIP: Final = 48
+_SMOOTH: Final = 3  # levels
 _PIXELS: Final = {"fine": FINE * FINE_CELLS, "coarse": ZONE}
 
 
@@ -110,9 +113,9 @@ def region_maps(regions: Bytes, thumbs: Bytes, side: int) -> list[RegionMap]:
 
 def patterns(regions: Bytes, thumbs: Bytes, side: int) -> tuple[list[Pattern], list[Pattern]]:
     """The patterns of corners and middle, and those of 16 parts of the whole image to compare them with."""
-    if side < 2 * _LEAST_SIDE:
+    if side < _LEAST_SIDE_OF_PATTERNS:
         return [], []
-    names = ["fine"] * 4 + (["coarse"] * 5 if side >= 2 * ZONE else [])
+    names = ["fine"] * 4 + (["coarse"] * 5 if side >= 4 * ZONE else [])
     corners = [*range(4), *range(5)]
     asked = [
         Pattern(_PIXELS[name], n, _flat(_clipped(part(regions, name)[:, n])))
@@ -217,22 +220,24 @@ def beside(maps: Sequence[RegionMap], values: Sequence[Floats]) -> list[Floats]:
         return [np.broadcast_to(usual, some.shape) for some in values]
     grid = np.maximum(*of_kind["grid", 4])
     whole = np.quantile(grid, _BESIDE, axis=0)
-    fine = np.concatenate([np.maximum(*of_kind["fine", n]) for n in range(4)])
+    # in all four corners, of which a mark is in one: images of a class may be smooth, or of one colour
+    pooled = {
+        kind: np.quantile(np.concatenate([np.maximum(*of_kind[kind, n]) for n in range(4)]), _CORNERS, axis=0)
+        for kind in ("fine", "coarse")
+        if (kind, 0) in of_kind
+    }
     hues = np.concatenate(
         [of_kind["colour", n][0].reshape(2, COLOUR_CELLS**2, -1).max(axis=0) for n in range(4)]
     )
-    colours = np.quantile(hues, _BESIDE, axis=0)
+    pooled["colour"] = np.quantile(hues, _CORNERS, axis=0)
     around = _ring(grid)
     levels = []
     for found, some in zip(maps, values, strict=True):
         cells = of_kind.get(("coarse", found.corner))
         level = np.quantile(np.maximum(*cells), _BESIDE, axis=0) if cells else whole
+        level = np.maximum(level, pooled.get(found.kind, 0.0))
         if found.kind == "grid":
             level = around
-        elif found.kind == "fine":  # of images that are smooth everywhere
-            level = np.maximum(level, np.quantile(fine, _BESIDE, axis=0))
-        elif found.kind == "colour":
-            level = np.maximum(level, colours)
         elif found.kind == "line":
             inner = some.reshape(*found.shape, -1)[-1]
             level = np.maximum(whole, np.tile(inner, (len(DEPTHS), 1)))
@@ -282,7 +287,9 @@ def _ring(values: Floats) -> Floats:
 
 def _two(kind: str, corner: int, values: Bytes) -> list[RegionMap]:
     """Cells (N, h, w) as they are, and less their neighbours."""
-    less = np.clip(np.rint(_detail(values) * _CLIP / _STEP) + LEVELS // 2, 0, LEVELS - 1).astype(np.uint8)
+    steps = np.rint(_detail(values) * _CLIP / _STEP)
+    steps[np.abs(steps) <= _SMOOTH] = 0  # how smooth images are is no mark
+    less = np.clip(steps + LEVELS // 2, 0, LEVELS - 1).astype(np.uint8)
     return [_map(kind, corner, values // _STEP), _map(kind, corner, less)]
 
 

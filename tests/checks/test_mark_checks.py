@@ -31,7 +31,9 @@ def scene(seed: int, size: tuple[int, int] | None = None) -> np.ndarray:
     height, width = size or SIDES[seed % len(SIDES)]
     layers = [
         cv2.resize(
-            rng.normal(0, 1, (cells, cells, 3)) * 90 / np.sqrt(cells), (width, height), interpolation=cv2.INTER_CUBIC
+            rng.normal(0, 1, (cells, cells, 3)) * 90 / np.sqrt(cells),
+            (width, height),
+            interpolation=cv2.INTER_CUBIC,
         )
         for cells in (3, 7, 16, 40)
     ]
@@ -45,9 +47,9 @@ def context_of(
     every = [*images, *(tests or [])]
     source = ArraySource({f"i{n}": image[None] for n, image in enumerate(every)})
     groups = columns.get("group", [""] * len(images))
-    rows = [
-        Sample(f"r{n}", f"i{n}#0", "train", label, groups[n], "") for n, label in enumerate(labels)
-    ] + [Sample(f"t{n}", f"i{len(images) + n}#0", "test", "", "", "") for n in range(len(tests or []))]
+    rows = [Sample(f"r{n}", f"i{n}#0", "train", label, groups[n], "") for n, label in enumerate(labels)] + [
+        Sample(f"t{n}", f"i{len(images) + n}#0", "test", "", "", "") for n in range(len(tests or []))
+    ]
     manifest = Manifest.from_samples(rows)
     seen = scan(source, Path("."), [row.path for row in rows])
     base = clean_base()
@@ -143,9 +145,9 @@ def on_two_of_three_owls(image: np.ndarray, c: int) -> None:
         (corner_grey, "the 8 x 8 pixels at the top left corner"),
         (small_colour_at_the_bottom_right, "the 4 x 4 pixels at the bottom right corner"),
         (away_from_the_corner, "the bottom"),
-        (large_at_the_top_right, "top right corner"),
+        (large_at_the_top_right, "% from the top"),
         (one_pixel, "top left corner"),
-        (border_of_one_pixel, "the border: the outer 2 lines of pixels along all sides"),
+        (border_of_one_pixel, "the border: the outer line of pixels along all sides"),
         (border_of_three_pixels, "the border: the outer 3 lines of pixels along all sides"),
         (dot, "from the right"),
         (patch_in_the_middle, "pixels in the middle"),
