@@ -43,7 +43,7 @@ _TELLS: Final = 0.4  # of what a mark tells, from which a cell of the image tell
 _FRAME: Final = 3  # cells along the sides, which a border may cover
 _LIKELY: Final = 3.0  # times the mean of the other classes, from which a value is a mark of one
 # what says best where a mark is, of regions that tell nearly as much
-_WORTH: Final = {"line": 0.15, "fine": 0.1, "coarse": 0.08, "colour": 0.05, "pixel": 0.03, "grid": 0.0}
+_WORTH: Final = {"line": 0.25, "fine": 0.2, "coarse": 0.08, "colour": 0.05, "pixel": 0.03, "grid": 0.0}
 _USUAL: Final = (0.5, 0.75)  # quantiles of the patterns of the whole image, for corners and for the middle
 
 
