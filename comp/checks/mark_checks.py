@@ -34,7 +34,7 @@ FEWER = 0.7  # of the share of training images that show a mark, from which the 
     ),
     misses=(
         "a mark at another place in every image; away from the corners one of less than about a thirty-second of the "
-        "image's side; one across more than a few per cent of the image; one of a class with few rows; all in images "
+        "image's side; one across more than a few per cent of the image; one of a single class with fewer than ten groups; all in images "
         "below 24 pixels but their corner pixels"
     ),
 )

@@ -30,6 +30,7 @@ from comp.checks.region_labels import (
 )
 
 MOST_CLASSES: Final = 100  # those with the most rows
+LEAST_OF_CLASS: Final = 10  # groups of a class that is told from all others
 ONE_CLASS: Final = 0.5  # share of a class's rows that are guessed so, less that of others
 ALL_CLASSES: Final = 0.35  # balanced accuracy, 0 by chance and 1 at best
 BESIDE: Final = 1 / 3  # of what a mark tells, the most that the regions beside it may
@@ -118,7 +119,8 @@ def find_mark(train: Looks, labels: Labels, groups: NDArray[np.int64], test: Loo
     side = int(np.median(train.sides))
     search = _Search.of(train, side, labels)
     told = search.told(labels)
-    hits = _hits_of_maps(search, told) + _hits_of_patterns(search, told)
+    large = np.append(labels.units >= LEAST_OF_CLASS, True)  # all classes together are always enough
+    hits = [hit for hit in _hits_of_maps(search, told) + _hits_of_patterns(search, told) if large[hit.column]]
     if not hits:
         return None
 
