@@ -300,7 +300,7 @@ Numbers = dict[str, list[float]]
         "the place in the table"
     ),
     misses=(
-        'a mark inside the image; a rule that trees cannot learn, such as "every tenth row"; '
+        'a mark inside the image: that is `pixel-shortcut`; a rule that trees cannot learn, such as "every tenth row"; '
         "texts that only tell together"
     ),
 )

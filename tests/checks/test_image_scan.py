@@ -39,7 +39,7 @@ def look_at(raw: Path, kept: Path | None, paths: list[str] = PATHS) -> ImageInde
 def told(found: ImageIndex, stamps: bool = True) -> dict[str, tuple[object, ...]]:
     """Everything in every look, to be compared."""
     return {
-        path: (*(look if stamps else look[1:])[:-1], look.perceptual.tobytes())
+        path: (*(look if stamps else look[1:])[:-2], look.perceptual.tobytes(), look.regions.tobytes())
         for path, look in found.looks.items()
     }
 
@@ -178,7 +178,12 @@ def test_a_torn_file_of_fingerprints_is_ignored_and_replaced(raw: Path, kept: Pa
 )
 def test_fingerprints_of_another_shape_are_ignored(tmp_path: Path, meta: bytes) -> None:
     meta = meta.replace(b"V", str(VERSION).encode())
-    np.savez(tmp_path / "f.npz", perceptual=np.zeros((1, 1156), np.uint8), meta=np.frombuffer(meta, np.uint8))
+    np.savez(
+        tmp_path / "f.npz",
+        perceptual=np.zeros((1, 1156), np.uint8),
+        regions=np.zeros((1, 612), np.uint8),
+        meta=np.frombuffer(meta, np.uint8),
+    )
     assert load(tmp_path / "f.npz") == {}
 
 
