@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from comp.report import html, svg
-from comp.report.run_report import calibration, epochs, experiments, mistakes, scores, test_side
+from comp.report.run_report import calibration, epochs, experiments, look_alikes, mistakes, scores, test_side
 from comp.report.run_report.images import PageImages, data_url
 from comp.report.run_report.run_data import OofRows, RunData
 
@@ -21,6 +21,8 @@ CONTENTS = (
     ("classes", "Classes"),
     ("curves", "Curves"),
     ("test", "Test"),
+    ("drift", "Drift"),
+    ("alike", "Look-alikes"),
     ("runs", "Runs"),
     ("slices", "Slices"),
     ("mosaics", "Images"),
@@ -41,7 +43,8 @@ def render(data: RunData, most_images: int = MOST_IMAGES) -> str:
     test = test_side.of_test(data)
     record = _of_record(data)
     worst = mistakes.worst_rows(data)
-    _draw(images, worst, test, record["findings"])
+    alike, drift = look_alikes.kinds(data.features), look_alikes.drift_side(data)
+    _draw(images, worst, test, record["findings"], _paths(alike, drift))
     values: dict[str, Any] = {
         "data": data,
         "images": images,
@@ -50,6 +53,9 @@ def render(data: RunData, most_images: int = MOST_IMAGES) -> str:
         "slices": scores.slices(data),
         "test": test,
         "shares": _shares(test),
+        "alike": alike,
+        "alike_words": (look_alikes.headline(data), look_alikes.why_none(data)),
+        "drift": drift,
         "legend": svg.legend,
         "calibration": calibration.plots(data.oof),
         "matters": calibration.matters(data.metric, data.oof),
@@ -62,6 +68,8 @@ def render(data: RunData, most_images: int = MOST_IMAGES) -> str:
     there = {
         "confusions": values["confusion"] is not None,
         "test": test is not None,
+        "drift": drift is not None,
+        "alike": bool(data.recipe),
         "mosaics": bool(data.mosaics),
     }
     return html.page(
@@ -87,6 +95,7 @@ def _draw(
     worst: Sequence[mistakes.Mistake],
     test: test_side.TestSide | None,
     findings: Sequence[Any],
+    further: Sequence[str],
 ) -> None:
     """Draws what the page shows before what it opens, should there be too many."""
     for one in worst:
@@ -96,6 +105,14 @@ def _draw(
     for _, groups in findings:
         for path in (path for group in groups for path in group):
             images.small(path)
+    for path in further:
+        images.small(path)
+
+
+def _paths(alike: Sequence[look_alikes.AlikeKind], drift: look_alikes.DriftSide | None) -> list[str]:
+    """The images of look-alikes and of rows that are like test rows, in the order in which they are shown."""
+    pairs = [row.path for kind in alike for pair in kind.pairs for row in (pair.first, pair.second)]
+    return pairs + [row.path for row in (*drift.most, *drift.least)] if drift is not None else pairs
 
 
 def _of_mistakes(data: RunData, images: PageImages, worst: Sequence[mistakes.Mistake]) -> dict[str, Any]:
