@@ -9,7 +9,7 @@ from typing import Any
 from comp.report import html, svg
 from comp.report.run_report import calibration, epochs, experiments, look_alikes, mistakes, scores, test_side
 from comp.report.run_report.images import PageImages, data_url
-from comp.report.run_report.run_data import OofRows, RunData
+from comp.report.run_report.run_data import AlikePair, OofRows, RunData
 
 MOST_IMAGES = 1000  # of a page; their number decides how large it is
 CELL_IMAGES = 6  # of a cell of the confusion matrix
@@ -44,7 +44,7 @@ def render(data: RunData, most_images: int = MOST_IMAGES) -> str:
     record = _of_record(data)
     worst = mistakes.worst_rows(data)
     alike, drift = look_alikes.kinds(data.features), look_alikes.drift_side(data)
-    _draw(images, worst, test, record["findings"], _paths(alike, drift))
+    _draw(images, worst, test, record["findings"], [pair for kind in alike for pair in kind.pairs])
     values: dict[str, Any] = {
         "data": data,
         "images": images,
@@ -95,7 +95,7 @@ def _draw(
     worst: Sequence[mistakes.Mistake],
     test: test_side.TestSide | None,
     findings: Sequence[Any],
-    further: Sequence[str],
+    pairs: Sequence[AlikePair],
 ) -> None:
     """Draws what the page shows before what it opens, should there be too many."""
     for one in worst:
@@ -105,14 +105,9 @@ def _draw(
     for _, groups in findings:
         for path in (path for group in groups for path in group):
             images.small(path)
-    for path in further:
-        images.small(path)
-
-
-def _paths(alike: Sequence[look_alikes.AlikeKind], drift: look_alikes.DriftSide | None) -> list[str]:
-    """The images of look-alikes and of rows that are like test rows, in the order in which they are shown."""
-    pairs = [row.path for kind in alike for pair in kind.pairs for row in (pair.first, pair.second)]
-    return pairs + [row.path for row in (*drift.most, *drift.least)] if drift is not None else pairs
+    for pair in pairs:
+        images.large(pair.first.path)
+        images.large(pair.second.path)
 
 
 def _of_mistakes(data: RunData, images: PageImages, worst: Sequence[mistakes.Mistake]) -> dict[str, Any]:
