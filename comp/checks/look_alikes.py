@@ -22,8 +22,9 @@ DIMENSIONS = 128  # of the space in which rows are compared, and at most a quart
 FITTED_ROWS = 4000  # that the space is worked out from
 AROUND_ROWS, AROUND = 2048, 8  # the usual similarity of a row: the mean of its nearest among so many others
 STANDS_OUT = 2.75  # spreads of a cosine by chance that a pair is above what is usual for both
-ALIKE = 0.9  # a similarity that counts also where many others are as near, as in the frames of a film
-BLOCK = 2048
+ALIKE = 0.95  # a similarity that counts also where many others are as near, as in the frames of a film
+BLOCK = 512
+CROWD = 64  # pairs a row that stand out within a block, above which not all are looked at
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,7 @@ class LookAlikes:
 def look_alikes(features: Features, part: Ints, family: Ints, seed: int = 0) -> LookAlikes:
     """The pairs of rows of different parts that are far nearer than the rows around them.
 
-    Each row has one pair of each kind at most as the first of it: that with its nearest row. A pair stands out where
-    its similarity is above the usual one of both rows by ``STANDS_OUT`` spreads of a cosine by chance, or is ``ALIKE``
+    Pairs are of a row and the one that stands out most for it. A pair stands out where its similarity is above the usual one of both rows by ``STANDS_OUT`` spreads of a cosine by chance, or is ``ALIKE``
     or more. Time O(N² · 128), memory O(N · 128) beside the features.
 
     Parameters
@@ -75,12 +75,10 @@ def look_alikes(features: Features, part: Ints, family: Ints, seed: int = 0) -> 
     chosen = chosen[np.argsort(-part[chosen], kind="stable")]  # by part; test rows come last
     z = whitened(features, chosen, rng)
     search = _Search(z, _usual(z, rng), part[chosen], family[chosen])
-    least = STANDS_OUT / np.sqrt(z.shape[1])
     kinds = [
         tuple(
             _pair(int(chosen[i]), int(chosen[j]), similarity, usual, part)
             for i, j, similarity, usual in search.nearest(kind)
-            if similarity - usual >= least or similarity >= ALIKE
         )
         for kind in (FOLDS, TRAIN_TEST)
     ]
@@ -131,26 +129,34 @@ def _usual(z: Features, rng: np.random.Generator) -> Features:
 
 @dataclass(eq=False)
 class _Search:
-    """The nearest row of each, by how far a pair is above the usual similarity of both; rows lie part by part."""
+    """The nearest row of each among those that stand out, by how far a pair is above the usual similarity of both; rows lie
+    part by part.
+    """
 
     z: Features
     usual: Features
     part: Ints
     family: Ints
     gap: Features = field(init=False)  # (2, N): the largest of each kind of pair
-    mate: Ints = field(init=False)
+    mate: Ints = field(init=False)  # (2, N), -1 where there is none
 
     def __post_init__(self) -> None:
         self.gap = np.full((2, len(self.z)), -np.inf, dtype=np.float32)
         self.mate = np.full((2, len(self.z)), -1, dtype=np.int64)
+        least = np.minimum(self.usual + STANDS_OUT / np.sqrt(self.z.shape[1], dtype=np.float32), ALIKE)
         for kind, rows, others in self._blocks():
-            above = self.z[rows] @ self.z[others].T
-            above -= np.maximum(self.usual[rows][:, None], self.usual[others][None])
-            self._leave_out_families(above, rows, others)
-            at = above.argmax(axis=1)
-            self._keep(kind, rows, above[np.arange(len(at)), at], others.start + at)
-            at = above.argmax(axis=0)
-            self._keep(kind, others, above[at, np.arange(len(at))], rows.start + at)
+            near = self.z[rows] @ self.z[others].T
+            hits = np.flatnonzero(near >= least[rows][:, None])
+            if len(hits) > CROWD * len(near):  # all are alike: the nearest of each will do
+                nearest = near.argmax(axis=1) + near.shape[1] * np.arange(len(near))
+                hits = np.union1d(nearest, near.argmax(axis=0) * near.shape[1] + np.arange(near.shape[1]))
+            i, j = np.divmod(hits, near.shape[1])
+            i, j, similarity = i + rows.start, j + others.start, near.ravel()[hits]
+            wanted = (similarity >= np.maximum(least[i], least[j])) & (self.family[i] != self.family[j])
+            i, j = i[wanted], j[wanted]
+            gap = similarity[wanted] - np.maximum(self.usual[i], self.usual[j])
+            self._keep(kind, i, j, gap)
+            self._keep(kind, j, i, gap)
 
     def _blocks(self) -> Iterator[tuple[int, slice, slice]]:
         """Each pair of parts once, in blocks of rows by blocks of others."""
@@ -163,18 +169,15 @@ class _Search:
                     for other in range(low, high, BLOCK):
                         yield kind, slice(row, min(row + BLOCK, stop)), slice(other, min(other + BLOCK, high))
 
-    def _leave_out_families(self, above: Features, rows: slice, others: slice) -> None:
-        here, there = self.family[rows], self.family[others]
-        for name in np.intersect1d(here, there):
-            above[np.ix_(here == name, there == name)] = -np.inf
-
-    def _keep(self, kind: int, rows: slice, gaps: Features, mates: Ints) -> None:
+    def _keep(self, kind: int, rows: Ints, mates: Ints, gaps: Features) -> None:
         better = gaps > self.gap[kind, rows]
-        self.gap[kind, rows][better] = gaps[better]
-        self.mate[kind, rows][better] = mates[better]
+        rows, mates, gaps = rows[better], mates[better], gaps[better]
+        order = np.argsort(gaps, kind="stable")  # of several for a row the last, the largest, stays
+        self.gap[kind, rows[order]] = gaps[order]
+        self.mate[kind, rows[order]] = mates[order]
 
     def nearest(self, kind: int) -> list[tuple[int, int, float, float]]:
-        """Each row with its nearest, a pair once, as (place, place, similarity, usual), the largest gap first."""
+        """Each row that has a nearest, with it, a pair once: (place, place, similarity, usual), the largest gap first."""
         places = np.flatnonzero(self.mate[kind] >= 0)
         pairs = np.unique(np.sort(np.stack([places, self.mate[kind, places]], axis=1), axis=1), axis=0)
         if not len(pairs):

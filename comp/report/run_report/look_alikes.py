@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from comp.checks.feature_checks import SEVERE_AUC
+from comp.report.run_report.images import PageImages
 from comp.report.run_report.run_data import AlikePair, FeatureSide, RunData
 
 MOST_SHOWN = 24
@@ -74,25 +75,38 @@ def why_none(data: RunData) -> str:
     return words.strip()
 
 
-def kinds(side: FeatureSide | None) -> list[AlikeKind]:
-    """The pairs across folds, and those with test rows, apart."""
+def kinds(data: RunData, images: PageImages, most: int) -> list[AlikeKind]:
+    """The pairs across folds, and those with test rows, apart; those are shown of which both images can be drawn, with
+    at most ``most`` images in all.
+    """
+    side = data.features
     if side is None or not side.compared:
         return []
-    shown = [("Across folds", side.counts[0], side.folds)]
+    sides = [("Across folds", side.counts[0], side.folds)]
     if side.has_test:
-        shown.append(("Training and test", side.counts[1], side.train_test))
-    return [AlikeKind(name, _counted(count, pairs), pairs[:MOST_SHOWN]) for name, count, pairs in shown]
+        sides.append(("Training and test", side.counts[1], side.train_test))
+    share = min(MOST_SHOWN, most // 2 // len(sides))
+    more = f"; `comp report {data.run}` shows more" if share < MOST_SHOWN else ""
+    found = []
+    for name, count, pairs in sides:
+        shown = tuple(pair for pair in pairs[:share] if _drawn(images, pair))
+        found.append(AlikeKind(name, _counted(count, pairs, len(shown), more), shown))
+    return found
 
 
-def _counted(count: int, pairs: tuple[AlikePair, ...]) -> str:
+def _drawn(images: PageImages, pair: AlikePair) -> bool:
+    return images.large(pair.first.path) is not None and images.large(pair.second.path) is not None
+
+
+def _counted(count: int, pairs: tuple[AlikePair, ...], shown: int, more: str) -> str:
     if not count:
         return "No pair stands out."
     disagree = sum(pair.disagrees for pair in pairs)
     words = f"{count:,} pair{'s' if count > 1 else ''}"
-    if count > MOST_SHOWN:
-        words += f", the {MOST_SHOWN} that stand out most are shown"
     if disagree:
-        words += f"; {disagree} with labels or answers that disagree"
+        words += f", {disagree} with labels or answers that disagree"
+    if shown < count:
+        words += f"; the {shown} that stand out most are shown{more}"
     return words + "."
 
 

@@ -9,10 +9,11 @@ from typing import Any
 from comp.report import html, svg
 from comp.report.run_report import calibration, epochs, experiments, look_alikes, mistakes, scores, test_side
 from comp.report.run_report.images import PageImages, data_url
-from comp.report.run_report.run_data import AlikePair, OofRows, RunData
+from comp.report.run_report.run_data import OofRows, RunData
 
 MOST_IMAGES = 1000  # of a page; their number decides how large it is
 CELL_IMAGES = 6  # of a cell of the confusion matrix
+SHARE_OF_PAIRS = 4  # one in so many images is of a look-alike pair
 MOST_PAIRS = 6  # groups of images of a finding
 
 CONTENTS = (
@@ -43,8 +44,13 @@ def render(data: RunData, most_images: int = MOST_IMAGES) -> str:
     test = test_side.of_test(data)
     record = _of_record(data)
     worst = mistakes.worst_rows(data)
-    alike, drift = look_alikes.kinds(data.features), look_alikes.drift_side(data)
-    _draw(images, worst, test, record["findings"], [pair for kind in alike for pair in kind.pairs])
+    for one in worst:
+        images.large(one.path)
+    alike, drift = (
+        look_alikes.kinds(data, images, most_images // SHARE_OF_PAIRS),
+        look_alikes.drift_side(data),
+    )
+    _draw(images, test, record["findings"])
     values: dict[str, Any] = {
         "data": data,
         "images": images,
@@ -92,22 +98,15 @@ def _shares(test: test_side.TestSide | None) -> Any:
 
 def _draw(
     images: PageImages,
-    worst: Sequence[mistakes.Mistake],
     test: test_side.TestSide | None,
     findings: Sequence[Any],
-    pairs: Sequence[AlikePair],
 ) -> None:
     """Draws what the page shows before what it opens, should there be too many."""
-    for one in worst:
-        images.large(one.path)
     for row in (*test.unsure, *test.split) if test is not None else ():
         images.small(row.path)
     for _, groups in findings:
         for path in (path for group in groups for path in group):
             images.small(path)
-    for pair in pairs:
-        images.large(pair.first.path)
-        images.large(pair.second.path)
 
 
 def _of_mistakes(data: RunData, images: PageImages, worst: Sequence[mistakes.Mistake]) -> dict[str, Any]:
