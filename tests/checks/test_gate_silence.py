@@ -13,6 +13,9 @@ import pytest
 from PIL import Image
 
 from comp.checks.context import CheckContext, Finding
+from comp.checks.feature_checks import drift_of_features, look_alike
+from comp.checks.feature_drift import feature_drift
+from comp.checks.look_alikes import look_alikes
 from comp.checks.prediction_checks import (
     assumed_folds,
     collapsed_predictions,
@@ -96,6 +99,8 @@ CATALOGUE = {
         "harmful-views": "warning",
         "harmful-transform": "warning",
         "label-errors": "info",
+        "look-alike": "info",
+        "feature-drift": "warning",
     },
 }
 SEVERITY = {name: severity for family in CATALOGUE.values() for name, severity in family.items()}
@@ -402,6 +407,25 @@ def doubted(fault: bool) -> list[Finding]:
     return label_errors(answers(truth), labels, np.arange(60) // 3 % 3, "r1")
 
 
+def photographed_twice(fault: bool) -> list[Finding]:
+    """What is found on features of noise, where a fault gives two rows of different folds nearly the same."""
+    features = np.random.default_rng(0).normal(size=(200, 60)).astype(np.float32)
+    if fault:
+        features[31] = features[7] + 0.1
+    found = look_alikes(features, np.arange(200) % 5, np.arange(200))
+    return look_alike([(f"p{one.first}", f"p{one.second}") for one in found.folds], [], "r1")
+
+
+def shot_elsewhere(fault: bool) -> list[Finding]:
+    """What is found on features of noise, which a fault moves for the test rows."""
+    train, test = np.random.default_rng(0).normal(size=(2, 200, 20)).astype(np.float32)
+    drift = feature_drift(
+        train, test + (1.0 if fault else 0.0), list(map(str, range(200))), list(map(str, range(200)))
+    )
+    assert drift is not None
+    return drift_of_features(drift, 200, None)
+
+
 RUN_FAULTS: dict[str, tuple[Callable[[Path, bool], list[Finding]], set[str]]] = {
     "weights-leak": (leaking_weights, {"a0", "a1"}),
     "preprocessing-override": (overridden, set()),
@@ -428,6 +452,8 @@ RUN_FAULTS: dict[str, tuple[Callable[[Path, bool], list[Finding]], set[str]]] = 
         set(),
     ),
     "label-errors": (lambda _, fault: doubted(fault), {IDS[0]}),
+    "look-alike": (lambda _, fault: photographed_twice(fault), {"p7", "p31"}),
+    "feature-drift": (lambda _, fault: shot_elsewhere(fault), set()),
 }
 
 
@@ -448,7 +474,7 @@ def clean(tmp_path_factory: pytest.TempPathFactory) -> CheckContext:
 
 def test_the_catalogue_is_complete() -> None:
     assert set(SEVERITY) == {*DATA_CHECKS, *FOLD_CHECKS, *RUN_CHECKS}
-    assert len(SEVERITY) == sum(len(family) for family in CATALOGUE.values()) == 43
+    assert len(SEVERITY) == sum(len(family) for family in CATALOGUE.values()) == 45
 
 
 def test_every_check_has_a_planted_fault_and_a_clean_test() -> None:
