@@ -14,11 +14,14 @@ MOST_SHOWN = 24
 
 @dataclass(frozen=True)
 class AlikeKind:
-    """Pairs of one kind: what they are, how many there are, in words, and those that are shown."""
+    """Pairs of one kind: what they are, how many there are, in words, and those that are shown; ``has_more`` where a page
+    with more images shows more of them.
+    """
 
     name: str
     words: str
     pairs: tuple[AlikePair, ...]
+    has_more: bool
 
 
 @dataclass(frozen=True)
@@ -85,12 +88,12 @@ def kinds(data: RunData, images: PageImages, most: int) -> list[AlikeKind]:
     sides = [("Across folds", side.counts[0], side.folds)]
     if side.has_test:
         sides.append(("Training and test", side.counts[1], side.train_test))
-    share = min(MOST_SHOWN, most // 2 // len(sides))
-    more = f"; `comp report {data.run}` shows more" if share < MOST_SHOWN else ""
+    share = min(MOST_SHOWN, most // 2 // max(1, sum(count > 0 for _, count, _ in sides)))
     found = []
     for name, count, pairs in sides:
         shown = tuple(pair for pair in pairs[:share] if _drawn(images, pair))
-        found.append(AlikeKind(name, _counted(count, pairs, len(shown), more), shown))
+        has_more = len(shown) < min(count, MOST_SHOWN)
+        found.append(AlikeKind(name, _counted(count, pairs, len(shown)), shown, has_more))
     return found
 
 
@@ -98,15 +101,16 @@ def _drawn(images: PageImages, pair: AlikePair) -> bool:
     return images.large(pair.first.path) is not None and images.large(pair.second.path) is not None
 
 
-def _counted(count: int, pairs: tuple[AlikePair, ...], shown: int, more: str) -> str:
+def _counted(count: int, pairs: tuple[AlikePair, ...], shown: int) -> str:
     if not count:
         return "No pair stands out."
     disagree = sum(pair.disagrees for pair in pairs)
     words = f"{count:,} pair{'s' if count > 1 else ''}"
     if disagree:
-        words += f", {disagree} with labels or answers that disagree"
+        of_test = not pairs[0].second.fold
+        words += f", {disagree} {'answered otherwise than labelled' if of_test else 'with two labels'}"
     if shown < count:
-        words += f"; the {shown} that stand out most are shown{more}"
+        words += f"; the {shown} that stand out most are shown"
     return words + "."
 
 
