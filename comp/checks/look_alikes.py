@@ -20,9 +20,13 @@ LEAST_ROWS = 100  # fewer have no usual distance
 MOST_ROWS = 60_000  # of more rows so many are compared, drawn at random
 DIMENSIONS = 128  # of the space in which rows are compared, and at most a quarter of the rows
 FITTED_ROWS = 4000  # that the space is worked out from
-AROUND_ROWS, AROUND = 2048, 8  # the usual similarity of a row: the mean of its nearest among so many others
-STANDS_OUT = 2.75  # spreads of a cosine by chance that a pair is above what is usual for both
-ALIKE = 0.95  # a similarity that counts also where many others are as near, as in the frames of a film
+AROUND_ROWS, AROUND = 2048, 8  # the usual similarity of a row: the mean of its nearest among so many others,
+SKIPPED = 2  # but for the nearest of all, which may be look-alikes
+STANDS_OUT = 3.0  # spreads of a cosine by chance that a pair is above what is usual for both
+ALIKE, ALIKE_SPREADS = (
+    0.95,
+    6,
+)  # a similarity, and spreads, that count also where many others are as near: a film's frames
 BLOCK = 512
 CROWD = 64  # pairs a row that stand out within a block, above which not all are looked at
 
@@ -30,7 +34,7 @@ CROWD = 64  # pairs a row that stand out within a block, above which not all are
 @dataclass(frozen=True)
 class LookAlike:
     """A pair of rows, by their places: ``similarity`` is the cosine of their features once these are centred and
-    whitened, ``usual`` the mean similarity of the nearest neighbours of either row, the larger of the two.
+    half whitened, ``usual`` the mean similarity of the nearest neighbours of either row, the larger of the two.
     """
 
     first: int
@@ -73,8 +77,8 @@ def look_alikes(features: Features, part: Ints, family: Ints, seed: int = 0) -> 
     rng = np.random.default_rng(seed)
     chosen = np.sort(rng.permutation(rows)[:MOST_ROWS])
     chosen = chosen[np.argsort(-part[chosen], kind="stable")]  # by part; test rows come last
-    z = whitened(features, chosen, rng)
-    search = _Search(z, _usual(z, rng), part[chosen], family[chosen])
+    z, chance = whitened(features, chosen, rng)
+    search = _Search(z, _usual(z, rng), part[chosen], family[chosen], chance)
     kinds = [
         tuple(
             _pair(int(chosen[i]), int(chosen[j]), similarity, usual, part)
@@ -91,10 +95,13 @@ def _pair(one: int, other: int, similarity: float, usual: float, part: Ints) -> 
     return LookAlike(first, second, similarity, usual)
 
 
-def whitened(features: Features, chosen: Ints, rng: np.random.Generator) -> Features:
-    """The ``chosen`` rows (n,) of features (N, D) in their first directions (n, M), each of spread 1, as rows of length 1.
+def whitened(features: Features, chosen: Ints, rng: np.random.Generator) -> tuple[Features, float]:
+    """The ``chosen`` rows (n,) of features (N, D) in their first directions (n, M), as rows of length 1, and the spread of
+    their cosines by chance.
 
-    The directions are those of a sample of the rows, by subspace iteration (Halko et al. 2011).
+    Directions are divided by the square root of their spread: as they are, a few would decide alone; with one spread
+    for all, the noise of the last ones parts even photos of one object. They are those of a sample of the rows, by
+    subspace iteration (Halko et al. 2011).
     """
     count = max(1, min(DIMENSIONS, len(chosen) // 4, features.shape[1]))
     sample = features[rng.permutation(chosen)[:FITTED_ROWS]].astype(np.float32)
@@ -107,23 +114,26 @@ def whitened(features: Features, chosen: Ints, rng: np.random.Generator) -> Feat
     seen = x @ basis
     values, turn = np.linalg.eigh(seen.T @ seen)
     first = np.argsort(-values, kind="stable")[:count]
-    widths = np.sqrt(np.maximum(values[first], 0) / len(x))
-    out = basis @ (turn[:, first] / np.where(widths > 1e-6, widths, np.inf))
+    spreads = np.sqrt(np.maximum(values[first], 0) / len(x))
+    out = basis @ (turn[:, first] / np.where(spreads > 1e-6, np.sqrt(spreads), np.inf))
     parts = [
         ((features[chosen[at : at + BLOCK]] - mean) * scale) @ out for at in range(0, len(chosen), BLOCK)
     ]
     z = np.concatenate(parts)
-    return np.asarray(z / np.maximum(np.linalg.norm(z, axis=1, keepdims=True), 1e-12), dtype=np.float32)
+    z = np.asarray(z / np.maximum(np.linalg.norm(z, axis=1, keepdims=True), 1e-12), dtype=np.float32)
+    total = float(spreads.sum())
+    return z, float(np.sqrt((spreads**2).sum())) / total if total > 1e-6 else np.inf
 
 
 def _usual(z: Features, rng: np.random.Generator) -> Features:
-    """The mean similarity (N,) of each row's ``AROUND`` nearest among a sample of the others."""
+    """The mean similarity (N,) of each row's ``AROUND`` nearest among a sample of the others, after the first ``SKIPPED``."""
     sample = rng.permutation(len(z))[:AROUND_ROWS]
     usual = np.empty(len(z), dtype=np.float32)
     for at in range(0, len(z), BLOCK):
         near = z[at : at + BLOCK] @ z[sample].T
         near[sample[None] == np.arange(at, at + len(near))[:, None]] = -1  # itself
-        usual[at : at + len(near)] = np.partition(near, -AROUND, axis=1)[:, -AROUND:].mean(axis=1)
+        nearest = np.sort(np.partition(near, -AROUND - SKIPPED, axis=1)[:, -AROUND - SKIPPED :], axis=1)
+        usual[at : at + len(near)] = nearest[:, :-SKIPPED].mean(axis=1)
     return usual
 
 
@@ -137,13 +147,15 @@ class _Search:
     usual: Features
     part: Ints
     family: Ints
+    chance: float  # the spread of a cosine
     gap: Features = field(init=False)  # (2, N): the largest of each kind of pair
     mate: Ints = field(init=False)  # (2, N), -1 where there is none
 
     def __post_init__(self) -> None:
         self.gap = np.full((2, len(self.z)), -np.inf, dtype=np.float32)
         self.mate = np.full((2, len(self.z)), -1, dtype=np.int64)
-        least = np.minimum(self.usual + STANDS_OUT / np.sqrt(self.z.shape[1], dtype=np.float32), ALIKE)
+        alike = max(ALIKE, ALIKE_SPREADS * self.chance)
+        least = np.minimum(self.usual + STANDS_OUT * self.chance, alike, dtype=np.float32)
         for kind, rows, others in self._blocks():
             near = self.z[rows] @ self.z[others].T
             hits = np.flatnonzero(near >= least[rows][:, None])
