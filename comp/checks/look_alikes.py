@@ -58,8 +58,9 @@ class LookAlikes:
 def look_alikes(features: Features, part: Ints, family: Ints, seed: int = 0) -> LookAlikes:
     """The pairs of rows of different parts that are far nearer than the rows around them.
 
-    Pairs are of a row and the one that stands out most for it. A pair stands out where its similarity is above the usual one of both rows by ``STANDS_OUT`` spreads of a cosine by chance, or is ``ALIKE``
-    or more. Time O(N² · 128), memory O(N · 128) beside the features.
+    Pairs are of a row and the one that stands out most for it. A pair stands out where its similarity is above the usual
+    one of both rows by ``STANDS_OUT`` spreads of a cosine by chance, or is ``ALIKE`` or more.
+    Time O(N² · 128), memory O(N · 128) beside the features.
 
     Parameters
     ----------
