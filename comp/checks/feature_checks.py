@@ -87,7 +87,7 @@ def drift_of_features(drift: FeatureDrift, tests: int, test_like: TestLikeScore 
     score = "" if test_like is None else f"; {test_like.in_words()}"
     message = f"features tell test images from training images with an AUC of {drift.auc:.2f} (0.50 ± {drift.error:.2f} by chance){score}"
     remedy = (
-        "look at the most test-like rows in the page of the run: another place, camera or mix of classes? trust the "
-        "score of the test-like rows rather than the OOF score, and choose between runs by it"
+        "look at the most test-like rows in the page of the run: another place, camera or mix of classes? what these "
+        "rows score is a better guess of the test score than the OOF score of all"
     )
     return [Finding("feature-drift", "warning" if severe else "info", tests, message, (), remedy)]
