@@ -32,6 +32,21 @@ def texture(seed: int, side: int = 48) -> np.ndarray:
     return cv2.resize(coarse, (side, side), interpolation=cv2.INTER_CUBIC)
 
 
+def detailed(seed: int, side: int = 160) -> np.ndarray:
+    """An image uint8 (side, side, 3) full of rectangles and discs, with many local features; no two seeds look alike."""
+    rng = np.random.default_rng(seed)
+    image = np.full((side, side, 3), rng.integers(60, 200, 3), np.uint8)
+    for _ in range(90):
+        centre = [int(n) for n in rng.integers(0, side, 2)]
+        colour = [int(n) for n in rng.integers(0, 256, 3)]
+        if rng.integers(2):
+            other = [n + int(d) for n, d in zip(centre, rng.integers(4, side // 4, 2), strict=True)]
+            cv2.rectangle(image, centre, other, colour, -1)
+        else:
+            cv2.circle(image, centre, int(rng.integers(3, side // 9)), colour, -1)
+    return image
+
+
 def save(path: Path, pixels: np.ndarray, quality: int | None = None) -> None:
     """Writes an image; the suffix says the format, ``quality`` is a JPEG's."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -54,6 +69,7 @@ class Gallery:
     facts: CompetitionConfig = FACTS
     classes: tuple[str, ...] = CLASSES
     template: Template | None = None
+    thorough: bool = False
     read: Callable[[Manifest], Manifest] = field(default=lambda manifest: manifest)
 
     def add(
@@ -101,7 +117,7 @@ class Gallery:
         )
         labels = LabelMap(classes or self.classes)
         dataset = Dataset(competition, self.raw, manifest, labels, template, RawTree(self.raw))
-        return scan_images(dataset, Workspace(self.raw.parent), k)
+        return scan_images(dataset, Workspace(self.raw.parent), k, self.thorough)
 
 
 def clean_gallery(raw: Path, per_class: int = 16, tests: int = 24, side: int = 48) -> Gallery:

@@ -2,9 +2,12 @@
 
 __all__ = [
     "context",
+    "feature_checks",
+    "feature_drift",
     "fold_checks",
     "image_scan",
     "label_errors",
+    "look_alikes",
     "prediction_checks",
     "proposed_manifest",
     "runner",

@@ -22,6 +22,7 @@ from comp.data.predictions import Predictions
 from comp.ensembling.decisions import decision_of
 from comp.errors import CompError, InputError
 from comp.files import read_json, require_output, write_text
+from comp.pipelines.run_features import features_of
 from comp.report.run_report.run_data import FoldEpochs, ImageLook, OofRows, OtherRun, RunData, TestRows
 from comp.runs import ledger
 from comp.runs import run as runs
@@ -166,6 +167,8 @@ def gather(
     manifest, folds = manifest_of(this_run), folds_of(this_run)
     rows = oof_rows(this_run)
     recipe = recipe_table(this_run)
+    test = _test(this_run, manifest, rows, competition)
+    answers = {} if test is None else dict(zip(test.ids, test.answer_names, strict=True))
     found = RunData(
         run=this_run.id,
         slug=this_run.slug,
@@ -174,7 +177,8 @@ def gather(
         started=this_run.started,
         metric=competition.metric,
         oof=rows,
-        test=_test(this_run, manifest, rows, competition),
+        test=test,
+        features=features_of(this_run, answers),
         folds=folds.k,
         fold_scores=_fold_scores(rows, competition),
         epochs=_epochs(this_run),

@@ -27,6 +27,7 @@ from comp.pipelines.record import StepTimer, record, write_inputs, write_submiss
 from comp.pipelines.report import report_of
 from comp.pipelines.request import GROUPING, RunRequest, new_request, quick_rows, require_folds
 from comp.pipelines.resume import resumed_request
+from comp.pipelines.run_features import judge_features
 from comp.pipelines.run_result import RunResult
 from comp.recipe import Recipe, as_one
 from comp.runs import run as runs
@@ -349,7 +350,6 @@ def _finished(
 ) -> RunResult:
     """What a run comes to, trained, predicted and written down."""
     from comp.pipelines import training_plans
-    from comp.pipelines.training_plans import choose_views
     from comp.training.plan import remember_parts, require_something
 
     with clock.step("train"):
@@ -357,7 +357,7 @@ def _finished(
         require_something(trained)
         remember_parts(trained)
         runs.goes_on(this_run)
-        trained, views = choose_views(trained)
+        trained, views = training_plans.choose_views(trained)
         decided = answered_oof(this_run, trained, request.competition)
         oof = trained.oof if decided is None else decided.oof
         write_text(
@@ -370,6 +370,8 @@ def _finished(
     score, learned = trained.score(oof), decided.facts if decided else {}
     expected = None if request.quick else request.expected
     judged = training_plans.judge_run(trained, test, score, expected)
+    with clock.step("features"):
+        judged += judge_features(checks, trained, oof)
     findings = [*findings, *_shown(judged, checks)]
     with clock.step("submit"):
         path = write_submission(request.workspace, checks, this_run, test)

@@ -126,6 +126,20 @@ class RunResult:
         wrong = rows[rows["label"] != rows["answer"]]
         return wrong.sort_values(["p_true", "id"]).head(n).reset_index(drop=True)
 
+    def look_alikes(self) -> pd.DataFrame:
+        """Pairs of rows in different folds, and of training and test rows (``other_fold`` "test"), that look alike by the
+        features of the run's frozen network, the pairs across folds first; ``usual`` is the similarity of their nearest
+        neighbours. Without rows where there are no such features.
+        """
+        import pandas as pd
+
+        path = self.folder / "look-alikes.csv"
+        if not path.is_file():
+            names = ("id", "path", "label", "fold")
+            other = (f"other_{name}" for name in names)
+            return pd.DataFrame(columns=[*names, *other, "similarity", "usual"])
+        return _texts(path, similarity=float, usual=float)
+
     def curves(self) -> pd.DataFrame:
         """Every epoch of every fold (model, fold, epoch, loss, valid_loss, valid_metric, lr, images_per_second); without rows
         where nothing was trained in epochs.

@@ -2,6 +2,7 @@
 
 __all__ = [
     "launches",
+    "linear_probe",
     "loop",
     "losses",
     "lr_range_test",

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -21,12 +23,12 @@ from comp.errors import TrainingFailed
 from comp.inference.feature_cache import FeatureCache
 from comp.inference.forward import Probs, activated, facts_of_features, outputs
 from comp.models.batchnorm_fusion import fuse_frozen_batchnorm
-from comp.models.checkpoint import hash_tensors
+from comp.models.checkpoint import hash_tensors, read_sidecar
 from comp.models.net import Net
 from comp.models.runtime import accelerator as make_accelerator
 from comp.training.loop import new_net
 from comp.training.losses import loss_weights, wanted
-from comp.training.plan import FoldRows, TrainPlan
+from comp.training.plan import FoldRows, TrainPlan, needs_features
 from comp.uncertainty import PairedJackknife
 
 Features = NDArray[np.float32]
@@ -64,23 +66,48 @@ def frozen_features(plan: TrainPlan, k: int = 0) -> FrozenFeatures:
 
 def _of_rows(plan: TrainPlan, net: Net, table: pd.DataFrame, views: list[str]) -> dict[str, Features]:
     """The features of some rows by view, kept ones where there are some."""
-    kept = None
+    cache = None
     if plan.features is not None and plan.warm is None and "content" in table:
-        sha = hash_tensors({n: t for n, t in net.state_dict().items() if n.startswith("backbone.")})
-        facts = facts_of_features(plan.recipe, plan.recipe.model, plan.preprocess, sha)
-        kept = FeatureCache(plan.features, facts, list(table["content"]))
-    known = {name: kept.load(name) if kept else None for name in views}
+        cache = _cache(plan, plan.features, _sha_of_backbone(net), table)
+    known = {name: cache.load(name) if cache else None for name in views}
     found = {name: features for name, features in known.items() if features is not None}
     left = [name for name in views if name not in found]
     if left:
         fresh = _computed(plan, net.backbone, list(table["path"]), left)
         for name, features in fresh.items():
-            if kept is not None:
-                kept.keep(name, features)
+            if cache is not None:
+                cache.keep(name, features)
         found.update(fresh)
     else:
         events.log(f"  features of {len(table):,} rows: kept from an earlier run")
     return found
+
+
+def _sha_of_backbone(net: Net) -> str:
+    return hash_tensors({n: t for n, t in net.state_dict().items() if n.startswith("backbone.")})
+
+
+def _cache(plan: TrainPlan, folder: Path, backbone_sha256: str, table: pd.DataFrame) -> FeatureCache:
+    facts = facts_of_features(plan.recipe, plan.recipe.model, plan.preprocess, backbone_sha256)
+    return FeatureCache(folder, facts, list(table["content"]))
+
+
+def features_at_hand(plan: TrainPlan, fold: int, tables: Sequence[pd.DataFrame]) -> list[Features | None]:
+    """The features (N, D) of some rows, a table each, by the identity view of the network that ``plan`` froze, or began
+    with; None for those that are not in the workspace. Nothing is computed: ``fold`` is a finished one.
+    """
+    if plan.features is None or plan.warm is not None or not needs_features(plan):
+        return [None] * len(tables)
+    if plan.recipe.mode == "probe":
+        sha = read_sidecar(plan.fold_folder(fold)).backbone_sha256
+    else:
+        sha = _sha_of_backbone(new_net(plan, 0))  # as frozen_features has it
+    return [
+        _cache(plan, plan.features, sha, table).load("identity")
+        if len(table) and "content" in table
+        else None
+        for table in tables
+    ]
 
 
 def _computed(

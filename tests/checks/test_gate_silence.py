@@ -13,6 +13,9 @@ import pytest
 from PIL import Image
 
 from comp.checks.context import CheckContext, Finding
+from comp.checks.feature_checks import drift_of_features, look_alike
+from comp.checks.feature_drift import feature_drift
+from comp.checks.look_alikes import look_alikes
 from comp.checks.prediction_checks import (
     assumed_folds,
     collapsed_predictions,
@@ -44,7 +47,7 @@ from comp.models.net import overrides
 from comp.recipe import ModelConfig
 from comp.runs.contents import FITTED
 from comp.uncertainty import Gain
-from gallery import CLASSES, Gallery, clean_gallery, folds_of, texture
+from gallery import CLASSES, Gallery, clean_gallery, detailed, folds_of, texture
 
 CATALOGUE = {
     "manifest": {
@@ -73,6 +76,8 @@ CATALOGUE = {
         "blank-image": "warning",
         "exact-duplicate": "info",
         "near-duplicate": "info",
+        "same-scene": "info",
+        "same-source": "info",
         "train-test-duplicate": "warning",
         "conflicting-labels": "error",
         "odd-size": "warning",
@@ -100,6 +105,8 @@ CATALOGUE = {
         "harmful-views": "warning",
         "harmful-transform": "warning",
         "label-errors": "info",
+        "look-alike": "info",
+        "feature-drift": "warning",
     },
 }
 SEVERITY = {name: severity for family in CATALOGUE.values() for name, severity in family.items()}
@@ -237,6 +244,24 @@ def near_duplicate(one: Gallery) -> set[str]:
     return {one.replace("train/a3.png", texture(0)[:, ::-1]), "train/a0.png"}
 
 
+def same_scene(one: Gallery) -> set[str]:
+    """Two frames of a still camera, before which something moved."""
+    one.thorough = True
+    rows = set()
+    for path, at in (("train/a0.png", 10), ("train/a3.png", 100)):
+        frame = detailed(7)
+        frame[60:110, at : at + 50] = detailed(8, 50)
+        rows.add(one.replace(path, frame))
+    return rows
+
+
+def same_source(one: Gallery) -> set[str]:
+    """The left and the right part of one image."""
+    one.thorough = True
+    whole = detailed(9, 200)
+    return {one.replace("train/a0.png", whole[:, :140]), one.replace("train/a3.png", whole[:, 60:])}
+
+
 def train_test_duplicate(one: Gallery) -> set[str]:
     return {one.replace("test/t3.png", texture(0)[:, ::-1])}
 
@@ -292,6 +317,8 @@ DATA_FAULTS: dict[str, Callable[[Gallery], set[str]]] = {
         odd_size,
         exact_duplicate,
         near_duplicate,
+        same_scene,
+        same_source,
         train_test_duplicate,
         conflicting_labels,
         metadata_shortcut,
@@ -416,6 +443,25 @@ def doubted(fault: bool) -> list[Finding]:
     return label_errors(answers(truth), labels, np.arange(60) // 3 % 3, "r1")
 
 
+def photographed_twice(fault: bool) -> list[Finding]:
+    """What is found on features of noise, where a fault gives two rows of different folds nearly the same."""
+    features = np.random.default_rng(0).normal(size=(200, 60)).astype(np.float32)
+    if fault:
+        features[31] = features[7] + 0.1
+    found = look_alikes(features, np.arange(200) % 5, np.arange(200))
+    return look_alike([(f"p{one.first}", f"p{one.second}") for one in found.folds], [], "r1")
+
+
+def shot_elsewhere(fault: bool) -> list[Finding]:
+    """What is found on features of noise, which a fault moves for the test rows."""
+    train, test = np.random.default_rng(0).normal(size=(2, 200, 20)).astype(np.float32)
+    drift = feature_drift(
+        train, test + (1.0 if fault else 0.0), list(map(str, range(200))), list(map(str, range(200)))
+    )
+    assert drift is not None
+    return drift_of_features(drift, 200, None)
+
+
 RUN_FAULTS: dict[str, tuple[Callable[[Path, bool], list[Finding]], set[str]]] = {
     "weights-leak": (leaking_weights, {"a0", "a1"}),
     "preprocessing-override": (overridden, set()),
@@ -442,6 +488,8 @@ RUN_FAULTS: dict[str, tuple[Callable[[Path, bool], list[Finding]], set[str]]] = 
         set(),
     ),
     "label-errors": (lambda _, fault: doubted(fault), {IDS[0]}),
+    "look-alike": (lambda _, fault: photographed_twice(fault), {"p7", "p31"}),
+    "feature-drift": (lambda _, fault: shot_elsewhere(fault), set()),
 }
 
 
@@ -462,7 +510,7 @@ def clean(tmp_path_factory: pytest.TempPathFactory) -> CheckContext:
 
 def test_the_catalogue_is_complete() -> None:
     assert set(SEVERITY) == {*DATA_CHECKS, *FOLD_CHECKS, *RUN_CHECKS}
-    assert len(SEVERITY) == sum(len(family) for family in CATALOGUE.values()) == 44
+    assert len(SEVERITY) == sum(len(family) for family in CATALOGUE.values()) == 48
 
 
 def test_every_check_has_a_planted_fault_and_a_clean_test() -> None:

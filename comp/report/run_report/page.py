@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from comp.report import html, svg
-from comp.report.run_report import calibration, epochs, experiments, mistakes, scores, test_side
+from comp.report.run_report import calibration, epochs, experiments, look_alikes, mistakes, scores, test_side
 from comp.report.run_report.images import PageImages, data_url
 from comp.report.run_report.run_data import OofRows, RunData
 
 MOST_IMAGES = 1000  # of a page; their number decides how large it is
 CELL_IMAGES = 6  # of a cell of the confusion matrix
+SHARE_OF_PAIRS = 4  # one in so many images is of a look-alike pair
 MOST_PAIRS = 6  # groups of images of a finding
 
 CONTENTS = (
@@ -21,6 +22,8 @@ CONTENTS = (
     ("classes", "Classes"),
     ("curves", "Curves"),
     ("test", "Test"),
+    ("drift", "Drift"),
+    ("alike", "Look-alikes"),
     ("runs", "Runs"),
     ("slices", "Slices"),
     ("mosaics", "Images"),
@@ -41,7 +44,13 @@ def render(data: RunData, most_images: int = MOST_IMAGES) -> str:
     test = test_side.of_test(data)
     record = _of_record(data)
     worst = mistakes.worst_rows(data)
-    _draw(images, worst, test, record["findings"])
+    for one in worst:
+        images.large(one.path)
+    alike, drift = (
+        look_alikes.kinds(data, images, most_images // SHARE_OF_PAIRS),
+        look_alikes.drift_side(data),
+    )
+    _draw(images, test, record["findings"])
     values: dict[str, Any] = {
         "data": data,
         "images": images,
@@ -50,6 +59,9 @@ def render(data: RunData, most_images: int = MOST_IMAGES) -> str:
         "slices": scores.slices(data),
         "test": test,
         "shares": _shares(test),
+        "alike": alike,
+        "alike_words": (look_alikes.headline(data), look_alikes.why_none(data)),
+        "drift": drift,
         "legend": svg.legend,
         "calibration": calibration.plots(data.oof),
         "matters": calibration.matters(data.metric, data.oof),
@@ -62,6 +74,8 @@ def render(data: RunData, most_images: int = MOST_IMAGES) -> str:
     there = {
         "confusions": values["confusion"] is not None,
         "test": test is not None,
+        "drift": drift is not None,
+        "alike": bool(data.recipe),
         "mosaics": bool(data.mosaics),
     }
     return html.page(
@@ -84,13 +98,10 @@ def _shares(test: test_side.TestSide | None) -> Any:
 
 def _draw(
     images: PageImages,
-    worst: Sequence[mistakes.Mistake],
     test: test_side.TestSide | None,
     findings: Sequence[Any],
 ) -> None:
     """Draws what the page shows before what it opens, should there be too many."""
-    for one in worst:
-        images.large(one.path)
     for row in (*test.unsure, *test.split) if test is not None else ():
         images.small(row.path)
     for _, groups in findings:

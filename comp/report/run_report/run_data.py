@@ -140,6 +140,49 @@ class ImageLook:
     brightness: float
 
 
+@dataclass(frozen=True)
+class PairRow:
+    """A row of a look-alike pair; ``fold`` is empty for a test row, whose ``label`` is what it is answered."""
+
+    id: str
+    path: str
+    label: str
+    fold: str
+
+
+@dataclass(frozen=True)
+class AlikePair:
+    """Two rows that look alike, their similarity, and what is usual for the nearest neighbours of either."""
+
+    first: PairRow
+    second: PairRow
+    similarity: float
+    usual: float
+
+    @property
+    def disagrees(self) -> bool:
+        """Whether they have two labels, or a label and another answer."""
+        return self.first.label != self.second.label
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureSide:
+    """What the features of a run's frozen network said. ``folds`` and ``train_test`` are pairs, with ``counts`` of all that
+    there are; ``drift`` are the numbers of ``features.json``, empty where test rows were not judged; ``likeness`` of training
+    rows to test rows, by id.
+    """
+
+    network: str
+    rows: int
+    compared: int
+    has_test: bool
+    counts: tuple[int, int]
+    folds: tuple[AlikePair, ...]
+    train_test: tuple[AlikePair, ...]
+    drift: Mapping[str, Any] = field(default_factory=dict)
+    likeness: Mapping[str, float] = field(default_factory=dict)
+
+
 @dataclass(frozen=True, eq=False)
 class RunData:
     """One run, with everything that its page shows. ``record`` is the document of ``comp run --json``, empty for a run that is
@@ -168,6 +211,7 @@ class RunData:
     doubts: LikelyWrong | None = None
     mosaics: Sequence[tuple[str, str, bytes]] = ()
     has_controls: bool = False
+    features: FeatureSide | None = None
 
     @property
     def labels(self) -> LabelMap:

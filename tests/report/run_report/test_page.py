@@ -42,6 +42,7 @@ PARTS = (
     ("classes", ""),
     ("curves", ""),
     ("test", ""),
+    ("alike", ""),
     ("runs", ""),
     ("slices", ""),
     ("calibration", ""),
