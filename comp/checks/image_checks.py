@@ -207,12 +207,12 @@ def exact_duplicate(context: CheckContext) -> list[Finding]:
     "note",
     catches=(
         "re-encoded, resized, mirrored, quarter-turned, cropped up to 10 %, recoloured, blurred, "
-        "framed copies; with `--thorough`, and in a run of up to 3,000 images, also negatives, turns by any "
+        "framed copies; with `thorough=True`, and in a run of up to 3,000 images, also negatives, turns by any "
         "angle, crops to half, canvases, erased parts, bent and strongly recoloured copies; they share a fold "
         "([how, and how surely](near-duplicates.md))"
     ),
     misses=(
-        "without `--thorough` the strong changes named here, with it most mixes of two images, "
+        "without `thorough=True` the strong changes named here, with it most mixes of two images, "
         "grids of holes, strong changes of images under 48 pixels"
     ),
 )
@@ -242,8 +242,8 @@ def near_duplicate(context: CheckContext) -> list[Finding]:
     "images",
     "note",
     catches=(
-        "with `--thorough`: frames of one scene, a still camera with something moving, one object photographed "
-        "again; `--group-scenes` keeps them in one fold"
+        "with `thorough=True`: frames of one scene, a still camera with something moving, one object photographed "
+        "again; `group_scenes=True` keeps them in one fold"
     ),
     misses="the same place from another side; images under 48 pixels",
 )
@@ -274,7 +274,7 @@ def same_scene(context: CheckContext) -> list[Finding]:
     "data",
     "images",
     "note",
-    catches="with `--thorough`: overlapping parts of one image (tiles, halves, a pan)",
+    catches="with `thorough=True`: overlapping parts of one image (tiles, halves, a pan)",
     misses="parts that do not overlap",
 )
 def same_source(context: CheckContext) -> list[Finding]:

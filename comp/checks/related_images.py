@@ -1,4 +1,4 @@
-"""The close look at every image: its local features, and which images they relate (`--thorough`)."""
+"""The close look at every image: its local features, and which images they relate (`thorough=True`)."""
 
 from __future__ import annotations
 

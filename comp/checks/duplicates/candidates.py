@@ -224,7 +224,7 @@ def candidates(fingerprints: NDArray[np.uint8], *, seed: int = 0) -> Candidates:
     invariant = invariant_of(coefficients.reshape(-1, FREQUENCIES, FREQUENCIES))
     asked = (np.arange(len(rows))[:, None] * WINDOWS + np.arange(ASKED)).ravel()
     rng = np.random.default_rng(seed)
-    question, answer, cosine = _search(invariant, asked, _cosine_needed(invariant, asked, rng), rng)
+    question, answer, cosine = nearest_windows(invariant, asked, _cosine_needed(invariant, asked, rng), rng)
     del invariant
     return _with_signs(coefficients, rows, question, answer, cosine)
 
@@ -260,16 +260,21 @@ def _cosine_needed(invariant: NDArray[np.float16], asked: Ints, rng: np.random.G
     return max(_LOOSEST, float(np.partition(found, -keep)[-keep]))
 
 
-def _search(
-    base: NDArray[np.float16], asked: Ints, cosine: float, rng: np.random.Generator
+def nearest_windows(
+    base: NDArray[np.float16],
+    asked: Ints,
+    cosine: float,
+    rng: np.random.Generator,
+    windows: int = WINDOWS,
+    probes: int = _PROBES,
 ) -> tuple[Ints, Ints, Floats]:
-    """All (question, answer, cosine) above `cosine`, both rows of `base`, never of the same image."""
+    """All (question, answer, cosine) above `cosine`, both rows of `base`, never of the same image of so many windows."""
     cells = min(_MAX_CELLS, len(base) // _LEAF)
     if cells < 8:
-        return _compare(base, asked, np.arange(len(base)), cosine)
+        return _compare(base, asked, np.arange(len(base)), cosine, windows)
     centres = centres_of(base, cells, rng)
     member = nearest_centres(base, np.arange(len(base)), centres, 1)[:, 0]
-    probed = nearest_centres(base, asked, centres, min(_PROBES, cells))
+    probed = nearest_centres(base, asked, centres, min(probes, cells))
     members, member_at = _sorted_by_cell(member, cells)
     visitors, visitor_at = _sorted_by_cell(probed.ravel(), cells)
     found = [
@@ -278,6 +283,7 @@ def _search(
             asked[visitors[visitor_at[c] : visitor_at[c + 1]] // probed.shape[1]],
             members[member_at[c] : member_at[c + 1]],
             cosine,
+            windows,
         )
         for c in range(cells)
     ]
@@ -320,18 +326,18 @@ def nearest_centres(base: NDArray[np.floating], rows: Ints, centres: Floats, cou
 
 
 def _compare(
-    base: NDArray[np.float16], asked: Ints, members: Ints, cosine: float
+    base: NDArray[np.float16], asked: Ints, members: Ints, cosine: float, windows: int
 ) -> tuple[Ints, Ints, Floats]:
     """Every question against every member, in blocks; at most 4 * `_HITS` answers each, the best."""
     questions, answers, values = [], [], []
     against = base[members].astype(np.float32).T
-    image = members // WINDOWS
+    image = members // windows
     most = int(4 * _HITS)
     for s in range(0, len(asked), _BLOCK):
         block = asked[s : s + _BLOCK]
         near = base[block].astype(np.float32) @ against
         row, column = np.divmod(np.flatnonzero(near.ravel() > cosine), max(1, len(members)))
-        other = image[column] != block[row] // WINDOWS
+        other = image[column] != block[row] // windows
         row, column = row[other], column[other]
         value = near[row, column]
         if len(row) > most:
@@ -381,17 +387,17 @@ def _with_signs(
     if len(crowded) > most:
         loosest = min(strictest, float(np.partition(crowded, -most)[-most]))
     keep = np.flatnonzero(best >= loosest)
-    keep = keep[_among_best(asker[keep], found[keep], best[keep])]
+    keep = keep[among_best(asker[keep], found[keep], best[keep])]
     start = window_map(window[keep], place[keep])
     left, right, turn = rows[found[keep]], rows[asker[keep]], orientation[keep]
     return Candidates(left, right, turn, start, best[keep])
 
 
-def _among_best(one: Ints, other: Ints, value: Floats) -> NDArray[np.bool_]:
-    """Which pairs are among the `_PARTNERS` best of either end: enough to hold any cluster together."""
+def among_best(one: Ints, other: Ints, value: Floats, partners: int = _PARTNERS) -> NDArray[np.bool_]:
+    """Which pairs are among the `partners` best of either end: enough to hold any cluster together."""
     ends = np.concatenate([one, other])
     order = np.lexsort((-np.tile(value, 2), ends))
     counts = np.bincount(ends)
     rank = np.empty(len(ends), np.int64)
     rank[order] = np.arange(len(ends)) - np.repeat(np.cumsum(counts) - counts, counts)
-    return np.asarray((rank < _PARTNERS).reshape(2, -1).any(axis=0), dtype=np.bool_)
+    return np.asarray((rank < partners).reshape(2, -1).any(axis=0), dtype=np.bool_)

@@ -22,6 +22,7 @@ from comp.checks.duplicates.candidates import (
     candidates,
     native_size,
 )
+from comp.checks.duplicates.small_images import SURE, are_small_copies, small_candidates
 from comp.data.folds import components
 
 _SPARSE: Final = 0.5  # share of structure under which an image is a drawing: a fifth of Caltech photos are
@@ -109,7 +110,7 @@ def _spread(frames: NDArray[np.float64]) -> float:
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
 
-SEARCH: Final = 2  # pairs that another search found are searched for again
+SEARCH: Final = 3  # pairs that another search found are searched for again
 
 _STRUCTURE: Final = 0.80  # agreement that a copy keeps; chance pairs of photos rarely have it
 _PER_SIDE: Final = 1.8  # more is asked of images under 32 pixels, by this over their shorter side
@@ -173,12 +174,11 @@ def near_duplicate_pairs(
         return _none()
     first, same = _identical(fingerprints)
     distinct = np.ascontiguousarray(fingerprints[first])
-    proposed = candidates(distinct, seed=seed)
-    measured = _measure(distinct, proposed, workers)
-    measured = _laid_straight(distinct, proposed, measured, workers)
-    believed = np.flatnonzero(_believable(distinct, proposed, measured))
-    left, right = first[proposed.left[believed]], first[proposed.right[believed]]
-    score, turn = measured.structure[believed], proposed.orientation[believed]
+    proven = [_usual(distinct, workers, seed), _small(distinct, workers, seed)]
+    left, right, score, turn = (np.concatenate(column) for column in zip(*proven, strict=True))
+    pair = np.minimum(left, right) * len(distinct) + np.maximum(left, right)
+    _, once = np.unique(pair, return_index=True)
+    left, right, score, turn = first[left[once]], first[right[once]], score[once], turn[once]
     back = left > right
     turn[back] = _INVERSE[turn[back]]
     pairs = np.stack([np.minimum(left, right), np.maximum(left, right)], axis=1)
@@ -187,6 +187,32 @@ def near_duplicate_pairs(
     turn = np.concatenate([turn, np.zeros(len(same), np.uint8)])
     order = np.lexsort((pairs[:, 1], pairs[:, 0]))
     return NearDuplicates(pairs[order], score[order], turn[order])
+
+
+Proven = tuple[Ints, Ints, Floats, NDArray[np.uint8]]  # left, right, score, turn
+
+
+def _usual(fingerprints: NDArray[np.uint8], workers: int, seed: int) -> Proven:
+    """The pairs of images of any size that are proven by their structure."""
+    proposed = candidates(fingerprints, seed=seed)
+    measured = _measure(fingerprints, proposed, workers)
+    measured = _laid_straight(fingerprints, proposed, measured, workers)
+    return _chosen(proposed, measured, _believable(fingerprints, proposed, measured))
+
+
+def _small(fingerprints: NDArray[np.uint8], workers: int, seed: int) -> Proven:
+    """The pairs of small coloured images that are proven by their look too."""
+    proposed = small_candidates(fingerprints, np.random.default_rng(seed))
+    measured = _measure(fingerprints, proposed, workers)
+    alike = are_small_copies(proposed, measured, edges_moved(measured.at), _MOST_MOVED)
+    # colours alike all over are no outline that many share, however its copies lie
+    sure = alike & (proposed.cosine >= SURE)
+    return _chosen(proposed, measured, sure | consistent(proposed, measured, alike))
+
+
+def _chosen(pairs: Candidates, measured: Agreement, believed: NDArray[np.bool_]) -> Proven:
+    rows = np.flatnonzero(believed)
+    return pairs.left[rows], pairs.right[rows], measured.structure[rows], pairs.orientation[rows]
 
 
 def clusters(count: int, pairs: Ints) -> list[list[int]]:
