@@ -10,5 +10,6 @@ __all__ = [
     "look_alikes",
     "prediction_checks",
     "proposed_manifest",
+    "related_images",
     "runner",
 ]  # the modules that other packages import
