@@ -121,28 +121,30 @@ def copies_among(related: RelatedPairs) -> NDArray[np.int64]:
 
 def score_strong(
     planted: list[Planted], base: int, searches: dict[str, NDArray[np.int64]], tied: dict[int, int]
-) -> dict[str, dict[str, int]]:
-    """Per kind: copies planted, found by each search and by either, and pairs of it that are wrong by each."""
-    rows_of = [(row,) for row in range(base)] + [copy.rows for copy in planted]
-    found: dict[str, set[int]] = {name: set() for name in searches}
-    kinds = dict.fromkeys(copy.kind for copy in planted)
-    table = {kind: {"planted": 0, **{f"wrong {name}": 0 for name in searches}} for kind in kinds}
+) -> tuple[dict[str, dict[str, int]], list[list[Any]]]:
+    """Per kind: copies planted, hit by each search and by either, wrong by each; and the wrong pairs.
+
+    A wrong pair is [search, kind, rows that the left image shows, rows that the right one shows].
+    """
+    shows = [(row,) for row in range(base)] + [copy.rows for copy in planted]
+    hits: dict[str, set[int]] = {name: set() for name in searches}
+    wrong: list[list[Any]] = []
     for name, pairs in searches.items():
-        for left, right in pairs.tolist():
-            if right < base:
-                continue
+        for left, right in pairs[pairs[:, 1] >= base].tolist():
             copy = planted[right - base]
             if left == copy.rows[0]:
-                found[name].add(right)
-            ties = [{tied.get(row, -1 - row) for row in rows_of[end]} for end in (left, right)]
-            table[copy.kind][f"wrong {name}"] += not ties[0] & ties[1]
-    either = set().union(*found.values())
-    for name, hits in {**found, "either": either}.items():
-        for k, copy in enumerate(planted):
-            table[copy.kind][name] = table[copy.kind].get(name, 0) + (base + k in hits)
-    for copy in planted:
-        table[copy.kind]["planted"] += 1
-    return table
+                hits[name].add(right)
+            ties = [{tied.get(row, -1 - row) for row in shows[end]} for end in (left, right)]
+            if not ties[0] & ties[1]:
+                wrong.append([name, copy.kind, shows[left], shows[right]])
+    hits["either"] = set().union(*hits.values())
+    table: dict[str, dict[str, int]] = {}
+    for kind in dict.fromkeys(copy.kind for copy in planted):
+        places = [base + k for k, copy in enumerate(planted) if copy.kind == kind]
+        table[kind] = {"planted": len(places)}
+        table[kind] |= {name: len(found.intersection(places)) for name, found in hits.items()}
+        table[kind] |= {f"wrong {name}": sum(pair[:2] == [name, kind] for pair in wrong) for name in searches}
+    return table, wrong
 
 
 def thorough(images: list[Image], each: int, seed: int) -> tuple[dict[str, Any], RelatedPairs]:
@@ -162,7 +164,7 @@ def thorough(images: list[Image], each: int, seed: int) -> tuple[dict[str, Any],
         clean = related_pairs(seen[: len(images)])
     ties = np.concatenate([clean_plain, copies_among(clean)])
     tied = {row: k for k, group in enumerate(clusters(len(images), ties)) for row in group}
-    table = score_strong(planted, len(images), {"plain": plain, "thorough": close}, tied)
+    table, wrong = score_strong(planted, len(images), {"plain": plain, "thorough": close}, tied)
     found = {
         name: int(((clean.relation & bit) > 0).sum())
         for name, bit in (("copies", COPY), ("scenes", SCENE), ("parts", PART))
@@ -172,6 +174,7 @@ def thorough(images: list[Image], each: int, seed: int) -> tuple[dict[str, Any],
         "images": len(images),
         "copies": len(copies),
         "table": table,
+        "wrong": wrong,
         "clean": {"plain": len(clean_plain), **found},
         "seconds": seconds,
         "bytes an image": round(held),
