@@ -88,7 +88,7 @@ def strong_copies(images: list[Image], each: int, seed: int) -> tuple[list[Plant
     planted, copies = [], []
     for kind in [*STRONG, *PATCHED, *BEYOND, *MIXED]:
         for row in rng.choice(len(images), min(each, len(images)), replace=False).tolist():
-            rows = (row,)
+            rows: tuple[int, ...] = (row,)
             if kind in PATCHED or kind in MIXED:
                 rows = (row, int((row + rng.integers(1, len(images))) % len(images)))
                 copy = (PATCHED | MIXED)[kind](images[row], images[rows[1]], rng)
