@@ -44,8 +44,7 @@ KINDS = (
 def prepare(source: Path, folder: Path, count: int = 40_000, planted: int = 3_600) -> None:
     """`count` PNG files of which `planted` are changed copies of others; planted.json names the pairs."""
     import cv2
-
-    from benchmarks.near_duplicate_recall import clipped, cropped, encoded, grey, one_side
+    from image_changes import clipped, cropped, encoded, grey, one_side
 
     rng = np.random.default_rng(0)
     packed = np.load(source)

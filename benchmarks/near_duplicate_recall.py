@@ -1,12 +1,18 @@
 """Precision and recall of the near-duplicate search, transformation by transformation, on any photos.
 
-    python benchmarks/near_duplicate_recall.py FOLDER [--share 0.1] [--seed 0] [--offset 0] [--json]
+    python benchmarks/near_duplicate_recall.py FOLDER [--share 0.1] [--seed 0] [--half 0] [--json]
+    python benchmarks/near_duplicate_recall.py FOLDER --thorough [--each 20] [--seed 0] [--json]
 
 For each transformation, a copy of one image in ten is planted among all the images of FOLDER and the search
 runs on the lot. Recall is the share of copies paired with their own original; `wrong` counts copies paired
 with another image that is not itself tied to the original on the clean folder. The pairs found on the
 clean folder alone are listed at the end: judge them by eye (`--pairs FILE` writes them side by side).
 `--half 0` and `--half 1` use every second image, to calibrate on one half and verify on the other.
+
+`--thorough` measures the closer look: copies of all the kinds of strong_copies.py, 20 of each, are planted in one set,
+and the plain search and the closer look run on it once each. Recall is given of either alone and of both. `wrong` counts
+pairs called copies whose originals are neither the same nor tied by either search on the clean folder. Kinds in brackets
+are not part of the total.
 """
 
 from __future__ import annotations
@@ -15,162 +21,23 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
+from image_changes import BEYOND, PROMISED, Change, Image
 from numpy.typing import NDArray
 
 from comp.checks.duplicates.candidates import perceptual
+from comp.checks.duplicates.local_features import LocalFeatures, local_features
 from comp.checks.duplicates.search import clusters, near_duplicate_pairs
+from comp.checks.duplicates.strong_copies import COPY, PART, SCENE, RelatedPairs, related_pairs
 
-Image = NDArray[np.uint8]
-Change = Callable[[Image, np.random.Generator], Image]
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
-
-
-def encoded(image: Image, suffix: str, quality: int = 0) -> Image:
-    flag = {".jpg": cv2.IMWRITE_JPEG_QUALITY, ".webp": cv2.IMWRITE_WEBP_QUALITY}.get(suffix)
-    good, code = cv2.imencode(suffix, image, [flag, quality] if flag is not None else [])
-    assert good
-    return cv2.imdecode(code, cv2.IMREAD_COLOR)
-
-
-def clipped(values: NDArray[np.floating]) -> Image:
-    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
-
-
-def resized(image: Image, factor: float, rng: np.random.Generator) -> Image:
-    height, width = image.shape[:2]
-    how = (cv2.INTER_AREA, cv2.INTER_LINEAR, cv2.INTER_CUBIC)[rng.integers(3)]
-    return cv2.resize(
-        image, (max(1, round(width * factor)), max(1, round(height * factor))), interpolation=how
-    )
-
-
-def cropped(image: Image, left: float, top: float, right: float, bottom: float) -> Image:
-    height, width = image.shape[:2]
-    return image[
-        int(height * top) : height - int(height * bottom), int(width * left) : width - int(width * right)
-    ]
-
-
-def any_crop(image: Image, rng: np.random.Generator, most: float) -> Image:
-    return cropped(image, *rng.uniform(0, most, 4))
-
-
-def one_side(image: Image, rng: np.random.Generator, share: float) -> Image:
-    return cropped(image, *(np.eye(4)[rng.integers(4)] * share))
-
-
-def turned(image: Image, rng: np.random.Generator) -> Image:
-    image = np.rot90(image, rng.integers(4))
-    return image[:, ::-1] if rng.integers(2) else image
-
-
-def blurred(image: Image, pixels: float) -> Image:
-    return cv2.GaussianBlur(image, (0, 0), max(0.3, pixels * max(image.shape[:2]) / 227))
-
-
-def grey(image: Image) -> Image:
-    return cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
-
-
-def bordered(image: Image, share: float, colour: NDArray[np.integer]) -> Image:
-    wide = max(1, round(share * max(image.shape[:2])))
-    return cv2.copyMakeBorder(
-        image, wide, wide, wide, wide, cv2.BORDER_CONSTANT, value=[int(c) for c in colour]
-    )
-
-
-def captioned(image: Image, rng: np.random.Generator, size: float = 1.0) -> Image:
-    height, width = image.shape[:2]
-    scale = width / 400 * size * rng.uniform(0.8, 1.5)
-    at = (int(rng.uniform(0, 0.4) * width), int(rng.uniform(0.2, 0.95) * height))
-    colour = [int(c) for c in rng.integers(0, 256, 3)]
-    return cv2.putText(
-        np.ascontiguousarray(image).copy(),
-        "sample 2024",
-        at,
-        cv2.FONT_HERSHEY_SIMPLEX,
-        scale,
-        colour,
-        max(1, round(scale * 2)),
-    )
-
-
-def recoloured(image: Image, rng: np.random.Generator) -> Image:
-    hsv = cv2.cvtColor(image, cv2.COLOR_BGR2HSV).astype(np.float32)
-    hsv[..., 0] = (hsv[..., 0] + rng.uniform(-5, 5)) % 180
-    hsv[..., 1] = np.clip(hsv[..., 1] * rng.uniform(0.5, 1.5), 0, 255)
-    return cv2.cvtColor(hsv.astype(np.uint8), cv2.COLOR_HSV2BGR)
-
-
-def tilted(image: Image, degrees: float) -> Image:
-    height, width = image.shape[:2]
-    turn = cv2.getRotationMatrix2D((width / 2, height / 2), degrees, 1.08)
-    return cv2.warpAffine(image, turn, (width, height))
-
-
-BLACK, WHITE = np.zeros(3, np.int64), np.full(3, 255)
-PROMISED: dict[str, Change] = {
-    "JPEG 30": lambda i, r: encoded(i, ".jpg", 30),
-    "JPEG 60": lambda i, r: encoded(i, ".jpg", 60),
-    "JPEG 95": lambda i, r: encoded(i, ".jpg", 95),
-    "PNG": lambda i, r: encoded(i, ".png"),
-    "WebP 30": lambda i, r: encoded(i, ".webp", 30),
-    "WebP 80": lambda i, r: encoded(i, ".webp", 80),
-    "resize 0.25": lambda i, r: resized(i, 0.25, r),
-    "resize 0.5": lambda i, r: resized(i, 0.5, r),
-    "resize 1.5": lambda i, r: resized(i, 1.5, r),
-    "resize 2": lambda i, r: resized(i, 2.0, r),
-    "mirror": lambda i, r: i[:, ::-1],
-    "upside down": lambda i, r: i[::-1],
-    "quarter turns": lambda i, r: np.rot90(i, r.integers(1, 4)),
-    "crop 5 % one side": lambda i, r: one_side(i, r, 0.05),
-    "crop 10 % one side": lambda i, r: one_side(i, r, 0.1),
-    "crop 10 % two sides": lambda i, r: cropped(i, 0.1, 0.1, 0, 0),
-    "crop 5 % every side": lambda i, r: cropped(i, 0.05, 0.05, 0.05, 0.05),
-    "crop 10 % every side": lambda i, r: cropped(i, 0.1, 0.1, 0.1, 0.1),
-    "crop 0-10 % each side": lambda i, r: any_crop(i, r, 0.1),
-    "brightness x1.25": lambda i, r: clipped(i * 1.25),
-    "brightness x0.75": lambda i, r: clipped(i * 0.75),
-    "brightness +64": lambda i, r: clipped(i + 64.0),
-    "brightness -64": lambda i, r: clipped(i - 64.0),
-    "contrast +25 %": lambda i, r: clipped((i - 128.0) * 1.25 + 128),
-    "contrast -25 %": lambda i, r: clipped((i - 128.0) * 0.75 + 128),
-    "blur 1 px of 227": lambda i, r: blurred(i, 1),
-    "blur 2 px of 227": lambda i, r: blurred(i, 2),
-    "greyscale": lambda i, r: grey(i),
-    "border 3 % black": lambda i, r: bordered(i, 0.03, BLACK),
-    "border 5 % white": lambda i, r: bordered(i, 0.05, WHITE),
-    "border 5 % colour": lambda i, r: bordered(i, 0.05, r.integers(0, 256, 3)),
-    "text": lambda i, r: captioned(i, r),
-    "text, large": lambda i, r: captioned(i, r, 2),
-    "colour": recoloured,
-    "turn + JPEG 50": lambda i, r: encoded(turned(i, r), ".jpg", 50),
-    "turn + crop 5 + JPEG 60": lambda i, r: encoded(any_crop(turned(i, r), r, 0.05), ".jpg", 60),
-    "turn + crop 10 + JPEG 60": lambda i, r: encoded(any_crop(turned(i, r), r, 0.1), ".jpg", 60),
-    "turn + resize 0.5": lambda i, r: resized(turned(i, r), 0.5, r),
-    "grey + crop 5 + brightness": lambda i, r: clipped(grey(any_crop(i, r, 0.05)) * r.uniform(0.75, 1.25)),
-    "crop 5 + resize 0.5 + blur": lambda i, r: blurred(resized(any_crop(i, r, 0.05), 0.5, r), 1),
-    "turn + text + JPEG 60": lambda i, r: encoded(captioned(turned(i, r), r), ".jpg", 60),
-    "border 3 + brightness + JPEG 60": lambda i, r: encoded(
-        clipped(bordered(i, 0.03, BLACK) * 1.15), ".jpg", 60
-    ),
-}
-BEYOND: dict[str, Change] = {
-    "(crop 13 % every side)": lambda i, r: cropped(i, 0.13, 0.13, 0.13, 0.13),
-    "(crop 20 % one side)": lambda i, r: one_side(i, r, 0.2),
-    "(border 10 % black)": lambda i, r: bordered(i, 0.1, BLACK),
-    "(tilt 3 degrees)": lambda i, r: tilted(i, r.choice([-3.0, 3.0])),
-    "(noise, sd 25)": lambda i, r: clipped(i + r.normal(0, 25, i.shape)),
-    "(JPEG 10)": lambda i, r: encoded(i, ".jpg", 10),
-    "(blur 4 px of 227)": lambda i, r: blurred(i, 4),
-    "(brightness x1.5)": lambda i, r: clipped(i * 1.5),
-}
 
 
 def fingerprints(images: list[Image]) -> NDArray[np.uint8]:
@@ -206,6 +73,129 @@ def measure(
     return len(rows), len(found), wrong
 
 
+class Planted(NamedTuple):
+    """A copy: its kind, and the rows of the images that it shows (two of a mix)."""
+
+    kind: str
+    rows: tuple[int, ...]
+
+
+def strong_copies(images: list[Image], each: int, seed: int) -> tuple[list[Planted], list[Image]]:
+    """`each` copies of every strong kind, of images drawn at random."""
+    from strong_copies import BEYOND, MIXED, PATCHED, STRONG
+
+    rng = np.random.default_rng(seed)
+    planted, copies = [], []
+    for kind in [*STRONG, *PATCHED, *BEYOND, *MIXED]:
+        for row in rng.choice(len(images), min(each, len(images)), replace=False).tolist():
+            rows: tuple[int, ...] = (row,)
+            if kind in PATCHED or kind in MIXED:
+                rows = (row, int((row + rng.integers(1, len(images))) % len(images)))
+                copy = (PATCHED | MIXED)[kind](images[row], images[rows[1]], rng)
+            else:
+                copy = (STRONG | BEYOND)[kind](images[row], rng)
+            planted.append(Planted(kind, rows))
+            copies.append(np.ascontiguousarray(copy))
+    return planted, copies
+
+
+@contextmanager
+def timed(step: str, seconds: dict[str, float]) -> Iterator[None]:
+    started = time.perf_counter()
+    yield
+    seconds[step] = round(time.perf_counter() - started, 1)
+    print(f"{step}: {seconds[step]} s", file=sys.stderr)
+
+
+def features(images: list[Image]) -> list[LocalFeatures]:
+    def one(image: Image) -> LocalFeatures:
+        return local_features(np.ascontiguousarray(image[:, :, ::-1]))
+
+    with ThreadPoolExecutor(2) as pool:
+        return list(pool.map(one, images))
+
+
+def copies_among(related: RelatedPairs) -> NDArray[np.int64]:
+    return related.pairs[(related.relation & COPY) > 0]
+
+
+def score_strong(
+    planted: list[Planted], base: int, searches: dict[str, NDArray[np.int64]], tied: dict[int, int]
+) -> tuple[dict[str, dict[str, int]], list[list[Any]]]:
+    """Per kind: copies planted, hit by each search and by either, wrong by each; and the wrong pairs.
+
+    A wrong pair is [search, kind, rows that the left image shows, rows that the right one shows].
+    """
+    shows = [(row,) for row in range(base)] + [copy.rows for copy in planted]
+    hits: dict[str, set[int]] = {name: set() for name in searches}
+    wrong: list[list[Any]] = []
+    for name, pairs in searches.items():
+        for left, right in pairs[pairs[:, 1] >= base].tolist():
+            copy = planted[right - base]
+            if left == copy.rows[0]:
+                hits[name].add(right)
+            ties = [{tied.get(row, -1 - row) for row in shows[end]} for end in (left, right)]
+            if not ties[0] & ties[1]:
+                wrong.append([name, copy.kind, shows[left], shows[right]])
+    hits["either"] = set().union(*hits.values())
+    table: dict[str, dict[str, int]] = {}
+    for kind in dict.fromkeys(copy.kind for copy in planted):
+        places = [base + k for k, copy in enumerate(planted) if copy.kind == kind]
+        table[kind] = {"planted": len(places)}
+        table[kind] |= {name: len(found.intersection(places)) for name, found in hits.items()}
+        table[kind] |= {f"wrong {name}": sum(pair[:2] == [name, kind] for pair in wrong) for name in searches}
+    return table, wrong
+
+
+def thorough(images: list[Image], each: int, seed: int) -> tuple[dict[str, Any], RelatedPairs]:
+    """What the plain search and the closer look find of strong copies, and the related pairs of the clean images."""
+    seconds: dict[str, float] = {}
+    planted, copies = strong_copies(images, each, seed)
+    with timed("fingerprints", seconds):
+        prints = fingerprints(images + copies)
+    with timed("plain search", seconds):
+        plain = near_duplicate_pairs(prints).pairs
+    with timed("local features", seconds):
+        seen = features(images + copies)
+    with timed("closer look", seconds):
+        close = copies_among(related_pairs(seen))
+    clean_plain = near_duplicate_pairs(prints[: len(images)]).pairs
+    with timed("closer look, clean images", seconds):
+        clean = related_pairs(seen[: len(images)])
+    ties = np.concatenate([clean_plain, copies_among(clean)])
+    tied = {row: k for k, group in enumerate(clusters(len(images), ties)) for row in group}
+    table, wrong = score_strong(planted, len(images), {"plain": plain, "thorough": close}, tied)
+    found = {
+        name: int(((clean.relation & bit) > 0).sum())
+        for name, bit in (("copies", COPY), ("scenes", SCENE), ("parts", PART))
+    }
+    held = sum(array.nbytes for one in seen for array in one) / len(seen)
+    return {
+        "images": len(images),
+        "copies": len(copies),
+        "table": table,
+        "wrong": wrong,
+        "clean": {"plain": len(clean_plain), **found},
+        "seconds": seconds,
+        "bytes an image": round(held),
+    }, clean
+
+
+def print_strong(result: dict[str, Any]) -> None:
+    columns = ("plain", "thorough", "either")
+
+    def line(name: str, row: dict[str, int]) -> None:
+        shares = "  ".join(f"{column} {row[column] / row['planted']:.3f}" for column in columns)
+        wrong = f"wrong {row['wrong plain']}, {row['wrong thorough']}"
+        print(f"{name:36s} {shares}  {wrong}  of {row['planted']}", file=sys.stderr)
+
+    counted = [row for kind, row in result["table"].items() if not kind.startswith("(")]
+    for kind, row in result["table"].items():
+        line(kind, row)
+    line("all but those in brackets", {key: sum(row[key] for row in counted) for key in counted[0]})
+    print(f"clean folder, {result['images']} images: {result['clean']}", file=sys.stderr)
+
+
 def side_by_side(images: list[Image], pairs: list[list[int]], scores: list[float], target: Path) -> None:
     tiles = []
     for (left, right), score in zip(pairs, scores, strict=True):
@@ -226,6 +216,8 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--share", type=float, default=0.1)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--thorough", action="store_true", help="strong copies, and the closer look")
+    parser.add_argument("--each", type=int, default=20, help="with --thorough: copies of each kind")
     parser.add_argument("--half", type=int, choices=(0, 1))
     parser.add_argument("--pairs", type=Path, help="write the pairs of the clean folder as one image")
     parser.add_argument("--json", action="store_true")
@@ -235,6 +227,24 @@ def main() -> None:
     if args.half is not None:
         paths = paths[args.half :: 2]
     images = [cv2.imread(str(path), cv2.IMREAD_COLOR) for path in paths]
+    if args.thorough:
+        of_strong_copies(args, paths, images)
+    else:
+        of_plain_copies(args, paths, images)
+
+
+def of_strong_copies(args: argparse.Namespace, paths: list[Path], images: list[Image]) -> None:
+    result, clean = thorough(images, args.each, args.seed)
+    print_strong(result)
+    if args.pairs and len(clean.pairs):
+        side_by_side(images, clean.pairs.tolist(), clean.score.tolist(), args.pairs)
+    if args.json:
+        pairs = zip(clean.pairs.tolist(), clean.relation.tolist(), strict=True)
+        named = [[*(str(paths[row].relative_to(args.folder)) for row in pair), bits] for pair, bits in pairs]
+        print(json.dumps({**result, "clean_pairs": named}))
+
+
+def of_plain_copies(args: argparse.Namespace, paths: list[Path], images: list[Image]) -> None:
     base = fingerprints(images)
     started = time.perf_counter()
     clean = near_duplicate_pairs(base)
