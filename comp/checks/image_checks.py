@@ -9,6 +9,7 @@ import numpy as np
 from comp.checks.context import EXAMPLES, CheckContext, Finding, Severity, check, finding
 from comp.checks.duplicates.strong_copies import PART, SCENE
 from comp.data.images.jpeg import SEES_DAMAGE
+from comp.errors import counted
 
 BLANK_STD = 2.0
 MANY_DUPLICATES = 0.1
@@ -280,13 +281,15 @@ def same_scene(context: CheckContext) -> list[Finding]:
 def same_source(context: CheckContext) -> list[Finding]:
     """Parts of one image that overlap, each with something that the other lacks: tiles, halves, shots of a pan.
 
-    Information: where they overlap they are copies, so that they share a fold. Only with ``thorough``.
+    Information. Parts that were cut out of one file share a fold; shots of a pan do where ``group_scenes`` asks for it.
+    Only with ``thorough``.
     """
     found = _within_rows(context, PART)
     if not found:
         return []
-    message = f"{sum(map(len, found))} labelled rows are overlapping parts of {len(found)} images"
-    return [_of_groups("same-source", "info", found, message, "folds that comp makes keep them together")]
+    message = f"{sum(map(len, found))} labelled rows are overlapping parts of an image or a scene, in {counted(len(found), 'group')}"
+    remedy = "those with the same pixels share a fold; `group_scenes=True` keeps the others together too"
+    return [_of_groups("same-source", "info", found, message, remedy)]
 
 
 def _within_rows(context: CheckContext, how: int) -> list[tuple[str, ...]]:

@@ -40,6 +40,7 @@ _SIDE: Final = 64  # pixels of the comparison
 _AROUND: Final = 2.5  # pixels of it, the radius of a place
 _NOISE: Final = 6.0  # variance of grey levels that is no structure
 _TEXTURE: Final = 0.15
+_RIM: Final = 9  # pixels of the comparison
 _BLANK: Final = 1.0  # variance of grey levels under which a place was erased, or never filled
 _MIDDLE: Final = 128
 
@@ -50,17 +51,17 @@ class Laid(NamedTuple):
     `evidence` is -log10 of the probability that unrelated images have so many agreeing features (0: none). `beside`
     is the median distance of these from the map, in pixels of the right one's `grey`. `share`
     is the share of the places with structure where both agree (local correlation over 0.5), `crisp` that where they
-    agree nearly perfectly (over 0.8), both 0 to 1; `left_covered` and `right_covered` are the shares of the two
-    images that the other one shows. `at` (M, 2, 6) maps pixels of the left one's
-    `grey` to the right one's, by x, y, 1, x², xy and y².
+    agree nearly perfectly (over 0.8), both 0 to 1; `left_new` and `right_new` are the shares of the two images that have
+    structure and that the other one does not show. `at` (M, 2, 6) maps pixels of the left one's `grey` to the right one's,
+    by x, y, 1, x², xy and y².
     """
 
     evidence: Floats
     beside: Floats
     share: Floats
     crisp: Floats
-    left_covered: Floats
-    right_covered: Floats
+    left_new: Floats
+    right_new: Floats
     at: Floats
 
 
@@ -168,7 +169,7 @@ def _places(here: Floats, there: Floats) -> int:
 
 
 def _compared(left: NDArray[np.uint8], right: NDArray[np.uint8], at: Floats, negative: bool) -> Floats:
-    """(share, crisp, left covered, right covered) of the right image laid upon the left one by `at`."""
+    """(share, crisp, left new, right new) of the right image laid upon the left one by `at`."""
     height, width = left.shape
     small = min(1.0, _SIDE / max(height, width))
     size = (max(8, round(width * small)), max(8, round(height * small)))
@@ -188,17 +189,47 @@ def _compared(left: NDArray[np.uint8], right: NDArray[np.uint8], at: Floats, neg
     inside = (source > -0.5) & (source < np.array(right.shape[::-1]) - 0.5)
     seen = _float(inside.all(axis=-1))
     local, textured = _local_correlation(one, -laid if negative else laid, seen)
-    covered = float(seen.mean())
-    other = covered * height * width * scale**2 / right.size
+    new = [_new(one, seen), _new(right, _shown(left.shape, right.shape, at))]
     if textured.sum() < 20:
-        return np.array([0, 0, covered, min(1.0, other)])
+        return np.array([0, 0, *new])
     bright = ((side >= _MIDDLE)[textured] for side in (one, laid))
     places = local[textured]
     # a solarised copy is negative where it was bright
     places = max(
         places, *(np.where(part, -places, places) for part in bright), key=lambda x: (x > 0.5).mean()
     )
-    return np.array([(places > 0.5).mean(), (places > 0.8).mean(), covered, min(1.0, other)])
+    return np.array([(places > 0.5).mean(), (places > 0.8).mean(), *new])
+
+
+def _new(image: NDArray[np.generic], seen: NDArray[np.float32]) -> float:
+    """The share of an image that has structure and is not seen in the other one."""
+    grey = _float(cv2.resize(_float(image), seen.shape[::-1], interpolation=cv2.INTER_AREA))
+    mean = cv2.GaussianBlur(grey, (0, 0), _AROUND)
+    level = cv2.GaussianBlur(grey * grey, (0, 0), _AROUND) - mean * mean
+    near = cv2.dilate(
+        seen, np.ones((_RIM, _RIM), np.uint8)
+    )  # the rim of what is seen is an edge, and nothing new
+    return float(((level > _BLANK) & (near == 0)).mean())
+
+
+def _shown(left: tuple[int, ...], right: tuple[int, ...], at: Floats) -> NDArray[np.float32]:
+    """Which places of the right image the left one shows, 0 or 1, at the resolution of the comparison."""
+    height, width = left
+    along = np.linspace(0, 1, 9)[:-1]
+    none, full = np.zeros_like(along), np.ones_like(along)
+    edge = np.stack(
+        [
+            np.concatenate([along, full, 1 - along, none]) * width,
+            np.concatenate([none, along, full, 1 - along]) * height,
+        ],
+        1,
+    )
+    small = min(1.0, _SIDE / max(right))
+    size = (max(8, round(right[1] * small)), max(8, round(right[0] * small)))
+    mask = np.zeros(size[::-1], np.uint8)
+    corners = np.clip((_terms(edge) @ at.T) * small, -9999, 9999)
+    cv2.fillPoly(mask, [np.rint(corners).astype(np.int32)], 1)
+    return _float(mask)
 
 
 def _float(values: Any) -> NDArray[np.float32]:

@@ -9,6 +9,7 @@ half the set shares say nothing and are left out.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -58,7 +59,7 @@ class _Index(NamedTuple):
     signature: NDArray[np.uint64]
 
 
-def feature_pairs(images: Sequence[LocalFeatures], *, seed: int = 0) -> FeaturePairs:
+def feature_pairs(images: Sequence[LocalFeatures], *, workers: int = 2, seed: int = 0) -> FeaturePairs:
     """The pairs of images that share features, the best twelve or so of each. Deterministic for a given seed."""
     counts = np.array([len(one.points) for one in images], np.int64)
     owner = np.repeat(np.arange(len(images)), counts)
@@ -67,13 +68,18 @@ def feature_pairs(images: Sequence[LocalFeatures], *, seed: int = 0) -> FeatureP
     descriptors = np.concatenate([one.descriptors for one in images])
     points = np.concatenate([one.points for one in images])
     index = _built(descriptors, np.random.default_rng(seed))
-    parts = []
     first = np.concatenate([[0], np.cumsum(counts)])
-    for image in range(0, len(images), _IMAGES):
+
+    def ask(block: tuple[int, int]) -> tuple[Ints, Ints, Ints, Ints]:
+        image, variant = block
         asked = np.arange(first[image], first[min(image + _IMAGES, len(images))])
-        for variant in range(len(VARIANTS)):
-            hits = _meeting(index, descriptors, asked, variant, owner)
-            parts.append(_votes(*hits, variant, points, owner))
+        return _votes(*_meeting(index, descriptors, asked, variant, owner), variant, points, owner)
+
+    blocks = [
+        (image, variant) for image in range(0, len(images), _IMAGES) for variant in range(len(VARIANTS))
+    ]
+    with ThreadPoolExecutor(max(1, workers)) as pool:
+        parts = list(pool.map(ask, blocks))
     left, right, turned, votes = (np.concatenate(column) for column in zip(*parts, strict=True))
     best = _best_of_each(left, right, votes)
     order = best[np.lexsort((turned[best], right[best], left[best]))]

@@ -32,7 +32,7 @@ class LocalFeatures(NamedTuple):
     """The features of one image.
 
     `points` float32 (F, 4): x and y in pixels of `grey`, size in pixels, direction in degrees. `descriptors` uint8
-    (F, 128): of length 255. `grey` uint8 (h, w): the image, reduced to 224 pixels at its longer side.
+    (F, 128): of length 255. `grey` uint8 (h, w): the image, reduced to 160 pixels at its longer side.
     """
 
     points: NDArray[np.float32]

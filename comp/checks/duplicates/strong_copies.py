@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from comp.checks.duplicates.feature_alignment import Laid, lay
 from comp.checks.duplicates.feature_index import FeaturePairs, feature_pairs
@@ -35,7 +36,9 @@ _CERTAIN: Final = (150.0, 0.45, 0.7)  # evidence, share and most pixels beside
 _SEEN_AGAIN: Final = (40.0, 0.45)  # evidence and share of one scene or object
 _UNMOVED: Final = 2.0  # pixels that a still camera's frames may lie apart
 _MOVING: Final = 0.97  # share of places under which something moved
-_INSIDE: Final = 0.9  # of an image: less of it is in the other one, and more beside it
+# of an image: two that each show so much more than the other are parts, or shots of one scene
+_MORE: Final = 0.05
+_SAME_PIXELS: Final = 0.25  # pixels beside the map, up to which such parts were cut out of one file
 
 
 class RelatedPairs(NamedTuple):
@@ -55,8 +58,9 @@ def related_pairs(images: Sequence[LocalFeatures], *, workers: int = 2, seed: in
 
     Deterministic for a given `seed`, whatever `workers` (threads of the verification) is.
     """
-    asked = feature_pairs(images, seed=seed)
-    laid = lay(images, asked, workers)
+    with threadpool_limits(1):  # of BLAS: its threads and ours would wait for one another
+        asked = feature_pairs(images, workers=workers, seed=seed)
+        laid = lay(images, asked, workers)
     relation = relations(asked, laid)
     kept = np.flatnonzero(relation)
     pair = asked.left[kept] * len(images) + asked.right[kept]
@@ -72,11 +76,14 @@ def related_pairs(images: Sequence[LocalFeatures], *, workers: int = 2, seed: in
 def relations(pairs: FeaturePairs, laid: Laid) -> NDArray[np.uint8]:
     """How each pair is related: uint8 (M,), 0 where it is not."""
     copy = _is_copy(laid)
+    partial = copy & (laid.left_new >= _MORE) & (laid.right_new >= _MORE)
+    copy &= ~partial | (laid.beside <= _SAME_PIXELS)
     plain = pairs.variant == 0
     again = (laid.evidence >= _SEEN_AGAIN[0]) & (laid.share >= _SEEN_AGAIN[1]) & plain & ~copy
     still = copy & plain & (laid.share < _MOVING) & _is_still(laid.at)
-    partial = copy & (laid.left_covered < _INSIDE) & (laid.right_covered < _INSIDE)
-    result: NDArray[np.uint8] = (copy * COPY + (again | still) * SCENE + partial * PART).astype(np.uint8)
+    result: NDArray[np.uint8] = (
+        copy * COPY + (again | still | (partial & ~copy)) * SCENE + partial * PART
+    ).astype(np.uint8)
     return result
 
 
