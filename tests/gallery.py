@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from comp.checks.context import CheckContext
+from comp.checks.related_images import CloseLook
 from comp.data.competitions.competition import Competition
 from comp.data.competitions.facts import CompetitionConfig, Layout
 from comp.data.dataset import Dataset, Template, made_template
@@ -117,7 +118,7 @@ class Gallery:
         )
         labels = LabelMap(classes or self.classes)
         dataset = Dataset(competition, self.raw, manifest, labels, template, RawTree(self.raw))
-        return scan_images(dataset, Workspace(self.raw.parent), k, self.thorough)
+        return scan_images(dataset, Workspace(self.raw.parent), k, CloseLook(self.thorough))
 
 
 def clean_gallery(raw: Path, per_class: int = 16, tests: int = 24, side: int = 48) -> Gallery:

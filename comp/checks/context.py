@@ -301,15 +301,27 @@ class CheckContext:
 
     def related_as(self, how: int) -> list[list[str]]:
         """Clusters of paths that are related in this way (bits of ``related``) or have the same pixels, largest first."""
-        return self._joined(pair for pair, (relation, _) in self.related.items() if relation & how)
+        return self._joined(self._related_pairs(how))
 
     @cached_property
     def alike(self) -> list[list[str]]:
         """Clusters of paths that show one image, exact copies among them, largest first."""
-        how = COPY | (SCENE | PART if self.group_scenes else 0)
-        return self._joined(
-            [*self.near, *(pair for pair, (relation, _) in self.related.items() if relation & how)]
-        )
+        return self._joined([*self.near, *self._related_pairs(COPY)])
+
+    @cached_property
+    def sharing_a_fold(self) -> list[list[str]]:
+        """Clusters of paths that must share a fold: those that show one image, and one scene where that is asked for."""
+        if not self.group_scenes:
+            return self.alike
+        return self._joined([*self.near, *self._related_pairs(COPY | SCENE | PART)])
+
+    @cached_property
+    def slightly_changed(self) -> list[list[str]]:
+        """Clusters of paths that show one image without a close look: no crop to a half is among them."""
+        return self._joined(self.near)
+
+    def _related_pairs(self, how: int) -> list[tuple[str, str]]:
+        return [pair for pair, (relation, _) in self.related.items() if relation & how]
 
     def _joined(self, related: Iterable[tuple[str, str]]) -> list[list[str]]:
         """Clusters of two paths or more, joined by these pairs and by equal pixels, largest first."""

@@ -202,7 +202,7 @@ def _edges(context: CheckContext, rows: pd.DataFrame) -> list[tuple[int, int]]:
         if parent:
             edges.append((by_id.get(parent, orphans.setdefault(parent, n)), n))
     same_file = [[path] for path, members in by_path.items() if len(members) > 1]
-    for cluster in [*same_file, *context.alike]:
+    for cluster in [*same_file, *context.sharing_a_fold]:
         members = [n for path in cluster for n in by_path.get(path, [])]
         edges.extend((members[0], other) for other in members[1:])
     links = name_parents([path for path in rows["path"] if not is_array_row(path)])

@@ -338,28 +338,34 @@ def train_test_duplicate(context: CheckContext) -> list[Finding]:
     misses="wrong labels of images without a copy",
 )
 def conflicting_labels(context: CheckContext) -> list[Finding]:
-    """One image under different labels. A warning, an error above one per cent of the labelled rows."""
+    """One image under different labels. A warning, an error above one per cent of the labelled rows.
+
+    Strongly changed copies never make it an error: half of an image may well be of another class.
+    """
     labels = _labels(context)
-    found = []
-    for cluster in context.alike:
-        related = tuple(p for p in cluster if p in labels)
-        if len({labels[p] for p in related}) > 1:
-            found.append(related)
-    if not found:
+    conflicts = _under_different_labels(context.alike, labels)
+    if not conflicts:
         return []
-    rows = sum(len(related) for related in found)
-    many = rows > MANY_CONFLICTS * len(labels) and context.task.has_classes
+    rows = sum(len(related) for related in conflicts)
+    certain = sum(len(related) for related in _under_different_labels(context.slightly_changed, labels))
+    many = certain > MANY_CONFLICTS * len(labels) and context.task.has_classes
     severity: Severity = "error" if many else "warning"
-    message = f"{rows} rows show {len(found)} images under different labels, first {', '.join(repr(labels[p]) for p in found[0][:3])}"
+    first = ", ".join(repr(labels[p]) for p in conflicts[0][:3])
+    message = f"{rows} rows show {len(conflicts)} images under different labels, first {first}"
     return [
         _of_groups(
             "conflicting-labels",
             severity,
-            found,
+            conflicts,
             message,
             "look at them and correct the labels, or drop the rows",
         )
     ]
+
+
+def _under_different_labels(clusters: list[list[str]], labels: dict[str, str]) -> list[tuple[str, ...]]:
+    labelled = [tuple(path for path in cluster if path in labels) for cluster in clusters]
+    return [cluster for cluster in labelled if len({labels[path] for path in cluster}) > 1]
 
 
 def _labels(context: CheckContext) -> dict[str, str]:

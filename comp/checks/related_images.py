@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,10 +15,40 @@ from comp.checks.duplicates.strong_copies import related_pairs
 from comp.checks.image_scan import ImageFacts
 from comp.data.images.decode import decode
 from comp.data.images.source import ImageSource
-from comp.errors import ImageError
+from comp.errors import InputError
 
 UP_TO = 3_000  # images: a run looks closely by itself at no more
 _MANY = 10_000  # images, from which half as many features of each are held
+
+
+class CloseLook(NamedTuple):
+    """How closely rows are compared: ``thorough`` as it was asked for (None: without a word), ``scenes`` whether images of
+    one scene share a fold, ``by_itself`` whether few images are looked at closely without a word.
+    """
+
+    thorough: bool | None = None
+    scenes: bool = False
+    by_itself: bool = False
+
+    def require_possible(self) -> None:
+        """InputError where scenes are to be grouped and not looked for."""
+        if self.scenes and self.thorough is False:
+            value = "`thorough=False` with `group_scenes=True`"
+            raise InputError("scenes are only seen by a close look", value, "drop one of them")
+
+    def require_like(self, before: CloseLook) -> None:
+        """InputError where another look is asked for than rows were grouped by ``before``."""
+        if (self.thorough is not None and self.thorough != before.thorough) or (
+            self.scenes and not before.scenes
+        ):
+            value = f"it began with `thorough={before.thorough}`, `group_scenes={before.scenes}`"
+            raise InputError(
+                "a run goes on with its rows grouped as they were", value, "start a new run for others"
+            )
+
+
+UNASKED = CloseLook()
+OF_A_RUN = CloseLook(by_itself=True)
 
 
 def is_large_enough(look: ImageFacts) -> bool:
@@ -29,24 +60,25 @@ def related_images(source: ImageSource, paths: Sequence[str]) -> list[list[float
     """``[place, place, relation, score]`` of every related pair of images, by their places among ``paths``.
 
     Decodes every image again, in threads, with a bar; about 20 ms an image and processor core.
+
+    Raises
+    ------
+    ImageError
+        For an image that has gone, or was damaged, since it was first seen: what is missing here must not be remembered.
     """
     most = FEATURES if len(paths) <= _MANY else FEATURES // 2
     workers = os.cpu_count() or 1
 
     def look(path: str) -> LocalFeatures:
-        try:
-            content = source.load(path)
-            pixels = decode(content, path) if isinstance(content, bytes) else content
-        except ImageError:  # gone since it was first seen: the next command says so
-            pixels = np.zeros((1, 1, 3), np.uint8)
-        return local_features(pixels, most)
+        content = source.load(path)
+        return local_features(decode(content, path) if isinstance(content, bytes) else content, most)
 
-    found = []
+    features = []
     with events.task("looking closely", len(paths)) as bar, ThreadPoolExecutor(workers) as pool:
         for one in pool.map(look, paths):
-            found.append(one)
+            features.append(one)
             bar.advance(1)
-    related = related_pairs(found, workers=workers)
+    related = related_pairs(features, workers=workers)
     score = np.round(related.score.astype(np.float64), 4)
     return [
         [*pair, relation, agree]

@@ -84,7 +84,7 @@ def check(
         raise InputError("--html and --fix are two files", str(html), "name another for one of them")
     if images is not None or csv is not None:
         columns = (id_column, label_column, fold_column)
-        closely = (thorough or group_scenes, group_scenes)
+        closely = (thorough or None, group_scenes)
         checked = _own(slug, folds, images, csv, columns, workspace, allowed, closely)
     elif slug is None:
         raise InputError(
@@ -105,7 +105,7 @@ def check(
             extra=extra,
             rare=rare,
             allow=allowed,
-            thorough=thorough,
+            thorough=thorough or None,
             group_scenes=group_scenes,
         )
     checked = replace(checked, findings=[_reworded(f) for f in checked.findings])
@@ -134,7 +134,7 @@ def _own(
     columns: tuple[str, str, str | None],
     workspace: Path | None,
     allowed: dict[str, str],
-    closely: tuple[bool, bool],
+    closely: tuple[bool | None, bool],
 ) -> CheckResult:
     """The check of people's own images and table."""
     from comp.pipelines.check import parse_folds

@@ -12,7 +12,7 @@ from comp import events
 from comp.checks.context import CheckContext, ResultCache, downgrade_allowed
 from comp.checks.fold_checks import grouped
 from comp.checks.image_scan import ImageIndex, scan
-from comp.checks.related_images import UP_TO, is_large_enough
+from comp.checks.related_images import UNASKED, UP_TO, CloseLook, is_large_enough
 from comp.checks.runner import CheckResult, require_known, run_data_checks, run_fold_checks
 from comp.config import whole_number
 from comp.data.competitions.competition import Competition, find_competition
@@ -38,12 +38,13 @@ def check(
     extra: str | Path | None = None,
     rare: str | None = None,
     allow: dict[str, str] | None = None,
-    thorough: bool = False,
+    thorough: bool | None = None,
     group_scenes: bool = False,
 ) -> CheckResult:
     """The leakage and sanity check of a competition's raw folder; trains nothing.
 
-    Parameters are those of ``comp.run``; only what ``thorough`` asks for is looked at closely. The result's ``status`` is "pass" or "fail", ``findings`` say why.
+    Parameters are those of ``comp.run``; images are only looked at closely where ``thorough`` or ``group_scenes`` asks for
+    it, or folds that are given were made so. The result's ``status`` is "pass" or "fail", ``findings`` say why.
     Without ``folds`` it judges 5, and a class too small for them is only a warning.
     """
     ws = Workspace.find(workspace)
@@ -58,8 +59,7 @@ def check(
         extra_file=Path(extra).expanduser() if extra else None,
         rare=rare,
         allow={**(BARE if folds is None else {}), **(allow or {})},
-        thorough=thorough or group_scenes,
-        group_scenes=group_scenes,
+        look=CloseLook(thorough, group_scenes),
     )
 
 
@@ -75,8 +75,7 @@ def survey(
     rare: str | None = None,
     allow: dict[str, str] | None = None,
     corrections: Mapping[str, str] | None = None,
-    thorough: bool | None = False,
-    group_scenes: bool = False,
+    look: CloseLook = UNASKED,
 ) -> CheckResult:
     """Reads, looks at every image, judges, makes or reads the folds, and judges those.
 
@@ -91,16 +90,15 @@ def survey(
         Checks to lower, with reasons, on top of the competition's own.
     corrections : mapping
         Labels by id to train with, where ``manifest_file`` has none.
-    thorough : bool, optional
-        Look closely at every image; None does so up to 3,000 images, and where folds that are given were made so.
-    group_scenes : bool
-        Rows of one scene share a fold.
+    look : CloseLook
+        How closely images are compared; without a word as closely as for folds that are given.
 
     Raises
     ------
     InputError
         For a raw folder in another layout, K below 2 or above N, or a check name that does not exist.
     """
+    look.require_possible()
     if isinstance(folds, int) and folds < 2:
         raise InputError("`folds` takes 2 or more", f"got {folds}", "5 is the usual number")
     rare = rare or competition.facts.folds.rare
@@ -123,7 +121,7 @@ def survey(
     if isinstance(folds, Path):  # what is wrong with the file itself shows before images are read
         _given_folds(folds, dataset.manifest)
     given = Folds.load(folds) if isinstance(folds, Path) and Folds.is_saved(folds) else None
-    context = scan_images(dataset, workspace, k, thorough, group_scenes, given)
+    context = scan_images(dataset, workspace, k, look, given)
     findings = run_data_checks(context)
     made = None
     if not any(f.severity == "error" for f in downgrade_allowed(findings, allowed)):
@@ -144,34 +142,43 @@ def scan_images(
     dataset: Dataset,
     workspace: Workspace,
     k: int,
-    thorough: bool | None = False,
-    group_scenes: bool = False,
+    look: CloseLook = UNASKED,
     given: Folds | None = None,
 ) -> CheckContext:
-    """Looks at every image (or remembers it), and groups the rows that are related.
-
-    Without a word on ``thorough`` folds that are ``given`` decide: rows are grouped as they were for those.
+    """Looks at every image (or remembers it), and groups the rows that are related; as for the folds that are ``given``,
+    where nothing is said on how closely.
     """
     kept = fingerprint_file(workspace, dataset.competition.slug, dataset.raw)
     images = look_at_images(dataset, kept)
-    large = sum(map(is_large_enough, images.looks.values()))
-    closely = bool(large) and (large <= UP_TO if thorough is None else thorough)
     manifest = replace(dataset.manifest, notes=(*dataset.manifest.notes, *images.notes()))
     memory = ResultCache(kept.with_suffix(".json"))
     context = CheckContext(dataset.with_manifest(manifest), k, images, memory=memory)
-    if closely and thorough is None and given is not None:
-        closely = grouped(context).fingerprint("train") != given.fingerprint
-    if large and not closely:
-        manifest = replace(manifest, notes=(*manifest.notes, NOT_LOOKED_FOR))
-    context = replace(
-        context,
-        dataset=dataset.with_manifest(manifest),
-        thorough=closely,
-        group_scenes=group_scenes and closely,
-    )
+    context = _looking(context, look, given)
+    if any(map(is_large_enough, images.looks.values())):
+        notes = () if context.thorough else (NOT_LOOKED_FOR,)
+    else:
+        notes = (TOO_SMALL,) if look.thorough or look.scenes else ()
+    manifest = replace(manifest, notes=(*manifest.notes, *notes))
+    context = replace(context, dataset=dataset.with_manifest(manifest))
     return replace(context, dataset=dataset.with_manifest(grouped(context)), declared=manifest)
 
 
+def _looking(context: CheckContext, look: CloseLook, given: Folds | None) -> CheckContext:
+    """The context with how closely its rows are compared."""
+    large = sum(map(is_large_enough, context.images.looks.values()))
+    if not large:
+        return context
+    if look.thorough is not None or look.scenes:
+        return replace(context, thorough=bool(look.thorough or look.scenes), group_scenes=look.scenes)
+    if given is not None and set(given.ids) <= set(context.manifest.table["id"]):
+        for thorough, scenes in ((False, False), (True, False), (True, True)):
+            tried = replace(context, thorough=thorough, group_scenes=scenes)
+            if grouped(tried).fingerprint("train") == given.fingerprint:
+                return tried
+    return replace(context, thorough=look.by_itself and large <= UP_TO)
+
+
+TOO_SMALL = "not looked at closely: the images have under 48 pixels a side"
 NOT_LOOKED_FOR = (
     "not looked for: copies that were turned by any angle, cropped by half, inverted, bent or partly erased, and images "
     "of one scene (`thorough=True`)"

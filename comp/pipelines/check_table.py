@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from comp.checks.context import downgrade_allowed
+from comp.checks.related_images import CloseLook
 from comp.checks.runner import CheckResult, require_known, run_data_checks, run_fold_checks
 from comp.data.competitions.competition import Competition
 from comp.data.competitions.facts import CompetitionConfig
@@ -81,7 +82,7 @@ def check_table(
     folds: int | None = None,
     workspace: str | Path | None = None,
     allow: dict[str, str] | None = None,
-    thorough: bool = False,
+    thorough: bool | None = None,
     group_scenes: bool = False,
 ) -> CheckResult:
     """The leakage check of a folder of images and a table, without a competition.
@@ -95,6 +96,8 @@ def check_table(
     InputError
         If the folder or a column is missing, or an id fits several files.
     """
+    look = CloseLook(thorough, group_scenes)
+    look.require_possible()
     ws = Workspace.find(workspace)
     raw = Path(images).expanduser().absolute()
     own = read_own_table(raw, Path(csv).expanduser(), id_column, label_column, fold_column)
@@ -105,7 +108,7 @@ def check_table(
     labels = LabelMap.discover(label for label in own.manifest.train["label"] if label)
     template = made_template([], "id", "label", "label")
     dataset = Dataset(own.competition, raw, own.manifest, labels, template, RawTree(raw))
-    context = scan_images(dataset, ws, k, thorough, group_scenes)
+    context = scan_images(dataset, ws, k, look)
     findings = run_data_checks(context, answers=False)
     made = own.folds
     if made is None and not any(f.severity == "error" for f in downgrade_allowed(findings, allowed)):

@@ -11,6 +11,7 @@ from typing import Any
 
 from comp import events
 from comp.checks.prediction_checks import expected_score
+from comp.checks.related_images import OF_A_RUN, CloseLook
 from comp.data.competitions.competition import Competition
 from comp.data.competitions.raw_folder import raw_of
 from comp.data.folds import Folds
@@ -31,8 +32,8 @@ class RunRequest:
     goes on, which folds only, and how many seconds it may take.
 
     ``like`` is another run whose rows and folds a new one takes, ``pseudo`` a file of ``comp pseudo`` to train with,
-    and ``origin`` what its record says of where it comes from; ``report`` asks for its page. ``thorough`` and
-    ``group_scenes`` are those of ``comp.run``.
+    and ``origin`` what its record says of where it comes from; ``report`` asks for its page; ``look`` is how
+    closely images are compared.
     """
 
     workspace: Workspace
@@ -49,8 +50,7 @@ class RunRequest:
     pseudo: Path | None = None
     origin: dict[str, Any] = field(default_factory=dict)
     report: bool = True
-    thorough: bool | None = None
-    group_scenes: bool = False
+    look: CloseLook = OF_A_RUN
 
     @property
     def given(self) -> runs.Run | None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from comp import events
 from comp.checks.context import Finding, counts, downgrade_allowed
+from comp.checks.related_images import CloseLook
 from comp.checks.runner import CheckResult, raise_on_errors, say_findings, show_findings
 from comp.config import as_overrides
 from comp.data.competitions.competition import find_competition
@@ -147,9 +148,9 @@ def run(
             seconds=parse_seconds(time_limit) if time_limit else None,
             pseudo=Path(pseudo).expanduser() if pseudo else None,
             report=report,
-            thorough=True if group_scenes else thorough,
-            group_scenes=group_scenes,
+            look=CloseLook(thorough, group_scenes, by_itself=True),
         )
+        request.look.require_possible()
         with clock.step("model"):
             starts = _ready(request)
         with clock.step("check"):
@@ -215,12 +216,14 @@ def checked(
             f"  not sure: {guessed} of competition.toml, which a raw folder cannot say: look at the site"
         )
     kept, corrections = None, None
-    closely = {"thorough": request.thorough, "group_scenes": request.group_scenes}
+    look = request.look
     if given:  # its extra rows and corrected labels are still wanted, and its folds
         corrections = manifest_of(given).corrections
         folds_of(given)
         kept = given.folder / "manifest.csv"
-        closely = {"thorough": False, "group_scenes": False, **given.started.get(GROUPING, {})}
+        before = given.started.get(GROUPING, {})
+        look = CloseLook(bool(before.get("thorough")), bool(before.get("group_scenes")))
+        request.look.require_like(look)
     found = survey(
         competition,
         request.workspace,
@@ -232,8 +235,7 @@ def checked(
         rare="pool" if given else rare,  # its folds are made already
         allow=allow,
         corrections=corrections,
-        thorough=closely["thorough"],
-        group_scenes=bool(closely["group_scenes"]),
+        look=look,
     )
     show_findings(found)
     raise_on_errors(found.findings, competition.slug)

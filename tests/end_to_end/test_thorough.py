@@ -40,12 +40,18 @@ def test_a_run_looks_closely_and_goes_on_so(workspace: Path) -> None:
     run = workspace / "runs" / begun.json["run"]
     assert read_json(run / "started.json")["grouping"] == {"thorough": True, "group_scenes": False}
     assert (workspace / "folds" / "shapes" / "k2-seed0-thorough.csv").is_file()
+    other = run_comp(workspace, "run", "shapes", "--resume", begun.json["run"], "--group-scenes")
+    assert other.code == 2
+    assert "grouped as they were" in other.err
     resumed = run_comp(workspace, "run", "shapes", "--resume", begun.json["run"], "--json")
     assert resumed.code == 0, resumed.err
     assert resumed.json["run"] == begun.json["run"]
     again = run_comp(workspace, "run", "shapes", "--folds", run / "folds.csv", *FAST, "--json")
     assert again.code == 0, again.err
     assert folds_of(workspace / "runs" / again.json["run"]) == folds_of(run)
+    judged = run_comp(workspace, "check", "shapes", "--folds", run / "folds.csv", "--json")
+    assert judged.code == 0, judged.err
+    assert "near-duplicate" in {f["check"] for f in judged.json["findings"]}
 
 
 def test_a_plain_check_and_a_plain_run_have_folds_of_their_own(workspace: Path) -> None:
@@ -69,3 +75,6 @@ def test_group_scenes_looks_closely(workspace: Path) -> None:
     outcome = run_comp(workspace, "check", "shapes", "--folds", "2", "--group-scenes", "--json")
     assert outcome.code == 0, outcome.err
     assert (workspace / "folds" / "shapes" / "k2-seed0-thorough-scenes.csv").is_file()
+    refused = run_comp(workspace, "run", "shapes", "--folds", "2", "--no-thorough", "--group-scenes", *FAST)
+    assert refused.code == 2
+    assert "--no-thorough" in refused.err or "--thorough" in refused.err

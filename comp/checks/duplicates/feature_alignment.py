@@ -24,7 +24,7 @@ Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 _LIKE: Final = 0.8  # cosine of two features' descriptors
-_NEAR: Final = 0.04  # of the longer side, that a feature may lie beside the map's
+_NEAR: Final = 0.04  # of the longer side, that a feature may lie from where the map puts it
 _LOOSE: Final = 1.5  # times as far, before the map is refined
 _OCTAVES, _DEGREES = 0.6, 35.0  # by which a feature's size and direction may differ from the map's
 _BY_CHANCE: Final = np.pi * _NEAR**2 * 1.3 * 0.2 * 0.4  # place, and both of size and direction
@@ -45,10 +45,10 @@ _BLANK: Final = 1.0  # variance of grey levels under which a place was erased, o
 _MIDDLE: Final = 128
 
 
-class Laid(NamedTuple):
+class FeatureAgreement(NamedTuple):
     """How M pairs lie upon one another; float64 (M,) where nothing else is said.
 
-    `evidence` is -log10 of the probability that unrelated images have so many agreeing features (0: none). `beside`
+    `evidence` is -log10 of the probability that unrelated images have so many agreeing features (0: none). `residual`
     is the median distance of these from the map, in pixels of the right one's `grey`. `share`
     is the share of the places with structure where both agree (local correlation over 0.5), `crisp` that where they
     agree nearly perfectly (over 0.8), both 0 to 1; `left_new` and `right_new` are the shares of the two images that have
@@ -57,7 +57,7 @@ class Laid(NamedTuple):
     """
 
     evidence: Floats
-    beside: Floats
+    residual: Floats
     share: Floats
     crisp: Floats
     left_new: Floats
@@ -65,7 +65,7 @@ class Laid(NamedTuple):
     at: Floats
 
 
-def lay(images: Sequence[LocalFeatures], pairs: FeaturePairs, workers: int = 2) -> Laid:
+def align(images: Sequence[LocalFeatures], pairs: FeaturePairs, workers: int = 2) -> FeatureAgreement:
     """Lays the images of each pair upon one another and measures how they agree."""
     from scipy.stats import binom
 
@@ -76,7 +76,7 @@ def lay(images: Sequence[LocalFeatures], pairs: FeaturePairs, workers: int = 2) 
     count = len(pairs.left)
     with ThreadPoolExecutor(max(1, workers)) as pool:
         found = list(pool.map(one, range(count)))
-    agreeing, like, beside, maps = (
+    agreeing, like, residual, maps = (
         (np.array(column) for column in zip(*found, strict=True)) if count else _NOTHING
     )
     tail = binom.logsf(np.maximum(agreeing - 2, -1), np.maximum(like - 1, 1), _BY_CHANCE) / np.log(10)
@@ -92,14 +92,14 @@ def lay(images: Sequence[LocalFeatures], pairs: FeaturePairs, workers: int = 2) 
         for n, values in zip(promising.tolist(), pool.map(two, promising.tolist()), strict=True):
             seen[n] = values
     share, crisp, left, right = seen.T
-    return Laid(evidence, beside, share, crisp, left, right, maps.reshape(-1, 2, 6))
+    return FeatureAgreement(evidence, residual, share, crisp, left, right, maps.reshape(-1, 2, 6))
 
 
 _NOTHING: Final = (np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0), np.empty((0, 2, 6)))
 
 
 def _mapped(left: LocalFeatures, right: LocalFeatures, variant: int) -> tuple[int, int, float, Floats]:
-    """(agreeing features, like features, how far they lie beside it, map) of the best map of the left image upon the right one."""
+    """(agreeing features, like features, how far they lie from the map, map) of the best map of the left image upon the right one."""
     like = left.descriptors[:, VARIANTS[variant]].astype(np.float32) @ right.descriptors.T.astype(np.float32)
     if not like.size:
         return 0, 0, 0.0, np.zeros((2, 6))
@@ -114,15 +114,15 @@ def _mapped(left: LocalFeatures, right: LocalFeatures, variant: int) -> tuple[in
     shift = there[:, :2] - np.einsum("nij,nj->ni", turn, here[:, :2])
     octave = np.log2(np.abs(np.linalg.det(turn))) / 2
     angle = np.degrees(np.arctan2(turn[:, 1, 0], turn[:, 0, 0]))
-    kin = (np.abs(octave[:, None] - octave) < _OCTAVES) & (
+    alike = (np.abs(octave[:, None] - octave) < _OCTAVES) & (
         np.abs((angle[:, None] - angle + 180) % 360 - 180) < _DEGREES
     )
     reach = _NEAR * max(right.grey.shape)
     laid = np.einsum("hij,nj->hni", turn, here[:, :2]) + shift[:, None]
-    agree = kin & (((laid - there[:, :2]) ** 2).sum(axis=-1) < (_LOOSE * reach) ** 2)
+    agree = alike & (((laid - there[:, :2]) ** 2).sum(axis=-1) < (_LOOSE * reach) ** 2)
     best = int(agree.sum(axis=1).argmax())
     first = np.hstack([turn[best], shift[best][:, None]])
-    at, inside = _refined(first, here[:, :2], there[:, :2], kin[best], agree[best], reach)
+    at, inside = _refined(first, here[:, :2], there[:, :2], alike[best], agree[best], reach)
     off = np.sqrt(((_terms(here[inside, :2]) @ at.T - there[inside, :2]) ** 2).sum(axis=1))
     return _places(here[inside], there[inside]), len(mutual), float(np.median(off)), at
 
@@ -136,7 +136,7 @@ def _frames(points: Floats, variant: int) -> Floats:
 
 
 def _refined(
-    first: Floats, here: Floats, there: Floats, kin: Mask, inside: Mask, reach: float
+    first: Floats, here: Floats, there: Floats, alike: Mask, inside: Mask, reach: float
 ) -> tuple[Floats, Mask]:
     """The quadratic map (2, 6) that fits the agreeing features best, and which then agree.
 
@@ -150,7 +150,7 @@ def _refined(
             break
         x, firm = terms[inside], np.diag(stiff)
         at = np.linalg.solve(x.T @ x + firm, x.T @ there[inside] + firm @ start.T).T
-        near = kin & (((terms @ at.T - there) ** 2).sum(axis=1) < reach**2)
+        near = alike & (((terms @ at.T - there) ** 2).sum(axis=1) < reach**2)
         if near.sum() < 3:
             break
         inside = near

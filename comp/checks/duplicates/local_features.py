@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 LEAST_SIDE: Final = 48  # pixels: smaller images have too few features, and `search` judges them as a whole
 FEATURES: Final = 200  # of one image at most
 DIMENSIONS: Final = 128
-_LONGEST: Final = 160  # pixels: larger images are reduced to it
+LONGEST: Final = 160  # pixels: larger images are reduced to it
 _MOST_SEEN: Final = 600
 _GRID: Final = 4  # features are taken evenly from 4 x 4 parts, so that one texture does not take all
 
@@ -49,7 +49,7 @@ def local_features(image: NDArray[np.uint8], most: int = FEATURES) -> LocalFeatu
     height, width = grey.shape
     if min(height, width) < LEAST_SIDE:
         return _none(np.asarray(grey, np.uint8))
-    scale = _LONGEST / max(height, width)
+    scale = LONGEST / max(height, width)
     if scale < 1:
         size = (max(8, round(width * scale)), max(8, round(height * scale)))
         grey = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
