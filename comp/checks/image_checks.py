@@ -333,7 +333,7 @@ def train_test_duplicate(context: CheckContext) -> list[Finding]:
     "conflicting-labels",
     "data",
     "images",
-    "warning; error above 1 % of the rows",
+    "warning; error above 1 % of the rows, strongly changed copies not counted",
     catches="copies of one image with different labels",
     misses="wrong labels of images without a copy",
 )
