@@ -48,6 +48,16 @@ def detailed(seed: int, side: int = 160) -> np.ndarray:
     return image
 
 
+def textured(seed: int, height: int = 160, width: int = 200) -> np.ndarray:
+    """An image uint8 (height, width, 3) with detail of every size, as photographs have."""
+    rng = np.random.default_rng(seed)
+    image = np.full((height, width, 3), rng.uniform(90, 160, 3))
+    for size in (1, 2, 4, 8, 16, 32):
+        small = rng.normal(0, 7 * size**0.5, (height // size + 2, width // size + 2))
+        image += cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC)[:, :, None]
+    return np.clip(cv2.GaussianBlur(image, (0, 0), 0.9), 0, 255).astype(np.uint8)
+
+
 def save(path: Path, pixels: np.ndarray, quality: int | None = None) -> None:
     """Writes an image; the suffix says the format, ``quality`` is a JPEG's."""
     path.parent.mkdir(parents=True, exist_ok=True)

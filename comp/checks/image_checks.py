@@ -275,20 +275,30 @@ def same_scene(context: CheckContext) -> list[Finding]:
     "data",
     "images",
     "note",
-    catches="with `thorough=True`: overlapping parts of one image (tiles, halves, a pan)",
-    misses="parts that do not overlap",
+    catches="with `thorough=True`: parts of one image (tiles, halves, a pan), overlapping or cut apart",
+    misses="parts cut apart whose edges are smooth, turned or scaled unlike",
 )
 def same_source(context: CheckContext) -> list[Finding]:
-    """Parts of one image that overlap, each with something that the other lacks: tiles, halves, shots of a pan.
+    """Parts of one image: they overlap and each has something that the other lacks, or the edge of one goes on in the other.
 
-    Information. Parts that were cut out of one file share a fold; shots of a pan do where ``group_scenes`` asks for it.
-    Only with ``thorough``.
+    Information. Overlapping parts that were cut out of one file share a fold; others, and shots of a pan, do where
+    ``group_scenes`` asks for it. Only with ``thorough``.
     """
-    found = _within_rows(context, PART)
+    labels, test = _labels(context), set(context.manifest.test["path"])
+    wanted = [tuple(p for p in cluster if p in labels or p in test) for cluster in context.related_as(PART)]
+    found = [
+        cluster
+        for cluster in wanted
+        if any(p in labels for p in cluster) and len({context.images[p].pixel_sha for p in cluster}) > 1
+    ]
     if not found:
         return []
-    message = f"{sum(map(len, found))} labelled rows are overlapping parts of an image or a scene, in {counted(len(found), 'group')}"
-    remedy = "those with the same pixels share a fold; `group_scenes=True` keeps the others together too"
+    rows, others = (sum(p in some for cluster in found for p in cluster) for some in (labels, test))
+    also = f" and {counted(others, 'test row')}" if others else ""
+    message = f"{counted(rows, 'labelled row')}{also} are parts of an image or a scene, in {counted(len(found), 'group')}"
+    remedy = "their rows share a fold (`group_scenes=True`)"
+    if not context.group_scenes:
+        remedy = "rows with pixels in common share a fold; `group_scenes=True` keeps the others together too"
     return [_of_groups("same-source", "info", found, message, remedy)]
 
 

@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
-import numpy as np
-
 from comp import events
+from comp.checks.duplicates.adjoining import OuterLines, adjoining_pairs, outer_lines
 from comp.checks.duplicates.local_features import FEATURES, LEAST_SIDE, LocalFeatures, local_features
-from comp.checks.duplicates.strong_copies import related_pairs
+from comp.checks.duplicates.strong_copies import PART, related_pairs
 from comp.checks.image_scan import ImageFacts
 from comp.data.images.decode import decode
 from comp.data.images.source import ImageSource
@@ -69,20 +68,25 @@ def related_images(source: ImageSource, paths: Sequence[str]) -> list[list[float
     most = FEATURES if len(paths) <= _MANY else FEATURES // 2
     workers = os.cpu_count() or 1
 
-    def look(path: str) -> LocalFeatures:
+    def look(path: str) -> tuple[LocalFeatures, OuterLines]:
         content = source.load(path)
-        return local_features(decode(content, path) if isinstance(content, bytes) else content, most)
+        image = decode(content, path) if isinstance(content, bytes) else content
+        return local_features(image, most), outer_lines(image)
 
-    features = []
+    features, lines = [], []
     with events.task("looking closely", len(paths)) as bar, ThreadPoolExecutor(workers) as pool:
-        for one in pool.map(look, paths):
-            features.append(one)
+        for feature, line in pool.map(look, paths):
+            features.append(feature)
+            lines.append(line)
             bar.advance(1)
     related = related_pairs(features, workers=workers)
-    score = np.round(related.score.astype(np.float64), 4)
-    return [
-        [*pair, relation, agree]
-        for pair, relation, agree in zip(
-            related.pairs.tolist(), related.relation.tolist(), score.tolist(), strict=True
+    adjoining = adjoining_pairs(lines)
+    found = {
+        (left, right): (relation, agree)
+        for (left, right), relation, agree in zip(
+            related.pairs.tolist(), related.relation.tolist(), related.score.tolist(), strict=True
         )
-    ]
+    }
+    for (left, right), agree in zip(adjoining.pairs.tolist(), adjoining.score.tolist(), strict=True):
+        found.setdefault((left, right), (PART, agree))  # a mirrored copy goes on in its original too
+    return [[*pair, relation, round(agree, 4)] for pair, (relation, agree) in sorted(found.items())]

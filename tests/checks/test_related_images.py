@@ -16,7 +16,7 @@ from comp.data.folds import make_folds
 from comp.errors import ImageError, InputError
 from comp.pipelines.check import NOT_LOOKED_FOR, TOO_SMALL, scan_images
 from comp.workspace import Workspace
-from gallery import Gallery, clean_gallery, detailed
+from gallery import Gallery, clean_gallery, detailed, textured
 
 
 def scenes(raw: Path, tests: int = 24) -> Gallery:
@@ -162,6 +162,31 @@ def test_scenes_share_a_fold_where_that_is_asked_for_and_are_no_copies(tmp_path:
         assert "group_scenes=True" in remedy
         group = dict(zip(context.manifest.train["id"], context.manifest.train["group"], strict=True))
         assert (group["a0"] == group["a4"] != "") is group_scenes
+
+
+def test_halves_of_one_image_share_a_fold_where_that_is_asked_for(tmp_path: Path) -> None:
+    one = clean_gallery(tmp_path / "raw", tests=0)
+    whole = textured(1, 160, 320)
+    one.replace("train/a0.png", whole[:, :160])
+    one.replace("train/a4.png", whole[:, 160:])
+    for group_scenes in (False, True):
+        context = context_of(one, True, group_scenes)
+        findings = run_data_checks(context)
+        assert [set(group) for group in named(findings, "same-source")] == [{"train/a0.png", "train/a4.png"}]
+        assert named(findings, "near-duplicate") == named(findings, "same-scene") == []
+        group = dict(zip(context.manifest.train["id"], context.manifest.train["group"], strict=True))
+        assert (group["a0"] == group["a4"] != "") is group_scenes
+
+
+def test_a_half_among_the_test_images_is_named(tmp_path: Path) -> None:
+    one = clean_gallery(tmp_path / "raw", tests=4)
+    test = next(path for path in one.context().manifest.test["path"])
+    whole = textured(1, 160, 320)
+    one.replace("train/a0.png", whole[:, :160])
+    one.replace(test, whole[:, 160:])
+    (found,) = (f for f in run_data_checks(context_of(one, True)) if f.check == "same-source")
+    assert [set(group) for group in found.groups or ()] == [{"train/a0.png", test}]
+    assert found.message.startswith("1 labelled row and 1 test row are parts of an image")
 
 
 def test_many_strong_copies_of_other_classes_are_a_warning(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from comp.checks.duplicates.feature_alignment import FeatureAgreement, align
 from comp.checks.duplicates.feature_index import FeaturePairs, feature_pairs
 from comp.checks.duplicates.local_features import LONGEST, LocalFeatures
 
-THOROUGH: Final = 1  # what another version of this search found is searched for again
+THOROUGH: Final = 2  # what another version of this search found is searched for again
 
 COPY, SCENE, PART = 1, 2, 4  # of a pair, as bits
 

@@ -306,6 +306,8 @@ class Registry:
             if slug in one.slugs:
                 raise one.error
         remedy = "`comp list` shows them all"
+        if Path(slug).is_dir():
+            remedy += f"; the folder of that name is ./{slug}"
         if self.broken:
             remedy += f"; {len(self.broken)} cannot be read, first {self.broken[0].folder}"
         raise UnknownName("competition", slug, self.competitions, remedy)
