@@ -7,7 +7,7 @@ The verbs of the command line as functions: ``comp.run("digits", folds=5)``, ``c
 ``comp.score("digits", "submission.csv")``, ``comp.kernel("digits")``,
 ``comp.compare("one.csv", "other.csv")``, ``comp.import_("digits", "oof.csv", "test.csv")``,
 ``comp.submit("digits")``, ``comp.write_report("latest")``. What there is, as tables: ``comp.list_competitions()``, ``comp.list_runs("digits")``,
-``comp.show("digits")``.
+``comp.list_models()``, ``comp.show("digits")``.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ __all__ = [
     "kernel",
     "labels",
     "list_competitions",
+    "list_models",
     "list_runs",
     "lr",
     "merge",
@@ -50,7 +51,7 @@ if TYPE_CHECKING:
     from comp.pipelines.find_lr import lr
     from comp.pipelines.import_predictions import import_
     from comp.pipelines.label_errors import labels
-    from comp.pipelines.listing import list_competitions, list_runs, show
+    from comp.pipelines.listing import list_competitions, list_models, list_runs, show
     from comp.pipelines.merge import merge
     from comp.pipelines.predict import predict
     from comp.pipelines.pseudo_label import pseudo
@@ -66,6 +67,7 @@ _HOMES = {
     "kernel": "comp.kaggle.kernel.build",
     "labels": "comp.pipelines.label_errors",
     "list_competitions": "comp.pipelines.listing",
+    "list_models": "comp.pipelines.listing",
     "list_runs": "comp.pipelines.listing",
     "show": "comp.pipelines.listing",
     "bench": "comp.pipelines.benchmark",

@@ -39,6 +39,7 @@ def test_the_verbs_are_these() -> None:
         "kernel",
         "labels",
         "list_competitions",
+        "list_models",
         "list_runs",
         "lr",
         "merge",

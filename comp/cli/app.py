@@ -15,6 +15,7 @@ from comp.cli import (
     ensemble,
     kernel,
     labels,
+    models,
     predict,
     report,
     run,
@@ -27,7 +28,16 @@ from comp.cli.options import Verb
 
 GROUPS = {
     "Start": (doctor.doctor, competitions.list_, competitions.show, competitions.data, competitions.new),
-    "Train": (check.check, check.checks, run.run, tune.lr, tune.bench, predict.pseudo, ensemble.merge),
+    "Train": (
+        check.check,
+        check.checks,
+        models.models,
+        run.run,
+        tune.lr,
+        tune.bench,
+        predict.pseudo,
+        ensemble.merge,
+    ),
     "Look": (
         runs.runs,
         report.report,

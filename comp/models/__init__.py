@@ -4,6 +4,7 @@ __all__ = [
     "autotune",
     "batchnorm_fusion",
     "checkpoint",
+    "ladder",
     "load_weights",
     "net",
     "runtime",

@@ -13,7 +13,7 @@ from markupsafe import Markup
 from comp import events
 from comp.data.competitions.competition import Competition, find_competition, find_competitions
 from comp.data.competitions.raw_folder import raw_or_usual, require_wanted
-from comp.errors import CompError, UnknownName
+from comp.errors import CompError, InputError, UnknownName
 from comp.runs import ledger
 from comp.runs import run as runs
 from comp.runs.progress import live_state
@@ -110,6 +110,30 @@ class RunRow:
 
 
 @dataclass(frozen=True, repr=False)
+class ModelRow:
+    """A backbone: the side of its input in pixels, 10^9 multiply-adds an image, 10^6 parameters, the least device that fine-tunes it
+    in hours, its weights' licence and whether a winner may publish them; ``weights`` is where they lie, None where they must be downloaded.
+    """
+
+    name: str
+    size: int
+    gmacs: float
+    params: float
+    device: str
+    licence: str
+    open: bool
+    known_for: str
+    weights: str | None
+
+    def __repr__(self) -> str:
+        return f"ModelRow({self.name!r}, gmacs={self.gmacs}, weights={self.weights!r})"
+
+    def as_json(self) -> dict[str, Any]:
+        """The row of ``comp models --json``."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, repr=False)
 class Facts:
     """What is known of a competition or a run: ``lines`` for people, ``document`` for programs."""
 
@@ -195,6 +219,31 @@ def _every(workspace: Workspace, slug: str | None) -> list[runs.Run]:
     """The runs that there are, of a competition if asked; damaged ones too, which may not even say whose they are."""
     return runs.all_runs(workspace, slug) + (
         [one for one in runs.all_runs(workspace, "") if one.damage] if slug else []
+    )
+
+
+def list_models(
+    licence: str | None = None, device: str | None = None, workspace: str | Path | None = None
+) -> Rows[ModelRow]:
+    """Backbones that are worth a try, the cheapest first; any other of timm's can be named in a recipe as well.
+
+    Parameters
+    ----------
+    licence : str, optional
+        "any", or the name of one; by default those that the winner of a competition may publish with a solution.
+    device : "cpu", "gpu" or "big-gpu", optional
+        Those that such a device fine-tunes in hours.
+    workspace : path, optional
+        Whose ``weights/`` are looked at, beside ``COMP_WEIGHTS`` and the hub's cache.
+    """
+    from comp.models.ladder import DEVICES, allowed, weights_at_hand
+
+    if device not in (None, *DEVICES):
+        raise InputError("unknown `device`", repr(device), f"one of {', '.join(DEVICES)}")
+    folders = Workspace.find(workspace).weight_folders()
+    return Rows(
+        ModelRow(**one.model_dump(exclude={"family"}), weights=weights_at_hand(one.name, folders))
+        for one in allowed(licence, device or DEVICES[-1])
     )
 
 

@@ -147,7 +147,7 @@ def test_findings_name_arguments_in_python_and_options_on_the_command_line(works
 def test_options_have_the_names_of_the_arguments() -> None:
     """Else a text of the library would name one that the command line does not know."""
     verbs: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
-    for verb in set(comp.__all__) - {"__version__", "list_competitions", "list_runs", "show"}:
+    for verb in set(comp.__all__) - {"__version__", "list_competitions", "list_models", "list_runs", "show"}:
         names = {p.name for p in verbs[verb.removeprefix("write_").rstrip("_")].params}
         for name, parameter in inspect.signature(getattr(comp, verb)).parameters.items():
             if parameter.kind is not inspect.Parameter.VAR_POSITIONAL and (verb, name) not in NOT_BOTH:
