@@ -6,6 +6,7 @@ import ast
 import inspect
 import re
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -149,7 +150,9 @@ def test_options_have_the_names_of_the_arguments() -> None:
     verbs: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
     for verb in set(comp.__all__) - {"__version__", "list_competitions", "list_models", "list_runs", "show"}:
         names = {p.name for p in verbs[verb.removeprefix("write_").rstrip("_")].params}
-        for name, parameter in inspect.signature(getattr(comp, verb)).parameters.items():
+        for name, parameter in inspect.signature(
+            getattr(import_module(comp._HOMES[verb]), verb)
+        ).parameters.items():
             if parameter.kind is not inspect.Parameter.VAR_POSITIONAL and (verb, name) not in NOT_BOTH:
                 assert name in names, f"comp.{verb}({name}=…) is no argument of comp {verb}"
 
