@@ -27,7 +27,16 @@ from comp.cli.options import Verb
 
 GROUPS = {
     "Start": (doctor.doctor, competitions.list_, competitions.show, competitions.data, competitions.new),
-    "Train": (check.check, check.checks, run.run, tune.lr, tune.bench, predict.pseudo, ensemble.merge),
+    "Train": (
+        check.check,
+        check.checks,
+        run.run,
+        tune.tune,
+        tune.lr,
+        tune.bench,
+        predict.pseudo,
+        ensemble.merge,
+    ),
     "Look": (
         runs.runs,
         report.report,
