@@ -145,6 +145,7 @@ def _searched(
 ) -> TuneResult:
     """Checks the rows once, then runs the trials; the heavy imports begin here."""
     from comp.pipelines import training_plans
+    from comp.pipelines.tuning.outcome import EndedStudy, written
     from comp.pipelines.tuning.session import Session
     from comp.training.losses import for_task
 
@@ -160,7 +161,8 @@ def _searched(
     session = Session(order, request, checks, folder, study, starts, seconds)
     events.log(f"  {session.summary}")
     session.run(trials, storage, facts_of(order, checks))
-    return session.result()
+    ended = EndedStudy(order, order.space, ws, checks, folder, study, session.url, session.trials)
+    return written(ended)
 
 
 def _space(order: SearchOrder, checks: CheckResult) -> SearchSpace:

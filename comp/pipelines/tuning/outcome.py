@@ -3,27 +3,49 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from comp.checks.runner import CheckResult
 from comp.data.folds import group_names
 from comp.errors import Refusal
 from comp.files import make_folder, write_text
+from comp.pipelines.tuning.order import SearchOrder
+from comp.pipelines.tuning.page import page_of
 from comp.pipelines.tuning.result import TuneResult, counted_states
-from comp.pipelines.tuning.search_space import shown
-from comp.pipelines.tuning.selection import NestedScore, nested_score
+from comp.pipelines.tuning.search_space import SearchSpace, shown
+from comp.pipelines.tuning.selection import NestedScore, nested_score, rows_of
 from comp.pipelines.tuning.storage import without_password
 from comp.pipelines.tuning.study import TrialRow
 from comp.recipe import from_table
-
-if TYPE_CHECKING:
-    from comp.pipelines.tuning.session import Session
+from comp.workspace import Workspace
 
 RECIPE, PAGE = "best.toml", "report.html"
 
 
-def written(session: Session) -> TuneResult:
+@dataclass(frozen=True)
+class EndedStudy:
+    """A study whose trials are over, or left: where it lies, what it searched, on which rows."""
+
+    order: SearchOrder
+    space: SearchSpace
+    workspace: Workspace
+    checks: CheckResult
+    folder: Path
+    name: str
+    url: str
+    trials: Sequence[TrialRow]
+
+    @property
+    def slug(self) -> str:
+        """The competition."""
+        return self.checks.dataset.competition.slug
+
+
+def written(ended: EndedStudy) -> TuneResult:
     """What a study comes to, with its files written.
 
     Raises
@@ -31,10 +53,10 @@ def written(session: Session) -> TuneResult:
     Refusal
         Where no trial has all its folds.
     """
-    metric = session.checks.dataset.competition.metric
-    done = [one for one in session.trials if one.state == "complete" and one.score is not None]
+    metric = ended.checks.dataset.competition.metric
+    done = [one for one in ended.trials if one.state == "complete" and one.score is not None]
     if not done:
-        states = counted_states([one.state for one in session.trials])
+        states = counted_states([one.state for one in ended.trials])
         value = ", ".join(f"{count} {state}" for state, count in states.items())
         raise Refusal(
             "a study needs a finished trial", value, "the same command goes on with it; a longer `time_limit`"
@@ -42,35 +64,33 @@ def written(session: Session) -> TuneResult:
     sign = -1.0 if metric.direction == "max" else 1.0
     best = min(done, key=lambda one: (sign * float(one.score or 0.0), one.slot))
     assert best.score is not None
-    path = make_folder(session.folder) / RECIPE
-    root = session.request.workspace.root
+    path = make_folder(ended.folder) / RECIPE
+    root = ended.workspace.root
     result = TuneResult(
-        slug=session.request.competition.slug,
-        study=session.study,
+        slug=ended.slug,
+        study=ended.name,
         metric=metric.name,
         direction=metric.direction,
         score=best.score,
         trial=best.slot,
         values=dict(best.values),
         baseline=next((one.score for one in done if one.slot == 0), None),
-        nested=nested_of(session, done),
-        counts=counted_states([one.state for one in session.trials]),
+        nested=nested_of(ended, done),
+        counts=counted_states([one.state for one in ended.trials]),
         recipe=path,
-        report=session.folder / PAGE,
-        storage=without_password(session.url),
-        command=session.order.rows.command(
-            session.request.competition.slug, session.request.workspace.shown(path)
-        ),
+        report=ended.folder / PAGE,
+        storage=without_password(ended.url),
+        command=ended.order.rows.command(ended.slug, ended.workspace.shown(path)),
         root=root,
     )
     write_text(path, _document(best, result))
-    _write_page(session, result)
+    _write_page(ended, result)
     return result
 
 
-def nested_of(session: Session, done: Sequence[TrialRow]) -> NestedScore | None:
+def nested_of(ended: EndedStudy, done: Sequence[TrialRow]) -> NestedScore | None:
     """The honest score of the finished trials; None where it cannot be had."""
-    checks, rows = session.checks, session.rows
+    checks, rows = ended.checks, rows_of(ended.checks, ended.folder)
     assert checks.folds is not None
     table = checks.dataset.manifest.train.set_index("id", drop=False).loc[list(rows.ids)]
     slots = [one.slot for one in done if "same_as" not in one.facts]
@@ -99,7 +119,5 @@ def _document(best: TrialRow, result: TuneResult) -> str:
     return recipe.to_toml("\n".join(lines))
 
 
-def _write_page(session: Session, result: TuneResult) -> None:
-    from comp.pipelines.tuning.page import page_of
-
-    write_text(result.report, page_of(session.trials, session.space, result))
+def _write_page(ended: EndedStudy, result: TuneResult) -> None:
+    write_text(result.report, page_of(ended.trials, ended.space, result))

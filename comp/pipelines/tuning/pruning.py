@@ -45,7 +45,7 @@ class TrialHistory:
 
         Its folds are compared with the same folds of the best trial. The mean difference has to exceed MARGIN standard errors,
         and still does so whichever one of the folds is left out: a fold that happens to lie decides nothing. The standard
-        error is by the spread of such differences between folds: of the other trials (their median), or of this one
+        error is by the spread of such differences between folds: of the other trials (see ``spread``), or of this one
         where that is larger. Two folds and LEAST_TRIALS finished trials are the least that it is judged by.
 
         Parameters
@@ -70,8 +70,8 @@ class TrialHistory:
 
     @property
     def spread(self) -> float | None:
-        """The standard deviation between folds of a trial's difference from the best: the median over the others; None while
-        too few are finished.
+        """The standard deviation between folds of a trial's difference from the best: the upper quartile of the others', since
+        trials that hardly differ from the best say little; None while too few are finished.
         """
         best = self.best
         if best is None or len(self.trials) < LEAST_TRIALS:
@@ -82,7 +82,8 @@ class TrialHistory:
             apart = [best.per_fold[k] - one.per_fold[k] for k in shared]
             if one.number != best.number and len(apart) > 1 and all(map(math.isfinite, apart)):
                 found.append(stdev(apart))
-        return median(found) if len(found) >= LEAST_TRIALS - 1 else None
+        found = [one for one in found if one > 0]  # of the very same answers
+        return sorted(found)[3 * len(found) // 4] if len(found) >= LEAST_TRIALS - 1 else None
 
     def far_behind(self, fold: int, epoch: int, epochs: int, score: float) -> str | None:
         """Why a fold is left after this epoch; None where it goes on.

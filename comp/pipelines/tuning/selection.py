@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from comp.checks.runner import CheckResult
 from comp.data.predictions import Predictions
 from comp.files import atomic, make_folder
 from comp.metrics import Metric
+from comp.pipelines.training_plans import without_unreadable
 from comp.uncertainty import Gain, PairedJackknife
 
 Probs = NDArray[np.float64]
@@ -56,6 +58,14 @@ class TrialRows:
 
     def _file(self, slot: int) -> Path:
         return self.folder / f"trial-{slot}.npz"
+
+
+def rows_of(checks: CheckResult, folder: Path) -> TrialRows:
+    """Where the OOF rows of a study's trials lie in its folder: of every row that a fold holds out and that can be read."""
+    assert checks.folds is not None, "the checks let no study pass without folds"
+    train = without_unreadable(checks).train
+    held_out = train[checks.folds.of(train["id"]) >= 0]
+    return TrialRows(folder / "oof", tuple(held_out["id"]))
 
 
 @dataclass(frozen=True)

@@ -18,10 +18,9 @@ from comp.pipelines.request import RunRequest
 from comp.pipelines.tuning.judging import Pruned, judge_folds
 from comp.pipelines.tuning.learner import Bench, Outcome, TrainedFolds, is_shown
 from comp.pipelines.tuning.recipe_keys import value_of, with_values
-from comp.pipelines.tuning.result import TuneResult
 from comp.pipelines.tuning.sampling import SlotSampler
 from comp.pipelines.tuning.search_space import SearchSpace, shown
-from comp.pipelines.tuning.selection import TrialRows
+from comp.pipelines.tuning.selection import TrialRows, rows_of
 from comp.pipelines.tuning.storage import open_study, usual_url
 from comp.pipelines.tuning.study import Asked, PutBack, StudyStore, TrialRow, choice_labels
 from comp.recipe import from_table
@@ -81,10 +80,7 @@ class Session:
     @cached_property
     def rows(self) -> TrialRows:
         """Where the OOF rows of trials lie."""
-        assert self.checks.folds is not None
-        train = training_plans.without_unreadable(self.checks).train
-        held_out = train[self.checks.folds.of(train["id"]) >= 0]
-        return TrialRows(self.folder / "oof", tuple(held_out["id"]))
+        return rows_of(self.checks, self.folder)
 
     def run(self, wanted: int, storage: str | None, facts: dict[str, Any]) -> None:
         """Runs trials until the study has all that are wanted, or the time is over."""
@@ -245,12 +241,6 @@ class Session:
         best = asked.store.history().best
         beside = "" if best is None else f"  best {best.score:.4f} (trial {best.number})"
         events.log(f"  trial {asked.slot}: {told}  {values}  {seconds:.1f} s{beside}")
-
-    def result(self) -> TuneResult:
-        """What the study comes to: writes the best recipe and the page."""
-        from comp.pipelines.tuning.outcome import written
-
-        return written(self)
 
 
 def _number(value: float) -> float | None:
