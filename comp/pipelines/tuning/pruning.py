@@ -46,7 +46,8 @@ class TrialHistory:
         Its folds are compared with the same folds of the best trial. The mean difference has to exceed MARGIN standard errors,
         and still does so whichever one of the folds is left out: a fold that happens to lie decides nothing. The standard
         error is by the spread of such differences between folds: of the other trials (see ``spread``), or of this one
-        where that is larger. Two folds and LEAST_TRIALS finished trials are the least that it is judged by.
+        where that is larger. Or it cannot catch up: it would stay behind though its worst fold and those to come were better than
+        any trial's. Two folds and LEAST_TRIALS finished trials are the least that it is judged by.
 
         Parameters
         ----------
@@ -65,8 +66,22 @@ class TrialHistory:
             own = stdev(left) if len(left) > 1 else 0.0
             least = min(least, mean(left) - MARGIN * max(spread, own) / math.sqrt(len(left)))
         if least <= 0:
-            return None
+            return self._hopeless(done, best, spread)
         return f"{mean(apart):.4f} behind trial {best.number} on {len(apart)} folds, which differ by {spread:.4f}"
+
+    def _hopeless(self, done: Mapping[int, float], best: FinishedTrial, spread: float) -> str | None:
+        """Why a trial cannot catch up with the best one; None where it can."""
+        ceiling = {
+            k: max(self._sign * one.per_fold[k] for one in self.trials if k in one.per_fold) + MARGIN * spread
+            for k in best.per_fold
+        }
+        hoped = {k: self._sign * done[k] if k in done else top for k, top in ceiling.items()}
+        worst = max(done, key=lambda k: ceiling[k] - hoped[k])
+        hoped[worst] = max(hoped[worst], ceiling[worst])
+        lacking = self._sign * mean(best.per_fold.values()) - mean(hoped.values())
+        if not lacking > 0:
+            return None
+        return f"at best {lacking:.4f} behind trial {best.number}, whatever its worst fold and those to come were"
 
     @property
     def spread(self) -> float | None:
