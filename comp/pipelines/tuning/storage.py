@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import random
 import re
+import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,8 +20,10 @@ from comp.pipelines.tuning.study import StudyStore
 
 if TYPE_CHECKING:
     from optuna.storages import RDBStorage
+    from optuna.trial import FrozenTrial
 
 HEARTBEAT, GRACE = 10, 60  # seconds between signs of life, and without one until a trial is taken for dead
+ATTEMPTS = 20  # at a database in which another process makes the tables just now
 WAITS = 60  # seconds for another process to let go of an SQLite file
 _FACTS = "comp"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -101,33 +105,46 @@ def open_study(
         storage.engine.dispose()
 
 
-def _storage(url: str, buried: Any) -> RDBStorage:
+def _storage(url: str, buried: Callable[[FrozenTrial], None]) -> RDBStorage:
     """The database of a URL; ``buried`` hears of each trial whose process died."""
-    from optuna.storages import RDBStorage
-    from sqlalchemy.engine import make_url
     from sqlalchemy.exc import SQLAlchemyError
 
-    try:
-        parsed = make_url(url)
-        if parsed.drivername in ("postgresql", "postgres") and find_spec("psycopg2") is None:
-            parsed = parsed.set(drivername="postgresql+psycopg")
-        is_file = parsed.get_backend_name() == "sqlite"
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # heartbeats are "experimental"
-            return RDBStorage(
-                parsed.render_as_string(hide_password=False),
-                engine_kwargs={"connect_args": {"timeout": WAITS}} if is_file else {"pool_pre_ping": True},
-                heartbeat_interval=HEARTBEAT,
-                grace_period=GRACE,
-                heartbeat_stale_trial_callback=lambda _, trial: buried(trial),
-            )
-    except ImportError as error:  # the driver of a database is not installed
-        cause = error.__cause__ or error
-        raise InputError(
-            "a database needs its driver", str(cause), 'pip install "psycopg[binary]" for PostgreSQL'
-        ) from error
-    except (SQLAlchemyError, ValueError, RuntimeError) as error:
-        raise _unusable(url, error) from error
+    for attempt in range(ATTEMPTS):
+        try:
+            return _opened(url, buried)
+        except ImportError as error:  # the driver of a database is not installed
+            value, remedy = str(error.__cause__ or error), 'pip install "psycopg[binary]" for PostgreSQL'
+            raise InputError("a database needs its driver", value, remedy) from error
+        except (SQLAlchemyError, ValueError, RuntimeError) as error:
+            if attempt == ATTEMPTS - 1 or not _is_being_made(error):
+                raise _unusable(url, error) from error
+            time.sleep(random.uniform(0.1, 0.5))
+    raise AssertionError("the last attempt returns or raises")
+
+
+def _opened(url: str, buried: Callable[[FrozenTrial], None]) -> RDBStorage:
+    from optuna.storages import RDBStorage
+    from sqlalchemy.engine import make_url
+
+    parsed = make_url(url)
+    if parsed.drivername in ("postgresql", "postgres") and find_spec("psycopg2") is None:
+        parsed = parsed.set(drivername="postgresql+psycopg")
+    is_file = parsed.get_backend_name() == "sqlite"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # heartbeats are "experimental"
+        return RDBStorage(
+            parsed.render_as_string(hide_password=False),
+            engine_kwargs={"connect_args": {"timeout": WAITS}} if is_file else {"pool_pre_ping": True},
+            heartbeat_interval=HEARTBEAT,
+            grace_period=GRACE,
+            heartbeat_stale_trial_callback=lambda _, trial: buried(trial),
+        )
+
+
+def _is_being_made(error: BaseException) -> bool:
+    """Whether another process makes the tables just now."""
+    said = str(error).lower()
+    return any(word in said for word in ("already exists", "unique constraint", "duplicate key", "locked"))
 
 
 def _unusable(url: str, error: BaseException) -> InputError:

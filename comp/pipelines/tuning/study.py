@@ -102,8 +102,6 @@ class StudyStore:
         ``work`` gives the score of the trial that it is asked for. It may raise ``optuna.TrialPruned``, or ``PutBack``, which
         passes on, as all else does.
         """
-        from optuna.exceptions import UpdateFinishedTrialError
-
         if not self.has_more():
             return False
 
@@ -117,8 +115,9 @@ class StudyStore:
 
         try:
             self.study.optimize(objective, n_trials=1, catch=(_Surplus,))
-        except UpdateFinishedTrialError:  # taken for dead while this process slept: it is tried again
-            return True
+        except (RuntimeError, ValueError, AssertionError) as error:
+            if not _is_taken(error):
+                raise
         return True
 
     def has_more(self) -> bool:
@@ -224,6 +223,19 @@ class Asked:
         finite = [score for score in scores.values() if math.isfinite(score)]
         if finite:
             self.trial.report(sum(finite) / len(finite), len(scores))
+
+
+def _is_taken(error: BaseException | None) -> bool:
+    """Whether an error says that a trial was over already: it was taken for dead while this process slept, and waits for
+    another try.
+    """
+    from optuna.exceptions import UpdateFinishedTrialError
+
+    while error is not None:
+        if isinstance(error, UpdateFinishedTrialError) or str(error).startswith("Cannot tell a "):
+            return True
+        error = error.__context__
+    return False
 
 
 def choice_labels(one: Parameter) -> list[Any]:
