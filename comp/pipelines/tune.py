@@ -18,7 +18,7 @@ from comp.pipelines.check import parse_folds
 from comp.pipelines.request import RunRequest, model_mistakes, recipe_file
 from comp.pipelines.run import checked
 from comp.pipelines.tuning.defaults import default_search
-from comp.pipelines.tuning.order import RowOptions, SearchOrder
+from comp.pipelines.tuning.order import RowOptions, SearchOrder, require_name, require_optuna
 from comp.pipelines.tuning.search_space import SearchSpace, read_search_file, read_space, require_allowed
 from comp.recipe import from_table, laid_table
 from comp.training.time_limit import parse_seconds
@@ -78,8 +78,6 @@ def tune(
     CompError
         Every mistake of a user and every refusal; see ``comp.errors``.
     """
-    from comp.pipelines.tuning.storage import require_name, require_optuna
-
     require_optuna()
     require_name(study)
     if isinstance(trials, bool) or trials < 1:

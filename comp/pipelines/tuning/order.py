@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from comp.errors import InputError, shortened
 from comp.pipelines.tuning.search_space import SearchSpace
 from comp.recipe import Recipe
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 @dataclass(frozen=True)
@@ -50,3 +54,21 @@ class SearchOrder:
     space: SearchSpace | None
     name: str
     rows: RowOptions
+
+
+def require_optuna() -> None:
+    """InputError where the extra is not installed."""
+    try:
+        import optuna
+    except ImportError as error:
+        remedy = 'pip install "imgcomp[tune]"'
+        raise InputError("a search needs optuna", str(error), remedy) from error
+    optuna.logging.set_verbosity(optuna.logging.CRITICAL)  # what it would say is said here
+
+
+def require_name(study: str) -> str:
+    """InputError for a name of a study that is none of a folder."""
+    if not _NAME.fullmatch(study) or study.endswith("."):
+        value = repr(shortened(study, 80))
+        raise InputError("`study` is a name of letters, digits, . _ and -", value, "for example `study=lr`")
+    return study

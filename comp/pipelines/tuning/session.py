@@ -130,7 +130,7 @@ class Session:
                     events.log(f"  {stopped}: the trial waits for the next command")
                     return
                 over = min(sum(one.is_over for one in store.rows()), wanted)
-                bar.advance(over - bar.done, self._left(wanted - over))
+                bar.advance(over - bar.done)
         events.log("  the time limit: no further trial begins")
 
     def _is_late(self) -> bool:
@@ -141,13 +141,6 @@ class Session:
 
     def _seconds_left(self) -> float | None:
         return None if self.seconds is None else self.seconds - MARGIN - (time.monotonic() - self.began)
-
-    def _left(self, trials: int) -> str:
-        """The time left, in words, at the pace of the trials here."""
-        if not self.took:
-            return ""
-        seconds = trials * sum(self.took) / len(self.took)
-        return f"{seconds / 60:.0f} min left" if seconds > 90 else f"{seconds:.0f} s left"
 
     def _waited(self, store: StudyStore) -> bool:
         """Waits while other processes are at trials; False when nothing is left, True when there may be one to run."""

@@ -26,25 +26,6 @@ HEARTBEAT, GRACE = 10, 60  # seconds between signs of life, and without one unti
 ATTEMPTS = 20  # at a database in which another process makes the tables just now
 WAITS = 60  # seconds for another process to let go of an SQLite file
 _FACTS = "comp"
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-
-
-def require_optuna() -> None:
-    """InputError where the extra is not installed."""
-    try:
-        import optuna
-    except ImportError as error:
-        remedy = 'pip install "imgcomp[tune]"'
-        raise InputError("a search needs optuna", str(error), remedy) from error
-    optuna.logging.set_verbosity(optuna.logging.CRITICAL)  # what it would say is said here
-
-
-def require_name(study: str) -> str:
-    """InputError for a name of a study that is none of a folder."""
-    if not _NAME.fullmatch(study) or study.endswith("."):
-        value = repr(shortened(study, 80))
-        raise InputError("`study` is a name of letters, digits, . _ and -", value, "for example `study=lr`")
-    return study
 
 
 def usual_url(folder: Path) -> str:
