@@ -3,7 +3,7 @@
 The verbs of the command line as functions: ``comp.run("digits", folds=5)``, ``comp.check("digits")``,
 ``comp.predict("latest")``, ``comp.pseudo("latest", 0.95)``, ``comp.labels("latest")``, ``comp.merge("RUN", "RUN")``,
 ``comp.ensemble("RUN", "RUN")``,
-``comp.lr("digits")``, ``comp.bench("digits")``, ``comp.validate("digits", "submission.csv")``,
+``comp.tune("digits", trials=50)``, ``comp.lr("digits")``, ``comp.bench("digits")``, ``comp.validate("digits", "submission.csv")``,
 ``comp.score("digits", "submission.csv")``, ``comp.kernel("digits")``,
 ``comp.compare("one.csv", "other.csv")``, ``comp.import_("digits", "oof.csv", "test.csv")``,
 ``comp.submit("digits")``, ``comp.write_report("latest")``. What there is, as tables: ``comp.list_competitions()``, ``comp.list_runs("digits")``,
@@ -37,6 +37,7 @@ __all__ = [
     "score",
     "show",
     "submit",
+    "tune",
     "validate",
     "write_report",
 ]
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
     from comp.pipelines.report import write_report
     from comp.pipelines.run import run
     from comp.pipelines.score import score
+    from comp.pipelines.tune import tune
     from comp.pipelines.validate import validate
 
 _HOMES = {
@@ -80,6 +82,7 @@ _HOMES = {
     "validate": "comp.pipelines.validate",
     "score": "comp.pipelines.score",
     "submit": "comp.kaggle.submit",
+    "tune": "comp.pipelines.tune",
     "write_report": "comp.pipelines.report",
 }
 

@@ -266,6 +266,17 @@ def listening(*listeners: RunListener) -> Iterator[None]:
             _listeners.remove(listener)
 
 
+@contextmanager
+def screened(screen: Callable[[Event], bool]) -> Iterator[None]:
+    """Those who listen hear inside only the events that ``screen`` lets pass; what it raises passes on to who emits."""
+    before = tuple(_listeners)
+    _listeners[:] = [_Screen(screen, before)]
+    try:
+        yield
+    finally:
+        _listeners[:] = before
+
+
 def relay_to(send: Callable[[Event], object]) -> None:
     """From now on nobody in this process hears anything: ``send`` takes each event to the process that was forked."""
     _listeners[:] = [_Relay(send)]
@@ -277,6 +288,16 @@ class _Relay(RunListener):
 
     def handle(self, event: Event) -> None:
         self._send(event)
+
+
+class _Screen(RunListener):
+    def __init__(self, screen: Callable[[Event], bool], behind: tuple[RunListener, ...]) -> None:
+        self._screen, self._behind = screen, behind
+
+    def handle(self, event: Event) -> None:
+        if self._screen(event):
+            for listener in self._behind:
+                listener.handle(event)
 
 
 class Guarded(RunListener):

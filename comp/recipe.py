@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from comp import events
 from comp.config import apply_override, deep_merge, not_finite, validate
 from comp.errors import RecipeError
 from comp.files import read_toml
@@ -182,6 +183,7 @@ class BalanceConfig(RecipeTable):
 
 
 NAMED = ("model", "optimizer", "schedule", "loss", "balance")  # tables that a bare name stands for
+SEARCH = "search"  # the table that `comp tune` reads; a run takes the recipe without it
 COMMON = (
     "fold_seed",
     "device",
@@ -381,13 +383,22 @@ def load(
     RecipeError
         With one line for every mistake.
     """
+    table, search = laid_table(path, overrides)
+    if search is not None:
+        events.log(f"  [{SEARCH}] of {path} is for `comp tune`: the recipe is taken as it stands")
+    name = (str(path) if path is not None else "the recipe") + (" with `overrides`" if overrides else "")
+    return from_table(table, name, also)
+
+
+def laid_table(path: Path | None, overrides: Sequence[str]) -> tuple[dict[str, Any], Any]:
+    """The table of a recipe's file with ``overrides`` over it, and its [search] apart, None where it has none."""
     table = read_toml(path, "a recipe") if path is not None else {}
+    search = table.pop(SEARCH, None)
     for override in overrides:
         apply_override(table, override, NAMED[1:])
         if override.partition("=")[0].strip() == "stages":
             table.pop("epochs", None)  # those of the file were for its own stages, or for none
-    name = (str(path) if path is not None else "the recipe") + (" with `overrides`" if overrides else "")
-    return from_table(table, name, also)
+    return table, search
 
 
 def from_table(table: dict[str, Any], name: str, also: Callable[[dict[str, Any]], list[str]]) -> Recipe:

@@ -19,6 +19,7 @@ from made import REPOSITORY
 from test_imports import MODULES, imports
 
 OPTIONAL = {"faiss", "IPython"}  # used where they are: IPython in a notebook alone, which brings it
+OF_AN_EXTRA = {"optuna", "sqlalchemy"}  # of `tune`; refused with a remedy where they are absent
 STATED = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
 
 
@@ -43,7 +44,7 @@ def installed() -> frozenset[str]:
 def lacking(modules: Iterable[str]) -> set[str]:
     """Those that no distribution of an install has."""
     known = packages_distributions()
-    tops = {name.split(".")[0] for name in modules} - sys.stdlib_module_names - OPTIONAL
+    tops = {name.split(".")[0] for name in modules} - sys.stdlib_module_names - OPTIONAL - OF_AN_EXTRA
     return {top for top in tops if not installed() & {canonicalize_name(d) for d in known.get(top, ())}}
 
 

@@ -49,6 +49,7 @@ def test_the_verbs_are_these() -> None:
         "score",
         "show",
         "submit",
+        "tune",
         "validate",
         "write_report",
     ]

@@ -33,6 +33,7 @@ GROUPS = {
         check.checks,
         models.models,
         run.run,
+        tune.tune,
         tune.lr,
         tune.bench,
         predict.pseudo,

@@ -40,7 +40,19 @@ _OF_THE_SYSTEM = {
 # Verbs that take a while before they have an answer, and the library that they wait for first.
 _SLOW = {
     **dict.fromkeys(
-        ("run", "predict", "merge", "pseudo", "ensemble", "import", "lr", "bench", "report", "labels"),
+        (
+            "run",
+            "predict",
+            "merge",
+            "pseudo",
+            "ensemble",
+            "import",
+            "lr",
+            "bench",
+            "tune",
+            "report",
+            "labels",
+        ),
         "torch",
     ),
     **dict.fromkeys(("check", "validate", "compare", "score"), "pandas"),

@@ -38,6 +38,11 @@ def after_check(asked: str | None, passed: bool) -> None:
     console.closing(_here(then))
 
 
+def after_tune(command: str) -> None:
+    """After a search: the ``command`` that runs what it came to."""
+    console.closing(_here([(command, "train, predict and write the submission by the best recipe")]))
+
+
 def after_predict(name: str, path: Path, workspace: Path | None) -> None:
     """After a prediction by the run of that name: of its own test rows, or of others."""
     ws = Workspace.find(workspace)

@@ -1,4 +1,4 @@
-"""Verbs that help to choose: lr, bench."""
+"""Verbs that help to choose: lr, bench, tune."""
 
 from __future__ import annotations
 
@@ -7,15 +7,22 @@ from typing import Annotated
 
 from comp import console
 from comp.cli.options import (
+    Allow,
     AsJson,
     DataDir,
+    ExtraFile,
     FoldsOption,
+    GroupScenes,
+    ManifestFile,
+    Rare,
     RecipeFile,
     SetOption,
     Slug,
+    Thorough,
     WorkspaceDir,
     argument,
     option,
+    parse_allow,
 )
 from comp.workspace import shown
 
@@ -114,3 +121,77 @@ def _advice(limit: str) -> str:
             "a smaller model.size, or stages that train fewer blocks, makes epochs shorter; loading does not"
         )
     return "a cheaper transform or more cores make epochs shorter; the network waits for its images"
+
+
+def tune(
+    slug: Slug,
+    trials: Annotated[
+        int,
+        option("--trials N", "Of the study in all, those of earlier commands and other processes included."),
+    ] = 50,
+    folds: FoldsOption = "5",
+    time_limit: Annotated[
+        str | None, option("--time-limit 2h", "Stop in time; the same command goes on.")
+    ] = None,
+    study: Annotated[str, option("--study NAME", "Which study: it goes on, or is joined.")] = "default",
+    storage: Annotated[
+        str | None,
+        option("--storage URL", "A database for several machines. Default: an SQLite file of the study."),
+    ] = None,
+    data: DataDir = None,
+    recipe: RecipeFile = None,
+    search: Annotated[
+        Path | None,
+        option(
+            "--search FILE", "A file with [search]. Default: the recipe's, the competition's, or the mode's."
+        ),
+    ] = None,
+    overrides: SetOption = None,
+    seed: Annotated[int | None, option("--seed N", "Of training and of what is tried.")] = None,
+    manifest: ManifestFile = None,
+    extra: ExtraFile = None,
+    rare: Rare = None,
+    allow: Allow = None,
+    thorough: Thorough = None,
+    group_scenes: GroupScenes = False,
+    workspace: WorkspaceDir = None,
+    json: AsJson = False,
+) -> None:
+    """Search for better hyper-parameters.
+
+    Each trial trains all folds, or is given up on the way; the best recipe is written for `comp run`.
+    """
+    from comp.cli.next_steps import after_tune
+    from comp.pipelines.tune import tune as search_for
+
+    found = search_for(
+        slug,
+        trials,
+        folds,
+        time_limit=time_limit,
+        study=study,
+        storage=storage,
+        workspace=workspace,
+        data=data,
+        recipe=recipe,
+        search=search,
+        overrides=overrides or [],
+        seed=seed,
+        manifest=manifest,
+        extra=extra,
+        rare=rare,
+        allow=parse_allow(allow),
+        thorough=thorough,
+        group_scenes=group_scenes,
+    )
+    states = ", ".join(f"{count} {state}" for state, count in found.counts.items())
+    console.print_result(f"{found.trials} trials ({states})")
+    console.print_result(f"best: trial {found.trial}, OOF {found.metric} {found.score:.4f}")
+    if found.nested is not None:
+        console.print_result(f"nested {found.nested.score:.4f}, baseline {found.baseline:.4f}")
+    console.print_result(f"the search {found.verdict}")
+    console.print_result(f"recipe {shown(found.recipe)}")
+    console.print_result(f"page {shown(found.report)}")
+    after_tune(found.command)
+    if json:
+        console.print_json(found.as_json())

@@ -29,5 +29,6 @@ __all__ = [
     "run",
     "run_result",
     "score",
+    "tune",
     "validate",
 ]  # the modules that other packages import

@@ -394,6 +394,18 @@ def choose_views(trained: TrainedModels) -> tuple[TrainedModels, list[dict[str, 
 
     The same folds give the same choice, in whatever order they were trained. The choice is kept in the run's folder.
     """
+    chosen, tried = with_best_views(trained)
+    if not tried:
+        return trained, []
+    listed = [asdict(one) for one in tried]
+    name = next(one.set for one in tried if one.chosen)
+    write_json(trained.folder / VIEWS_FILE, {"chosen": name, "views": VIEW_SETS[name], "sets": listed})
+    _say(tried)
+    return chosen, listed
+
+
+def with_best_views(trained: TrainedModels) -> tuple[TrainedModels, list[TtaScore]]:
+    """The folds by the best set of views, and how each set did; the folds as they are where none is to be chosen."""
     every = [one for results in trained.results for one in results]
     names = [name for name in trained.plans[0].sets if all(name in one.sets for one in every)]
     if PLAIN not in names:
@@ -404,12 +416,9 @@ def choose_views(trained: TrainedModels) -> tuple[TrainedModels, list[dict[str, 
     probs = {name: oof[name].select(ids).probs for name in names}
     tried = try_sets(probs, targets, _groups(trained.plans[0], ids), trained.plans[0].metric)
     chosen = next(one.set for one in tried if one.chosen)
-    listed = [asdict(one) for one in tried]
-    write_json(trained.folder / VIEWS_FILE, {"chosen": chosen, "views": VIEW_SETS[chosen], "sets": listed})
-    _say(tried)
     plans = [replace(plan, recipe=plan.recipe.with_views(VIEW_SETS[chosen])) for plan in trained.plans]
     results = [[replace(one, oof=one.sets[chosen]) for one in results] for results in trained.results]
-    return replace(trained, plans=plans, results=results), listed
+    return replace(trained, plans=plans, results=results), tried
 
 
 def try_sets(

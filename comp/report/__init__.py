@@ -7,4 +7,5 @@ __all__ = [
     "lr_plot",
     "notebook",
     "run_report",
+    "study_html",
 ]  # the modules that other packages import

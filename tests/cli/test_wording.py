@@ -29,6 +29,7 @@ PACKAGE = REPOSITORY / "comp"
 OTHERS_OPTIONS = {
     "comp/kaggle/kernel/wheels.py": "options of pip, which it calls",
     "comp/pipelines/record.py": "the command in the header of recipe.toml, to be copied",
+    "comp/pipelines/tuning/order.py": "the command in the header of best.toml, to be copied",
     "comp/report/run_report/experiments.py": "commands on the page of a run, to be copied",
 }
 
