@@ -43,6 +43,7 @@ class Workers:
         self.command += ["--trials", str(trials), "--set", f"epochs={epochs}", "--search", "space.toml"]
         self.command += ["--storage", url] if url else []
         self.url = url or f"sqlite:///{workspace / 'tune' / 'shapes' / 'default' / 'study.db'}"
+        self.url = self.url.replace("postgresql://", "postgresql+psycopg://")
         self.name, self.is_file = "shapes/default" if url else "default", url is None
 
     def start(self) -> subprocess.Popen[str]:
@@ -122,7 +123,7 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     run(binaries / "initdb", "-D", cluster, "-A", "trust", "-U", "comp", "-E", "UTF8")
     try:
         run(binaries / "pg_ctl", "-D", cluster, "-l", log, "-w", "-o", options, "start")
-        yield f"postgresql+psycopg://comp@127.0.0.1:{port}/postgres"
+        yield f"postgresql://comp@127.0.0.1:{port}/postgres"
     finally:
         subprocess.run(
             [*user, str(binaries / "pg_ctl"), "-D", str(cluster), "-m", "immediate", "stop"],
