@@ -193,7 +193,7 @@ def remove_leftovers(folder: Path, below: bool = False) -> None:
         return
     for path in _files(folder, below):
         found = _NAME.match(path.name)
-        if found and not _lives(int(found["part"] or found["probe"])):
+        if found and not lives(int(found["part"] or found["probe"])):
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path, ignore_errors=True)
             else:
@@ -205,7 +205,7 @@ def _files(folder: Path, below: bool) -> Iterable[Path]:
     return list(folder.rglob(".*") if below else folder.glob(".*"))
 
 
-def _lives(pid: int) -> bool:
+def lives(pid: int) -> bool:
     """Whether another process has this number; one that had ours before us is gone."""
     if pid in (0, os.getpid()):
         return False

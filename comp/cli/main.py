@@ -252,6 +252,8 @@ def _interrupted(arguments: list[str], under_way: _UnderWay) -> int:
     said = f"Resume: {resume}" if resume else ""
     if not resume and arguments[:1] == ["run"]:
         said = "no run was begun that could be resumed"
+    if arguments[:1] == ["tune"]:
+        said = "the same command goes on with the study"
     with suppress(OSError):
         print("\n".join(["interrupted", *([said] if said else [])]), file=sys.stderr)
     _print_as_json("Interrupted", "interrupted", "", resume or said, 130)

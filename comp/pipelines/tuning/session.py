@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
+import socket
 import time
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -12,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from comp import events
 from comp.checks.runner import CheckResult, raise_on_errors
+from comp.config import whole_number
 from comp.errors import InputError, TrainingFailed, counted
+from comp.files import lives
 from comp.pipelines import training_plans
 from comp.pipelines.request import RunRequest
 from comp.pipelines.tuning.judging import Pruned, judge_folds
@@ -74,7 +78,7 @@ class Session:
     def bench(self) -> Bench:
         """What the trials share."""
         recipe = self.order.recipe
-        own = self.folder / f"work-{os.getpid()}"
+        own = self.folder / f"{_work()}-{os.getpid()}"
         return Bench(self.request, self.checks, own, {repr((recipe.mode, recipe.model)): self.starts})
 
     @cached_property
@@ -95,6 +99,7 @@ class Session:
                 self._run_all(store, wanted)
             finally:
                 self.trials = store.rows()
+                _remove_work(self.folder)
 
     def _as_labels(self) -> dict[str, Any]:
         """The baseline as optuna takes it."""
@@ -234,6 +239,19 @@ class Session:
         best = asked.store.history().best
         beside = "" if best is None else f"  best {best.score:.4f} (trial {best.number})"
         events.log(f"  trial {asked.slot}: {told}  {values}  {seconds:.1f} s{beside}")
+
+
+def _work() -> str:
+    """What the folders are called in which processes of this machine train."""
+    return f"work-{socket.gethostname()}"
+
+
+def _remove_work(folder: Path) -> None:
+    """Removes this process's folder, and those of processes of this machine that were killed."""
+    for place in folder.glob(f"{_work()}-*"):
+        pid = whole_number(place.name.rpartition("-")[2])
+        if pid is not None and not lives(pid):
+            shutil.rmtree(place, ignore_errors=True)
 
 
 def _number(value: float) -> float | None:

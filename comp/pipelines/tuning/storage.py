@@ -88,6 +88,7 @@ def open_study(
 
 def _storage(url: str, buried: Callable[[FrozenTrial], None]) -> RDBStorage:
     """The database of a URL; ``buried`` hears of each trial whose process died."""
+    from optuna.exceptions import OptunaError
     from sqlalchemy.exc import SQLAlchemyError
 
     for attempt in range(ATTEMPTS):
@@ -96,9 +97,9 @@ def _storage(url: str, buried: Callable[[FrozenTrial], None]) -> RDBStorage:
         except ImportError as error:  # the driver of a database is not installed
             value, remedy = str(error.__cause__ or error), 'pip install "psycopg[binary]" for PostgreSQL'
             raise InputError("a database needs its driver", value, remedy) from error
-        except (SQLAlchemyError, ValueError, RuntimeError) as error:
+        except (OptunaError, SQLAlchemyError, ValueError, RuntimeError) as error:
             if attempt == ATTEMPTS - 1 or not _is_being_made(error):
-                raise _unusable(url, error) from error
+                raise _unusable(url, error.__cause__ or error) from error
             time.sleep(random.uniform(0.1, 0.5))
     raise AssertionError("the last attempt returns or raises")
 
@@ -124,7 +125,7 @@ def _opened(url: str, buried: Callable[[FrozenTrial], None]) -> RDBStorage:
 
 def _is_being_made(error: BaseException) -> bool:
     """Whether another process makes the tables just now."""
-    said = str(error).lower()
+    said = f"{error} {error.__cause__}".lower()
     return any(word in said for word in ("already exists", "unique constraint", "duplicate key", "locked"))
 
 

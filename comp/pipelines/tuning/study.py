@@ -9,7 +9,7 @@ import math
 import socket
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from comp.pipelines.tuning.pruning import FinishedTrial, TrialHistory
@@ -77,6 +77,7 @@ class StudyStore:
     wanted: int
     direction: str
     sampler: SlotSampler
+    _unseen: set[int] = field(default_factory=set)
 
     def rows(self) -> list[TrialRow]:
         """The trials by slot, each by its last try."""
@@ -136,9 +137,16 @@ class StudyStore:
         self._again(dead, died=True)
 
     def _bury(self) -> None:
-        """Ends the trials whose processes give no sign of life; ``retry`` hears of each."""
+        """Ends the trials whose processes give no sign of life; ``retry`` hears of each.
+
+        One that died before its first sign would run for ever: it gets one from here, once.
+        """
         import optuna
 
+        for one in self.study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,)):
+            if "host" not in one.user_attrs and one.number not in self._unseen:
+                self._unseen.add(one.number)
+                self.study._storage.record_heartbeat(one._trial_id)  # type: ignore[attr-defined]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             optuna.storages.fail_stale_trials(self.study)
