@@ -103,6 +103,10 @@ Rare = Annotated[
 SetOption = Annotated[
     list[str] | None, option("--set KEY=VALUE", "Change one value of the recipe, e.g. optimizer.lr=3e-4.")
 ]
+Track = Annotated[
+    list[str] | None,
+    option("--track NAME", "Tell a tracker of the run as well: mlflow, tensorboard or wandb."),
+]
 
 
 def parse_allow(given: list[str] | None) -> dict[str, str]:

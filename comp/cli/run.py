@@ -25,6 +25,7 @@ from comp.cli.options import (
     SetOption,
     TaskOfFolder,
     Thorough,
+    Track,
     WithReport,
     WorkspaceDir,
     argument,
@@ -99,6 +100,7 @@ def run(
     template: Annotated[
         Path | None, option("--template FILE", "With --images: the sample submission.")
     ] = None,
+    track: Track = None,
     report: WithReport = True,
     workspace: WorkspaceDir = None,
     json: AsJson = False,
@@ -135,6 +137,7 @@ def run(
         group_scenes=group_scenes,
         ensemble=ensemble,
         report=report,
+        track=track or (),
     )
     show(result)
     after_run(result, workspace)
