@@ -10,6 +10,7 @@ from typer.core import TyperGroup
 from comp._version import __version__
 from comp.cli import (
     check,
+    clean,
     competitions,
     doctor,
     ensemble,
@@ -30,6 +31,7 @@ GROUPS = {
     "Train": (check.check, check.checks, run.run, tune.lr, tune.bench, predict.pseudo, ensemble.merge),
     "Look": (
         runs.runs,
+        clean.clean,
         report.report,
         labels.labels,
         submissions.compare,

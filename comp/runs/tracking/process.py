@@ -41,9 +41,10 @@ def main(target: str, name: str, root: str) -> None:
     if hasattr(os, "nice"):
         os.nice(10)  # training comes first
     waiting: queue.Queue[Item] = queue.Queue(LIMIT)
+    parent, code = os.getppid(), 0
+    waiting.put(system_values(parent))  # of a run that ends at once too
     for work in (_read, _sample, _end_in_time):
-        threading.Thread(target=work, args=(waiting, os.getppid()), daemon=True).start()
-    code = 0
+        threading.Thread(target=work, args=(waiting, parent), daemon=True).start()
     try:
         module, _, kind = target.partition(":")
         tracker = getattr(importlib.import_module(module), kind)(Path(root))
@@ -77,10 +78,10 @@ def _read(waiting: queue.Queue[Item], _: int) -> None:
 
 def _sample(waiting: queue.Queue[Item], parent: int) -> None:
     while True:
+        time.sleep(SAMPLE_SECONDS)
         values = system_values(parent)
         if values and waiting.qsize() < LIMIT // 2:
             waiting.put(values)
-        time.sleep(SAMPLE_SECONDS)
 
 
 def _end_in_time(_: queue.Queue[Item], parent: int) -> None:

@@ -27,7 +27,7 @@ def system_values(process: int) -> dict[str, float]:
         return {}
     memory = psutil.virtual_memory()
     return {
-        "system/cpu_percent": float(psutil.cpu_percent()),
+        "system/cpu_percent": float(psutil.cpu_percent(0.1)),
         "system/memory_percent": float(memory.percent),
         "system/run_memory_gb": resident / _GB,
         **_gpu_values(),
