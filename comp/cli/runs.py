@@ -22,7 +22,7 @@ DELETE, DIFF = "delete", "diff"
 def runs(
     words: Annotated[
         list[str] | None,
-        argument("[SLUG | diff RUN RUN | delete RUN…]", "Of one competition only; or what to do with runs."),
+        argument("SLUG|diff RUN RUN|delete RUN…", "Of one competition only; or what to do with runs."),
     ] = None,
     where: Annotated[
         list[str] | None,
