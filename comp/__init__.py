@@ -6,7 +6,9 @@ The verbs of the command line as functions: ``comp.run("digits", folds=5)``, ``c
 ``comp.tune("digits", trials=50)``, ``comp.lr("digits")``, ``comp.bench("digits")``, ``comp.validate("digits", "submission.csv")``,
 ``comp.score("digits", "submission.csv")``, ``comp.kernel("digits")``,
 ``comp.compare("one.csv", "other.csv")``, ``comp.import_("digits", "oof.csv", "test.csv")``,
-``comp.submit("digits")``, ``comp.write_report("latest")``. What there is, as tables: ``comp.list_competitions()``, ``comp.list_runs("digits")``,
+``comp.submit("digits")``, ``comp.write_report("latest")``,
+``comp.sweep("digits", overrides=["optimizer.lr=1e-3,3e-3"])``, ``comp.diff_runs("RUN", "RUN")``, ``comp.delete_runs("RUN")``,
+``comp.restore_runs("RUN")``, ``comp.clean()``. What there is, as tables: ``comp.list_competitions()``, ``comp.list_runs("digits")``,
 ``comp.list_models()``, ``comp.show("digits")``.
 """
 
@@ -21,7 +23,10 @@ __all__ = [
     "__version__",
     "bench",
     "check",
+    "clean",
     "compare",
+    "delete_runs",
+    "diff_runs",
     "ensemble",
     "import_",
     "kernel",
@@ -33,10 +38,12 @@ __all__ = [
     "merge",
     "predict",
     "pseudo",
+    "restore_runs",
     "run",
     "score",
     "show",
     "submit",
+    "sweep",
     "tune",
     "validate",
     "write_report",
@@ -47,6 +54,7 @@ if TYPE_CHECKING:
     from comp.kaggle.submit import submit
     from comp.pipelines.benchmark import bench
     from comp.pipelines.check import check
+    from comp.pipelines.clean import clean
     from comp.pipelines.compare import compare
     from comp.pipelines.ensemble import ensemble
     from comp.pipelines.find_lr import lr
@@ -58,7 +66,10 @@ if TYPE_CHECKING:
     from comp.pipelines.pseudo_label import pseudo
     from comp.pipelines.report import write_report
     from comp.pipelines.run import run
+    from comp.pipelines.run_bin import delete_runs, restore_runs
+    from comp.pipelines.run_diff import diff_runs
     from comp.pipelines.score import score
+    from comp.pipelines.sweep import sweep
     from comp.pipelines.tune import tune
     from comp.pipelines.validate import validate
 
@@ -81,6 +92,11 @@ _HOMES = {
     "import_": "comp.pipelines.import_predictions",
     "validate": "comp.pipelines.validate",
     "score": "comp.pipelines.score",
+    "sweep": "comp.pipelines.sweep",
+    "clean": "comp.pipelines.clean",
+    "delete_runs": "comp.pipelines.run_bin",
+    "restore_runs": "comp.pipelines.run_bin",
+    "diff_runs": "comp.pipelines.run_diff",
     "submit": "comp.kaggle.submit",
     "tune": "comp.pipelines.tune",
     "write_report": "comp.pipelines.report",

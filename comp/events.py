@@ -10,10 +10,12 @@ import os
 import re
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
+
+from comp.errors import InputError
 
 ADVANCE_SECONDS = 0.1  # between two events of one task: more than a reader can follow would slow training
 
@@ -321,6 +323,20 @@ class Guarded(RunListener):
             log(
                 f"  warning: the listener {name} raised {reason} ({frame.filename}:{frame.lineno}): it hears no more of this run"
             )
+
+
+def guarded(listeners: Sequence[RunListener]) -> list[RunListener]:
+    """Listeners whose errors do not cost the run; InputError for what is none."""
+    rule, remedy = (
+        "listeners are objects of classes under comp.events.RunListener",
+        "listeners=[MyListener()]",
+    )
+    if not isinstance(listeners, Sequence):
+        raise InputError(rule, f"listeners={listeners!r} is no list", remedy)
+    for listener in listeners:
+        if not isinstance(listener, RunListener):
+            raise InputError(rule, f"{listener!r} is none", remedy)
+    return [Guarded(listener) for listener in listeners]
 
 
 class Task:

@@ -192,13 +192,18 @@ def remove_leftovers(folder: Path, below: bool = False) -> None:
     if os.name == "nt" or not folder.is_dir():  # there a process cannot be asked whether it lives
         return
     for path in _files(folder, below):
-        found = _NAME.match(path.name)
-        if found and not lives(int(found["part"] or found["probe"])):
+        if is_leftover(path):
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path, ignore_errors=True)
             else:
                 with suppress(OSError):
                     path.unlink()
+
+
+def is_leftover(path: Path) -> bool:
+    """Whether a file or folder is one that a process wrote which no longer lives, and did not finish."""
+    found = _NAME.match(path.name)
+    return os.name != "nt" and found is not None and not lives(int(found["part"] or found["probe"]))
 
 
 def _files(folder: Path, below: bool) -> Iterable[Path]:

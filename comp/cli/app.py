@@ -10,6 +10,7 @@ from typer.core import TyperGroup
 from comp._version import __version__
 from comp.cli import (
     check,
+    clean,
     competitions,
     doctor,
     ensemble,
@@ -41,6 +42,7 @@ GROUPS = {
     ),
     "Look": (
         runs.runs,
+        clean.clean,
         report.report,
         labels.labels,
         submissions.compare,

@@ -247,6 +247,11 @@ def _by_the_system(error: Exception) -> InputError | None:
 def _interrupted(arguments: list[str], under_way: _UnderWay) -> int:
     """Says how to go on: with the very command, where a run had begun."""
     resume = "" if under_way.run is None else _resume_command(arguments, under_way.run)
+    if console.settings.going_on is not None:  # a sweep, which knows its runs' arguments
+        slug, name = console.settings.going_on
+        words = ["comp", "run", slug, "--resume", name]
+        workspace = console.settings.workspace
+        resume = shlex.join([*words, *(["--workspace", workspace] if workspace else [])])
     if not resume and _named(arguments, "--resume"):  # stopped again, before it went on
         resume = shlex.join(["comp", *arguments])
     said = f"Resume: {resume}" if resume else ""

@@ -29,13 +29,13 @@ def after_run(result: RunResult, workspace: Path | None) -> None:
         beside = (f"comp runs {slug}", "beside your other runs")
         is_for_the_end = send[0].startswith("comp score")  # choosing runs by it would make it worth nothing
         then = [*report, beside, send] if is_for_the_end else [send, *report, beside]
-    console.closing(_here(then))
+    console.closing(here(then))
 
 
 def after_check(asked: str | None, passed: bool) -> None:
     """After a check of what was ``asked``: a competition or a raw folder; None for people's own images and table."""
     then = [(f"comp run {shlex.quote(asked)}", "train and predict")] if passed and asked else []
-    console.closing(_here(then))
+    console.closing(here(then))
 
 
 def after_tune(command: str) -> None:
@@ -48,7 +48,7 @@ def after_predict(name: str, path: Path, workspace: Path | None) -> None:
     ws = Workspace.find(workspace)
     run = find_run(ws, name)
     is_its_own = path.absolute() == ws.submissions(run.slug) / f"{run.id}.csv"
-    console.closing(_here([_send(run.slug, run.id, path, ws)] if is_its_own else []))
+    console.closing(here([_send(run.slug, run.id, path, ws)] if is_its_own else []))
 
 
 def _send(slug: str, run: str, submission: Path, workspace: Workspace) -> tuple[str, str]:
@@ -72,7 +72,7 @@ def _there_is(verb: str) -> bool:
     return verb in console.settings.verbs
 
 
-def _here(then: list[tuple[str, str]]) -> list[tuple[str, str]]:
+def here(then: list[tuple[str, str]]) -> list[tuple[str, str]]:
     """The commands with the workspace that this one was given."""
     along = console.settings.workspace
     return [

@@ -47,6 +47,7 @@ def argument(name: str, help: str) -> Any:
 
 
 Slug = Annotated[str, argument("SLUG", "A competition of `comp list`.")]
+Yes = Annotated[bool, option("--yes", "Do not ask.")]
 WithReport = Annotated[bool, option("--report/--no-report", "Write the run's page, report.html.")]
 AsJson = Annotated[bool, option("--json", "One JSON document on stdout; everything else on stderr.")]
 WorkspaceDir = Annotated[
@@ -102,6 +103,10 @@ Rare = Annotated[
 ]
 SetOption = Annotated[
     list[str] | None, option("--set KEY=VALUE", "Change one value of the recipe, e.g. optimizer.lr=3e-4.")
+]
+Track = Annotated[
+    list[str] | None,
+    option("--track NAME", "Tell a tracker of the run as well: mlflow, tensorboard or wandb."),
 ]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -25,6 +25,7 @@ from comp.cli.options import (
     SetOption,
     TaskOfFolder,
     Thorough,
+    Track,
     WithReport,
     WorkspaceDir,
     argument,
@@ -99,44 +100,51 @@ def run(
     template: Annotated[
         Path | None, option("--template FILE", "With --images: the sample submission.")
     ] = None,
+    track: Track = None,
     report: WithReport = True,
     workspace: WorkspaceDir = None,
     json: AsJson = False,
 ) -> None:
     """Check, train, predict and write the submission.
 
-    This is the whole chain, folds included.
+    This is the whole chain, folds included. Several values for one key, --set optimizer.lr=1e-3,3e-3, are a sweep: a run for each combination; --resume SWEEP goes on with it.
     """
     from comp.cli.next_steps import after_run
     from comp.cli.show_ensemble import show
     from comp.pipelines.run import run as run_pipeline
+    from comp.pipelines.sweep_values import has_sweep, is_sweep
 
     name = slug_of_parts(slug, images, (test, csv, template), save, workspace)
     slug, data = slug_or_folder(name, data, metric, task, save, workspace, positive=positive)
+    given: dict[str, Any] = {
+        "workspace": workspace,
+        "data": data,
+        "recipe": recipe,
+        "overrides": overrides or [],
+        "seed": seed,
+        "quick": quick,
+        "resume": resume,
+        "manifest": manifest,
+        "extra": extra,
+        "pseudo": pseudo,
+        "rare": rare,
+        "only": parse_only(only),
+        "time_limit": time_limit,
+        "allow": parse_allow(allow),
+        "thorough": thorough,
+        "group_scenes": group_scenes,
+        "ensemble": ensemble,
+        "report": report,
+        "track": track or (),
+    }
+    if has_sweep(given["overrides"]) or is_sweep(resume):
+        from comp.cli.show_sweep import run_sweep
 
-    result = run_pipeline(
-        slug,
-        folds,
-        workspace=workspace,
-        data=data,
-        recipe=recipe,
-        overrides=overrides or [],
-        seed=seed,
-        quick=quick,
-        resume=resume,
-        manifest=manifest,
-        extra=extra,
-        pseudo=pseudo,
-        rare=rare,
-        only=parse_only(only),
-        time_limit=time_limit,
-        allow=parse_allow(allow),
-        thorough=thorough,
-        group_scenes=group_scenes,
-        ensemble=ensemble,
-        report=report,
-    )
-    show(result)
-    after_run(result, workspace)
+        document = run_sweep(slug, folds, given)
+    else:
+        result = run_pipeline(slug, folds, **given)
+        show(result)
+        after_run(result, workspace)
+        document = result.as_json()
     if json:
-        console.print_json(result.as_json())
+        console.print_json(document)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -192,15 +192,44 @@ def _unless_damaged(slug: str, ask: Callable[[], Any]) -> Any:
         return None
 
 
-def list_runs(slug: str | None = None, workspace: str | Path | None = None) -> Rows[RunRow]:
+def list_runs(
+    slug: str | None = None,
+    workspace: str | Path | None = None,
+    *,
+    where: Sequence[str] = (),
+    sort: str | None = None,
+    export: str | Path | None = None,
+) -> Rows[RunRow]:
     """Runs, newest first; of one competition if asked, with damaged ones that do not say whose they are. What is wrong
     with a damaged one is said.
+
+    Parameters
+    ----------
+    where : sequence of str
+        Conditions that all hold: a key, an operator (= != < > <= >= or ~, "contains") and a value, ``"oof>0.9"``. Keys are
+        those of the rows, "date", "seconds" and the dotted keys of the recipe, ``"optimizer.lr<=1e-3"``.
+    sort : str, optional
+        A key, smallest first; with a minus before it largest first.
+    export : path, optional
+        A .csv or .parquet file that is written: these runs, with their recipes.
 
     Raises
     ------
     UnknownName, InputError
-        For a competition that there is not, or that cannot be used.
+        For a competition that there is not, or that cannot be used; for a condition, an order or a file that is none.
     """
+    if where or sort is not None or export is not None:
+        from comp.pipelines.run_export import export_runs, require_export
+        from comp.pipelines.run_filter import RunValues, chosen
+
+        target = require_export(export)
+        chosen([], where, sort)  # better refused before runs are read
+        known = Workspace.find(workspace)
+        rows = [RunValues(row, known.runs / row.run) for row in list_runs(slug, workspace)]
+        found = chosen(rows, where, sort)
+        if target is not None:
+            export_runs(found, target)
+        return Rows(one.run_row for one in found)
     ws = Workspace.find(workspace)
     if slug is not None:
         find_competition(slug, ws)

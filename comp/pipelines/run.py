@@ -20,7 +20,7 @@ from comp.data.folds import folds_sha256
 from comp.data.predictions import Predictions
 from comp.data.pseudo_labels import FILE as PSEUDO
 from comp.data.pseudo_labels import PseudoLabels
-from comp.errors import CompError, InputError, Stopped
+from comp.errors import CompError, Stopped
 from comp.files import make_folder, remove_leftovers, write_text
 from comp.pipelines.check import parse_folds, survey
 from comp.pipelines.pseudo_label import rows_for
@@ -68,6 +68,7 @@ def run(
     group_scenes: bool = False,
     ensemble: str | None = None,
     report: bool = True,
+    track: Sequence[str] = (),
     listeners: Sequence[events.RunListener] = (),
 ) -> RunResult:
     """Takes a competition from its raw folder to a validated submission.
@@ -113,6 +114,8 @@ def run(
         are averaged unless another is named. The result is the blend's.
     report : bool
         Write the run's page, ``report.html`` in its folder (see ``comp.write_report``).
+    track : sequence of str, optional
+        Trackers that are told of the run: "mlflow", "tensorboard", "wandb" (see docs/track.md).
     listeners : sequence of comp.events.RunListener, optional
         Objects that hear of every epoch, fold and the end; see ``comp.events``. What they raise does not end the run.
 
@@ -128,8 +131,8 @@ def run(
     ):
         return _several({**given, "overrides": overrides})
     clock = StepTimer()
-    heard = _guarded(listeners)
     ws = Workspace.find(workspace)
+    heard = events.guarded(listeners) + (_trackers(track, ws) if track else [])
     competition = find_competition(slug, ws)
     with ExitStack() as held, events.listening(*heard):
         if resume is None:
@@ -185,18 +188,11 @@ def _several(given: dict[str, Any]) -> RunResult:
     return run_seeds(go, given["overrides"], given["ensemble"], **kept)
 
 
-def _guarded(listeners: Sequence[events.RunListener]) -> list[events.Guarded]:
-    """Listeners whose errors do not cost the run; InputError for what is none."""
-    rule, remedy = (
-        "listeners are objects of classes under comp.events.RunListener",
-        "listeners=[MyListener()]",
-    )
-    if not isinstance(listeners, Sequence):
-        raise InputError(rule, f"listeners={listeners!r} is no list", remedy)
-    for listener in listeners:
-        if not isinstance(listener, events.RunListener):
-            raise InputError(rule, f"{listener!r} is none", remedy)
-    return [events.Guarded(listener) for listener in listeners]
+def _trackers(names: Sequence[str], workspace: Workspace) -> list[events.RunListener]:
+    """The listeners of these trackers; what they need is imported by processes of their own."""
+    from comp.runs.tracking.listener import trackers
+
+    return [events.Guarded(one) for one in trackers(names, workspace.root)]
 
 
 def checked(

@@ -8,4 +8,5 @@ __all__ = [
     "result",
     "run",
     "submissions",
+    "tracking",
 ]  # the modules that other packages import

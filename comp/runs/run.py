@@ -390,7 +390,7 @@ def all_runs(workspace: Workspace, slug: str | None = None) -> list[Run]:
     """Every run, newest first, damaged ones too; of one competition if asked."""
     if not workspace.runs.is_dir():
         return []
-    every = [_read(folder) for folder in sorted(workspace.runs.iterdir(), reverse=True) if _is_run(folder)]
+    every = [read_run(folder) for folder in sorted(workspace.runs.iterdir(), reverse=True) if _is_run(folder)]
     return [run for run in every if slug is None or run.slug == slug]
 
 
@@ -408,7 +408,7 @@ def _is_run(folder: Path) -> bool:
     return any(os.path.lexists(folder / name) for name in (STARTED, RECORD))
 
 
-def _read(folder: Path) -> Run:
+def read_run(folder: Path) -> Run:
     """A run as its folder tells of it, or what is wrong with it."""
     started: dict[str, Any] = {}
     try:
