@@ -40,7 +40,7 @@ def after_check(asked: str | None, passed: bool) -> None:
 
 def after_tune(command: str) -> None:
     """After a search: the ``command`` that runs what it came to."""
-    console.closing(_here([(command, "train, predict and write the submission by the best recipe")]))
+    console.closing(here([(command, "train, predict and write the submission by the best recipe")]))
 
 
 def after_predict(name: str, path: Path, workspace: Path | None) -> None:
