@@ -61,7 +61,7 @@ def shown(browser: Any, path: Path, width: int, scheme: str = "light") -> Iterat
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A page of each kind: of a real run with a blend beside it, of all runs, of a check, of two submissions, and one that
+    """A page of each kind: of a real run with a blend beside it, of all runs, of a check, of two submissions, of a study, and one that
     was made, with doubted labels and curves.
     """
     root = tmp_path_factory.mktemp("pages")
@@ -82,6 +82,9 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     ):
         done = run_comp(root, *arguments)
         assert done.code in (0, 1), done.err
+    done = run_comp(root, "tune", "shapes", "--folds", 3, "--trials", 12, *sets, "--json")
+    assert done.code == 0, done.err
+    found["study"] = root / done.json["report"]
     oof = made_rows(7, 200)
     suspected = np.arange(200) < 4
     made = made_data(
@@ -97,7 +100,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return found
 
 
-KINDS = ("run", "all", "check", "compare", "made", "many")
+KINDS = ("run", "all", "check", "compare", "made", "many", "study")
 
 
 @pytest.mark.parametrize("width", WIDTHS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -122,7 +123,7 @@ def test_one_process_has_the_same_trials_twice(tuned: Outcome, place: Path) -> N
     theirs = [line for line in tuned.err.splitlines() if line.startswith("  trial ")]
 
     def told(line: str) -> str:
-        return line.rpartition(" s")[0].rpartition("  ")[0]
+        return re.sub(r"  [0-9.]+ s(  best .*)?$", "", line)
 
     assert [told(line) for line in ours] == [told(line) for line in theirs[:4]]
 

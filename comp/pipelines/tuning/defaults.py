@@ -29,7 +29,7 @@ def default_search(recipe: Recipe, task: Task) -> dict[str, Any]:
         "regularize.mixup": {"low": 0.0, "high": 0.4},
     }
     if recipe.mode == "finetune":
-        head = recipe.optimizer.head_lr or 10 * rate
+        head = recipe.optimizer.head_lr or (rate if recipe.head_start else 10 * rate)
         found["optimizer.head_lr"] = {"low": head / 10, "high": head * 10, "log": True}
         found["optimizer.layer_decay"] = {"low": 0.6, "high": 1.0}
         found["model.head.dropout"] = {"low": 0.0, "high": 0.5}

@@ -17,6 +17,7 @@ from comp.checks.runner import CheckResult, raise_on_errors
 from comp.config import whole_number
 from comp.errors import InputError, TrainingFailed, counted
 from comp.files import lives
+from comp.metrics import Metric
 from comp.pipelines import training_plans
 from comp.pipelines.request import RunRequest
 from comp.pipelines.tuning.judging import Pruned, judge_folds
@@ -68,6 +69,11 @@ class Session:
             f"study {self.study}: {', '.join(one.key for one in self.space.parameters)} ({self.space.origin})"
         )
 
+    @property
+    def metric(self) -> Metric:
+        """What trials are judged by."""
+        return self.checks.dataset.competition.metric
+
     @cached_property
     def baseline(self) -> dict[str, Any]:
         """The recipe's own values, of the keys where they lie within the space."""
@@ -93,7 +99,7 @@ class Session:
         name = self.study if storage is None else f"{self.request.competition.slug}/{self.study}"
         seed = self.order.recipe.seed
         sampler = SlotSampler(seed, self._as_labels())
-        direction = self.checks.dataset.competition.metric.direction
+        direction = self.metric.direction
         with open_study(self.url, name, facts, self.space, wanted, direction, sampler) as store:
             try:
                 self._run_all(store, wanted)
@@ -237,7 +243,9 @@ class Session:
             values = f"the recipe as it stands ({values})" if asked.trial.params else values
         told = f"{score:.4f}" if score is not None else f"given up ({why})"
         best = asked.store.history().best
+        is_best = score is not None and (best is None or self.metric.better(score, best.score))
         beside = "" if best is None else f"  best {best.score:.4f} (trial {best.number})"
+        beside = "  best so far" if is_best else beside
         events.log(f"  trial {asked.slot}: {told}  {values}  {seconds:.1f} s{beside}")
 
 

@@ -6,6 +6,7 @@ Optuna keeps and proposes. Which trial counts is decided here, by trial numbers,
 from __future__ import annotations
 
 import math
+import os
 import socket
 import warnings
 from collections.abc import Callable, Mapping
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 DEATHS = 2  # of a trial's processes, after which it is not tried again
-_SLOT, _TRY, _DEATHS, _SURPLUS, _FACTS = "slot", "try", "deaths", "surplus", "comp"
+_SLOT, _TRY, _DEATHS, _SURPLUS, _WORKER, _FACTS = "slot", "try", "deaths", "surplus", "worker", "comp"
 _STATES = {
     "COMPLETE": "complete",
     "PRUNED": "pruned",
@@ -144,7 +145,7 @@ class StudyStore:
         import optuna
 
         for one in self.study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,)):
-            if "host" not in one.user_attrs and one.number not in self._unseen:
+            if _WORKER not in one.user_attrs and one.number not in self._unseen:
                 self._unseen.add(one.number)
                 self.study._storage.record_heartbeat(one._trial_id)  # type: ignore[attr-defined]
         with warnings.catch_warnings():
@@ -168,7 +169,7 @@ class StudyStore:
         if not is_wanted:
             trial.set_user_attr(_SURPLUS, True)
             raise _Surplus
-        trial.set_user_attr("host", socket.gethostname())
+        trial.set_user_attr(_WORKER, f"{socket.gethostname()}:{os.getpid()}")
         self.sampler.begin(slot)
         return Asked(trial, slot, self)
 

@@ -69,7 +69,7 @@ def test_the_order_of_folds_does_not_matter(
     assert (known.behind(done) is None) == (known.behind(dict(sorted(done.items()))) is None)
 
 
-@settings(suppress_health_check=[HealthCheck.filter_too_much])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.filter_too_much])
 @given(several, folds_of, st.integers(2, K), st.floats(0, 1))
 def test_what_is_given_up_is_given_up_when_all_its_folds_are_worse(
     trials: list[list[float]], own: list[float], count: int, less: float
