@@ -30,7 +30,7 @@ _live: list[Any] = []
 class Settings:
     """How to speak: ``json`` keeps stdout for one document, ``quiet`` says only what is asked and what is wrong.
 
-    ``workspace`` is the one that the command line named and ``verbs`` are all commands, to say which may come next; ``going_on`` are the competition and what --resume takes, where that is not the run under way. ``wording`` is what the command line does to texts of the library: arguments in backticks become options.
+    ``workspace`` is the one that the command line named and ``verbs`` are all commands, to say which may come next; ``going_on`` are the competition and what `resume` takes, where that is not the run under way. ``wording`` is what the command line does to texts of the library: arguments in backticks become options.
     """
 
     json: bool = False

@@ -48,7 +48,7 @@ def runs(
     workspace: WorkspaceDir = None,
     json: AsJson = False,
 ) -> None:
-    """List runs with their scores and submissions; compare, delete and restore them.
+    """List, filter, compare and delete runs.
 
     The newest comes first; those of one competition stand beside the leaderboard as well. A run that is not done says where it is, or where it was stopped: its fold, counted from 1, and its epoch. Deleted runs lie in bin/ of the workspace until `comp clean`.
     """

@@ -57,7 +57,7 @@ def diff_runs(one: str, other: str, workspace: str | Path | None = None) -> RunD
 
 
 def _facts(run: runs.Run) -> dict[str, Any]:
-    """What a run was made from, by key; the recipe's keys as ``--set`` takes them."""
+    """What a run was made from, by key; the recipe's keys as overrides name them."""
     known = {key: run.summary()[key] for key in _FACTS}
     parts = run.started.get("parts")
     if parts or not (run.has(runs.RECIPE) or (run.folder / runs.RECIPE).is_file()):

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import Any, get_args
 
 from pydantic import BaseModel
 
@@ -16,9 +16,6 @@ from comp.errors import CompError, InputError, UnknownName
 from comp.recipe import Recipe
 from comp.runs.contents import recipe_of
 from comp.runs.run import Run, read_run
-
-if TYPE_CHECKING:
-    from comp.pipelines.listing import RunRow
 
 _CONDITION = re.compile(r"\s*([\w.-]+)\s*(<=|>=|!=|==|=|<|>|~)(.*)", re.DOTALL)
 _NUMBERS = ("oof", "folds", "seconds")
@@ -159,9 +156,9 @@ def recipes_of(run: Run) -> list[dict[str, Any]]:
 
 
 class RunValues:
-    """What conditions and orders ask of a run: its row, when it began, how long it took, its recipe when it is asked for."""
+    """What conditions and orders ask of a run: its ``RunRow``, when it began, how long it took, its recipe when it is asked for."""
 
-    def __init__(self, row: RunRow, folder: Path) -> None:
+    def __init__(self, row: Any, folder: Path) -> None:
         run, self.run_row = read_run(folder), row
         done = run.record or run.partial
         seconds = [s for s in (done.get("seconds") or {}).values() if isinstance(s, int | float)]

@@ -178,6 +178,10 @@ def sweep(
                 _run_point(ws, path, told, number, {**common, "listeners": list(listeners)})
         except KeyboardInterrupt:
             raise Stopped(told.slug, told.sweep) from None
+        except CompError:
+            if not any(point.run for point in told.points):  # nothing is there to go on with
+                path.unlink(missing_ok=True)
+            raise
     return _result(ws, told)
 
 

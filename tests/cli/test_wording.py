@@ -31,11 +31,19 @@ OTHERS_OPTIONS = {
     "comp/pipelines/record.py": "the command in the header of recipe.toml, to be copied",
     "comp/pipelines/tuning/order.py": "the command in the header of best.toml, to be copied",
     "comp/report/run_report/experiments.py": "commands on the page of a run, to be copied",
+    "comp/runs/tracking/system.py": "options of nvidia-smi, which it calls",
 }
+
+# Functions that are a part of a verb of another name.
+PART_OF = {"delete_runs": "runs", "restore_runs": "runs", "diff_runs": "runs", "sweep": "run"}
 
 # Arguments of a verb that Python calls otherwise than the command line does, or has alone.
 NOT_BOTH = {
     ("run", "listeners"): "objects",
+    ("sweep", "listeners"): "objects",
+    ("sweep", "values"): "Python's lists; a command line writes them into its overrides",
+    ("diff_runs", "one"): "a command line names both runs after the verb",
+    ("diff_runs", "other"): "the same",
     ("validate", "run"): "a command line names the file",
 }
 
@@ -150,11 +158,13 @@ def test_options_have_the_names_of_the_arguments() -> None:
     """Else a text of the library would name one that the command line does not know."""
     verbs: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
     for verb in set(comp.__all__) - {"__version__", "list_competitions", "list_models", "list_runs", "show"}:
-        names = {p.name for p in verbs[verb.removeprefix("write_").rstrip("_")].params}
+        called = PART_OF.get(verb, verb.removeprefix("write_").rstrip("_"))
+        names = {p.name for p in verbs[called].params}
         for name, parameter in inspect.signature(
             getattr(import_module(comp._HOMES[verb]), verb)
         ).parameters.items():
-            if parameter.kind is not inspect.Parameter.VAR_POSITIONAL and (verb, name) not in NOT_BOTH:
+            free = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+            if parameter.kind not in free and (verb, name) not in NOT_BOTH:
                 assert name in names, f"comp.{verb}({name}=…) is no argument of comp {verb}"
 
 
