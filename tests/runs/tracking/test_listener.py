@@ -31,8 +31,18 @@ def run(workspace: Path, *names: str, **more: Any) -> RunResult:
 
 
 def noted(workspace: Path) -> list[list[Any]]:
-    lines = (workspace / "tracking" / "noted.jsonl").read_text().splitlines()
-    return [json.loads(line) for line in lines]
+    path = workspace / "tracking" / "noted.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+
+
+def closed(workspace: Path) -> list[Any]:
+    """The last that a tracker was told, once it has closed the whole run; waits for that."""
+    for _ in range(600):
+        told = noted(workspace)
+        if told and told[-1][:2] == ["close", ""]:
+            return told[-1]
+        time.sleep(0.1)
+    raise AssertionError("the tracker did not come to its end")
 
 
 def curves(workspace: Path, fold: str) -> list[tuple[int, dict[str, float]]]:
@@ -136,11 +146,7 @@ def test_a_process_ends_while_its_tracker_hangs(made: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert not (made / "tracking" / "noted.jsonl").exists()
     (made / RELEASED).touch()
-    for _ in range(600):
-        if (made / "tracking" / "noted.jsonl").exists() and noted(made)[-1] == ["close", "", ""]:
-            break
-        time.sleep(0.1)
-    assert noted(made)[-1] == ["close", "", ""]
+    assert closed(made) == ["close", "", ""]
 
 
 def test_a_tracker_that_fails_is_said_once(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -189,11 +195,7 @@ def test_a_run_that_goes_on_has_each_epoch_once(made: Path) -> None:
     environment = clean_environment() | {"PYTHONPATH": paths}
     done = subprocess.run([sys.executable, "-c", program], cwd=made, env=environment, check=False)
     assert done.returncode == -signal.SIGKILL
-    for _ in range(600):  # its tracker hears that there is no more
-        if noted(made)[-1][0] == "close" and noted(made)[-1][1] == "":
-            break
-        time.sleep(0.1)
-    assert noted(made)[-1] == ["close", "", "the process ended"]
+    assert closed(made) == ["close", "", "the process ended"], "it hears that there is no more"
     result = comp.run("shapes", workspace=made, resume="latest", report=False, track=["noted"])
     all_written()
     for fold in ("fold-0", "fold-1"):

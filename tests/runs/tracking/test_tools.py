@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,9 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def tracked(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, RunResult]:
     """A run of shapes: its first fold by one command, its second by another that goes on, both tracked by all."""
+    for module in ("mlflow", "sqlalchemy", "alembic", "tensorboard", "wandb"):
+        if find_spec(module) is None:
+            pytest.skip(f"{module} is not installed")
     workspace = tmp_path_factory.mktemp("tracked")
     write_shapes(workspace)
     common: dict[str, Any] = {"workspace": workspace, "report": False, "track": NAMES}
