@@ -8,5 +8,6 @@ __all__ = [
     "load_weights",
     "net",
     "runtime",
+    "timm_alone",
     "weights",
 ]  # the modules that other packages import

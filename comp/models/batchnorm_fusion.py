@@ -8,10 +8,16 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from timm.layers import BatchNormAct2d, Conv2dSame, pad_same
 from torch import Tensor, nn
 
 from comp.models.runtime import exact
+from comp.models.timm_alone import timm
+
+BatchNormAct2d, Conv2dSame, pad_same = (
+    timm.layers.BatchNormAct2d,
+    timm.layers.Conv2dSame,
+    timm.layers.pad_same,
+)
 
 _CONVOLUTIONS = (nn.Conv2d, Conv2dSame)
 _NORMS = (nn.BatchNorm2d, BatchNormAct2d)

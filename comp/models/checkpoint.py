@@ -159,7 +159,7 @@ def save_checkpoint(
     """Writes ``model.safetensors`` and then ``model.json`` into ``folder``; the sidecar last, as the sign that both are whole."""
     tensors = _apart(net.state_dict())
     content = save(tensors)
-    import timm
+    from comp.models.timm_alone import timm
 
     sidecar = Sidecar(
         slug,

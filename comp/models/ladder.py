@@ -74,9 +74,10 @@ def weights_at_hand(name: str, folders: Sequence[Path]) -> str | None:
             if (folder / f"{name}{suffix}").is_file():
                 return str(folder / f"{name}{suffix}")
     from huggingface_hub import try_to_load_from_cache
-    from timm.models import get_pretrained_cfg
 
-    known = get_pretrained_cfg(name)
+    from comp.models.timm_alone import timm
+
+    known = timm.models.get_pretrained_cfg(name)
     if known is None or not known.hf_hub_id:
         return None
     for file in ("model.safetensors", "pytorch_model.bin", "open_clip_model.safetensors"):

@@ -11,7 +11,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import timm
 import torch
 from torch import Tensor, nn
 
@@ -21,6 +20,7 @@ from comp.errors import CompError, InputError, RecipeError, UnknownName, Weights
 from comp.files import sha256_of
 from comp.models.runtime import one_thread
 from comp.models.small_nets import SMALL_NETS
+from comp.models.timm_alone import timm
 from comp.models.weights import StateDict, find_default, read_weights, sidecar_preprocess
 from comp.recipe import HeadConfig, ModelConfig
 

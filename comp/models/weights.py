@@ -11,7 +11,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import timm
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
@@ -20,6 +19,7 @@ from comp import events
 from comp.config import validate
 from comp.errors import WeightsError
 from comp.files import read_json
+from comp.models.timm_alone import timm
 from comp.recipe import ModelConfig
 
 StateDict = dict[str, Tensor]

@@ -7,8 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import timm.models
-import timm.optim
 import torch
 from torch import nn
 from torch.optim import Optimizer
@@ -16,6 +14,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from comp.errors import RecipeError, UnknownName
 from comp.models.net import Net
+from comp.models.timm_alone import timm
 from comp.recipe import OptimizerConfig, Recipe, ScheduleConfig
 
 
