@@ -59,7 +59,9 @@ def written(ended: EndedStudy) -> TuneResult:
         states = counted_states([one.state for one in ended.trials])
         value = ", ".join(f"{count} {state}" for state, count in states.items())
         raise Refusal(
-            "a study needs a finished trial", value, "the same command goes on with it; a longer `time_limit`"
+            "a study needs a finished trial",
+            value,
+            "the same command tries it again from its start: give it a longer `time_limit`, or none",
         )
     sign = -1.0 if metric.direction == "max" else 1.0
     best = min(done, key=lambda one: (sign * float(one.score or 0.0), one.slot))

@@ -132,7 +132,7 @@ def _is_being_made(error: BaseException) -> bool:
 def _unusable(url: str, error: BaseException) -> InputError:
     said = str(getattr(error, "orig", None) or error).strip().splitlines()
     value = f"{without_password(url)}: {said[0] if said else type(error).__name__}"
-    remedy = "for example `storage=sqlite:////home/me/study.db` or `storage=postgresql://USER@HOST/NAME`"
+    remedy = 'for example `storage="sqlite:////home/me/study.db"` or `storage="postgresql://USER@HOST/NAME"`'
     return InputError("`storage` is the URL of a database", value, remedy)
 
 
