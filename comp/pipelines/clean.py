@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -13,11 +14,12 @@ from typing import Any
 
 from comp import events
 from comp.files import is_held, is_leftover
-from comp.pipelines.run_bin import BIN, in_bytes, require_yes, size_of
+from comp.pipelines.run_bin import BIN, deleted_runs, in_bytes, require_yes, size_of
 from comp.runs import run as runs
 from comp.workspace import Workspace, cache_folder
 
 UNBEGUN_SECONDS = 3600.0  # after which a run folder that says nothing was left by a killed process
+_CACHED = re.compile(r"[0-9a-f]{16,64}")  # the digest of what it was made of
 _OF_STATE = ("state.pt", "state.json", "best.pt")
 
 
@@ -71,7 +73,7 @@ def find_clean(workspace: str | Path | None = None) -> CleanResult:
     ws = Workspace.find(workspace)
     every = runs.all_runs(ws)
     kinds = [
-        Kind("bin", "runs that were deleted", _sized(_children(ws.root / BIN))),
+        Kind("deleted", "runs that were deleted", _sized(_deleted(ws))),
         Kind("leftovers", "half written by processes that were killed", _sized(_leftovers(ws))),
         Kind("unbegun", "run folders of processes that were killed before they began", _sized(_unbegun(ws))),
         Kind("states", "training states of folds that are finished", _sized(_states(every))),
@@ -79,9 +81,9 @@ def find_clean(workspace: str | Path | None = None) -> CleanResult:
     if not any(is_held(run.folder / runs.LOCK) for run in every):
         kinds.append(Kind("features", "of runs that are gone", _sized(_features(ws, every))))
         why = "decoded images, of all workspaces: made again when they are needed"
-        kinds.append(Kind("pixels", why, _sized(_children(cache_folder() / "pixels"))))
+        kinds.append(Kind("pixels", why, _sized(_of_the_cache("pixels"))))
         why = "unpacked archives, of all workspaces: unpacked again when they are needed"
-        kinds.append(Kind("archives", why, _sized(_children(cache_folder() / "archives"))))
+        kinds.append(Kind("archives", why, _sized(_of_the_cache("archives"))))
     return CleanResult([kind for kind in kinds if kind.paths], False)
 
 
@@ -128,10 +130,16 @@ def _sized(paths: Iterator[Path]) -> list[tuple[Path, int]]:
     return [(path, size_of(path)) for path in paths]
 
 
-def _children(folder: Path) -> Iterator[Path]:
-    """What lies in a folder, but for hidden files."""
+def _deleted(ws: Workspace) -> Iterator[Path]:
+    """The runs in the bin; whatever else lies there is not ours."""
+    yield from (ws.root / BIN / name for name in sorted(deleted_runs(ws)))
+
+
+def _of_the_cache(kind: str) -> Iterator[Path]:
+    """What the cache folder holds of a kind, by the names that it is given: the folder may be one that people use."""
+    folder = cache_folder() / kind
     if folder.is_dir():
-        yield from sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+        yield from sorted(path for path in folder.iterdir() if _CACHED.fullmatch(path.name))
 
 
 def _leftovers(ws: Workspace) -> Iterator[Path]:
@@ -159,8 +167,8 @@ def _unbegun(ws: Workspace) -> Iterator[Path]:
 def _features(ws: Workspace, every: list[runs.Run]) -> Iterator[Path]:
     """Features that were last used before the oldest run there is began: no run that is left took them."""
     began = [_began(run) for run in every]
-    for path in _children(ws.features):
-        if path.suffix == ".npy" and path.stat().st_mtime < min(began, default=float("inf")):
+    for path in sorted(ws.features.glob("*.npy")):
+        if path.stat().st_mtime < min(began, default=float("inf")):
             yield path
 
 

@@ -18,7 +18,7 @@ from comp.runs import ledger
 from comp.runs import run as runs
 from comp.workspace import Workspace
 
-BIN = "bin"  # of the workspace: a folder a run
+BIN = "deleted-runs"  # of the workspace, a folder a run; no name that people's own folders have
 _WHEN, _RUN, _BESIDE = "deleted.json", "run", "submissions"
 
 

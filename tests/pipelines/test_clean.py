@@ -55,7 +55,7 @@ def full(workspace: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> tu
 def test_what_may_go_is_found(full: tuple[Path, str, str]) -> None:
     workspace, _, gone = full
     assert kinds(workspace) == {
-        "bin": {gone},
+        "deleted": {gone},
         "leftovers": {f".oof.npz.{DEAD}.part"},
         "unbegun": {"20260101-000000-0a0b"},
         "states": {"state.pt"},
@@ -76,7 +76,7 @@ def test_it_goes_once_that_is_confirmed_and_nothing_else_does(full: tuple[Path, 
     after = {str(path) for path in workspace.rglob("*")}
     lost = before - after
     assert lost == {path for path in before if any(path == p or path.startswith(p + "/") for p in paths)}
-    assert not (workspace / "bin" / gone).exists()
+    assert not (workspace / "deleted-runs" / gone).exists()
     partial = runs.find_run(Workspace(workspace), "latest")
     assert partial.id != kept
     assert (partial.folder / "fold-1" / "state.pt").is_file()
@@ -91,4 +91,19 @@ def test_nothing_of_a_run_at_work_may_go(full: tuple[Path, str, str]) -> None:
     (workspace / "runs" / kept / f".oof.npz.{DEAD}.part").unlink()
     with runs.at_work(runs.find_run(Workspace(workspace), kept)):
         found = find_clean(workspace)
-    assert {kind.name for kind in found.kinds} == {"bin", "unbegun"}
+    assert {kind.name for kind in found.kinds} == {"deleted", "unbegun"}
+
+
+def test_what_people_put_into_such_folders_stays(full: tuple[Path, str, str], tmp_path: Path) -> None:
+    workspace, _, gone = full
+    theirs = [workspace / "bin" / "tool.sh", workspace / "deleted-runs" / "notes" / "why.txt"]
+    theirs += [tmp_path / "cache" / kind / "holiday" / "1.png" for kind in ("pixels", "archives")]
+    for path in theirs:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"mine")
+    ours = tmp_path / "cache" / "pixels" / ("0" * 32)
+    ours.mkdir(parents=True)
+    comp.clean(workspace, yes=True)
+    assert all(path.is_file() for path in theirs)
+    assert not ours.exists()
+    assert not (workspace / "deleted-runs" / gone).exists()

@@ -47,7 +47,7 @@ def test_what_is_deleted_comes_back_as_it_was(two: tuple[Path, str, str]) -> Non
     assert deleted_runs(Workspace(workspace)) == [one]
     assert run_comp(workspace, "runs", "--restore", one[:-2]).code == 0
     assert everything(workspace) == before
-    assert not (workspace / "bin" / one).exists()
+    assert not (workspace / "deleted-runs" / one).exists()
     assert run_comp(workspace, "runs", "delete", one, "--yes").code == 0
     assert run_comp(workspace, "runs", "delete", "--restore", one).code == 0
     assert everything(workspace) == before
@@ -113,7 +113,7 @@ def test_a_damaged_run_can_be_deleted(two: tuple[Path, str, str]) -> None:
     kept = record.read_bytes()
     record.write_bytes(b"{}")
     assert comp.delete_runs(one, workspace=workspace, yes=True) == [one]
-    (workspace / "bin" / one / "run" / "record.json").write_bytes(kept)
+    (workspace / "deleted-runs" / one / "run" / "record.json").write_bytes(kept)
     comp.restore_runs(one, workspace=workspace)
     assert runs.find_run(Workspace(workspace), one).record
 
