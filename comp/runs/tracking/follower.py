@@ -20,7 +20,6 @@ from comp.files import write_json
 from comp.recipe import Recipe, load
 from comp.runs.progress import HISTORY
 from comp.runs.run import RECIPE, STARTED
-from comp.runs.tracking.results import results_of
 from comp.runs.tracking.tracker import Part, Tracker, Value
 
 
@@ -152,6 +151,10 @@ class Follower:
             self._tracker.score(part, values)
         if not event.failure and (self._folder / STARTED).is_file():
             try:
+                from comp.runs.tracking.results import (
+                    results_of,  # pandas: loaded when the run trains no longer
+                )
+
                 self._tracker.results(part, results_of(self._root, event.run))
             except CompError:
                 traceback.print_exc()

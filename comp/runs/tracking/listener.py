@@ -20,7 +20,7 @@ from comp.workspace import shown
 
 FOLDER = "tracking"  # of the workspace
 LIMIT = 10_000  # events that wait for a tracker; what comes when it is full is dropped, and counted
-WAIT_SECONDS = 1.2  # at the end of a run, for the tracker to be done
+WAIT_SECONDS = 0.8  # at the end of a run, for the tracker to be done
 
 
 @dataclass(frozen=True)
