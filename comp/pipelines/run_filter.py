@@ -117,7 +117,7 @@ def _kind_of(key: str) -> str:
     if key in kinds:
         return kinds[key]
     if any(key.startswith(f"{table}.") for table, kind in kinds.items() if kind == "table"):
-        return "number"  # what a table of free keys holds is known by the run alone
+        return "text"  # what a table of free keys holds is known by the run alone: any value may be asked for
     raise UnknownName("key of a run", key, [*COLUMNS, *kinds], _EXAMPLE)
 
 

@@ -125,7 +125,13 @@ def test_any_text_is_a_condition_or_refused(text: str) -> None:
         parse_where([text])
     except InputError:
         return
-    chosen(RUNS, [text])
+    found = chosen(RUNS, [text])
+    assert [run for run in RUNS if run in found] == list(found)
+
+
+def test_free_keys_are_asked_for_by_any_value() -> None:
+    for text in ("model.kwargs.act_layer=relu", "model.kwargs.drop_path_rate>=0.1"):
+        assert parse_where([text])[0].key.startswith("model.kwargs.")
 
 
 def test_the_keys_of_a_recipe_are_those_that_set_takes() -> None:
