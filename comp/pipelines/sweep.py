@@ -101,8 +101,8 @@ class SweepResult:
 
     def __repr__(self) -> str:
         best = self.best
-        told = "" if best is None else f", best {best.set} {self.metric} {best.score:.4f}"
-        return f"SweepResult({self.sweep!r}, {len(self.rows)} runs{told})"
+        best_text = "" if best is None else f", best {best.set} {self.metric} {best.score:.4f}"
+        return f"SweepResult({self.sweep!r}, {len(self.rows)} runs{best_text})"
 
     def as_json(self) -> dict[str, Any]:
         """The document of a sweep's ``comp run --json``."""
@@ -171,18 +171,18 @@ def sweep(
         f"{path.stem} is under way in process {{pid}}",
         "wait for it to end, or stop it",
     ):
-        told = _read(path)
+        plan = _read(path)
         common = {"workspace": ws.root, "report": report, "track": track}
         try:
-            for number in range(len(told.points)):
-                _run_point(ws, path, told, number, {**common, "listeners": list(listeners)})
+            for number in range(len(plan.points)):
+                _run_point(ws, path, plan, number, {**common, "listeners": list(listeners)})
         except KeyboardInterrupt:
-            raise Stopped(told.slug, told.sweep) from None
+            raise Stopped(plan.slug, plan.sweep) from None
         except CompError:
-            if not any(point.run for point in told.points):  # nothing is there to go on with
+            if not any(point.run for point in plan.points):  # nothing is there to go on with
                 path.unlink(missing_ok=True)
             raise
-    return _result(ws, told)
+    return _result(ws, plan)
 
 
 def _begin(
@@ -208,7 +208,7 @@ def _begin(
         "sweep": name,
         "slug": competition.slug,
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "given": {**{key: _kept(value) for key, value in given.items()}, "overrides": others},
+        "given": {**{key: _as_json_value(value) for key, value in given.items()}, "overrides": others},
         "recipe": _recipe_sha256(ws, slug, given.get("recipe")),
         "points": [{"set": one, "run": None} for one in points],
     }
@@ -232,7 +232,7 @@ def _require_sound(
         )
 
 
-def _kept(value: Any) -> Any:
+def _as_json_value(value: Any) -> Any:
     """An argument as JSON keeps it; a path that is there as it is from anywhere."""
     if isinstance(value, str | Path) and os.path.exists(Path(value).expanduser()):
         return str(Path(value).expanduser().absolute())
@@ -261,15 +261,15 @@ def _found(ws: Workspace, slug: str, name: str, more: Sequence[str]) -> Path:
         raise InputError(
             "a prefix must fit one sweep", f"{name!r} fits {', '.join(fitting[:4])}", "write more of it"
         )
-    told = _read(folder / f"{fitting[0]}.json")
-    if told.slug != slug:
-        remedy = f"`comp run {told.slug} --resume {told.sweep}`"
-        raise InputError("a sweep belongs to one competition", f"{told.sweep} is of {told.slug}", remedy)
+    plan = _read(folder / f"{fitting[0]}.json")
+    if plan.slug != slug:
+        remedy = f"`comp run {plan.slug} --resume {plan.sweep}`"
+        raise InputError("a sweep belongs to one competition", f"{plan.sweep} is of {plan.slug}", remedy)
     if more:
         value = ", ".join(f"`{one}`" for one in more)
         raise InputError("a sweep that goes on keeps what it began with", value, "drop it, or begin another")
-    if told.recipe != _recipe_sha256(ws, slug, told.given.get("recipe")):
-        value = f"the recipe of {told.sweep} was changed since it began"
+    if plan.recipe != _recipe_sha256(ws, slug, plan.given.get("recipe")):
+        value = f"the recipe of {plan.sweep} was changed since it began"
         raise InputError("the runs of a sweep have one recipe", value, "restore it, or begin another sweep")
     return folder / f"{fitting[0]}.json"
 
@@ -279,25 +279,25 @@ def _read(path: Path) -> _Sweep:
     return found
 
 
-def _run_point(ws: Workspace, path: Path, told: _Sweep, number: int, common: dict[str, Any]) -> None:
+def _run_point(ws: Workspace, path: Path, plan: _Sweep, number: int, common: dict[str, Any]) -> None:
     """Trains a combination, or what is left of it; which run it is, is written down when the run begins."""
-    point = told.points[number]
+    point = plan.points[number]
     known = None
     if point.run is not None and os.path.lexists(ws.runs / point.run):
         known = runs.find_run(ws, point.run)
         if known.record:
             return
-    noting = _Noting(lambda name: _note(path, told, number, name))
+    noting = _Noting(lambda name: _note(path, plan, number, name))
     common = {**common, "listeners": [noting, *common["listeners"]]}
-    events.log(f"sweep {number + 1} of {len(told.points)}: {_in_words(point.set)}")
-    allow = told.given.get("allow")
+    events.log(f"sweep {number + 1} of {len(plan.points)}: {_in_words(point.set)}")
+    allow = plan.given.get("allow")
     if known is not None:
-        manifest = {key: told.given[key] for key in ("manifest", "data") if key in told.given}
-        run(told.slug, resume=known.id, allow=allow, **manifest, **common)
+        manifest = {key: plan.given[key] for key in ("manifest", "data") if key in plan.given}
+        run(plan.slug, resume=known.id, allow=allow, **manifest, **common)
         return
-    given = {key: value for key, value in told.given.items() if key != "overrides"}
-    overrides = [*told.given.get("overrides", []), *_texts(point.set)]
-    run(told.slug, **given, overrides=overrides, **common)
+    given = {key: value for key, value in plan.given.items() if key != "overrides"}
+    overrides = [*plan.given.get("overrides", []), *_texts(point.set)]
+    run(plan.slug, **given, overrides=overrides, **common)
 
 
 class _Noting(events.RunListener):
@@ -310,9 +310,9 @@ class _Noting(events.RunListener):
         self._note(event.run)
 
 
-def _note(path: Path, told: _Sweep, number: int, name: str) -> None:
-    told.points[number].run = name
-    write_json(path, told.model_dump())
+def _note(path: Path, plan: _Sweep, number: int, name: str) -> None:
+    plan.points[number].run = name
+    write_json(path, plan.model_dump())
 
 
 def _texts(point: Mapping[str, str]) -> list[str]:
@@ -323,12 +323,12 @@ def _in_words(point: Mapping[str, str]) -> str:
     return ", ".join(_texts(point))
 
 
-def _result(ws: Workspace, told: _Sweep) -> SweepResult:
+def _result(ws: Workspace, plan: _Sweep) -> SweepResult:
     """The table of a sweep whose runs are all done."""
-    every = [runs.find_run(ws, str(point.run)) for point in told.points]
-    gains = _gains(ws, told.slug, every)
+    every = [runs.find_run(ws, str(point.run)) for point in plan.points]
+    gains = _gains(ws, plan.slug, every)
     rows = []
-    for point, one in zip(told.points, every, strict=True):
+    for point, one in zip(plan.points, every, strict=True):
         plain = {
             key: value for key, value in read_json(one.folder / runs.RECORD).items() if key not in _FACTS
         }
@@ -337,7 +337,7 @@ def _result(ws: Workspace, told: _Sweep) -> SweepResult:
         score, (gain, error) = plain["oof"]["score"], gains.get(one.id, (None, None))
         rows.append(SweepRow(one.id, dict(point.set), score, gain, error, seconds, document))
     first = every[0].record
-    return SweepResult(told.sweep, told.slug, str(first["metric"]), str(first["direction"]), rows)
+    return SweepResult(plan.sweep, plan.slug, str(first["metric"]), str(first["direction"]), rows)
 
 
 def _gains(ws: Workspace, slug: str, every: Sequence[runs.Run]) -> dict[str, tuple[float, float]]:
