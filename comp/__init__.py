@@ -3,7 +3,7 @@
 The verbs of the command line as functions: ``comp.run("digits", folds=5)``, ``comp.check("digits")``,
 ``comp.predict("latest")``, ``comp.pseudo("latest", 0.95)``, ``comp.labels("latest")``, ``comp.merge("RUN", "RUN")``,
 ``comp.ensemble("RUN", "RUN")``,
-``comp.tune("digits", trials=50)``, ``comp.lr("digits")``, ``comp.bench("digits")``, ``comp.validate("digits", "submission.csv")``,
+``comp.tune("digits", trials=50)``, ``comp.run_preset("digits", "fast", time_limit="4m")``, ``comp.lr("digits")``, ``comp.bench("digits")``, ``comp.validate("digits", "submission.csv")``,
 ``comp.score("digits", "submission.csv")``, ``comp.kernel("digits")``,
 ``comp.compare("one.csv", "other.csv")``, ``comp.import_("digits", "oof.csv", "test.csv")``,
 ``comp.submit("digits")``, ``comp.write_report("latest")``,
@@ -40,6 +40,7 @@ __all__ = [
     "pseudo",
     "restore_runs",
     "run",
+    "run_preset",
     "score",
     "show",
     "submit",
@@ -63,6 +64,7 @@ if TYPE_CHECKING:
     from comp.pipelines.listing import list_competitions, list_models, list_runs, show
     from comp.pipelines.merge import merge
     from comp.pipelines.predict import predict
+    from comp.pipelines.preset import run_preset
     from comp.pipelines.pseudo_label import pseudo
     from comp.pipelines.report import write_report
     from comp.pipelines.run import run
@@ -87,6 +89,7 @@ _HOMES = {
     "merge": "comp.pipelines.merge",
     "ensemble": "comp.pipelines.ensemble",
     "predict": "comp.pipelines.predict",
+    "run_preset": "comp.pipelines.preset",
     "pseudo": "comp.pipelines.pseudo_label",
     "compare": "comp.pipelines.compare",
     "import_": "comp.pipelines.import_predictions",

@@ -30,7 +30,7 @@ _live: list[Any] = []
 class Settings:
     """How to speak: ``json`` keeps stdout for one document, ``quiet`` says only what is asked and what is wrong.
 
-    ``workspace`` is the one that the command line named and ``verbs`` are all commands, to say which may come next; ``going_on`` are the competition and what `resume` takes, where that is not the run under way. ``wording`` is what the command line does to texts of the library: arguments in backticks become options.
+    ``workspace`` is the one that the command line named and ``verbs`` are all commands, to say which may come next; ``going_on`` are the competition and what `resume` takes, where that is not the run under way. ``began`` is when the command did (``time.monotonic``): a limit of it counts its imports. ``wording`` is what the command line does to texts of the library: arguments in backticks become options.
     """
 
     json: bool = False
@@ -39,6 +39,7 @@ class Settings:
     workspace: str = ""
     verbs: frozenset[str] = frozenset()
     going_on: tuple[str, str] | None = None
+    began: float = 0.0
 
 
 settings = Settings()
@@ -92,6 +93,7 @@ def new_command() -> None:
     events.forget_warnings()
     _warnings.clear()
     settings.going_on = None
+    settings.began = time.monotonic()
 
 
 _warnings: dict[str, str] = {}  # what a command warned of, with the remedies, to be said once more at its end

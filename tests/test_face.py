@@ -50,6 +50,7 @@ def test_the_verbs_are_these() -> None:
         "pseudo",
         "restore_runs",
         "run",
+        "run_preset",
         "score",
         "show",
         "submit",

@@ -67,7 +67,7 @@ def run(
         typer.Option(
             "--time-limit",
             metavar="11h",
-            help="Stop in time, with everything saved and a CSV of the finished folds.",
+            help="Stop in time, with everything saved and a CSV of the finished folds; with --preset of the whole.",
         ),
     ] = None,
     ensemble: Annotated[
@@ -78,6 +78,25 @@ def run(
             help="Blend the recipe's models, or the seeds of --set seed=0,1,2, by a method of `comp ensemble`.",
         ),
     ] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            "--preset",
+            metavar="fast|good|best",
+            help="Try several backbones and blend what gains, in --time-limit.",
+        ),
+    ] = None,
+    backbones: Annotated[
+        str | None,
+        typer.Option("--backbones", metavar="A,B", help="With --preset: those to try, by timm's names."),
+    ] = None,
+    licence: Annotated[
+        str | None, typer.Option("--licence", metavar="any", help="With --preset: as `comp models` takes it.")
+    ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="With --preset: what would be tried, and the time of each."),
+    ] = False,
     manifest: ManifestFile = None,
     extra: ExtraFile = None,
     pseudo: PseudoFile = None,
@@ -107,10 +126,11 @@ def run(
 ) -> None:
     """Check, train, predict and write the submission.
 
-    This is the whole chain, folds included. Several values for one key, --set optimizer.lr=1e-3,3e-3, are a sweep: a run for each combination; --resume SWEEP goes on with it.
+    This is the whole chain, folds included. Several values for one key, --set optimizer.lr=1e-3,3e-3, are a sweep: a run for each combination; --resume SWEEP goes on with it. --preset best --time-limit 2h tries backbones and spends the time for the highest honest score; --resume PRESET goes on.
     """
     from comp.cli.next_steps import after_run
     from comp.cli.show_ensemble import show
+    from comp.cli.show_preset import Asked, run_with_preset
     from comp.pipelines.run import run as run_pipeline
     from comp.pipelines.sweep_values import has_sweep, is_sweep
 
@@ -137,7 +157,10 @@ def run(
         "report": report,
         "track": track or (),
     }
-    if has_sweep(given["overrides"]) or is_sweep(resume):
+    asked = Asked(preset, backbones, licence, dry_run)
+    if asked.is_for(resume, slug, workspace):
+        document = run_with_preset(slug, folds, given, asked)
+    elif has_sweep(given["overrides"]) or is_sweep(resume):
         from comp.cli.show_sweep import run_sweep
 
         document = run_sweep(slug, folds, given)

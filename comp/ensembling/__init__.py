@@ -4,6 +4,7 @@ __all__ = [
     "aligned",
     "decisions",
     "evaluate",
+    "forward_selection",
     "members",
     "methods",
     "nested_cv",

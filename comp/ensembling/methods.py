@@ -57,18 +57,19 @@ Learner = Callable[["LabelledPredictions", "Metric"], Blend]
 # By simplicity: of methods that no one can tell apart, the first is taken.
 METHODS: dict[str, Learner] = {}
 DEAR: set[str] = set()  # those that "auto" leaves out where there is much to learn on
+BY_NAME: set[str] = set()  # those that "auto" never tries
 TASKS_OF: dict[str, tuple[str, ...]] = {}  # that each method can blend
 PAIRED = ("geometric", "rank", "power", "weighted")  # of several labels they see each against its absence
 
 
 def method(
-    name: str, *, dear: bool = False, tasks: tuple[str, ...] = ("single-label",)
+    name: str, *, dear: bool = False, by_name: bool = False, tasks: tuple[str, ...] = ("single-label",)
 ) -> Callable[[Learner], Learner]:
     """Registers a way to blend, under ``name``: what ``comp ensemble --method`` and its help know is this registry.
 
     The function takes OOF rows with their truth and the metric, and gives a ``Blend``. The order of registration is that
     of simplicity: one from elsewhere counts as less simple than those that are here. ``dear``: "auto" does without it
-    where there are very many rows. ``tasks`` are those whose predictions it can blend.
+    where there are very many rows; ``by_name``: it never tries it. ``tasks`` are those whose predictions it can blend.
 
     Raises
     ------
@@ -83,6 +84,8 @@ def method(
         TASKS_OF[name] = tasks
         if dear:
             DEAR.add(name)
+        if by_name:
+            BY_NAME.add(name)
         return learner
 
     return registered
@@ -237,7 +240,7 @@ def _selected(probs: Probs, truth: NDArray[Any], metric: Metric, labels: LabelMa
         keys = []
         for part in probs:
             tried = (total + part) / step
-            keys.append((sign * metric(truth, tried), -_loss(tried, truth, labels)))
+            keys.append((sign * metric(truth, tried), -blend_loss(tried, truth, labels)))
         place = max(range(len(keys)), key=lambda n: keys[n])
         total, counts = total + probs[place], counts.copy()
         counts[place] += 1
@@ -246,7 +249,8 @@ def _selected(probs: Probs, truth: NDArray[Any], metric: Metric, labels: LabelMa
     return kept
 
 
-def _loss(probs: Probs, truth: NDArray[Any], labels: LabelMap) -> float:
+def blend_loss(probs: Probs, truth: NDArray[Any], labels: LabelMap) -> float:
+    """The log loss of answers; of numbers their mean error."""
     if labels.task.is_single_label:
         return log_loss(truth, probs)
     return mean_loss(probs, truth, labels)

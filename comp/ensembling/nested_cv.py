@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from comp.ensembling.aligned import AlignedPredictions, LabelledPredictions, Probs
 from comp.ensembling.class_weights import reweight
 from comp.ensembling.decisions import Decision, learn_rule, learn_temperature, tempered
-from comp.ensembling.methods import DEAR, METHODS, Blend, learn, methods_of
+from comp.ensembling.methods import BY_NAME, DEAR, METHODS, Blend, learn, methods_of
 from comp.metrics import Metric
 from comp.uncertainty import Gain, JackknifeScore, PairedJackknife
 
@@ -147,7 +147,7 @@ def affordable(rows: LabelledPredictions) -> tuple[str, ...]:
     parts, count, classes = rows.aligned.probs.shape
     if parts == 1:
         return ("mean",)
-    fitting = methods_of(rows.aligned.labels)
+    fitting = tuple(name for name in methods_of(rows.aligned.labels) if name not in BY_NAME)
     if parts * count * classes <= MUCH:
         return fitting
     return tuple(name for name in fitting if name not in DEAR)

@@ -162,9 +162,10 @@ def step_times(
     threads: int | None,
     first: int = 1,
     through: Callable[[Any], Any] = lambda made: made,
+    seconds: float = SECONDS,
 ) -> list[float]:
     """Seconds of each step of a copy of the network, or of what ``through`` makes of it; after the ``first`` ones, which
-    warm up, so many as ``SECONDS`` hold.
+    warm up, so many as ``seconds`` hold.
     """
     precision, layout = choice
     device, batch = torch.device(recipe.device), _batch(recipe)
@@ -181,7 +182,7 @@ def step_times(
         x = x.permute(0, 3, 1, 2)  # as ``normalise`` gives it
         y = torch.zeros(batch, dtype=torch.int64, device=device)
         found: list[float] = []
-        while len(found) <= first or (sum(found[first - 1 :]) < SECONDS and len(found) < 50):
+        while len(found) <= first or (sum(found[first - 1 :]) < seconds and len(found) < 50):
             found.append(_one_step(made, x, y, precision, trains))
     return found
 

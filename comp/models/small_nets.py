@@ -78,6 +78,24 @@ class Residual(nn.Module):
         return out
 
 
+class Pixels(nn.Module):
+    """The image itself on a coarse grid, (B, 3, side, side) as a row of numbers: colour and layout, and nothing learned."""
+
+    def __init__(self, side: int = 16) -> None:
+        super().__init__()
+        self.side = side
+        self.num_features = 3 * side * side
+
+    def forward(self, x: Tensor) -> Tensor:
+        coarse: Tensor = nn.functional.adaptive_avg_pool2d(x, self.side).flatten(1)
+        return coarse
+
+
+def pixels(side: int = 16) -> Pixels:
+    """What a linear classifier of raw pixels looks at, for a probe that takes seconds; nothing in it trains."""
+    return Pixels(side)
+
+
 def cifar_resnet18(width: int = 64) -> SmallNet:
     """ResNet-18 with a 3x3 stem and no pooling at the front (He et al. 2016, as weiaicunzai's pytorch-cifar100 has it)."""
     layers: list[nn.Module] = [nn.Sequential(_conv(3, width, 1), nn.ReLU(inplace=True))]
@@ -118,7 +136,12 @@ def wide_resnet(depth: int = 16, width: int = 4, dropout: float = 0.0) -> SmallN
     return SmallNet(layers, inner)
 
 
-SMALL_NETS = {"cifar_resnet18": cifar_resnet18, "resnet9": resnet9, "wide_resnet": wide_resnet}
+SMALL_NETS = {
+    "cifar_resnet18": cifar_resnet18,
+    "resnet9": resnet9,
+    "wide_resnet": wide_resnet,
+    "pixels": pixels,
+}
 
 
 def _conv(inner: int, outer: int, stride: int, side: int = 3) -> nn.Sequential:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -33,6 +33,7 @@ from comp.ensembling.members import (
 )
 from comp.ensembling.nested_cv import BlendSpec, FittedBlend, affordable, learn_all
 from comp.errors import InputError
+from comp.metrics import Metric
 from comp.pipelines.record import UntrainedRun, write_untrained
 from comp.pipelines.run_result import RunResult
 from comp.runs import run as runs
@@ -93,7 +94,19 @@ def ensemble(
         Where the parts do not answer the same rows, or the folds of one split a group of another.
     """
     options = BlendOptions(method, calibrate, decide, priors)
-    ws = Workspace.find(workspace)
+    return blend_runs(Workspace.find(workspace), parts, options, data, report)
+
+
+def blend_runs(
+    ws: Workspace,
+    parts: Sequence[str],
+    options: BlendOptions,
+    data: str | Path | None = None,
+    report: bool = True,
+    result_type: Callable[..., EnsembleResult] = EnsembleResult,
+    **told: Any,
+) -> EnsembleResult:
+    """What ``ensemble`` does; ``told`` goes into ``started.json`` too, and ``result_type`` makes the result of its fields."""
     if not parts:
         raise InputError("a blend has one part or more", "no run was named", "`comp runs` shows them all")
     chosen = read_parts(ws, parts)
@@ -115,10 +128,20 @@ def ensemble(
         "model": f"{outcome.method} of {len(chosen)}",
         "parts": [part.name for part in chosen],
         "expected": None,
+        **told,
     }
     blend = {**as_json(outcome, options.method), "priors": options.priors}
     findings = _judged(new.test, rows)
-    return write_untrained(ws, started, new, findings, partial(EnsembleResult, blend=blend), report)
+    return write_untrained(ws, started, new, findings, partial(result_type, blend=blend), report)
+
+
+def rows_of_parts(ws: Workspace, parts: Sequence[str]) -> tuple[LabelledPredictions, Metric]:
+    """The OOF rows that a blend of these runs is learned on, and the metric that it is judged by."""
+    chosen = read_parts(ws, parts)
+    competition = find_competition(chosen[0].run.slug, ws)
+    manifest = joined_manifest(chosen)
+    chosen = [posted(part, competition) for part in chosen]
+    return judged_rows(chosen, manifest, nested_folds(chosen, manifest)), competition.metric
 
 
 def posted(part: Member, competition: Competition) -> Member:

@@ -132,7 +132,7 @@ def run(
         return _several({**given, "overrides": overrides})
     clock = StepTimer()
     ws = Workspace.find(workspace)
-    heard = events.guarded(listeners) + (_trackers(track, ws) if track else [])
+    heard = events.guarded(listeners) + (trackers_of(track, ws) if track else [])
     competition = find_competition(slug, ws)
     with ExitStack() as held, events.listening(*heard):
         if resume is None:
@@ -158,7 +158,7 @@ def run(
             starts = _ready(request)
         with clock.step("check"):
             result = checked(request, manifest, extra, rare, allow)
-        return _train_and_predict(request, result, clock, held, starts)
+        return train_and_predict(request, result, clock, held, starts)
 
 
 def _ready(request: RunRequest) -> list[Start]:
@@ -188,7 +188,7 @@ def _several(given: dict[str, Any]) -> RunResult:
     return run_seeds(go, given["overrides"], given["ensemble"], **kept)
 
 
-def _trackers(names: Sequence[str], workspace: Workspace) -> list[events.RunListener]:
+def trackers_of(names: Sequence[str], workspace: Workspace) -> list[events.RunListener]:
     """The listeners of these trackers; what they need is imported by processes of their own."""
     from comp.runs.tracking.listener import trackers
 
@@ -238,7 +238,7 @@ def checked(
     return found
 
 
-def _train_and_predict(
+def train_and_predict(
     request: RunRequest, checks: CheckResult, clock: StepTimer, held: ExitStack, starts: list[Start]
 ) -> RunResult:
     """From checked folds to the record; the heavy imports begin here. A new run is held by ``held`` from when it is made."""

@@ -1,0 +1,57 @@
+"""How much a preset may still spend: seconds where it has a limit, else work by the table of its kind."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+RESERVE, SHARE = 6.0, 0.02  # seconds for the blend, the page and the end; and of the limit
+WORK = {"fast": 2e4, "good": 2e5, "best": 1e6}  # 10^9 multiply-adds on a CPU
+GPU = 50.0  # times as much on a GPU
+
+
+@dataclass
+class Budget:
+    """``seconds`` is the limit of the command, counted from ``began``; None for none. ``ratio`` is how much longer than estimated the candidates so far
+    took, at least 1.
+    """
+
+    preset: str
+    seconds: float | None
+    device: str
+    began: float = field(default_factory=time.monotonic)
+    spent: float = 0.0  # of WORK
+    ratio: float = 1.0
+
+    @property
+    def left(self) -> float | None:
+        """Seconds that a candidate may take; None without a limit."""
+        if self.seconds is None:
+            return None
+        return self.seconds - self.reserve - (time.monotonic() - self.began)
+
+    @property
+    def reserve(self) -> float:
+        """Seconds that are kept for the end."""
+        return RESERVE + SHARE * (self.seconds or 0.0)
+
+    @property
+    def work(self) -> float:
+        """What all candidates may take without a limit."""
+        return WORK[self.preset] * (GPU if self.device == "cuda" else 1.0)
+
+    def why_not(self, seconds: float | None, work: float) -> str | None:
+        """Why a candidate does not fit, in words; None where it does."""
+        if self.left is None:
+            if self.spent + work <= self.work:
+                return None
+            return f"{work:,.0f} GMAC more than {self.preset} is for ({self.spent:,.0f} of {self.work:,.0f} used)"
+        assert seconds is not None, "with a limit every candidate is measured"
+        if seconds * self.ratio <= self.left:
+            return None
+        return f"about {seconds * self.ratio:,.0f} s, {max(0.0, self.left):,.0f} s are left"
+
+    def took(self, estimated: float | None, seconds: float) -> None:
+        """Learns from a candidate how true estimates are."""
+        if estimated:
+            self.ratio = max(1.0, 0.5 * self.ratio + 0.5 * seconds / estimated)

@@ -1,0 +1,116 @@
+"""What a candidate costs: work, which depends on no clock, and seconds by a few measured steps of its network."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+
+import torch
+
+from comp.models.autotune import Choice, median, step_times
+from comp.models.net import Net
+from comp.recipe import Recipe
+from comp.training.loop import new_net
+from comp.training.optim import stages_of
+from comp.training.plan import TrainPlan, rows_of_fold
+from comp.training.throughput import Bench
+
+BACKWARD = 2.0  # multiply-adds of a step beyond its forward pass, in forward passes
+SOLVE = 3e-9  # seconds by rows, features and classes of what is solved
+PER_RUN, PER_FOLD = 1.5, 0.15  # seconds: folders, checkpoints, records
+PROBE_BATCH = 64  # of the step that is timed in probe
+SAMPLE, MEASURE = 256, 2.0  # rows that training is timed on, and seconds that it is timed for
+LOOK = 0.5  # seconds that a forward pass is timed for
+
+
+@dataclass(frozen=True)
+class Passes:
+    """The images that go through a network, each counted once a pass: ``trained`` by the side that they train on, and ``seen``
+    forward only.
+    """
+
+    trained: dict[int, float]
+    seen: float
+
+    @classmethod
+    def of(cls, plan: TrainPlan) -> Passes:
+        """Of all folds of a plan, their validation and the test rows among them."""
+        recipe, k = plan.recipe, plan.folds.k
+        rows = len(plan.manifest.train) + len(plan.manifest.extra)
+        test, views = len(plan.manifest.test), plan.most_views
+        if recipe.mode == "probe":  # a frozen backbone sees an image once for all folds
+            return cls({}, float((rows + test) * len(plan.views)))
+        fitted = sum(len(rows_of_fold(plan, fold).fitted) for fold in range(k))
+        side = recipe.model.size or plan.preprocess.size
+        trained: dict[int, float] = {}
+        for stage in stages_of(recipe):
+            own = stage.size or side
+            trained[own] = trained.get(own, 0.0) + fitted * stage.epochs
+        held_out = len(plan.judged_by(range(k)))
+        frozen = rows if recipe.mode == "finetune" and recipe.head_start and plan.weights is not None else 0
+        return cls(trained, float(held_out * (recipe.epochs + views) + test * k * views + frozen))
+
+
+def work_of(plan: TrainPlan) -> float:
+    """10^9 multiply-adds that a plan takes, training and predicting, the same on every machine."""
+    passes = Passes.of(plan)
+    side = plan.recipe.model.size or plan.preprocess.size
+    one = multiply_adds(new_net(plan, 0), side) / 1e9
+    trained = sum(count * (own / side) ** 2 for own, count in passes.trained.items())
+    return one * (trained * (1 + BACKWARD) + passes.seen)
+
+
+def multiply_adds(net: Net, side: int) -> float:
+    """Multiply-adds of one image of this side."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    counter = FlopCounterMode(display=False)
+    net.eval()
+    with counter, torch.inference_mode():
+        net(torch.zeros(1, 3, side, side))
+    return counter.get_total_flops() / 2
+
+
+def seconds_of(plan: TrainPlan) -> float:
+    """Seconds that a run of this plan takes on this machine as it is now: a few steps of its network are measured."""
+    passes, recipe = Passes.of(plan), plan.recipe
+    net = new_net(plan, 0)
+    side = recipe.model.size or plan.preprocess.size
+    found = PER_RUN + PER_FOLD * plan.folds.k + passes.seen * _forward_seconds(net, recipe)
+    if recipe.mode == "probe":
+        wide = net.head.in_features if isinstance(net.head, torch.nn.Linear) else 0
+        return found + _solve_seconds(plan, wide)
+    fed = _measured(plan)
+    trained = sum(count * fed * (own / side) ** 2 for own, count in passes.trained.items())
+    return found + trained / max(1, min(recipe.jobs or 1, plan.folds.k, recipe.threads or 1))
+
+
+def _solve_seconds(plan: TrainPlan, features: int) -> float:
+    """Seconds of the classifiers of all folds of a probe."""
+    rows = len(plan.manifest.train) * (plan.folds.k - 1) * len(plan.solved_views)
+    return SOLVE * rows * features * plan.labels.width
+
+
+def _forward_seconds(net: Net, recipe: Recipe) -> float:
+    """Seconds of an image in a forward pass."""
+    looking = recipe.model_copy(update={"mode": "probe"})
+    choice: Choice = (recipe.precision, bool(recipe.channels_last))  # type: ignore[assignment]
+    times = step_times(net, looking, choice, recipe.threads, seconds=LOOK)
+    return median(times[1:]) / PROBE_BATCH
+
+
+def _measured(plan: TrainPlan) -> float:
+    table = plan.manifest.table
+    some = table[table["split"] == "train"]
+    some = some[plan.folds.of(some["id"]) != 0].iloc[:: max(1, len(some) // SAMPLE)]
+    small = replace(plan, manifest=replace(plan.manifest, table=some.reset_index(drop=True)))
+    bench = Bench(small)
+    with bench.threads():
+        work = bench.fed_steps()
+        next(work)
+        bench.wait()
+        done, started = 0, time.perf_counter()
+        while done == 0 or time.perf_counter() - started < MEASURE:
+            done += next(work)
+        bench.wait()
+        return (time.perf_counter() - started) / done

@@ -1,0 +1,88 @@
+"""What a preset would try, with the time of each by measured steps: nothing is trained."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from comp.errors import CompError
+from comp.pipelines.engine import candidates as made
+from comp.pipelines.engine.costs import work_of
+from comp.pipelines.engine.session import GROWN, LARGER
+
+if TYPE_CHECKING:
+    from comp.pipelines.engine.candidates import Candidate
+    from comp.pipelines.engine.session import Session
+
+END = 3.0  # seconds of the blend and its page
+
+
+@dataclass(frozen=True)
+class PlannedRow:
+    """A candidate: seconds and 10^9 multiply-adds, and what would become of it: "tried", or why it would not be."""
+
+    name: str
+    seconds: float | None
+    work: float | None
+    verdict: str
+
+
+@dataclass(frozen=True)
+class PlannedPreset:
+    """What a preset would try. ``seconds`` are those of all that fits, ``checked`` those that the checks took just now, which the
+    run is spared where it finds their results.
+    """
+
+    slug: str
+    preset: str
+    time_limit: float | None
+    rows: list[PlannedRow]
+    seconds: float
+    checked: float
+
+    def as_json(self) -> dict[str, Any]:
+        """The document of ``comp run --preset --dry-run --json``."""
+        return {**vars(self), "rows": [vars(row) for row in self.rows]}
+
+
+def planned(session: Session) -> PlannedPreset:
+    """The candidates of a preset in the order in which they would be tried; which backbone is trained first is known only once
+    all are probed.
+    """
+    budget, ws = session.budget, session.request.workspace
+    checked = time.monotonic() - budget.began
+    candidates = session.first_rung()
+    larger = session.backbones[:LARGER]
+    candidates += [made.probe(session.source, one, ws, GROWN) for one in larger]
+    if session.order.preset != "fast":
+        tuned = [made.finetune(session.source, one, ws) for one in session.backbones]
+        own = [made.own(session.source)] if session.source.own else []
+        candidates += [*own, *tuned] if session.order.preset == "good" else [*tuned, *own]
+    rows: list[PlannedRow] = []
+    total, spent = END, 0.0
+    for candidate in candidates:
+        row = _row(session, candidate, total, spent, first=not rows)
+        rows.append(row)
+        if row.verdict == "tried":
+            total, spent = total + (row.seconds or 0.0), spent + (row.work or 0.0)
+    rounded = round(checked, 2)
+    return PlannedPreset(
+        session.order.slug, session.order.preset, budget.seconds, rows, round(total, 2), rounded
+    )
+
+
+def _row(session: Session, candidate: Candidate, total: float, spent: float, first: bool) -> PlannedRow:
+    try:
+        plan = session.plan_of(candidate)
+        work, seconds = work_of(plan), session.estimate(plan)
+    except CompError as problem:
+        return PlannedRow(candidate.name, None, None, f"{problem.rule}: {problem.value}")
+    budget = session.budget
+    if budget.seconds is None:
+        fits = spent + work <= budget.work
+        why = f"more work than {session.order.preset} is for"
+    else:
+        fits = total + seconds <= budget.seconds - budget.reserve
+        why = "does not fit the time"
+    return PlannedRow(candidate.name, round(seconds, 2), round(work, 3), "tried" if fits or first else why)

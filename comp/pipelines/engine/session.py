@@ -1,0 +1,384 @@
+"""The candidates of a preset one after the other, each a run of its own, and what each one decided."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from comp import events
+from comp.checks.runner import CheckResult
+from comp.errors import CompError, Stopped
+from comp.pipelines import training_plans
+from comp.pipelines.engine import candidates as made
+from comp.pipelines.engine.candidates import Candidate, Source
+from comp.pipelines.engine.clock import Budget
+from comp.pipelines.engine.costs import seconds_of, work_of
+from comp.pipelines.engine.heads import best_penalty
+from comp.pipelines.engine.journal import Journal
+from comp.pipelines.engine.order import PresetOrder
+from comp.pipelines.engine.standing import Standing, standing_of, why_behind
+from comp.pipelines.record import StepTimer
+from comp.pipelines.request import RunRequest
+from comp.pipelines.resume import resumed_request
+from comp.pipelines.run import train_and_predict
+from comp.recipe import ProbeConfig
+from comp.runs import run as runs
+
+if TYPE_CHECKING:
+    from comp.models.ladder import Backbone
+    from comp.pipelines.run_result import RunResult
+    from comp.training.plan import TrainPlan
+
+IN_VAIN = 2  # candidates in a row that bring nothing, after which no further seed is tried
+SEEDS = 3  # further ones of the best run
+FIRST_SHARE = 0.6  # of the time left that the first fine-tuned network may take, where there are others
+LEAST_EPOCHS = 4
+GROWN, LARGER = 1.286, 2  # times the side of a probe's images when it sees whole ones; so many backbones do
+
+
+@dataclass(frozen=True)
+class Row:
+    """A candidate in the table of a preset. ``verdict`` says what became of it: "taken", "not taken" or why it has no score."""
+
+    name: str
+    run: str | None
+    score: float | None
+    estimated: float | None
+    seconds: float | None
+    verdict: str
+    for_time: bool = False
+
+    def as_json(self) -> dict[str, Any]:
+        """The row of a record."""
+        numbers = {"estimated": self.estimated, "seconds": self.seconds}
+        told = {name: None if value is None else round(value, 2) for name, value in numbers.items()}
+        return {"name": self.name, "run": self.run, "score": self.score, **told, "verdict": self.verdict}
+
+
+@dataclass
+class Session:
+    """A preset at work."""
+
+    order: PresetOrder
+    request: RunRequest
+    checks: CheckResult
+    source: Source
+    backbones: list[Backbone]
+    budget: Budget
+    journal: Journal
+    rows: list[Row] = field(default_factory=list)
+    members: dict[str, Candidate] = field(default_factory=dict)  # by run
+    scores: dict[str, float] = field(default_factory=dict)  # by run
+    standing: Standing | None = None
+    partial: RunResult | None = None
+    failures: list[CompError] = field(default_factory=list)
+    stopped: bool = False
+
+    def run(self) -> None:
+        """Tries what there is to try, until nothing is left, the limit is near, or Ctrl-C."""
+        try:
+            for candidate in self._to_try():
+                self._try(candidate)
+        except (Stopped, KeyboardInterrupt):
+            self.stopped = True
+            self.journal.write("stopped")
+
+    def table(self) -> list[Row]:
+        """Every candidate, with what became of it in the end."""
+        taken = self.standing.names if self.standing else []
+        found = []
+        for row in self.rows:
+            if row.run is not None:
+                row = replace(row, verdict="taken" if row.run in taken else "not taken")
+            found.append(row)
+        return found
+
+    def _to_try(self) -> Iterator[Candidate]:
+        """The candidates in their order; what comes later depends on what came before."""
+        yield from self.first_rung()
+        yield from self._larger()
+        if self.order.preset != "fast":
+            yield from self._second_rung()
+        if self.order.preset == "best":
+            yield from self._third_rung()
+
+    def first_rung(self) -> list[Candidate]:
+        """Classifiers of frozen features, the cheapest first; where there are none, of the pixels; and where it is cheap, the
+        competition's own recipe.
+        """
+        ws = self.request.workspace
+        found = self._narrowed(
+            [lambda one=one: made.probe(self.source, one, ws) for one in self.backbones]  # type: ignore[misc]
+        )
+        if not found:
+            found = self._narrowed([lambda: made.pixels(self.source)])
+        if self.order.preset == "fast" and self.source.own and self.source.table.get("mode") != "finetune":
+            found += self._narrowed([lambda: made.own(self.source)])
+        return found
+
+    def _larger(self) -> Iterator[Candidate]:
+        """The best probes once more, on whole images and larger ones: other features of the same networks."""
+        ws = self.request.workspace
+        for one in sorted(self._ranked()[:LARGER], key=lambda one: one.gmacs):
+            yield from self._narrowed([lambda one=one: made.probe(self.source, one, ws, GROWN)])  # type: ignore[misc]
+
+    def _narrowed(self, makers: Sequence[Callable[[], Candidate]]) -> list[Candidate]:
+        """The candidates that ``overrides`` leave as they are meant."""
+        found = []
+        for make in makers:
+            try:
+                found.append(make())
+            except CompError as problem:
+                if not self.source.overrides:
+                    raise
+                events.log(f"  left out by `overrides`: {problem.value}")
+        return found
+
+    def _second_rung(self) -> Iterator[Candidate]:
+        """Trained networks: the competition's own recipe, and the backbones in the order of their probes."""
+        if self.source.own and self.order.preset == "good":
+            yield from self._narrowed([lambda: made.own(self.source)])
+            if any(one.backbone == "" for one in self.members.values()):
+                return
+        ranked = self._ranked()
+        if self.order.preset == "good":
+            ranked = ranked[:1]
+        for n, one in enumerate(ranked):
+            alone = n == len(ranked) - 1
+            yield from self._narrowed([lambda one=one, alone=alone: self._fitting(one, alone)])  # type: ignore[misc]
+        if self.source.own and self.order.preset == "best":
+            yield from self._narrowed([lambda: made.own(self.source)])
+
+    def _ranked(self) -> list[Backbone]:
+        """The backbones by the score of their probe, the best first; those without one are not trained."""
+        metric = self.checks.dataset.competition.metric
+        sign = -1.0 if metric.direction == "max" else 1.0
+        best: dict[str, float] = {}
+        for run, one in self.members.items():
+            if one.recipe.mode == "probe" and one.backbone:
+                best[one.backbone] = min(best.get(one.backbone, float("inf")), sign * self.scores[run])
+        known = [one for one in self.backbones if one.name in best]
+        return sorted(known, key=lambda one: best[one.name])
+
+    def _fitting(self, one: Backbone, alone: bool) -> Candidate:
+        """A fine-tuned backbone with so many epochs as the time is likely to hold; without a limit all of them."""
+        ws = self.request.workspace
+        whole = made.finetune(self.source, one, ws)
+        if self.budget.left is None or self.journal.last("begun", candidate=whole.name):
+            return whole
+        seconds = self.estimate(self.plan_of(whole)) * self.budget.ratio
+        room = self.budget.left * (1.0 if alone or self._has_trained() else FIRST_SHARE)
+        epochs = whole.recipe.epochs
+        if seconds > room and int(epochs * room / seconds) >= LEAST_EPOCHS:
+            return made.finetune(self.source, one, ws, int(epochs * room / seconds))
+        return whole
+
+    def _has_trained(self) -> bool:
+        return any(one.recipe.mode != "probe" for one in self.members.values())
+
+    def _third_rung(self) -> Iterator[Candidate]:
+        """Further seeds of the best trained run, while they bring something; and larger images of the best probe."""
+        trained = {run: one for run, one in self.members.items() if one.recipe.mode != "probe"}
+        if not trained:
+            return
+        metric = self.checks.dataset.competition.metric
+        best = None
+        for run in trained:
+            if best is None or metric.better(self.scores[run], self.scores[best]):
+                best = run
+        assert best is not None, "there is one"
+        vain = 0
+        for n in range(1, SEEDS + 1):
+            before = self.standing.names if self.standing else []
+            yield made.reseeded(trained[best], trained[best].recipe.seed + n)
+            after = self.standing.names if self.standing else []
+            vain = vain + 1 if after == before else 0
+            if vain >= IN_VAIN:
+                return
+
+    # one candidate
+
+    def plan_of(self, candidate: Candidate) -> TrainPlan:
+        """A candidate's plan on the rows of the preset."""
+        competition, ws = self.request.competition, self.request.workspace
+        (plan,) = training_plans.make_plans(competition, self.checks, candidate.recipe, ws, None)
+        return plan
+
+    def estimate(self, plan: TrainPlan) -> float:
+        """Seconds of a plan on this machine."""
+        return seconds_of(plan)
+
+    def _try(self, candidate: Candidate) -> None:
+        """A candidate from its decision to its place in the standing; an error costs it alone."""
+        if any(row.name == candidate.name for row in self.rows):
+            return
+        known = self.journal.last("skipped", candidate=candidate.name)
+        if known is not None:
+            late = bool(known.get("for_time"))
+            self.rows.append(
+                Row(candidate.name, None, None, known.get("estimated"), None, str(known["why"]), late)
+            )
+            return
+        started = time.monotonic()
+        try:
+            begun = self.journal.last("begun", candidate=candidate.name)
+            estimated = begun["estimated"] if begun else self._decided(candidate)
+            if begun is None and self.journal.last("skipped", candidate=candidate.name):
+                return
+            self._trained(candidate, estimated, started)
+        except Stopped:
+            raise
+        except CompError as problem:
+            self.failures.append(problem)
+            self._skip(candidate, f"{problem.rule}: {problem.value}", None)
+
+    def _decided(self, candidate: Candidate) -> float | None:
+        """Whether a candidate is tried: its estimate, and a line in the journal either way."""
+        plan = self.plan_of(candidate)
+        work = work_of(plan)
+        estimated = self.estimate(plan) if self.budget.seconds is not None else None
+        why = self.budget.why_not(estimated, work)
+        if why is not None and self.members:
+            self._skip(candidate, f"does not fit: {why}", estimated, for_time=True)
+            return estimated
+        left = self.budget.left
+        facts: dict[str, Any] = {"estimated": estimated and round(estimated, 2), "work": round(work, 3)}
+        if left is not None:
+            facts["left"] = round(left, 2)
+        self.journal.write("begun", candidate=candidate.name, **facts)
+        return estimated
+
+    def _skip(self, candidate: Candidate, why: str, estimated: float | None, for_time: bool = False) -> None:
+        events.log(f"  {candidate.name}: {why}")
+        facts = {"why": why, "estimated": estimated and round(estimated, 2), "for_time": for_time}
+        self.journal.write("skipped", candidate=candidate.name, **facts)
+        self.rows.append(Row(candidate.name, None, None, estimated, None, why, for_time))
+
+    def _trained(self, candidate: Candidate, estimated: float | None, started: float) -> None:
+        left = self.budget.left
+        told = [] if estimated is None else [f"about {estimated * self.budget.ratio:,.0f} s"]
+        told += [] if left is None else [f"{left:,.0f} s left"]
+        events.log(f"{candidate.name}" + (f" ({', '.join(told)})" if told else ""))
+        candidate = self._with_penalty(candidate)
+        judged_first = self._has_trained() and candidate.recipe.mode != "probe"
+        if judged_first and not self._passes_first_fold(candidate, estimated):
+            return
+        result = self._result(candidate, None)
+        took = time.monotonic() - started
+        if "partial" in result.marks:
+            self.partial = result
+            self._skip(candidate, "the limit came first", estimated, for_time=True)
+            return
+        self._joins(candidate, result, estimated, took)
+
+    def _with_penalty(self, candidate: Candidate) -> Candidate:
+        """A probe with the best penalty of its path; others as they are."""
+        if candidate.recipe.mode != "probe" or any(o.startswith("probe") for o in self.source.overrides):
+            return candidate
+        known = self.journal.last("penalty", candidate=candidate.name)
+        if known is None:
+            found = best_penalty(self.plan_of(candidate))
+            if found is None:
+                return candidate
+            facts = {"l2": found.l2, "score": found.score, "chosen_within": found.chosen_within}
+            self.journal.write("penalty", candidate=candidate.name, **facts)
+            known = facts
+        recipe = candidate.recipe.model_copy(update={"probe": ProbeConfig(l2=float(known["l2"]))})
+        return replace(candidate, recipe=recipe)
+
+    def _passes_first_fold(self, candidate: Candidate, estimated: float | None) -> bool:
+        """Whether a candidate is worth its other folds, by the first."""
+        judged = self.journal.last("first fold", candidate=candidate.name)
+        if judged is None:
+            result = self._result(candidate, [0])
+            if 0 not in result.folds:
+                self._skip(candidate, "the limit came first", estimated, for_time=True)
+                return False
+            why = why_behind(self.request.workspace, list(self.members), result.run, 0)
+            self.journal.write("first fold", candidate=candidate.name, why=why)
+            judged = {"why": why}
+        if judged["why"] is not None:
+            self._skip(candidate, str(judged["why"]), estimated)
+            return False
+        return True
+
+    def _result(self, candidate: Candidate, only: Sequence[int] | None) -> RunResult:
+        """The run of a candidate, new or gone on with; of a finished one what it came to."""
+        noted = self.journal.last("run", candidate=candidate.name)
+        request, ws = self.request, self.request.workspace
+        competition = request.competition
+        with ExitStack() as held:
+            if noted is not None and (ws.runs / noted["run"]).is_dir():
+                this_run = runs.find_run(ws, noted["run"])
+                if this_run.record:
+                    return finished(this_run, ws)
+                held.enter_context(runs.at_work(this_run))
+                this_run = runs.find_run(ws, this_run.id)
+                own = resumed_request(this_run, ws, competition, self.order.given["data"], [], True)
+                request = replace(own, look=self.request.look)
+            else:
+                request = replace(request, recipe=candidate.recipe, origin={"preset": self.order.id})
+            request = replace(request, only=only, seconds=self.budget.left, report=False)
+            starts = training_plans.find_starts(competition, request.recipe, ws)
+            noting = _Noting(lambda run: self.journal.write("run", candidate=candidate.name, run=run))
+            with events.listening(noting):
+                return train_and_predict(request, self.checks, StepTimer(), held, starts)
+
+    def _joins(self, candidate: Candidate, result: RunResult, estimated: float | None, took: float) -> None:
+        """A finished run takes its place; what stands by now is said."""
+        first_time = self.journal.last("done", candidate=candidate.name) is None
+        if first_time:
+            self.budget.took(estimated, took)
+        self.members[result.run], self.scores[result.run] = candidate, result.score
+        self.standing = standing_of(self.request.workspace, list(self.members))
+        known = self.journal.last("begun", candidate=candidate.name) or {}
+        self.budget.spent += float(known.get("work", 0.0))
+        verdict = "taken" if result.run in self.standing.names else "not taken"
+        self.rows.append(Row(candidate.name, result.run, result.score, estimated, took, verdict))
+        if first_time:
+            facts = {"run": result.run, "score": result.score, "seconds": round(took, 2)}
+            blend = {"taken": self.standing.names, "nested": self.standing.nested}
+            self.journal.write("done", candidate=candidate.name, **facts, **blend)
+        runs_told = (
+            "1 run" if len(self.standing.names) == 1 else f"the mean of {len(self.standing.names)} runs"
+        )
+        events.log(
+            f"  {candidate.name}: OOF {result.metric} {result.score:.4f}, {verdict}; "
+            f"best so far: {runs_told}, nested {self.standing.nested:.4f}"
+        )
+
+
+def finished(run: runs.Run, workspace: Any) -> RunResult:
+    """A finished run's result, as far as its record has it."""
+    from pathlib import Path
+
+    from comp.pipelines.run_result import RunResult
+
+    record = run.record
+    return RunResult(
+        run=run.id,
+        slug=run.slug,
+        metric=str(record["metric"]),
+        direction=str(record["direction"]),
+        score=float(record["oof"]["score"]),
+        beside={},
+        per_fold=list(record["oof"]["per_fold"]),
+        submission=Path(workspace.submissions(run.slug) / f"{run.id}.csv"),
+        findings=dict(record.get("findings") or {}),
+        seconds=dict(record.get("seconds") or {}),
+        folder=run.folder,
+        marks=run.marks,
+    )
+
+
+class _Noting(events.RunListener):
+    """Writes down which run began."""
+
+    def __init__(self, note: Callable[[str], None]) -> None:
+        self._note = note
+
+    def on_run_start(self, event: events.RunStarted) -> None:
+        self._note(event.run)
