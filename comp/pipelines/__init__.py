@@ -25,6 +25,7 @@ __all__ = [
     "new_competition",
     "predict",
     "pseudo_label",
+    "refit",
     "report",
     "report_index",
     "run",
