@@ -39,7 +39,8 @@ if TYPE_CHECKING:
 
     from comp.checks.runner import CheckResult
     from comp.data.competitions.competition import Competition
-    from comp.training.plan import TrainPlan
+    from comp.data.predictions import Predictions
+    from comp.training.plan import FoldResult, TrainPlan
 
 # with what each argument of ``run`` that a refit takes from its run is left alone
 ALONE: dict[str, tuple[Any, ...]] = {
@@ -227,16 +228,9 @@ def finished(
         test = predict_test(trained, set(unread.values()), prior)
     test = postprocessed(test, request.competition, plan.manifest.test)
     test = replace(test, probs=decision_of(this_run, plan.labels)(test.probs))
-    shares = plan.labels.shares(plan.labels.encode(plan.manifest.train["label"]))
-    judged = downgrade_allowed(
-        [*collapsed_predictions(test, shares), *prior_shift(test, shares)], checks.allowed
-    )
-    say_findings(judged)
-    findings = [*findings, *judged]
+    findings = [*findings, *_judged(plan, test, checks)]
     with clock.step("submit"):
         path = write_submission(request.workspace, checks, this_run, test)
-    expected = {name: given[name] for name in ("run", "metric", "score", "selected_on_oof")}
-    results = [one for each in trained.results for one in each]
     result = RefitResult(
         run=this_run.id,
         slug=request.competition.slug,
@@ -251,13 +245,27 @@ def finished(
         folder=this_run.folder,
         unread=list(unread),
         marks=[*marks, *([] if trained.is_whole else ["partial"])],
-        refit={
-            "run": this_run.refit,
-            "rows": results[0].rows,
-            "control_rows": len(results[0].oof),
-            "control_rows_are": "training rows",
-            "expected_from": expected,
-        },
+        refit=_told(given, next(one for each in trained.results for one in each)),
     )
     record(this_run, result, findings)
     return result
+
+
+def _judged(plan: TrainPlan, test: Predictions, checks: CheckResult) -> list[Finding]:
+    """The findings on test predictions alone, said as they come."""
+    shares = plan.labels.shares(plan.labels.encode(plan.manifest.train["label"]))
+    found = [*collapsed_predictions(test, shares), *prior_shift(test, shares)]
+    lowered = downgrade_allowed(found, checks.allowed)
+    say_findings(lowered)
+    return lowered
+
+
+def _told(given: Mapping[str, Any], trained: FoldResult) -> dict[str, Any]:
+    """What the record says of a refit beside a run's usual facts."""
+    return {
+        "run": given["run"],
+        "rows": trained.rows,
+        "control_rows": len(trained.oof),
+        "control_rows_are": "training rows",
+        "expected_from": {name: given[name] for name in ("run", "metric", "score", "selected_on_oof")},
+    }
