@@ -141,7 +141,7 @@ def run(
     competition = find_competition(slug, ws)
     with ExitStack() as held, events.listening(*heard):
         if refit is not None:
-            request = refits.refit_request(runs.find_run(ws, refit), ws, competition, data)
+            request = refits.refit_request(runs.find_run(ws, refit, slug), ws, competition, data)
         elif resume is None:
             raw = raw_of(competition, ws, data)
             request = new_request(ws, competition, raw, recipe, overrides, seed, parse_folds(folds), quick)
@@ -303,7 +303,8 @@ def finish_run(
     with events.listening(events.Guarded(ProgressFile(this_run.folder))):
         events.emit(_run_started(this_run, plans, request.only))
         try:
-            result = _finished(request, checks, clock, this_run, plans, findings, marks)
+            ends = refits.finished if request.refit else _finished
+            result = ends(request, checks, clock, this_run, plans, findings, marks)
             result = _with_page(request, result, clock)
         except BaseException as error:
             events.emit(events.RunEnded(**facts, score=None, failure=_in_words(error)))
@@ -360,8 +361,6 @@ def _finished(
     from comp.pipelines import training_plans
     from comp.training.plan import remember_parts, require_something
 
-    if request.refit:
-        return refits.finished(request, checks, clock, this_run, plans, findings, marks)
     with clock.step("train"):
         trained = training_plans.train_models(this_run.folder, plans, request.only)
         require_something(trained)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import comp
+from comp import events
 from comp.data.folds import Folds
 from comp.data.manifest import Manifest, Sample
 from comp.data.predictions import Predictions
@@ -436,3 +437,38 @@ def test_a_time_limit_stops_it_and_resume_goes_on(copy: Path, monkeypatch: pytes
     left = runs.all_runs(Workspace(copy))[0]
     done = comp.run("shapes", resume=left.id, workspace=copy)
     assert done.submission.read_bytes() == (refit.folder / "submission.csv").read_bytes()
+
+
+def test_a_refit_is_no_sweep(place: Path) -> None:
+    run, _ = two_runs(place)
+    done = run_comp(place, "run", "shapes", "--refit", run.id, "--set", "optimizer.lr=1e-3,3e-3")
+    assert done.code == 2
+    assert "a refit keeps the recipe of its run" in done.err
+    assert not (place / "sweeps").exists()
+
+
+def test_a_notebook_and_listeners_are_told_of_all_rows(copy: Path) -> None:
+    from comp.report.notebook import NotebookListener
+
+    run, _ = two_runs(copy)
+    shown: list[str] = []
+    heard: list[events.Event] = []
+
+    class Hears(events.RunListener):
+        def handle(self, event: events.Event) -> None:
+            heard.append(event)
+
+    block = NotebookListener(lambda content, again: shown.append(content["text/html"]))
+    made = comp.run("shapes", refit=run.id, workspace=copy, listeners=[block, Hears()])
+    (began,) = (one for one in heard if isinstance(one, events.RunStarted))
+    assert (began.folds, began.only) == (2, (2,))
+    (part,) = (one for one in heard if isinstance(one, events.FoldEnded))
+    assert (part.name, part.score, part.rows) == ("all rows", None, 18)
+    epochs = [one for one in heard if isinstance(one, events.EpochEnded)]
+    assert len(epochs) == 2
+    assert all(math.isnan(one.score) and math.isnan(one.valid_loss) for one in epochs)
+    (over,) = (one for one in heard if isinstance(one, events.RunEnded))
+    assert (over.score, over.failure, over.marks) == (None, "", ("refit",))
+    assert "<td>all rows</td>" in shown[-1]
+    assert "nan" not in shown[-1]
+    assert made.run in shown[-1]
