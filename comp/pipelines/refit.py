@@ -50,7 +50,6 @@ ALONE: dict[str, tuple[Any, ...]] = {
     "seed": (None,),
     "quick": (False,),
     "resume": (None,),
-    "manifest": (None,),
     "extra": (None,),
     "pseudo": (None,),
     "rare": (None,),

@@ -472,3 +472,17 @@ def test_a_notebook_and_listeners_are_told_of_all_rows(copy: Path) -> None:
     assert "<td>all rows</td>" in shown[-1]
     assert "nan" not in shown[-1]
     assert made.run in shown[-1]
+
+
+def test_a_manifest_of_its_own_is_given_again(copy: Path) -> None:
+    run, _ = two_runs(copy)
+    rows = (run.folder / "manifest.csv").read_text().splitlines()
+    file = copy / "fewer.csv"
+    file.write_text("\n".join(row for row in rows if not row.startswith("a17,")) + "\n")
+    given = {"manifest": file, "allow": {"unlisted-file": "left out"}}
+    done = comp.run("shapes", 3, workspace=copy, overrides=FIXED, report=False, **given)  # type: ignore[arg-type]
+    with pytest.raises(CompError):
+        comp.run("shapes", refit=done.run, workspace=copy)
+    made = comp.run("shapes", refit=done.run, workspace=copy, **given)  # type: ignore[arg-type]
+    assert isinstance(made, RefitResult)
+    assert made.refit["rows"] == 17
