@@ -434,11 +434,12 @@ class ConsoleListener(events.RunListener):
         self._is_estimated = True  # the line says it
         left = self._pace.seconds_left
         model = f"model {model_of(event)}  " if self._models > 1 else ""
+        is_all = event.name == events.ALL_ROWS
         log(
             _fitting(
-                f"  {model}fold {event.fold}  epoch {event.epoch}/{event.epochs}  loss {event.train_loss:.4f}",
-                f"valid {event.valid_loss:.4f}",
-                f"{event.metric} {event.score:.4f}",
+                f"  {model}{event.name}  epoch {event.epoch}/{event.epochs}  loss {event.train_loss:.4f}",
+                "" if is_all else f"valid {event.valid_loss:.4f}",
+                "" if is_all else f"{event.metric} {event.score:.4f}",
                 f"{event.images_per_second:.0f} images/s",
                 f"{_clock(left)} left" if left else "",
             )
@@ -449,7 +450,10 @@ class ConsoleListener(events.RunListener):
         if event.is_stopped:
             log(f"  the time limit was reached in {event.failure}")
         elif event.failure:
-            log(f"  fold {event.fold} failed: {event.failure}")
+            log(f"  {event.name} failed: {event.failure}")
+        elif event.score is None:
+            took = "finished before" if event.finished_before else duration(event.seconds)
+            log(f"  trained on {counted(event.rows, 'row')}, {took}")
         elif event.finished_before:
             log(f"  fold {event.fold}: {event.metric} {event.score:.4f}, finished before")
         else:

@@ -56,6 +56,9 @@ class TaskEnded:
     title: str
 
 
+ALL_ROWS = "all rows"  # what a refit trains instead of folds
+
+
 @dataclass(frozen=True)
 class RunStarted:
     """A run begins to train, or goes on.
@@ -89,6 +92,11 @@ class OfFold:
     folds: int
     model: str
 
+    @property
+    def name(self) -> str:
+        """What the part is called: a refit's one has the number after those of the folds, and holds out nothing."""
+        return ALL_ROWS if self.fold == self.folds else f"fold {self.fold}"
+
 
 @dataclass(frozen=True)
 class FoldStarted(OfFold):
@@ -101,7 +109,8 @@ class FoldStarted(OfFold):
 class EpochEnded(OfFold):
     """An epoch (``epoch`` from 1, of ``epochs``) of a fold is over.
 
-    ``valid_loss`` and ``score`` (of ``metric``) are of the rows that the fold holds out, as they are (identity view);
+    ``valid_loss`` and ``score`` (of ``metric``) are of the rows that the fold holds out, as they are (identity view); NaN
+    for a refit, which holds out none;
     ``lr`` is the highest learning rate at the epoch's beginning. ``seconds`` is what the epoch took here;
     ``seconds_left`` what the rest of the fold's epochs takes at the pace so far, no more than that where training may stop early.
     """
@@ -122,7 +131,8 @@ class EpochEnded(OfFold):
 class FoldEnded(OfFold):
     """A fold is over: ``score`` on its ``rows`` held-out rows by the views of the submission, after ``seconds``.
 
-    Where ``failure`` says why it failed, ``score`` is None and ``seconds`` 0; ``is_stopped`` says that this was the time limit. A fold that
+    Where ``failure`` says why it failed, ``score`` is None and ``seconds`` 0; ``is_stopped`` says that this was the time limit. A
+    refit's ``score`` is None too, and its ``rows`` are those that it trained on. A fold that
     an earlier command finished (``finished_before``) ends without having started.
     """
 
@@ -139,7 +149,7 @@ class FoldEnded(OfFold):
 class RunEnded:
     """A run is over: ``score`` over all OOF rows, ``per_fold`` those of its ``folds`` (numbers from 0), and where the
     submission lies. ``marks`` say why it is no full one (quick, sample, partial). Where ``failure`` says what ended it,
-    ``score`` is None; an error before training begins no run, and ends none.
+    ``score`` is None; an error before training begins no run, and ends none. A refit has no score either, nor folds.
     """
 
     run: str
@@ -417,8 +427,11 @@ class RunPace:
     def task_start(self, event: TaskStarted) -> None:
         """A bar opens: those of folds and features count."""
         found = _FOLD_TASK.fullmatch(event.title)
-        if self._whole and (found or (event.title == FEATURES and self._model in self._probes)):
-            self._tasks[event.task] = int(found[1]) if found else -1
+        is_all = event.title == ALL_ROWS
+        if self._whole and (found or is_all or (event.title == FEATURES and self._model in self._probes)):
+            self._tasks[event.task] = (
+                int(found[1]) if found else max(k for _, k in self._whole) if is_all else -1
+            )
             self._began = self._clock() if self._began is None else self._began
 
     def task_advance(self, event: TaskAdvanced) -> None:

@@ -9,6 +9,7 @@ from comp import console
 from comp.data.competitions.competition import Competition, find_competition
 from comp.errors import CompError
 from comp.pipelines.run_result import RunResult
+from comp.runs.marks import REFIT
 from comp.runs.run import find_run
 from comp.workspace import Workspace
 
@@ -17,7 +18,8 @@ def after_run(result: RunResult, workspace: Path | None) -> None:
     """After a run, a blend, a merge or an import."""
     ws = Workspace.find(workspace)
     slug, run = result.slug, result.run
-    report = [(f"comp report {run}", "what went wrong where, as a page")] if _there_is("report") else []
+    has_page = _there_is("report") and REFIT not in result.marks
+    report = [(f"comp report {run}", "what went wrong where, as a page")] if has_page else []
     if "partial" in result.marks:
         then = [(f"comp run {slug} --resume {run}", "train the folds that are left")]
     elif "sample" in result.marks:

@@ -58,6 +58,10 @@ def run(
             "Go on with an unfinished run; finished folds are kept. With --set: a child of a finished run.",
         ),
     ] = None,
+    refit: Annotated[
+        str | None,
+        option("--refit RUN", "Train the models of a finished run once more, on all labelled rows."),
+    ] = None,
     only: Annotated[
         str | None,
         typer.Option("--only", metavar="0,2", help="Train these folds only; --resume trains the rest."),
@@ -144,6 +148,7 @@ def run(
         "seed": seed,
         "quick": quick,
         "resume": resume,
+        "refit": refit,
         "manifest": manifest,
         "extra": extra,
         "pseudo": pseudo,

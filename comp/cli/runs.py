@@ -189,4 +189,5 @@ def _origin(row: dict[str, Any]) -> list[str]:
     """Where a run comes from, in words."""
     merged = [f"merged of {len(row['merged'])}"] if row["merged"] else []
     pseudo = [f"pseudo-labels of {row['pseudo']}"] if row["pseudo"] else []
-    return merged + ([f"child of {row['parent']}"] if row["parent"] else []) + pseudo
+    refit = [f"of {row['refit']}"] if row["refit"] else []  # its mark says that it is a refit
+    return refit + merged + ([f"child of {row['parent']}"] if row["parent"] else []) + pseudo

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from comp import console
-from comp.cli.show_run import calibration_line, gains, show_result
+from comp.cli.show_run import calibration_line, gains, show_refit, show_result
 from comp.pipelines.ensemble import EnsembleResult
+from comp.pipelines.refit import RefitResult
 from comp.pipelines.run_result import RunResult
 from comp.runs.marks import in_brackets
 from comp.workspace import shown
@@ -16,6 +17,8 @@ def show(result: RunResult) -> None:
     """A run as people read it, whether it was trained or blended."""
     if isinstance(result, EnsembleResult):
         show_ensemble(result)
+    elif isinstance(result, RefitResult):
+        show_refit(result)
     else:
         show_result(result)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from comp import console, events
 from comp.pipelines.pseudo_label import PseudoResult
+from comp.pipelines.refit import MEANING, RefitResult, scored
 from comp.pipelines.run_result import RunResult
 from comp.runs.marks import in_brackets
 from comp.workspace import shown
@@ -62,6 +63,19 @@ def show_result(result: RunResult) -> None:
     console.print_result(f"submission {shown(result.submission)}")
     if result.report is not None:
         console.print_result(f"report {shown(result.report)}")
+
+
+def show_refit(result: RefitResult) -> None:
+    """That a refit has no score, what its run scored, what its control rows prove, and where the submission lies."""
+    expected, marks = result.refit["expected_from"], in_brackets(result.marks)
+    total = console.duration(sum(result.seconds.values()))
+    console.print_result(
+        f"no score{marks}: {result.refit['rows']:,} labelled rows trained, none was held out; {total}"
+    )
+    console.print_result(f"expected from its folds, run {expected['run']}: {scored(expected)}")
+    console.print_result(f"{result.refit['control_rows']} control rows came back as they were: {MEANING}")
+    say_unread(result.unread)
+    console.print_result(f"submission {shown(result.submission)}")
 
 
 def gains(calibration: Mapping[str, float | None], direction: str) -> bool:

@@ -16,7 +16,14 @@ from comp.data.manifest import Manifest
 from comp.data.predictions import Predictions
 from comp.errors import InputError, Refusal
 from comp.runs import run as runs
-from comp.runs.contents import folds_of, manifest_of, predictions_of, require_rows, require_same_train_rows
+from comp.runs.contents import (
+    folds_of,
+    manifest_of,
+    predictions_of,
+    require_held_out,
+    require_rows,
+    require_same_train_rows,
+)
 from comp.workspace import Workspace
 
 
@@ -54,6 +61,7 @@ def read_parts(workspace: Workspace, names: Sequence[str]) -> list[Member]:
     for name in names:
         run, sign, below = name.partition("/")
         this_run = runs.find_run(workspace, run)
+        require_held_out(this_run)
         _require_done(this_run)
         models = [folder.name for folder in _models(this_run)]
         if sign:

@@ -145,9 +145,11 @@ def control_table(folder: Path) -> list[_Row]:
         value = f"{path} names {outside[0]!r}"
         raise InputError("control rows lie beside their fold", value, "train this fold again")
     require_of_fold(folder, [row.file for row in rows])
-    held_out = read_result(folder)["rows"] if (folder / RESULT).is_file() else len(rows)
+    result = read_result(folder) if (folder / RESULT).is_file() else {"rows": len(rows)}
+    held_out = result.get("controls") or result["rows"]
     if len({row.id for row in rows}) < max(1, min(MOST, held_out)):
-        value = f"control-rows: {path} has {len(rows)}, for {held_out} held-out rows"
+        kind = "" if result.get("refit") else "held-out "
+        value = f"control-rows: {path} has {len(rows)}, for {held_out} {kind}rows"
         raise CheckFailed("a run's predictions prove themselves", value, "train this fold again")
     return rows
 
@@ -211,7 +213,7 @@ def control_row_error(
     folder: Path, difference: float, sample: str, most: float = LEAST["fp32"]
 ) -> CheckFailed:
     """The error of control rows that came back changed by more than ``most``."""
-    value = f"control-rows: {folder.name}, sample {sample!r} came back {difference:.3f} away from its OOF probabilities (at most {most:.3g})"
+    value = f"control-rows: {folder.name}, sample {sample!r} came back {difference:.3f} away from the probabilities that were kept (at most {most:.3g})"
     remedy = "the checkpoint's preprocessing, label map or precision is not what it was judged with: restore its files, or train this fold again"
     return CheckFailed("the test path must give what validation gave", value, remedy)
 

@@ -17,7 +17,7 @@ from comp.data.manifest import Manifest
 from comp.errors import CheckFailed, InputError, InvalidSubmission, Refusal, UnknownName
 from comp.files import read_json, write_bytes
 from comp.runs import run as runs
-from comp.runs.contents import findings_of, manifest_of, require_fold
+from comp.runs.contents import findings_of, manifest_of, numbers_of, require_fold
 from comp.runs.marks import in_brackets
 from comp.runs.run import Run
 from comp.runs.submissions import require_its_own, run_that_wrote, warn_of_another_content
@@ -105,7 +105,10 @@ def choose(
         one = full[0]
         score = oof_of(one)
         shown = "undefined" if score is None else f"{score:.4f}"
-        told = f"run {one.id}, {one.started.get('model')}, OOF {one.record.get('metric')} {shown}{in_brackets(one.marks)}"
+        scored = f"OOF {one.record.get('metric')} {shown}{in_brackets(one.marks)}"
+        if one.refit:
+            scored = f"a refit of {one.refit}, without a score of its own"
+        told = f"run {one.id}, {one.started.get('model')}, {scored}"
         require_yes(
             f"submit the newest full run: {told}?", yes, f"name it with `run={one.id!r}`, or say `yes=True`"
         )
@@ -203,7 +206,7 @@ def _require_folds(run: Run, allowed: bool) -> None:
     trained = [path.parent for path in sorted(run.folder.rglob(runs.RESULT))]
     names = {(folder / runs.RESULT).relative_to(run.folder).as_posix() for folder in trained}
     gone = sorted(name for name in run.files if name.endswith(f"/{runs.RESULT}") and name not in names)
-    few = bool(run.record) and len(trained) < int(run.started.get("folds") or 0)
+    few = bool(run.record) and len(trained) < len(numbers_of(run))
     if gone or few or not trained:
         value = f"{run.id} lacks {', '.join(gone) or ('folds' if trained else 'every fold')}"
         raise CheckFailed("a run is submitted with its folds", value, "restore its folder, or train it again")

@@ -27,6 +27,7 @@ __all__ = [
     "predict",
     "preset",
     "pseudo_label",
+    "refit",
     "report",
     "report_index",
     "run",

@@ -120,7 +120,7 @@ def _class_names(
     run = next((one for path in paths if (one := named_run(workspace, path)) and not one.damage), None)
     try:
         if run is not None:
-            labels = Predictions.load(run.folder / "oof.npz").labels
+            labels = Predictions.load(run.folder / ("test.npz" if run.refit else "oof.npz")).labels
             return {str(n): name for n, name in enumerate(labels.names)}
         return names_of(
             competition, Path(data).expanduser() if data else raw_or_usual(competition, workspace)

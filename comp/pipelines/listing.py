@@ -94,6 +94,7 @@ class RunRow:
     model: str | None
     folds: int | None
     parent: str | None
+    refit: str | None
     merged: list[str]
     pseudo: str | None
     metric: str | None
@@ -322,6 +323,8 @@ def _page_of(run: runs.Run, workspace: Workspace) -> str | None:
     from comp.pipelines.report import REPORT, write_report
 
     page = run.folder / REPORT
+    if run.refit:  # a page shows what was answered for held-out rows
+        return None
     if not page.is_file():
         try:
             write_report(run.id, workspace=workspace.root)

@@ -19,8 +19,8 @@ from comp.files import make_folder, unwritable
 from comp.pipelines.pseudo_label import rows_for
 from comp.pipelines.record import StepTimer
 from comp.pipelines.request import RunRequest, quick_rows, request_like
-from comp.pipelines.resume import BEFORE
-from comp.pipelines.run import checked, finish_run, kept_of, marks_of, run_folder
+from comp.pipelines.resume import BEFORE, kept_of
+from comp.pipelines.run import checked, finish_run, marks_of, run_folder
 from comp.pipelines.run_result import RunResult
 from comp.recipe import Recipe, as_one
 from comp.runs import run as runs
@@ -30,6 +30,7 @@ from comp.runs.contents import (
     recipe_of,
     rehome,
     require_fold,
+    require_held_out,
     require_kept,
     require_of_fold,
     require_same_rows,
@@ -140,6 +141,7 @@ def _named(workspace: Workspace, names: Sequence[str]) -> list[runs.Run]:
         raise InputError("a merge takes two runs or more", value, "`comp runs` shows them all")
     for one in found.values():
         runs.require_checkpoints(one)
+        require_held_out(one)
     return list(found.values())
 
 

@@ -29,6 +29,7 @@ from comp.runs.contents import (
     manifest_of,
     predictions_of,
     recipe_of,
+    refit_facts,
     require_of_fold,
     with_chosen_views,
 )
@@ -237,8 +238,10 @@ def _rows(
 
 
 def prior_of(part: _Part) -> NDArray[np.float64]:
-    """The mean OOF predictions (D,) of a part, of the folds that are there."""
+    """The mean OOF predictions (D,) of a part, of the folds that are there; for a refit those of the run that it is of."""
     run = part.run
+    if run.refit:
+        return np.array(list(refit_facts(run)["prior"].values()), dtype=np.float64)
     if part.model:
         parts = [predictions_of(run, "oof", part.model)]
     elif run.has("oof.npz"):

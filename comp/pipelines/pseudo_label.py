@@ -20,7 +20,7 @@ from comp.errors import InputError
 from comp.files import require_output
 from comp.pipelines.request import ROWS_PER_CLASS_AND_FOLD, RunRequest
 from comp.runs import run as runs
-from comp.runs.contents import folds_of, recipe_of
+from comp.runs.contents import folds_of, recipe_of, require_held_out
 from comp.workspace import Workspace
 
 
@@ -83,6 +83,7 @@ def pseudo(
         raise InputError("pseudo-labels are a CSV with a JSON beside it", str(out), "name a .csv")
     this_run = runs.find_run(ws, run)
     runs.require_checkpoints(this_run)
+    require_held_out(this_run)
     if not this_run.started.get("folds"):
         raise InputError("pseudo-labels are of folds", f"{this_run.id} has none", "name a trained run")
     task = this_run.started.get("task", "single-label")

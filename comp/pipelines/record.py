@@ -64,13 +64,14 @@ def record(run: runs.Run, result: RunResult, findings: list[Finding]) -> None:
         runs.finish(run, result.as_json())
 
 
-def write_inputs(folder: Path, checked: CheckResult, recipe: Recipe) -> None:
-    """What the run was given: the manifest, the folds, the findings, the resolved recipe."""
+def write_inputs(folder: Path, checked: CheckResult, recipe: Recipe, refit: str = "") -> None:
+    """What the run was given: the manifest, the folds, the findings, the resolved recipe; ``refit`` is the run that it is one of."""
     assert checked.folds is not None, "the checks let no run pass without folds"
     _write_rows(folder, checked.dataset.manifest, checked.folds)
     write_json(folder / "findings.json", [f.as_json() for f in checked.findings])
     slug, k = checked.dataset.competition.slug, checked.context.k
-    header = f"the resolved recipe of run {folder.name}\ncomp run {slug} --folds {k} --recipe runs/{folder.name}/recipe.toml"
+    again = f"--refit {refit}" if refit else f"--folds {k} --recipe runs/{folder.name}/recipe.toml"
+    header = f"the resolved recipe of run {folder.name}\ncomp run {slug} {again}"
     write_text(folder / "recipe.toml", recipe.to_toml(header))
 
 

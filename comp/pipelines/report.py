@@ -33,6 +33,7 @@ from comp.runs.contents import (
     predictions_of,
     read_result,
     recipe_of,
+    require_held_out,
     require_of_fold,
     scored_oof,
     wrote,
@@ -164,6 +165,7 @@ def gather(
     """Everything that the page of a run shows, read from its folder and from those of the competition's other runs;
     ``mosaics``: also what its network sees, which decodes and augments images.
     """
+    require_held_out(this_run)
     manifest, folds = manifest_of(this_run), folds_of(this_run)
     rows = oof_rows(this_run)
     recipe = recipe_table(this_run)
@@ -379,7 +381,7 @@ def _others(this_run: Run, workspace: Workspace, rows: OofRows, recipe: Mapping[
     most = max(2, min(MOST_RUNS, int(COSTLY / (300 * max(rows.probs.size, 1)))))
     found: list[OtherRun] = []
     for other in runs.sound_runs(workspace, this_run.slug):
-        if other.id == this_run.id or not other.record or len(found) >= most:
+        if other.id == this_run.id or not other.record or other.refit or len(found) >= most:
             continue
         try:
             found.append(_other(other, this_run, rows, recipe))

@@ -57,7 +57,7 @@ def _competition(workspace: Workspace, competition: Competition, page: Path) -> 
         competition.metric.name,
         competition.direction,
         [_run(workspace, competition, run, page) for run in every],
-        _pairs(competition, [run for run in every if run.record][:MOST_PAIRED]),
+        _pairs(competition, [run for run in every if run.record and not run.refit][:MOST_PAIRED]),
     )
 
 

@@ -58,6 +58,11 @@ class RunRequest:
         return self.resumed or self.like
 
     @property
+    def refit(self) -> str:
+        """The run that all of this trains again on every labelled row; empty where folds are trained."""
+        return str(self.origin.get("refit") or (self.resumed.refit if self.resumed else ""))
+
+    @property
     def has_pseudo_labels(self) -> bool:
         """Whether training takes pseudo-labels: of ``pseudo``, or of the run that is given."""
         return self.pseudo is not None or (self.given is not None and bool(self.given.started.get("pseudo")))

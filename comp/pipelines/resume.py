@@ -8,13 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from comp import events
+from comp.checks.runner import CheckResult
 from comp.config import apply_override, whole_number
 from comp.data.competitions.competition import Competition
+from comp.data.corrected_labels import corrections_sha256
+from comp.data.folds import folds_sha256
 from comp.errors import InputError
 from comp.pipelines.request import RunRequest, model_mistakes, request_like, request_of, require_own
 from comp.recipe import NAMED, Recipe, as_one, from_table
 from comp.runs import run as runs
-from comp.runs.contents import recipe_of
+from comp.runs.contents import recipe_of, require_held_out
 from comp.workspace import Workspace
 
 Mistakes = Callable[[dict[str, Any]], list[str]]
@@ -65,6 +68,7 @@ def child_request(
     from comp.models.runtime import on_this_machine
 
     require_own(parent, competition)
+    require_held_out(parent)
     if not parent.record:
         value = f"{parent.id} is not done, and came with `overrides`"
         remedy = (
@@ -179,3 +183,20 @@ def _say(parent: str, wanted: Sequence[Recipe], before: Sequence[int]) -> None:
         for recipe, done in zip(wanted, before, strict=True)
     ]
     events.log(f"a child of {parent}: it starts from its weights and {', '.join(dict.fromkeys(told))}")
+
+
+def kept_of(request: RunRequest, checks: CheckResult, recipe: Recipe) -> dict[str, str | None]:
+    """What has to be the same when a run goes on: its folds and corrected labels, and its competition's models.py
+    where a network is of it.
+    """
+    from comp.models.net import models_sha256
+
+    assert checks.folds is not None, "the checks let no run pass without folds"
+    names = [one.model.name for one in recipe.each]
+    models = models_sha256(request.competition.file("models.py"), names)
+    corrected = corrections_sha256(checks.dataset.manifest)
+    return {
+        "folds_sha256": folds_sha256(checks.folds),
+        "models_sha256": models,
+        "corrected_sha256": corrected,
+    }

@@ -15,25 +15,24 @@ from comp.checks.runner import CheckResult, raise_on_errors, say_findings, show_
 from comp.config import as_overrides
 from comp.data.competitions.competition import find_competition
 from comp.data.competitions.raw_folder import raw_of
-from comp.data.corrected_labels import corrections_sha256
-from comp.data.folds import folds_sha256
 from comp.data.predictions import Predictions
 from comp.data.pseudo_labels import FILE as PSEUDO
 from comp.data.pseudo_labels import PseudoLabels
-from comp.errors import CompError, Stopped
+from comp.errors import CompError, InputError, Stopped
 from comp.files import make_folder, remove_leftovers, write_text
+from comp.pipelines import refit as refits
 from comp.pipelines.check import parse_folds, survey
 from comp.pipelines.pseudo_label import rows_for
 from comp.pipelines.record import StepTimer, record, write_inputs, write_submission
 from comp.pipelines.report import report_of
 from comp.pipelines.request import GROUPING, RunRequest, new_request, quick_rows, require_folds
-from comp.pipelines.resume import resumed_request
+from comp.pipelines.resume import kept_of, resumed_request
 from comp.pipelines.run_features import judge_features
 from comp.pipelines.run_result import RunResult
 from comp.recipe import Recipe, as_one
 from comp.runs import run as runs
 from comp.runs.contents import folds_of, manifest_of, require_kept, require_same_rows
-from comp.runs.marks import CORRECTED
+from comp.runs.marks import CORRECTED, REFIT
 from comp.runs.progress import ProgressFile
 from comp.runs.result import confusion_csv
 from comp.training.time_limit import Deadline, parse_seconds
@@ -57,6 +56,7 @@ def run(
     seed: int | None = None,
     quick: bool = False,
     resume: str | None = None,
+    refit: str | None = None,
     manifest: str | Path | None = None,
     extra: str | Path | None = None,
     pseudo: str | Path | None = None,
@@ -90,6 +90,9 @@ def run(
     resume : str, optional
         An unfinished run to go on with, by its own recipe and folds; finished folds are kept. With ``overrides`` a
         finished one, which a child run goes on from: its weights, folds and changed recipe; ``epochs`` is the total.
+    refit : str, optional
+        A finished run, each of whose models is trained once more on all labelled rows, as its folds were, for the same
+        number of epochs (see docs/refit.md). There is no score: no row is held out.
     manifest : path, optional
         A hand-made manifest instead of the adapter's.
     extra : path, optional
@@ -126,6 +129,8 @@ def run(
     """
     given = dict(locals())
     overrides = as_overrides(overrides)
+    if refit is not None:
+        refits.require_alone(given)
     if ensemble is not None or any(
         text.partition("=")[0].strip() == "seed" and "," in text for text in overrides
     ):
@@ -135,7 +140,9 @@ def run(
     heard = events.guarded(listeners) + (trackers_of(track, ws) if track else [])
     competition = find_competition(slug, ws)
     with ExitStack() as held, events.listening(*heard):
-        if resume is None:
+        if refit is not None:
+            request = refits.refit_request(runs.find_run(ws, refit, slug), ws, competition, data)
+        elif resume is None:
             raw = raw_of(competition, ws, data)
             request = new_request(ws, competition, raw, recipe, overrides, seed, parse_folds(folds), quick)
         else:
@@ -166,6 +173,8 @@ def _ready(request: RunRequest) -> list[Start]:
     from comp.pipelines import training_plans
 
     request.competition.require_layout(request.raw)
+    if request.refit and request.only is not None:
+        raise InputError("a refit has no folds", f"`only={list(request.only)}`", "drop it")
     if isinstance(request.folds, int):
         require_folds(request.only, request.folds)
     if request.pseudo is not None:
@@ -251,7 +260,7 @@ def train_and_predict(
         plans = training_plans.make_plans(
             request.competition, checks, request.recipe, request.workspace, reduce, here, starts
         )
-        plans = [replace(plan, pseudo=pseudo) for plan in plans]
+        plans = [replace(plan, pseudo=pseudo, refit=bool(request.refit)) for plan in plans]
     findings = [*checks.findings, *_shown(training_plans.judge_recipe(plans, request.recipe), checks)]
     raise_on_errors(findings, request.competition.slug)
     require_folds(request.only, plans[0].folds.k)
@@ -271,6 +280,7 @@ def marks_of(request: RunRequest, checks: CheckResult) -> list[str]:
     known = {
         "quick": request.quick,
         "sample": checks.dataset.is_sample,
+        REFIT: bool(request.refit),
         CORRECTED: bool(checks.dataset.manifest.corrections),
     }
     return [mark for mark, yes in known.items() if yes]
@@ -293,7 +303,8 @@ def finish_run(
     with events.listening(events.Guarded(ProgressFile(this_run.folder))):
         events.emit(_run_started(this_run, plans, request.only))
         try:
-            result = _finished(request, checks, clock, this_run, plans, findings, marks)
+            ends = refits.finished if request.refit else _finished
+            result = ends(request, checks, clock, this_run, plans, findings, marks)
             result = _with_page(request, result, clock)
         except BaseException as error:
             events.emit(events.RunEnded(**facts, score=None, failure=_in_words(error)))
@@ -303,7 +314,7 @@ def finish_run(
         events.emit(
             events.RunEnded(
                 **facts,
-                score=result.score,
+                score=None if request.refit else result.score,
                 folds=tuple(result.folds),
                 per_fold=tuple(result.per_fold),
                 submission=str(result.submission),
@@ -321,7 +332,7 @@ def _run_started(this_run: runs.Run, plans: list[TrainPlan], only: Sequence[int]
         slug=this_run.slug,
         folder=str(this_run.folder),
         folds=plans[0].folds.k,
-        only=tuple(range(plans[0].folds.k) if only is None else only),
+        only=tuple(plans[0].numbers if only is None else only),
         models=tuple(recipe.model.name for recipe in recipes),
         epochs=tuple(0 if recipe.mode == "probe" else recipe.epochs for recipe in recipes),
         summaries=tuple(plan.summary for plan in plans),
@@ -400,7 +411,9 @@ def _finished(
 
 
 def _with_page(request: RunRequest, result: RunResult, clock: StepTimer) -> RunResult:
-    """A result with its page, where one was asked for."""
+    """A result with its page, where one was asked for and there are rows to show."""
+    if request.refit:
+        return result
     with clock.step("report"):
         took, ws = sum(result.seconds.values()), request.workspace
         page = report_of(result.run, took, ws, request.competition, request.raw, request.report)
@@ -453,10 +466,10 @@ def run_folder(
     for folder in (request.workspace.submissions(slug), request.workspace.folds(slug)):
         remove_leftovers(folder)
     make_folder(request.workspace.submissions(slug))  # better refused now than after training
+    if before := request.resumed or (request.like if request.refit else None):
+        require_same_rows(before, checks.dataset.manifest)
+        require_kept(before, kept_of(request, checks, recipe), request.competition.file("models.py"))
     if request.resumed:
-        require_same_rows(request.resumed, checks.dataset.manifest)
-        models = request.competition.file("models.py")
-        require_kept(request.resumed, kept_of(request, checks, recipe), models)
         return request.resumed
     seen = checks.context
     facts = runs.run_metadata(
@@ -469,27 +482,12 @@ def run_folder(
     kept = kept_of(request, checks, recipe)
 
     def inputs(folder: Path) -> None:
-        write_inputs(folder, checks, recipe)
+        write_inputs(folder, checks, recipe, request.refit)
         if pseudo:
             pseudo.save(folder / PSEUDO)
+        if request.refit and request.like:
+            refits.write_given(request.like, folder)
 
     this_run = runs.new_run(request.workspace, {**facts, **kept, **request.origin, **told}, inputs)
     held.enter_context(runs.at_work(this_run))
     return this_run
-
-
-def kept_of(request: RunRequest, checks: CheckResult, recipe: Recipe) -> dict[str, str | None]:
-    """What has to be the same when a run goes on: its folds and corrected labels, and its competition's models.py
-    where a network is of it.
-    """
-    from comp.models.net import models_sha256
-
-    assert checks.folds is not None, "the checks let no run pass without folds"
-    names = [one.model.name for one in recipe.each]
-    models = models_sha256(request.competition.file("models.py"), names)
-    corrected = corrections_sha256(checks.dataset.manifest)
-    return {
-        "folds_sha256": folds_sha256(checks.folds),
-        "models_sha256": models,
-        "corrected_sha256": corrected,
-    }

@@ -11,7 +11,7 @@ from comp.runs import run as runs
 from comp.runs.contents import recipe_of
 from comp.workspace import Workspace
 
-_FACTS = ("slug", "mode", "model", "folds", "metric", "parent", "marks")
+_FACTS = ("slug", "mode", "model", "folds", "metric", "parent", "refit", "marks")
 _PRINTS = {"train_sha256": "train rows", "test_sha256": "test rows", "folds_sha256": "division into folds"}
 
 

@@ -19,7 +19,7 @@ from comp.runs.run import Run, read_run
 
 _CONDITION = re.compile(r"\s*([\w.-]+)\s*(<=|>=|!=|==|=|<|>|~)(.*)", re.DOTALL)
 _NUMBERS = ("oof", "folds", "seconds")
-_TEXTS = ("run", "slug", "state", "mode", "model", "parent", "pseudo", "metric", "date")
+_TEXTS = ("run", "slug", "state", "mode", "model", "parent", "refit", "pseudo", "metric", "date")
 _LISTS = ("marks", "merged")
 COLUMNS = (*_TEXTS, *_NUMBERS, *_LISTS)
 NONE = "none"  # stands for a value that a run does not have

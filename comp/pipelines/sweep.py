@@ -32,6 +32,7 @@ FOLDER = "sweeps"
 MOST = 1000  # runs of a sweep
 _FACTS = ("run", "slug", "ended", "files", "sha256")  # of a record, beside the result's own document
 _WHOLE = {
+    "refit": "a refit keeps the recipe of its run: name one or the other",
     "only": "train and merge the folds of each value by themselves",
     "time_limit": "a time limit is one run's: stop the sweep when you like, and go on with it by `resume`",
     "ensemble": "`comp ensemble` blends the runs that a sweep made",

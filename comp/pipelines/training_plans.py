@@ -319,11 +319,13 @@ def train_models(folder: Path, plans: list[TrainPlan], only: Sequence[int] | Non
     return TrainedModels(folder, plans, each, failures)
 
 
-def predict_test(trained: TrainedModels, unread: set[str]) -> Predictions:
+def predict_test(
+    trained: TrainedModels, unread: set[str], prior: NDArray[np.float64] | None = None
+) -> Predictions:
     """The mean of the finished folds and views of every model on the test rows.
 
     Rows whose path is in ``unread`` (their images cannot be decoded, and ``allow`` let them pass) are answered
-    with the OOF class prior: the mean OOF probabilities.
+    with the OOF class prior: the mean OOF probabilities, or ``prior`` (D,) for a refit, which has none.
     """
     plan = trained.plans[0]
     test = plan.manifest.test
@@ -346,12 +348,13 @@ def predict_test(trained: TrainedModels, unread: set[str]) -> Predictions:
     found = average(list(each.values()))
     rest = [name for name, path in zip(test["id"], test["path"], strict=True) if path in unread]
     if rest:
-        found = with_prior(found, rest, trained.oof.probs.mean(axis=0), list(test["id"]))
+        mean = trained.oof.probs.mean(axis=0) if prior is None else prior
+        found = with_prior(found, rest, mean, list(test["id"]))
     if len(found) != len(test):
         value = f"{len(found)} of {len(test)} test rows have an answer"
         raise InputError("every test row is answered", value, "please report this run")
     found.save(trained.folder / "test.npz")
-    if len(trained.plans) > 1:
+    if len(trained.plans) > 1 and not plan.refit:
         _keep_each_model(trained, each, rest)
     return found
 

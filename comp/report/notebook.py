@@ -5,6 +5,7 @@ It needs no widgets: a display of IPython that is updated in place, as Jupyter, 
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 import warnings
@@ -54,6 +55,7 @@ class NotebookListener(events.RunListener):
         self._warnings: dict[str, str] = {}
         self._tasks: dict[str, tuple[str, int, int, str]] = {}
         self._folds: dict[tuple[int, int], tuple[str, ...]] = {}
+        self._names: dict[int, str] = {}  # of a refit's part, which is no fold
         self._metric, self._models, self._last = "", 1, ""
         self._pace, self._drawn, self._shown = RunPace(), -1e9, False
         self._show = self._given or _display()
@@ -95,13 +97,14 @@ class NotebookListener(events.RunListener):
     def on_fold_start(self, event: events.FoldStarted) -> None:
         self._pace.fold_start(event)
         self._folds[model_of(event), event.fold] = ("trains", "", "", "")
+        if event.name == events.ALL_ROWS:
+            self._names[event.fold] = event.name
 
     def on_epoch(self, event: events.EpochEnded) -> None:
         row = (
             f"{event.epoch}/{event.epochs}",
             f"{event.train_loss:.4f}",
-            f"{event.valid_loss:.4f}",
-            f"{event.score:.4f}",
+            *(f"{value:.4f}" if math.isfinite(value) else "" for value in (event.valid_loss, event.score)),
         )
         self._folds[model_of(event), event.fold] = row
 
@@ -119,7 +122,10 @@ class NotebookListener(events.RunListener):
             )
         else:
             marks = f" ({', '.join(event.marks)})" if event.marks else ""
-            self._last = f"OOF {event.metric} {event.score:.4f}{marks}; run {event.run}; submission {shown(Path(event.submission))}"
+            scored = "" if event.score is None else f"OOF {event.metric} {event.score:.4f}"
+            self._last = (
+                f"{scored}{marks}; run {event.run}; submission {shown(Path(event.submission))}".lstrip()
+            )
 
     def _draw(self) -> None:
         self._drawn = self._clock()
@@ -162,7 +168,7 @@ class NotebookListener(events.RunListener):
         ).format(Markup("<th>model</th>") if several else "", self._metric)
         rows = []
         for (model, fold), cells in sorted(self._folds.items()):
-            named = (*((model,) if several else ()), fold, *cells)
+            named = (*((model,) if several else ()), self._names.get(fold, fold), *cells)
             rows.append(
                 Markup("<tr>{}</tr>").format(Markup("").join(Markup("<td>{}</td>").format(c) for c in named))
             )

@@ -43,6 +43,8 @@ class _Result(Shape):
     score: float | None
     identity_score: float | None
     rows: int
+    refit: bool = False
+    controls: int = 0
     seconds: float
     images_per_second: float
     accumulate: int = 1
@@ -132,11 +134,20 @@ def predictions_of(run: Run, kind: str, model: str = "") -> Predictions:
     InputError
         Where they are not what the run wrote, or there are none in them.
     """
+    if kind != "test":
+        require_held_out(run)
     path = run.checked(f"{model}/{kind}.npz" if model else f"{kind}.npz")
     found = Predictions.load(path)
     if not len(found):
         raise InputError("predictions have rows", f"{path} has none", "restore it, or train again")
     return found
+
+
+def require_held_out(run: Run) -> None:
+    """InputError for a refit: no row is left that it was not fitted on."""
+    if run.refit:
+        value = f"{run.id} is a refit of {run.refit}: it was fitted on every labelled row"
+        raise InputError("this needs held-out rows", value, f"name {run.refit}, whose folds held them out")
 
 
 def scored_oof(run: Run) -> Predictions:
@@ -303,6 +314,11 @@ def require_of_fold(folder: Path, names: Sequence[str]) -> None:
         require_content(folder / name, files[name], whose)
 
 
+def judged_file(result: dict[str, Any]) -> str:
+    """The file in a fold's folder with its held-out rows; a refit has none, and its control rows, which it trained on, instead."""
+    return "controls.npz" if result.get("refit") else "oof.npz"
+
+
 def wrote(folder: Path, name: str) -> bool:
     """Whether a folder, wherever it lies, is a fold's whose result says that it wrote a file of this name."""
     try:
@@ -337,13 +353,19 @@ def fold_checkpoints(run: runs.Run, partial: bool) -> list[Path]:
 def _every_fold(run: runs.Run) -> list[Path]:
 
     models = len(recipe_of(run).each)
-    folds = range(int(run.started.get("folds") or 0))
-    return [model_folder(run.folder, n, models) / f"fold-{k}" for n in range(models) for k in folds]
+    return [model_folder(run.folder, n, models) / f"fold-{k}" for n in range(models) for k in numbers_of(run)]
+
+
+def numbers_of(run: Run) -> Sequence[int]:
+    """The numbers of a run's folds, 0 … K-1; that of what a refit trained comes after them."""
+    k = int(run.started.get("folds") or 0)
+    return (k,) if run.refit else range(k)
 
 
 FITTED = "fitted.txt"
 VIEWS_FILE = "views.json"  # the TTA views that a run chose
 DECISION_FILE = "decision.json"  # the temperature and the rule that it learned
+REFIT_FILE = "refit.json"  # of a refit: what it was given by the run that it is of
 SCORED = "oof-scored"  # .npz: the OOF rows as they were scored, where that is not as they were predicted
 
 
@@ -364,6 +386,22 @@ def fitted_beside(path: Path) -> set[str]:
         return set(known.read_text(encoding="utf-8").split())
     except (OSError, ValueError) as error:
         raise InputError("fitted.txt must be readable", f"{known}: {error}", "restore it") from error
+
+
+class _Refit(Shape):
+    """``refit.json``: what the run that a refit is of scored, and its mean OOF predictions by column."""
+
+    run: str
+    metric: str
+    score: float | None
+    selected_on_oof: bool
+    prior: dict[str, float]
+
+
+def refit_facts(run: Run) -> dict[str, Any]:
+    """What a refit was given by the run that it is of: see ``_Refit``. InputError where that is not as it was written."""
+    found: _Refit = read_shaped(run.checked(REFIT_FILE), _Refit, "restore it, or train again")
+    return found.model_dump()
 
 
 class _Chosen(Shape):

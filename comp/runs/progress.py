@@ -40,7 +40,7 @@ class ProgressFile(events.RunListener):
         models = len(event.models)
         self._facts = {"run": event.run, "pid": os.getpid(), "folds": event.folds, "models": models}
         for n, epochs in enumerate(event.epochs):
-            for k in range(event.folds):
+            for k in sorted({*range(event.folds), *event.only}):
                 folder = (model_folder(Path(), n, models) / f"fold-{k}").as_posix()
                 self._fold_at[folder] = {"model": n, "fold": k, "epochs": epochs}
                 if k in event.only:
@@ -174,7 +174,8 @@ def _left(known: _Progress) -> float | None:
 def _words(fold: dict[str, Any], known: _Progress) -> str:
     model = f"model {fold['model'] + 1}/{known.models}, " if known.models > 1 else ""
     epoch = f", epoch {fold['epoch']}/{fold['epochs']}" if fold["epochs"] else ""
-    return f"{model}fold {fold['fold'] + 1}/{known.folds}{epoch}"
+    part = f"fold {fold['fold'] + 1}/{known.folds}" if fold["fold"] < known.folds else events.ALL_ROWS
+    return f"{model}{part}{epoch}"
 
 
 def _time(seconds: float) -> str:

@@ -69,6 +69,7 @@ class _Started(Shape):
     parts: list[str] = Field(default_factory=list)
     merged: list[str] = Field(default_factory=list)
     parent: str | None = None
+    refit: str | None = None
     epochs_before: list[int] = Field(default_factory=list)
     pseudo: _Pseudo | None = None
     versions: dict[str, str] = Field(default_factory=dict)
@@ -139,6 +140,11 @@ class Run:
         return list(self.started.get("marks", []))
 
     @property
+    def refit(self) -> str:
+        """The run that this one is a refit of; empty for every other."""
+        return str(self.started.get("refit") or "")
+
+    @property
     def gaps(self) -> list[str]:
         """Why a run is no full one."""
         return gaps_of(self.marks)
@@ -192,8 +198,9 @@ class Run:
             "marks": self.marks,
             "mode": self.started.get("mode"),
             "model": self.started.get("model"),
-            "folds": self.started.get("folds"),
+            "folds": None if self.refit else self.started.get("folds"),
             "parent": self.started.get("parent"),
+            "refit": self.started.get("refit"),
             "merged": self.started.get("merged", []),
             "pseudo": (self.started.get("pseudo") or {}).get("run"),
             "metric": self.record.get("metric", self.started.get("metric")),

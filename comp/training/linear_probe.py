@@ -154,7 +154,7 @@ def views_to_solve(plan: TrainPlan, k: int, part: FoldRows, features: FrozenFeat
     if not gain.is_beyond:
         return views
     events.log(
-        f"  fold {k}: its classifier is solved without mirrored views, which cost {gain.value:.4f} ± {gain.error:.4f}"
+        f"  {plan.name(k)}: its classifier is solved without mirrored views, which cost {gain.value:.4f} ± {gain.error:.4f}"
     )
     return ["identity"]
 

@@ -108,7 +108,7 @@ def train(
     with (
         enough_memory("a batch must fit into memory", _batch(recipe), _SMALLER),
         loader_pool(recipe.threads or 1) as pool,
-        events.task(f"fold {k}", recipe.epochs * _rows_an_epoch(part, recipe)) as bar,
+        events.task(plan.name(k), recipe.epochs * _rows_an_epoch(part, recipe)) as bar,
     ):
         bar.advance(state.epoch * _rows_an_epoch(part, recipe) + state.batch * recipe.batch)
         feed, pixels, there = _images(plan, k, part, pool, state.device)
@@ -138,7 +138,7 @@ def train(
                     looks.at_all(state)
                     state.save(folder)
                 if passed:
-                    raise stopped(f"fold {k}, epoch {state.epoch + 1}, batch {state.batch}")
+                    raise stopped(f"{plan.name(k)}, epoch {state.epoch + 1}, batch {state.batch}")
 
             is_best = _watch(state, plan, folder, looks, judge, lr, speed)
             ended(state.history[-1])
@@ -156,7 +156,8 @@ def _facts(state: TrainState, plan: TrainPlan, speed: float) -> str:
     told = f"epoch {state.epoch + 1}/{plan.recipe.epochs}"
     if state.history:
         last = state.history[-1]
-        told += f"  loss {last.loss:.4f}  {plan.metric.name} {last.valid_metric:.4f}"
+        told += f"  loss {last.loss:.4f}"
+        told += "" if plan.refit else f"  {plan.metric.name} {last.valid_metric:.4f}"
     return f"{told}  {speed:.0f} images/s"
 
 
@@ -176,6 +177,8 @@ def _watch(
     with ema_weights(state):
         valid = judge()
         looks.at_end(state, valid[0])
+        if plan.refit:  # these rows are trained on: what they score is no validation
+            valid = math.nan, math.nan
         state.history.append(Epoch(state.epoch + 1, loss, *valid, lr, speed))
         is_best = state.recipe.checkpoint == "best" and best_epoch(state.history, plan.metric) == state.epoch
         if is_best:
@@ -204,7 +207,7 @@ def _begun(plan: TrainPlan, k: int, net: Net, steps: int, folder: Path) -> Train
     with enough_memory("a network must fit into memory", _batch(plan.recipe), _SMALLER):
         state = TrainState.begin(net, plan.recipe, steps, plan.key(k))
         if state.restore(folder):
-            events.log(f"  fold {k}: goes on at epoch {state.epoch + 1}, batch {state.batch + 1}")
+            events.log(f"  {plan.name(k)}: goes on at epoch {state.epoch + 1}, batch {state.batch + 1}")
     return state
 
 
@@ -433,7 +436,7 @@ class _Looks:
         facts = {"fold": self.k, "epoch": state.epoch + 1, "batch": batch + 1, "lr": state.lr}
         named = {"ids": rows["id"].tolist(), "paths": rows["path"].tolist()}
         write_json(self.folder / "diverged.json", {**facts, **named})
-        value = f"fold {self.k}, epoch {state.epoch + 1}, {fault} (learning rate {state.lr:.2g})"
+        value = f"{self.plan.name(self.k)}, epoch {state.epoch + 1}, {fault} (learning rate {state.lr:.2g})"
         remedy = f'a third of optimizer.lr, `overrides=["optimizer.clip=1.0"]`, or `overrides=["precision=fp32"]`; its rows are in {self.folder / "diverged.json"}'
         return TrainingFailed("the loss must be a number", value, remedy)
 

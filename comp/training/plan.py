@@ -20,7 +20,9 @@ from comp.data.manifest import TRAINING, Manifest
 from comp.data.predictions import Predictions, average, join
 from comp.data.pseudo_labels import PseudoLabels
 from comp.errors import InputError, TrainingFailed
+from comp.events import ALL_ROWS
 from comp.files import write_text
+from comp.inference.predict import chosen
 from comp.metrics import Metric
 from comp.models.net import OwnModels
 from comp.models.weights import StateDict
@@ -41,7 +43,8 @@ class TrainPlan:
     to stop, if ever. ``decoded`` gives what ``source`` gives, decoded once; ``features`` is
     where those of frozen backbones are kept. ``sets`` are the sets of views to choose among, by name, where the recipe
     leaves the choice open; ``pseudo`` are test rows with labels, for each fold its own. ``own_models`` is the
-    competition's models.py where ``recipe`` names a model of it.
+    competition's models.py where ``recipe`` names a model of it. With ``refit`` there are no folds to train but one
+    network on every labelled row, which has the number K; ``folds`` are those of the run that it is a refit of.
 
     A plan can be pickled, and trains the same in the process that it is pickled to as far as that sees the same files.
     """
@@ -63,12 +66,22 @@ class TrainPlan:
     sets: dict[str, list[str]] = field(default_factory=dict)
     pseudo: PseudoLabels | None = None
     own_models: OwnModels | None = None
+    refit: bool = False
+
+    @property
+    def numbers(self) -> Sequence[int]:
+        """The numbers of what is trained: 0 … K-1 the folds, or K alone the refit, which holds out no row."""
+        return (self.folds.k,) if self.refit else range(self.folds.k)
+
+    def name(self, k: int) -> str:
+        """What number k is called."""
+        return ALL_ROWS if self.refit else f"fold {k}"
 
     @property
     def summary(self) -> str:
         """What will be trained, in a line."""
-        recipe = self.recipe
-        return f"{recipe.mode} {recipe.model.name}, {self.folds.k} folds, on {recipe.device} in {recipe.precision}"
+        recipe, parts = self.recipe, ALL_ROWS if self.refit else f"{self.folds.k} folds"
+        return f"{recipe.mode} {recipe.model.name}, {parts}, on {recipe.device} in {recipe.precision}"
 
     @property
     def views(self) -> list[str]:
@@ -145,6 +158,7 @@ class TrainPlan:
             self.folds.fingerprint,
             folds_sha256(self.folds),
             sorted(pseudo.items()),
+            *([ALL_ROWS] if self.refit else []),
             *([sorted(self.manifest.corrections.items())] if self.manifest.corrections else []),
         )
         return hashlib.sha256(repr(facts).encode("utf-8", "backslashreplace")).hexdigest()
@@ -159,7 +173,8 @@ class TrainPlan:
 @dataclass(frozen=True)
 class FoldRows:
     """The rows of one fold: ``table`` holds train and extra rows, ``targets`` (N,) or (N, D) their truth,
-    ``fitted`` and ``held_out`` are row numbers of it. With copies, ``origin`` (N,) is the row whose image a row shows,
+    ``fitted`` and ``held_out`` are row numbers of it. A refit fits them all, and ``held_out`` are those of them that become its control
+    rows: nothing is judged by them. With copies, ``origin`` (N,) is the row whose image a row shows,
     and ``copy_seed`` (N,) the seed of its change, 0 for an image as it is.
     """
 
@@ -202,8 +217,11 @@ def rows_of_fold(plan: TrainPlan, k: int) -> FoldRows:
     """The rows that fold k fits on and those it holds out.
 
     Rows of fold -1, extra rows and pseudo-labelled ones only ever train, and not where the fold holds out a row of
-    their group. Of the pseudo-labelled rows there are those alone that fold k's own models labelled.
+    their group. Of the pseudo-labelled rows there are those alone that fold k's own models labelled. Only a plan that says that it is a
+    refit has a number k that no row is held out by.
     """
+    if k not in plan.numbers:
+        raise ValueError(f"{k} is not one of {list(plan.numbers)}, which this plan trains")
     table = pd.concat([plan.manifest.train, plan.manifest.extra], ignore_index=True)
     if plan.pseudo is not None:
         table = pd.concat([table, plan.pseudo_table(plan.pseudo.of(k))], ignore_index=True)
@@ -216,6 +234,8 @@ def rows_of_fold(plan: TrainPlan, k: int) -> FoldRows:
     held_out = np.flatnonzero(fold == k)
     related = set(table["group"].iloc[held_out]) - {""}
     apart = (fold == -1) & table["group"].isin(related).to_numpy()  # they would tell what is held out
+    if plan.refit:
+        held_out = np.sort(np.array(chosen(list(plan.manifest.train["id"])), dtype=np.int64))
     return FoldRows(table, targets, np.flatnonzero((fold != k) & ~apart), held_out)
 
 
@@ -258,8 +278,8 @@ class TrainedModels:
 
     @property
     def is_whole(self) -> bool:
-        """Whether every model has every fold."""
-        return all(len(r) == p.folds.k for p, r in zip(self.plans, self.results, strict=True))
+        """Whether every model has every fold, or its refit."""
+        return all(len(r) == len(p.numbers) for p, r in zip(self.plans, self.results, strict=True))
 
     @property
     def oof(self) -> Predictions:

@@ -30,7 +30,7 @@ from comp.models.batchnorm_fusion import fuse_frozen_batchnorm
 from comp.models.checkpoint import Noise, save_checkpoint
 from comp.models.net import Net
 from comp.models.runtime import accelerator as make_accelerator
-from comp.runs.contents import FITTED, home_of, read_result, require_of_fold, write_result
+from comp.runs.contents import FITTED, home_of, judged_file, read_result, require_of_fold, write_result
 from comp.runs.progress import HISTORY
 from comp.training.early_stopping import BEST_FILE
 from comp.training.linear_probe import FrozenFeatures, apply_head, frozen_features, solve_on, views_to_solve
@@ -55,7 +55,7 @@ class FoldEvents:
             "folds": plan.folds.k,
             "model": plan.recipe.model.name,
         }
-        self._metric = plan.metric.name
+        self._metric, self._is_refit = plan.metric.name, plan.refit
         self._epochs = 0 if plan.recipe.mode == "probe" else plan.recipe.epochs
         self._since = time.perf_counter()
         self._seconds: list[float] = []  # of each epoch here
@@ -90,7 +90,7 @@ class FoldEvents:
             events.FoldEnded(
                 **self._facts,
                 metric=self._metric,
-                score=result.score,
+                score=None if self._is_refit else result.score,
                 rows=result.rows,
                 seconds=result.seconds,
                 finished_before=finished_before,
@@ -155,7 +155,7 @@ def run_fold(plan: TrainPlan, k: int, features: FrozenFeatures | None = None) ->
     """
     folder = make_folder(plan.fold_folder(k))
     if is_finished(folder):
-        return read_fold(folder, k)
+        return read_fold(folder, k, plan.refit)
     if features is None and needs_features(plan):
         features = frozen_features(plan, k)
     torch.set_num_threads(plan.recipe.threads or 1)  # from its classifier on, whatever ran before it
@@ -205,8 +205,8 @@ def is_finished(folder: Path) -> bool:
     return (folder / "result.json").is_file()
 
 
-def read_fold(folder: Path, k: int) -> FoldResult:
-    """A finished fold, as its folder tells it.
+def read_fold(folder: Path, k: int, refit: bool = False) -> FoldResult:
+    """A finished fold, or a ``refit``, as its folder tells it. ``oof`` of a refit are its control rows, which it trained on.
 
     Raises
     ------
@@ -214,15 +214,17 @@ def read_fold(folder: Path, k: int) -> FoldResult:
         Where a file is missing or damaged, was changed since, or is of another fold or run.
     """
     table = read_result(folder)
-    if table.get("fold", k) != k:
-        value = f"{folder / 'result.json'} is of fold {table['fold']}"
+    if table.get("fold", k) != k or bool(table.get("refit")) != refit:
+        value = f"{folder / 'result.json'} is of {'a refit' if table.get('refit') else 'fold'} {table.get('fold')}"
         raise InputError("a fold's folder is its own", value, "put back the right one")
-    names = ["oof.npz", *(f"oof-{name}.npz" for name in table.get("beside", []))]
+    name = judged_file(table)
+    names = [name, *(f"oof-{name}.npz" for name in table.get("beside", []))]
     names += [f"oof-views-{name}.npz" for name in table.get("sets", [])]
     require_of_fold(folder, names)
-    oof = Predictions.load(folder / "oof.npz")
-    if len(oof) != table["rows"]:
-        value = f"{folder / 'oof.npz'} has {len(oof)} rows, result.json says {table['rows']}"
+    oof = Predictions.load(folder / name)
+    rows = table["rows"] if not refit else table["controls"]
+    if len(oof) != rows:
+        value = f"{folder / name} has {len(oof)} rows, result.json says {rows}"
         raise InputError(
             "a fold's predictions answer its rows", value, "remove result.json: it is trained again"
         )
@@ -267,6 +269,13 @@ def _finish(
         )
         return Predictions(ids, plan.labels, probs, plan.folds.fingerprint)
 
+    paths = list(part.table["path"].iloc[part.held_out])
+    keep_controls(folder, plan.source, ids, paths, judged["kept"]["identity"], plan.labels, exact)
+    if plan.refit:
+        unscored = {"fold": k, "refit": True, "score": None, "identity_score": None}
+        predictions("kept", ["identity"]).save(folder / judged_file(unscored))
+        rows = {"rows": len(part.fitted), "controls": len(ids)}
+        return _finished(plan, folder, k, {**unscored, **rows, **facts}, known)
     oof = predictions("kept", plan.recipe.views)
     beside = {"identity_view": predictions("kept", ["identity"])}
     if "plain" in judged:
@@ -280,15 +289,20 @@ def _finish(
         other.save(folder / f"oof-{name}.npz")
     for name, views in plan.sets.items():
         predictions("kept", views).save(folder / f"oof-views-{name}.npz")
-    paths = list(part.table["path"].iloc[part.held_out])
-    keep_controls(folder, plan.source, ids, paths, judged["kept"]["identity"], plan.labels, exact)
     score, identity = (plan.metric(targets, one.probs) for one in (oof, beside["identity_view"]))
     told = {"fold": k, "score": score, "identity_score": identity, "rows": len(ids), "beside": list(beside)}
-    write_result(folder, {**told, "sets": list(plan.sets), **facts}, known)
+    return _finished(plan, folder, k, {**told, "sets": list(plan.sets), **facts}, known)
+
+
+def _finished(
+    plan: TrainPlan, folder: Path, k: int, facts: dict[str, Any], known: dict[str, str]
+) -> FoldResult:
+    """Writes the result that says that a fold is whole, and clears away what training would go on from."""
+    write_result(folder, facts, known)
     release_memory()
-    for left in (STATE, SIDECAR, BEST_FILE):  # the fold is finished: nothing is left to go on from
+    for left in (STATE, SIDECAR, BEST_FILE):
         (folder / left).unlink(missing_ok=True)
-    return read_fold(folder, k)
+    return read_fold(folder, k, plan.refit)
 
 
 def _judge(

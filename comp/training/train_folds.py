@@ -70,9 +70,9 @@ def train_folds(
     A fold whose training fails does not stop the others; the time limit ends with those that are finished. Without an
     ``executor`` it is the one of the recipe's ``jobs``.
     """
-    finished = {k for k in range(plan.folds.k) if is_finished(plan.fold_folder(k))}
-    todo = [k for k in (range(plan.folds.k) if only is None else only) if k not in finished]
-    results = {k: read_fold(plan.fold_folder(k), k) for k in sorted(finished)}
+    finished = {k for k in plan.numbers if is_finished(plan.fold_folder(k))}
+    todo = [k for k in (plan.numbers if only is None else only) if k not in finished]
+    results = {k: read_fold(plan.fold_folder(k), k, plan.refit) for k in sorted(finished)}
     failures: list[Exception] = []
     for one in results.values():
         if todo:  # its checkpoint is needed after the others have trained: better missed now
@@ -85,7 +85,7 @@ def train_folds(
     def job(k: int) -> FoldJob:
         return FoldJob(_as_fits(plan, results), k, features)
 
-    with events.task("folds", plan.folds.k) as bar:
+    with events.task("folds", len(plan.numbers)) as bar:
         bar.advance(len(results))
         with closing(executor.run(job, todo)) as ended:
             for k, failure, result in ended:
@@ -95,7 +95,7 @@ def train_folds(
                     FoldEvents(plan, k).failed(failure)
                     failures.append(failure)
                     continue
-                results[k] = result or read_fold(plan.fold_folder(k), k)
+                results[k] = result or read_fold(plan.fold_folder(k), k, plan.refit)
                 if plan.deadline is not None:
                     plan.deadline.fold_finished()
                 bar.advance()

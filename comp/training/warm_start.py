@@ -14,7 +14,7 @@ from comp.errors import InputError, WeightsError
 from comp.models.checkpoint import Sidecar, read_sidecar, read_tensors
 from comp.models.weights import StateDict
 from comp.recipe import ModelConfig, Recipe
-from comp.runs.contents import fitted_beside, folds_of, require_fold, require_of_fold
+from comp.runs.contents import fitted_beside, folds_of, require_fold, require_held_out, require_of_fold
 from comp.runs.run import Run, find_run, require_checkpoints
 from comp.workspace import Workspace
 
@@ -128,6 +128,7 @@ def warm_start(recipe: Recipe, n: int, models: int, workspace: Workspace, slug: 
     name, _, which = recipe.start_run.partition("/")
     run = find_run(workspace, name)
     require_checkpoints(run)
+    require_held_out(run)  # what it was fitted on, every fold would be scored on
     if run.slug != slug:
         raise InputError(
             "a warm start stays within a competition",

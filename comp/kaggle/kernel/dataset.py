@@ -18,7 +18,15 @@ from comp.inference.predict import control_table
 from comp.kaggle.kernel.wheels import fetch_wheels, installed_wheel, is_left_over, own_wheel
 from comp.recipe import Recipe, as_one
 from comp.runs import run as runs
-from comp.runs.contents import DECISION_FILE, VIEWS_FILE, recipe_of, require_fold, require_of_fold
+from comp.runs.contents import (
+    DECISION_FILE,
+    REFIT_FILE,
+    VIEWS_FILE,
+    judged_file,
+    recipe_of,
+    require_fold,
+    require_of_fold,
+)
 
 FILES = "files.json"
 CARRIED = ("timm",)  # an older one may lack the run's model; a newer one in the image is left as it is
@@ -26,6 +34,7 @@ NEEDED = (
     VIEWS_FILE,
     DECISION_FILE,
     "oof.npz",
+    REFIT_FILE,
 )  # of a run's own files: what was chosen after training, and what a class prior comes from
 
 
@@ -84,8 +93,9 @@ class Dataset:
         result = require_fold(run, folder)
         read_tensors(folder)  # its own SHA-256 is looked at there
         controls = [row.file for row in control_table(folder)]
-        require_of_fold(folder, ["oof.npz"])
-        for name in ("model.safetensors", "control.json", "oof.npz", *controls):
+        judged = judged_file(result)
+        require_of_fold(folder, [judged])
+        for name in ("model.safetensors", "control.json", judged, *controls):
             self._add(folder / name, f"{place}/{inside}/{name}")
         sidecar = read_json(folder / "model.json")
         sidecar["model"]["weights"] = _name(sidecar["model"].get("weights", "none"))

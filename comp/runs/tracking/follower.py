@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import re
 import time
 import traceback
@@ -131,16 +132,19 @@ class Follower:
         """Tells the epochs of history.csv that the tracker does not know, or knows otherwise."""
         told = self._memory["epochs"].setdefault(part.key, {})
         for row in history(self._folder / part.key / HISTORY):
-            number, values = str(int(row.pop("epoch"))), row
-            if told.get(number) == values["valid_loss"]:
+            number = str(int(row.pop("epoch")))
+            values = {name: value for name, value in row.items() if math.isfinite(value)}
+            known_by = values.get("valid_loss", values["loss"])  # a refit holds out no row
+            if told.get(number) == known_by:
                 continue
             if number in told:  # it was trained anew, and came out otherwise
                 self._tracker.forget_from(part, int(number))
                 for later in [n for n in told if int(n) >= int(number)]:
                     del told[later]
-            values[f"valid_{plain(metric)}"] = values.pop("valid_metric")
+            if "valid_metric" in values:
+                values[f"valid_{plain(metric)}"] = values.pop("valid_metric")
             self._tracker.log(part, values, int(number))
-            told[number] = values["valid_loss"]
+            told[number] = known_by
         self._keep()
 
     def _run_ended(self, event: events.RunEnded) -> None:

@@ -26,7 +26,7 @@ def results_of(root: Path, name: str) -> Results:
     """
     run = runs.find_run(Workspace(root), name)
     recipe = (run.folder / runs.RECIPE).read_text(encoding="utf-8")
-    return Results(recipe, _oof(run), _confusion(run))
+    return Results(recipe, None if run.refit else _oof(run), _confusion(run))
 
 
 def _oof(run: runs.Run) -> Table:

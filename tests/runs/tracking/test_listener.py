@@ -83,6 +83,17 @@ def test_folds_at_once_are_kept_apart(made: Path) -> None:
         assert curves(made, fold) == history(result, fold)
 
 
+def test_a_refit_has_losses_and_no_score(made: Path) -> None:
+    first = run(made)
+    comp.run("shapes", refit=first.run, workspace=made, track=["noted"])
+    all_written()
+    told = noted(made)
+    assert [one[1] for one in told if one[0] == "open"] == ["", "fold-2"]
+    assert [set(values) for _, values in curves(made, "fold-2")] == [{"loss", "lr", "images_per_second"}] * 2
+    assert not [one for one in told if one[0] == "score"]
+    assert told[-1] == ["close", "", ""]
+
+
 def test_a_probe_has_scores_alone(made: Path) -> None:
     result = run(made, "noted", overrides=probe(made))
     all_written()
