@@ -35,12 +35,14 @@ OTHERS_OPTIONS = {
 }
 
 # Functions that are a part of a verb of another name.
-PART_OF = {"delete_runs": "runs", "restore_runs": "runs", "diff_runs": "runs", "sweep": "run"}
+PART_OF = {"delete_runs": "runs", "restore_runs": "runs", "diff_runs": "runs", "sweep": "run", "run_preset": "run"}
 
 # Arguments of a verb that Python calls otherwise than the command line does, or has alone.
 NOT_BOTH = {
     ("run", "listeners"): "objects",
     ("sweep", "listeners"): "objects",
+    ("run_preset", "listeners"): "objects",
+    ("run_preset", "began"): "the command line knows when it began",
     ("sweep", "values"): "Python's lists; a command line writes them into its overrides",
     ("diff_runs", "one"): "a command line names both runs after the verb",
     ("diff_runs", "other"): "the same",

@@ -24,6 +24,7 @@ NOT_BESIDE = {
     "only": "a preset trains all folds: run the recipe of one of its runs with `only`",
     "pseudo": "run the recipe of one of its runs with `pseudo`",
     "ensemble": "a preset blends what it trained",
+    "refit": "refit one of its runs, once it is done",
 }
 
 
