@@ -10,7 +10,7 @@ from pathlib import Path
 
 from comp import events
 from comp.checks.context import CheckContext, ResultCache, downgrade_allowed
-from comp.checks.fold_checks import grouped
+from comp.checks.fold_checks import grouped, without_test_copies
 from comp.checks.image_scan import ImageIndex, scan
 from comp.checks.related_images import UNASKED, UP_TO, CloseLook, is_large_enough
 from comp.checks.runner import CheckResult, require_known, run_data_checks, run_fold_checks
@@ -153,7 +153,8 @@ def scan_images(
     manifest = replace(dataset.manifest, notes=(*dataset.manifest.notes, *images.notes()))
     memory = ResultCache(kept.with_suffix(".json"))
     context = CheckContext(dataset.with_manifest(manifest), k, images, memory=memory)
-    context = _looking(context, look, given)
+    context = without_test_copies(_looking(context, look, given))
+    manifest = context.manifest
     if any(map(is_large_enough, images.looks.values())):
         notes = () if context.thorough else (NOT_LOOKED_FOR,)
     else:

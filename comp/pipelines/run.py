@@ -93,7 +93,7 @@ def run(
     manifest : path, optional
         A hand-made manifest instead of the adapter's.
     extra : path, optional
-        A CSV of labelled images from elsewhere (path, label) that only ever train.
+        A CSV of images from elsewhere that only ever train: path, label, and weight and prob:CLASS if any (docs/recipes.md).
     pseudo : path, optional
         Test rows that ``comp.pseudo`` labelled; each fold trains on those of its own model alone.
     rare : "error", "pool" or "spread"
@@ -479,17 +479,19 @@ def run_folder(
 
 
 def kept_of(request: RunRequest, checks: CheckResult, recipe: Recipe) -> dict[str, str | None]:
-    """What has to be the same when a run goes on: its folds and corrected labels, and its competition's models.py
-    where a network is of it.
+    """What has to be the same when a run goes on: its folds, extra rows and corrected labels, and its competition's
+    models.py where a network is of it.
     """
     from comp.models.net import models_sha256
 
     assert checks.folds is not None, "the checks let no run pass without folds"
     names = [one.model.name for one in recipe.each]
     models = models_sha256(request.competition.file("models.py"), names)
-    corrected = corrections_sha256(checks.dataset.manifest)
+    manifest = checks.dataset.manifest
+    corrected = corrections_sha256(manifest)
     return {
         "folds_sha256": folds_sha256(checks.folds),
         "models_sha256": models,
         "corrected_sha256": corrected,
+        "extra_sha256": manifest.fingerprint("extra") if len(manifest.extra) else None,
     }
