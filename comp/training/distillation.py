@@ -69,7 +69,8 @@ def answers(plan: TrainPlan, k: int, part: FoldRows) -> Predictions:
         # one of many pixels reads the files, others what was decoded once
         whole = side_for(read_sidecar(folder).preprocess) is None
         images = plan.source if whole else plan.images
-        each = predict_each([folder], images, list(rows["id"]), list(rows["path"]), recipe, plan.key(k))
+        ids, paths = list(rows["id"]), list(rows["path"])
+        each = predict_each([folder], images, ids, paths, recipe, plan.key(k), what="teacher's answers")
         found.append(each[folder])
     return average(found)
 

@@ -173,7 +173,9 @@ def solve_on(
     probabilities or weights (see ``losses.solved_for``).
     """
     stacked = np.concatenate([features.of(name, ids) for name in views])
-    weights = loss_weights(plan.recipe, targets, plan.labels, "cpu")
+    own = None if soft is None or soft.shape[1] <= len(plan.labels) else soft[:, :-1] / soft[:, -1:]
+    shares = None if own is None else own.numpy()
+    weights = loss_weights(plan.recipe, targets, plan.labels, "cpu", shares)
     smoothing = plan.recipe.regularize.label_smoothing
     if soft is None:
         repeated = wanted(plan.labels, np.concatenate([targets] * len(views)))

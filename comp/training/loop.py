@@ -116,8 +116,9 @@ def train(
         ):
             order = epoch_order(part, recipe, k, state.epoch)
             looks = _Looks(plan, k, part, order, folder)
-            here = part.targets[rows_at(part, recipe, state.epoch)]
-            weights = loss_weights(recipe, here, plan.labels, state.device)
+            here = rows_at(part, recipe, state.epoch)
+            shares = None if part.shares is None else part.shares[here]
+            weights = loss_weights(recipe, part.targets[here], plan.labels, state.device, shares)
             if state.batch == 0:
                 # dropout, stochastic depth
                 torch.manual_seed(derive_seed(recipe.seed, "epoch", k, state.epoch))

@@ -34,17 +34,31 @@ def class_weights(targets: NDArray[np.int64], classes: int) -> NDArray[np.float3
 
     A class without rows has weight 0: it is never a target.
     """
-    count = np.bincount(targets, minlength=classes)
+    return _evened(np.bincount(targets, minlength=classes))
+
+
+def _evened(count: NDArray[Any]) -> NDArray[np.float32]:
+    """Inverse frequencies (C,) of how many rows each class has, shares of rows too."""
     filled = count > 0
-    weights = np.zeros(classes, np.float32)
-    weights[filled] = len(targets) / (count[filled] * filled.sum())
+    weights = np.zeros(len(count), np.float32)
+    weights[filled] = count.sum() / (count[filled] * filled.sum())
     return weights
 
 
-def loss_weights(recipe: Recipe, targets: NDArray[Any], labels: LabelMap, device: Any) -> Tensor | None:
-    """The class weights (C,) of a fold's training rows on the device, where the recipe balances by weights."""
+def loss_weights(
+    recipe: Recipe,
+    targets: NDArray[Any],
+    labels: LabelMap,
+    device: Any,
+    shares: NDArray[np.float32] | None = None,
+) -> Tensor | None:
+    """The class weights (C,) of a fold's training rows on the device, where the recipe balances by weights; ``shares``
+    (N, C) are what rows are to be answered with, where that is not their label alone.
+    """
     if recipe.balance.name != "weights":
         return None
+    if shares is not None:
+        return torch.from_numpy(_evened(shares.sum(axis=0, dtype=np.float64))).to(device)
     if targets.ndim == 2:  # each label that a row has counts once
         targets = np.nonzero(targets)[1]
     return torch.from_numpy(class_weights(targets, len(labels))).to(device)

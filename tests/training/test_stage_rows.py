@@ -194,6 +194,9 @@ def test_extra_rows_that_show_a_test_image_are_left_out_and_counted(
     half = go(workspace, extra, only=[1])
     rest = comp.run("shapes", workspace=workspace, resume=half.run, report=False)
     assert rest.submission.read_bytes() == found.submission.read_bytes()
+    folds = found.folder / "folds.csv"
+    again = comp.run("shapes", folds, workspace=workspace, extra=extra, report=False)
+    assert again.submission.read_bytes() == found.submission.read_bytes()
 
 
 def test_quick_runs_keep_a_few_extra_rows(workspace: Path, shapes: Path) -> None:
