@@ -116,9 +116,7 @@ def train(
         ):
             order = epoch_order(part, recipe, k, state.epoch)
             looks = _Looks(plan, k, part, order, folder)
-            here = rows_at(part, recipe, state.epoch)
-            shares = None if part.shares is None else part.shares[here]
-            weights = loss_weights(recipe, part.targets[here], plan.labels, state.device, shares)
+            weights = _class_weights(plan, part, state)
             if state.batch == 0:
                 # dropout, stochastic depth
                 torch.manual_seed(derive_seed(recipe.seed, "epoch", k, state.epoch))
@@ -198,6 +196,13 @@ def _images(
     if feed.nbytes:
         train_pixels.forget()  # they lie on the GPU now
     return feed, pixels, watched(pixels, part.held_out, pool, device, room - feed.nbytes)
+
+
+def _class_weights(plan: TrainPlan, part: FoldRows, state: TrainState) -> Tensor | None:
+    """The class weights (C,) of the rows that this epoch trains on; None where the recipe does not balance by them."""
+    here = rows_at(part, plan.recipe, state.epoch)
+    shares = None if part.shares is None else part.shares[here]
+    return loss_weights(plan.recipe, part.targets[here], plan.labels, state.device, shares)
 
 
 def _begun(plan: TrainPlan, k: int, net: Net, part: FoldRows, folder: Path) -> TrainState:
