@@ -148,6 +148,19 @@ class StageConfig(RecipeTable):
         le=4096,
         description="pixels the network trains on in this stage; it is judged at model.size",
     )
+    rows: Literal["both", "extra", "train"] = Field(
+        "both", description='"train": the competition\'s own rows, "extra": extra rows and pseudo-labels'
+    )
+
+
+class DistillConfig(RecipeTable):
+    """Learning from an earlier run too (Hinton et al. 2015): fold k from the answers of that run's fold k."""
+
+    run: str = Field(
+        min_length=1, description="an earlier run on the same rows and folds, or a plain mean of such"
+    )
+    weight: float = Field(0.5, gt=0, le=1, description="share of the loss that its answers have")
+    temperature: float = Field(1.0, gt=0, le=100, description="above 1 its answers are softened")
 
 
 class StopConfig(RecipeTable):
@@ -230,6 +243,7 @@ class Recipe(RecipeTable):
     )
     stop: StopConfig | None = Field(None, description="early stopping; off by default")
     probe: ProbeConfig = ProbeConfig()
+    distill: DistillConfig | None = Field(None, description="learn from an earlier run; off by default")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     channels_last: bool | None = Field(None, description="memory layout; by measuring where unset")
     compile: bool | None = Field(
@@ -303,6 +317,8 @@ class Recipe(RecipeTable):
             raise ValueError('mode = "probe" solves a linear classifier; drop model.head.hidden')
         if self.mode == "probe" and self.balance.name in ("sampler", "copies"):
             raise ValueError('mode = "probe" solves over each row once; balance it with "weights"')
+        if self.mode == "probe" and self.distill is not None:
+            raise ValueError('mode = "probe" solves for labels; drop distill or choose mode = "finetune"')
         return self
 
     @property

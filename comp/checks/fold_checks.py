@@ -159,6 +159,25 @@ def grouped(context: CheckContext) -> Manifest:
     return replace(context.manifest, table=table)
 
 
+def without_test_copies(context: CheckContext) -> CheckContext:
+    """The context without extra rows whose image is a test row's, exactly or nearly, and with a note of how many there
+    were: with their labels training would be told what is asked.
+    """
+    manifest = context.manifest
+    if not len(manifest.extra) or not len(manifest.test):
+        return context
+    test = set(manifest.test["path"])
+    alike = {path for cluster in context.alike if test.intersection(cluster) for path in cluster} | test
+    table = manifest.table
+    copied = (table["split"] == "extra") & table["path"].isin(alike)
+    if not copied.any():
+        return context
+    first = table["id"][copied].iloc[0]
+    note = f"{int(copied.sum()):,} of {len(manifest.extra):,} extra rows show a test image and are left out, first {first!r}"
+    kept = replace(manifest, table=table[~copied].reset_index(drop=True), notes=(*manifest.notes, note))
+    return replace(context, dataset=context.dataset.with_manifest(kept))
+
+
 def folds_of_related(context: CheckContext, folds: Folds) -> dict[str, set[int]]:
     """The folds that hold out rows related to each test row, by its id; rows without related rows are left out.
 

@@ -314,7 +314,7 @@ def _within_rows(context: CheckContext, how: int) -> list[tuple[str, ...]]:
     "data",
     "images",
     "warning; error over half of the test rows",
-    catches="test rows whose image is labelled too",
+    catches="test rows whose image is labelled too; extra rows that show one are left out, and counted in a note",
     misses="as `near-duplicate`",
 )
 def train_test_duplicate(context: CheckContext) -> list[Finding]:

@@ -75,7 +75,8 @@ ManifestFile = Annotated[
     Path | None, option("--manifest FILE", "A manifest to use instead of the adapter's.")
 ]
 ExtraFile = Annotated[
-    Path | None, option("--extra CSV", "Labelled images from elsewhere (path,label) that only train.")
+    Path | None,
+    option("--extra CSV", "Images from elsewhere that only train: path,label; also weight, prob:CLASS."),
 ]
 PseudoFile = Annotated[
     Path | None, option("--pseudo CSV", "Test rows that `comp pseudo` labelled, each fold's for that fold.")

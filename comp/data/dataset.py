@@ -17,7 +17,7 @@ from comp.data.images.raw_tree import RawTree, nfc, without_suffix
 from comp.data.images.source import ImageSource, WithFiles
 from comp.data.labels import LabelMap
 from comp.data.limits import read_file
-from comp.data.manifest import ORIGINAL, TRAINING, Manifest
+from comp.data.manifest import ORIGINAL, TRAINING, Manifest, soft_columns
 from comp.data.task import Task
 from comp.errors import InputError
 
@@ -262,18 +262,29 @@ def read_dataset(
     InputError
         For a raw folder in another layout, and for tables that are not what the competition's facts say.
     """
+    task = Task(competition.facts.task)
     if manifest_file is None:
         manifest = competition.read(raw)
     else:
         competition.require_layout(raw)
-        manifest = competition.tidied(Manifest.read_csv(manifest_file), raw)
+        manifest = Manifest.read_csv(manifest_file)
+        if soft_columns(manifest.table):
+            from comp.data.soft_rows import settled_soft
+
+            table, _ = settled_soft(manifest.table, task, str(manifest_file))
+            manifest = replace(manifest, table=table)
+        manifest = competition.tidied(manifest, raw)
         manifest = _with_other_labels_noted(manifest, competition, raw, manifest_file)
     if extra_file is not None:
-        manifest = competition.tidied(with_extra(manifest, extra_file), raw)
+        manifest = competition.tidied(with_extra(manifest, extra_file, task), raw)
     if TRAINING not in manifest.table:
         manifest = with_corrections(manifest, corrections or {})
     labels = competition.label_map(manifest, raw)
     manifest = settled(manifest, labels, str(manifest_file or "the manifest"))
+    if soft_columns(manifest.table):
+        from comp.data.soft_rows import with_class_names
+
+        manifest = with_class_names(manifest, labels)
     template = load_template(competition, raw, manifest)
     source = competition.source(raw)
     return Dataset(

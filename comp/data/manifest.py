@@ -17,6 +17,8 @@ from comp.errors import InputError, shortened
 COLUMNS = ("id", "path", "split", "label", "group", "parent")
 TRAINING = "training_label"  # in memory: what a row trains with, where labels were corrected
 ORIGINAL = "original_label"  # in files: what a row is scored by, where ``label`` is a corrected one
+WEIGHT = "weight"  # of extra rows, where their table has it: what a row's loss is multiplied by
+PROB = "prob:"  # and a class name: a probability of extra rows that have them
 SPLITS = ("train", "extra", "test")
 
 
@@ -51,7 +53,8 @@ class Manifest:
     raw folder, of a file there or in an archive that counts as unpacked, or names a row of an array (``train#17``).
     ``notes`` are facts of reading that people should see (files ignored, an encoding found), ``remarks`` those that a
     check judges. Where labels were corrected for training, the column ``training_label`` has what each row trains with,
-    beside ``label``, by which it is scored.
+    beside ``label``, by which it is scored. Where extra rows have weights or probabilities, the columns ``weight`` and
+    ``prob:CLASS`` have them as texts, empty where a row has none (see ``soft_rows``).
     """
 
     table: pd.DataFrame
@@ -83,6 +86,7 @@ class Manifest:
                 "rename its columns",
             )
         known = [name for name in (*COLUMNS, "content", "action") if stored.has(name)]
+        known += soft_columns(stored.header)
         table = pd.DataFrame({name: stored.column(name) for name in known}, dtype="object")
         if stored.has(ORIGINAL):
             table = table.assign(label=stored.column(ORIGINAL), **{TRAINING: table["label"]})
@@ -92,7 +96,8 @@ class Manifest:
         table = sound(table, str(path), 2)
         if "action" in table:  # a manifest that `comp check --fix` proposed
             table = table[table["action"] != "drop"].reset_index(drop=True)
-        return cls(table[[name for name in (*COLUMNS, "content", TRAINING) if name in table]])
+        soft = soft_columns(table)
+        return cls(without_soft(table[[n for n in (*COLUMNS, "content", TRAINING, *soft) if n in table]]))
 
     def to_csv(self) -> str:
         """The table as ``read_csv`` reads it back."""
@@ -136,9 +141,25 @@ class Manifest:
         among = [parent if parent in own else "" for parent in rows["parent"]]
         outside = ["" if parent in own else parent for parent in rows["parent"]]
         contents = rows["content"] if "content" in rows else [""] * len(ids)
-        told = (ids, rows["label"], _tied(ids, rows["group"]), among, _tied(ids, outside), contents)
+        told = [ids, rows["label"], _tied(ids, rows["group"]), among, _tied(ids, outside), contents]
+        for name in soft_columns(self.table):
+            told += [[f"{name}={cell}" if cell else "" for cell in rows[name]]] if rows[name].any() else []
         lines = sorted("\x1f".join(map(str, row)) for row in zip(*told, strict=True))
         return hashlib.sha256("\x1e".join(lines).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def soft_columns(names: Iterable[Any]) -> list[str]:
+    """Those of some columns that hold weights or probabilities of extra rows."""
+    return [name for name in names if name == WEIGHT or name.startswith(PROB)]
+
+
+def without_soft(table: pd.DataFrame) -> pd.DataFrame:
+    """A table that has weights and probabilities for extra rows alone; without their columns where those have none."""
+    is_extra = table["split"] == "extra"
+    for name in soft_columns(table):
+        own = table[name].where(is_extra, "")
+        table = table.assign(**{name: own}) if (own != "").any() else table.drop(columns=name)
+    return table
 
 
 def as_written(table: pd.DataFrame) -> pd.DataFrame:

@@ -234,6 +234,7 @@ def predict_each(
     recipe: Recipe,
     fingerprint: str = "",
     kept: KeptFor | None = None,
+    what: str = "test rows",
 ) -> dict[Path, Predictions]:
     """The probabilities of each checkpoint over the views of ``recipe.views``, by its folder.
 
@@ -253,6 +254,8 @@ def predict_each(
         Of the rows, kept in the result.
     kept : KeptFor, optional
         Where the features of a backbone that several checkpoints share are kept. Control rows never come from there.
+    what : str
+        Is predicted, for the line of progress.
 
     Raises
     ------
@@ -276,7 +279,7 @@ def predict_each(
             f"  judged in {judged}, predicted in fp32: {recipe.device} does not compute in {judged} here"
         )
     parts: dict[Path, Predictions] = {}
-    with events.task("test rows", len(ids) * len(shared)) as bar:
+    with events.task(what, len(ids) * len(shared)) as bar:
         for folders in shared.values():
             cached = kept if len(folders) > 1 else None
             for folder, probs in _by_backbone(folders, source, ids, paths, recipe, bar, cached).items():

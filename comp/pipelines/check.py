@@ -10,7 +10,7 @@ from pathlib import Path
 
 from comp import events
 from comp.checks.context import CheckContext, ResultCache, downgrade_allowed
-from comp.checks.fold_checks import grouped
+from comp.checks.fold_checks import grouped, without_test_copies
 from comp.checks.image_scan import ImageIndex, scan
 from comp.checks.related_images import UNASKED, UP_TO, CloseLook, is_large_enough
 from comp.checks.runner import CheckResult, require_known, run_data_checks, run_fold_checks
@@ -154,6 +154,7 @@ def scan_images(
     memory = ResultCache(kept.with_suffix(".json"))
     context = CheckContext(dataset.with_manifest(manifest), k, images, memory=memory)
     context = _looking(context, look, given)
+    manifest = context.manifest
     if any(map(is_large_enough, images.looks.values())):
         notes = () if context.thorough else (NOT_LOOKED_FOR,)
     else:
@@ -164,18 +165,22 @@ def scan_images(
 
 
 def _looking(context: CheckContext, look: CloseLook, given: Folds | None) -> CheckContext:
-    """The context with how closely its rows are compared."""
+    """The context with how closely its rows are compared, without extra rows that then show a test image."""
+
+    def looked(thorough: bool, scenes: bool) -> CheckContext:
+        return without_test_copies(replace(context, thorough=thorough, group_scenes=scenes))
+
     large = sum(map(is_large_enough, context.images.looks.values()))
     if not large:
-        return context
+        return looked(False, False)
     if look.thorough is not None or look.scenes:
-        return replace(context, thorough=bool(look.thorough or look.scenes), group_scenes=look.scenes)
+        return looked(bool(look.thorough or look.scenes), look.scenes)
     if given is not None and set(given.ids) <= set(context.manifest.table["id"]):
         for thorough, scenes in ((False, False), (True, False), (True, True)):
-            tried = replace(context, thorough=thorough, group_scenes=scenes)
+            tried = looked(thorough, scenes)
             if grouped(tried).fingerprint("train") == given.fingerprint:
                 return tried
-    return replace(context, thorough=look.by_itself and large <= UP_TO)
+    return looked(look.by_itself and large <= UP_TO, False)
 
 
 TOO_SMALL = "not looked at closely: the images have under 48 pixels a side"

@@ -155,6 +155,7 @@ def require_alike(parts: Sequence[runs.Run]) -> None:
         "test rows": "test_sha256",
         "pseudo-labels": "pseudo",
         "corrected labels": "corrected_sha256",
+        "extra rows": "extra_sha256",
     }
     for one in others:
         differing = [

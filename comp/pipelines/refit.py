@@ -180,6 +180,9 @@ def _require_fixed(run: runs.Run, recipe: Recipe) -> None:
         value = f"{run.id} starts each fold from that of {recipe.start_run}"
         remedy = f"refit {recipe.start_run.partition('/')[0]}, or a run that starts from other weights"
         raise InputError("a refit starts from weights that all folds share", value, remedy)
+    if recipe.distill is not None:
+        value = f"{run.id} learned each fold from that of {recipe.distill.run}"
+        raise InputError("a refit has no teacher", value, "refit a run that was trained without `distill`")
 
 
 def write_given(run: runs.Run, folder: Path) -> None:

@@ -186,7 +186,7 @@ def quick_recipe(recipe: Recipe) -> Recipe:
 
 
 def quick_rows(manifest: Manifest, folds: Folds) -> Manifest:
-    """The manifest with a few train rows of each class and fold, and every test row.
+    """The manifest with a few train rows of each class and fold, a few extra rows of each class, and every test row.
 
     Rows are chosen by SHA-256 of their id, so that the choice does not depend on their request.
     """
@@ -196,6 +196,7 @@ def quick_rows(manifest: Manifest, folds: Folds) -> Manifest:
         key=[hashlib.sha256(i.encode("utf-8", "surrogatepass")).hexdigest() for i in train["id"]],
     )
     few = set(picked.sort_values("key").groupby(["label", "fold"]).head(ROWS_PER_CLASS_AND_FOLD)["id"])
+    few.update(manifest.extra.groupby("label").head(ROWS_PER_CLASS_AND_FOLD)["id"])
     table = manifest.table
     kept = table[(table["split"] == "test") | table["id"].isin(few)].reset_index(drop=True)
     return replace(manifest, table=kept)

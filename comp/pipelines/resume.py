@@ -186,17 +186,18 @@ def _say(parent: str, wanted: Sequence[Recipe], before: Sequence[int]) -> None:
 
 
 def kept_of(request: RunRequest, checks: CheckResult, recipe: Recipe) -> dict[str, str | None]:
-    """What has to be the same when a run goes on: its folds and corrected labels, and its competition's models.py
-    where a network is of it.
+    """What has to be the same when a run goes on: its folds, extra rows and corrected labels, and its competition's
+    models.py where a network is of it.
     """
     from comp.models.net import models_sha256
 
     assert checks.folds is not None, "the checks let no run pass without folds"
     names = [one.model.name for one in recipe.each]
     models = models_sha256(request.competition.file("models.py"), names)
-    corrected = corrections_sha256(checks.dataset.manifest)
+    manifest = checks.dataset.manifest
     return {
         "folds_sha256": folds_sha256(checks.folds),
         "models_sha256": models,
-        "corrected_sha256": corrected,
+        "corrected_sha256": corrections_sha256(manifest),
+        "extra_sha256": manifest.fingerprint("extra") if len(manifest.extra) else None,
     }

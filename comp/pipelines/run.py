@@ -96,7 +96,7 @@ def run(
     manifest : path, optional
         A hand-made manifest instead of the adapter's.
     extra : path, optional
-        A CSV of labelled images from elsewhere (path, label) that only ever train.
+        A CSV of images from elsewhere that only ever train: path, label, and weight and prob:CLASS if any (docs/recipes.md).
     pseudo : path, optional
         Test rows that ``comp.pseudo`` labelled; each fold trains on those of its own model alone.
     rare : "error", "pool" or "spread"

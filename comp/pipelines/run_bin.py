@@ -96,6 +96,8 @@ def _needed(ws: Workspace, run: runs.Run, every: Sequence[runs.Run], going: set[
             found.append(f"{run.id} is a part of the blend {other.id}")
         elif began.get("parent") == run.id or _starts_from(other, run.id):
             found.append(f"{other.id} started from the weights of {run.id}")
+        elif _learned_from(other, run.id):
+            found.append(f"{other.id} learned from {run.id} (distill)")
         elif (began.get("pseudo") or {}).get("run") == run.id:
             found.append(f"{other.id} trained with pseudo-labels of {run.id}")
     if run.slug:
@@ -107,10 +109,20 @@ def _needed(ws: Workspace, run: runs.Run, every: Sequence[runs.Run], going: set[
 
 def _starts_from(run: runs.Run, name: str) -> bool:
     """Whether the recipe of a run begins from another's weights."""
+    return f'"run:{name}' in _recipe_text(run)
+
+
+def _learned_from(run: runs.Run, name: str) -> bool:
+    """Whether the recipe of a run learns from another's answers."""
+    text = _recipe_text(run)
+    return "distill" in text and f'run = "{name}' in text
+
+
+def _recipe_text(run: runs.Run) -> str:
     try:
-        return f'"run:{name}' in (run.folder / runs.RECIPE).read_text(encoding="utf-8")
+        return (run.folder / runs.RECIPE).read_text(encoding="utf-8")
     except (OSError, ValueError):
-        return False
+        return ""
 
 
 def _delete(ws: Workspace, run: runs.Run) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,9 +54,10 @@ from comp.recipe import ModelConfig, Recipe, member_tables
 from comp.runs.contents import VIEWS_FILE
 from comp.training.launches import fewer_launches, steps_and_folds
 from comp.training.loop import new_net
-from comp.training.losses import for_task
+from comp.training.losses import for_task, require_extra_rows
 from comp.training.optim import make_optimizer, open_layers, require_optimizer, stages_of
 from comp.training.plan import FoldResult, TrainedModels, TrainPlan
+from comp.training.teacher import Teacher, find_teacher
 from comp.training.time_limit import OutOfTime
 from comp.training.train_folds import per_job_recipe, train_folds
 from comp.training.transform_trial import mirrored_costs
@@ -65,22 +66,18 @@ from comp.uncertainty import Gain, PairedJackknife
 from comp.views import PLAIN, VIEW_SETS
 from comp.workspace import Workspace, cache_folder
 
-if TYPE_CHECKING:
-    from comp.training.plan import TrainedModels, TrainPlan
-
 
 def recipe_mistakes(competition: Competition, table: dict[str, Any]) -> list[str]:
     """Names in a recipe's table that timm, torch or albumentations do not have, told by their dotted paths."""
     load_models(competition.file("models.py"))
     several = isinstance(table.get("model"), list)
     found: list[str] = []
-    for n, one in enumerate(member_tables(table)):
-        for path, attempt in _names_in(one):
-            try:
-                attempt()
-            except InputError as error:
-                place = f"model.{n}.{path.removeprefix('model.')}" if several else path
-                found.append(f"{place}: {error.rule}, {error.value}")
+    for path, attempt, n in ((*one, n) for n, m in enumerate(member_tables(table)) for one in _names_in(m)):
+        try:
+            attempt()
+        except InputError as error:
+            place = f"model.{n}.{path.removeprefix('model.')}" if several else path
+            found.append(f"{place}: {error.rule}, {error.value}")
     return found
 
 
@@ -105,13 +102,14 @@ def _names_in(table: dict[str, Any]) -> list[tuple[str, Callable[[], object]]]:
 @dataclass(frozen=True)
 class Start:
     """What a model starts from: its part of the recipe with nothing left open, its preprocessing, its weights (None:
-    random), and the earlier run that it goes on from, if one is named.
+    random), and the earlier runs that it goes on from, and learns from, if any are named.
     """
 
     part: ModelConfig
     preprocess: Preprocess
     weights: StateDict | None
     warm: WarmStart | None
+    teacher: Teacher | None
 
 
 def find_starts(competition: Competition, recipe: Recipe, workspace: Workspace) -> list[Start]:
@@ -133,7 +131,8 @@ def find_starts(competition: Competition, recipe: Recipe, workspace: Workspace) 
         part = warm.part(one.model) if warm else one.model
         part, preprocess, weights = resolve(part, one.mode, workspace.weight_folders())
         part = part.model_copy(update={"weights": warm.name}) if warm else part
-        starts.append(Start(part, preprocess, weights, warm))
+        teacher = find_teacher(one.distill, workspace, competition.slug) if one.distill else None
+        starts.append(Start(part, preprocess, weights, warm, teacher))
     return starts
 
 
@@ -175,7 +174,9 @@ def _prepare(
     assert checked.folds is not None, "the checks let no run pass without folds"
     recipe = for_task(resolve_device(wanted), checked.dataset.labels.task)
     preprocess, warm = start.preprocess, start.warm
-    recipe = recipe.model_copy(update={"model": start.part})
+    recipe = recipe.model_copy(
+        update={"model": start.part, "distill": start.teacher and start.teacher.config}
+    )
     TrainTransform(recipe.transform, preprocess)
     manifest = without_unreadable(checked)
     plan = TrainPlan(
@@ -193,6 +194,7 @@ def _prepare(
         decoded=_decoded(checked, preprocess, recipe.mode),
         features=workspace.features,
         own_models=own_models(start.part.name),
+        teacher=start.teacher,
     )
     net = new_net(plan, warm.whole[0] if warm else 0)
     for size in {None, *(stage.size for stage in stages_of(recipe))}:
@@ -239,11 +241,16 @@ def without_unreadable(checked: CheckResult) -> Manifest:
 
 def require_starts(plans: list[TrainPlan], only: Sequence[int] | None) -> None:
     """WeightsError where a fold that is to be trained would start from a checkpoint that is not there, InputError where it
-    is not what its run wrote.
+    is not what its run wrote, the fold's teacher does not fit, or a stage trains on extra rows and there are none.
     """
     for plan in plans:
+        folds = range(plan.folds.k) if only is None else only
         if plan.warm is not None:
-            plan.warm.require_written(range(plan.folds.k) if only is None else only)
+            plan.warm.require_written(folds)
+        if plan.teacher is not None:
+            plan.teacher.require_fitting(plan.slug, plan.manifest, plan.folds, plan.labels, folds)
+        if any(stage.rows == "extra" for stage in plan.recipe.stages or ()):
+            require_extra_rows(plan, folds)
 
 
 def judge_recipe(plans: list[TrainPlan], recipe: Recipe) -> list[Finding]:

@@ -24,11 +24,13 @@ from comp.views import VIEWS
 if TYPE_CHECKING:
     from comp.recipe import Recipe
 
+ANSWERS = "teacher.npz"  # of a fold under way: what it learns from another run's models
 _NOT_OF_A_RESULT = (
     RESULT,
     "state.pt",
     "state.json",
     "best.pt",
+    ANSWERS,
     "test.npz",
 )  # of the files in a fold's folder
 _TRAIN_AGAIN = "remove it: its fold is trained again"
@@ -200,18 +202,19 @@ def require_same_rows(run: Run, manifest: Manifest) -> None:
 
 def require_kept(run: Run, now: dict[str, str | None], models: Path) -> None:
     """Refuses to go on with other folds, where what a fold has trained on would be scored as held out, and with another
-    models.py or other corrected labels, whose networks would be scored as one.
+    models.py, other extra rows or other corrected labels, whose networks would be scored as one.
     """
     files = {
         "folds_sha256": run.folder / "folds.csv",
         "models_sha256": models,
         "corrected_sha256": run.folder / "manifest.csv",
+        "extra_sha256": run.folder / "manifest.csv",
     }
     for key, file in files.items():
         if run.started.get(key, now[key]) != now[key]:
             value = f"{file} is no longer what the run began with"
             raise Refusal(
-                "a resumed run keeps its folds, networks and corrected labels",
+                "a resumed run keeps its folds, networks, extra rows and corrected labels",
                 value,
                 "restore it, or start a new run",
             )

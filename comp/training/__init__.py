@@ -10,6 +10,7 @@ __all__ = [
     "optim",
     "plan",
     "state",
+    "teacher",
     "throughput",
     "time_limit",
     "train_fold",

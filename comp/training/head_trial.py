@@ -12,6 +12,7 @@ from comp.data.predictions import Predictions
 from comp.inference.forward import mean_of_views
 from comp.models.net import Net
 from comp.training.linear_probe import FrozenFeatures, apply_head, solve_on, views_to_solve
+from comp.training.losses import solved_for
 from comp.training.plan import FoldResult, FoldRows, TrainPlan
 
 
@@ -27,7 +28,8 @@ def solved_fold(plan: TrainPlan, k: int, part: FoldRows, features: FrozenFeature
     net = cast(Net, SimpleNamespace(head=torch.nn.Linear(wide, plan.labels.width)))
     fitted, ids = list(part.table["id"].iloc[part.fitted]), part.table["id"].iloc[part.held_out]
     views = views_to_solve(plan, k, part, features, net)
-    solve_on(plan, net, features, views, fitted, part.targets[part.fitted])
+    soft = solved_for(plan.labels, part, part.fitted)
+    solve_on(plan, net, features, views, fitted, part.targets[part.fitted], soft)
     judged = apply_head(net, features, plan.views, list(ids), plan.labels)
 
     def predictions(names: list[str]) -> Predictions:

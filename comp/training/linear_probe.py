@@ -27,7 +27,7 @@ from comp.models.checkpoint import hash_tensors, read_sidecar
 from comp.models.net import Net
 from comp.models.runtime import accelerator as make_accelerator
 from comp.training.loop import new_net
-from comp.training.losses import loss_weights, wanted
+from comp.training.losses import loss_weights, solved_for, wanted
 from comp.training.plan import FoldRows, TrainPlan, needs_features
 from comp.uncertainty import PairedJackknife
 
@@ -139,6 +139,7 @@ def views_to_solve(plan: TrainPlan, k: int, part: FoldRows, features: FrozenFeat
         [hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()[0] % 4 for name in names]
     )
     targets, ids = part.targets[part.fitted], np.asarray(rows["id"])
+    soft = solved_for(plan.labels, part, part.fitted[quarter != 0])
     judged, fitted = quarter == 0, quarter != 0
     if not judged.any() or (plan.labels.task.one_class_a_row and len(set(targets[fitted])) < 2):
         return views
@@ -147,7 +148,7 @@ def views_to_solve(plan: TrainPlan, k: int, part: FoldRows, features: FrozenFeat
     )
     scored = []
     for tried in (["identity"], views):
-        solve_on(plan, net, features, tried, list(ids[fitted]), targets[fitted])
+        solve_on(plan, net, features, tried, list(ids[fitted]), targets[fitted], soft)
         seen = apply_head(net, features, ["identity"], list(ids[judged]), plan.labels)
         scored.append(judge.score(seen["identity"]))
     gain = judge.gain(*scored)
@@ -166,13 +167,22 @@ def solve_on(
     views: list[str],
     ids: list[str],
     targets: NDArray[np.int64],
+    soft: Tensor | None = None,
 ) -> None:
-    """Solves ``net.head`` on some views of some rows (N), by the recipe."""
+    """Solves ``net.head`` on some views of some rows (N), by the recipe; ``soft`` are their packed targets, where they have
+    probabilities or weights (see ``losses.solved_for``).
+    """
     stacked = np.concatenate([features.of(name, ids) for name in views])
-    weights = loss_weights(plan.recipe, targets, plan.labels, "cpu")
+    own = None if soft is None or soft.shape[1] <= len(plan.labels) else soft[:, :-1] / soft[:, -1:]
+    shares = None if own is None else own.numpy()
+    weights = loss_weights(plan.recipe, targets, plan.labels, "cpu", shares)
     smoothing = plan.recipe.regularize.label_smoothing
-    repeated = wanted(plan.labels, np.concatenate([targets] * len(views)))
-    solve_head(net, stacked, repeated, plan.recipe.probe.l2, smoothing, weights)
+    if soft is None:
+        repeated = wanted(plan.labels, np.concatenate([targets] * len(views)))
+    else:
+        repeated = torch.cat([soft] * len(views))
+    is_single = plan.labels.task.is_single_label
+    solve_head(net, stacked, repeated, plan.recipe.probe.l2, smoothing, weights, is_single)
 
 
 def apply_head(
@@ -194,9 +204,10 @@ def solve_head(
     l2: float,
     smoothing: float,
     weights: Tensor | None = None,
+    is_single: bool = True,
 ) -> None:
     """Fits ``net.head`` on features (N, D) by multinomial logistic regression, in place; where targets are (N, C) floats
-    by a logistic regression of each column.
+    by a logistic regression of each column. Packed ones (N, C + 1) are of a single label where ``is_single``.
 
     Minimises the mean cross entropy plus ``l2 / 2`` times the squared weights on standardised features, with
     L-BFGS; the standardising is then folded into the weights, so that the checkpoint is a plain
@@ -211,6 +222,12 @@ def solve_head(
     weight = torch.zeros(net.head.out_features, x.shape[1], requires_grad=True)  # (C, D)
     bias = torch.zeros(net.head.out_features, requires_grad=True)
     loss_of = partial(solved_loss, y=y, smoothing=smoothing, weights=weights)
+    if y.ndim == 2 and y.shape[1] > net.head.out_features:
+        from comp.training.soft_targets import solved_packed_loss
+
+        loss_of = partial(
+            solved_packed_loss, targets=y, smoothing=smoothing, weights=weights, is_single=is_single
+        )
     solver = torch.optim.LBFGS(
         [weight, bias],
         max_iter=100,

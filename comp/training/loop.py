@@ -34,7 +34,7 @@ from comp.models.net import Net, build, freeze_batchnorm, init_head, normalise
 from comp.recipe import Recipe, derive_seed
 from comp.training.compiled import forget_compiled, network_for, stop_compiled
 from comp.training.early_stopping import best_epoch, is_over, load_best, save_best
-from comp.training.losses import TrainPixels, epoch_order, loss_of, loss_weights, wanted
+from comp.training.losses import TrainPixels, epoch_order, learned, loss_of, loss_weights, rows_at, wanted
 from comp.training.optim import stage_at, stages_of
 from comp.training.plan import FoldRows, TrainPlan
 from comp.training.state import NEVER, Epoch, TrainState
@@ -100,17 +100,15 @@ def train(
         If the plan's deadline has come; the state is saved.
     """
     recipe = plan.recipe
-    steps = steps_per_epoch(len(part.fitted), recipe.batch)
-    state = _begun(plan, k, net, steps, folder)
+    state = _begun(plan, k, net, part, folder)
     if begun is not None:
         begun(state.history)
-    weights = loss_weights(recipe, part.targets[part.fitted], plan.labels, state.device)
     with (
         enough_memory("a batch must fit into memory", _batch(recipe), _SMALLER),
         loader_pool(recipe.threads or 1) as pool,
-        events.task(plan.name(k), recipe.epochs * _rows_an_epoch(part, recipe)) as bar,
+        events.task(plan.name(k), _rows_until(part, recipe, recipe.epochs)) as bar,
     ):
-        bar.advance(state.epoch * _rows_an_epoch(part, recipe) + state.batch * recipe.batch)
+        bar.advance(_rows_until(part, recipe, state.epoch) + state.batch * recipe.batch)
         feed, pixels, there = _images(plan, k, part, pool, state.device)
         judge = partial(_evaluate, plan, state.net, pool, pixels, part, state.device, there)
         while len(state.history) < recipe.epochs and not (
@@ -118,6 +116,7 @@ def train(
         ):
             order = epoch_order(part, recipe, k, state.epoch)
             looks = _Looks(plan, k, part, order, folder)
+            weights = _class_weights(plan, part, state)
             if state.batch == 0:
                 # dropout, stochastic depth
                 torch.manual_seed(derive_seed(recipe.seed, "epoch", k, state.epoch))
@@ -125,11 +124,11 @@ def train(
             started, lr, before, speed = time.perf_counter(), state.lr, state.seen, 0.0
 
             # empty where it stopped after the last
-            rest = order[state.batch * recipe.batch : steps * recipe.batch]
-            labels = upload(wanted(plan.labels, part.targets[order]), state.device)
+            rest = order[state.batch * recipe.batch : state.steps * recipe.batch]
+            labels = upload(learned(plan.labels, part, order), state.device)
             for rows, images in feed.epoch(rest, recipe.batch, state.epoch) if len(rest) else ():
                 train_step(state, plan, k, images, labels[state.batch * recipe.batch :][: len(rows)], weights)
-                if state.device.type == "cpu" or state.batch % LOOK_EVERY == 0 or state.batch == steps:
+                if state.device.type == "cpu" or state.batch % LOOK_EVERY == 0 or state.batch == state.steps:
                     looks.at_losses(state)
                 speed = (state.seen - before) / (time.perf_counter() - started)
                 bar.advance(len(rows), _facts(state, plan, speed))
@@ -202,10 +201,19 @@ def _images(
     return feed, pixels, watched(pixels, part.held_out, pool, device, room - feed.nbytes)
 
 
-def _begun(plan: TrainPlan, k: int, net: Net, steps: int, folder: Path) -> TrainState:
+def _class_weights(plan: TrainPlan, part: FoldRows, state: TrainState) -> Tensor | None:
+    """The class weights (C,) of the rows that this epoch trains on; None where the recipe does not balance by them."""
+    here = rows_at(part, plan.recipe, state.epoch)
+    shares = None if part.shares is None else part.shares[here]
+    return loss_weights(plan.recipe, part.targets[here], plan.labels, state.device, shares)
+
+
+def _begun(plan: TrainPlan, k: int, net: Net, part: FoldRows, folder: Path) -> TrainState:
     """The state that fold k goes on from: the one in ``folder``, or that before the first step."""
+    firsts = [stage.first for stage in stages_of(plan.recipe)]
+    steps = [steps_per_epoch(len(rows_at(part, plan.recipe, first)), plan.recipe.batch) for first in firsts]
     with enough_memory("a network must fit into memory", _batch(plan.recipe), _SMALLER):
-        state = TrainState.begin(net, plan.recipe, steps, plan.key(k))
+        state = TrainState.begin(net, plan.recipe, steps[0], plan.key(k), tuple(steps))
         if state.restore(folder):
             events.log(f"  {plan.name(k)}: goes on at epoch {state.epoch + 1}, batch {state.batch + 1}")
     return state
@@ -243,7 +251,7 @@ def train_mode(state: TrainState) -> None:
 def train_step(
     state: TrainState, plan: TrainPlan, k: int, images: Tensor, targets: Tensor, weights: Tensor | None
 ) -> None:
-    """One step on a batch: images uint8 (B, S, S, 3), targets as ``wanted`` has them, (B,) or (B, D)."""
+    """One step on a batch: images uint8 (B, S, S, 3), targets as ``learned`` has them, (B,), (B, D) or packed."""
     recipe = plan.recipe
     x = normalise(images.to(state.device, non_blocking=True), plan.preprocess)  # (B, 3, S, S)
     x = resized(x, stage_at(stages_of(recipe), state.epoch).size)
@@ -359,10 +367,10 @@ def steps_per_epoch(rows: int, batch: int) -> int:
     return whole + (1 if rest > 1 or (rest == 1 and whole == 0) else 0)
 
 
-def _rows_an_epoch(part: FoldRows, recipe: Recipe) -> int:
-    """The rows that an epoch trains on: all that the fold fits, but a last batch of one."""
-    rows = len(part.fitted)
-    return min(steps_per_epoch(rows, recipe.batch) * recipe.batch, rows)
+def _rows_until(part: FoldRows, recipe: Recipe, epoch: int) -> int:
+    """The rows that the epochs before this one train on: all of their stage's, but a last batch of one."""
+    each = (len(rows_at(part, recipe, before)) for before in range(epoch))
+    return sum(min(steps_per_epoch(rows, recipe.batch) * recipe.batch, rows) for rows in each)
 
 
 def _evaluate(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Iterable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +22,11 @@ from comp.data.images.pixel_cache import ImageDataset
 from comp.data.images.preprocess import Extent, fit
 from comp.data.labels import LabelMap
 from comp.data.task import Task
-from comp.errors import RecipeError
+from comp.errors import InputError, RecipeError
 from comp.files import make_folder, write_bytes, write_text
 from comp.recipe import Recipe, derive_seed
-from comp.training.plan import FoldRows, TrainPlan
+from comp.training.optim import stage_at, stages_of
+from comp.training.plan import FoldRows, Rows, TrainPlan, rows_of_fold
 
 
 def class_weights(targets: NDArray[np.int64], classes: int) -> NDArray[np.float32]:
@@ -31,17 +34,31 @@ def class_weights(targets: NDArray[np.int64], classes: int) -> NDArray[np.float3
 
     A class without rows has weight 0: it is never a target.
     """
-    count = np.bincount(targets, minlength=classes)
+    return _evened(np.bincount(targets, minlength=classes))
+
+
+def _evened(count: NDArray[Any]) -> NDArray[np.float32]:
+    """Inverse frequencies (C,) of how many rows each class has, shares of rows too."""
     filled = count > 0
-    weights = np.zeros(classes, np.float32)
-    weights[filled] = len(targets) / (count[filled] * filled.sum())
+    weights = np.zeros(len(count), np.float32)
+    weights[filled] = count.sum() / (count[filled] * filled.sum())
     return weights
 
 
-def loss_weights(recipe: Recipe, targets: NDArray[Any], labels: LabelMap, device: Any) -> Tensor | None:
-    """The class weights (C,) of a fold's training rows on the device, where the recipe balances by weights."""
+def loss_weights(
+    recipe: Recipe,
+    targets: NDArray[Any],
+    labels: LabelMap,
+    device: Any,
+    shares: NDArray[np.float32] | None = None,
+) -> Tensor | None:
+    """The class weights (C,) of a fold's training rows on the device, where the recipe balances by weights; ``shares``
+    (N, C) are what rows are to be answered with, where that is not their label alone.
+    """
     if recipe.balance.name != "weights":
         return None
+    if shares is not None:
+        return torch.from_numpy(_evened(shares.sum(axis=0, dtype=np.float64))).to(device)
     if targets.ndim == 2:  # each label that a row has counts once
         targets = np.nonzero(targets)[1]
     return torch.from_numpy(class_weights(targets, len(labels))).to(device)
@@ -84,6 +101,9 @@ def for_task(recipe: Recipe, task: Task) -> Recipe:
     if balances is not None and recipe.balance.name not in balances:
         value, remedy = f"balance = {recipe.balance.name!r}", f"choose of {', '.join(balances)}"
         raise RecipeError(f"balance is one of task {task.name!r}", value, remedy)
+    if recipe.distill is not None and task.is_numeric:
+        value = f"distill.run = {recipe.distill.run!r}, the task is {task.name}"
+        raise RecipeError("distill is for classes", value, "drop `distill`")
     regularize = recipe.regularize
     if task.is_numeric:
         regularize = regularize.model_copy(update={"label_smoothing": 0.0})
@@ -108,16 +128,28 @@ def loss_of(logits: Tensor, targets: Tensor, recipe: Recipe, weights: Tensor | N
     ----------
     logits : float tensor (B, D)
     targets : int64 tensor (B,), or float tensor (B, D): shares of classes, or each column of 0 to 1
+        Wider ones are packed (see ``soft_targets``): those of rows with weights, probabilities or a teacher.
     recipe : Recipe
     weights : float tensor (C,), optional
     """
     smoothing = recipe.regularize.label_smoothing
+    if targets.ndim == 2 and targets.shape[1] > logits.shape[1]:
+        from comp.training.soft_targets import packed_loss
+
+        return packed_loss(logits, targets, recipe, partial(losses_of_rows, recipe=recipe, weights=weights))
     if recipe.loss.name == "cross_entropy" and weights is None:
         plain: Tensor = torch.nn.functional.cross_entropy(logits, targets, label_smoothing=smoothing)
         return plain
     if recipe.loss.name not in ("cross_entropy", "focal"):
-        return _of_columns(logits.float(), targets, recipe, weights)
-    classes = logits.shape[1]
+        return _of_columns(logits.float(), targets, recipe, weights).mean()
+    return losses_of_rows(logits, targets, recipe, weights).mean()
+
+
+def losses_of_rows(logits: Tensor, targets: Tensor, recipe: Recipe, weights: Tensor | None = None) -> Tensor:
+    """The loss of each row (B,), of what ``loss_of`` takes but packed targets."""
+    if recipe.loss.name not in ("cross_entropy", "focal"):
+        return _of_columns(logits.float(), targets, recipe, weights).mean(dim=1)
+    smoothing, classes = recipe.regularize.label_smoothing, logits.shape[1]
     wanted = targets if targets.ndim == 2 else torch.nn.functional.one_hot(targets, classes).float()
     wanted = wanted * (1 - smoothing) + smoothing / classes  # (B, C)
     log_probs = torch.log_softmax(logits.float(), dim=1)
@@ -126,11 +158,11 @@ def loss_of(logits: Tensor, targets: Tensor, recipe: Recipe, weights: Tensor | N
         terms = terms * (1 - log_probs.exp()).clamp_min(0) ** recipe.loss.gamma
     if weights is not None:
         terms = terms * weights
-    return -terms.sum(dim=1).mean()
+    return -terms.sum(dim=1)
 
 
 def _of_columns(logits: Tensor, targets: Tensor, recipe: Recipe, weights: Tensor | None) -> Tensor:
-    """The mean over rows and columns of a loss that looks at each column alone, logits and targets (B, D)."""
+    """A loss that looks at each column alone, of logits and targets (B, D): (B, D)."""
     loss, smoothing = recipe.loss, recipe.regularize.label_smoothing
     y = targets * (1 - smoothing) + smoothing / 2
     probs = torch.sigmoid(logits)
@@ -146,23 +178,59 @@ def _of_columns(logits: Tensor, targets: Tensor, recipe: Recipe, weights: Tensor
         each = torch.nn.functional.binary_cross_entropy_with_logits(logits, y, reduction="none")
         if loss.name == "binary_focal":
             each = each * (y - probs).abs() ** loss.gamma
-    return (each if weights is None else each * weights).mean()
+    return each if weights is None else each * weights
 
 
-Rows = NDArray[np.int64]
+def learned(labels: LabelMap, part: FoldRows, rows: Rows) -> Tensor:
+    """What the loss takes of some rows of a fold: as ``wanted``, or packed."""
+    if part.is_plain:
+        return wanted(labels, part.targets[rows])
+    from comp.training.soft_targets import packed
+
+    return packed(labels, part, rows, wanted(labels, part.targets[rows]))
+
+
+def solved_for(labels: LabelMap, part: FoldRows, rows: Rows) -> Tensor | None:
+    """The packed targets that a linear classifier is solved for, a teacher's left out; None where labels alone tell all."""
+    if part.shares is None and part.weight is None:
+        return None
+    from comp.training.soft_targets import packed
+
+    return packed(labels, part, rows, wanted(labels, part.targets[rows]), teacher=False)
+
+
+def rows_at(part: FoldRows, recipe: Recipe, epoch: int) -> Rows:
+    """The fitted rows that this epoch's stage trains on."""
+    which = stage_at(stages_of(recipe), epoch).rows
+    if which == "both":
+        return part.fitted
+    is_own = (part.table["split"] == "train").to_numpy()[part.fitted]
+    return part.fitted[is_own if which == "train" else ~is_own]
+
+
+def require_extra_rows(plan: TrainPlan, folds: Iterable[int]) -> None:
+    """InputError where a stage trains on extra rows, and one of these folds has fewer than two."""
+    for k in folds:
+        part = rows_of_fold(plan, k)
+        count = int((part.table["split"].iloc[part.fitted] != "train").sum())
+        if count < 2:
+            value = f"fold {k} has {count or 'none'}"
+            remedy = "name some, `extra=CSV` or `pseudo=CSV`, or set the stage's rows to both"
+            raise InputError('a stage of rows = "extra" trains on extra rows', value, remedy)
 
 
 def epoch_order(part: FoldRows, recipe: Recipe, k: int, epoch: int) -> Rows:
-    """The fitted rows in the order of this epoch, the same for the same seed, fold and epoch.
+    """The rows of this epoch in their order, the same for the same seed, fold and epoch.
 
     Each once, shuffled; with balance "sampler" as many draws with replacement, every class equally likely.
     """
     rng = np.random.default_rng(derive_seed(recipe.seed, "order", k, epoch))
     if recipe.balance.name != "sampler":
-        return rng.permutation(part.fitted)
-    targets = part.targets[part.fitted]
+        return rng.permutation(rows_at(part, recipe, epoch))
+    rows = rows_at(part, recipe, epoch)
+    targets = part.targets[rows]
     chance = 1.0 / np.bincount(targets)[targets]
-    return rng.choice(part.fitted, len(part.fitted), p=chance / chance.sum())
+    return rng.choice(rows, len(rows), p=chance / chance.sum())
 
 
 def with_copies(plan: TrainPlan, k: int, part: FoldRows) -> FoldRows:
@@ -211,6 +279,7 @@ def _extended(plan: TrainPlan, k: int, part: FoldRows, parents: list[int], numbe
         table=pd.concat([part.table, copies], ignore_index=True),
         targets=np.concatenate([part.targets, part.targets[parents]]),
         fitted=np.concatenate([part.fitted, np.arange(first, first + len(parents))]),
+        **{name: np.concatenate([known, known[parents]]) for name, known in part.soft.items()},
         origin=np.concatenate([part.origin_of_all, np.array(parents, dtype=np.int64)]),
         copy_seed=np.concatenate([np.zeros(first, np.int64), np.array(seeds, dtype=np.int64)]),
     )

@@ -22,7 +22,7 @@ from comp.data.loading.train_loader import Augmenter, TrainLoader
 from comp.recipe import derive_seed
 from comp.training.linear_probe import frozen_features
 from comp.training.loop import new_net, train_mode, train_step
-from comp.training.losses import TrainPixels, epoch_order, loss_weights, wanted, with_copies
+from comp.training.losses import TrainPixels, epoch_order, learned, loss_weights, with_copies
 from comp.training.optim import stages_of
 from comp.training.plan import FoldRows, TrainPlan, needs_features, rows_of_fold
 from comp.training.state import TrainState
@@ -113,7 +113,7 @@ def range_test(plan: TrainPlan, low: float, high: float, steps: int) -> RangeTes
         for rows, images, epoch in _endless(plan, part, feed):
             before = float(state.loss_sum)
             state.epoch = epoch
-            train_step(state, plan, 0, images, wanted(plan.labels, part.targets[rows]), weights)
+            train_step(state, plan, 0, images, learned(plan.labels, part, rows), weights)
             losses.append((float(state.loss_sum) - before) / len(rows))
             average = MEMORY * average + (1 - MEMORY) * losses[-1]
             smooth.append(average / (1 - MEMORY ** len(losses)))

@@ -20,8 +20,8 @@ from comp.recipe import OptimizerConfig, Recipe, ScheduleConfig
 
 @dataclass(frozen=True)
 class Stage:
-    """Epochs ``first`` … ``first + epochs - 1`` (from 0), the part that is trained, its learning rates, and the side in
-    pixels that images are resized to for it (None: as they come).
+    """Epochs ``first`` … ``first + epochs - 1`` (from 0), the part that is trained, its learning rates, the side in
+    pixels that images are resized to for it (None: as they come), and the rows that it trains on (see ``StageConfig``).
     """
 
     first: int
@@ -30,6 +30,7 @@ class Stage:
     lr: float
     head_lr: float
     size: int | None = None
+    rows: str = "both"
 
 
 def stages_of(recipe: Recipe) -> list[Stage]:
@@ -44,7 +45,7 @@ def stages_of(recipe: Recipe) -> list[Stage]:
         lr = stage.lr or part.lr
         head_lr = stage.head_lr or part.head_lr or lr * factor
         first = found[-1].first + found[-1].epochs if found else 0
-        found.append(Stage(first, stage.epochs, stage.train, lr, head_lr, stage.size))
+        found.append(Stage(first, stage.epochs, stage.train, lr, head_lr, stage.size, stage.rows))
     return found
 
 

@@ -16,7 +16,7 @@ from comp.data.folds import Folds, folds_sha256
 from comp.data.images.preprocess import Preprocess
 from comp.data.images.source import ImageSource
 from comp.data.labels import LabelMap
-from comp.data.manifest import TRAINING, Manifest
+from comp.data.manifest import TRAINING, Manifest, soft_columns
 from comp.data.predictions import Predictions, average, join
 from comp.data.pseudo_labels import PseudoLabels
 from comp.errors import InputError, TrainingFailed
@@ -28,6 +28,7 @@ from comp.models.net import OwnModels
 from comp.models.weights import StateDict
 from comp.recipe import Recipe, as_one, load
 from comp.runs.contents import fitted_beside
+from comp.training.teacher import Teacher
 from comp.training.time_limit import Deadline, OutOfTime
 from comp.training.warm_start import WarmStart
 from comp.uncertainty import calibration_summary
@@ -43,7 +44,7 @@ class TrainPlan:
     to stop, if ever. ``decoded`` gives what ``source`` gives, decoded once; ``features`` is
     where those of frozen backbones are kept. ``sets`` are the sets of views to choose among, by name, where the recipe
     leaves the choice open; ``pseudo`` are test rows with labels, for each fold its own. ``own_models`` is the
-    competition's models.py where ``recipe`` names a model of it. With ``refit`` there are no folds to train but one
+    competition's models.py where ``recipe`` names a model of it, ``teacher`` the earlier run that folds learn from. With ``refit`` there are no folds to train but one
     network on every labelled row, which has the number K; ``folds`` are those of the run that it is a refit of.
 
     A plan can be pickled, and trains the same in the process that it is pickled to as far as that sees the same files.
@@ -67,6 +68,7 @@ class TrainPlan:
     pseudo: PseudoLabels | None = None
     own_models: OwnModels | None = None
     refit: bool = False
+    teacher: Teacher | None = None
 
     @property
     def numbers(self) -> Sequence[int]:
@@ -97,10 +99,11 @@ class TrainPlan:
     @property
     def selects(self) -> bool:
         """Whether anything of a model is chosen by the rows that it is scored on: epochs, views, or those of the
-        run that made its pseudo-labels.
+        run that made its pseudo-labels, or that it learns from.
         """
         own = self.recipe.checkpoint == "best" or self.recipe.stop is not None or self.recipe.chooses_views
-        return own or (self.pseudo is not None and self.pseudo.selected)
+        taught = self.teacher is not None and self.teacher.selected
+        return own or taught or (self.pseudo is not None and self.pseudo.selected)
 
     @property
     def solved_views(self) -> list[str]:
@@ -160,6 +163,7 @@ class TrainPlan:
             sorted(pseudo.items()),
             *([ALL_ROWS] if self.refit else []),
             *([sorted(self.manifest.corrections.items())] if self.manifest.corrections else []),
+            *([self.manifest.fingerprint("extra")] if soft_columns(self.manifest.table) else []),
         )
         return hashlib.sha256(repr(facts).encode("utf-8", "backslashreplace")).hexdigest()
 
@@ -176,6 +180,9 @@ class FoldRows:
     ``fitted`` and ``held_out`` are row numbers of it. A refit fits them all, and ``held_out`` are those of them that become its control
     rows: nothing is judged by them. With copies, ``origin`` (N,) is the row whose image a row shows,
     and ``copy_seed`` (N,) the seed of its change, 0 for an image as it is.
+
+    ``shares`` (N, D) are what rows are to be answered with where some have probabilities, ``weight`` (N,) what their loss is
+    multiplied by where some have one, ``teacher`` (N, D) what a teacher answers, at the recipe's temperature.
     """
 
     table: pd.DataFrame
@@ -184,6 +191,20 @@ class FoldRows:
     held_out: Rows
     origin: Rows | None = None
     copy_seed: Rows | None = None
+    shares: NDArray[np.float32] | None = None
+    weight: NDArray[np.float32] | None = None
+    teacher: NDArray[np.float32] | None = None
+
+    @property
+    def soft(self) -> dict[str, NDArray[np.float32]]:
+        """Those of ``shares``, ``weight`` and ``teacher`` that there are, by name."""
+        every = {"shares": self.shares, "weight": self.weight, "teacher": self.teacher}
+        return {name: known for name, known in every.items() if known is not None}
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether rows are told by their labels alone, each as much as any other."""
+        return not self.soft
 
     @property
     def origin_of_all(self) -> Rows:
@@ -236,7 +257,17 @@ def rows_of_fold(plan: TrainPlan, k: int) -> FoldRows:
     apart = (fold == -1) & table["group"].isin(related).to_numpy()  # they would tell what is held out
     if plan.refit:
         held_out = np.sort(np.array(chosen(list(plan.manifest.train["id"])), dtype=np.int64))
-    return FoldRows(table, targets, np.flatnonzero((fold != k) & ~apart), held_out)
+    part = FoldRows(table, targets, np.flatnonzero((fold != k) & ~apart), held_out)
+    return _with_soft(part, plan.labels) if soft_columns(table) else part
+
+
+def _with_soft(part: FoldRows, labels: LabelMap) -> FoldRows:
+    """A fold's rows with the probabilities and weights that extra rows have."""
+    from comp.data import soft_rows
+
+    table = part.table.assign(**{name: part.table[name].fillna("") for name in soft_columns(part.table)})
+    shares = soft_rows.shares(table, part.targets, labels)
+    return replace(part, shares=shares, weight=soft_rows.weights(table))
 
 
 @dataclass(frozen=True)

@@ -78,7 +78,7 @@ class TrainState:
     accelerator: Any
     net: Net
     recipe: Recipe
-    steps: int  # an epoch
+    steps: int  # an epoch of this stage
     average: WeightEma | None
     loss_sum: Tensor
     first_bad: Tensor
@@ -97,10 +97,15 @@ class TrainState:
     saved: str = ""
     to_compile: bool = False
     compiled: Any = None
+    stage_steps: tuple[int, ...] = ()
 
     @classmethod
-    def begin(cls, net: Net, recipe: Recipe, steps: int, of: str = "") -> TrainState:
-        """The state before the first step, on the recipe's device; an epoch has ``steps`` of them."""
+    def begin(
+        cls, net: Net, recipe: Recipe, steps: int, of: str = "", stage_steps: tuple[int, ...] = ()
+    ) -> TrainState:
+        """The state before the first step, on the recipe's device; an epoch has ``steps`` of them, or as many as
+        ``stage_steps`` says of each stage.
+        """
         accelerator = make_accelerator(recipe)
         if recipe.channels_last:
             net = net.to(memory_format=torch.channels_last)
@@ -111,7 +116,18 @@ class TrainState:
         average = WeightEma(net, decay) if decay is not None else None
         zero = torch.zeros((), device=accelerator.device)
         never = torch.full((), NEVER, device=accelerator.device)
-        state = cls(accelerator, net, recipe, steps, average, zero, never, recipe.accumulate, of=of)
+        state = cls(
+            accelerator,
+            net,
+            recipe,
+            steps,
+            average,
+            zero,
+            never,
+            recipe.accumulate,
+            of=of,
+            stage_steps=stage_steps,
+        )
         state.enter_stage()
         return state
 
@@ -120,7 +136,10 @@ class TrainState:
         was so for other layers.
         """
         self.compiled, self.to_compile = None, bool(self.recipe.compile)
-        stage = stage_at(stages_of(self.recipe), self.epoch)
+        stages = stages_of(self.recipe)
+        stage = stage_at(stages, self.epoch)
+        if self.stage_steps:
+            self.steps = self.stage_steps[stages.index(stage)]
         open_layers(self.net, stage.train)
         self.optimizer = make_optimizer(self.net, self.recipe, stage)
         part, steps = self.recipe.schedule, stage.epochs * self.steps

@@ -18,7 +18,7 @@ from comp.data.loading.prefetch import batches, each, loader_pool
 from comp.data.loading.train_loader import Augmenter, TrainLoader
 from comp.models.runtime import wait_for
 from comp.training.loop import new_net, steps_per_epoch, train_mode, train_step
-from comp.training.losses import TrainPixels, epoch_order, loss_weights, wanted
+from comp.training.losses import TrainPixels, epoch_order, learned, loss_weights
 from comp.training.plan import TrainPlan, rows_of_fold
 from comp.training.state import TrainState
 
@@ -78,7 +78,7 @@ class Bench:
     def steps(self) -> Iterator[int]:
         """Steps on one batch, again and again."""
         rows, images = next(self._batches())
-        targets, images = wanted(self.plan.labels, self.part.targets[rows]), images.to(self.state.device)
+        targets, images = learned(self.plan.labels, self.part, rows), images.to(self.state.device)
         for _ in count():
             train_step(self.state, self.plan, 0, images, targets, self._weights)
             yield len(rows)
@@ -91,7 +91,7 @@ class Bench:
                 self.plan,
                 0,
                 images,
-                wanted(self.plan.labels, self.part.targets[rows]),
+                learned(self.plan.labels, self.part, rows),
                 self._weights,
             )
             yield len(rows)

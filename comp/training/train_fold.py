@@ -30,12 +30,20 @@ from comp.models.batchnorm_fusion import fuse_frozen_batchnorm
 from comp.models.checkpoint import Noise, save_checkpoint
 from comp.models.net import Net
 from comp.models.runtime import accelerator as make_accelerator
-from comp.runs.contents import FITTED, home_of, judged_file, read_result, require_of_fold, write_result
+from comp.runs.contents import (
+    ANSWERS,
+    FITTED,
+    home_of,
+    judged_file,
+    read_result,
+    require_of_fold,
+    write_result,
+)
 from comp.runs.progress import HISTORY
 from comp.training.early_stopping import BEST_FILE
 from comp.training.linear_probe import FrozenFeatures, apply_head, frozen_features, solve_on, views_to_solve
 from comp.training.loop import final_weights, new_net, train
-from comp.training.losses import with_copies, write_copies
+from comp.training.losses import solved_for, with_copies, write_copies
 from comp.training.plan import FoldResult, FoldRows, TrainPlan, needs_features, rows_of_fold
 from comp.training.state import FILE as STATE
 from comp.training.state import SIDECAR, Epoch
@@ -167,6 +175,10 @@ def run_fold(plan: TrainPlan, k: int, features: FrozenFeatures | None = None) ->
         net, judged = _probe(plan, k, part, features)
         speed, accumulate = 0.0, 1
     else:
+        if plan.teacher is not None:
+            from comp.training.distillation import with_teacher
+
+            part = with_teacher(plan, k, part)
         net = new_net(plan, k) if features is None else with_solved_head(plan, k, part, features)
         fitted = part
         part = with_copies(plan, k, part)
@@ -300,7 +312,7 @@ def _finished(
     """Writes the result that says that a fold is whole, and clears away what training would go on from."""
     write_result(folder, facts, known)
     release_memory()
-    for left in (STATE, SIDECAR, BEST_FILE):
+    for left in (STATE, SIDECAR, BEST_FILE, ANSWERS):  # the fold is finished: nothing is left to go on from
         (folder / left).unlink(missing_ok=True)
     return read_fold(folder, k, plan.refit)
 
@@ -321,7 +333,8 @@ def with_solved_head(plan: TrainPlan, k: int, part: FoldRows, features: FrozenFe
     """Fold k's network with the best linear classifier on its frozen features."""
     net = new_net(plan, k)
     ids, targets = list(part.table["id"].iloc[part.fitted]), part.targets[part.fitted]
-    solve_on(plan, net, features, views_to_solve(plan, k, part, features, net), ids, targets)
+    views, soft = views_to_solve(plan, k, part, features, net), solved_for(plan.labels, part, part.fitted)
+    solve_on(plan, net, features, views, ids, targets, soft)
     return net
 
 
@@ -337,7 +350,8 @@ def _probe(
     if plan.solved_views != ["identity"]:
         plain = copy.deepcopy(net)
         ids, targets = list(part.table["id"].iloc[part.fitted]), part.targets[part.fitted]
-        solve_on(plan, plain, features, ["identity"], ids, targets)
+        soft = solved_for(plan.labels, part, part.fitted)
+        solve_on(plan, plain, features, ["identity"], ids, targets, soft)
         judged["plain_fit"] = apply_head(plain, features, ["identity"], held_out, plan.labels)
     return net, judged
 

@@ -35,7 +35,13 @@ OTHERS_OPTIONS = {
 }
 
 # Functions that are a part of a verb of another name.
-PART_OF = {"delete_runs": "runs", "restore_runs": "runs", "diff_runs": "runs", "sweep": "run", "run_preset": "run"}
+PART_OF = {
+    "delete_runs": "runs",
+    "restore_runs": "runs",
+    "diff_runs": "runs",
+    "sweep": "run",
+    "run_preset": "run",
+}
 
 # Arguments of a verb that Python calls otherwise than the command line does, or has alone.
 NOT_BOTH = {
