@@ -8,6 +8,7 @@ from importlib import import_module
 from pkgutil import iter_modules
 from typing import Any
 
+import numpy as np
 from markupsafe import Markup
 
 import comp.checks
@@ -15,6 +16,7 @@ from comp import events
 from comp.checks.context import CHECKS, Check, CheckContext, Finding, Stage, counts, in_order
 from comp.data.dataset import Dataset
 from comp.data.folds import Folds
+from comp.data.manifest import Manifest
 from comp.errors import CheckFailed, InputError, UnknownName, counted, shortened
 
 MOST_SHOWN = 30  # findings in a notebook
@@ -69,6 +71,16 @@ class CheckResult:
     def dataset(self) -> Dataset:
         """The rows, labels, template and images that were judged."""
         return self.context.dataset
+
+    def readable(self) -> Manifest:
+        """The manifest without labelled rows whose image cannot be decoded (the checks let them pass by ``allow``)."""
+        manifest = self.dataset.manifest
+        table = manifest.table
+        broken = np.array([bool(self.context.images[path].error) for path in table["path"]], dtype=bool)
+        if broken.any() and not {"unreadable-image", "missing-file"} & set(self.allowed):
+            value = f"{int(broken.sum())} rows have no image, first {table['path'][int(broken.argmax())]!r}"
+            raise InputError("no row is left out without a reason", value, "`comp check` names them")
+        return Manifest(table[~broken | (table["split"] == "test")].reset_index(drop=True), manifest.notes)
 
     def unread(self) -> dict[str, str]:
         """Test rows whose image cannot be decoded, id → path; a run has some only where ``allow`` let them pass."""

@@ -178,7 +178,7 @@ def _prepare(
         update={"model": start.part, "distill": start.teacher and start.teacher.config}
     )
     TrainTransform(recipe.transform, preprocess)
-    manifest = without_unreadable(checked)
+    manifest = checked.readable()
     plan = TrainPlan(
         slug=competition.slug,
         recipe=recipe,
@@ -225,18 +225,6 @@ def _decoded(checked: CheckResult, preprocess: Preprocess, mode: str) -> ImageSo
         return cached_source(checked.dataset.source, contents)
     with events.task("decoding once", len(set(contents.values()))) as bar:
         return cached_source(checked.dataset.source, contents, bar.advance)
-
-
-def without_unreadable(checked: CheckResult) -> Manifest:
-    """The manifest without labelled rows whose image cannot be decoded (the checks let them pass by ``allow``)."""
-    table = checked.dataset.manifest.table
-    broken = np.array([bool(checked.context.images[path].error) for path in table["path"]], dtype=bool)
-    if broken.any() and not {"unreadable-image", "missing-file"} & set(checked.allowed):
-        value = f"{int(broken.sum())} rows have no image, first {table['path'][int(broken.argmax())]!r}"
-        raise InputError("no row is left out without a reason", value, "`comp check` names them")
-    return Manifest(
-        table[~broken | (table["split"] == "test")].reset_index(drop=True), checked.dataset.manifest.notes
-    )
 
 
 def require_starts(plans: list[TrainPlan], only: Sequence[int] | None) -> None:

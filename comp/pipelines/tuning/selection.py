@@ -16,7 +16,6 @@ from comp.checks.runner import CheckResult
 from comp.data.predictions import Predictions
 from comp.files import atomic, make_folder
 from comp.metrics import Metric
-from comp.pipelines.training_plans import without_unreadable
 from comp.uncertainty import Gain, PairedJackknife
 
 Probs = NDArray[np.float64]
@@ -63,7 +62,7 @@ class TrialRows:
 def rows_of(checks: CheckResult, folder: Path) -> TrialRows:
     """Where the OOF rows of a study's trials lie in its folder: of every row that a fold holds out and that can be read."""
     assert checks.folds is not None, "the checks let no study pass without folds"
-    train = without_unreadable(checks).train
+    train = checks.readable().train
     held_out = train[checks.folds.of(train["id"]) >= 0]
     return TrialRows(folder / "oof", tuple(held_out["id"]))
 
