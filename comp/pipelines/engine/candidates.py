@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from comp.config import apply_override
+from comp.config import apply_override, whole_number
 from comp.data.competitions.competition import Competition
 from comp.errors import InputError
 from comp.files import read_toml
@@ -57,7 +57,7 @@ class Source:
             For an override that would take a candidate its backbone.
         """
         for text in overrides:
-            key = text.partition("=")[0].strip()
+            key = _key(text)
             if key.startswith("model.") and key.rpartition(".")[2] in ("name", "weights", "kwargs"):
                 value = f"`overrides=[{text!r}]`"
                 raise InputError("a preset chooses backbones", value, '`backbones=["NAME"]` names them')
@@ -69,10 +69,18 @@ class Source:
             table["model"] = {"name": table["model"]}
         return cls(competition, table, tuple(overrides), seed, str(path), path.is_file())
 
+    @property
+    def epochs(self) -> int | None:
+        """The epochs that the overrides ask for."""
+        told = [text.partition("=")[2].strip() for text in self.overrides if _key(text) == "epochs"]
+        return whole_number(told[-1]) if told else None
+
     def recipe(self, table: Mapping[str, Any], name: str) -> Recipe:
-        """A candidate's recipe, with the overrides and the seed over it."""
+        """A candidate's recipe, with the overrides and the seed over it; the epochs of one in stages are its stages'."""
         own = deepcopy(dict(table))
-        for text in (*self.overrides, *([f"seed={self.seed}"] if self.seed is not None else [])):
+        staged = "stages" in own and self.epochs is not None
+        laid = [text for text in self.overrides if not (staged and _key(text) == "epochs")]
+        for text in (*laid, *([f"seed={self.seed}"] if self.seed is not None else [])):
             apply_override(own, text, NAMED[1:])
         return from_table(own, f"the recipe of {name}", model_mistakes(self.competition))
 
@@ -173,6 +181,7 @@ def own(source: Source) -> Candidate:
 def finetune(source: Source, one: Backbone, workspace: Workspace, epochs: int | None = None) -> Candidate:
     """A backbone that is trained on, as backbones of its kind are, with the transform of the competition's recipe."""
     kind = kind_of(one.family)
+    epochs = epochs or source.epochs or int(kind["epochs"])
     own = {} if source.table.get("mode") == "scratch" else deepcopy(source.table)
     table: dict[str, Any] = {**source.kept, **own, "mode": "finetune"}
     if "transform" in source.table:
@@ -184,9 +193,9 @@ def finetune(source: Source, one: Backbone, workspace: Workspace, epochs: int | 
     table |= deepcopy(kind["recipe"])
     for key in ("stages", "epochs"):
         table.pop(key, None)
-    table |= _course(kind, sized(one.size, float(kind["train"])), epochs or int(kind["epochs"]))
+    table |= _course(kind, sized(one.size, float(kind["train"])), epochs)
     table.setdefault("regularize", {"label_smoothing": 0.1, "mixup": 0.2})
-    name = f"finetune {one.name} at {size}, {epochs or kind['epochs']} epochs"
+    name = f"finetune {one.name} at {size}, {epochs} epochs"
     return Candidate(name, source.recipe(table, name), one.name)
 
 
@@ -204,6 +213,10 @@ def reseeded(candidate: Candidate, seed: int) -> Candidate:
     """The same with another seed."""
     recipe = candidate.recipe.model_copy(update={"seed": seed})
     return replace(candidate, name=f"{candidate.name}, seed {seed}", recipe=recipe)
+
+
+def _key(override: str) -> str:
+    return override.partition("=")[0].strip()
 
 
 def kind_of(family: str) -> dict[str, Any]:

@@ -1,0 +1,275 @@
+"""comp run --preset: from candidates to a blend, on with any stop, and no better than chance where there is nothing to learn."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+import comp
+from comp.errors import InputError, Stopped
+from comp.files import read_json
+from comp.models.timm_alone import timm
+from comp.pipelines.engine import session as sessions
+from made import clean_environment, run_comp, write_shapes
+
+SHORT = ("--set", "epochs=1", "--set", "threads=1", "--no-report")
+BACKBONE = "test_resnet.r160_in1k"
+
+
+def with_weights(workspace: Path) -> None:
+    """A backbone at hand: random weights under timm's tag."""
+    torch.manual_seed(0)
+    net = timm.create_model("test_resnet", num_classes=10)
+    (workspace / "weights").mkdir()
+    save_file(dict(net.state_dict()), workspace / "weights" / f"{BACKBONE}.safetensors")
+
+
+def decisions(workspace: Path) -> list[dict[str, object]]:
+    (path,) = workspace.glob("presets/*/decisions.jsonl")
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_a_preset_probes_trains_and_blends(workspace: Path) -> None:
+    write_shapes(workspace)
+    with_weights(workspace)
+    done = run_comp(
+        workspace,
+        "run",
+        "shapes",
+        "--preset",
+        "best",
+        "--backbones",
+        BACKBONE,
+        *SHORT,
+        "--folds",
+        2,
+        "--json",
+    )
+    assert done.code == 0, done.err
+    told = done.json["preset"]
+    names = [one["name"] for one in told["candidates"]]
+    assert names[0] == f"probe {BACKBONE} at 160"
+    assert names[1] == f"probe {BACKBONE} at 192, whole images"
+    assert any(name.startswith(f"finetune {BACKBONE}") for name in names)
+    assert "baseline" in names
+    assert any("seed" in name for name in names), "the best trained one is tried with further seeds"
+    runs = {one["run"]: one for one in told["candidates"] if one["run"]}
+    assert set(done.json["ensemble"]["facts"]["taken"]) == {
+        run for run, one in runs.items() if one["verdict"] == "taken"
+    }
+    assert {part["part"] for part in done.json["ensemble"]["parts"]} == set(runs)
+    record = read_json(workspace / "runs" / done.json["run"] / "record.json")
+    assert record["preset"]["id"] == told["id"]
+    assert Path(done.json["submission"]).is_file()
+    assert run_comp(workspace, "validate", "shapes", done.json["submission"]).code == 0
+    again = run_comp(workspace, "predict", done.json["run"], "--out", workspace / "again.csv")
+    assert again.code == 0, again.err
+    assert (workspace / "again.csv").read_bytes() == Path(done.json["submission"]).read_bytes()
+    late = run_comp(workspace, "run", "shapes", "--resume", told["id"])
+    assert late.code == 2
+    assert "is done" in late.err
+
+
+def test_the_same_words_give_the_same_csv_and_what_was_stopped_goes_on(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_shapes(workspace)
+    given = {"folds": 2, "workspace": workspace, "overrides": ["epochs=1", "threads=1"], "report": False}
+    whole = comp.run_preset("shapes", "fast", **given)  # type: ignore[arg-type]
+    trained = sessions.train_and_predict
+    calls = []
+
+    def stops(*args: object, **more: object) -> object:
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return trained(*args, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(sessions, "train_and_predict", stops)
+    early = comp.run_preset("shapes", "fast", **given)  # type: ignore[arg-type]
+    assert early.preset["stopped"]  # type: ignore[attr-defined]
+    assert [one["name"] for one in early.preset["candidates"]] == ["probe pixels at 16"]  # type: ignore[attr-defined]
+    assert early.submission.is_file(), "the best so far"
+    monkeypatch.undo()
+    late = run_comp(workspace, "run", "shapes", "--resume", "latest", "--no-report", "--json")
+    assert late.code == 0, late.err
+    assert Path(late.json["submission"]).read_bytes() == whole.submission.read_bytes()
+    assert late.json["oof"]["score"] == whole.score
+
+
+def test_stopped_before_anything_is_finished_it_says_how_to_go_on(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_shapes(workspace)
+
+    def stops(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sessions, "train_and_predict", stops)
+    with pytest.raises(Stopped) as stopped:
+        comp.run_preset("shapes", "fast", 2, workspace=workspace)
+    assert stopped.value.run.startswith("preset-")
+
+
+def test_a_candidate_that_fails_costs_itself_alone(workspace: Path) -> None:
+    write_shapes(workspace)
+    with_weights(workspace)
+    path = workspace / "weights" / f"{BACKBONE}.safetensors"
+    path.write_bytes(path.read_bytes()[:1000])
+    done = run_comp(
+        workspace,
+        "run",
+        "shapes",
+        "--preset",
+        "fast",
+        "--backbones",
+        BACKBONE,
+        *SHORT,
+        "--folds",
+        2,
+        "--json",
+    )
+    assert done.code == 0, done.err
+    first, second = done.json["preset"]["candidates"]
+    assert first["run"] is None
+    assert "state dict" in first["verdict"] or "tensors" in first["verdict"]
+    assert second["verdict"] == "taken"
+    (workspace / "competitions" / "shapes" / "baseline.toml").unlink()
+    alone = run_comp(workspace, "run", "shapes", "--preset", "fast", "--backbones", BACKBONE, "--folds", 2)
+    assert alone.code == 2
+    assert str(path) in alone.err
+
+
+def test_a_dry_run_trains_nothing_and_writes_nothing(workspace: Path) -> None:
+    write_shapes(workspace)
+    done = run_comp(
+        workspace, "run", "shapes", "--preset", "fast", "--dry-run", "--folds", 2, "--json", *SHORT
+    )
+    assert done.code == 0, done.err
+    assert [row["name"] for row in done.json["rows"]] == ["probe pixels at 16", "baseline"]
+    assert all(row["seconds"] > 0 for row in done.json["rows"])
+    assert done.json["seconds"] > sum(row["seconds"] for row in done.json["rows"])
+    assert not (workspace / "runs").exists()
+    assert not (workspace / "presets").exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        (("--preset", "fats"), "unknown preset"),
+        (("--preset", "fast", "--quick"), "decides what is trained"),
+        (("--preset", "fast", "--set", "model.name=resnet18"), "chooses backbones"),
+        (("--preset", "fast", "--time-limit", "soon"), "duration"),
+        (("--preset", "fast", "--licence", "beer"), "unknown licence"),
+        (("--preset", "fast", "--backbones", "resnet_18"), "unknown model"),
+        (("--preset", "fast", "--set", "epochs=few"), "epochs"),
+        (("--backbones", "resnet18"), "only a preset"),
+        (("--dry-run",), "only a preset"),
+        (("--resume", "preset-2"), "unknown preset run"),
+    ],
+)
+def test_mistakes_are_told_and_leave_nothing(workspace: Path, more: tuple[str, ...], says: str) -> None:
+    write_shapes(workspace)
+    done = run_comp(workspace, "run", "shapes", "--folds", 2, *more)
+    assert done.code == 2, done.err
+    assert says in done.err
+    assert not list(workspace.glob("presets/*/*"))
+    assert not (workspace / "runs").exists()
+
+
+def test_a_preset_that_goes_on_takes_nothing_new_but_time(workspace: Path) -> None:
+    write_shapes(workspace)
+    comp.run_preset("shapes", "fast", 2, workspace=workspace, overrides=["epochs=1"], report=False)
+    with pytest.raises(InputError, match="keeps what it began with"):
+        comp.run_preset("shapes", resume="latest", workspace=workspace, seed=3)
+    with pytest.raises(InputError, match="is done"):
+        comp.run_preset("shapes", resume="latest", workspace=workspace, time_limit="1h")
+
+
+def test_without_time_for_all_the_rest_is_left_for_more_time(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What does not fit is left out and said; with new time it is tried."""
+    write_shapes(workspace)
+    told = {"pixels": 1.0, "test_resnet": 1e6}
+    monkeypatch.setattr(sessions, "seconds_of", lambda plan: told[plan.recipe.model.name])
+    first = run_comp(
+        workspace, "run", "shapes", "--preset", "fast", *SHORT, "--folds", 2, "--time-limit", "5m", "--json"
+    )
+    assert first.code == 0, first.err
+    assert "does not fit" in first.json["preset"]["candidates"][1]["verdict"]
+    told["test_resnet"] = 1.0
+    late = run_comp(
+        workspace, "run", "shapes", "--resume", "latest", "--time-limit", "5m", "--json", "--no-report"
+    )
+    assert late.code == 0, late.err
+    assert [one["run"] is not None for one in late.json["preset"]["candidates"]] == [True, True]
+    assert [one["what"] for one in decisions(workspace)].count("penalty") == 1, (
+        "what is known is not worked out again"
+    )
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_it_goes_on_to_the_same_csv(workspace: Path) -> None:
+    draw = random.Random(20)
+    words = ["--preset", "fast", "--set", "epochs=2", "--set", "threads=1", "--no-report", "--json"]
+
+    def command(place: Path, *more: str) -> list[str]:
+        return [sys.executable, "-m", "comp", "run", "digits", "--workspace", str(place), *more]
+
+    def finished(place: Path, *more: str) -> bytes:
+        done = subprocess.run(
+            command(place, *more), capture_output=True, env=clean_environment(), check=False
+        )
+        assert done.returncode == 0, done.stderr.decode()
+        return Path(json.loads(done.stdout)["submission"]).read_bytes()
+
+    (workspace / "whole").mkdir()
+    started = time.monotonic()
+    whole = finished(workspace / "whole", *words)
+    took = time.monotonic() - started
+    for n in range(5):
+        place = workspace / f"killed-{n}"
+        place.mkdir()
+        process = subprocess.Popen(
+            command(place, *words),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env=clean_environment(),
+        )
+        time.sleep(draw.uniform(0.1, 0.95) * took)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        begun = list(place.glob("presets/*/order.json"))
+        again = ["--resume", "latest", "--no-report", "--json"] if begun else words
+        assert finished(place, *again) == whole
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
+def test_shuffled_labels_score_as_chance(workspace: Path, seed: int) -> None:
+    raw = write_shapes(workspace, per_class=60)
+    table = (raw / "train.csv").read_text().splitlines()
+    rows = [line.split(",") for line in table[1:]]
+    labels = [row[1] for row in rows]
+    random.Random(seed).shuffle(labels)
+    for row, label in zip(rows, labels, strict=True):
+        row[1] = label
+    (raw / "train.csv").write_text("\n".join([table[0], *(",".join(row) for row in rows)]) + "\n")
+    with_weights(workspace)
+    done = run_comp(workspace, "run", "shapes", "--preset", "best", "--backbones", BACKBONE, *SHORT, "--json")
+    assert done.code == 0, done.err
+    chance = 1 / 3
+    assert done.json["oof"]["score"] <= chance + 3 * np.sqrt(chance * (1 - chance) / len(rows))
+    assert len([one for one in done.json["preset"]["candidates"] if one["run"]]) >= 4
