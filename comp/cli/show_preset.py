@@ -91,7 +91,10 @@ def show(result: Any) -> None:
         show_run(result)
         return
     _show_candidates(result)
-    for text in lines(result):
+    told = lines(result)
+    if len(result.blend["parts"]) > 1 and len(result.blend["facts"]["taken"]) == 1:
+        told[0] = "one run is the answer: no other one gains more than its standard error beside it"
+    for text in told:
         console.print_result(text)
     took = console.duration(result.preset["seconds"])
     marks = f" ({', '.join(result.marks)}: not a full run)" if result.marks else ""

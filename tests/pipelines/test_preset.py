@@ -63,7 +63,6 @@ def test_a_preset_probes_trains_and_blends(workspace: Path) -> None:
     assert names[1] == f"probe {BACKBONE} at 192, whole images"
     assert any(name.startswith(f"finetune {BACKBONE}") for name in names)
     assert "baseline" in names
-    assert any("seed" in name for name in names), "the best trained one is tried with further seeds"
     runs = {one["run"]: one for one in told["candidates"] if one["run"]}
     assert set(done.json["ensemble"]["facts"]["taken"]) == {
         run for run, one in runs.items() if one["verdict"] == "taken"
@@ -273,3 +272,45 @@ def test_shuffled_labels_score_as_chance(workspace: Path, seed: int) -> None:
     chance = 1 / 3
     assert done.json["oof"]["score"] <= chance + 3 * np.sqrt(chance * (1 - chance) / len(rows))
     assert len([one for one in done.json["preset"]["candidates"] if one["run"]]) >= 4
+
+
+def test_people_see_what_was_tried_and_how_to_go_on(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_shapes(workspace)
+    monkeypatch.setattr(sessions, "seconds_of", lambda plan: 1.0 if plan.recipe.mode == "probe" else 1e6)
+    plan = run_comp(
+        workspace, "run", "shapes", "--preset", "good", "--dry-run", "--time-limit", "1h", "--folds", 2
+    )
+    assert "probe pixels at 16" in plan.out
+    assert "does not fit the time" in plan.out or "about" in plan.out
+    done = run_comp(
+        workspace, "run", "shapes", "--preset", "good", "--time-limit", "1h", *SHORT, "--folds", 2
+    )
+    assert done.code == 0, done.err
+    assert "baseline" in done.out
+    assert "does not fit" in done.out
+    assert "nested OOF accuracy" in done.out
+    assert "--resume preset-" in done.err
+    assert "best so far: 1 run" in done.err
+
+
+@pytest.mark.parametrize("taken", [True, False])
+def test_further_seeds_are_tried_of_a_run_that_the_blend_has(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch, taken: bool
+) -> None:
+    """A trained run that no blend takes is not tried with another seed; of one that is taken two in vain are the end."""
+    write_shapes(workspace)
+    real = sessions.standing_of
+
+    def standing(ws: object, names: list[str]) -> object:
+        found = real(ws, names[:1] if not taken else names[1:2] or names)  # type: ignore[arg-type]
+        return found
+
+    monkeypatch.setattr(sessions, "standing_of", standing)
+    monkeypatch.setattr(sessions, "why_behind", lambda *_: None)
+    found = comp.run_preset(
+        "shapes", "best", 2, workspace=workspace, overrides=["epochs=1", "threads=1"], report=False
+    )
+    names = [one["name"] for one in found.preset["candidates"]]  # type: ignore[attr-defined]
+    assert names == ["probe pixels at 16", "baseline"] + (
+        ["baseline, seed 1", "baseline, seed 2"] if taken else []
+    )

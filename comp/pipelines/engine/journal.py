@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import time
 from dataclasses import dataclass, field
@@ -54,7 +55,8 @@ class Journal:
 
     def write(self, what: str, **facts: Any) -> None:
         """Appends a line."""
-        entry = {"what": what, **facts, "elapsed": round(self.elapsed, 2)}
+        entry = {"what": what, **{name: _plain(value) for name, value in facts.items()}}
+        entry["elapsed"] = round(self.elapsed, 2)
         try:
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(entry, sort_keys=False, allow_nan=False) + "\n")
@@ -79,3 +81,8 @@ class Journal:
             for n, entry in enumerate(self.entries)
             if n >= past or not (entry["what"] == "skipped" and entry.get("for_time"))
         ]
+
+
+def _plain(value: Any) -> Any:
+    """A value that JSON has: a score that is no number is null."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -180,7 +180,7 @@ class Session:
         return any(one.recipe.mode != "probe" for one in self.members.values())
 
     def _third_rung(self) -> Iterator[Candidate]:
-        """Further seeds of the best trained run, while they bring something; and larger images of the best probe."""
+        """Further seeds of the best trained run, where the blend has it and while they bring something."""
         trained = {run: one for run, one in self.members.items() if one.recipe.mode != "probe"}
         if not trained:
             return
@@ -190,6 +190,8 @@ class Session:
             if best is None or metric.better(self.scores[run], self.scores[best]):
                 best = run
         assert best is not None, "there is one"
+        if self.standing is None or best not in self.standing.names:
+            return  # the blend does without it, and would without its like
         vain = 0
         for n in range(1, SEEDS + 1):
             before = self.standing.names if self.standing else []
