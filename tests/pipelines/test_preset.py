@@ -302,8 +302,7 @@ def test_further_seeds_are_tried_of_a_run_that_the_blend_has(
     real = sessions.standing_of
 
     def standing(ws: object, names: list[str]) -> object:
-        found = real(ws, names[:1] if not taken else names[1:2] or names)  # type: ignore[arg-type]
-        return found
+        return real(ws, names[:1] if not taken else names[1:2] or names)  # type: ignore[arg-type]
 
     monkeypatch.setattr(sessions, "standing_of", standing)
     monkeypatch.setattr(sessions, "why_behind", lambda *_: None)
