@@ -225,7 +225,7 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_csv(workspace: Path) -> Non
     words = ["--preset", "fast", "--set", "epochs=2", "--set", "threads=1", "--no-report", "--json"]
 
     def command(place: Path, *more: str) -> list[str]:
-        return [sys.executable, "-m", "comp", "run", "digits", "--workspace", str(place), *more]
+        return [sys.executable, "-m", "comp.cli.main", "run", "digits", "--workspace", str(place), *more]
 
     def finished(place: Path, *more: str) -> bytes:
         done = subprocess.run(
