@@ -126,7 +126,7 @@ def _show_candidates(result: PresetResult) -> None:
 
 def _show_next(result: PresetResult) -> None:
     steps = [(f"comp submit {result.slug} --run {result.run}", "to Kaggle, with its checks first")]
-    if result.preset["stopped"] or any("fit" in one["verdict"] for one in result.preset["candidates"]):
+    if result.preset["stopped"] or any(one["again"] for one in result.preset["candidates"]):
         going = f"comp run {result.slug} --resume {result.preset['id']} --time-limit 1h"
         steps.insert(0, (going, "goes on with what is left"))
     console.closing(here(steps))

@@ -265,7 +265,7 @@ def ended(session: Session, report: bool) -> RunResult:
         Where there is nothing.
     """
     order, journal = session.order, session.journal
-    cut = session.stopped or any(row.for_time for row in session.rows)
+    cut = session.stopped or any(row.again for row in session.rows)
     if not session.members:
         if session.stopped:
             raise Stopped(order.slug, order.id)
@@ -287,7 +287,7 @@ def ended(session: Session, report: bool) -> RunResult:
         partial(PresetResult, preset=facts_of(session)),
         **told,
     )
-    why = "stopped" if session.stopped else "limit" if cut else "done"
+    why = "stopped" if session.stopped else "left" if cut else "done"
     journal.write("ended", why=why, run=found.run, score=found.score)
     return found
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,10 +18,12 @@ import torch
 from safetensors.torch import save_file
 
 import comp
-from comp.errors import InputError, Stopped
+from comp.errors import InputError, Stopped, TrainingFailed
 from comp.files import read_json
 from comp.models.timm_alone import timm
 from comp.pipelines.engine import session as sessions
+from comp.pipelines.request import RunRequest
+from comp.training.plan import TrainPlan
 from made import clean_environment, run_comp, write_shapes
 
 SHORT = ("--set", "epochs=1", "--set", "threads=1", "--no-report")
@@ -144,10 +147,89 @@ def test_a_candidate_that_fails_costs_itself_alone(workspace: Path) -> None:
     assert first["run"] is None
     assert "state dict" in first["verdict"] or "tensors" in first["verdict"]
     assert second["verdict"] == "taken"
-    (workspace / "competitions" / "shapes" / "baseline.toml").unlink()
-    alone = run_comp(workspace, "run", "shapes", "--preset", "fast", "--backbones", BACKBONE, "--folds", 2)
-    assert alone.code == 2
-    assert str(path) in alone.err
+    assert first["again"]
+    (workspace / "weights" / f"{BACKBONE}.safetensors").unlink()
+    shutil.rmtree(workspace / "weights")
+    with_weights(workspace)
+    mended = run_comp(workspace, "run", "shapes", "--resume", "latest", "--no-report", "--json")
+    assert mended.code == 0, mended.err
+    assert mended.json["preset"]["candidates"][0]["score"] is not None
+
+
+def test_nothing_begins_that_would_break_the_limit_but_a_classifier_of_pixels(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_shapes(workspace)
+    with_weights(workspace)
+    told = {"pixels": 1e6}
+    monkeypatch.setattr(sessions, "seconds_of", lambda plan: told.get(plan.recipe.model.name, 1e4))
+    words = (
+        "--preset",
+        "best",
+        "--backbones",
+        BACKBONE,
+        *SHORT,
+        "--folds",
+        2,
+        "--time-limit",
+        "20m",
+        "--json",
+    )
+    done = run_comp(workspace, "run", "shapes", *words)
+    assert done.code == 0, done.err
+    assert [one["name"] for one in done.json["preset"]["candidates"] if one["run"]] == ["probe pixels at 16"]
+
+
+def test_a_backbone_takes_as_many_epochs_as_fit_and_goes_on_with_those(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ten epochs of 20 s each do not fit into the share of three minutes; with more time the shorter course is gone on with."""
+    write_shapes(workspace)
+    with_weights(workspace)
+
+    def seconds(plan: TrainPlan) -> float:
+        return (
+            1.0
+            if plan.recipe.mode == "probe"
+            else 1e6
+            if plan.recipe.epochs == 1
+            else 20.0 * plan.recipe.epochs
+        )
+
+    monkeypatch.setattr(sessions, "seconds_of", seconds)
+    (workspace / "competitions" / "shapes" / "baseline.toml").write_text(
+        'mode = "finetune"\nthreads = 1\ntta = ["identity"]\n'
+    )
+    given = {"backbones": [BACKBONE], "workspace": workspace, "report": False}
+    trained = sessions.train_and_predict
+
+    def stops(request: RunRequest, *more: object) -> object:
+        if request.recipe.mode == "finetune":
+            raise KeyboardInterrupt
+        return trained(request, *more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(sessions, "train_and_predict", stops)
+    comp.run_preset("shapes", "best", 2, time_limit="3m", **given)  # type: ignore[arg-type]
+    begun = [one for one in decisions(workspace) if one["what"] == "begun" and one["epochs"]]
+    assert 4 <= int(begun[0]["epochs"]) < 10  # type: ignore[call-overload]
+    monkeypatch.setattr(sessions, "train_and_predict", trained)
+    late = comp.run_preset("shapes", resume="latest", workspace=workspace, report=False, time_limit="1h")
+    names = [one["name"] for one in late.preset["candidates"] if one["run"]]  # type: ignore[attr-defined]
+    assert next(name for name in names if name.startswith("finetune")) == begun[0]["candidate"]
+
+
+def test_where_nothing_can_be_trained_the_error_is_the_commands(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_shapes(workspace)
+
+    def fails(*_: object) -> None:
+        raise TrainingFailed("the classifier must have a solution", "its numbers overflow", "other weights")
+
+    monkeypatch.setattr(sessions, "train_and_predict", fails)
+    alone = run_comp(workspace, "run", "shapes", "--preset", "fast", "--folds", 2)
+    assert alone.code in (1, 2)
+    assert "its numbers overflow" in alone.err
 
 
 def test_a_dry_run_trains_nothing_and_writes_nothing(workspace: Path) -> None:

@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 
 RESERVE, SHARE = 6.0, 0.02  # seconds for the blend, the page and the end; and of the limit
 WORK = {"fast": 2e4, "good": 2e5, "best": 1e6}  # 10^9 multiply-adds on a CPU
+TRUST = 30.0  # seconds of candidates that would have been estimated rightly, before any was tried
 GPU = 50.0  # times as much on a GPU
 
 
 @dataclass
 class Budget:
-    """``seconds`` is the limit of the command, counted from ``began``; None for none. ``ratio`` is how much longer than estimated the candidates so far
-    took, at least 1.
+    """``seconds`` is the limit of the command, counted from ``began``; None for none. The
+    candidates so far say how true estimates are.
     """
 
     preset: str
@@ -21,7 +22,8 @@ class Budget:
     device: str
     began: float = field(default_factory=time.monotonic)
     spent: float = 0.0  # of WORK
-    ratio: float = 1.0
+    estimated: float = TRUST  # seconds of the candidates so far, and how long they took
+    taken: float = TRUST
 
     @property
     def left(self) -> float | None:
@@ -51,7 +53,13 @@ class Budget:
             return None
         return f"about {seconds * self.ratio:,.0f} s, {max(0.0, self.left):,.0f} s are left"
 
+    @property
+    def ratio(self) -> float:
+        """How much longer than estimated candidates take, at least 1: short ones, which mostly wait for other things, say little."""
+        return max(1.0, self.taken / self.estimated)
+
     def took(self, estimated: float | None, seconds: float) -> None:
-        """Learns from a candidate how true estimates are."""
+        """Learns from a candidate."""
         if estimated:
-            self.ratio = max(1.0, 0.5 * self.ratio + 0.5 * seconds / estimated)
+            self.estimated += estimated
+            self.taken += seconds

@@ -73,13 +73,13 @@ class Journal:
         return next(fitting, None)
 
     def begin_again(self) -> None:
-        """Forgets what was left out for want of time by a command that has ended: there is new time."""
+        """Forgets what was left out for want of time, or failed, in a command that has ended: there is new time, or a remedy."""
         ends = [n for n, entry in enumerate(self.entries) if entry["what"] in ("ended", "stopped")]
         past = ends[-1] if ends else 0
         self.entries = [
             entry
             for n, entry in enumerate(self.entries)
-            if n >= past or not (entry["what"] == "skipped" and entry.get("for_time"))
+            if n >= past or not (entry["what"] == "skipped" and entry.get("again"))
         ]
 
 

@@ -41,7 +41,9 @@ GROWN, LARGER = 1.286, 2  # times the side of a probe's images when it sees whol
 
 @dataclass(frozen=True)
 class Row:
-    """A candidate in the table of a preset. ``verdict`` says what became of it: "taken", "not taken" or why it has no score."""
+    """A candidate in the table of a preset. ``verdict`` says what became of it: "taken", "not taken" or why it has no score; one that may be tried ``again`` lacked
+    time, or failed.
+    """
 
     name: str
     run: str | None
@@ -49,13 +51,20 @@ class Row:
     estimated: float | None
     seconds: float | None
     verdict: str
-    for_time: bool = False
+    again: bool = False
 
     def as_json(self) -> dict[str, Any]:
         """The row of a record."""
         numbers = {"estimated": self.estimated, "seconds": self.seconds}
         told = {name: None if value is None else round(value, 2) for name, value in numbers.items()}
-        return {"name": self.name, "run": self.run, "score": self.score, **told, "verdict": self.verdict}
+        return {
+            "name": self.name,
+            "run": self.run,
+            "score": self.score,
+            **told,
+            "verdict": self.verdict,
+            "again": self.again,
+        }
 
 
 @dataclass
@@ -99,6 +108,8 @@ class Session:
     def _to_try(self) -> Iterator[Candidate]:
         """The candidates in their order; what comes later depends on what came before."""
         yield from self.first_rung()
+        if not self.members:  # nothing fitted: seconds are always there for this one
+            yield from self._narrowed([lambda: made.pixels(self.source)])
         yield from self._larger()
         if self.order.preset != "fast":
             yield from self._second_rung()
@@ -167,7 +178,10 @@ class Session:
         """A fine-tuned backbone with so many epochs as the time is likely to hold; without a limit all of them."""
         ws = self.request.workspace
         whole = made.finetune(self.source, one, ws)
-        if self.budget.left is None or self.journal.last("begun", candidate=whole.name):
+        begun = [e for e in self.journal.entries if e["what"] == "begun" and e.get("backbone") == one.name]
+        if epochs := next((e["epochs"] for e in begun if e["epochs"]), 0):
+            return made.finetune(self.source, one, ws, int(epochs))
+        if self.budget.left is None:
             return whole
         seconds = self.estimate(self.plan_of(whole)) * self.budget.ratio
         room = self.budget.left * (1.0 if alone or self._has_trained() else FIRST_SHARE)
@@ -219,7 +233,7 @@ class Session:
             return
         known = self.journal.last("skipped", candidate=candidate.name)
         if known is not None:
-            late = bool(known.get("for_time"))
+            late = bool(known.get("again"))
             self.rows.append(
                 Row(candidate.name, None, None, known.get("estimated"), None, str(known["why"]), late)
             )
@@ -235,7 +249,7 @@ class Session:
             raise
         except CompError as problem:
             self.failures.append(problem)
-            self._skip(candidate, f"{problem.rule}: {problem.value}", None)
+            self._skip(candidate, f"{problem.rule}: {problem.value}", None, again=True)
 
     def _decided(self, candidate: Candidate) -> float | None:
         """Whether a candidate is tried: its estimate, and a line in the journal either way."""
@@ -243,21 +257,29 @@ class Session:
         work = work_of(plan)
         estimated = self.estimate(plan) if self.budget.seconds is not None else None
         why = self.budget.why_not(estimated, work)
-        if why is not None and self.members:
-            self._skip(candidate, f"does not fit: {why}", estimated, for_time=True)
+        # with a limit nothing begins that would break it, but for what takes seconds; without one there is a first in any case
+        forced = candidate.backbone == made.PIXELS or (self.budget.seconds is None and not self.members)
+        if why is not None and not forced:
+            self._skip(candidate, f"does not fit: {why}", estimated, again=True)
             return estimated
         left = self.budget.left
-        facts: dict[str, Any] = {"estimated": estimated and round(estimated, 2), "work": round(work, 3)}
+        facts: dict[str, Any] = {"backbone": candidate.backbone, "epochs": self._epochs(candidate)}
+        facts |= {"estimated": estimated and round(estimated, 2), "work": round(work, 3)}
         if left is not None:
             facts["left"] = round(left, 2)
         self.journal.write("begun", candidate=candidate.name, **facts)
         return estimated
 
-    def _skip(self, candidate: Candidate, why: str, estimated: float | None, for_time: bool = False) -> None:
+    @staticmethod
+    def _epochs(candidate: Candidate) -> int:
+        """The epochs of a candidate; a probe has none."""
+        return 0 if candidate.recipe.mode == "probe" else candidate.recipe.epochs
+
+    def _skip(self, candidate: Candidate, why: str, estimated: float | None, again: bool = False) -> None:
         events.log(f"  {candidate.name}: {why}")
-        facts = {"why": why, "estimated": estimated and round(estimated, 2), "for_time": for_time}
+        facts = {"why": why, "estimated": estimated and round(estimated, 2), "again": again}
         self.journal.write("skipped", candidate=candidate.name, **facts)
-        self.rows.append(Row(candidate.name, None, None, estimated, None, why, for_time))
+        self.rows.append(Row(candidate.name, None, None, estimated, None, why, again))
 
     def _trained(self, candidate: Candidate, estimated: float | None, started: float) -> None:
         left = self.budget.left
@@ -272,7 +294,7 @@ class Session:
         took = time.monotonic() - started
         if "partial" in result.marks:
             self.partial = result
-            self._skip(candidate, "the limit came first", estimated, for_time=True)
+            self._skip(candidate, "the limit came first", estimated, again=True)
             return
         self._joins(candidate, result, estimated, took)
 
@@ -297,7 +319,7 @@ class Session:
         if judged is None:
             result = self._result(candidate, [0])
             if 0 not in result.folds:
-                self._skip(candidate, "the limit came first", estimated, for_time=True)
+                self._skip(candidate, "the limit came first", estimated, again=True)
                 return False
             why = why_behind(self.request.workspace, list(self.members), result.run, 0)
             self.journal.write("first fold", candidate=candidate.name, why=why)

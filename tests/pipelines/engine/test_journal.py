@@ -35,8 +35,8 @@ def test_a_line_in_the_middle_that_is_none_is_refused(workspace: Path) -> None:
 
 def test_what_was_left_out_for_want_of_time_is_asked_again_once_there_is_more(workspace: Path) -> None:
     journal = Journal.of(workspace)
-    journal.write("skipped", candidate="slow", why="does not fit", for_time=True)
-    journal.write("skipped", candidate="bad", why="behind", for_time=False)
+    journal.write("skipped", candidate="slow", why="does not fit", again=True)
+    journal.write("skipped", candidate="bad", why="behind", again=False)
     killed = Journal.of(workspace)
     killed.begin_again()
     assert killed.last("skipped", candidate="slow"), "a killed command's decisions are replayed"
