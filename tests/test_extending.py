@@ -111,7 +111,7 @@ def test_a_blend_method(tmp_path: Path) -> None:
 
 def test_the_help_names_the_methods_that_there_are(tmp_path: Path) -> None:
     told = " ".join(run_comp(tmp_path, "ensemble", "--help").out.split())
-    assert "mean, geometric, rank, power, weighted, greedy or stacking. auto:" in told
+    assert "mean, geometric, rank, power, weighted, greedy, stacking or forward. auto:" in told
 
 
 def test_a_view(tmp_path: Path) -> None:

@@ -11,7 +11,6 @@ import numpy as np
 from comp.ensembling.aligned import LabelledPredictions, Probs
 from comp.ensembling.class_weights import prior_factors
 from comp.ensembling.decisions import RULES
-from comp.ensembling.forward_selection import FORWARD as FORWARD  # registers it
 from comp.ensembling.methods import METHODS, as_pairs
 from comp.ensembling.nested_cv import (
     AUTO,

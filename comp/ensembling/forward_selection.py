@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from comp.data.task import TASKS
+from comp.data.predictions import mean_loss
 from comp.ensembling.aligned import LabelledPredictions, Probs
-from comp.ensembling.methods import TINY, Blend, blend_loss, method
 from comp.metrics import Metric
 from comp.uncertainty import Gain, JackknifeScore, PairedJackknife
 
 FORWARD = "forward"
+TINY = 1e-12  # the least probability whose logarithm is taken
 CLEAR = 2.0  # standard errors of the log loss, where the metric says nothing
 
 
@@ -110,15 +110,4 @@ def _or_worst(value: float) -> float:
 def _loss_metric(rows: LabelledPredictions) -> Metric:
     """The log loss, or mean error, of these rows as a metric."""
     labels = rows.aligned.labels
-    return Metric("loss", lambda truth, probs: blend_loss(probs, truth, labels), "min")
-
-
-@method(FORWARD, tasks=TASKS, by_name=True)
-def _forward(rows: LabelledPredictions, metric: Metric) -> Blend:
-    """The mean of the parts of ``forward_selection``; the others have no weight."""
-    taken = [one.part for one in forward_selection(rows, metric)]
-    weights = np.array([1.0 / len(taken) if name in taken else 0.0 for name in rows.aligned.names])
-    names, labels = rows.aligned.names, rows.aligned.labels
-    return Blend(
-        FORWARD, names, labels, weights, lambda probs: np.tensordot(weights, probs, axes=1), {"taken": taken}
-    )
+    return Metric("loss", lambda truth, probs: mean_loss(probs, truth, labels), "min")

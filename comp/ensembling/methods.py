@@ -14,6 +14,7 @@ from comp.data.labels import LabelMap
 from comp.data.predictions import mean_loss
 from comp.data.task import TASKS
 from comp.ensembling.aligned import AlignedPredictions, LabelledPredictions, Probs
+from comp.ensembling.forward_selection import FORWARD, forward_selection
 from comp.ensembling.solvers import mixture, stacked, train
 from comp.errors import InputError, UnknownName
 from comp.metrics import Metric, log_loss
@@ -240,7 +241,7 @@ def _selected(probs: Probs, truth: NDArray[Any], metric: Metric, labels: LabelMa
         keys = []
         for part in probs:
             tried = (total + part) / step
-            keys.append((sign * metric(truth, tried), -blend_loss(tried, truth, labels)))
+            keys.append((sign * metric(truth, tried), -_loss(tried, truth, labels)))
         place = max(range(len(keys)), key=lambda n: keys[n])
         total, counts = total + probs[place], counts.copy()
         counts[place] += 1
@@ -249,7 +250,7 @@ def _selected(probs: Probs, truth: NDArray[Any], metric: Metric, labels: LabelMa
     return kept
 
 
-def blend_loss(probs: Probs, truth: NDArray[Any], labels: LabelMap) -> float:
+def _loss(probs: Probs, truth: NDArray[Any], labels: LabelMap) -> float:
     """The log loss of answers; of numbers their mean error."""
     if labels.task.is_single_label:
         return log_loss(truth, probs)
@@ -267,3 +268,11 @@ def _stacking(rows: LabelledPredictions, _: Metric) -> Blend:
         lambda probs: stacked(probs, weight, bias),
         shrinks_to="geometric",
     )
+
+
+@method(FORWARD, tasks=TASKS, by_name=True)
+def _forward(rows: LabelledPredictions, metric: Metric) -> Blend:
+    """The mean of the parts of ``forward_selection``; the others have no weight."""
+    taken = [one.part for one in forward_selection(rows, metric)]
+    weights = np.array([1.0 / len(taken) if name in taken else 0.0 for name in rows.aligned.names])
+    return _linear(FORWARD, rows, weights, taken=taken)

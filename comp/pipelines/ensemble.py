@@ -75,7 +75,7 @@ def ensemble(
         several. One run of several models is taken apart; of one with a single model the calibration and the decision
         rule are learned.
     method : str
-        "mean", "geometric", "rank", "power", "weighted", "greedy", "stacking"; "auto" takes the simplest that the
+        "mean", "geometric", "rank", "power", "weighted", "greedy", "stacking", "forward" (never by "auto"); "auto" takes the simplest that the
         best does not beat by more than one standard error.
     calibrate : "auto", "on" or "off"
         Temperature scaling; "auto" where the metric is log loss and gains. It is told in any case.

@@ -72,9 +72,9 @@ def test_weights_go_where_the_skill_is(labels: LabelMap) -> None:
 
 
 def test_methods_of_probabilities_are_of_no_numbers() -> None:
-    assert methods_of(SCALE) == methods_of(NUMBERS) == ("mean", "greedy")
-    assert set(methods_of(SEVERAL)) == {"mean", "greedy", *PAIRED}
-    for method in set(METHODS) - {"mean", "greedy"}:
+    assert methods_of(SCALE) == methods_of(NUMBERS) == ("mean", "greedy", "forward")
+    assert set(methods_of(SEVERAL)) == {"mean", "greedy", "forward", *PAIRED}
+    for method in set(METHODS) - {"mean", "greedy", "forward"}:
         with pytest.raises(InputError, match="blends predictions of its tasks") as error:
             learn(method, rows_of(NUMBERS), metric_of(NUMBERS))
         assert "mean, greedy" in error.value.remedy

@@ -155,13 +155,13 @@ def weights_of(name: str, workspace: Workspace) -> str | None:
 
 def probe(source: Source, one: Backbone, workspace: Workspace, grow: float = 1.0) -> Candidate:
     """A linear classifier on a backbone's frozen features: of the middle of an image at its own size, or of whole images,
-    ``grow`` times as large.
+    ``grow`` times as large. The memory layout is not measured: that takes longer than the wrong one would lose.
     """
     size = sized(one.size, grow)
     model: dict[str, Any] = {"name": one.name, "size": size, **_weights(one, workspace)}
     if grow != 1.0:
         model["crop_pct"] = 1.0
-    table = {**source.kept, "mode": "probe", "model": model, **_balance(source)}
+    table = {**source.kept, "channels_last": True, "mode": "probe", "model": model, **_balance(source)}
     name = f"probe {one.name} at {size}" + (", whole images" if grow != 1.0 else "")
     return Candidate(name, source.recipe(table, name), one.name)
 
