@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 import torch
 
-from comp.models.autotune import Choice, median, step_times
+from comp.models.batchnorm_fusion import fuse_frozen_batchnorm
 from comp.models.net import Net
+from comp.models.runtime import on_threads, wait_for
 from comp.recipe import Recipe
 from comp.training.loop import new_net
 from comp.training.optim import stages_of
@@ -18,7 +21,7 @@ from comp.training.throughput import Bench
 BACKWARD = 2.0  # multiply-adds of a step beyond its forward pass, in forward passes
 SOLVE = 3e-9  # seconds by rows, features and classes of what is solved
 PER_RUN, PER_FOLD = 1.5, 0.15  # seconds: folders, checkpoints, records
-PROBE_BATCH = 64  # of the step that is timed in probe
+PROBE_BATCH = 32  # images of a forward pass that is timed
 SAMPLE, MEASURE = 256, 2.0  # rows that training is timed on, and seconds that it is timed for
 LOOK = 0.5  # seconds that a forward pass is timed for
 
@@ -92,11 +95,28 @@ def _solve_seconds(plan: TrainPlan, features: int) -> float:
 
 
 def _forward_seconds(net: Net, recipe: Recipe) -> float:
-    """Seconds of an image in a forward pass."""
-    looking = recipe.model_copy(update={"mode": "probe"})
-    choice: Choice = (recipe.precision, bool(recipe.channels_last))  # type: ignore[assignment]
-    times = step_times(net, looking, choice, recipe.threads, seconds=LOOK)
-    return median(times[1:]) / PROBE_BATCH
+    """Seconds of an image in a forward pass, with its norms folded as predictions and features have them."""
+    size = recipe.model.size or 224
+    made = copy.deepcopy(net).eval()
+    if recipe.channels_last:
+        made = made.to(memory_format=torch.channels_last)
+    fuse_frozen_batchnorm(made, size)
+    device = torch.device(recipe.device)
+    made, x = made.to(device), torch.zeros(PROBE_BATCH, size, size, 3, device=device).permute(0, 3, 1, 2)
+    half = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(recipe.precision)
+    with (
+        torch.inference_mode(),
+        on_threads(recipe.threads or torch.get_num_threads()),
+        torch.autocast(device.type, dtype=half) if half else nullcontext(),
+    ):
+        made(x)
+        wait_for(device)
+        done, started = 0, time.perf_counter()
+        while done == 0 or time.perf_counter() - started < LOOK:
+            made(x)
+            wait_for(device)
+            done += 1
+        return (time.perf_counter() - started) / (done * PROBE_BATCH)
 
 
 def _measured(plan: TrainPlan) -> float:
