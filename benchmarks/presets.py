@@ -29,7 +29,7 @@ def command(
     words = [
         sys.executable,
         "-m",
-        "comp",
+        "comp.cli.main",
         "run",
         asked.slug,
         "--preset",
