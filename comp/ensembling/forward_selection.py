@@ -18,7 +18,7 @@ CLEAR = 2.0  # standard errors of the log loss, where the metric says nothing
 
 
 @dataclass(frozen=True)
-class Taken:
+class Addition:
     """A part that a blend took: its name, the score of the blend with it, and what it gained over the blend before."""
 
     part: str
@@ -63,7 +63,7 @@ class _Judge:
         return JackknifeScore(float(values.mean()), left)
 
 
-def forward_selection(rows: LabelledPredictions, metric: Metric) -> list[Taken]:
+def forward_selection(rows: LabelledPredictions, metric: Metric) -> list[Addition]:
     """The parts whose mean is the answer, in the order in which they are taken (after Caruana et al. 2004).
 
     The first is the best part alone. Then, again and again, the part whose addition to the mean gives the best log loss (mean
@@ -84,7 +84,7 @@ def forward_selection(rows: LabelledPredictions, metric: Metric) -> list[Taken]:
         key=lambda n: (_or_worst(sign * alone[n].by_metric.score), -alone[n].by_loss.score, -n),
     )
     now, chosen = alone[first], [first]
-    taken = [Taken(names[first], now.by_metric.score, None)]
+    taken = [Addition(names[first], now.by_metric.score, None)]
     while True:
         better = []
         for n in (n for n in range(len(parts)) if n not in chosen):
@@ -96,7 +96,7 @@ def forward_selection(rows: LabelledPredictions, metric: Metric) -> list[Taken]:
             return taken
         _, n, now, gain = min(better, key=lambda one: one[:2])
         chosen.append(n)
-        taken.append(Taken(names[n], now.by_metric.score, gain))
+        taken.append(Addition(names[n], now.by_metric.score, gain))
 
 
 def _is_clear(gain: Gain) -> bool:

@@ -132,7 +132,19 @@ def blend_runs(
     }
     blend = {**as_json(outcome, options.method), "priors": options.priors}
     findings = _judged(new.test, rows)
-    return write_untrained(ws, started, new, findings, partial(result_type, blend=blend), report)
+    return write_untrained(
+        ws, started, new, findings, partial(result_type, blend=blend, **_selected(chosen)), report
+    )
+
+
+def _selected(parts: Sequence[Member]) -> dict[str, bool]:
+    """Whether a blend's score is of rows that one of its parts chose something by; nesting the weights does not undo that."""
+    names = [part.name for part in parts if part.run.record["oof"].get("selected_on_oof")]
+    if names:
+        events.log(
+            f"  {', '.join(names)} chose by the held-out rows that are scored: the blend's score is optimistic too"
+        )
+    return {"selected_on_oof": bool(names)}
 
 
 def rows_of_parts(ws: Workspace, parts: Sequence[str]) -> tuple[LabelledPredictions, Metric]:

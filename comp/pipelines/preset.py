@@ -16,10 +16,11 @@ from comp.checks.related_images import CloseLook
 from comp.config import as_overrides
 from comp.data.competitions.competition import Competition, find_competition
 from comp.data.competitions.raw_folder import raw_of
+from comp.data.folds import folds_sha256
 from comp.ensembling.evaluate import BlendOptions
 from comp.ensembling.forward_selection import FORWARD
 from comp.errors import CompError, InputError, Refusal, Stopped
-from comp.files import alone
+from comp.files import alone, sha256_of
 from comp.pipelines.check import parse_folds
 from comp.pipelines.engine.candidates import Source
 from comp.pipelines.engine.journal import Journal
@@ -31,12 +32,13 @@ from comp.pipelines.engine.order import (
     require_preset,
 )
 from comp.pipelines.ensemble import EnsembleResult, blend_runs
-from comp.pipelines.request import RunRequest
+from comp.pipelines.request import RunRequest, recipe_file
 from comp.pipelines.run import checked, trackers_of
 from comp.training.time_limit import parse_seconds
 from comp.workspace import Workspace
 
 if TYPE_CHECKING:
+    from comp.checks.runner import CheckResult
     from comp.pipelines.engine.plan import PlannedPreset
     from comp.pipelines.engine.session import Session
     from comp.pipelines.run_result import RunResult
@@ -137,10 +139,10 @@ def run_preset(
     else:
         order = _found(ws, resume, slug, preset, given)
     held = alone(order.folder / LOCK, "a preset run is at work once", f"{order.id} is at work", "wait for it")
-    with held, tidy(order, resume is None), events.listening(*heard):
+    with held, without_empty_folder(order, resume is None), events.listening(*heard):
         session = _session(order, ws, competition, time_limit if resume else None, began)
         session.run()
-        return ended(session, report)
+        return result_of(session, report)
 
 
 def plan_preset(slug: str, preset: str, folds: int | str | Path = 5, **given: Any) -> PlannedPreset:
@@ -193,7 +195,9 @@ def _found(ws: Workspace, resume: str, slug: str, preset: str | None, given: dic
         Where it is done, or arguments came with it that it has already.
     """
     order = find_order(ws, resume, slug)
-    usual = {"folds": (5, "5"), "time_limit": (given["time_limit"],)}
+    data = str(Path(given["data"]).expanduser().absolute()) if given["data"] else None
+    same = given["data"] if data == order.given["data"] else ""
+    usual = {"folds": (5, "5"), "time_limit": (given["time_limit"],), "data": (same,)}
     more = [name for name in _KEPT if given[name] and given[name] not in usual.get(name, ())]
     if preset not in (None, order.preset):
         more.append("preset")
@@ -210,12 +214,12 @@ def _found(ws: Workspace, resume: str, slug: str, preset: str | None, given: dic
 
 
 @contextmanager
-def tidy(order: PresetOrder, is_new: bool) -> Iterator[None]:
+def without_empty_folder(order: PresetOrder, is_new: bool) -> Iterator[None]:
     """Removes the folder of a new order that came to nothing: that was refused before its first decision."""
     try:
         yield
     except CompError:
-        if is_new and not Journal.of(order.folder).entries:
+        if is_new and len(Journal.of(order.folder).entries) <= 1:
             shutil.rmtree(order.folder, ignore_errors=True)
         raise
 
@@ -225,15 +229,15 @@ def _session(
 ) -> Session:
     """The preset at work: its rows checked once; the heavy imports begin here."""
     from comp.models.runtime import resolve_device
-    from comp.pipelines.engine.candidates import wanted_backbones
-    from comp.pipelines.engine.clock import Budget
+    from comp.pipelines.engine.budget import Budget
+    from comp.pipelines.engine.candidates import candidate_backbones
     from comp.pipelines.engine.session import Session
 
     given = order.given
     source = Source.of(competition, given["overrides"], given["seed"])
     recipe = source.recipe(source.table, "the preset")
     device = resolve_device(recipe).device
-    wanted = wanted_backbones(
+    wanted = candidate_backbones(
         ws, given["backbones"], given["licence"], "cpu" if device == "cpu" else "big-gpu"
     )
     look = CloseLook(given["thorough"], given["group_scenes"], by_itself=True)
@@ -252,11 +256,34 @@ def _session(
     )
     events.log(f"{told}: {', '.join(one.name for one in wanted) or 'no pretrained weights at hand'}")
     checks = checked(request, given["manifest"], given["extra"], given["rare"], given["allow"])
+    if order.id:
+        _require_same(journal, order, checks, recipe_file(competition, None))
     budget = Budget(order.preset, seconds, device, began)
     return Session(order, request, checks, source, wanted, budget, journal)
 
 
-def ended(session: Session, report: bool) -> RunResult:
+def _require_same(journal: Journal, order: PresetOrder, checks: CheckResult, recipe: Path) -> None:
+    """Refuses to go on with other rows or folds, or another recipe of the competition: the runs so far would be blended with
+    those of something else.
+    """
+    assert checks.folds is not None, "the checks let no run pass without folds"
+    manifest = checks.dataset.manifest
+    now = {
+        **{f"{split} rows": manifest.fingerprint(split) for split in ("train", "test", "extra")},
+        "folds": folds_sha256(checks.folds),
+        "baseline.toml": sha256_of(recipe) if recipe.is_file() else "",
+    }
+    before = journal.last("begins")
+    if before is None:
+        journal.write("begins", **now)
+        return
+    other = [name for name, value in now.items() if before.get(name) != value]
+    if other:
+        value = f"{', '.join(other)} are no longer those that {order.id} began with"
+        raise Refusal("a preset run goes on with what it began with", value, "restore them, or begin another")
+
+
+def result_of(session: Session, report: bool) -> RunResult:
     """What a preset comes to: the blend of its finished runs; where none is whole, what the limit left of one.
 
     Raises

@@ -24,7 +24,7 @@ from comp.models.timm_alone import timm
 from comp.pipelines.engine import session as sessions
 from comp.pipelines.request import RunRequest
 from comp.training.plan import TrainPlan
-from made import clean_environment, run_comp, write_shapes
+from made import clean_environment, draw, run_comp, save_image, write_shapes
 
 SHORT = ("--set", "epochs=1", "--set", "threads=1", "--no-report")
 BACKBONE = "test_resnet.r160_in1k"
@@ -381,13 +381,13 @@ def test_further_seeds_are_tried_of_a_run_that_the_blend_has(
 ) -> None:
     """A trained run that no blend takes is not tried with another seed; of one that is taken two in vain are the end."""
     write_shapes(workspace)
-    real = sessions.standing_of
+    real = sessions.best_blend_of
 
     def standing(ws: object, names: list[str]) -> object:
         return real(ws, names[:1] if not taken else names[1:2] or names)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(sessions, "standing_of", standing)
-    monkeypatch.setattr(sessions, "why_behind", lambda *_: None)
+    monkeypatch.setattr(sessions, "best_blend_of", standing)
+    monkeypatch.setattr(sessions, "why_dropped", lambda *_: None)
     found = comp.run_preset(
         "shapes", "best", 2, workspace=workspace, overrides=["epochs=1", "threads=1"], report=False
     )
@@ -395,3 +395,40 @@ def test_further_seeds_are_tried_of_a_run_that_the_blend_has(
     assert names == ["probe pixels at 16", "baseline"] + (
         ["baseline, seed 1", "baseline, seed 2"] if taken else []
     )
+
+
+@pytest.mark.parametrize("changed", ["test rows", "baseline.toml"])
+def test_it_does_not_go_on_with_other_rows_or_another_recipe(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch, changed: str
+) -> None:
+    """The runs so far are of what was there: nothing else is blended with them."""
+    raw = write_shapes(workspace)
+    monkeypatch.setattr(sessions, "seconds_of", lambda plan: 1.0 if plan.recipe.mode == "probe" else 1e6)
+    first = run_comp(
+        workspace, "run", "shapes", "--preset", "fast", *SHORT, "--folds", 2, "--time-limit", "5m"
+    )
+    assert first.code == 0, first.err
+    before = set(workspace.glob("runs/*"))
+    if changed == "test rows":
+        save_image(next(raw.glob("test/*")), draw("circle", seed=977))
+    else:
+        path = workspace / "competitions" / "shapes" / "baseline.toml"
+        path.write_text(path.read_text() + "[probe]\nl2 = 0.2\n")
+    late = run_comp(workspace, "run", "shapes", "--resume", "latest", "--time-limit", "5m")
+    assert late.code != 0
+    assert f"{changed} are no longer those" in late.err
+    assert set(workspace.glob("runs/*")) == before
+    assert len(list(workspace.glob("presets/*/decisions.jsonl"))) == 1, "and nothing is lost"
+
+
+def test_what_a_part_chose_by_its_held_out_rows_is_said_of_the_blend(workspace: Path) -> None:
+    """Nesting the choice of parts does not undo that epochs were chosen by the rows that are scored."""
+    write_shapes(workspace)
+    words = ("--preset", "fast", "--set", "checkpoint=best", *SHORT, "--folds", 2, "--json")
+    done = run_comp(workspace, "run", "shapes", *words)
+    assert done.code == 0, done.err
+    assert done.json["oof"]["selected_on_oof"] is True
+    assert "optimistic" in done.err
+    (run,) = (one["run"] for one in done.json["preset"]["candidates"] if one["name"] == "baseline")
+    alone = run_comp(workspace, "ensemble", run, "--no-report", "--json")
+    assert alone.json["oof"]["selected_on_oof"] is True, "of any blend"

@@ -90,7 +90,7 @@ class Source:
         return {key: deepcopy(self.table[key]) for key in _KEPT if key in self.table}
 
 
-def wanted_backbones(
+def candidate_backbones(
     workspace: Workspace, named: Sequence[str], licence: str | None, device: str
 ) -> list[Backbone]:
     """The backbones to try, the cheapest first: those that were named, or of the ladder those that lie at hand.

@@ -13,13 +13,13 @@ from comp.checks.runner import CheckResult
 from comp.errors import CompError, Stopped
 from comp.pipelines import training_plans
 from comp.pipelines.engine import candidates as made
+from comp.pipelines.engine.best_blend import BestBlend, best_blend_of, why_dropped
+from comp.pipelines.engine.budget import Budget
 from comp.pipelines.engine.candidates import Candidate, Source
-from comp.pipelines.engine.clock import Budget
 from comp.pipelines.engine.costs import seconds_of, work_of
-from comp.pipelines.engine.heads import best_penalty
 from comp.pipelines.engine.journal import Journal
 from comp.pipelines.engine.order import PresetOrder
-from comp.pipelines.engine.standing import Standing, standing_of, why_behind
+from comp.pipelines.engine.penalty import best_penalty
 from comp.pipelines.record import StepTimer
 from comp.pipelines.request import RunRequest
 from comp.pipelines.resume import resumed_request
@@ -30,6 +30,7 @@ from comp.runs import run as runs
 if TYPE_CHECKING:
     from comp.models.ladder import Backbone
     from comp.pipelines.run_result import RunResult
+    from comp.recipe import Recipe
     from comp.training.plan import TrainPlan
 
 IN_VAIN = 2  # candidates in a row that bring nothing, after which no further seed is tried
@@ -81,10 +82,11 @@ class Session:
     rows: list[Row] = field(default_factory=list)
     members: dict[str, Candidate] = field(default_factory=dict)  # by run
     scores: dict[str, float] = field(default_factory=dict)  # by run
-    standing: Standing | None = None
+    blend: BestBlend | None = None
     partial: RunResult | None = None
     failures: list[CompError] = field(default_factory=list)
     stopped: bool = False
+    _plan: tuple[Recipe, TrainPlan] | None = None
 
     def run(self) -> None:
         """Tries what there is to try, until nothing is left, the limit is near, or Ctrl-C."""
@@ -97,7 +99,7 @@ class Session:
 
     def table(self) -> list[Row]:
         """Every candidate, with what became of it in the end."""
-        taken = self.standing.names if self.standing else []
+        taken = self.blend.names if self.blend else []
         found = []
         for row in self.rows:
             if row.run is not None:
@@ -204,13 +206,13 @@ class Session:
             if best is None or metric.better(self.scores[run], self.scores[best]):
                 best = run
         assert best is not None, "there is one"
-        if self.standing is None or best not in self.standing.names:
+        if self.blend is None or best not in self.blend.names:
             return  # the blend does without it, and would without its like
         vain = 0
         for n in range(1, SEEDS + 1):
-            before = self.standing.names if self.standing else []
+            before = self.blend.names if self.blend else []
             yield made.reseeded(trained[best], trained[best].recipe.seed + n)
-            after = self.standing.names if self.standing else []
+            after = self.blend.names if self.blend else []
             vain = vain + 1 if after == before else 0
             if vain >= IN_VAIN:
                 return
@@ -218,17 +220,19 @@ class Session:
     # one candidate
 
     def plan_of(self, candidate: Candidate) -> TrainPlan:
-        """A candidate's plan on the rows of the preset."""
-        competition, ws = self.request.competition, self.request.workspace
-        (plan,) = training_plans.make_plans(competition, self.checks, candidate.recipe, ws, None)
-        return plan
+        """A candidate's plan on the rows of the preset; it is asked for several times."""
+        if self._plan is None or self._plan[0] != candidate.recipe:
+            competition, ws = self.request.competition, self.request.workspace
+            (plan,) = training_plans.make_plans(competition, self.checks, candidate.recipe, ws, None)
+            self._plan = candidate.recipe, plan
+        return self._plan[1]
 
     def estimate(self, plan: TrainPlan) -> float:
         """Seconds of a plan on this machine."""
         return seconds_of(plan)
 
     def _try(self, candidate: Candidate) -> None:
-        """A candidate from its decision to its place in the standing; an error costs it alone."""
+        """A candidate from its decision to its place in the blend; an error costs it alone."""
         if any(row.name == candidate.name for row in self.rows):
             return
         known = self.journal.last("skipped", candidate=candidate.name)
@@ -321,7 +325,7 @@ class Session:
             if 0 not in result.folds:
                 self._skip(candidate, "the limit came first", estimated, again=True)
                 return False
-            why = why_behind(self.request.workspace, list(self.members), result.run, 0)
+            why = why_dropped(self.request.workspace, list(self.members), result.run, 0)
             self.journal.write("first fold", candidate=candidate.name, why=why)
             judged = {"why": why}
         if judged["why"] is not None:
@@ -338,7 +342,7 @@ class Session:
             if noted is not None and (ws.runs / noted["run"]).is_dir():
                 this_run = runs.find_run(ws, noted["run"])
                 if this_run.record:
-                    return finished(this_run, ws)
+                    return result_of_run(this_run, ws)
                 held.enter_context(runs.at_work(this_run))
                 this_run = runs.find_run(ws, this_run.id)
                 own = resumed_request(this_run, ws, competition, self.order.given["data"], [], True)
@@ -357,25 +361,23 @@ class Session:
         if first_time:
             self.budget.took(estimated, took)
         self.members[result.run], self.scores[result.run] = candidate, result.score
-        self.standing = standing_of(self.request.workspace, list(self.members))
+        self.blend = best_blend_of(self.request.workspace, list(self.members))
         known = self.journal.last("begun", candidate=candidate.name) or {}
         self.budget.spent += float(known.get("work", 0.0))
-        verdict = "taken" if result.run in self.standing.names else "not taken"
+        verdict = "taken" if result.run in self.blend.names else "not taken"
         self.rows.append(Row(candidate.name, result.run, result.score, estimated, took, verdict))
         if first_time:
             facts = {"run": result.run, "score": result.score, "seconds": round(took, 2)}
-            blend = {"taken": self.standing.names, "nested": self.standing.nested}
+            blend = {"taken": self.blend.names, "nested": self.blend.nested}
             self.journal.write("done", candidate=candidate.name, **facts, **blend)
-        runs_told = (
-            "1 run" if len(self.standing.names) == 1 else f"the mean of {len(self.standing.names)} runs"
-        )
+        runs_told = "1 run" if len(self.blend.names) == 1 else f"the mean of {len(self.blend.names)} runs"
         events.log(
             f"  {candidate.name}: OOF {result.metric} {result.score:.4f}, {verdict}; "
-            f"best so far: {runs_told}, nested {self.standing.nested:.4f}"
+            f"best so far: {runs_told}, nested {self.blend.nested:.4f}"
         )
 
 
-def finished(run: runs.Run, workspace: Any) -> RunResult:
+def result_of_run(run: runs.Run, workspace: Any) -> RunResult:
     """A finished run's result, as far as its record has it."""
     from pathlib import Path
 

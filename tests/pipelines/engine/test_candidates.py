@@ -13,7 +13,7 @@ from comp.errors import InputError, UnknownName
 from comp.models.ladder import ladder
 from comp.models.timm_alone import timm
 from comp.pipelines.engine import candidates as made
-from comp.pipelines.engine.candidates import Source, wanted_backbones
+from comp.pipelines.engine.candidates import Source, candidate_backbones
 from comp.training.optim import stages_of
 from comp.workspace import Workspace
 
@@ -79,20 +79,22 @@ def test_overrides_lie_over_every_recipe_and_do_not_choose_backbones(workspace: 
 
 def test_backbones_are_those_at_hand_or_those_that_were_named(workspace: Path) -> None:
     ws = Workspace(workspace)
-    assert wanted_backbones(ws, (), None, "cpu") == []
+    assert candidate_backbones(ws, (), None, "cpu") == []
     folder = workspace / "weights"
     folder.mkdir()
     (folder / "resnet18.a1_in1k.safetensors").write_bytes(b"")
     (folder / "convnextv2_base.fcmae_ft_in22k_in1k.safetensors").write_bytes(b"")
-    assert [one.name for one in wanted_backbones(ws, (), None, "big-gpu")] == ["resnet18.a1_in1k"]
-    assert len(wanted_backbones(ws, (), "any", "big-gpu")) == 2, "its licence forbids a winner to publish it"
-    named = wanted_backbones(ws, ["test_resnet.r160_in1k", "resnet18.a1_in1k"], None, "cpu")
+    assert [one.name for one in candidate_backbones(ws, (), None, "big-gpu")] == ["resnet18.a1_in1k"]
+    assert len(candidate_backbones(ws, (), "any", "big-gpu")) == 2, (
+        "its licence forbids a winner to publish it"
+    )
+    named = candidate_backbones(ws, ["test_resnet.r160_in1k", "resnet18.a1_in1k"], None, "cpu")
     assert [(one.name, one.family) for one in named] == [
         ("test_resnet.r160_in1k", "unlisted"),
         ("resnet18.a1_in1k", "resnet"),
     ]
     with pytest.raises(UnknownName, match="resnet18"):
-        wanted_backbones(ws, ["resnet_18"], None, "cpu")
+        candidate_backbones(ws, ["resnet_18"], None, "cpu")
 
 
 def test_a_file_without_a_tag_counts_where_it_says_how_its_images_were_normalised(workspace: Path) -> None:
@@ -104,9 +106,9 @@ def test_a_file_without_a_tag_counts_where_it_says_how_its_images_were_normalise
         {name: torch.as_tensor(value) for name, value in net.state_dict().items()},
         folder / "test_resnet.safetensors",
     )
-    assert wanted_backbones(ws, (), None, "cpu") == []
+    assert candidate_backbones(ws, (), None, "cpu") == []
     (folder / "test_resnet.json").write_text('{"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]}')
-    (one,) = wanted_backbones(ws, (), None, "cpu")
+    (one,) = candidate_backbones(ws, (), None, "cpu")
     assert made.probe(source(workspace), one, ws).recipe.model.weights == str(
         folder / "test_resnet.safetensors"
     )

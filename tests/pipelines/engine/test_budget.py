@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from comp.pipelines.engine.clock import RESERVE, SHARE, WORK, Budget
+from comp.pipelines.engine.budget import RESERVE, SHARE, WORK, Budget
 
 
 def test_with_a_limit_seconds_decide_and_the_end_is_kept_free() -> None:

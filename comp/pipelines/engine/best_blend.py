@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from comp.ensembling.forward_selection import FORWARD, Taken, forward_selection
+from comp.ensembling.forward_selection import FORWARD, Addition, forward_selection
 from comp.ensembling.nested_cv import BlendSpec, nested
 from comp.pipelines.ensemble import rows_of_parts
 from comp.uncertainty import PairedJackknife
@@ -17,12 +17,12 @@ BEHIND = 2.0  # standard errors that a first fold is behind before it is given u
 
 
 @dataclass(frozen=True)
-class Standing:
+class BestBlend:
     """The blend of finished runs: the parts that were ``taken``, in order, and the ``nested`` score of choosing them; ``gain`` of the
     last run that was added, None where it was not taken.
     """
 
-    taken: list[Taken]
+    taken: list[Addition]
     nested: float
 
     @property
@@ -36,14 +36,14 @@ class Standing:
         return self.taken[-1].score
 
 
-def standing_of(workspace: Workspace, names: Sequence[str]) -> Standing:
+def best_blend_of(workspace: Workspace, names: Sequence[str]) -> BestBlend:
     """The best blend of finished runs, and its nested score."""
     rows, metric = rows_of_parts(workspace, names)
     answers = nested(BlendSpec(FORWARD, metric), rows)
-    return Standing(forward_selection(rows, metric), metric(rows.truth, answers))
+    return BestBlend(forward_selection(rows, metric), metric(rows.truth, answers))
 
 
-def why_behind(workspace: Workspace, names: Sequence[str], partial: str, fold: int) -> str | None:
+def why_dropped(workspace: Workspace, names: Sequence[str], partial: str, fold: int) -> str | None:
     """Why a candidate whose first fold alone is trained is given up, in words; None where it goes on.
 
     Given up is what is BEHIND standard errors worse than the best finished run on that fold's rows, and does not better the mean of
