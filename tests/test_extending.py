@@ -104,7 +104,7 @@ def test_a_blend_method(tmp_path: Path) -> None:
     right /= right.sum(axis=1, keepdims=True)
     assert np.allclose(blended.probs, right, atol=1e-9)
     told = " ".join(run_comp(tmp_path, "ensemble", "--help").out.split())
-    assert "greedy, stacking or harmonic. auto:" in told
+    assert "stacking, forward or harmonic. auto:" in told
     with pytest.raises(ValueError, match="already"):
         methods.method("mean")(harmonic)
 
