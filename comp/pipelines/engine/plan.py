@@ -53,12 +53,12 @@ def planned(session: Session) -> PlannedPreset:
     budget, ws = session.budget, session.request.workspace
     checked = time.monotonic() - budget.began
     candidates = session.first_rung()
-    larger = session.backbones[:LARGER]
-    candidates += [made.probe(session.source, one, ws, GROWN) for one in larger]
     if session.order.preset != "fast":
         tuned = [made.finetune(session.source, one, ws) for one in session.backbones]
         own = [made.own(session.source)] if session.source.own else []
         candidates += [*own, *tuned] if session.order.preset == "good" else [*tuned, *own]
+    larger = session.backbones[:LARGER]
+    candidates += [made.probe(session.source, one, ws, GROWN) for one in larger]
     rows: list[PlannedRow] = []
     total, spent = END, 0.0
     for candidate in candidates:

@@ -112,11 +112,11 @@ class Session:
         yield from self.first_rung()
         if not self.members:  # nothing fitted: seconds are always there for this one
             yield from self._narrowed([lambda: made.pixels(self.source)])
-        yield from self._larger()
-        if self.order.preset != "fast":
+        if self.order.preset != "fast":  # what is trained gains more than larger probes
             yield from self._second_rung()
         if self.order.preset == "best":
             yield from self._third_rung()
+        yield from self._larger()
 
     def first_rung(self) -> list[Candidate]:
         """Classifiers of frozen features, the cheapest first; where there are none, of the pixels; and where it is cheap, the
