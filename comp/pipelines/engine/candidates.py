@@ -27,13 +27,16 @@ _KEPT = ("tta", "tta_mean", "seed", "fold_seed", "device", "threads", "determini
 
 @dataclass(frozen=True)
 class Candidate:
-    """Something to train: its name, which is unique in a preset, its recipe, and the backbone that it is of (empty for the
-    competition's own recipe).
+    """Something to train: its name, which is unique in a preset, its recipe, the backbone that it is of (empty for the
+    competition's own recipe), and of a probe how many times as large its images are, and whether it is one that was made without TTA
+    before.
     """
 
     name: str
     recipe: Recipe
     backbone: str = ""
+    grow: float = 1.0
+    with_tta: bool = False
 
 
 @dataclass(frozen=True)
@@ -153,17 +156,23 @@ def weights_of(name: str, workspace: Workspace) -> str | None:
     return None
 
 
-def probe(source: Source, one: Backbone, workspace: Workspace, grow: float = 1.0) -> Candidate:
+def probe(
+    source: Source, one: Backbone, workspace: Workspace, grow: float = 1.0, with_tta: bool = False
+) -> Candidate:
     """A linear classifier on a backbone's frozen features: of the middle of an image at its own size, or of whole images,
-    ``grow`` times as large. The memory layout is not measured: that takes longer than the wrong one would lose.
+    ``grow`` times as large; of images as they are, which is half the work, or under the recipe's views too. The memory layout is not
+    measured: that takes longer than the wrong one would lose.
     """
     size = sized(one.size, grow)
     model: dict[str, Any] = {"name": one.name, "size": size, **_weights(one, workspace)}
     if grow != 1.0:
         model["crop_pct"] = 1.0
     table = {**source.kept, "channels_last": True, "mode": "probe", "model": model, **_balance(source)}
+    if not with_tta:
+        table["tta"] = ["identity"]
     name = f"probe {one.name} at {size}" + (", whole images" if grow != 1.0 else "")
-    return Candidate(name, source.recipe(table, name), one.name)
+    name += ", with TTA" if with_tta else ""
+    return Candidate(name, source.recipe(table, name), one.name, grow, with_tta)
 
 
 def pixels(source: Source) -> Candidate:

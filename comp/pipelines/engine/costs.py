@@ -19,7 +19,11 @@ from comp.training.plan import TrainPlan, rows_of_fold
 from comp.training.throughput import Bench
 
 BACKWARD = 2.0  # multiply-adds of a step beyond its forward pass, in forward passes
-SOLVE = 3e-9  # seconds by rows, features and classes of what is solved
+ROUNDS, PENALTIES = (
+    40,
+    3,
+)  # passes over the rows until a classifier is solved, and penalties that are tried on the way
+MOST_SOLVED = 4096  # rows that a pass is timed on
 PER_RUN, PER_FOLD = 1.5, 0.15  # seconds: folders, checkpoints, records
 PROBE_BATCH = 32  # images of a forward pass that is timed
 SAMPLE, MEASURE = 256, 2.0  # rows that training is timed on, and seconds that it is timed for
@@ -74,24 +78,39 @@ def multiply_adds(net: Net, side: int) -> float:
     return counter.get_total_flops() / 2
 
 
-def seconds_of(plan: TrainPlan) -> float:
-    """Seconds that a run of this plan takes on this machine as it is now: a few steps of its network are measured."""
+def seconds_of(plan: TrainPlan, kept: int = 0) -> float:
+    """Seconds that a run of this plan takes on this machine as it is now: a few steps of its network are measured.
+
+    A probe's features of the labelled rows are at hand under ``kept`` of its views, and its penalty is then known.
+    """
     passes, recipe = Passes.of(plan), plan.recipe
     net = new_net(plan, 0)
     side = recipe.model.size or plan.preprocess.size
-    found = PER_RUN + PER_FOLD * plan.folds.k + passes.seen * _forward_seconds(net, recipe)
+    found = PER_RUN + PER_FOLD * plan.folds.k
     if recipe.mode == "probe":
-        wide = net.head.in_features if isinstance(net.head, torch.nn.Linear) else 0
-        return found + _solve_seconds(plan, wide)
+        seen = passes.seen - kept * (len(plan.manifest.train) + len(plan.manifest.extra))
+        solves = plan.folds.k * (1 if kept else 1 + PENALTIES)
+        return found + seen * _forward_seconds(net, recipe) + solves * _solve_seconds(plan, net)
     fed = _measured(plan)
     trained = sum(count * fed * (own / side) ** 2 for own, count in passes.trained.items())
+    found += passes.seen * _forward_seconds(net, recipe)
     return found + trained / max(1, min(recipe.jobs or 1, plan.folds.k, recipe.threads or 1))
 
 
-def _solve_seconds(plan: TrainPlan, features: int) -> float:
-    """Seconds of the classifiers of all folds of a probe."""
-    rows = len(plan.manifest.train) * (plan.folds.k - 1) * len(plan.solved_views)
-    return SOLVE * rows * features * plan.labels.width
+def _solve_seconds(plan: TrainPlan, net: Net) -> float:
+    """Seconds of a fold's classifier: passes over made features of as many rows, columns and classes are timed."""
+    if not isinstance(net.head, torch.nn.Linear):
+        return 0.0
+    rows = max(1, len(plan.manifest.train) * (plan.folds.k - 1) // plan.folds.k * len(plan.solved_views))
+    some = min(rows, MOST_SOLVED)
+    x = torch.randn(some, net.head.in_features)
+    weight = torch.zeros(plan.labels.width, net.head.in_features, requires_grad=True)
+    with on_threads(plan.recipe.threads or torch.get_num_threads()):
+        for n in range(3):
+            if n == 1:  # the first one warms up
+                started = time.perf_counter()
+            torch.logsumexp(x @ weight.T, 1).mean().backward()  # type: ignore[no-untyped-call]
+        return (time.perf_counter() - started) / 2 * ROUNDS * rows / some
 
 
 def _forward_seconds(net: Net, recipe: Recipe) -> float:

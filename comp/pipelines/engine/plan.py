@@ -30,8 +30,8 @@ class PlannedRow:
 
 @dataclass(frozen=True)
 class PlannedPreset:
-    """What a preset would try. ``seconds`` are those of all that fits, ``checked`` those that the checks took just now, which the
-    run is spared where it finds their results.
+    """What a preset would try. ``seconds`` are those of the whole command: the ``checked`` ones that it began with (imports and checks,
+    as just now), what fits, and the end.
     """
 
     slug: str
@@ -58,11 +58,16 @@ def planned(session: Session) -> PlannedPreset:
         own = [made.own(session.source)] if session.source.own else []
         candidates += [*own, *tuned] if session.order.preset == "good" else [*tuned, *own]
     larger = session.backbones[:LARGER]
-    candidates += [made.probe(session.source, one, ws, GROWN) for one in larger]
+    candidates += session.probes(larger, GROWN)
+    if session.order.preset == "fast":  # of those that the blend will have; here the largest
+        candidates += session.probes(larger, GROWN, with_tta=True)
     rows: list[PlannedRow] = []
-    total, spent = END, 0.0
+    total, spent = checked + END, 0.0
     for candidate in candidates:
+        asked = time.monotonic()
         row = _row(session, candidate, total, spent, first=not rows)
+        if budget.seconds is not None:  # the preset will measure too
+            total += time.monotonic() - asked
         rows.append(row)
         if row.verdict == "tried":
             total, spent = total + (row.seconds or 0.0), spent + (row.work or 0.0)
@@ -75,7 +80,7 @@ def planned(session: Session) -> PlannedPreset:
 def _row(session: Session, candidate: Candidate, total: float, spent: float, first: bool) -> PlannedRow:
     try:
         plan = session.plan_of(candidate)
-        work, seconds = work_of(plan), session.estimate(plan)
+        work, seconds = work_of(plan), session.estimate(plan, candidate.with_tta)
     except CompError as problem:
         return PlannedRow(candidate.name, None, None, f"{problem.rule}: {problem.value}")
     budget = session.budget

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from comp import events
@@ -37,7 +38,10 @@ IN_VAIN = 2  # candidates in a row that bring nothing, after which no further se
 SEEDS = 3  # further ones of the best run
 FIRST_SHARE = 0.6  # of the time left that the first fine-tuned network may take, where there are others
 LEAST_EPOCHS = 4
-GROWN, LARGER = 1.286, 2  # times the side of a probe's images when it sees whole ones; so many backbones do
+GROWN, LARGER = (
+    1.286,
+    2,
+)  # times the side of a probe's images when it sees whole ones; so many probes are tried again
 
 
 @dataclass(frozen=True)
@@ -117,26 +121,43 @@ class Session:
         if self.order.preset == "best":
             yield from self._third_rung()
         yield from self._larger()
+        yield from self._with_tta()
 
     def first_rung(self) -> list[Candidate]:
         """Classifiers of frozen features, the cheapest first; where there are none, of the pixels; and where it is cheap, the
         competition's own recipe.
         """
-        ws = self.request.workspace
-        found = self._narrowed(
-            [lambda one=one: made.probe(self.source, one, ws) for one in self.backbones]  # type: ignore[misc]
-        )
-        if not found:
-            found = self._narrowed([lambda: made.pixels(self.source)])
+        found = self.probes(self.backbones) or self._narrowed([lambda: made.pixels(self.source)])
         if self.order.preset == "fast" and self.source.own and self.source.table.get("mode") != "finetune":
             found += self._narrowed([lambda: made.own(self.source)])
         return found
 
     def _larger(self) -> Iterator[Candidate]:
         """The best probes once more, on whole images and larger ones: other features of the same networks."""
-        ws = self.request.workspace
         for one in sorted(self._ranked()[:LARGER], key=lambda one: one.gmacs):
-            yield from self._narrowed([lambda one=one: made.probe(self.source, one, ws, GROWN)])  # type: ignore[misc]
+            yield from self.probes([one], GROWN)
+
+    def _with_tta(self) -> Iterator[Candidate]:
+        """The probes that the blend has once more, solved and predicted under the recipe's views: whether a backbone is worth
+        the double work is known by then.
+        """
+        taken = [self.members[run] for run in (self.blend.names if self.blend else [])]
+        known = {one.name: one for one in self.backbones}
+        for was in [one for one in taken if one.recipe.mode == "probe" and one.backbone in known][:LARGER]:
+            yield from self.probes([known[was.backbone]], was.grow, with_tta=True)
+
+    def probes(
+        self, backbones: Sequence[Backbone], grow: float = 1.0, with_tta: bool = False
+    ) -> list[Candidate]:
+        """Classifiers of the frozen features of some backbones; with TTA none where that is the same."""
+        ws = self.request.workspace
+        found = self._narrowed(
+            [partial(made.probe, self.source, one, ws, grow, with_tta) for one in backbones]
+        )
+        if not with_tta:
+            return found
+        plain = self.probes(backbones, grow)[:1]
+        return [one for one in found if plain and one.recipe.tta != plain[0].recipe.tta]
 
     def _narrowed(self, makers: Sequence[Callable[[], Candidate]]) -> list[Candidate]:
         """The candidates that ``overrides`` leave as they are meant."""
@@ -161,7 +182,7 @@ class Session:
             ranked = ranked[:1]
         for n, one in enumerate(ranked):
             alone = n == len(ranked) - 1
-            yield from self._narrowed([lambda one=one, alone=alone: self._fitting(one, alone)])  # type: ignore[misc]
+            yield from self._narrowed([partial(self._fitting, one, alone)])
         if self.source.own and self.order.preset == "best":
             yield from self._narrowed([lambda: made.own(self.source)])
 
@@ -227,9 +248,9 @@ class Session:
             self._plan = candidate.recipe, plan
         return self._plan[1]
 
-    def estimate(self, plan: TrainPlan) -> float:
-        """Seconds of a plan on this machine."""
-        return seconds_of(plan)
+    def estimate(self, plan: TrainPlan, with_tta: bool = False) -> float:
+        """Seconds of a plan on this machine; ``with_tta`` one whose features are at hand without."""
+        return seconds_of(plan, kept=int(with_tta))
 
     def _try(self, candidate: Candidate) -> None:
         """A candidate from its decision to its place in the blend; an error costs it alone."""
@@ -259,7 +280,7 @@ class Session:
         """Whether a candidate is tried: its estimate, and a line in the journal either way."""
         plan = self.plan_of(candidate)
         work = work_of(plan)
-        estimated = self.estimate(plan) if self.budget.seconds is not None else None
+        estimated = self.estimate(plan, candidate.with_tta) if self.budget.seconds is not None else None
         why = self.budget.why_not(estimated, work)
         # with a limit nothing begins that would break it, but for what takes seconds; without one there is a first in any case
         forced = candidate.backbone == made.PIXELS or (self.budget.seconds is None and not self.members)
@@ -303,9 +324,13 @@ class Session:
         self._joins(candidate, result, estimated, took)
 
     def _with_penalty(self, candidate: Candidate) -> Candidate:
-        """A probe with the best penalty of its path; others as they are."""
+        """A probe with the best penalty of its path, or with that of the same features without TTA; others as they are."""
         if candidate.recipe.mode != "probe" or any(o.startswith("probe") for o in self.source.overrides):
             return candidate
+        for other in self.members.values():
+            if other.recipe.mode == "probe" and other.recipe.model == candidate.recipe.model:
+                recipe = candidate.recipe.model_copy(update={"probe": other.recipe.probe})
+                return replace(candidate, recipe=recipe)
         known = self.journal.last("penalty", candidate=candidate.name)
         if known is None:
             found = best_penalty(self.plan_of(candidate))

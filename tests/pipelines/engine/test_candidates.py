@@ -37,7 +37,13 @@ def test_every_family_has_recipes(workspace: Path, one: made.Backbone) -> None: 
     larger = made.probe(own, one, ws, 1.286)
     assert larger.recipe.model.crop_pct == 1.0
     assert (larger.recipe.model.size or 0) > one.size
-    assert larger.name != probe.name
+    seen = made.probe(own, one, ws, 1.286, with_tta=True)
+    assert (probe.recipe.tta, larger.recipe.tta, seen.recipe.tta) == (
+        ["identity"],
+        ["identity"],
+        ["identity", "hflip"],
+    )
+    assert len({probe.name, larger.name, seen.name}) == 3
     tuned = made.finetune(own, one, ws)
     assert tuned.recipe.mode == "finetune"
     assert tuned.recipe.transform == own.table["transform"], (
