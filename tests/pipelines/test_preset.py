@@ -432,3 +432,45 @@ def test_what_a_part_chose_by_its_held_out_rows_is_said_of_the_blend(workspace: 
     (run,) = (one["run"] for one in done.json["preset"]["candidates"] if one["name"] == "baseline")
     alone = run_comp(workspace, "ensemble", run, "--no-report", "--json")
     assert alone.json["oof"]["selected_on_oof"] is True, "of any blend"
+
+
+def test_many_backbones_are_compared_on_samples_first(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of five the cheapest is probed at once; of the other four half is left out by a sample of the rows, and stays out when it goes on."""
+    write_shapes(workspace)
+    (workspace / "weights").mkdir()
+    names = [
+        f"test_{one}.r160_in1k"
+        for one in ("resnet", "efficientnet", "convnext", "byobnet", "efficientnet_evos")
+    ]
+    for name in names:
+        torch.manual_seed(0)
+        net = timm.create_model(name.partition(".")[0], num_classes=10)
+        save_file(dict(net.state_dict()), workspace / "weights" / f"{name}.safetensors")
+    monkeypatch.setattr("comp.pipelines.engine.halving.FIRST_ROWS", 6)
+    monkeypatch.setattr("comp.pipelines.engine.halving.A_CLASS", 2)
+    monkeypatch.setattr("comp.pipelines.engine.session.LARGER", 0)
+    trained = sessions.train_and_predict
+
+    def stops(request: RunRequest, *more: object) -> object:
+        if request.recipe.model.name != names[0].partition(".")[0] and request.recipe.model.name != names[0]:
+            raise KeyboardInterrupt
+        return trained(request, *more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(sessions, "train_and_predict", stops)
+    comp.run_preset("shapes", "fast", 2, backbones=names, workspace=workspace, report=False)
+    monkeypatch.setattr(sessions, "train_and_predict", trained)
+    late = comp.run_preset("shapes", resume="latest", workspace=workspace, report=False)
+    sampled = [one for one in decisions(workspace) if one["what"] == "sampled"]
+    assert sorted(str(one["candidate"]) for one in sampled) == sorted(
+        f"probe {name} at 160" for name in names[1:]
+    )
+    told = {one["name"]: one for one in late.preset["candidates"]}  # type: ignore[attr-defined]
+    behind = {name for name, one in told.items() if "log loss" in one["verdict"]}
+    assert len(behind) == 2
+    losses = {str(one["candidate"]): float(one["loss"]) for one in sampled}  # type: ignore[arg-type]
+    assert min(losses[name] for name in behind) >= max(losses[name] for name in losses if name not in behind)
+    assert all(told[name]["run"] is None for name in behind)
+    assert told[f"probe {names[0]} at 160"]["run"], "the first is there whatever it is worth"
+    assert sum(one["run"] is not None for one in told.values() if str(one["name"]).startswith("probe")) == 3

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from comp.errors import CompError
 from comp.pipelines.engine import candidates as made
 from comp.pipelines.engine.costs import work_of
+from comp.pipelines.engine.halving import halve
 from comp.pipelines.engine.session import GROWN, LARGER
 
 if TYPE_CHECKING:
@@ -16,11 +18,13 @@ if TYPE_CHECKING:
     from comp.pipelines.engine.session import Session
 
 END = 3.0  # seconds of the blend and its page
+TRIED, SAMPLED = "tried", "on a sample of the rows, and on all if it is among the best there"
 
 
 @dataclass(frozen=True)
 class PlannedRow:
-    """A candidate: seconds and 10^9 multiply-adds, and what would become of it: "tried", or why it would not be."""
+    """A candidate: seconds and 10^9 multiply-adds, and what would become of it: tried, tried on a sample first, or why
+    it would not be."""
 
     name: str
     seconds: float | None
@@ -61,6 +65,7 @@ def planned(session: Session) -> PlannedPreset:
     candidates += session.probes(larger, GROWN)
     if session.order.preset == "fast":  # of those that the blend will have; here the largest
         candidates += session.probes(larger, GROWN, with_tta=True)
+    shares = _shares(session, [one.name for one in session.first_rung()[1:] if one.backbone])
     rows: list[PlannedRow] = []
     total, spent = checked + END, 0.0
     for candidate in candidates:
@@ -68,13 +73,28 @@ def planned(session: Session) -> PlannedPreset:
         row = _row(session, candidate, total, spent, first=not rows)
         if budget.seconds is not None:  # the preset will measure too
             total += time.monotonic() - asked
-        rows.append(row)
-        if row.verdict == "tried":
+        if row.verdict == TRIED:
+            share = shares.get(candidate.name, 1.0)
+            row = replace(row, seconds=round((row.seconds or 0.0) * share, 2), work=(row.work or 0.0) * share)
+            row = row if share == 1.0 else replace(row, verdict=SAMPLED)
             total, spent = total + (row.seconds or 0.0), spent + (row.work or 0.0)
+        rows.append(row)
     rounded = round(checked, 2)
     return PlannedPreset(
         session.order.slug, session.order.preset, budget.seconds, rows, round(total, 2), rounded
     )
+
+
+def _shares(session: Session, names: Sequence[str]) -> dict[str, float]:
+    """The share of the rows that each probe of many sees at least, where the dearest are the best: those that stay see all."""
+    sizes, rows = session.sizes(len(names)), len(session.checks.dataset.manifest.train)
+    seen = dict.fromkeys(names, 0.0)
+
+    def loss(name: str, size: int) -> float:
+        seen[name] += size / rows
+        return -float(names.index(name))
+
+    return {name: seen[name] for name in halve(names, sizes, loss)}
 
 
 def _row(session: Session, candidate: Candidate, total: float, spent: float, first: bool) -> PlannedRow:
@@ -90,4 +110,4 @@ def _row(session: Session, candidate: Candidate, total: float, spent: float, fir
     else:
         fits = total + seconds <= budget.seconds - budget.reserve
         why = "does not fit the time"
-    return PlannedRow(candidate.name, round(seconds, 2), round(work, 3), "tried" if fits or first else why)
+    return PlannedRow(candidate.name, round(seconds, 2), round(work, 3), TRIED if fits or first else why)

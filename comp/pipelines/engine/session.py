@@ -18,6 +18,7 @@ from comp.pipelines.engine.best_blend import BestBlend, best_blend_of, why_dropp
 from comp.pipelines.engine.budget import Budget
 from comp.pipelines.engine.candidates import Candidate, Source
 from comp.pipelines.engine.costs import seconds_of, work_of
+from comp.pipelines.engine.halving import halve, loss_on_sample, sample_sizes
 from comp.pipelines.engine.journal import Journal
 from comp.pipelines.engine.order import PresetOrder
 from comp.pipelines.engine.penalty import best_penalty
@@ -91,6 +92,7 @@ class Session:
     failures: list[CompError] = field(default_factory=list)
     stopped: bool = False
     _plan: tuple[Recipe, TrainPlan] | None = None
+    _behind: dict[str, str] = field(default_factory=dict)  # why a probe is left out, by its name
 
     def run(self) -> None:
         """Tries what there is to try, until nothing is left, the limit is near, or Ctrl-C."""
@@ -113,7 +115,10 @@ class Session:
 
     def _to_try(self) -> Iterator[Candidate]:
         """The candidates in their order; what comes later depends on what came before."""
-        yield from self.first_rung()
+        first = self.first_rung()
+        yield from first[:1]  # there is a submission before anything is compared
+        self._compare(first[1:])
+        yield from first[1:]
         if not self.members:  # nothing fitted: seconds are always there for this one
             yield from self._narrowed([lambda: made.pixels(self.source)])
         if self.order.preset != "fast":  # what is trained gains more than larger probes
@@ -131,6 +136,41 @@ class Session:
         if self.order.preset == "fast" and self.source.own and self.source.table.get("mode") != "finetune":
             found += self._narrowed([lambda: made.own(self.source)])
         return found
+
+    def sizes(self, count: int) -> list[int]:
+        """The samples of rows that so many backbones are compared on."""
+        rows = self.checks.dataset.manifest.train
+        classes = len(self.checks.dataset.labels) if self.checks.dataset.labels.task.one_class_a_row else 1
+        return sample_sizes(len(rows), classes, count)
+
+    def _compare(self, candidates: Sequence[Candidate]) -> None:
+        """Leaves out the probes of many that fall behind on samples of the rows."""
+        probes = {one.name: one for one in candidates if one.backbone}
+        sizes = self.sizes(len(probes))
+        if sizes:
+            events.log(f"{len(probes)} backbones on samples of {', '.join(f'{n:,}' for n in sizes)} rows")
+        self._behind = halve(list(probes), sizes, lambda name, size: self._sampled(probes[name], size))
+
+    def _sampled(self, candidate: Candidate, size: int) -> float | None:
+        """The loss of a probe on a sample; None where it has none, or would not fit on all rows."""
+        known = self.journal.last("sampled", candidate=candidate.name, rows=size)
+        if known is None:
+            try:
+                plan = self.plan_of(candidate)
+                seconds = self.estimate(plan) if self.budget.seconds is not None else None
+                if self.budget.why_not(seconds, work_of(plan)) is not None:
+                    return None
+                loss = loss_on_sample(plan, size)
+            except Stopped:
+                raise
+            except CompError:  # told when all rows are asked for
+                return None
+            work = work_of(plan) * size / len(self.checks.dataset.manifest.train)
+            facts = {"candidate": candidate.name, "rows": size, "loss": loss, "work": round(work, 3)}
+            self.journal.write("sampled", **facts)
+            known = facts
+        self.budget.spent += float(known["work"])
+        return None if known["loss"] is None else float(known["loss"])
 
     def _larger(self) -> Iterator[Candidate]:
         """The best probes once more, on whole images and larger ones: other features of the same networks."""
@@ -278,6 +318,9 @@ class Session:
 
     def _decided(self, candidate: Candidate) -> float | None:
         """Whether a candidate is tried: its estimate, and a line in the journal either way."""
+        if candidate.name in self._behind:
+            self._skip(candidate, self._behind[candidate.name], None)
+            return None
         plan = self.plan_of(candidate)
         work = work_of(plan)
         estimated = self.estimate(plan, candidate.with_tta) if self.budget.seconds is not None else None
