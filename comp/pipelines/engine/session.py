@@ -217,7 +217,7 @@ class Session:
             yield from self._narrowed([lambda: made.own(self.source)])
             if any(one.backbone == "" for one in self.members.values()):
                 return
-        ranked = self._ranked()
+        ranked = self._whole_courses_first(self._ranked())
         if self.order.preset == "good":
             ranked = ranked[:1]
         for n, one in enumerate(ranked):
@@ -236,6 +236,31 @@ class Session:
                 best[one.backbone] = min(best.get(one.backbone, float("inf")), sign * self.scores[run])
         known = [one for one in self.backbones if one.name in best]
         return sorted(known, key=lambda one: best[one.name])
+
+    def _whole_courses_first(self, ranked: list[Backbone]) -> list[Backbone]:
+        """Backbones that have the time for all their epochs before those that would take fewer: a small network that is trained to its end
+        beats a larger one that is not (docs/decisions/0023).
+        """
+        left = self.budget.left
+        if left is None or len(ranked) < 2:
+            return ranked
+        known = self.journal.last("courses")
+        if known is None:
+            seconds: dict[str, float | None] = {}
+            for one in ranked:
+                try:
+                    whole = made.finetune(self.source, one, self.request.workspace)
+                    seconds[one.name] = self.estimate(self.plan_of(whole)) * self.budget.ratio
+                except CompError:  # told when it is tried
+                    seconds[one.name] = None
+            fits = {
+                name: value is not None and value <= FIRST_SHARE * left for name, value in seconds.items()
+            }
+            order = sorted(seconds, key=lambda name: not fits[name])
+            self.journal.write("courses", seconds=seconds, order=order)
+            known = {"order": order}
+        place = {name: n for n, name in enumerate(known["order"])}
+        return sorted(ranked, key=lambda one: place.get(one.name, len(place)))
 
     def _fitting(self, one: Backbone, alone: bool) -> Candidate:
         """A fine-tuned backbone with so many epochs as the time is likely to hold; without a limit all of them."""
