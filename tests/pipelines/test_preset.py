@@ -162,7 +162,9 @@ def test_nothing_begins_that_would_break_the_limit_but_a_classifier_of_pixels(
     write_shapes(workspace)
     with_weights(workspace)
     told = {"pixels": 1e6}
-    monkeypatch.setattr(sessions, "seconds_of", lambda plan, kept: told.get(plan.recipe.model.name, 1e4))
+    monkeypatch.setattr(
+        "comp.pipelines.engine.state.seconds_of", lambda plan, kept: told.get(plan.recipe.model.name, 1e4)
+    )
     words = (
         "--preset",
         "best",
@@ -196,7 +198,7 @@ def test_a_backbone_takes_as_many_epochs_as_fit_and_goes_on_with_those(
             else 20.0 * plan.recipe.epochs
         )
 
-    monkeypatch.setattr(sessions, "seconds_of", seconds)
+    monkeypatch.setattr("comp.pipelines.engine.state.seconds_of", seconds)
     (workspace / "competitions" / "shapes" / "baseline.toml").write_text(
         'mode = "finetune"\nthreads = 1\ntta = ["identity"]\n'
     )
@@ -284,7 +286,7 @@ def test_without_time_for_all_the_rest_is_left_for_more_time(
     """What does not fit is left out and said; with new time it is tried."""
     write_shapes(workspace)
     told = {"pixels": 1.0, "test_resnet": 1e6}
-    monkeypatch.setattr(sessions, "seconds_of", lambda plan: told[plan.recipe.model.name])
+    monkeypatch.setattr("comp.pipelines.engine.state.seconds_of", lambda plan: told[plan.recipe.model.name])
     first = run_comp(
         workspace, "run", "shapes", "--preset", "fast", *SHORT, "--folds", 2, "--time-limit", "5m", "--json"
     )
@@ -358,7 +360,9 @@ def test_shuffled_labels_score_as_chance(workspace: Path, seed: int) -> None:
 
 def test_people_see_what_was_tried_and_how_to_go_on(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_shapes(workspace)
-    monkeypatch.setattr(sessions, "seconds_of", lambda plan: 1.0 if plan.recipe.mode == "probe" else 1e6)
+    monkeypatch.setattr(
+        "comp.pipelines.engine.state.seconds_of", lambda plan: 1.0 if plan.recipe.mode == "probe" else 1e6
+    )
     plan = run_comp(
         workspace, "run", "shapes", "--preset", "good", "--dry-run", "--time-limit", "1h", "--folds", 2
     )
@@ -403,7 +407,9 @@ def test_it_does_not_go_on_with_other_rows_or_another_recipe(
 ) -> None:
     """The runs so far are of what was there: nothing else is blended with them."""
     raw = write_shapes(workspace)
-    monkeypatch.setattr(sessions, "seconds_of", lambda plan: 1.0 if plan.recipe.mode == "probe" else 1e6)
+    monkeypatch.setattr(
+        "comp.pipelines.engine.state.seconds_of", lambda plan: 1.0 if plan.recipe.mode == "probe" else 1e6
+    )
     first = run_comp(
         workspace, "run", "shapes", "--preset", "fast", *SHORT, "--folds", 2, "--time-limit", "5m"
     )
@@ -450,7 +456,7 @@ def test_many_backbones_are_compared_on_samples_first(
         save_file(dict(net.state_dict()), workspace / "weights" / f"{name}.safetensors")
     monkeypatch.setattr("comp.pipelines.engine.halving.FIRST_ROWS", 6)
     monkeypatch.setattr("comp.pipelines.engine.halving.A_CLASS", 2)
-    monkeypatch.setattr("comp.pipelines.engine.session.LARGER", 0)
+    monkeypatch.setattr("comp.pipelines.engine.rungs.LARGER", 0)
     trained = sessions.train_and_predict
 
     def stops(request: RunRequest, *more: object) -> object:
@@ -474,3 +480,38 @@ def test_many_backbones_are_compared_on_samples_first(
     assert all(told[name]["run"] is None for name in behind)
     assert told[f"probe {names[0]} at 160"]["run"], "the first is there whatever it is worth"
     assert sum(one["run"] is not None for one in told.values() if str(one["name"]).startswith("probe")) == 3
+
+
+def test_what_has_time_for_a_whole_course_is_trained_before_what_has_not(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The better probe would take all of the time for ten epochs, the other one a part of it: that one is first, and whole."""
+    write_shapes(workspace)
+    (workspace / "weights").mkdir()
+    names = ["test_resnet.r160_in1k", "test_efficientnet.r160_in1k"]
+    for name in names:
+        torch.manual_seed(0)
+        net = timm.create_model(name.partition(".")[0], num_classes=10)
+        save_file(dict(net.state_dict()), workspace / "weights" / f"{name}.safetensors")
+
+    def seconds(plan: TrainPlan, kept: int = 0) -> float:
+        if plan.recipe.mode == "probe":
+            return 1.0
+        return plan.recipe.epochs * (9.0 if plan.recipe.model.name == names[0] else 900.0)
+
+    monkeypatch.setattr("comp.pipelines.engine.state.seconds_of", seconds)
+    monkeypatch.setattr("comp.pipelines.engine.rungs.Rungs._ranked", lambda self: self.state.backbones[::-1])
+    trained = sessions.train_and_predict
+
+    def stops(request: RunRequest, *more: object) -> object:
+        if request.recipe.mode == "finetune":
+            raise KeyboardInterrupt
+        return trained(request, *more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(sessions, "train_and_predict", stops)
+    given = {"backbones": names, "workspace": workspace, "report": False, "overrides": ["threads=1"]}
+    comp.run_preset("shapes", "best", 2, time_limit="3m", **given)  # type: ignore[arg-type]
+    begun = [one for one in decisions(workspace) if one["what"] == "begun" and one["epochs"]]
+    assert [(one["backbone"], one["epochs"]) for one in begun] == [(names[0], 10)]
+    (order,) = [one["order"] for one in decisions(workspace) if one["what"] == "courses"]
+    assert order == names

@@ -11,11 +11,11 @@ from comp.errors import CompError
 from comp.pipelines.engine import candidates as made
 from comp.pipelines.engine.costs import work_of
 from comp.pipelines.engine.halving import halve
-from comp.pipelines.engine.session import GROWN, LARGER
+from comp.pipelines.engine.rungs import GROWN, LARGER, Rungs
 
 if TYPE_CHECKING:
     from comp.pipelines.engine.candidates import Candidate
-    from comp.pipelines.engine.session import Session
+    from comp.pipelines.engine.state import State
 
 END = 3.0  # seconds of the blend and its page
 TRIED, SAMPLED = "tried", "on a sample of the rows, and on all if it is among the best there"
@@ -50,27 +50,27 @@ class PlannedPreset:
         return {**vars(self), "rows": [vars(row) for row in self.rows]}
 
 
-def planned(session: Session) -> PlannedPreset:
+def planned(state: State) -> PlannedPreset:
     """The candidates of a preset in the order in which they would be tried; which backbone is trained first is known only once
     all are probed.
     """
-    budget, ws = session.budget, session.request.workspace
+    budget, ws, rungs = state.budget, state.request.workspace, Rungs(state)
     checked = time.monotonic() - budget.began
-    candidates = session.first_rung()
-    if session.order.preset != "fast":
-        tuned = [made.finetune(session.source, one, ws) for one in session.backbones]
-        own = [made.own(session.source)] if session.source.own else []
-        candidates += [*own, *tuned] if session.order.preset == "good" else [*tuned, *own]
-    larger = session.backbones[:LARGER]
-    candidates += session.probes(larger, GROWN)
-    if session.order.preset == "fast":  # of those that the blend will have; here the largest
-        candidates += session.probes(larger, GROWN, with_tta=True)
-    shares = _shares(session, [one.name for one in session.first_rung()[1:] if one.backbone])
+    candidates = rungs.first_rung()
+    if state.order.preset != "fast":
+        tuned = [made.finetune(state.source, one, ws) for one in state.backbones]
+        own = [made.own(state.source)] if state.source.own else []
+        candidates += [*own, *tuned] if state.order.preset == "good" else [*tuned, *own]
+    larger = state.backbones[:LARGER]
+    candidates += rungs.probes(larger, GROWN)
+    if state.order.preset == "fast":  # of those that the blend will have; here the largest
+        candidates += rungs.probes(larger, GROWN, with_tta=True)
+    shares = _shares(rungs, [one.name for one in rungs.first_rung()[1:] if one.backbone])
     rows: list[PlannedRow] = []
     total, spent = checked + END, 0.0
     for candidate in candidates:
         asked = time.monotonic()
-        row = _row(session, candidate, total, spent, first=not rows)
+        row = _row(state, candidate, total, spent, first=not rows)
         if budget.seconds is not None:  # the preset will measure too
             total += time.monotonic() - asked
         if row.verdict == TRIED:
@@ -80,14 +80,12 @@ def planned(session: Session) -> PlannedPreset:
             total, spent = total + (row.seconds or 0.0), spent + (row.work or 0.0)
         rows.append(row)
     rounded = round(checked, 2)
-    return PlannedPreset(
-        session.order.slug, session.order.preset, budget.seconds, rows, round(total, 2), rounded
-    )
+    return PlannedPreset(state.order.slug, state.order.preset, budget.seconds, rows, round(total, 2), rounded)
 
 
-def _shares(session: Session, names: Sequence[str]) -> dict[str, float]:
+def _shares(rungs: Rungs, names: Sequence[str]) -> dict[str, float]:
     """The share of the rows that each probe of many sees at least, where the dearest are the best: those that stay see all."""
-    sizes, rows = session.sizes(len(names)), len(session.checks.dataset.manifest.train)
+    sizes, rows = rungs.sizes(len(names)), len(rungs.state.checks.dataset.manifest.train)
     seen = dict.fromkeys(names, 0.0)
 
     def loss(name: str, size: int) -> float:
@@ -97,16 +95,16 @@ def _shares(session: Session, names: Sequence[str]) -> dict[str, float]:
     return {name: seen[name] for name in halve(names, sizes, loss)}
 
 
-def _row(session: Session, candidate: Candidate, total: float, spent: float, first: bool) -> PlannedRow:
+def _row(state: State, candidate: Candidate, total: float, spent: float, first: bool) -> PlannedRow:
     try:
-        plan = session.plan_of(candidate)
-        work, seconds = work_of(plan), session.estimate(plan, candidate.with_tta)
+        plan = state.plan_of(candidate)
+        work, seconds = work_of(plan), state.estimate(plan, candidate.with_tta)
     except CompError as problem:
         return PlannedRow(candidate.name, None, None, f"{problem.rule}: {problem.value}")
-    budget = session.budget
+    budget = state.budget
     if budget.seconds is None:
         fits = spent + work <= budget.work
-        why = f"more work than {session.order.preset} is for"
+        why = f"more work than {state.order.preset} is for"
     else:
         fits = total + seconds <= budget.seconds - budget.reserve
         why = "does not fit the time"

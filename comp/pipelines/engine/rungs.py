@@ -1,0 +1,234 @@
+"""The rungs of a preset: what it tries, and in which order; what comes later depends on what came before."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from comp import events
+from comp.errors import CompError, Stopped
+from comp.pipelines.engine import candidates as made
+from comp.pipelines.engine.candidates import Candidate
+from comp.pipelines.engine.costs import work_of
+from comp.pipelines.engine.halving import halve, loss_on_sample, sample_sizes
+from comp.pipelines.engine.state import State
+
+if TYPE_CHECKING:
+    from comp.models.ladder import Backbone
+
+IN_VAIN = 2  # candidates in a row that bring nothing, after which no further seed is tried
+SEEDS = 3  # further ones of the best run
+FIRST_SHARE = 0.6  # of the time left that the first fine-tuned network may take, where there are others
+LEAST_EPOCHS = 4
+GROWN, LARGER = (
+    1.286,
+    2,
+)  # times the side of a probe's images when it sees whole ones; so many probes are tried again
+
+
+@dataclass(frozen=True)
+class Rungs:
+    """The candidates of a preset as it stands."""
+
+    state: State
+
+    def candidates(self) -> Iterator[Candidate]:
+        """The candidates in their order; what comes later depends on what came before."""
+        first = self.first_rung()
+        yield from first[:1]  # there is a submission before anything is compared
+        self._compare(first[1:])
+        yield from first[1:]
+        if not self.state.members:  # nothing fitted: seconds are always there for this one
+            yield from self._narrowed([lambda: made.pixels(self.state.source)])
+        if self.state.order.preset != "fast":  # what is trained gains more than larger probes
+            yield from self._second_rung()
+        if self.state.order.preset == "best":
+            yield from self._third_rung()
+        yield from self._larger()
+        yield from self._with_tta()
+
+    def first_rung(self) -> list[Candidate]:
+        """Classifiers of frozen features, the cheapest first; where there are none, of the pixels; and where it is cheap, the
+        competition's own recipe.
+        """
+        found = self.probes(self.state.backbones) or self._narrowed([lambda: made.pixels(self.state.source)])
+        if (
+            self.state.order.preset == "fast"
+            and self.state.source.own
+            and self.state.source.table.get("mode") != "finetune"
+        ):
+            found += self._narrowed([lambda: made.own(self.state.source)])
+        return found
+
+    def sizes(self, count: int) -> list[int]:
+        """The samples of rows that so many backbones are compared on."""
+        rows = self.state.checks.dataset.manifest.train
+        classes = (
+            len(self.state.checks.dataset.labels)
+            if self.state.checks.dataset.labels.task.one_class_a_row
+            else 1
+        )
+        return sample_sizes(len(rows), classes, count)
+
+    def _compare(self, candidates: Sequence[Candidate]) -> None:
+        """Leaves out the probes of many that fall behind on samples of the rows."""
+        probes = {one.name: one for one in candidates if one.backbone}
+        sizes = self.sizes(len(probes))
+        if sizes:
+            events.log(f"{len(probes)} backbones on samples of {', '.join(f'{n:,}' for n in sizes)} rows")
+        self.state.behind = halve(list(probes), sizes, lambda name, size: self._sampled(probes[name], size))
+
+    def _sampled(self, candidate: Candidate, size: int) -> float | None:
+        """The loss of a probe on a sample; None where it has none, or would not fit on all rows."""
+        known = self.state.journal.last("sampled", candidate=candidate.name, rows=size)
+        if known is None:
+            try:
+                plan = self.state.plan_of(candidate)
+                seconds = self.state.estimate(plan) if self.state.budget.seconds is not None else None
+                if self.state.budget.why_not(seconds, work_of(plan)) is not None:
+                    return None
+                loss = loss_on_sample(plan, size)
+            except Stopped:
+                raise
+            except CompError:  # told when all rows are asked for
+                return None
+            work = work_of(plan) * size / len(self.state.checks.dataset.manifest.train)
+            facts = {"candidate": candidate.name, "rows": size, "loss": loss, "work": round(work, 3)}
+            self.state.journal.write("sampled", **facts)
+            known = facts
+        self.state.budget.spent += float(known["work"])
+        return None if known["loss"] is None else float(known["loss"])
+
+    def _larger(self) -> Iterator[Candidate]:
+        """The best probes once more, on whole images and larger ones: other features of the same networks."""
+        for one in sorted(self._ranked()[:LARGER], key=lambda one: one.gmacs):
+            yield from self.probes([one], GROWN)
+
+    def _with_tta(self) -> Iterator[Candidate]:
+        """The probes that the blend has once more, solved and predicted under the recipe's views: whether a backbone is worth
+        the double work is known by then.
+        """
+        taken = [self.state.members[run] for run in (self.state.blend.names if self.state.blend else [])]
+        known = {one.name: one for one in self.state.backbones}
+        for was in [one for one in taken if one.recipe.mode == "probe" and one.backbone in known][:LARGER]:
+            yield from self.probes([known[was.backbone]], was.grow, with_tta=True)
+
+    def probes(
+        self, backbones: Sequence[Backbone], grow: float = 1.0, with_tta: bool = False
+    ) -> list[Candidate]:
+        """Classifiers of the frozen features of some backbones; with TTA none where that is the same."""
+        ws = self.state.request.workspace
+        found = self._narrowed(
+            [partial(made.probe, self.state.source, one, ws, grow, with_tta) for one in backbones]
+        )
+        if not with_tta:
+            return found
+        plain = self.probes(backbones, grow)[:1]
+        return [one for one in found if plain and one.recipe.tta != plain[0].recipe.tta]
+
+    def _narrowed(self, makers: Sequence[Callable[[], Candidate]]) -> list[Candidate]:
+        """The candidates that ``overrides`` leave as they are meant."""
+        found = []
+        for make in makers:
+            try:
+                found.append(make())
+            except CompError as problem:
+                if not self.state.source.overrides:
+                    raise
+                events.log(f"  left out by `overrides`: {problem.value}")
+        return found
+
+    def _second_rung(self) -> Iterator[Candidate]:
+        """Trained networks: the competition's own recipe, and the backbones in the order of their probes."""
+        if self.state.source.own and self.state.order.preset == "good":
+            yield from self._narrowed([lambda: made.own(self.state.source)])
+            if any(one.backbone == "" for one in self.state.members.values()):
+                return
+        ranked = self._whole_courses_first(self._ranked())
+        if self.state.order.preset == "good":
+            ranked = ranked[:1]
+        for n, one in enumerate(ranked):
+            alone = n == len(ranked) - 1
+            yield from self._narrowed([partial(self._fitting, one, alone)])
+        if self.state.source.own and self.state.order.preset == "best":
+            yield from self._narrowed([lambda: made.own(self.state.source)])
+
+    def _ranked(self) -> list[Backbone]:
+        """The backbones by the score of their probe, the best first; those without one are not trained."""
+        metric = self.state.checks.dataset.competition.metric
+        sign = -1.0 if metric.direction == "max" else 1.0
+        best: dict[str, float] = {}
+        for run, one in self.state.members.items():
+            if one.recipe.mode == "probe" and one.backbone:
+                best[one.backbone] = min(best.get(one.backbone, float("inf")), sign * self.state.scores[run])
+        known = [one for one in self.state.backbones if one.name in best]
+        return sorted(known, key=lambda one: best[one.name])
+
+    def _whole_courses_first(self, ranked: list[Backbone]) -> list[Backbone]:
+        """Backbones that have the time for all their epochs before those that would take fewer: a small network that is trained to its end
+        beats a larger one that is not (docs/decisions/0023).
+        """
+        left = self.state.budget.left
+        if left is None or len(ranked) < 2:
+            return ranked
+        known = self.state.journal.last("courses")
+        if known is None:
+            seconds: dict[str, float | None] = {}
+            for one in ranked:
+                try:
+                    whole = made.finetune(self.state.source, one, self.state.request.workspace)
+                    seconds[one.name] = (
+                        self.state.estimate(self.state.plan_of(whole)) * self.state.budget.ratio
+                    )
+                except CompError:  # told when it is tried
+                    seconds[one.name] = None
+            fits = {
+                name: value is not None and value <= FIRST_SHARE * left for name, value in seconds.items()
+            }
+            order = sorted(seconds, key=lambda name: not fits[name])
+            self.state.journal.write("courses", seconds=seconds, order=order)
+            known = {"order": order}
+        place = {name: n for n, name in enumerate(known["order"])}
+        return sorted(ranked, key=lambda one: place.get(one.name, len(place)))
+
+    def _fitting(self, one: Backbone, alone: bool) -> Candidate:
+        """A fine-tuned backbone with so many epochs as the time is likely to hold; without a limit all of them."""
+        ws = self.state.request.workspace
+        whole = made.finetune(self.state.source, one, ws)
+        begun = [
+            e for e in self.state.journal.entries if e["what"] == "begun" and e.get("backbone") == one.name
+        ]
+        if epochs := next((e["epochs"] for e in begun if e["epochs"]), 0):
+            return made.finetune(self.state.source, one, ws, int(epochs))
+        if self.state.budget.left is None:
+            return whole
+        seconds = self.state.estimate(self.state.plan_of(whole)) * self.state.budget.ratio
+        room = self.state.budget.left * (1.0 if alone or self.state.has_trained() else FIRST_SHARE)
+        epochs = whole.recipe.epochs
+        if seconds > room and int(epochs * room / seconds) >= LEAST_EPOCHS:
+            return made.finetune(self.state.source, one, ws, int(epochs * room / seconds))
+        return whole
+
+    def _third_rung(self) -> Iterator[Candidate]:
+        """Further seeds of the best trained run, where the blend has it and while they bring something."""
+        trained = {run: one for run, one in self.state.members.items() if one.recipe.mode != "probe"}
+        if not trained:
+            return
+        metric = self.state.checks.dataset.competition.metric
+        best = None
+        for run in trained:
+            if best is None or metric.better(self.state.scores[run], self.state.scores[best]):
+                best = run
+        assert best is not None, "there is one"
+        if self.state.blend is None or best not in self.state.blend.names:
+            return  # the blend does without it, and would without its like
+        vain = 0
+        for n in range(1, SEEDS + 1):
+            before = self.state.blend.names if self.state.blend else []
+            yield made.reseeded(trained[best], trained[best].recipe.seed + n)
+            after = self.state.blend.names if self.state.blend else []
+            vain = vain + 1 if after == before else 0
+            if vain >= IN_VAIN:
+                return
