@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -361,7 +362,7 @@ def test_shuffled_labels_score_as_chance(workspace: Path, seed: int) -> None:
 def test_people_see_what_was_tried_and_how_to_go_on(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_shapes(workspace)
     monkeypatch.setattr(
-        "comp.pipelines.engine.state.seconds_of", lambda plan: 1.0 if plan.recipe.mode == "probe" else 1e6
+        "comp.pipelines.engine.state.seconds_of", lambda plan, kept: 1.0 if plan.recipe.mode == "probe" else 1e6
     )
     plan = run_comp(
         workspace, "run", "shapes", "--preset", "good", "--dry-run", "--time-limit", "1h", "--folds", 2
@@ -377,6 +378,31 @@ def test_people_see_what_was_tried_and_how_to_go_on(workspace: Path, monkeypatch
     assert "nested OOF accuracy" in done.out
     assert "--resume preset-" in done.err
     assert "best so far: 1 run" in done.err
+
+
+def test_what_the_best_run_is_sure_of_is_trained_on_by_the_fold_that_was_sure(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last trained candidate learns from test rows too, each fold from those of its own model; an unsure run has none."""
+    write_shapes(workspace)
+    real = sessions.best_blend_of
+    monkeypatch.setattr(sessions, "best_blend_of", lambda ws, names: real(ws, names[1:2] or names))
+    monkeypatch.setattr(sessions, "why_dropped", lambda *_: None)
+    monkeypatch.setattr("comp.pipelines.engine.rungs.SEEDS", 0)
+    last = {}
+    for sure in (0.34, 1.0):
+        monkeypatch.setattr("comp.pipelines.engine.rungs.SURE", sure)
+        given = {"workspace": workspace, "overrides": ["epochs=2", "threads=1"], "report": False}
+        found = comp.run_preset("shapes", "best", 2, **given)  # type: ignore[arg-type]
+        last[sure] = found.preset["candidates"][-1]  # type: ignore[attr-defined]
+    assert last[1.0]["name"] == "baseline"
+    assert last[0.34]["name"] == "baseline, pseudo-labels"
+    run = workspace / "runs" / last[0.34]["run"]
+    labels = pd.read_csv(run / "pseudo.csv")
+    assert set(labels["fold"]) == {0, 1}
+    of = next(one["run"] for one in found.preset["candidates"] if one["name"] == "baseline")  # type: ignore[attr-defined]
+    assert read_json(run / "pseudo.json")["run"] != of, "of the first preset's run, not of another one"
+    assert (labels["prob"] >= 0.34).all()
 
 
 @pytest.mark.parametrize("taken", [True, False])
@@ -408,7 +434,7 @@ def test_it_does_not_go_on_with_other_rows_or_another_recipe(
     """The runs so far are of what was there: nothing else is blended with them."""
     raw = write_shapes(workspace)
     monkeypatch.setattr(
-        "comp.pipelines.engine.state.seconds_of", lambda plan: 1.0 if plan.recipe.mode == "probe" else 1e6
+        "comp.pipelines.engine.state.seconds_of", lambda plan, kept: 1.0 if plan.recipe.mode == "probe" else 1e6
     )
     first = run_comp(
         workspace, "run", "shapes", "--preset", "fast", *SHORT, "--folds", 2, "--time-limit", "5m"

@@ -29,7 +29,7 @@ _KEPT = ("tta", "tta_mean", "seed", "fold_seed", "device", "threads", "determini
 class Candidate:
     """Something to train: its name, which is unique in a preset, its recipe, the backbone that it is of (empty for the
     competition's own recipe), and of a probe how many times as large its images are, and whether it is one that was made without TTA
-    before.
+    before; and the file of pseudo-labels that it is trained with.
     """
 
     name: str
@@ -37,6 +37,7 @@ class Candidate:
     backbone: str = ""
     grow: float = 1.0
     with_tta: bool = False
+    pseudo: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -222,6 +223,11 @@ def reseeded(candidate: Candidate, seed: int) -> Candidate:
     """The same with another seed."""
     recipe = candidate.recipe.model_copy(update={"seed": seed})
     return replace(candidate, name=f"{candidate.name}, seed {seed}", recipe=recipe)
+
+
+def with_pseudo_labels(candidate: Candidate, path: Path) -> Candidate:
+    """The same, trained on pseudo-labelled test rows too."""
+    return replace(candidate, name=f"{candidate.name}, pseudo-labels", pseudo=path)
 
 
 def _key(override: str) -> str:

@@ -14,12 +14,17 @@ from comp.pipelines.engine.candidates import Candidate
 from comp.pipelines.engine.costs import work_of
 from comp.pipelines.engine.halving import halve, loss_on_sample, sample_sizes
 from comp.pipelines.engine.state import State
+from comp.pipelines.pseudo_label import pseudo
 
 if TYPE_CHECKING:
     from comp.models.ladder import Backbone
 
 IN_VAIN = 2  # candidates in a row that bring nothing, after which no further seed is tried
 SEEDS = 3  # further ones of the best run
+SURE, PSEUDO_SHARE = (
+    0.95,
+    0.1,
+)  # of a pseudo-label's class; and of the training rows that pseudo-labels must be as many as
 FIRST_SHARE = 0.6  # of the time left that the first fine-tuned network may take, where there are others
 LEAST_EPOCHS = 4
 GROWN, LARGER = (
@@ -110,7 +115,7 @@ class Rungs:
         """The probes that the blend has once more, solved and predicted under the recipe's views: whether a backbone is worth
         the double work is known by then.
         """
-        taken = [self.state.members[run] for run in (self.state.blend.names if self.state.blend else [])]
+        taken = [self.state.members[run] for run in self._taken()]
         known = {one.name: one for one in self.state.backbones}
         for was in [one for one in taken if one.recipe.mode == "probe" and one.backbone in known][:LARGER]:
             yield from self.probes([known[was.backbone]], was.grow, with_tta=True)
@@ -212,23 +217,42 @@ class Rungs:
         return whole
 
     def _third_rung(self) -> Iterator[Candidate]:
-        """Further seeds of the best trained run, where the blend has it and while they bring something."""
+        """Further seeds of the best trained run, where the blend has it and while they bring something; and then the same with the
+        test rows that it is sure of.
+        """
         trained = {run: one for run, one in self.state.members.items() if one.recipe.mode != "probe"}
         if not trained:
             return
         metric = self.state.checks.dataset.competition.metric
-        best = None
+        best = next(iter(trained))
         for run in trained:
-            if best is None or metric.better(self.state.scores[run], self.state.scores[best]):
+            if metric.better(self.state.scores[run], self.state.scores[best]):
                 best = run
-        assert best is not None, "there is one"
-        if self.state.blend is None or best not in self.state.blend.names:
+        if best not in self._taken():
             return  # the blend does without it, and would without its like
         vain = 0
         for n in range(1, SEEDS + 1):
-            before = self.state.blend.names if self.state.blend else []
+            before = self._taken()
             yield made.reseeded(trained[best], trained[best].recipe.seed + n)
-            after = self.state.blend.names if self.state.blend else []
-            vain = vain + 1 if after == before else 0
+            vain = vain + 1 if self._taken() == before else 0
             if vain >= IN_VAIN:
-                return
+                break
+        yield from self._with_pseudo_labels(best, trained[best])
+
+    def _taken(self) -> list[str]:
+        """The runs that the blend has."""
+        return self.state.blend.names if self.state.blend else []
+
+    def _with_pseudo_labels(self, run: str, candidate: Candidate) -> Iterator[Candidate]:
+        """A run's recipe once more on the test rows too that each fold's own model is sure of, where those are many."""
+        dataset = self.state.checks.dataset
+        if dataset.labels.task.name != "single-label" or candidate.pseudo:
+            return
+        try:
+            found = pseudo(run, SURE, workspace=self.state.request.workspace.root)
+        except CompError as problem:
+            events.log(f"  no pseudo-labels of {run}: {problem.value}")
+            return
+        rows = len(found.pseudo.table) / found.pseudo.k
+        if rows >= PSEUDO_SHARE * len(dataset.manifest.train):
+            yield made.with_pseudo_labels(candidate, found.path)

@@ -164,7 +164,8 @@ class Session(State):
                 own = resumed_request(this_run, ws, competition, self.order.given["data"], [], True)
                 request = replace(own, look=self.request.look)
             else:
-                request = replace(request, recipe=candidate.recipe, origin={"preset": self.order.id})
+                origin = {"preset": self.order.id}
+                request = replace(request, recipe=candidate.recipe, origin=origin, pseudo=candidate.pseudo)
             request = replace(request, only=only, seconds=self.budget.left, report=False)
             starts = training_plans.find_starts(competition, request.recipe, ws)
             noting = _Noting(lambda run: self.journal.write("run", candidate=candidate.name, run=run))
