@@ -287,7 +287,9 @@ def test_without_time_for_all_the_rest_is_left_for_more_time(
     """What does not fit is left out and said; with new time it is tried."""
     write_shapes(workspace)
     told = {"pixels": 1.0, "test_resnet": 1e6}
-    monkeypatch.setattr("comp.pipelines.engine.state.seconds_of", lambda plan: told[plan.recipe.model.name])
+    monkeypatch.setattr(
+        "comp.pipelines.engine.state.seconds_of", lambda plan, kept: told[plan.recipe.model.name]
+    )
     first = run_comp(
         workspace, "run", "shapes", "--preset", "fast", *SHORT, "--folds", 2, "--time-limit", "5m", "--json"
     )
@@ -362,7 +364,8 @@ def test_shuffled_labels_score_as_chance(workspace: Path, seed: int) -> None:
 def test_people_see_what_was_tried_and_how_to_go_on(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_shapes(workspace)
     monkeypatch.setattr(
-        "comp.pipelines.engine.state.seconds_of", lambda plan, kept: 1.0 if plan.recipe.mode == "probe" else 1e6
+        "comp.pipelines.engine.state.seconds_of",
+        lambda plan, kept: 1.0 if plan.recipe.mode == "probe" else 1e6,
     )
     plan = run_comp(
         workspace, "run", "shapes", "--preset", "good", "--dry-run", "--time-limit", "1h", "--folds", 2
@@ -434,7 +437,8 @@ def test_it_does_not_go_on_with_other_rows_or_another_recipe(
     """The runs so far are of what was there: nothing else is blended with them."""
     raw = write_shapes(workspace)
     monkeypatch.setattr(
-        "comp.pipelines.engine.state.seconds_of", lambda plan, kept: 1.0 if plan.recipe.mode == "probe" else 1e6
+        "comp.pipelines.engine.state.seconds_of",
+        lambda plan, kept: 1.0 if plan.recipe.mode == "probe" else 1e6,
     )
     first = run_comp(
         workspace, "run", "shapes", "--preset", "fast", *SHORT, "--folds", 2, "--time-limit", "5m"
