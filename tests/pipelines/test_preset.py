@@ -545,3 +545,28 @@ def test_what_has_time_for_a_whole_course_is_trained_before_what_has_not(
     assert [(one["backbone"], one["epochs"]) for one in begun] == [(names[0], 10)]
     (order,) = [one["order"] for one in decisions(workspace) if one["what"] == "courses"]
     assert order == names
+
+
+def test_a_further_seed_takes_as_many_epochs_as_fit(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_shapes(workspace)
+    with_weights(workspace)
+
+    def seconds(plan: TrainPlan, kept: int = 0) -> float:
+        if plan.recipe.mode == "probe":
+            return 1.0
+        slow = 15.0 if plan.recipe.seed else 5.0 if plan.recipe.model.name == BACKBONE else 1e6
+        return plan.recipe.epochs * slow
+
+    real = sessions.best_blend_of
+    monkeypatch.setattr("comp.pipelines.engine.state.seconds_of", seconds)
+    monkeypatch.setattr(sessions, "best_blend_of", lambda ws, names: real(ws, names[1:2] or names))
+    monkeypatch.setattr(sessions, "why_dropped", lambda *_: None)
+    monkeypatch.setattr("comp.pipelines.engine.rungs.SEEDS", 1)
+    given = {"backbones": [BACKBONE], "workspace": workspace, "report": False, "overrides": ["threads=1"]}
+    found = comp.run_preset("shapes", "best", 2, time_limit="150s", **given)  # type: ignore[arg-type]
+    begun = [one for one in decisions(workspace) if one["what"] == "begun" and one["epochs"]]
+    assert [(one["seed"], one["epochs"] == 10) for one in begun] == [(0, True), (1, False)]
+    assert int(begun[1]["epochs"]) >= 4  # type: ignore[call-overload]
+    assert any(
+        str(one["name"]).endswith("epochs, seed 1") and one["run"] for one in found.preset["candidates"]
+    )  # type: ignore[attr-defined]

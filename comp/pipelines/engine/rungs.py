@@ -198,23 +198,26 @@ class Rungs:
         place = {name: n for n, name in enumerate(known["order"])}
         return sorted(ranked, key=lambda one: place.get(one.name, len(place)))
 
-    def _fitting(self, one: Backbone, alone: bool) -> Candidate:
-        """A fine-tuned backbone with so many epochs as the time is likely to hold; without a limit all of them."""
-        ws = self.state.request.workspace
-        whole = made.finetune(self.state.source, one, ws)
-        begun = [
-            e for e in self.state.journal.entries if e["what"] == "begun" and e.get("backbone") == one.name
-        ]
-        if epochs := next((e["epochs"] for e in begun if e["epochs"]), 0):
-            return made.finetune(self.state.source, one, ws, int(epochs))
-        if self.state.budget.left is None:
+    def _fitting(self, one: Backbone, alone: bool, seed: int | None = None) -> Candidate:
+        """A fine-tuned backbone with so many epochs as the time is likely to hold; without a limit all of them. With a ``seed`` it is
+        a further run of one that is there.
+        """
+        state, begun = self.state, self.state.journal.entries
+
+        def course(epochs: int | None) -> Candidate:
+            found = made.finetune(state.source, one, state.request.workspace, epochs)
+            return found if seed is None else made.reseeded(found, seed)
+
+        whole = course(None)
+        same = {"what": "begun", "backbone": one.name, "seed": whole.recipe.seed}
+        if epochs := next((e["epochs"] for e in begun if same.items() <= e.items() and e["epochs"]), 0):
+            return course(int(epochs))
+        if state.budget.left is None:
             return whole
-        seconds = self.state.estimate(self.state.plan_of(whole)) * self.state.budget.ratio
-        room = self.state.budget.left * (1.0 if alone or self.state.has_trained() else FIRST_SHARE)
-        epochs = whole.recipe.epochs
-        if seconds > room and int(epochs * room / seconds) >= LEAST_EPOCHS:
-            return made.finetune(self.state.source, one, ws, int(epochs * room / seconds))
-        return whole
+        seconds = state.estimate(state.plan_of(whole)) * state.budget.ratio
+        room = state.budget.left * (1.0 if alone or state.has_trained() else FIRST_SHARE)
+        epochs = int(whole.recipe.epochs * room / seconds)
+        return course(epochs) if LEAST_EPOCHS <= epochs < whole.recipe.epochs else whole
 
     def _third_rung(self) -> Iterator[Candidate]:
         """Further seeds of the best trained run, where the blend has it and while they bring something; and then the same with the
@@ -233,11 +236,16 @@ class Rungs:
         vain = 0
         for n in range(1, SEEDS + 1):
             before = self._taken()
-            yield made.reseeded(trained[best], trained[best].recipe.seed + n)
+            yield self._seeded(trained[best], trained[best].recipe.seed + n)
             vain = vain + 1 if self._taken() == before else 0
             if vain >= IN_VAIN:
                 break
         yield from self._with_pseudo_labels(best, trained[best])
+
+    def _seeded(self, candidate: Candidate, seed: int) -> Candidate:
+        """The same with another seed; of a backbone with so many epochs as fit."""
+        one = next((one for one in self.state.backbones if one.name == candidate.backbone), None)
+        return made.reseeded(candidate, seed) if one is None else self._fitting(one, True, seed)
 
     def _taken(self) -> list[str]:
         """The runs that the blend has."""

@@ -80,6 +80,7 @@ class Session(State):
             return estimated
         left = self.budget.left
         facts: dict[str, Any] = {"backbone": candidate.backbone, "epochs": self._epochs(candidate)}
+        facts["seed"] = candidate.recipe.seed
         facts |= {"estimated": estimated and round(estimated, 2), "work": round(work, 3)}
         if left is not None:
             facts["left"] = round(left, 2)
