@@ -160,7 +160,12 @@ def test_a_process_ends_while_its_tracker_hangs(made: Path) -> None:
     assert closed(made) == ["close", "", ""]
 
 
-def test_a_tracker_that_fails_is_said_once(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_tracker_that_fails_is_said_once(
+    made: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(
+        listener, "WAIT_SECONDS", 120
+    )  # a busy machine takes long to start a process that fails
     result = run(made, "failing")
     all_written()
     said = capsys.readouterr().err
