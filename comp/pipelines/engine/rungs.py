@@ -27,10 +27,8 @@ SURE, PSEUDO_SHARE = (
 )  # of a pseudo-label's class; and of the training rows that pseudo-labels must be as many as
 FIRST_SHARE = 0.6  # of the time left that the first fine-tuned network may take, where there are others
 LEAST_EPOCHS = 4
-GROWN, LARGER = (
-    1.286,
-    2,
-)  # times the side of a probe's images when it sees whole ones; so many probes are tried again
+GROWN = 1.286  # times the side of a probe's images when it sees whole ones
+LARGER = 2  # backbones whose probes are tried again
 
 
 @dataclass(frozen=True)
@@ -51,8 +49,14 @@ class Rungs:
             yield from self._second_rung()
         if self.state.order.preset == "best":
             yield from self._third_rung()
-        yield from self._larger()
-        yield from self._with_tta()
+        if self._probes_count():
+            yield from self._larger()
+            yield from self._with_tta()
+
+    def _probes_count(self) -> bool:
+        """Whether better probes may better the blend: it has one, or nothing else is there."""
+        taken = [self.state.members[run] for run in self._taken()]
+        return not self.state.has_trained() or any(one.recipe.mode == "probe" for one in taken)
 
     def first_rung(self) -> list[Candidate]:
         """Classifiers of frozen features, the cheapest first; where there are none, of the pixels; and where it is cheap, the
