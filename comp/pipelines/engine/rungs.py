@@ -104,9 +104,8 @@ class Rungs:
             except CompError:  # told when all rows are asked for
                 return None
             work = work_of(plan) * size / len(self.state.checks.dataset.manifest.train)
-            facts = {"candidate": candidate.name, "rows": size, "loss": loss, "work": round(work, 3)}
-            self.state.journal.write("sampled", **facts)
-            known = facts
+            known = {"loss": loss, "work": round(work, 3)}
+            self.state.journal.write("sampled", candidate=candidate.name, rows=size, **known)
         self.state.budget.spent += float(known["work"])
         return None if known["loss"] is None else float(known["loss"])
 
