@@ -518,41 +518,6 @@ def test_many_backbones_are_compared_on_samples_first(
     assert sum(one["run"] is not None for one in told.values() if str(one["name"]).startswith("probe")) == 3
 
 
-def test_what_has_time_for_a_whole_course_is_trained_before_what_has_not(
-    workspace: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The better probe would take all of the time for ten epochs, the other one a part of it: that one is first, and whole."""
-    write_shapes(workspace)
-    (workspace / "weights").mkdir()
-    names = ["test_resnet.r160_in1k", "test_efficientnet.r160_in1k"]
-    for name in names:
-        torch.manual_seed(0)
-        net = timm.create_model(name.partition(".")[0], num_classes=10)
-        save_file(dict(net.state_dict()), workspace / "weights" / f"{name}.safetensors")
-
-    def seconds(plan: TrainPlan, kept: int = 0) -> float:
-        if plan.recipe.mode == "probe":
-            return 1.0
-        return plan.recipe.epochs * (9.0 if plan.recipe.model.name == names[0] else 900.0)
-
-    monkeypatch.setattr("comp.pipelines.engine.state.seconds_of", seconds)
-    monkeypatch.setattr("comp.pipelines.engine.rungs.Rungs._ranked", lambda self: self.state.backbones[::-1])
-    trained = sessions.train_and_predict
-
-    def stops(request: RunRequest, *more: object) -> object:
-        if request.recipe.mode == "finetune":
-            raise KeyboardInterrupt
-        return trained(request, *more)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(sessions, "train_and_predict", stops)
-    given = {"backbones": names, "workspace": workspace, "report": False, "overrides": ["threads=1"]}
-    comp.run_preset("shapes", "best", 2, time_limit="3m", **given)  # type: ignore[arg-type]
-    begun = [one for one in decisions(workspace) if one["what"] == "begun" and one["epochs"]]
-    assert [(one["backbone"], one["epochs"]) for one in begun] == [(names[0], 10)]
-    (order,) = [one["order"] for one in decisions(workspace) if one["what"] == "courses"]
-    assert order == names
-
-
 def test_a_further_seed_takes_as_many_epochs_as_fit(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_shapes(workspace)
     with_weights(workspace)

@@ -154,7 +154,7 @@ class Rungs:
             yield from self._narrowed([lambda: made.own(self.state.source)])
             if any(one.backbone == "" for one in self.state.members.values()):
                 return
-        ranked = self._whole_courses_first(self._ranked())
+        ranked = self._ranked()
         if self.state.order.preset == "good":
             ranked = ranked[:1]
         for n, one in enumerate(ranked):
@@ -173,33 +173,6 @@ class Rungs:
                 best[one.backbone] = min(best.get(one.backbone, float("inf")), sign * self.state.scores[run])
         known = [one for one in self.state.backbones if one.name in best]
         return sorted(known, key=lambda one: best[one.name])
-
-    def _whole_courses_first(self, ranked: list[Backbone]) -> list[Backbone]:
-        """Backbones that have the time for all their epochs before those that would take fewer: a small network that is trained to its end
-        beats a larger one that is not (docs/decisions/0023).
-        """
-        left = self.state.budget.left
-        if left is None or len(ranked) < 2:
-            return ranked
-        known = self.state.journal.last("courses")
-        if known is None:
-            seconds: dict[str, float | None] = {}
-            for one in ranked:
-                try:
-                    whole = made.finetune(self.state.source, one, self.state.request.workspace)
-                    seconds[one.name] = (
-                        self.state.estimate(self.state.plan_of(whole)) * self.state.budget.ratio
-                    )
-                except CompError:  # told when it is tried
-                    seconds[one.name] = None
-            fits = {
-                name: value is not None and value <= FIRST_SHARE * left for name, value in seconds.items()
-            }
-            order = sorted(seconds, key=lambda name: not fits[name])
-            self.state.journal.write("courses", seconds=seconds, order=order)
-            known = {"order": order}
-        place = {name: n for n, name in enumerate(known["order"])}
-        return sorted(ranked, key=lambda one: place.get(one.name, len(place)))
 
     def _fitting(self, one: Backbone, alone: bool, seed: int | None = None) -> Candidate:
         """A fine-tuned backbone with so many epochs as the time is likely to hold; without a limit all of them. With a ``seed`` it is
