@@ -26,8 +26,9 @@ ROUNDS, PENALTIES = (
 MOST_SOLVED = 4096  # rows that a pass is timed on
 PER_RUN, PER_FOLD = 1.5, 0.15  # seconds: folders, checkpoints, records
 PROBE_BATCH = 32  # images of a forward pass that is timed
+JUDGED_AGAIN = 64  # images of a fold that go through its saved network once more
 SAMPLE, MEASURE = 256, 2.0  # rows that training is timed on, and seconds that it is timed for
-LOOK = 0.5  # seconds that a forward pass is timed for
+LOOK, LEAST_LOOKS = 1.0, 3  # seconds that a forward pass is timed for, and passes at least
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,7 @@ def seconds_of(plan: TrainPlan, kept: int = 0) -> float:
     net = new_net(plan, 0)
     side = recipe.model.size or plan.preprocess.size
     found = PER_RUN + PER_FOLD * plan.folds.k
+    passes = replace(passes, seen=passes.seen + JUDGED_AGAIN * plan.folds.k)
     if recipe.mode == "probe":
         seen = passes.seen - kept * (len(plan.manifest.train) + len(plan.manifest.extra))
         solves = plan.folds.k * (1 if kept else 1 + PENALTIES)
@@ -131,7 +133,7 @@ def _forward_seconds(net: Net, recipe: Recipe) -> float:
         made(x)
         wait_for(device)
         done, started = 0, time.perf_counter()
-        while done == 0 or time.perf_counter() - started < LOOK:
+        while done < LEAST_LOOKS or time.perf_counter() - started < LOOK:
             made(x)
             wait_for(device)
             done += 1

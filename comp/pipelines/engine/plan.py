@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 END = 3.0  # seconds of the blend and its page
 TRIED, SAMPLED = "tried", "on a sample of the rows, and on all if it is among the best there"
+MAYBE = "only if the blend has a classifier of frozen features"  # beside what is trained: not counted
 
 
 @dataclass(frozen=True)
@@ -61,10 +62,12 @@ def planned(state: State) -> PlannedPreset:
         tuned = [made.finetune(state.source, one, ws) for one in state.backbones]
         own = [made.own(state.source)] if state.source.own else []
         candidates += [*own, *tuned] if state.order.preset == "good" else [*tuned, *own]
-    larger = state.backbones[:LARGER]
-    candidates += rungs.probes(larger, GROWN)
+    larger = rungs.probes(state.backbones[:LARGER], GROWN)
     if state.order.preset == "fast":  # of those that the blend will have; here the largest
-        candidates += rungs.probes(larger, GROWN, with_tta=True)
+        larger += rungs.probes(state.backbones[:LARGER], GROWN, with_tta=True)
+    trains = any(one.recipe.mode != "probe" for one in candidates)
+    maybe = {one.name for one in larger} if trains else set()
+    candidates += larger
     shares = _shares(rungs, [one.name for one in rungs.first_rung()[1:] if one.backbone])
     rows: list[PlannedRow] = []
     total, spent = checked + END, 0.0
@@ -73,6 +76,8 @@ def planned(state: State) -> PlannedPreset:
         row = _row(state, candidate, total, spent, first=not rows)
         if budget.seconds is not None:  # the preset will measure too
             total += time.monotonic() - asked
+        if row.verdict == TRIED and row.name in maybe:
+            row = replace(row, verdict=MAYBE)
         if row.verdict == TRIED:
             share = shares.get(candidate.name, 1.0)
             row = replace(row, seconds=round((row.seconds or 0.0) * share, 2), work=(row.work or 0.0) * share)
