@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from comp.pipelines.engine.candidates import Candidate
     from comp.pipelines.engine.state import State
 
-END = 3.0  # seconds of the blend and its page
+END = 6.0  # seconds of the blend and its page
 TRIED, SAMPLED = "tried", "on a sample of the rows, and on all if it is among the best there"
 MAYBE = "only if the blend has a classifier of frozen features"  # beside what is trained: not counted
 
@@ -63,8 +63,10 @@ def planned(state: State) -> PlannedPreset:
         own = [made.own(state.source)] if state.source.own else []
         candidates += [*own, *tuned] if state.order.preset == "good" else [*tuned, *own]
     larger = rungs.probes(state.backbones[:LARGER], GROWN)
-    if state.order.preset == "fast":  # of those that the blend will have; here the largest
-        larger += rungs.probes(state.backbones[:LARGER], GROWN, with_tta=True)
+    if (
+        state.order.preset == "fast"
+    ):  # of those that the blend will have; here the best two as they were first
+        larger += rungs.probes(state.backbones[:LARGER], with_tta=True)
     trains = any(one.recipe.mode != "probe" for one in candidates)
     maybe = {one.name for one in larger} if trains else set()
     candidates += larger
