@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 RESERVE, SHARE = 6.0, 0.02  # seconds for the blend, the page and the end; and of the limit
 WORK = {"fast": 2e4, "good": 2e5, "best": 1e6}  # 10^9 multiply-adds on a CPU
 TRUST = 30.0  # seconds of candidates that would have been estimated rightly, before any was tried
+SHORT = 10.0  # seconds: what is estimated below them mostly waits for other things than its network, and teaches nothing
 GPU = 50.0  # times as much on a GPU
 
 
@@ -55,11 +56,11 @@ class Budget:
 
     @property
     def ratio(self) -> float:
-        """How much longer than estimated candidates take, at least 1: short ones, which mostly wait for other things, say little."""
+        """How much longer than estimated candidates take, at least 1."""
         return max(1.0, self.taken / self.estimated)
 
     def took(self, estimated: float | None, seconds: float) -> None:
-        """Learns from a candidate."""
-        if estimated:
+        """Learns from a candidate, unless it is a short one."""
+        if estimated and estimated >= SHORT:
             self.estimated += estimated
             self.taken += seconds
