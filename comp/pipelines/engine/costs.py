@@ -19,10 +19,8 @@ from comp.training.plan import TrainPlan, rows_of_fold
 from comp.training.throughput import Bench
 
 BACKWARD = 2.0  # multiply-adds of a step beyond its forward pass, in forward passes
-ROUNDS, PENALTIES = (
-    40,
-    3,
-)  # passes over the rows until a classifier is solved, and penalties that are tried on the way
+ROUNDS = 40  # passes over the rows until a classifier is solved
+PENALTIES = 3  # that are tried before it
 MOST_SOLVED = 4096  # rows that a pass is timed on
 PER_RUN, PER_FOLD = 1.5, 0.15  # seconds: folders, checkpoints, records
 PROBE_BATCH = 32  # images of a forward pass that is timed

@@ -20,14 +20,14 @@ from comp.training.plan import TrainPlan, rows_of_fold
 
 LEAST = 4  # backbones from which on it pays
 FIRST_ROWS, A_CLASS = 256, 4  # rows of the first sample, and at least so many a class
-ALL_BUT = 0.5  # of the rows: a sample that is larger is hardly cheaper than all
+LARGEST_SHARE = 0.5  # of the rows: a sample that is larger is hardly cheaper than all
 
 
 def sample_sizes(rows: int, classes: int, backbones: int) -> list[int]:
     """The rows of each round; none where halving does not pay: for few backbones, or few rows."""
     sizes: list[int] = []
     size = max(FIRST_ROWS, A_CLASS * classes)
-    while backbones >= LEAST and size <= ALL_BUT * rows:
+    while backbones >= LEAST and size <= LARGEST_SHARE * rows:
         sizes.append(size)
         backbones, size = -(-backbones // 2), size * 2
     return sizes

@@ -63,9 +63,7 @@ def planned(state: State) -> PlannedPreset:
         own = [made.own(state.source)] if state.source.own else []
         candidates += [*own, *tuned] if state.order.preset == "good" else [*tuned, *own]
     larger = rungs.probes(state.backbones[:LARGER], GROWN)
-    if (
-        state.order.preset == "fast"
-    ):  # of those that the blend will have; here the best two as they were first
+    if state.order.preset == "fast":  # of those that the blend will have; here of the first two
         larger += rungs.probes(state.backbones[:LARGER], with_tta=True)
     trains = any(one.recipe.mode != "probe" for one in candidates)
     maybe = {one.name for one in larger} if trains else set()

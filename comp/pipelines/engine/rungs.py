@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -21,10 +22,8 @@ if TYPE_CHECKING:
 
 IN_VAIN = 2  # candidates in a row that bring nothing, after which no further seed is tried
 SEEDS = 3  # further ones of the best run
-SURE, PSEUDO_SHARE = (
-    0.95,
-    0.1,
-)  # of a pseudo-label's class; and of the training rows that pseudo-labels must be as many as
+SURE = 0.95  # probability that a pseudo-label's class has at least
+PSEUDO_SHARE = 0.1  # of the number of training rows: fewer pseudo-labels are not worth a training
 FIRST_SHARE = 0.6  # of the time left that the first fine-tuned network may take, where there are others
 LEAST_EPOCHS = 4
 GROWN = 1.286  # times the side of a probe's images when it sees whole ones
@@ -49,11 +48,11 @@ class Rungs:
             yield from self._second_rung()
         if self.state.order.preset == "best":
             yield from self._third_rung()
-        if self._probes_count():
+        if self._probes_matter():
             yield from self._larger()
             yield from self._with_tta()
 
-    def _probes_count(self) -> bool:
+    def _probes_matter(self) -> bool:
         """Whether better probes may better the blend: it has one, or nothing else is there."""
         taken = [self.state.members[run] for run in self._taken()]
         return not self.state.has_trained() or any(one.recipe.mode == "probe" for one in taken)
@@ -107,7 +106,8 @@ class Rungs:
             known = {"loss": loss, "work": round(work, 3)}
             self.state.journal.write("sampled", candidate=candidate.name, rows=size, **known)
         self.state.budget.spent += float(known["work"])
-        return None if known["loss"] is None else float(known["loss"])
+        loss_there = known["loss"]
+        return None if loss_there is None or not math.isfinite(loss_there) else float(loss_there)
 
     def _larger(self) -> Iterator[Candidate]:
         """The best probes once more, on whole images and larger ones: other features of the same networks."""
