@@ -6,7 +6,7 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -237,6 +237,7 @@ def _session(
     source = Source.of(competition, given["overrides"], given["seed"])
     recipe = source.recipe(source.table, "the preset")
     device = resolve_device(recipe).device
+    source = replace(source, device=device)
     wanted = candidate_backbones(
         ws, given["backbones"], given["licence"], "cpu" if device == "cpu" else "big-gpu"
     )

@@ -11,7 +11,7 @@ from typing import Any
 
 from comp.config import apply_override, whole_number
 from comp.data.competitions.competition import Competition
-from comp.errors import InputError
+from comp.errors import CompError, InputError
 from comp.files import read_toml
 from comp.models.ladder import Backbone, allowed, weights_at_hand
 from comp.models.weights import SUFFIXES, sidecar_preprocess
@@ -50,6 +50,7 @@ class Source:
     seed: int | None = None
     where: str = ""
     own: bool = True  # the competition has a recipe
+    device: str = "cpu"  # that the recipes will train on
 
     @classmethod
     def of(cls, competition: Competition, overrides: Sequence[str], seed: int | None) -> Source:
@@ -203,20 +204,40 @@ def finetune(source: Source, one: Backbone, workspace: Workspace, epochs: int | 
     table |= deepcopy(kind["recipe"])
     for key in ("stages", "epochs"):
         table.pop(key, None)
-    table |= _course(kind, sized(one.size, float(kind["train"])), epochs)
+    blocks = _last_blocks(one.name, float(kind["on_cpu"])) if source.device == "cpu" else None
+    table |= _course(kind, sized(one.size, float(kind["train"])), epochs, blocks)
     table.setdefault("regularize", {"label_smoothing": 0.1, "mixup": 0.2})
     name = f"finetune {one.name} at {size}, {epochs} epochs"
     return Candidate(name, source.recipe(table, name), one.name)
 
 
-def _course(kind: Mapping[str, Any], side: int, epochs: int) -> dict[str, Any]:
-    """The epochs of a kind: all alike, or most on small images and the last ones at the judged size."""
+def _course(kind: Mapping[str, Any], side: int, epochs: int, blocks: int | None) -> dict[str, Any]:
+    """The epochs of a kind: all alike, or most on small images and the last ones at the judged size; of all blocks, or the last
+    so many.
+    """
+    part = {} if blocks is None else {"train": blocks}
     last = int(kind["last"])
     if not last or epochs <= last:
-        return {"epochs": epochs}
+        return {"stages": [{"epochs": epochs, **part}]} if part else {"epochs": epochs}
     rates = kind["recipe"]["optimizer"]
     slower = {key: float(rates[key]) / 3 for key in ("lr", "head_lr")}
-    return {"stages": [{"epochs": epochs - last, "size": side}, {"epochs": last, **slower}]}
+    return {"stages": [{"epochs": epochs - last, "size": side, **part}, {"epochs": last, **slower, **part}]}
+
+
+@cache
+def _last_blocks(name: str, share: float) -> int | None:
+    """How many blocks a share of a backbone's are; None where it does not know the order of its layers."""
+    import torch
+
+    from comp.models.timm_alone import timm
+    from comp.training.optim import layer_groups
+
+    with torch.device("meta"):
+        backbone = timm.create_model(name, pretrained=False, num_classes=0)
+    try:
+        return max(1, round(share * len(layer_groups(backbone))))
+    except CompError:
+        return None
 
 
 def reseeded(candidate: Candidate, seed: int) -> Candidate:

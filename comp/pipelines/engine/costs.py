@@ -91,8 +91,7 @@ def seconds_of(plan: TrainPlan, kept: int = 0) -> float:
         seen = passes.seen - kept * (len(plan.manifest.train) + len(plan.manifest.extra))
         solves = plan.folds.k * (1 if kept else 1 + PENALTIES)
         return found + seen * _forward_seconds(net, recipe) + solves * _solve_seconds(plan, net)
-    fed = _measured(plan)
-    trained = sum(count * fed * (own / side) ** 2 for own, count in passes.trained.items())
+    trained = sum(count * _step_seconds(plan, own, side) for own, count in passes.trained.items())
     found += passes.seen * _forward_seconds(net, recipe)
     return found + trained / max(1, min(recipe.jobs or 1, plan.folds.k, recipe.threads or 1))
 
@@ -136,6 +135,13 @@ def _forward_seconds(net: Net, recipe: Recipe) -> float:
             wait_for(device)
             done += 1
         return (time.perf_counter() - started) / (done * PROBE_BATCH)
+
+
+def _step_seconds(plan: TrainPlan, side: int, judged: int) -> float:
+    """Seconds of a training image at this side: its size alone would not tell, since small steps cost more than their share."""
+    stages = [stage for stage in plan.recipe.stages or [] if (stage.size or judged) == side]
+    recipe = plan.recipe.model_copy(update={"stages": stages[:1]}) if stages else plan.recipe
+    return _measured(replace(plan, recipe=recipe))
 
 
 def _measured(plan: TrainPlan) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from comp.models.ladder import ladder
 from comp.models.timm_alone import timm
 from comp.pipelines.engine import candidates as made
 from comp.pipelines.engine.candidates import Source, candidate_backbones
-from comp.training.optim import stages_of
+from comp.training.optim import layer_groups, stages_of
 from comp.workspace import Workspace
 
 ONE_OF_EACH = list({one.family: one for one in ladder()}.values())
@@ -64,6 +65,19 @@ def test_convolutions_train_small_first_and_are_judged_at_a_larger_size(workspac
     assert [(stage.epochs, stage.size) for stage in stages_of(recipe)] == [(8, 192), (2, None)]
     last = stages_of(recipe)[-1]
     assert (last.lr or 0) < recipe.optimizer.lr
+
+
+@pytest.mark.parametrize("one", ONE_OF_EACH, ids=lambda one: one.family)
+def test_a_cpu_trains_the_last_half_of_a_backbone(workspace: Path, one: made.Backbone) -> None:  # type: ignore[name-defined]
+    ws = Workspace(workspace)
+    on_cpu = stages_of(made.finetune(source(workspace), one, ws).recipe)
+    blocks = {stage.train for stage in on_cpu}
+    model = timm.create_model(one.name, num_classes=0) if one.params < 10 else None
+    if model is not None:
+        assert blocks == {round(0.5 * len(layer_groups(model)))}
+    assert all(isinstance(train, int) and train > 0 for train in blocks)
+    on_gpu = made.finetune(replace(source(workspace), device="cuda"), one, ws).recipe
+    assert {stage.train for stage in stages_of(on_gpu)} == {"all"}
 
 
 def test_overrides_lie_over_every_recipe_and_do_not_choose_backbones(workspace: Path) -> None:
