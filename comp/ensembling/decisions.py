@@ -16,13 +16,12 @@ from numpy.typing import NDArray
 
 from comp.data.labels import LabelMap
 from comp.ensembling.class_weights import PASSES, fit_class_weights, reweight
-from comp.ensembling.methods import as_pairs
+from comp.ensembling.temperature import tempered
 from comp.errors import InputError
 from comp.files import read_json
 from comp.metrics import Metric
 from comp.runs.contents import DECISION_FILE
 from comp.runs.run import Run
-from comp.uncertainty import apply_temperature, fit_temperature
 
 Probs = NDArray[np.float64]
 RULES = {"single-label": "multipliers", "multi-label": "thresholds", "ordinal": "cut points"}
@@ -132,29 +131,6 @@ def moved(probs: Probs, values: NDArray[np.float64], labels: LabelMap) -> Probs:
     at = np.concatenate([[0.0], values, [last]])
     to = np.concatenate([[0.0], np.arange(len(values)) + 0.5, [last]])
     return np.asarray(np.interp(probs, at, to), dtype=np.float64)
-
-
-def tempered(probs: Probs, temperature: float, labels: LabelMap) -> Probs:
-    """Predictions (N, D) at a temperature; of several labels each against its absence."""
-    if labels.task.is_single_label:
-        return apply_temperature(probs, temperature)
-    return apply_temperature(as_pairs(probs), temperature)[:, 1].reshape(probs.shape)
-
-
-def learn_temperature(probs: Probs, truth: NDArray[Any], labels: LabelMap) -> float:
-    """The temperature with the smallest log loss; of several labels of each against its absence.
-
-    Raises
-    ------
-    InputError
-        For a task whose predictions are no probabilities.
-    """
-    if labels.task.is_single_label:
-        return fit_temperature(probs, truth)
-    if labels.task.is_numeric:
-        value = f"those of task {labels.task.name!r} are numbers"
-        raise InputError("a temperature is of probabilities", value, 'calibrate="off"')
-    return fit_temperature(as_pairs(probs), truth.reshape(-1).astype(np.int64))
 
 
 def learn_rule(probs: Probs, truth: NDArray[Any], metric: Metric, labels: LabelMap) -> tuple[float, ...]:

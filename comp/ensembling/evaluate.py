@@ -11,7 +11,7 @@ import numpy as np
 from comp.ensembling.aligned import LabelledPredictions, Probs
 from comp.ensembling.class_weights import prior_factors
 from comp.ensembling.decisions import RULES
-from comp.ensembling.methods import METHODS, as_pairs
+from comp.ensembling.methods import METHODS
 from comp.ensembling.nested_cv import (
     AUTO,
     Added,
@@ -26,6 +26,7 @@ from comp.ensembling.nested_cv import (
     nested,
     tried,
 )
+from comp.ensembling.temperature import as_pairs
 from comp.errors import InputError, UnknownName
 from comp.metrics import Metric
 from comp.uncertainty import Gain, JackknifeScore, PairedJackknife, calibration_effect

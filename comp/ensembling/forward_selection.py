@@ -7,12 +7,19 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from comp.data.labels import LabelMap
 from comp.data.predictions import mean_loss
 from comp.ensembling.aligned import LabelledPredictions, Probs
+from comp.ensembling.temperature import learn_temperature, tempered
 from comp.metrics import Metric
 from comp.uncertainty import Gain, JackknifeScore, PairedJackknife
 
 FORWARD = "forward"
+LEAST, MOST = (
+    0.2,
+    5.0,
+)  # temperatures: a part that is right on a few rows shall not count as sure of everything
+FITTED_ON = 2_000_000  # numbers of a part that its temperature is fitted on at most
 TINY = 1e-12  # the least probability whose logarithm is taken
 CLEAR = 2.0  # standard errors of the log loss, where the metric says nothing
 
@@ -63,8 +70,32 @@ class _Judge:
         return JackknifeScore(float(values.mean()), left)
 
 
-def forward_selection(rows: LabelledPredictions, metric: Metric) -> list[Addition]:
-    """The parts whose mean is the answer, in the order in which they are taken (after Caruana et al. 2004).
+def temperatures_of(rows: LabelledPredictions) -> NDArray[np.float64]:
+    """The temperature (P,) of each part with the smallest log loss on these rows, 1 for numbers.
+
+    A linear classifier with a large penalty, label smoothing and mixup each leave a network less sure than it may be: without this a
+    part would weigh in a mean, and be preferred, for its confidence.
+    """
+    labels, parts = rows.aligned.labels, rows.aligned.probs
+    if labels.task.is_numeric:
+        return np.ones(len(parts))
+    step = max(1, parts[0].size // FITTED_ON)
+    found = [learn_temperature(part[::step], rows.truth[::step], labels) for part in parts]
+    return np.asarray(np.clip(found, LEAST, MOST), dtype=np.float64)
+
+
+def at_temperatures(probs: Probs, temperatures: NDArray[np.float64], labels: LabelMap) -> Probs:
+    """The parts' answers (P, N, D), each at its temperature: the order of the classes in a row stays."""
+    if labels.task.is_numeric:
+        return probs
+    return np.stack([tempered(part, float(t), labels) for part, t in zip(probs, temperatures, strict=True)])
+
+
+def forward_selection(
+    rows: LabelledPredictions, metric: Metric, temperatures: NDArray[np.float64] | None = None
+) -> list[Addition]:
+    """The parts whose mean is the answer, in the order in which they are taken (after Caruana et al. 2004), each at its
+    ``temperatures`` (by default those of these rows; Guo et al. 2017).
 
     The first is the best part alone. Then, again and again, the part whose addition to the mean gives the best log loss (mean
     error of numbers) among those that may be taken: the metric gains more than one paired standard error by it, or it loses
@@ -76,7 +107,9 @@ def forward_selection(rows: LabelledPredictions, metric: Metric) -> list[Additio
         PairedJackknife(metric, rows.truth, rows.group),
         PairedJackknife(_loss_metric(rows), rows.truth, rows.group),
     )
-    parts, names = rows.aligned.probs, rows.aligned.names
+    if temperatures is None:
+        temperatures = temperatures_of(rows)
+    parts, names = at_temperatures(rows.aligned.probs, temperatures, rows.aligned.labels), rows.aligned.names
     alone = [judge(one) for one in parts]
     sign = 1.0 if metric.direction == "max" else -1.0
     first = max(

@@ -14,8 +14,14 @@ from comp.data.labels import LabelMap
 from comp.data.predictions import mean_loss
 from comp.data.task import TASKS
 from comp.ensembling.aligned import AlignedPredictions, LabelledPredictions, Probs
-from comp.ensembling.forward_selection import FORWARD, forward_selection
+from comp.ensembling.forward_selection import (
+    FORWARD,
+    at_temperatures,
+    forward_selection,
+    temperatures_of,
+)
 from comp.ensembling.solvers import mixture, stacked, train
+from comp.ensembling.temperature import as_pairs
 from comp.errors import InputError, UnknownName
 from comp.metrics import Metric, log_loss
 
@@ -115,12 +121,6 @@ def learn(method: str, rows: LabelledPredictions, metric: Metric) -> Blend:
 def methods_of(labels: LabelMap) -> tuple[str, ...]:
     """The methods that can blend the predictions of a task, from simple to elaborate."""
     return tuple(name for name in METHODS if labels.task.name in TASKS_OF[name])
-
-
-def as_pairs(probs: Probs) -> Probs:
-    """Probabilities (N, C) of labels as rows (N·C, 2) of two classes: absent and there."""
-    flat = probs.reshape(-1)
-    return np.stack([1 - flat, flat], axis=1)
 
 
 def paired(rows: LabelledPredictions) -> LabelledPredictions:
@@ -272,7 +272,13 @@ def _stacking(rows: LabelledPredictions, _: Metric) -> Blend:
 
 @method(FORWARD, tasks=TASKS, by_name=True)
 def _forward(rows: LabelledPredictions, metric: Metric) -> Blend:
-    """The mean of the parts of ``forward_selection``; the others have no weight."""
-    taken = [one.part for one in forward_selection(rows, metric)]
+    """The mean of the parts of ``forward_selection``, each at its temperature; the others have no weight."""
+    temperatures, labels = temperatures_of(rows), rows.aligned.labels
+    taken = [one.part for one in forward_selection(rows, metric, temperatures)]
     weights = np.array([1.0 / len(taken) if name in taken else 0.0 for name in rows.aligned.names])
-    return _linear(FORWARD, rows, weights, taken=taken)
+
+    def apply(probs: Probs) -> Probs:
+        return np.tensordot(weights, at_temperatures(probs, temperatures, labels), axes=1)
+
+    by_part = dict(zip(rows.aligned.names, (float(t) for t in temperatures), strict=True))
+    return _blend(FORWARD, rows, weights, apply, taken=taken, temperatures=by_part)

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from comp.ensembling.aligned import AlignedPredictions, LabelledPredictions, Probs
 from comp.ensembling.class_weights import reweight
-from comp.ensembling.decisions import Decision, learn_rule, learn_temperature, tempered
+from comp.ensembling.decisions import Decision, learn_rule
 from comp.ensembling.methods import BY_NAME, DEAR, METHODS, Blend, learn, methods_of
+from comp.ensembling.temperature import learn_temperature, tempered
 from comp.metrics import Metric
 from comp.uncertainty import Gain, JackknifeScore, PairedJackknife
 

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from comp.data.labels import LabelMap
 from comp.data.predictions import Predictions
 from comp.data.task import Task
-from comp.ensembling.decisions import Decision, learn_rule, learn_temperature, moved, tempered
+from comp.ensembling.decisions import Decision, learn_rule, moved
+from comp.ensembling.temperature import learn_temperature, tempered
 from comp.errors import InputError
 from comp.metrics import metric_by_name, nearest_places
 from comp.task_scores import answered_sets

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comp.ensembling.forward_selection import FORWARD, _Judge, _loss_metric, forward_selection
+from comp.ensembling.forward_selection import (
+    FORWARD,
+    LEAST,
+    MOST,
+    _Judge,
+    _loss_metric,
+    at_temperatures,
+    forward_selection,
+    temperatures_of,
+)
 from comp.ensembling.methods import METHODS, learn
 from comp.ensembling.nested_cv import BlendSpec, affordable, nested
 from comp.metrics import metric_by_name
-from comp.uncertainty import PairedJackknife
+from comp.uncertainty import PairedJackknife, apply_temperature
 from made_blends import guesses, rows_of, shuffled, truth_of
 
 ACCURACY, F1 = metric_by_name("accuracy"), metric_by_name("macro_f1")
@@ -30,7 +41,30 @@ def test_parts_that_help_are_taken_and_weak_ones_are_not() -> None:
     assert taken[-1].score > taken[0].score
     blend = learn(FORWARD, rows, ACCURACY)
     assert blend.by_part() == pytest.approx({"a": 1 / 3, "b": 1 / 3, "c": 1 / 3, "weak": 0.0})
-    assert blend(rows.aligned) == pytest.approx(rows.aligned.probs[:3].mean(axis=0))
+    warm = at_temperatures(rows.aligned.probs, temperatures_of(rows), rows.aligned.labels)
+    assert blend(rows.aligned) == pytest.approx(warm[:3].mean(axis=0))
+
+
+@given(st.integers(0, 1000), st.sampled_from([0.4, 0.7, 1.5, 3.0]))
+def test_how_sure_a_part_is_neither_chooses_nor_weighs(seed: int, temperature: float) -> None:
+    """The same answers at other temperatures give the same blend."""
+    truth = truth_of(300, seed)
+    parts = {name: guesses(truth, 1.2, seed + n) for n, name in enumerate("abc")}
+    unsure = {**parts, "b": replace(parts["b"], probs=apply_temperature(parts["b"].probs, temperature))}
+    first, second = rows_of(parts, truth), rows_of(unsure, truth)
+    assert [one.part for one in forward_selection(second, ACCURACY)] == [
+        one.part for one in forward_selection(first, ACCURACY)
+    ]
+    answers = [learn(FORWARD, rows, ACCURACY)(rows.aligned) for rows in (first, second)]
+    assert answers[0] == pytest.approx(answers[1], abs=1e-6)
+
+
+def test_a_few_rows_that_are_all_right_make_no_part_sure_of_everything() -> None:
+    truth = truth_of(12)
+    probs = np.full((12, 3), 0.2)
+    probs[np.arange(12), list(truth.values())] = 0.6
+    assert temperatures_of(rows_of({"a": replace(guesses(truth, 1.0, 1), probs=probs)}, truth)) == [LEAST]
+    assert LEAST < 1 < MOST
 
 
 def test_a_copy_of_a_part_is_not_taken_and_neither_order_nor_names_decide() -> None:

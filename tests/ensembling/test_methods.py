@@ -44,7 +44,7 @@ def test_parts_that_agree_change_no_answer(method: str) -> None:
     answers = learn(method, same, ACCURACY)(same.aligned)
     alike = (answers.argmax(axis=1) == same.aligned.probs[0].argmax(axis=1)).mean()
     assert alike > (0.9 if method == "rank" else 0.97)  # ranks know how often a class is answered
-    if method not in ("rank", "stacking"):
+    if method not in ("rank", "stacking", "forward"):  # forward makes each as sure as it is right
         assert np.allclose(answers, same.aligned.probs[0], atol=1e-9)
 
 
