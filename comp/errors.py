@@ -199,3 +199,10 @@ class Stopped(KeyboardInterrupt):
 
     def _render_traceback_(self) -> list[str]:
         return [str(self)]
+
+
+def in_words(error: BaseException) -> str:
+    """What ended a run, in a line."""
+    if isinstance(error, CompError):
+        return f"{error.rule}: {error.value}"
+    return "interrupted" if isinstance(error, KeyboardInterrupt) else f"{type(error).__name__}: {error}"

@@ -74,6 +74,25 @@ def run(
             help="Stop in time, with everything saved and a CSV of the finished folds; with --preset of the whole.",
         ),
     ] = None,
+    engine: Annotated[
+        str | None,
+        typer.Option(
+            "--engine", metavar="local|ray", help="What trains the folds: this process, or a Ray cluster."
+        ),
+    ] = None,
+    address: Annotated[
+        str | None,
+        option(
+            "--address HOST:PORT", "With --engine ray: the cluster; by default RAY_ADDRESS or this machine."
+        ),
+    ] = None,
+    cpus_per_fold: Annotated[
+        float | None, option("--cpus-per-fold N", "With --engine ray: CPUs that a fold asks for.")
+    ] = None,
+    gpus_per_fold: Annotated[
+        float | None,
+        option("--gpus-per-fold N", "With --engine ray: GPUs that a fold asks for; 0.5 is half of one."),
+    ] = None,
     ensemble: Annotated[
         str | None,
         typer.Option(
@@ -155,6 +174,10 @@ def run(
         "rare": rare,
         "only": parse_only(only),
         "time_limit": time_limit,
+        "engine": engine,
+        "address": address,
+        "cpus_per_fold": cpus_per_fold,
+        "gpus_per_fold": gpus_per_fold,
         "allow": parse_allow(allow),
         "thorough": thorough,
         "group_scenes": group_scenes,

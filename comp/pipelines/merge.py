@@ -18,9 +18,9 @@ from comp.errors import InputError
 from comp.files import make_folder, unwritable
 from comp.pipelines.pseudo_label import rows_for
 from comp.pipelines.record import StepTimer
-from comp.pipelines.request import RunRequest, quick_rows, request_like
+from comp.pipelines.request import RunRequest, marks_of, quick_rows, request_like
 from comp.pipelines.resume import BEFORE, kept_of
-from comp.pipelines.run import checked, finish_run, marks_of, run_folder
+from comp.pipelines.run import checked, finish_run, run_folder
 from comp.pipelines.run_result import RunResult
 from comp.recipe import Recipe, as_one
 from comp.runs import run as runs

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from comp import events
 from comp.checks.prediction_checks import expected_score
@@ -16,14 +17,72 @@ from comp.data.competitions.competition import Competition
 from comp.data.competitions.raw_folder import raw_of
 from comp.data.folds import Folds
 from comp.data.manifest import Manifest
-from comp.errors import InputError
+from comp.errors import InputError, UnknownName
 from comp.recipe import Recipe, as_one, load
 from comp.runs import run as runs
 from comp.runs.contents import recipe_of
+from comp.runs.marks import CORRECTED, REFIT
 from comp.runs.result import what_differs
 from comp.workspace import Workspace
 
+if TYPE_CHECKING:
+    from comp.checks.runner import CheckResult
+    from comp.training.train_folds import Executor
+
+ENGINES = ("local", "ray")
 GROUPING = "grouping"  # in what a run began with: how closely its images were looked at for related rows
+
+
+@dataclass(frozen=True)
+class FoldEngine:
+    """What trains the folds of a run: this process ("local"), or a cluster ("ray") at ``address``, where each fold asks for so
+    many ``cpus`` and ``gpus``.
+    """
+
+    name: str = "local"
+    address: str | None = None
+    cpus: float | None = None
+    gpus: float | None = None
+
+    @classmethod
+    def of(cls, name: str | None, address: str | None, cpus: float | None, gpus: float | None) -> FoldEngine:
+        """An engine by its name.
+
+        Raises
+        ------
+        InputError
+            For an unknown one, for what only a cluster takes beside another, and for what no fold could train with.
+        """
+        name = name or "local"
+        if name not in ENGINES:
+            raise UnknownName("engine", name, ENGINES)
+        asked = {"address": address, "cpus_per_fold": cpus, "gpus_per_fold": gpus}
+        if name == "local" and (
+            given := [f"`{key}={value!r}`" for key, value in asked.items() if value is not None]
+        ):
+            raise InputError("only a cluster deals folds to machines", ", ".join(given), 'add `engine="ray"`')
+        for key, value, least in (("cpus_per_fold", cpus, 0.01), ("gpus_per_fold", gpus, 0.0)):
+            if value is not None and not least <= value < math.inf:
+                raise InputError(
+                    "a fold needs part of a machine", f"`{key}={value}`", "for example 1, or 0.5"
+                )
+        return cls(name, address, cpus, gpus)
+
+    def require_possible(self) -> None:
+        """InputError where it is a cluster that cannot be had; asked before any image is looked at."""
+        if self.name == "ray":
+            from comp.training.cluster.connection import require_cluster
+
+            require_cluster(self.address)
+
+    def executor(self, checks: CheckResult) -> Executor | None:
+        """What deals the folds of checked rows; None for this process."""
+        if self.name == "local":
+            return None
+        from comp.training.cluster.executor import OnRay
+
+        contents = checks.context.images.files(list(checks.dataset.manifest.table["path"]))
+        return OnRay(self.address, self.cpus, self.gpus, contents)
 
 
 @dataclass(frozen=True)
@@ -33,7 +92,7 @@ class RunRequest:
 
     ``like`` is another run whose rows and folds a new one takes, ``pseudo`` a file of ``comp pseudo`` to train with,
     and ``origin`` what its record says of where it comes from; ``report`` asks for its page; ``look`` is how
-    closely images are compared.
+    closely images are compared, ``engine`` what trains.
     """
 
     workspace: Workspace
@@ -51,6 +110,7 @@ class RunRequest:
     origin: dict[str, Any] = field(default_factory=dict)
     report: bool = True
     look: CloseLook = OF_A_RUN
+    engine: FoldEngine = FoldEngine()
 
     @property
     def given(self) -> runs.Run | None:
@@ -200,3 +260,14 @@ def quick_rows(manifest: Manifest, folds: Folds) -> Manifest:
     table = manifest.table
     kept = table[(table["split"] == "test") | table["id"].isin(few)].reset_index(drop=True)
     return replace(manifest, table=kept)
+
+
+def marks_of(request: RunRequest, checks: CheckResult) -> list[str]:
+    """Why a run is no full one, and what else stands beside its score, before it is known whether it has all its folds."""
+    known = {
+        "quick": request.quick,
+        "sample": checks.dataset.is_sample,
+        REFIT: bool(request.refit),
+        CORRECTED: bool(checks.dataset.manifest.corrections),
+    }
+    return [mark for mark, yes in known.items() if yes]

@@ -18,21 +18,28 @@ from comp.data.competitions.raw_folder import raw_of
 from comp.data.predictions import Predictions
 from comp.data.pseudo_labels import FILE as PSEUDO
 from comp.data.pseudo_labels import PseudoLabels
-from comp.errors import CompError, InputError, Stopped
+from comp.errors import InputError, Stopped, in_words
 from comp.files import make_folder, remove_leftovers, write_text
 from comp.pipelines import refit as refits
 from comp.pipelines.check import parse_folds, survey
 from comp.pipelines.pseudo_label import rows_for
 from comp.pipelines.record import StepTimer, record, write_inputs, write_submission
 from comp.pipelines.report import report_of
-from comp.pipelines.request import GROUPING, RunRequest, new_request, quick_rows, require_folds
+from comp.pipelines.request import (
+    GROUPING,
+    FoldEngine,
+    RunRequest,
+    marks_of,
+    new_request,
+    quick_rows,
+    require_folds,
+)
 from comp.pipelines.resume import kept_of, resumed_request
 from comp.pipelines.run_features import judge_features
 from comp.pipelines.run_result import RunResult
 from comp.recipe import Recipe, as_one
 from comp.runs import run as runs
 from comp.runs.contents import folds_of, manifest_of, require_kept, require_same_rows
-from comp.runs.marks import CORRECTED, REFIT
 from comp.runs.progress import ProgressFile
 from comp.runs.result import confusion_csv
 from comp.training.time_limit import Deadline, parse_seconds
@@ -63,6 +70,10 @@ def run(
     rare: str | None = None,
     only: Sequence[int] | None = None,
     time_limit: str | None = None,
+    engine: str | None = None,
+    address: str | None = None,
+    cpus_per_fold: float | None = None,
+    gpus_per_fold: float | None = None,
     allow: dict[str, str] | None = None,
     thorough: bool | None = None,
     group_scenes: bool = False,
@@ -105,6 +116,8 @@ def run(
         Train these folds only; the submission is then a partial one, and ``resume`` trains the rest.
     time_limit : str, optional
         Such as "11h": training stops in time for the finished folds to predict; ``resume`` goes on.
+    engine, address, cpus_per_fold, gpus_per_fold : optional
+        "ray" deals the folds to the machines of the Ray cluster at ``address`` (docs/cluster.md), each with so much of one.
     allow : dict, optional
         Checks whose errors become warnings, each with its reason.
     thorough : bool, optional
@@ -158,6 +171,7 @@ def run(
             seconds=parse_seconds(time_limit) if time_limit else None,
             pseudo=Path(pseudo).expanduser() if pseudo else None,
             report=report,
+            engine=FoldEngine.of(engine, address, cpus_per_fold, gpus_per_fold),
             look=CloseLook(thorough, group_scenes, by_itself=True),
         )
         request.look.require_possible()
@@ -173,6 +187,7 @@ def _ready(request: RunRequest) -> list[Start]:
     from comp.pipelines import training_plans
 
     request.competition.require_layout(request.raw)
+    request.engine.require_possible()
     if request.refit and request.only is not None:
         raise InputError("a refit has no folds", f"`only={list(request.only)}`", "drop it")
     if isinstance(request.folds, int):
@@ -275,17 +290,6 @@ def train_and_predict(
     return finish_run(request, checks, clock, this_run, plans, findings, marks)
 
 
-def marks_of(request: RunRequest, checks: CheckResult) -> list[str]:
-    """Why a run is no full one, and what else stands beside its score, before it is known whether it has all its folds."""
-    known = {
-        "quick": request.quick,
-        "sample": checks.dataset.is_sample,
-        REFIT: bool(request.refit),
-        CORRECTED: bool(checks.dataset.manifest.corrections),
-    }
-    return [mark for mark, yes in known.items() if yes]
-
-
 def finish_run(
     request: RunRequest,
     checks: CheckResult,
@@ -307,7 +311,7 @@ def finish_run(
             result = ends(request, checks, clock, this_run, plans, findings, marks)
             result = _with_page(request, result, clock)
         except BaseException as error:
-            events.emit(events.RunEnded(**facts, score=None, failure=_in_words(error)))
+            events.emit(events.RunEnded(**facts, score=None, failure=in_words(error)))
             if isinstance(error, KeyboardInterrupt):
                 raise Stopped(this_run.slug, this_run.id) from None
             raise
@@ -341,13 +345,6 @@ def _run_started(this_run: runs.Run, plans: list[TrainPlan], only: Sequence[int]
     )
 
 
-def _in_words(error: BaseException) -> str:
-    """What ended a run, in a line."""
-    if isinstance(error, CompError):
-        return f"{error.rule}: {error.value}"
-    return "interrupted" if isinstance(error, KeyboardInterrupt) else f"{type(error).__name__}: {error}"
-
-
 def _finished(
     request: RunRequest,
     checks: CheckResult,
@@ -362,7 +359,9 @@ def _finished(
     from comp.training.plan import remember_parts, require_something
 
     with clock.step("train"):
-        trained = training_plans.train_models(this_run.folder, plans, request.only)
+        trained = training_plans.train_models(
+            this_run.folder, plans, request.only, request.engine.executor(checks)
+        )
         require_something(trained)
         remember_parts(trained)
         runs.goes_on(this_run)
@@ -404,6 +403,7 @@ def _finished(
         seconds=clock.seconds,
         folder=this_run.folder,
         unread=list(unread),
+        engine=request.engine.name,
         marks=[*marks, *([] if trained.is_whole else ["partial"])],
     )
     record(this_run, result, findings)

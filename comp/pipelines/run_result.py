@@ -24,7 +24,8 @@ class RunResult:
     says whose pseudo-labels it trained with, how sure, and how many by fold; ``calibration`` is what a
     temperature would do; ``decision`` the temperature and rule that answers are given by, learned on the OOF rows, where
     the metric gains by them ("without_decision" is the score without); ``folds`` are those of ``per_fold``, all of them where it is empty; ``seconds`` is by step; ``marks`` say why a run is no full one; ``unread`` are test rows that were answered with the class prior, since their images cannot be
-    decoded; ``report`` is its page, None where none was wanted or could be drawn.
+    decoded; ``report`` is its page, None where none was wanted or could be drawn; ``engine`` is what trained
+    its folds.
     """
 
     run: str
@@ -48,6 +49,7 @@ class RunResult:
     folds: list[int] = field(default_factory=list)
     decision: dict[str, Any] = field(default_factory=dict)
     report: Path | None = None
+    engine: str = "local"
 
     def as_json(self) -> dict[str, Any]:
         """The document of ``comp run --json``."""
@@ -74,6 +76,7 @@ class RunResult:
             "seconds": self.seconds,
             "marks": self.marks,
             "unread": self.unread,
+            "engine": self.engine,
         }
 
     def _in_workspace(self, path: Path | None) -> str | None:

@@ -59,7 +59,7 @@ from comp.training.optim import make_optimizer, open_layers, require_optimizer, 
 from comp.training.plan import FoldResult, TrainedModels, TrainPlan
 from comp.training.teacher import Teacher, find_teacher
 from comp.training.time_limit import OutOfTime
-from comp.training.train_folds import per_job_recipe, train_folds
+from comp.training.train_folds import Executor, per_job_recipe, train_folds
 from comp.training.transform_trial import mirrored_costs
 from comp.training.warm_start import WarmStart, warm_start
 from comp.uncertainty import Gain, PairedJackknife
@@ -302,13 +302,18 @@ def check_predictions(
     ]
 
 
-def train_models(folder: Path, plans: list[TrainPlan], only: Sequence[int] | None = None) -> TrainedModels:
+def train_models(
+    folder: Path,
+    plans: list[TrainPlan],
+    only: Sequence[int] | None = None,
+    executor: Executor | None = None,
+) -> TrainedModels:
     """The folds of every model of a run, as ``train_folds`` has them; past the time limit no further model begins."""
     each: list[list[FoldResult]] = []
     failures: list[Exception] = []
     for plan in plans:
         over = any(isinstance(failure, OutOfTime) for failure in failures)
-        results, failed = train_folds(plan, () if over else only)
+        results, failed = train_folds(plan, () if over else only, executor)
         each.append(results)
         failures += failed
     return TrainedModels(folder, plans, each, failures)

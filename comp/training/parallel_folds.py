@@ -165,7 +165,7 @@ def _work(work: Callable[[int], object], k: int, pipe: Connection, parent: int) 
 
     events.relay_to(send)
     # the parent's may be rich's, whose locks another thread may have held when this process was forked
-    sys.stdout = sys.stderr = _Lines()
+    sys.stdout = sys.stderr = EventLines()
     failure: Exception | None = None
     try:
         work(k)
@@ -174,7 +174,7 @@ def _work(work: Callable[[int], object], k: int, pipe: Connection, parent: int) 
     except Exception as error:
         error.add_note(traceback.format_exc())
         failure = error
-    send(_LastNews(_sendable(failure)))
+    send(_LastNews(sendable(failure)))
 
 
 @dataclass(frozen=True)
@@ -184,7 +184,7 @@ class _LastNews:
     failure: Exception | None
 
 
-class _Lines(io.TextIOBase):
+class EventLines(io.TextIOBase):
     """What warnings and the competition's own code print, sent line by line."""
 
     def __init__(self) -> None:
@@ -197,7 +197,7 @@ class _Lines(io.TextIOBase):
         return len(text)
 
 
-def _sendable(failure: Exception | None) -> Any:
+def sendable(failure: Exception | None) -> Any:
     """The error itself, or where it cannot be sent one with its traceback."""
     try:
         pickle.loads(pickle.dumps(failure))

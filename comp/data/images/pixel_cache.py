@@ -72,7 +72,7 @@ class StoreWriter:
     """
 
     def __init__(self, expected: int) -> None:
-        root = self._root = _root()
+        root = self._root = stores_folder()
         _sweep(root)
         self._expected = expected
         self._part = root / f".part-{os.getpid()}-{id(self):x}"
@@ -152,17 +152,17 @@ def cached_source(
     wanted = set(contents.values())
     if not wanted:
         return source
-    folder = _root() / store_name(wanted)
-    store = _opened(folder)
+    folder = stores_folder() / store_name(wanted)
+    store = open_store(folder)
     if store is None:
         _fill(source, contents, advance)
-        store = _opened(folder)
+        store = open_store(folder)
     return source if store is None else DecodedSource(source, store, contents)
 
 
 def missing(contents: Iterable[str]) -> bool:
     """Whether there is no store of these contents yet."""
-    return _opened(_root() / store_name(contents)) is None
+    return open_store(stores_folder() / store_name(contents)) is None
 
 
 def store_name(contents: Iterable[str]) -> str:
@@ -173,11 +173,13 @@ def store_name(contents: Iterable[str]) -> str:
     return told.hexdigest()[:32]
 
 
-def _root() -> Path:
+def stores_folder() -> Path:
+    """Where the stores of this machine lie, each under the name of what is in it."""
     return cache_folder() / "pixels"
 
 
-def _opened(folder: Path) -> PixelStore | None:
+def open_store(folder: Path) -> PixelStore | None:
+    """The store in a folder; None where there is none, or a torn one."""
     try:
         store = PixelStore(folder)
         os.utime(folder)  # when it was last used decides what is evicted
@@ -187,7 +189,7 @@ def _opened(folder: Path) -> PixelStore | None:
 
 
 def _decoded_again(source: ImageSource, folder: Path, contents: dict[str, str]) -> ImageSource:
-    store = _opened(folder)
+    store = open_store(folder)
     return source if store is None else DecodedSource(source, store, contents)
 
 

@@ -1,0 +1,254 @@
+"""Deals folds to the workers of a Ray cluster, writes what they send, and has a lost worker's fold go on elsewhere."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from comp import events
+from comp.data.images.pixel_cache import DecodedSource
+from comp.errors import InputError, TrainingFailed
+from comp.files import make_folder
+from comp.runs.contents import home_of
+from comp.runs.run import STARTED
+from comp.training.cluster import worker
+from comp.training.cluster.connection import connected
+from comp.training.cluster.images import StoreList, chunks_to_send, controls_of, list_store, travelling
+from comp.training.cluster.parcel import fold_under_way, unpack
+from comp.training.plan import TrainPlan
+from comp.training.time_limit import OutOfTime
+from comp.training.train_fold import Ended, FoldJob
+
+TRIES = 4  # workers that a fold may lose before it counts as failed
+WAIT = 0.5  # seconds between two looks at the clock
+_AGAIN = "look at that machine (memory, disk), then `resume`"
+
+
+@dataclass(frozen=True)
+class OnRay:
+    """An executor: every fold is a task of a Ray cluster, with ``cpus`` and ``gpus`` for each (by default as many CPUs as the
+    recipe has threads, and a GPU where it trains on one).
+
+    ``address`` is what ``ray.init`` takes; without one it is RAY_ADDRESS, or a cluster of this machine alone that ends with the
+    run. ``contents`` is the SHA-256 by path of the files that were checked: what a worker reads must be the same.
+    """
+
+    address: str | None = None
+    cpus: float | None = None
+    gpus: float | None = None
+    contents: Mapping[str, str] = field(default_factory=dict)
+
+    def run(self, job: Callable[[int], FoldJob], todo: Sequence[int]) -> Generator[Ended]:
+        """The folds as they end; see ``Executor``.
+
+        Raises
+        ------
+        InputError
+            Where there is no cluster, or no machine of it has what a fold asks for.
+        """
+        if not todo:
+            return
+        with connected(self.address) as ray:
+            dealt = _Dealt(ray, self, job)
+            try:
+                yield from dealt.all(todo)
+            finally:
+                dealt.cancel()
+
+
+@dataclass(eq=False)
+class _Task:
+    """A fold at a worker: ``items`` is what it yields; ``lost`` how many workers it had before."""
+
+    k: int
+    items: Any
+    lost: int
+    node: str = ""
+    open_tasks: dict[str, events.TaskEnded] = field(default_factory=dict)
+
+    def hear(self, news: worker.News) -> None:
+        for event in news.events:
+            if isinstance(event, events.TaskStarted):
+                self.open_tasks[event.task] = events.TaskEnded(event.task, event.title)
+            elif isinstance(event, events.TaskEnded):
+                self.open_tasks.pop(event.task, None)
+            events.emit(event)
+
+    def close(self) -> None:
+        """Ends the progress of what it had begun."""
+        for ended in self.open_tasks.values():
+            events.emit(ended)
+        self.open_tasks = {}
+
+
+class _Dealt:
+    """The folds of a plan, dealt to workers."""
+
+    def __init__(self, ray: Any, asked: OnRay, job: Callable[[int], FoldJob]) -> None:
+        self._ray, self._asked, self._job = ray, asked, job
+        self._running: list[_Task] = []
+        self._sent: dict[
+            str, Any
+        ] = {}  # what lies in Ray's store by its SHA-256, or the name of a store of images
+        self._with_images: StoreList | None = None
+        self._chunks: Sequence[Any] = ()
+        self._out_of_time = False
+
+    def all(self, todo: Sequence[int]) -> Iterator[Ended]:
+        for k in todo:
+            self._begin(k)
+        while self._running:
+            ready, _ = self._ray.wait([task.items for task in self._running], timeout=WAIT)
+            for task in [one for one in self._running if one.items in ready]:
+                ended = self._next(task) if task in self._running else None
+                if ended is not None:
+                    yield ended
+                    if isinstance(ended.failure, OutOfTime):
+                        self._let_none_begin()
+
+    def cancel(self) -> None:
+        """Nothing goes on at any worker."""
+        for task in self._running:
+            self._stop(task)
+        self._running = []
+
+    def _begin(self, k: int, lost: int = 0) -> None:
+        job = self._job(k)
+        plan, images, arrays = travelling(job.plan, self._asked.contents)
+        folder = job.plan.fold_folder(k)
+        run, inside = home_of(folder)
+        errand = worker.Errand(
+            k=k,
+            run=run,
+            inside=inside.rpartition("/")[0],
+            started=_started(job.plan, inside),
+            images=images,
+            versions=worker.VERSIONS,
+            given={} if arrays else controls_of(job.plan, k),
+            under_way=fold_under_way(folder),
+        )
+        job_bytes = self._put(pickle.dumps(replace(job, plan=plan, k=-1)))
+        held = self._put_arrays(arrays)
+        task = self._remote(job.plan).remote(job_bytes, errand, held, self._with_images, list(self._chunks))
+        self._running.append(_Task(k, task, lost))
+
+    def _remote(self, plan: TrainPlan) -> Any:
+        cpus, gpus = needs_of(plan, self._asked)
+        self._require_room(cpus, gpus)
+        options = {"num_cpus": cpus, "num_gpus": gpus, "num_returns": "streaming", "max_retries": 0}
+        return self._ray.remote(**options)(worker.train_fold)
+
+    def _require_room(self, cpus: float, gpus: float) -> None:
+        nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+        if any(one.get("CPU", 0) >= cpus and one.get("GPU", 0) >= gpus for one in nodes):
+            return
+        most = max(one.get("CPU", 0) for one in nodes), max(one.get("GPU", 0) for one in nodes)
+        value = f"{cpus:g} CPUs and {gpus:g} GPUs; of {len(nodes)} machines the largest have {most[0]:g} and {most[1]:g}"
+        raise InputError(
+            "a machine of the cluster has what a fold asks for",
+            value,
+            "`cpus_per_fold` and `gpus_per_fold` ask for less",
+        )
+
+    def _put(self, content: bytes) -> Any:
+        key = hashlib.sha256(content).hexdigest()
+        if key not in self._sent:
+            self._sent[key] = self._ray.put(content)
+        return self._sent[key]
+
+    def _put_arrays(self, arrays: dict[str, Any]) -> Any:
+        if "arrays" not in self._sent:
+            self._sent["arrays"] = self._ray.put(arrays)
+        return self._sent["arrays"]
+
+    def _next(self, task: _Task) -> Ended | None:
+        """Takes in one item of a task; what the fold came to, where it is over."""
+        try:
+            item = self._ray.get(next(task.items))
+        except StopIteration:  # it always says how it ended
+            return self._lost(task, "it ended without a word")
+        except self._ray.exceptions.RayTaskError:
+            raise
+        except self._ray.exceptions.RayError as error:
+            return self._lost(task, f"{type(error).__name__}")
+        if isinstance(item, worker.Begun):
+            task.node = item.node
+            events.log(f"  fold {task.k} at {item.node}, process {item.pid}")
+        elif isinstance(item, worker.News):
+            task.hear(item)
+        elif isinstance(item, worker.GotImages):
+            events.log(f"  {task.node} got {item.size:,} bytes of decoded images")
+        elif isinstance(item, worker.UnderWay):
+            unpack(item.parcel.opened(task.node), make_folder(self._folder(task.k)))
+        elif isinstance(item, worker.NeedsImages):
+            self._over(task)
+            self._send_images(task.k)
+            self._begin(task.k, task.lost)
+        elif isinstance(item, worker.Finished):
+            self._over(task)
+            unpack(item.parcel.opened(task.node), make_folder(self._folder(task.k)))
+            return Ended(task.k)
+        elif isinstance(item, worker.Failed):
+            self._over(task)
+            return Ended(task.k, item.failure)
+        return None
+
+    def _folder(self, k: int) -> Any:
+        return self._job(k).plan.fold_folder(k)
+
+    def _over(self, task: _Task) -> None:
+        task.close()
+        self._running.remove(task)
+
+    def _lost(self, task: _Task, how: str) -> Ended | None:
+        """A worker is gone: its fold goes on at another from what was sent last."""
+        self._over(task)
+        where = task.node or "a machine"
+        if task.lost + 1 >= TRIES:
+            value = f"fold {task.k} lost {TRIES} workers, the last at {where}: {how}"
+            return Ended(task.k, TrainingFailed("a fold's worker has to live to its end", value, _AGAIN))
+        if self._out_of_time:
+            return Ended(
+                task.k, OutOfTime("the time limit was reached", f"fold {task.k}", "`resume` goes on")
+            )
+        events.log(f"  fold {task.k}: the worker at {where} is gone ({how}); it goes on elsewhere")
+        self._begin(task.k, task.lost + 1)
+        return None
+
+    def _send_images(self, k: int) -> None:
+        if self._with_images is not None:
+            return
+        decoded = self._job(k).plan.decoded
+        assert isinstance(decoded, DecodedSource), "only those are asked for"
+        self._with_images = list_store(decoded.store.folder)
+        self._chunks = chunks_to_send(decoded.store.folder, self._with_images, self._ray.put)
+
+    def _let_none_begin(self) -> None:
+        """The time is over: folds that no worker has begun are not trained."""
+        self._out_of_time = True
+        for task in [one for one in self._running if not one.node]:
+            self._stop(task)
+            self._over(task)
+
+    def _stop(self, task: _Task) -> None:
+        task.close()
+        with suppress(self._ray.exceptions.RayError, ValueError, TypeError):
+            self._ray.cancel(task.items, force=True)
+
+
+def needs_of(plan: TrainPlan, asked: OnRay) -> tuple[float, float]:
+    """CPUs and GPUs that a fold asks for."""
+    on_gpu = plan.recipe.device == "cuda"
+    gpus = asked.gpus if asked.gpus is not None else float(on_gpu)
+    cpus = asked.cpus if asked.cpus is not None else float(1 if on_gpu else plan.recipe.threads or 1)
+    return cpus, gpus
+
+
+def _started(plan: TrainPlan, inside: str) -> str:
+    """The run's started.json, by which a fold's folder knows whose it is."""
+    folder = plan.folder.parent if "/" in inside else plan.folder
+    return (folder / STARTED).read_text(encoding="utf-8")
