@@ -20,7 +20,11 @@ from test_imports import MODULES, imports
 
 # used where they are: IPython in a notebook alone, which brings it; trackers in processes of their own, by the extras
 OPTIONAL = {"faiss", "IPython", "mlflow", "tensorboard", "wandb"}
-OF_AN_EXTRA = {"optuna", "sqlalchemy"}  # of `tune`; refused with a remedy where they are absent
+OF_AN_EXTRA = {
+    "optuna",
+    "ray",
+    "sqlalchemy",
+}  # of `tune` and `scale`; refused with a remedy where they are absent
 STATED = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
 
 

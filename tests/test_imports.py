@@ -179,6 +179,12 @@ def test_looking_around_imports_nothing_heavy(workspace: Path, arguments: list[s
     assert not loaded_after(workspace, *arguments) & set(HEAVY)
 
 
+def test_a_run_imports_nothing_of_the_extras(workspace: Path) -> None:
+    after = loaded_after(workspace, "run", "digits", "--quick", "--folds", "2", "--no-report", "--json")
+    assert "torch" in after
+    assert not after & {"ray", "optuna", "sqlalchemy", "mlflow", "tensorboard", "wandb"}
+
+
 def test_import_comp_is_light_and_offers_its_verbs() -> None:
     program = (
         "import sys, comp; print(sorted({n.split('.')[0] for n in sys.modules})); print(comp.run, comp.check)"

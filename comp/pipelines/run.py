@@ -359,18 +359,15 @@ def _finished(
     from comp.training.plan import remember_parts, require_something
 
     with clock.step("train"):
-        trained = training_plans.train_models(
-            this_run.folder, plans, request.only, request.engine.executor(checks)
-        )
+        executor = request.engine.executor(checks)
+        trained = training_plans.train_models(this_run.folder, plans, request.only, executor)
         require_something(trained)
         remember_parts(trained)
         runs.goes_on(this_run)
         trained, views = training_plans.choose_views(trained)
         decided = answered_oof(this_run, trained, request.competition)
         oof = trained.oof if decided is None else decided.oof
-        write_text(
-            this_run.folder / "confusion.csv", confusion_csv(oof.labels, trained.truth(oof), oof.probs)
-        )
+        _write_confusion(this_run, trained, oof)
     with clock.step("predict"):
         unread = checks.unread()
         test = training_plans.predict_test(trained, set(unread.values()))
@@ -408,6 +405,11 @@ def _finished(
     )
     record(this_run, result, findings)
     return result
+
+
+def _write_confusion(this_run: runs.Run, trained: TrainedModels, oof: Predictions) -> None:
+    text = confusion_csv(oof.labels, trained.truth(oof), oof.probs)
+    write_text(this_run.folder / "confusion.csv", text)
 
 
 def _with_page(request: RunRequest, result: RunResult, clock: StepTimer) -> RunResult:

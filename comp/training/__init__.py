@@ -1,6 +1,7 @@
 """Training: a fold is a function of files and values that writes only into its own folder."""
 
 __all__ = [
+    "cluster",
     "head_trial",
     "launches",
     "linear_probe",

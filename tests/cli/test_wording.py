@@ -31,6 +31,7 @@ OTHERS_OPTIONS = {
     "comp/pipelines/record.py": "the command in the header of recipe.toml, to be copied",
     "comp/pipelines/tuning/order.py": "the command in the header of best.toml, to be copied",
     "comp/report/run_report/experiments.py": "commands on the page of a run, to be copied",
+    "comp/training/cluster/connection.py": "options of ray, which begins a cluster",
     "comp/runs/tracking/system.py": "options of nvidia-smi, which it calls",
 }
 

@@ -19,7 +19,8 @@ from typing import Any
 import timm
 import torch
 
-from comp import __version__, events
+from comp import events
+from comp._version import __version__
 from comp.config import whole_number
 from comp.data.images.source import Pixels
 from comp.errors import CompError, InputError
