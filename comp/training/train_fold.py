@@ -210,10 +210,10 @@ def run_fold(plan: TrainPlan, k: int, features: FrozenFeatures | None = None, no
         device=plan.recipe.device,
         noise=noise,
     )
+    where = {"node": node or platform.node(), "pid": os.getpid()}
     facts = {"seconds": time.perf_counter() - started, "images_per_second": speed, "accumulate": accumulate}
-    facts |= {"node": node or platform.node(), "pid": os.getpid()}
     known = {"model.safetensors": sidecar.weights_sha256}
-    return _finish(plan, folder, k, part, judged, exact, facts, known)
+    return _finish(plan, folder, k, part, judged, exact, facts | where, known)
 
 
 def is_finished(folder: Path) -> bool:
