@@ -218,7 +218,7 @@ def finished(
 
     plan, given = plans[0], refit_facts(this_run)
     with clock.step("train"):
-        trained = train_models(this_run.folder, plans)
+        trained = train_models(this_run.folder, plans, None, request.engine.executor(checks))
         require_something(trained)
         remember_parts(trained)
         runs.goes_on(this_run)

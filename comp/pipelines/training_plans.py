@@ -56,10 +56,10 @@ from comp.training.launches import fewer_launches, steps_and_folds
 from comp.training.loop import new_net
 from comp.training.losses import for_task, require_extra_rows
 from comp.training.optim import make_optimizer, open_layers, require_optimizer, stages_of
-from comp.training.plan import FoldResult, TrainedModels, TrainPlan
+from comp.training.plan import TrainedModels, TrainPlan
 from comp.training.teacher import Teacher, find_teacher
 from comp.training.time_limit import OutOfTime
-from comp.training.train_folds import Executor, per_job_recipe, train_folds
+from comp.training.train_folds import Executor, per_job_recipe, train_folds, train_plans
 from comp.training.transform_trial import mirrored_costs
 from comp.training.warm_start import WarmStart, warm_start
 from comp.uncertainty import Gain, PairedJackknife
@@ -308,15 +308,18 @@ def train_models(
     only: Sequence[int] | None = None,
     executor: Executor | None = None,
 ) -> TrainedModels:
-    """The folds of every model of a run, as ``train_folds`` has them; past the time limit no further model begins."""
-    each: list[list[FoldResult]] = []
-    failures: list[Exception] = []
-    for plan in plans:
-        over = any(isinstance(failure, OutOfTime) for failure in failures)
-        results, failed = train_folds(plan, () if over else only, executor)
-        each.append(results)
-        failures += failed
-    return TrainedModels(folder, plans, each, failures)
+    """The folds of every model of a run, as ``train_folds`` has them; past the time limit no further model begins. An
+    ``executor`` is dealt all of them at once.
+    """
+    if executor is not None:
+        trained = train_plans(plans, only, executor)
+    else:
+        trained = []
+        for plan in plans:
+            over = any(isinstance(failure, OutOfTime) for _, failed in trained for failure in failed)
+            trained.append(train_folds(plan, () if over else only))
+    failures = [failure for _, failed in trained for failure in failed]
+    return TrainedModels(folder, plans, [results for results, _ in trained], failures)
 
 
 def predict_test(

@@ -413,8 +413,8 @@ class FoldJob:
 
 
 class Ended(NamedTuple):
-    """A fold that is over: ``failure`` is what was raised in it, ``result`` what it came to where that is known without
-    reading its folder.
+    """A fold that is over, by the number of its job: ``failure`` is what was raised in it, ``result`` what it came to where that
+    is known without reading its folder.
     """
 
     fold: int

@@ -22,8 +22,8 @@ from comp.training.train_fold import Ended, FoldEvents, FoldJob, is_finished, re
 class Executor(Protocol):
     """Trains folds: what ``train_folds`` takes. A new one is a class with this method.
 
-    ``job(k)`` makes the job of fold k; it is called when that fold begins, since it holds what earlier folds have shown
-    (in how many parts memory takes a batch). Folds come back in any order, each once when it is over; after one that
+    ``todo`` are numbers of jobs: those of the folds where one plan is trained. ``job(number)`` makes a job; it is called when that fold begins,
+    since it holds what earlier folds have shown (in how many parts memory takes a batch). Folds come back in any order, each once when it is over; after one that
     ended by ``OutOfTime`` no further one begins. Where the generator is closed, nothing of it is left running.
     """
 
@@ -37,7 +37,7 @@ class OneByOne:
         with only_new_is_searched():
             for k in todo:
                 fold = job(k)
-                ended = _attempt(fold)
+                ended = _attempt(fold, k)
                 if fold.plan.recipe.compile:
                     forget_compiled()
                 free_memory()  # of this fold's network and optimizer, before the next ones are made
@@ -46,11 +46,11 @@ class OneByOne:
                     return
 
 
-def _attempt(job: FoldJob) -> Ended:
+def _attempt(job: FoldJob, number: int) -> Ended:
     try:
-        return Ended(job.k, result=job())
+        return Ended(number, result=job())
     except (OutOfTime, TrainingFailed) as raised:
-        return Ended(job.k, _without_frames(raised))
+        return Ended(number, _without_frames(raised))
 
 
 def _without_frames(failure: CompError) -> CompError:
@@ -70,37 +70,72 @@ def train_folds(
     A fold whose training fails does not stop the others; the time limit ends with those that are finished. Without an
     ``executor`` it is the one of the recipe's ``jobs``.
     """
-    finished = {k for k in plan.numbers if is_finished(plan.fold_folder(k))}
-    todo = [k for k in (plan.numbers if only is None else only) if k not in finished]
-    results = {k: read_fold(plan.fold_folder(k), k, plan.refit) for k in sorted(finished)}
-    failures: list[Exception] = []
-    for one in results.values():
-        if todo:  # its checkpoint is needed after the others have trained: better missed now
-            load_checkpoint(plan.fold_folder(one.fold))
-        FoldEvents(plan, one.fold).ended(one, finished_before=True)
-    executor = executor or _executor(plan, len(todo))
-    shared = needs_features(plan) and plan.warm is None
-    features = frozen_features(plan) if shared and todo else None
+    (found,) = train_plans([plan], only, executor)
+    return found
 
-    def job(k: int) -> FoldJob:
-        return FoldJob(_as_fits(plan, results), k, features)
 
-    with events.task("folds", len(plan.numbers)) as bar:
-        bar.advance(len(results))
-        with closing(executor.run(job, todo)) as ended:
-            for k, failure, result in ended:
-                if failure is not None:
-                    if not isinstance(failure, OutOfTime | TrainingFailed):
-                        raise failure
-                    FoldEvents(plan, k).failed(failure)
-                    failures.append(failure)
-                    continue
-                results[k] = result or read_fold(plan.fold_folder(k), k, plan.refit)
-                if plan.deadline is not None:
-                    plan.deadline.fold_finished()
-                bar.advance()
-                FoldEvents(plan, k).ended(results[k])
-    return [results[k] for k in sorted(results)], failures
+def train_plans(
+    plans: Sequence[TrainPlan], only: Sequence[int] | None = None, executor: Executor | None = None
+) -> list[tuple[list[FoldResult], list[Exception]]]:
+    """The folds of several plans, dealt as one lot: for each what ``train_folds`` gives."""
+    each = [_Folds(plan, only) for plan in plans]
+    stride = 1 + max(
+        max(plan.numbers) for plan in plans
+    )  # so that the numbers of a single plan are its folds'
+    lot = {n * stride + k: (folds, k) for n, folds in enumerate(each) for k in folds.todo}
+    executor = executor or _executor(plans[0], len(lot))
+    for folds in each:
+        folds.prepare()
+
+    def job(number: int) -> FoldJob:
+        folds, k = lot[number]
+        return folds.job(k)
+
+    with events.task("folds", sum(len(plan.numbers) for plan in plans)) as bar:
+        bar.advance(sum(len(folds.results) for folds in each))
+        with closing(executor.run(job, list(lot))) as ended:
+            for number, failure, result in ended:
+                folds, k = lot[number]
+                if folds.ended(k, failure, result):
+                    bar.advance()
+    return [([folds.results[k] for k in sorted(folds.results)], folds.failures) for folds in each]
+
+
+class _Folds:
+    """The folds of a plan: those that are finished, those ``todo``, and what went wrong."""
+
+    def __init__(self, plan: TrainPlan, only: Sequence[int] | None) -> None:
+        self.plan, self._features = plan, None  # type: TrainPlan, FrozenFeatures | None
+        finished = {k for k in plan.numbers if is_finished(plan.fold_folder(k))}
+        self.todo = [k for k in (plan.numbers if only is None else only) if k not in finished]
+        self.results = {k: read_fold(plan.fold_folder(k), k, plan.refit) for k in sorted(finished)}
+        self.failures: list[Exception] = []
+        for one in self.results.values():
+            if self.todo:  # its checkpoint is needed after the others have trained: better missed now
+                load_checkpoint(plan.fold_folder(one.fold))
+            FoldEvents(plan, one.fold).ended(one, finished_before=True)
+
+    def prepare(self) -> None:
+        """Works out what all folds share."""
+        if self.todo and needs_features(self.plan) and self.plan.warm is None:
+            self._features = frozen_features(self.plan)
+
+    def job(self, k: int) -> FoldJob:
+        return FoldJob(_as_fits(self.plan, self.results), k, self._features)
+
+    def ended(self, k: int, failure: Exception | None, result: FoldResult | None) -> bool:
+        """Takes in what a fold came to; whether it is finished."""
+        if failure is not None:
+            if not isinstance(failure, OutOfTime | TrainingFailed):
+                raise failure
+            FoldEvents(self.plan, k).failed(failure)
+            self.failures.append(failure)
+            return False
+        self.results[k] = result or read_fold(self.plan.fold_folder(k), k, self.plan.refit)
+        if self.plan.deadline is not None:
+            self.plan.deadline.fold_finished()
+        FoldEvents(self.plan, k).ended(self.results[k])
+        return True
 
 
 def _executor(plan: TrainPlan, folds: int) -> Executor:

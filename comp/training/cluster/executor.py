@@ -7,6 +7,7 @@ import pickle
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from comp import events
@@ -64,14 +65,29 @@ class OnRay:
 class _Task:
     """A fold at a worker: ``items`` is what it yields; ``lost`` how many workers it had before."""
 
-    k: int
+    number: int
+    job: FoldJob
     items: Any
     lost: int
     node: str = ""
     open_tasks: dict[str, events.TaskEnded] = field(default_factory=dict)
 
+    @property
+    def name(self) -> str:
+        """What the fold is called, with the folder of its model where there are several."""
+        plan = self.job.plan
+        model = home_of(plan.fold_folder(self.job.k))[1].rpartition("/")[0]
+        return f"{plan.name(self.job.k)} of {model}" if model else plan.name(self.job.k)
+
+    @property
+    def folder(self) -> Path:
+        """Where the run keeps it."""
+        return self.job.plan.fold_folder(self.job.k)
+
     def hear(self, news: worker.News) -> None:
         for event in news.events:
+            if isinstance(event, events.TaskStarted | events.TaskAdvanced | events.TaskEnded):
+                event = replace(event, task=f"{self.node} {event.task}")  # other machines count alike
             if isinstance(event, events.TaskStarted):
                 self.open_tasks[event.task] = events.TaskEnded(event.task, event.title)
             elif isinstance(event, events.TaskEnded):
@@ -99,8 +115,8 @@ class _Dealt:
         self._out_of_time = False
 
     def all(self, todo: Sequence[int]) -> Iterator[Ended]:
-        for k in todo:
-            self._begin(k)
+        for number in todo:
+            self._begin(number)
         while self._running:
             ready, _ = self._ray.wait([task.items for task in self._running], timeout=WAIT)
             for task in [one for one in self._running if one.items in ready]:
@@ -116,8 +132,9 @@ class _Dealt:
             self._stop(task)
         self._running = []
 
-    def _begin(self, k: int, lost: int = 0) -> None:
-        job = self._job(k)
+    def _begin(self, number: int, lost: int = 0) -> None:
+        job = self._job(number)
+        k = job.k
         plan, images, arrays = travelling(job.plan, self._asked.contents)
         folder = job.plan.fold_folder(k)
         run, inside = home_of(folder)
@@ -134,7 +151,7 @@ class _Dealt:
         job_bytes = self._put(pickle.dumps(replace(job, plan=plan, k=-1)))
         held = self._put_arrays(arrays)
         task = self._remote(job.plan).remote(job_bytes, errand, held, self._with_images, list(self._chunks))
-        self._running.append(_Task(k, task, lost))
+        self._running.append(_Task(number, job, task, lost))
 
     def _remote(self, plan: TrainPlan) -> Any:
         cpus, gpus = needs_of(plan, self._asked)
@@ -161,9 +178,10 @@ class _Dealt:
         return self._sent[key]
 
     def _put_arrays(self, arrays: dict[str, Any]) -> Any:
-        if "arrays" not in self._sent:
-            self._sent["arrays"] = self._ray.put(arrays)
-        return self._sent["arrays"]
+        key = f"arrays {sorted(arrays)}"
+        if key not in self._sent:
+            self._sent[key] = self._ray.put(arrays)
+        return self._sent[key]
 
     def _next(self, task: _Task) -> Ended | None:
         """Takes in one item of a task; what the fold came to, where it is over."""
@@ -177,28 +195,25 @@ class _Dealt:
             return self._lost(task, f"{type(error).__name__}")
         if isinstance(item, worker.Begun):
             task.node = item.node
-            events.log(f"  fold {task.k} at {item.node}, process {item.pid}")
+            events.log(f"  {task.name} at {item.node}, process {item.pid}")
         elif isinstance(item, worker.News):
             task.hear(item)
         elif isinstance(item, worker.GotImages):
             events.log(f"  {task.node} got {item.size:,} bytes of decoded images")
         elif isinstance(item, worker.UnderWay):
-            unpack(item.parcel.opened(task.node), make_folder(self._folder(task.k)))
+            unpack(item.parcel.opened(task.node), make_folder(task.folder))
         elif isinstance(item, worker.NeedsImages):
             self._over(task)
-            self._send_images(task.k)
-            self._begin(task.k, task.lost)
+            self._send_images(task)
+            self._begin(task.number, task.lost)
         elif isinstance(item, worker.Finished):
             self._over(task)
-            unpack(item.parcel.opened(task.node), make_folder(self._folder(task.k)))
-            return Ended(task.k)
+            unpack(item.parcel.opened(task.node), make_folder(task.folder))
+            return Ended(task.number)
         elif isinstance(item, worker.Failed):
             self._over(task)
-            return Ended(task.k, item.failure)
+            return Ended(task.number, item.failure)
         return None
-
-    def _folder(self, k: int) -> Any:
-        return self._job(k).plan.fold_folder(k)
 
     def _over(self, task: _Task) -> None:
         task.close()
@@ -209,20 +224,18 @@ class _Dealt:
         self._over(task)
         where = task.node or "a machine"
         if task.lost + 1 >= TRIES:
-            value = f"fold {task.k} lost {TRIES} workers, the last at {where}: {how}"
-            return Ended(task.k, TrainingFailed("a fold's worker has to live to its end", value, _AGAIN))
+            value = f"{task.name} lost {TRIES} workers, the last at {where}: {how}"
+            return Ended(task.number, TrainingFailed("a fold's worker has to live to its end", value, _AGAIN))
         if self._out_of_time:
-            return Ended(
-                task.k, OutOfTime("the time limit was reached", f"fold {task.k}", "`resume` goes on")
-            )
-        events.log(f"  fold {task.k}: the worker at {where} is gone ({how}); it goes on elsewhere")
-        self._begin(task.k, task.lost + 1)
+            return Ended(task.number, OutOfTime("the time limit was reached", task.name, "`resume` goes on"))
+        events.log(f"  {task.name}: the worker at {where} is gone ({how}); it goes on elsewhere")
+        self._begin(task.number, task.lost + 1)
         return None
 
-    def _send_images(self, k: int) -> None:
+    def _send_images(self, task: _Task) -> None:
         if self._with_images is not None:
             return
-        decoded = self._job(k).plan.decoded
+        decoded = task.job.plan.decoded
         assert isinstance(decoded, DecodedSource), "only those are asked for"
         self._with_images = list_store(decoded.store.folder)
         self._chunks = chunks_to_send(decoded.store.folder, self._with_images, self._ray.put)
