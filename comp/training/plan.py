@@ -45,7 +45,8 @@ class TrainPlan:
     where those of frozen backbones are kept. ``sets`` are the sets of views to choose among, by name, where the recipe
     leaves the choice open; ``pseudo`` are test rows with labels, for each fold its own. ``own_models`` is the
     competition's models.py where ``recipe`` names a model of it, ``teacher`` the earlier run that folds learn from. With ``refit`` there are no folds to train but one
-    network on every labelled row, which has the number K; ``folds`` are those of the run that it is a refit of.
+    network on every labelled row, which has the number K; ``folds`` are those of the run that it is a refit of. ``node`` is what the machine
+    that trains is called, where that is not its own name.
 
     A plan can be pickled, and trains the same in the process that it is pickled to as far as that sees the same files.
     """
@@ -69,6 +70,7 @@ class TrainPlan:
     own_models: OwnModels | None = None
     refit: bool = False
     teacher: Teacher | None = None
+    node: str = ""
 
     @property
     def numbers(self) -> Sequence[int]:

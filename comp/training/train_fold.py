@@ -156,9 +156,8 @@ class HistoryFile(events.RunListener):
         write_text(self._path, out.getvalue())
 
 
-def run_fold(plan: TrainPlan, k: int, features: FrozenFeatures | None = None, node: str = "") -> FoldResult:
-    """Fold k from its rows to its OOF predictions; everything is written into ``plan.fold_folder(k)``. ``node`` is what
-    this machine is called where that is not its own name.
+def run_fold(plan: TrainPlan, k: int, features: FrozenFeatures | None = None) -> FoldResult:
+    """Fold k from its rows to its OOF predictions; everything is written into ``plan.fold_folder(k)``.
 
     ``features`` are those of the frozen backbone where they are known already; where the plan needs them and they are
     not given they are computed. ``result.json`` comes last: a fold that has one is finished, and is read instead of
@@ -210,7 +209,7 @@ def run_fold(plan: TrainPlan, k: int, features: FrozenFeatures | None = None, no
         device=plan.recipe.device,
         noise=noise,
     )
-    where = {"node": node or platform.node(), "pid": os.getpid()}
+    where = {"node": plan.node or platform.node(), "pid": os.getpid()}
     facts = {"seconds": time.perf_counter() - started, "images_per_second": speed, "accumulate": accumulate}
     known = {"model.safetensors": sidecar.weights_sha256}
     return _finish(plan, folder, k, part, judged, exact, facts | where, known)
@@ -399,17 +398,16 @@ def _on_device(plan: TrainPlan, net: Net, device: Any) -> Net:
 class FoldJob:
     """The training of fold ``k``: calling it trains the fold, here or in any process that pickle takes it to.
 
-    ``node`` is the name of the machine, where it is not its own. What it comes to lies in the fold's folder, ``result.json`` last. ``features`` are those of all folds where they are
+    What it comes to lies in the fold's folder, ``result.json`` last. ``features`` are those of all folds where they are
     known; where they are needed and absent the job computes them.
     """
 
     plan: TrainPlan
     k: int
     features: FrozenFeatures | None = None
-    node: str = ""
 
     def __call__(self) -> FoldResult:
-        return run_fold(self.plan, self.k, self.features, self.node)
+        return run_fold(self.plan, self.k, self.features)
 
 
 class Ended(NamedTuple):

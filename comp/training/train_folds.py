@@ -13,7 +13,7 @@ from comp.errors import CompError, TrainingFailed
 from comp.models.checkpoint import load_checkpoint
 from comp.recipe import Recipe
 from comp.training.compiled import forget_compiled
-from comp.training.linear_probe import frozen_features
+from comp.training.linear_probe import FrozenFeatures, frozen_features
 from comp.training.plan import FoldResult, TrainPlan, needs_features
 from comp.training.time_limit import OutOfTime
 from comp.training.train_fold import Ended, FoldEvents, FoldJob, is_finished, read_fold
@@ -105,7 +105,8 @@ class _Folds:
     """The folds of a plan: those that are finished, those ``todo``, and what went wrong."""
 
     def __init__(self, plan: TrainPlan, only: Sequence[int] | None) -> None:
-        self.plan, self._features = plan, None  # type: TrainPlan, FrozenFeatures | None
+        self.plan = plan
+        self._features: FrozenFeatures | None = None
         finished = {k for k in plan.numbers if is_finished(plan.fold_folder(k))}
         self.todo = [k for k in (plan.numbers if only is None else only) if k not in finished]
         self.results = {k: read_fold(plan.fold_folder(k), k, plan.refit) for k in sorted(finished)}

@@ -122,10 +122,10 @@ def train_fold(
     yield Begun(node, os.getpid())
     try:
         _require_versions(errand.versions, node)
-        plan: FoldJob = pickle.loads(job)
+        travelled: FoldJob = pickle.loads(job)
         if store is not None and (size := receive_store(store, lambda n: _fetched(chunks[n]), "the driver")):
             yield GotImages(size)
-        there = arrived(plan.plan, errand.images, arrays, errand.given)
+        there = arrived(travelled.plan, errand.images, arrays, errand.given)
     except CompError as error:
         yield Failed(error)
         return
@@ -137,7 +137,8 @@ def train_fold(
         run = Path(top) / errand.run
         run.mkdir()
         write_text(run / STARTED, errand.started)
-        whole = replace(plan, plan=there.in_folder(run / errand.inside), k=errand.k, node=node)
+        here = replace(there.in_folder(run / errand.inside), node=node)
+        whole = replace(travelled, plan=here, k=errand.k)
         if errand.under_way is not None:
             unpack(errand.under_way.opened("the driver"), whole.plan.fold_folder(errand.k))
         yield from _delivered(whole)

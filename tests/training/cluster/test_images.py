@@ -62,7 +62,7 @@ def test_a_machine_without_the_raw_folder_trains_the_same_fold(
     assert receive_store(listed, lambda n: pytest.fail("once a machine"), "driver") == 0
     whole = arrived(there, images, arrays, given)
     assert whole is not None
-    FoldJob(whole.in_folder(tmp_path / "there"), 1, node="node 7")()
+    FoldJob(replace(whole.in_folder(tmp_path / "there"), node="node 7"), 1)()
     assert bytes_of(tmp_path / "there") == expected
     kept = [
         sorted(p.read_bytes() for p in (tmp_path / at / "fold-1" / "control").iterdir())
