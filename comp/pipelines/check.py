@@ -26,6 +26,9 @@ from comp.errors import InputError, shortened
 from comp.workspace import Workspace
 
 BARE = {"class-too-small": 'a bare check; a run needs fewer folds or `rare="pool"`'}
+NOTHING_ASKED = {
+    "template-mismatch": "a bare check; a run needs images to predict"
+}  # of a folder that has none
 
 
 def check(
@@ -58,9 +61,16 @@ def check(
         manifest_file=Path(manifest).expanduser() if manifest else None,
         extra_file=Path(extra).expanduser() if extra else None,
         rare=rare,
-        allow={**(BARE if folds is None else {}), **(allow or {})},
+        allow={**(_bare(competition) if folds is None else {}), **(allow or {})},
         look=CloseLook(thorough, group_scenes),
     )
+
+
+def _bare(competition: Competition) -> dict[str, str]:
+    """What a check without folds lowers to a warning; the template of a folder whose facts were read off it is made from its test
+    rows, so that it can only lack them.
+    """
+    return BARE | (NOTHING_ASKED if "template.file" in competition.facts.unsure else {})
 
 
 def survey(

@@ -245,6 +245,23 @@ def test_a_bare_check_only_warns_of_a_class_too_small(workspace: Path, rare: Pat
     assert check(workspace, "--folds", 2).code == 0
 
 
+def test_labelled_images_alone_can_be_checked_where_nothing_is_to_be_predicted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for n in range(12):
+        save_image(
+            tmp_path / "raw" / ("circle", "square")[n % 2] / f"{n}.png", draw(("circle", "square")[n % 2], n)
+        )
+    found = run_comp(tmp_path, "check", "./raw", "--json")
+    assert found.code == 0, found.err
+    (finding,) = [f for f in found.json["findings"] if f["check"] == "template-mismatch"]
+    assert finding["severity"] == "warning"
+    assert "a run needs images to predict" in finding["allowed"]
+    asked = run_comp(tmp_path, "check", "./raw", "--json", "--folds", 2)
+    assert asked.code == 1
+
+
 def test_pooled_classes_only_train_and_are_listed_and_left_out_of_oof(workspace: Path, rare: Path) -> None:
     done = run_comp(workspace, "run", "shapes", "--folds", 3, "--rare", "pool", "--quick", "--json")
     assert done.code == 0, done.err
