@@ -202,6 +202,7 @@ COMMON = (
     "device",
     "threads",
     "jobs",
+    "processes",
     "deterministic",
     "tta",
     "tta_mean",
@@ -256,6 +257,9 @@ class Recipe(RecipeTable):
     deterministic: bool = Field(False, description="the same bits twice on CUDA too, slower")
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     threads: int | None = Field(None, ge=1, le=256, description="of the CPU; unset: all, or fewer if faster")
+    processes: int | None = Field(
+        None, ge=1, le=64, description="processes that train one fold together, a GPU each"
+    )
     jobs: int | None = Field(None, ge=1, le=64, description="folds at once on a CPU, each on one thread")
     save_minutes: float = Field(
         5.0, ge=0, description="at most between saves; epochs save too where that costs little"
@@ -313,6 +317,8 @@ class Recipe(RecipeTable):
     def _probe_solves(self) -> Recipe:
         if self.mode == "probe" and (self.jobs or 1) > 1:
             raise ValueError('mode = "probe" computes features once for all folds; drop jobs')
+        if self.mode == "probe" and (self.processes or 1) > 1:
+            raise ValueError('mode = "probe" solves its classifier; drop processes')
         if self.mode == "probe" and self.model.head.hidden is not None:
             raise ValueError('mode = "probe" solves a linear classifier; drop model.head.hidden')
         if self.mode == "probe" and self.balance.name in ("sampler", "copies"):

@@ -45,6 +45,7 @@ HOW = (
     "device",
     "threads",
     "jobs",
+    "processes",
     "channels_last",
     "compile",
     "fold_norms",

@@ -52,6 +52,7 @@ from comp.models.runtime import resolve_device
 from comp.models.weights import StateDict
 from comp.recipe import ModelConfig, Recipe, member_tables
 from comp.runs.contents import VIEWS_FILE
+from comp.training.gradients import require_joint
 from comp.training.launches import fewer_launches, steps_and_folds
 from comp.training.loop import new_net
 from comp.training.losses import for_task, require_extra_rows
@@ -201,6 +202,7 @@ def _prepare(
         require_forward(net, recipe.model, plan.labels.width, size)
     sets = sets_to_try(net, recipe.model, plan.labels.width, recipe.tta) if recipe.chooses_views else {}
     require_larger(net, recipe.model, plan.labels.width, recipe.views)
+    require_joint(recipe, net)
     for stage in stages_of(recipe):
         open_layers(net, stage.train)
         make_optimizer(net, recipe, stage)

@@ -9,7 +9,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from torch import Tensor
 from comp import events
 from comp.data.augment.batch_ops import mix
 from comp.data.augment.policies import TrainTransform
-from comp.data.device_memory import enough_memory, free_memory, is_out_of_memory, make_room, upload
+from comp.data.device_memory import enough_memory, upload
 from comp.data.images.pixel_cache import ImageDataset
 from comp.data.loading.prefetch import loader_pool
 from comp.data.loading.resident import Resident, room_on, watched
@@ -32,13 +32,17 @@ from comp.inference.forward import NotFinite, probabilities
 from comp.models.load_weights import load_into
 from comp.models.net import Net, build, freeze_batchnorm, init_head, normalise
 from comp.recipe import Recipe, derive_seed
-from comp.training.compiled import forget_compiled, network_for, stop_compiled
+from comp.training.compiled import forget_compiled
 from comp.training.early_stopping import best_epoch, is_over, load_best, save_best
-from comp.training.losses import TrainPixels, epoch_order, learned, loss_of, loss_weights, rows_at, wanted
+from comp.training.gradients import batch_in_words, gradients
+from comp.training.losses import TrainPixels, epoch_order, learned, loss_weights, rows_at, wanted
 from comp.training.optim import stage_at, stages_of
 from comp.training.plan import FoldRows, TrainPlan
 from comp.training.state import NEVER, Epoch, TrainState
-from comp.training.time_limit import stopped
+from comp.training.time_limit import Deadline, stopped
+
+if TYPE_CHECKING:
+    from comp.training.peers import Peers
 
 LOOK_EVERY = 50  # steps between looks at a GPU's losses: each look waits for it
 _SMALLER = (
@@ -86,11 +90,13 @@ def train(
     folder: Path,
     ended: Callable[[Epoch], None],
     begun: Callable[[Sequence[Epoch]], None] | None = None,
+    peers: Peers | None = None,
 ) -> TrainState:
     """Trains fold k from ``net`` and returns the state after its last step; ``final_weights`` says what it came to.
 
     ``begun`` gets the epochs that it goes on from, none at the start, and ``ended`` each epoch after that. The state is kept in ``folder`` every ``save_minutes`` and after epochs (see ``TrainState.save_is_due``); where one is
-    found, training goes on there, and ends with the same bits as if it had never stopped.
+    found, training goes on there, and ends with the same bits as if it had never stopped. With ``peers`` this is one of several
+    processes that train the fold: only the one that leads judges and saves.
 
     Raises
     ------
@@ -99,12 +105,12 @@ def train(
     OutOfTime
         If the plan's deadline has come; the state is saved.
     """
-    recipe = plan.recipe
-    state = _begun(plan, k, net, part, folder)
+    recipe, leads = plan.recipe, peers is None or peers.leads
+    state = _begun(plan, k, net, part, folder, peers)
     if begun is not None:
         begun(state.history)
     with (
-        enough_memory("a batch must fit into memory", _batch(recipe), _SMALLER),
+        enough_memory("a batch must fit into memory", batch_in_words(recipe), _SMALLER),
         loader_pool(recipe.threads or 1) as pool,
         events.task(plan.name(k), _rows_until(part, recipe, recipe.epochs)) as bar,
     ):
@@ -132,8 +138,8 @@ def train(
                     looks.at_losses(state)
                 speed = (state.seen - before) / (time.perf_counter() - started)
                 bar.advance(len(rows), _facts(state, plan, speed))
-                passed = plan.deadline is not None and plan.deadline.passed()
-                if passed or state.minutes_since_save() > recipe.save_minutes:
+                passed = plan.deadline is not None and _passed(plan.deadline, peers)
+                if leads and (passed or state.minutes_since_save() > recipe.save_minutes):
                     looks.at_all(state)
                     state.save(folder)
                 if passed:
@@ -142,12 +148,20 @@ def train(
             is_best = _watch(state, plan, folder, looks, judge, lr, speed)
             ended(state.history[-1])
             state.next_epoch()
-            if is_best or state.save_is_due():  # an older state would name other weights as the best
+            if leads and (
+                is_best or state.save_is_due()
+            ):  # an older state would name other weights as the best
                 state.save(folder)
     if state.compiled is not None:
         state.compiled = None
         forget_compiled()
     return state
+
+
+def _passed(deadline: Deadline, peers: Peers | None) -> bool:
+    """Whether the time is over; of several processes the one that leads decides."""
+    passed = deadline.passed()
+    return passed if peers is None else bool(peers.of_leader([passed])[0])
 
 
 def _facts(state: TrainState, plan: TrainPlan, speed: float) -> str:
@@ -173,14 +187,18 @@ def _watch(
     far and were kept as such.
     """
     loss = float(state.loss_sum) / state.seen
+    peers = state.peers
     with ema_weights(state):
-        valid = judge()
+        valid = judge() if peers is None or peers.leads else (0.0, 0.0)
+        if peers is not None:
+            loss_there, score = peers.of_leader(valid)
+            valid = loss_there, score
         looks.at_end(state, valid[0])
         if plan.refit:  # these rows are trained on: what they score is no validation
             valid = math.nan, math.nan
         state.history.append(Epoch(state.epoch + 1, loss, *valid, lr, speed))
         is_best = state.recipe.checkpoint == "best" and best_epoch(state.history, plan.metric) == state.epoch
-        if is_best:
+        if is_best and (peers is None or peers.leads):
             state.best = save_best(folder, state.net.state_dict())
     return is_best
 
@@ -208,12 +226,17 @@ def _class_weights(plan: TrainPlan, part: FoldRows, state: TrainState) -> Tensor
     return loss_weights(plan.recipe, part.targets[here], plan.labels, state.device, shares)
 
 
-def _begun(plan: TrainPlan, k: int, net: Net, part: FoldRows, folder: Path) -> TrainState:
+def _begun(
+    plan: TrainPlan, k: int, net: Net, part: FoldRows, folder: Path, peers: Peers | None = None
+) -> TrainState:
     """The state that fold k goes on from: the one in ``folder``, or that before the first step."""
     firsts = [stage.first for stage in stages_of(plan.recipe)]
     steps = [steps_per_epoch(len(rows_at(part, plan.recipe, first)), plan.recipe.batch) for first in firsts]
-    with enough_memory("a network must fit into memory", _batch(plan.recipe), _SMALLER):
+    with enough_memory("a network must fit into memory", batch_in_words(plan.recipe), _SMALLER):
+        if peers is not None:
+            net = peers.joined(net, plan.recipe)
         state = TrainState.begin(net, plan.recipe, steps[0], plan.key(k), tuple(steps))
+        state.peers = peers
         if state.restore(folder):
             events.log(f"  {plan.name(k)}: goes on at epoch {state.epoch + 1}, batch {state.batch + 1}")
     return state
@@ -259,9 +282,9 @@ def train_step(
     mixes = state.epoch < recipe.regularize.mix_until * recipe.epochs
     x, y = mix(x, upload(targets, state.device), len(plan.labels), recipe.regularize, rng, mixes)
 
-    loss = _gradients(state, x, y, weights)
+    loss = gradients(state, x, y, weights)
     # half a step cannot be taken again: what it changed would be changed twice
-    with enough_memory("a step must fit into memory", _batch(recipe), _AGAIN):
+    with enough_memory("a step must fit into memory", batch_in_words(recipe), _AGAIN):
         taken = _changed(state)
     state.optimizer.zero_grad(set_to_none=True)
     _count(state, loss, len(x), taken)
@@ -312,53 +335,6 @@ def resized(x: Tensor, size: int | None) -> Tensor:
         return x
     made = torch.nn.functional.interpolate(x, (size, size), mode="bilinear", antialias=size < x.shape[-1])
     return made.contiguous(memory_format=torch.channels_last)
-
-
-def _gradients(state: TrainState, x: Tensor, y: Tensor, weights: Tensor | None) -> Tensor:
-    """Adds up a batch's gradients, in parts if memory wants it so, and returns its mean loss, detached.
-
-    A batch that does not fit is computed again, at first as before, since what an earlier fold or another program held may
-    have been all that was missing, then in twice as many parts; the step is the same but for BatchNorm, which sees the
-    parts. After any error of a compiled network the plain one computes it again, and all that come.
-    """
-    freed = False
-    while True:
-        try:
-            return _in_parts(state, x, y, weights)
-        except Exception as error:
-            for_memory, of_compiled = is_out_of_memory(error), state.compiled is not None
-            if of_compiled:
-                stop_compiled(state, error)
-            elif not for_memory:
-                raise
-        # here the error is gone, and with it all that the attempt had made
-        state.optimizer.zero_grad(set_to_none=True)
-        if not for_memory:
-            free_memory()
-            continue
-        make_room()
-        if not freed:
-            freed = True
-            continue
-        if state.accumulate >= len(x):
-            raise _too_large(state.recipe)
-        state.accumulate *= 2
-        size = -(-len(x) // state.accumulate)
-        events.log(f"  out of memory: a batch of {len(x)} is now computed in parts of {size}")
-
-
-def _in_parts(state: TrainState, x: Tensor, y: Tensor, weights: Tensor | None) -> Tensor:
-    total = torch.zeros((), device=x.device)
-    for part_x, part_y in zip(x.chunk(state.accumulate), y.chunk(state.accumulate), strict=True):
-        net: Callable[[Tensor], Tensor] = state.net
-        if state.recipe.compile:
-            loss_here = partial(loss_of, targets=part_y, recipe=state.recipe, weights=weights)
-            net = network_for(state, part_x, loss_here)
-        with state.accelerator.autocast():
-            loss = loss_of(net(part_x), part_y, state.recipe, weights) * (len(part_x) / len(x))
-        (loss if state.scaler is None else state.scaler.scale(loss)).backward()
-        total += loss.detach()
-    return total
 
 
 def steps_per_epoch(rows: int, batch: int) -> int:
@@ -447,12 +423,3 @@ class _Looks:
         value = f"{self.plan.name(self.k)}, epoch {state.epoch + 1}, {fault} (learning rate {state.lr:.2g})"
         remedy = f'a third of optimizer.lr, `overrides=["optimizer.clip=1.0"]`, or `overrides=["precision=fp32"]`; its rows are in {self.folder / "diverged.json"}'
         return TrainingFailed("the loss must be a number", value, remedy)
-
-
-def _batch(recipe: Recipe) -> str:
-    return f"{recipe.model.name} at {recipe.model.size} pixels, batches of {recipe.batch}, {recipe.optimizer.name}"
-
-
-def _too_large(recipe: Recipe) -> TrainingFailed:
-    value = f"{recipe.model.name} at {recipe.model.size} pixels does not fit with one row"
-    return TrainingFailed("a row must fit into memory", value, "a smaller model.size or model.name")

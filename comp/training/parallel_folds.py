@@ -151,10 +151,7 @@ class _Child:
 def _work(work: Callable[[int], object], k: int, pipe: Connection, parent: int) -> None:
     """In the new process: the work, and the news of it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, which ends this one
-    with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it was gone before
-        os._exit(1)
+    watch_parent(parent)
     # threads of OpenMP do not outlive a fork: a second one would be waited for without end
     torch.set_num_threads(1)
     one_at_a_time = Lock()
@@ -175,6 +172,14 @@ def _work(work: Callable[[int], object], k: int, pipe: Connection, parent: int) 
         error.add_note(traceback.format_exc())
         failure = error
     send(_LastNews(sendable(failure)))
+
+
+def watch_parent(parent: int) -> None:
+    """Lets this process end with the one that started it, where the system can (Linux)."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it was gone before
+        os._exit(1)
 
 
 @dataclass(frozen=True)

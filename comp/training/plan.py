@@ -153,7 +153,7 @@ class TrainPlan:
         computes it.
         """
         recipe = self.recipe.model_copy(update=dict.fromkeys(("device", "precision"), "auto"))
-        left_open = dict.fromkeys(("threads", "jobs", "channels_last", "compile", "fold_norms"))
+        left_open = dict.fromkeys(("threads", "jobs", "processes", "channels_last", "compile", "fold_norms"))
         recipe = recipe.model_copy(update={**left_open, "accumulate": 1})
         pseudo = self.pseudo.of(k) if self.pseudo is not None else {}
         facts = (

@@ -98,6 +98,7 @@ class TrainState:
     to_compile: bool = False
     compiled: Any = None
     stage_steps: tuple[int, ...] = ()
+    peers: Any = None  # the processes that train the fold together, where there are several
 
     @classmethod
     def begin(

@@ -7,12 +7,14 @@ import csv
 import io
 import math
 import os
+import pickle
 import platform
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -48,8 +50,11 @@ from comp.training.loop import final_weights, new_net, train
 from comp.training.losses import solved_for, with_copies, write_copies
 from comp.training.plan import FoldResult, FoldRows, TrainPlan, needs_features, rows_of_fold
 from comp.training.state import FILE as STATE
-from comp.training.state import SIDECAR, Epoch
+from comp.training.state import SIDECAR, Epoch, TrainState
 from comp.training.time_limit import OutOfTime
+
+if TYPE_CHECKING:
+    from comp.training.peers import Peers
 
 
 class FoldEvents:
@@ -187,7 +192,7 @@ def run_fold(plan: TrainPlan, k: int, features: FrozenFeatures | None = None) ->
         write_copies(plan, part, folder)
         history = HistoryFile(folder)
         with events.listening(history):
-            state = train(plan, k, part, net, folder, heard.epoch_ended, history.begin)
+            state = _trained(plan, k, part, net, heard, history)
         speed = float(np.mean([epoch.images_per_second for epoch in state.history]))
         accumulate, net, weights = state.accumulate, state.net, final_weights(state, folder)
         del state  # the optimizer's memory is needed no longer
@@ -213,6 +218,32 @@ def run_fold(plan: TrainPlan, k: int, features: FrozenFeatures | None = None) ->
     facts = {"seconds": time.perf_counter() - started, "images_per_second": speed, "accumulate": accumulate}
     known = {"model.safetensors": sidecar.weights_sha256}
     return _finish(plan, folder, k, part, judged, exact, facts | where, known)
+
+
+def _trained(
+    plan: TrainPlan, k: int, part: FoldRows, net: Net, heard: FoldEvents, history: HistoryFile
+) -> TrainState:
+    """The fold after its last step, trained by this process, or by several that it leads."""
+    folder, recipe = plan.fold_folder(k), plan.recipe
+    if (recipe.processes or 1) == 1:
+        return train(plan, k, part, net, folder, heard.epoch_ended, history.begin)
+    from comp.training.peers import together
+
+    device = make_accelerator(recipe).device
+    work = pickle.dumps(partial(_help_train, plan, k))
+    with together(recipe.processes or 1, work, device, recipe.threads or 1) as peers:
+        return train(plan, k, part, net, folder, heard.epoch_ended, history.begin, peers)
+
+
+def _help_train(plan: TrainPlan, k: int, peers: Peers) -> None:
+    """What the others of several processes do; the rows are those of the one that leads, and so is the network."""
+    part = rows_of_fold(plan, k)
+    if plan.teacher is not None:
+        from comp.training.distillation import with_teacher
+
+        part = with_teacher(plan, k, part)  # its answers lie in the fold's folder by now
+    part = with_copies(plan, k, part)
+    train(plan, k, part, new_net(plan, k), plan.fold_folder(k), lambda epoch: None, None, peers)
 
 
 def is_finished(folder: Path) -> bool:

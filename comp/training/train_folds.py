@@ -162,5 +162,8 @@ def per_job_recipe(recipe: Recipe) -> Recipe:
     """The recipe of a fold where several train at once: on one thread, also where it is alone in the end, so that it comes
     to the same, and not compiled: the compiler's threads do not outlive a fork. All else runs on as many as there are.
     """
+    if (together := recipe.processes or 1) > 1:  # on a CPU they share its threads
+        own = max(1, (recipe.threads or 1) // together) if recipe.device == "cpu" else recipe.threads
+        return recipe.model_copy(update={"threads": own, "compile": False})
     one = (recipe.jobs or 1) > 1 and recipe.device == "cpu"
     return recipe.model_copy(update={"threads": 1, "compile": False}) if one else recipe

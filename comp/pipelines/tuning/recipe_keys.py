@@ -24,6 +24,7 @@ NOT_SEARCHED = {
             "device",
             "threads",
             "jobs",
+            "processes",
             "deterministic",
             "precision",
             "channels_last",
