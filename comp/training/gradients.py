@@ -16,6 +16,11 @@ from comp.training.compiled import network_for, stop_compiled
 from comp.training.losses import loss_of
 from comp.training.state import TrainState
 
+
+class PeerFailed(RuntimeError):
+    """Another of several processes has said that it goes no further."""
+
+
 FINE, NO_MEMORY, BROKEN = 0, 1, 2  # what one of several processes says of its part of a batch
 
 
@@ -70,7 +75,7 @@ def _of_all(state: TrainState, x: Tensor, y: Tensor, weights: Tensor | None) -> 
     if said == NO_MEMORY:
         raise torch.OutOfMemoryError("in another process of this fold")
     if said == BROKEN:
-        raise RuntimeError("another process of this fold failed")
+        raise PeerFailed("another process of this fold failed")
     added: Tensor = peers.add_up(state.net.parameters(), loss)
     return added
 

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import pickle
 import signal
+import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -18,8 +19,9 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from comp import events
-from comp.errors import TrainingFailed
-from comp.training.parallel_folds import watch_parent
+from comp.errors import CompError, TrainingFailed
+from comp.training.gradients import PeerFailed
+from comp.training.parallel_folds import GRACE_SECONDS, watch_parent
 
 PATIENCE = timedelta(hours=2)  # that one waits for another: rank 0 judges held-out rows and saves alone
 
@@ -125,8 +127,11 @@ def together(world: int, work: bytes, device: Any, threads: int) -> Iterator[Pee
             for helper in helpers:
                 helper.join()
         except RuntimeError as error:
+            for helper in helpers:
+                helper.join(GRACE_SECONDS)
             gone = [helper.exitcode for helper in helpers if helper.exitcode]
-            if not gone:
+            killed = any(code < 0 for code in gone)  # one that raised an error may have been told of ours
+            if not gone or not (killed or isinstance(error, PeerFailed)):
                 raise
             value = f"one of {world} ended with {gone[0]}"
             remedy = "look at what it said (memory?), then `resume`"
@@ -152,5 +157,8 @@ def _help(work: bytes, rank: int, world: int, meeting: Path, device: str, thread
         here = torch.device("cuda", rank)
         torch.cuda.set_device(here)
     peers = Peers(rank, world, meeting, here)
-    call(peers)
+    try:
+        call(peers)
+    except CompError:  # the leader's too, which says it
+        sys.exit(1)
     peers.close()
