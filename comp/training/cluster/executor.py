@@ -102,14 +102,12 @@ class _Task:
 
 
 class _Dealt:
-    """The folds of a plan, dealt to workers."""
+    """The folds of one plan or several, dealt to workers."""
 
     def __init__(self, ray: Any, asked: OnRay, job: Callable[[int], FoldJob]) -> None:
         self._ray, self._asked, self._job = ray, asked, job
         self._running: list[_Task] = []
-        self._sent: dict[
-            str, Any
-        ] = {}  # what lies in Ray's store by its SHA-256, or the name of a store of images
+        self._sent: dict[str, Any] = {}  # what lies in Ray's store, by its SHA-256 or name
         self._with_images: StoreList | None = None
         self._chunks: Sequence[Any] = ()
         self._out_of_time = False
