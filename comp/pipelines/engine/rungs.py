@@ -26,6 +26,9 @@ SURE = 0.95  # probability that a pseudo-label's class has at least
 PSEUDO_SHARE = 0.1  # of the number of training rows: fewer pseudo-labels are not worth a training
 FIRST_SHARE = 0.6  # of the time left that the first fine-tuned network may take, where there are others
 LEAST_EPOCHS = 4
+SPARE = (
+    0.95  # of the room that is planned for: the next look at the same steps will give a little more or less
+)
 GROWN = 1.286  # times the side of a probe's images when it sees whole ones
 LARGER = 2  # backbones whose probes are tried again
 
@@ -190,10 +193,20 @@ class Rungs:
             return course(int(epochs))
         if state.budget.left is None:
             return whole
-        seconds = state.estimate(state.plan_of(whole)) * state.budget.ratio
         room = state.budget.left * (1.0 if alone or state.has_trained() else FIRST_SHARE)
-        epochs = int(whole.recipe.epochs * room / seconds)
+        epochs = self._epochs_for(course, whole, SPARE * room / state.budget.ratio)
         return course(epochs) if LEAST_EPOCHS <= epochs < whole.recipe.epochs else whole
+
+    def _epochs_for(self, course: Callable[[int | None], Candidate], whole: Candidate, room: float) -> int:
+        """How many epochs are likely to fit in so many seconds: what does not shrink with them, the last ones at the judged size
+        and the predictions, is known by a second estimate.
+        """
+        least, most = LEAST_EPOCHS, whole.recipe.epochs
+        seconds = self.state.estimate(self.state.plan_of(whole))
+        if seconds <= room or most <= least:
+            return most
+        fewest = self.state.estimate(self.state.plan_of(course(least)))
+        return math.floor(least + (most - least) * (room - fewest) / max(seconds - fewest, 1e-9))
 
     def _third_rung(self) -> Iterator[Candidate]:
         """Further seeds of the best trained run, where the blend has it and while they bring something; and then the same with the
