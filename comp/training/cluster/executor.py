@@ -53,6 +53,9 @@ class OnRay:
         """
         if not todo:
             return
+        if (together := job(todo[0]).plan.recipe.processes or 1) > 1:
+            value = f"`engine='ray'` with processes = {together}"
+            raise InputError("a worker of a cluster trains a fold by itself", value, "drop one of them")
         with connected(self.address) as ray:
             dealt = _Dealt(ray, self, job)
             try:
