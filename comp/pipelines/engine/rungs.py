@@ -26,9 +26,7 @@ SURE = 0.95  # probability that a pseudo-label's class has at least
 PSEUDO_SHARE = 0.1  # of the number of training rows: fewer pseudo-labels are not worth a training
 FIRST_SHARE = 0.6  # of the time left that the first fine-tuned network may take, where there are others
 LEAST_EPOCHS = 4
-SPARE = (
-    0.95  # of the room that is planned for: the next look at the same steps will give a little more or less
-)
+SPARE = 0.88  # of the room that is planned for: two looks at the same steps differ by a twentieth
 GROWN = 1.286  # times the side of a probe's images when it sees whole ones
 LARGER = 2  # backbones whose probes are tried again
 
