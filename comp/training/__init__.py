@@ -2,6 +2,7 @@
 
 __all__ = [
     "cluster",
+    "gradients",
     "head_trial",
     "launches",
     "linear_probe",

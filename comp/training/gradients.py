@@ -98,6 +98,7 @@ def _in_parts(state: TrainState, x: Tensor, y: Tensor, weights: Tensor | None, r
 
 
 def batch_in_words(recipe: Recipe) -> str:
+    """What fills the memory, for an error."""
     return f"{recipe.model.name} at {recipe.model.size} pixels, batches of {recipe.batch}, {recipe.optimizer.name}"
 
 

@@ -89,7 +89,7 @@ def train(
     net: Net,
     folder: Path,
     ended: Callable[[Epoch], None],
-    begun: Callable[[Sequence[Epoch]], None] | None = None,
+    begun: Callable[[Sequence[Epoch]], None] = lambda epochs: None,
     peers: Peers | None = None,
 ) -> TrainState:
     """Trains fold k from ``net`` and returns the state after its last step; ``final_weights`` says what it came to.
@@ -107,8 +107,7 @@ def train(
     """
     recipe, leads = plan.recipe, peers is None or peers.leads
     state = _begun(plan, k, net, part, folder, peers)
-    if begun is not None:
-        begun(state.history)
+    begun(state.history)
     with (
         enough_memory("a batch must fit into memory", batch_in_words(recipe), _SMALLER),
         loader_pool(recipe.threads or 1) as pool,

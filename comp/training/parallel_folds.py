@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import io
 import multiprocessing
 import os
@@ -12,7 +11,7 @@ import sys
 import traceback
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from threading import Lock
@@ -22,11 +21,11 @@ import torch
 
 from comp import events
 from comp.errors import CompError, TrainingFailed
+from comp.training.peers import watch_parent
 from comp.training.time_limit import OutOfTime
 from comp.training.train_fold import Ended, FoldJob
 
 GRACE_SECONDS = 10.0  # for a process to end after its work
-_PR_SET_PDEATHSIG = 1  # of Linux' prctl
 _SMALLER = "if memory did not suffice for several folds at once: a smaller jobs"
 
 
@@ -172,14 +171,6 @@ def _work(work: Callable[[int], object], k: int, pipe: Connection, parent: int) 
         error.add_note(traceback.format_exc())
         failure = error
     send(_LastNews(sendable(failure)))
-
-
-def watch_parent(parent: int) -> None:
-    """Lets this process end with the one that started it, where the system can (Linux)."""
-    with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it was gone before
-        os._exit(1)
 
 
 @dataclass(frozen=True)

@@ -243,7 +243,7 @@ def _help_train(plan: TrainPlan, k: int, peers: Peers) -> None:
 
         part = with_teacher(plan, k, part)  # its answers lie in the fold's folder by now
     part = with_copies(plan, k, part)
-    train(plan, k, part, new_net(plan, k), plan.fold_folder(k), lambda epoch: None, None, peers)
+    train(plan, k, part, new_net(plan, k), plan.fold_folder(k), lambda epoch: None, peers=peers)
 
 
 def is_finished(folder: Path) -> bool:

@@ -75,7 +75,10 @@ def test_a_cpu_trains_the_last_half_of_a_backbone(workspace: Path, one: made.Bac
     model = timm.create_model(one.name, num_classes=0) if one.params < 10 else None
     if model is not None:
         assert blocks == {round(0.5 * len(layer_groups(model)))}
-    assert all(isinstance(train, int) and train > 0 for train in blocks)
+    if one.family == "metaformer":
+        assert blocks == {"all"}, "it does not know the order of its layers"
+    else:
+        assert all(isinstance(train, int) and train > 0 for train in blocks)
     on_gpu = made.finetune(replace(source(workspace), device="cuda"), one, ws).recipe
     assert {stage.train for stage in stages_of(on_gpu)} == {"all"}
 
