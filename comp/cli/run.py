@@ -91,7 +91,10 @@ def run(
     ] = None,
     gpus_per_fold: Annotated[
         float | None,
-        option("--gpus-per-fold N", "With --engine ray: GPUs that a fold asks for; 0.5 is half of one."),
+        option(
+            "--gpus-per-fold N",
+            "GPUs that train each fold together; with --engine ray those it asks for, 0.5 is half of one.",
+        ),
     ] = None,
     ensemble: Annotated[
         str | None,

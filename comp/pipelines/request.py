@@ -35,8 +35,8 @@ GROUPING = "grouping"  # in what a run began with: how closely its images were l
 
 @dataclass(frozen=True)
 class FoldEngine:
-    """What trains the folds of a run: this process ("local"), or a cluster ("ray") at ``address``, where each fold asks for so
-    many ``cpus`` and ``gpus``.
+    """What trains the folds of a run: this process ("local"), with as many others as ``gpus`` says, or a cluster ("ray") at
+    ``address``, where each fold asks for so many ``cpus`` and ``gpus``.
     """
 
     name: str = "local"
@@ -57,16 +57,37 @@ class FoldEngine:
         if name not in ENGINES:
             raise UnknownName("engine", name, ENGINES)
         asked = {"address": address, "cpus_per_fold": cpus, "gpus_per_fold": gpus}
-        if name == "local" and (
-            given := [f"`{key}={value!r}`" for key, value in asked.items() if value is not None]
-        ):
-            raise InputError("only a cluster deals folds to machines", ", ".join(given), 'add `engine="ray"`')
-        for key, value, least in (("cpus_per_fold", cpus, 0.01), ("gpus_per_fold", gpus, 0.0)):
-            if value is not None and not least <= value < math.inf:
-                raise InputError(
-                    "a fold needs part of a machine", f"`{key}={value}`", "for example 1, or 0.5"
-                )
+        told = {key: f"`{key}={value!r}`" for key, value in asked.items() if value is not None}
+        of_cluster = [text for key, text in told.items() if key != "gpus_per_fold"]
+        if name == "local" and of_cluster:
+            remedy = 'add `engine="ray"`'
+            raise InputError("only a cluster deals folds to machines", ", ".join(of_cluster), remedy)
+        for key, number, least in (("cpus_per_fold", cpus, 0.01), ("gpus_per_fold", gpus, 0.0)):
+            if number is not None and not least <= number < math.inf:
+                raise InputError("a fold needs part of a machine", told[key], "for example 1, or 0.5")
+        if name == "local" and gpus is not None and (gpus < 1 or gpus != round(gpus)):
+            remedy = 'a whole number, or `engine="ray"`'
+            raise InputError("a fold has whole GPUs of this machine", told["gpus_per_fold"], remedy)
         return cls(name, address, cpus, gpus)
+
+    def on(self, request: RunRequest) -> RunRequest:
+        """The request, to be trained by this engine: several GPUs a fold are so many ``processes`` of the recipe.
+
+        Raises
+        ------
+        InputError
+            Where a run that goes on has a recipe already, or nothing is trained step by step.
+        """
+        request = replace(request, engine=self)
+        if self.name != "local" or self.gpus is None:
+            return request
+        value = f"`gpus_per_fold={self.gpus:g}`"
+        if request.given:
+            raise InputError("a run goes on with the processes of its recipe", value, "drop it")
+        if any(one.mode == "probe" for one in request.recipe.each):
+            raise InputError('mode = "probe" solves its classifier', value, "drop it")
+        each = [one.model_copy(update={"processes": int(self.gpus)}) for one in request.recipe.each]
+        return replace(request, recipe=as_one(each))
 
     def require_possible(self) -> None:
         """InputError where it is a cluster that cannot be had; asked before any image is looked at."""

@@ -117,7 +117,8 @@ def run(
     time_limit : str, optional
         Such as "11h": training stops in time for the finished folds to predict; ``resume`` goes on.
     engine, address, cpus_per_fold, gpus_per_fold : optional
-        "ray" deals the folds to the machines of the Ray cluster at ``address`` (docs/cluster.md), each with so much of one.
+        "ray" deals the folds to the machines of the Ray cluster at ``address``, each with so much of one; without it
+        ``gpus_per_fold`` GPUs of this machine train each fold together (docs/cluster.md).
     allow : dict, optional
         Checks whose errors become warnings, each with its reason.
     thorough : bool, optional
@@ -171,9 +172,9 @@ def run(
             seconds=parse_seconds(time_limit) if time_limit else None,
             pseudo=Path(pseudo).expanduser() if pseudo else None,
             report=report,
-            engine=FoldEngine.of(engine, address, cpus_per_fold, gpus_per_fold),
             look=CloseLook(thorough, group_scenes, by_itself=True),
         )
+        request = FoldEngine.of(engine, address, cpus_per_fold, gpus_per_fold).on(request)
         request.look.require_possible()
         with clock.step("model"):
             starts = _ready(request)

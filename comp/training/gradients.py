@@ -113,7 +113,8 @@ def require_joint(recipe: Recipe, net: nn.Module) -> None:
     Raises
     ------
     InputError
-        For BatchNorm that learns its statistics on a CPU, where torch cannot do so over all processes; for folds side by side.
+        For BatchNorm that learns its statistics on a CPU, where torch cannot do so over all processes; for fewer GPUs than
+        processes; for folds side by side.
     """
     if (recipe.processes or 1) == 1:
         return
@@ -122,6 +123,9 @@ def require_joint(recipe: Recipe, net: nn.Module) -> None:
         raise InputError(
             "a fold is trained by several processes, or several folds at once", value, "drop one of them"
         )
+    if recipe.device == "cuda" and (there := torch.cuda.device_count()) < (recipe.processes or 1):
+        value = f"processes = {recipe.processes}; there are {there} here"
+        raise InputError("each process of a fold has a GPU of its own", value, "fewer processes")
     learns = not recipe.model.freeze_bn and any(
         isinstance(m, nn.modules.batchnorm._BatchNorm) for m in net.modules()
     )
