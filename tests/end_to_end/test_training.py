@@ -73,9 +73,9 @@ def test_stages_train_the_head_before_the_rest(tmp_path: Path) -> None:
 
 
 def test_a_fold_that_fails_keeps_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from comp.training import loop
+    from comp.training import gradients
 
-    real = loop.loss_of
+    real = gradients.loss_of
     state = {"calls": 0}
 
     def fails_in_the_first_fold(*arguments: object) -> torch.Tensor:
@@ -83,7 +83,7 @@ def test_a_fold_that_fails_keeps_the_others(tmp_path: Path, monkeypatch: pytest.
         loss = real(*arguments)  # type: ignore[arg-type]
         return loss * float("nan") if state["calls"] == 3 else loss
 
-    monkeypatch.setattr(loop, "loss_of", fails_in_the_first_fold)
+    monkeypatch.setattr(gradients, "loss_of", fails_in_the_first_fold)
     with pytest.raises(TrainingFailed, match="must be a number") as failed:
         run(tmp_path, folds=3)
     assert "2 finished folds are kept" in failed.value.value

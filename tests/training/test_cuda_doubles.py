@@ -30,7 +30,7 @@ from comp.models.checkpoint import save_tensors
 from comp.models.net import build, normalise
 from comp.models.runtime import wait_for
 from comp.recipe import OptimizerConfig, Recipe, RegularizeConfig, load
-from comp.training import loop
+from comp.training import gradients, loop
 from comp.training.ema import WeightEma
 from comp.training.loop import MOST_SKIPPED, train_step
 from comp.training.losses import loss_of
@@ -399,8 +399,10 @@ def test_a_state_keeps_the_scaler(tmp_path: Path) -> None:
 def test_a_step_that_a_scaler_leaves_out_changes_nothing_and_is_no_divergence(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    plain = loop.loss_of
-    monkeypatch.setattr(loop, "loss_of", lambda *given: plain(*given) * 1e4)  # finite, but not times 2**127
+    plain = gradients.loss_of
+    monkeypatch.setattr(
+        gradients, "loss_of", lambda *given: plain(*given) * 1e4
+    )  # finite, but not times 2**127
     plan = plan_of(regularize=RegularizeConfig(ema=0.9), **CLIPPED)
     state = begun(plan, torch.amp.GradScaler("cpu", init_scale=2.0**127, backoff_factor=2.0**-100))
     before = {name: tensor.clone() for name, tensor in state.net.named_parameters()}
@@ -424,8 +426,8 @@ def test_a_step_that_a_scaler_leaves_out_changes_nothing_and_is_no_divergence(
 def test_a_loss_beyond_fp16_is_passed_over_but_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     plan = plan_of(**CLIPPED)
     state = begun(plan, torch.amp.GradScaler("cpu"))
-    plain = loop.loss_of
-    monkeypatch.setattr(loop, "loss_of", lambda *given: plain(*given) * float("inf"))
+    plain = gradients.loss_of
+    monkeypatch.setattr(gradients, "loss_of", lambda *given: plain(*given) * float("inf"))
     for _ in range(MOST_SKIPPED):
         one_step(state, plan)
     assert int(state.first_bad) == NEVER
@@ -481,13 +483,13 @@ def test_a_loss_that_is_no_number_is_seen_before_a_state_is_saved_by_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(TrainState, "device", property(lambda self: Gpu("cpu")))
-    plain, calls = loop.loss_of, {"n": 0}
+    plain, calls = gradients.loss_of, {"n": 0}
 
     def third(*given: Any) -> Tensor:
         calls["n"] += 1
         return plain(*given) * (float("nan") if calls["n"] == 3 else 1.0)
 
-    monkeypatch.setattr(loop, "loss_of", third)
+    monkeypatch.setattr(gradients, "loss_of", third)
     with pytest.raises(TrainingFailed, match="batch 3: the loss is not a number"):
         digits(tmp_path, "save_minutes=0.0")
     (run,) = (tmp_path / "runs").iterdir()
