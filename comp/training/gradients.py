@@ -65,18 +65,18 @@ def _of_all(state: TrainState, x: Tensor, y: Tensor, weights: Tensor | None) -> 
     peers = state.peers
     if peers is None:
         return _in_parts(state, x, y, weights, len(x))
-    own = peers.own(len(x))
+    own = peers.share(len(x))
     try:
         loss = _in_parts(state, x[own], y[own], weights, len(x))
     except Exception as error:
-        peers.worst(NO_MEMORY if is_out_of_memory(error) else BROKEN)
+        peers.all_reduce_max(NO_MEMORY if is_out_of_memory(error) else BROKEN)
         raise
-    said = peers.worst(FINE)
+    said = peers.all_reduce_max(FINE)
     if said == NO_MEMORY:
         raise torch.OutOfMemoryError("in another process of this fold")
     if said == BROKEN:
         raise PeerFailed("another process of this fold failed")
-    added: Tensor = peers.add_up(state.net.parameters(), loss)
+    added: Tensor = peers.all_reduce_gradients(state.net.parameters(), loss)
     return added
 
 

@@ -160,7 +160,7 @@ def train(
 def _passed(deadline: Deadline, peers: Peers | None) -> bool:
     """Whether the time is over; of several processes the one that leads decides."""
     passed = deadline.passed()
-    return passed if peers is None else bool(peers.of_leader([passed])[0])
+    return passed if peers is None else bool(peers.broadcast([passed])[0])
 
 
 def _facts(state: TrainState, plan: TrainPlan, speed: float) -> str:
@@ -190,7 +190,7 @@ def _watch(
     with ema_weights(state):
         valid = judge() if peers is None or peers.leads else (0.0, 0.0)
         if peers is not None:
-            loss_there, score = peers.of_leader(valid)
+            loss_there, score = peers.broadcast(valid)
             valid = loss_there, score
         looks.at_end(state, valid[0])
         if plan.refit:  # these rows are trained on: what they score is no validation

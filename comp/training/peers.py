@@ -52,17 +52,17 @@ class Peers:
         if dist.is_initialized():
             dist.destroy_process_group()
 
-    def own(self, rows: int) -> slice:
+    def share(self, rows: int) -> slice:
         """The rows of a batch of so many that this process computes; there may be none."""
         return slice(rows * self.rank // self.world, rows * (self.rank + 1) // self.world)
 
-    def worst(self, said: int) -> int:
+    def all_reduce_max(self, said: int) -> int:
         """The highest that any process says."""
         there = torch.tensor([said], device=self.device)
         dist.all_reduce(there, op=dist.ReduceOp.MAX)
         return int(there)
 
-    def of_leader(self, values: Iterable[float]) -> tuple[float, ...]:
+    def broadcast(self, values: Iterable[float]) -> tuple[float, ...]:
         """The leader's numbers; what others give is of the same length, and not looked at."""
         there = torch.tensor(list(values), dtype=torch.float64, device=self.device)
         dist.broadcast(there, src=0)
@@ -83,7 +83,7 @@ class Peers:
             with torch.no_grad():
                 tensor.copy_(there)
 
-    def add_up(self, parameters: Iterable[nn.Parameter], loss: Tensor) -> Tensor:
+    def all_reduce_gradients(self, parameters: Iterable[nn.Parameter], loss: Tensor) -> Tensor:
         """Adds the gradients of all processes up, in place, and returns the sum of their losses."""
         trained = [p for p in parameters if p.requires_grad]
         for p in trained:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
-from comp.training import loop
 from comp.training.plan import TrainPlan
 from comp.training.train_fold import run_fold
 from made import write_shapes
+from training.test_peers import recorded_losses
 from training.test_plan_travels import plan_of
 
 pytestmark = [
@@ -22,15 +21,7 @@ pytestmark = [
 
 @pytest.mark.parametrize("freeze", ["true", "false"], ids=["frozen", "synchronised"])
 def test_two_gpus_take_the_steps_of_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, freeze: str) -> None:
-    losses: list[float] = []
-    own = loop.gradients
-
-    def heard(*given: Any) -> torch.Tensor:
-        loss = own(*given)
-        losses.append(float(loss))
-        return loss
-
-    monkeypatch.setattr(loop, "gradients", heard)
+    losses = recorded_losses(monkeypatch)
     write_shapes(tmp_path)
 
     def plan(processes: int) -> TrainPlan:

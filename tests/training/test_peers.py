@@ -45,8 +45,7 @@ def plan_with(folder: Path, processes: int, *overrides: str) -> TrainPlan:
     return plan.in_folder(folder / f"by-{processes}")
 
 
-@pytest.fixture
-def losses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+def recorded_losses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The loss of every step that this process takes."""
     seen: list[float] = []
     own = loop.gradients
@@ -58,6 +57,11 @@ def losses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
     monkeypatch.setattr(loop, "gradients", heard)
     return seen
+
+
+@pytest.fixture
+def losses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    return recorded_losses(monkeypatch)
 
 
 def apart(one: Path, other: Path) -> float:

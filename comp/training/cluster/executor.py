@@ -18,7 +18,7 @@ from comp.runs.contents import home_of
 from comp.runs.run import STARTED
 from comp.training.cluster import worker
 from comp.training.cluster.connection import connected
-from comp.training.cluster.images import StoreList, chunks_to_send, controls_of, list_store, travelling
+from comp.training.cluster.images import StoreList, chunks_to_send, controls_of, list_store, plan_for_workers
 from comp.training.cluster.parcel import fold_under_way, unpack
 from comp.training.plan import TrainPlan
 from comp.training.time_limit import OutOfTime
@@ -136,10 +136,10 @@ class _Dealt:
     def _begin(self, number: int, lost: int = 0) -> None:
         job = self._job(number)
         k = job.k
-        plan, images, arrays = travelling(job.plan, self._asked.contents)
+        plan, images, arrays = plan_for_workers(job.plan, self._asked.contents)
         folder = job.plan.fold_folder(k)
         run, inside = home_of(folder)
-        errand = worker.Errand(
+        fold_task = worker.FoldTask(
             k=k,
             run=run,
             inside=inside.rpartition("/")[0],
@@ -151,7 +151,9 @@ class _Dealt:
         )
         job_bytes = self._put(pickle.dumps(replace(job, plan=plan, k=-1)))
         held = self._put_arrays(arrays)
-        task = self._remote(job.plan).remote(job_bytes, errand, held, self._with_images, list(self._chunks))
+        task = self._remote(job.plan).remote(
+            job_bytes, fold_task, held, self._with_images, list(self._chunks)
+        )
         self._running.append(_Task(number, job, task, lost))
 
     def _remote(self, plan: TrainPlan) -> Any:
@@ -194,7 +196,7 @@ class _Dealt:
             raise
         except self._ray.exceptions.RayError as error:
             return self._lost(task, f"{type(error).__name__}")
-        if isinstance(item, worker.Begun):
+        if isinstance(item, worker.Started):
             task.node = item.node
             events.log(f"  {task.name} at {item.node}, process {item.pid}")
         elif isinstance(item, worker.News):

@@ -18,12 +18,13 @@ from comp.errors import ImageError, InputError
 from comp.inference.predict import chosen
 from comp.training.plan import TrainPlan, rows_of_fold
 
+_RULE = "an image must be the one that was checked"
 CHUNK = 16 << 20  # bytes that travel at once
 Fetch = Callable[[int], bytes]  # a chunk by its number
 
 
 @dataclass(frozen=True)
-class Nowhere:
+class MissingSource:
     """A source of images that did not come along: nothing that is asked for should be left to it."""
 
     def load(self, path: str) -> bytes | Pixels:
@@ -49,17 +50,17 @@ class AsChecked:
         Raises
         ------
         ImageError
-            Where the file is another than the one that was checked.
+            Where it is another file than the one that was checked, or no file: nothing would tell whether its pixels are the same.
         """
         if path in self.given:
             return self.given[path]
-        content = self.own.load(path)
-        wanted = self.contents.get(path)
-        if wanted and isinstance(content, bytes) and hashlib.sha256(content).hexdigest() != wanted:
+        content, wanted = self.own.load(path), self.contents.get(path)
+        if wanted is None or not isinstance(content, bytes):  # pixels that an adapter makes have no SHA-256
+            value = f"{path} on {platform.node()} is no file that was checked"
+            raise ImageError(_RULE, value, "train on this machine: drop `engine`")
+        if hashlib.sha256(content).hexdigest() != wanted:
             value = f"{path} on {platform.node()} has another SHA-256"
-            raise ImageError(
-                "an image must be the one that was checked", value, "copy the raw folder there again"
-            )
+            raise ImageError(_RULE, value, "copy the raw folder there again")
         return content
 
 
@@ -94,7 +95,9 @@ class Images:
     contents: Mapping[str, str] = field(default_factory=dict)
 
 
-def travelling(plan: TrainPlan, contents: Mapping[str, str]) -> tuple[TrainPlan, Images, dict[str, Any]]:
+def plan_for_workers(
+    plan: TrainPlan, contents: Mapping[str, str]
+) -> tuple[TrainPlan, Images, dict[str, Any]]:
     """A plan without what a worker may not have, what its images are there, and arrays that go along, by name.
 
     Decoded images travel as a store, arrays as they are; what is read from files stays with the paths, and each file is
@@ -102,11 +105,11 @@ def travelling(plan: TrainPlan, contents: Mapping[str, str]) -> tuple[TrainPlan,
     """
     decoded, source = plan.decoded, plan.source
     if isinstance(decoded, DecodedSource) and _has_all(decoded, plan):
-        plan = replace(plan, source=AsChecked(Nowhere(), {}), decoded=None)
+        plan = replace(plan, source=AsChecked(MissingSource(), {}), decoded=None)
         return plan, Images(decoded.store.folder.name, decoded.contents), {}
     arrays = source.own if isinstance(source, AdapterSource) else source
     if isinstance(arrays, ArraySource):
-        return replace(plan, source=Nowhere(), decoded=None), Images(), dict(arrays.arrays)
+        return replace(plan, source=MissingSource(), decoded=None), Images(), dict(arrays.arrays)
     return replace(plan, source=AsChecked(source, contents), decoded=None), Images(), {}
 
 
@@ -124,13 +127,13 @@ def controls_of(plan: TrainPlan, k: int) -> dict[str, bytes | Pixels]:
     return {paths[n]: plan.source.load(paths[n]) for n in chosen(ids)}
 
 
-def arrived(
+def plan_on_worker(
     plan: TrainPlan, images: Images, arrays: dict[str, Any], given: Mapping[str, bytes | Pixels]
 ) -> TrainPlan | None:
     """A plan whose images can be read here; None where the decoded ones have yet to come."""
     if arrays:
         return replace(plan, source=ArraySource(arrays))
-    assert isinstance(plan.source, AsChecked), "made by travelling()"
+    assert isinstance(plan.source, AsChecked), "made by plan_for_workers()"
     source = replace(plan.source, given=given)
     if not images.store:
         return replace(plan, source=source)

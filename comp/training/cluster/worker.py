@@ -26,7 +26,7 @@ from comp.data.images.source import Pixels
 from comp.errors import CompError, InputError
 from comp.files import lives, write_text
 from comp.runs.run import STARTED
-from comp.training.cluster.images import Images, StoreList, arrived, receive_store
+from comp.training.cluster.images import Images, StoreList, plan_on_worker, receive_store
 from comp.training.cluster.parcel import Parcel, finished_fold, fold_under_way, unpack
 from comp.training.parallel_folds import EventLines, sendable
 from comp.training.state import SIDECAR
@@ -38,7 +38,7 @@ VERSIONS = {"comp": __version__, "torch": torch.__version__, "timm": timm.__vers
 
 
 @dataclass(frozen=True)
-class Errand:
+class FoldTask:
     """A fold to train: the job, pickled (its plan without images), which fold, and how its run is called within the workspace.
 
     ``started`` is the run's started.json, ``inside`` the folder of the model in the run; ``under_way`` is what training goes on from, ``given``
@@ -56,7 +56,7 @@ class Errand:
 
 
 @dataclass(frozen=True)
-class Begun:
+class Started:
     """The first that a worker says: where it is, and in which process."""
 
     node: str
@@ -103,12 +103,12 @@ class Failed:
     failure: Exception
 
 
-Item = Begun | News | NeedsImages | GotImages | UnderWay | Finished | Failed
+Item = Started | News | NeedsImages | GotImages | UnderWay | Finished | Failed
 
 
 def train_fold(
     job: bytes,
-    errand: Errand,
+    asked: FoldTask,
     arrays: dict[str, Any],
     store: StoreList | None,
     chunks: Sequence[Any],
@@ -119,13 +119,13 @@ def train_fold(
     ``chunks`` are Ray's references to the store's; ``node`` is by default this machine's name with Ray's number of it.
     """
     node = node or _node()
-    yield Begun(node, os.getpid())
+    yield Started(node, os.getpid())
     try:
-        _require_versions(errand.versions, node)
+        _require_versions(asked.versions, node)
         travelled: FoldJob = pickle.loads(job)
         if store is not None and (size := receive_store(store, lambda n: _fetched(chunks[n]), "the driver")):
             yield GotImages(size)
-        there = arrived(travelled.plan, errand.images, arrays, errand.given)
+        there = plan_on_worker(travelled.plan, asked.images, arrays, asked.given)
     except CompError as error:
         yield Failed(error)
         return
@@ -134,13 +134,13 @@ def train_fold(
         return
     _sweep()
     with tempfile.TemporaryDirectory(prefix=f"{OWN}{os.getpid()}-") as top:
-        run = Path(top) / errand.run
+        run = Path(top) / asked.run
         run.mkdir()
-        write_text(run / STARTED, errand.started)
-        here = replace(there.in_folder(run / errand.inside), node=node)
-        whole = replace(travelled, plan=here, k=errand.k)
-        if errand.under_way is not None:
-            unpack(errand.under_way.opened("the driver"), whole.plan.fold_folder(errand.k))
+        write_text(run / STARTED, asked.started)
+        here = replace(there.in_folder(run / asked.inside), node=node)
+        whole = replace(travelled, plan=here, k=asked.k)
+        if asked.under_way is not None:
+            unpack(asked.under_way.opened("the driver"), whole.plan.fold_folder(asked.k))
         yield from _delivered(whole)
 
 

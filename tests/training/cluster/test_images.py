@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 
 from comp.data.images.pixel_cache import DecodedSource, stores_folder
-from comp.data.images.source import ArraySource
+from comp.data.images.source import ArraySource, WithFiles
 from comp.errors import ImageError, InputError
 from comp.training.cluster import images as travel
 from comp.training.cluster.images import (
     AsChecked,
-    arrived,
     controls_of,
     list_store,
+    plan_on_worker,
     read_chunk,
     receive_store,
 )
@@ -37,11 +37,13 @@ def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TrainPlan:
     return plan_of(tmp_path, "shapes").in_folder(tmp_path / "here")
 
 
-def sent(plan: TrainPlan, k: int = 1, contents: dict[str, str] | None = None) -> tuple[Any, ...]:
+def sent(
+    plan: TrainPlan, k: int = 1, contents: dict[str, str] | None = None, given: dict[str, Any] | None = None
+) -> tuple[Any, ...]:
     """What a worker gets of a plan, through pickle."""
-    there, images, arrays = travel.travelling(plan, contents or {})
+    there, images, arrays = travel.plan_for_workers(plan, contents or {})
     found: tuple[Any, ...] = pickle.loads(
-        pickle.dumps((there, images, arrays, {} if arrays else controls_of(plan, k)))
+        pickle.dumps((there, images, arrays, {} if arrays or given is not None else controls_of(plan, k)))
     )
     return found
 
@@ -56,11 +58,11 @@ def test_a_machine_without_the_raw_folder_trains_the_same_fold(
     there, images, arrays, given = sent(plan)
     shutil.move(tmp_path / "data", tmp_path / "gone")
     monkeypatch.setenv("COMP_CACHE", str(tmp_path / "worker-cache"))
-    assert arrived(there, images, arrays, given) is None, "the decoded images are not there yet"
+    assert plan_on_worker(there, images, arrays, given) is None, "the decoded images are not there yet"
     came = receive_store(listed, lambda n: read_chunk(store, listed.chunks[n]), "driver")
     assert came == listed.size == sum(f.stat().st_size for f in store.iterdir())
     assert receive_store(listed, lambda n: pytest.fail("once a machine"), "driver") == 0
-    whole = arrived(there, images, arrays, given)
+    whole = plan_on_worker(there, images, arrays, given)
     assert whole is not None
     FoldJob(replace(whole.in_folder(tmp_path / "there"), node="node 7"), 1)()
     assert bytes_of(tmp_path / "there") == expected
@@ -119,12 +121,22 @@ def test_a_file_that_changed_since_the_check_is_refused_where_it_is_read(
         there.source.load(path)
 
 
+def test_pixels_that_an_adapter_makes_elsewhere_are_refused(plan: TrainPlan) -> None:
+    """They have no SHA-256: another version of the array on the worker would be trained on unseen."""
+    pixels = ArraySource({"x": np.zeros((1, 4, 4, 3), np.uint8)})
+    there, images, arrays, given = sent(replace(plan, source=WithFiles(pixels), decoded=None), given={})
+    whole = plan_on_worker(there, images, arrays, given)
+    assert whole is not None
+    with pytest.raises(ImageError, match="the one that was checked"):
+        whole.source.load("x#0")
+
+
 def test_arrays_go_along_and_what_is_nowhere_says_so(plan: TrainPlan) -> None:
     pixels = np.arange(2 * 4 * 4 * 3, dtype=np.uint8).reshape(2, 4, 4, 3)
     with_arrays = replace(plan, source=ArraySource({"x": pixels}), decoded=None)
     there, images, arrays, given = sent(with_arrays)
-    whole = arrived(there, images, arrays, given)
+    whole = plan_on_worker(there, images, arrays, given)
     assert whole is not None
     assert (np.asarray(whole.source.load("x#1")) == pixels[1]).all()
     with pytest.raises(ImageError, match="on the machine that reads it"):
-        AsChecked(travel.Nowhere(), {}).load("a.png")
+        AsChecked(travel.MissingSource(), {}).load("a.png")
