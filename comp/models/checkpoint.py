@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import FileIO
 from math import isfinite
@@ -41,7 +44,8 @@ def save_tensors(path: Path, table: dict[str, Any], announce: Callable[[str], No
         with FileIO(part, "wb") as file:
             out = _Listening(file)
             try:
-                torch.save(table, cast("IO[bytes]", out))
+                with _uninterrupted():
+                    torch.save(table, cast("IO[bytes]", out))
             except RuntimeError:
                 if out.failure is not None:
                     raise out.failure from None
@@ -50,6 +54,28 @@ def save_tensors(path: Path, table: dict[str, Any], announce: Callable[[str], No
         if announce is not None:
             announce(sha256)
     return sha256
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Ctrl-C and SIGTERM wait for the block's end: within its calls torch makes a RuntimeError of them."""
+    if threading.current_thread() is not threading.main_thread():  # the main thread alone is interrupted
+        yield
+        return
+    heard: list[int] = []
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    ours = [
+        number for number, handler in before.items() if callable(handler)
+    ]  # a default one ends the process itself
+    for number in ours:
+        signal.signal(number, lambda number, _: heard.append(number))
+    try:
+        yield
+    finally:
+        for number in ours:
+            signal.signal(number, before[number])
+        for number in heard[:1]:
+            signal.raise_signal(number)
 
 
 class _Listening:

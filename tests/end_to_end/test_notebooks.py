@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import runpy
+import signal
 import time
 from pathlib import Path
+from queue import Empty
 from typing import Any
 
 import nbformat
@@ -22,6 +24,15 @@ def lines_of(output: Any) -> int:
     """How many lines of text an output has where HTML is not shown."""
     text = output.get("text") or output.get("data", {}).get("text/plain", "")
     return len(str(text).splitlines())
+
+
+def where_it_stands(manager: KernelManager, stacks: Path) -> str:
+    """What a kernel that says nothing does: the stacks of its threads, or that it is gone."""
+    if not manager.is_alive():
+        return "the kernel is gone"
+    manager.signal_kernel(signal.SIGUSR1)
+    time.sleep(1)
+    return stacks.read_text()
 
 
 @pytest.fixture(scope="module")
@@ -52,12 +63,16 @@ def test_the_example_in_the_docs_is_of_these_cells(book: Any) -> None:
 
 
 def test_the_stop_button_ends_in_one_sentence_and_the_run_goes_on(tmp_path: Path) -> None:
+    stacks = tmp_path / "stacks.txt"
     manager = KernelManager(kernel_name="python3")
     manager.start_kernel(cwd=str(tmp_path), env={**os.environ, **clean_environment()})
     client = manager.blocking_client()
     client.start_channels()
     try:
         client.wait_for_ready(timeout=60)
+        client.execute(
+            f"import faulthandler, signal\nfaulthandler.register(signal.SIGUSR1, open({str(stacks)!r}, 'w'))"
+        )
         asked = client.execute("import comp\ncomp.run('digits', folds=3, overrides={'epochs': 40})")
         deadline = time.monotonic() + 120
         while not list(tmp_path.glob("runs/*/fold-0/history.csv")) and time.monotonic() < deadline:
@@ -65,7 +80,10 @@ def test_the_stop_button_ends_in_one_sentence_and_the_run_goes_on(tmp_path: Path
         manager.interrupt_kernel()
         error = None
         while error is None:
-            message = client.get_iopub_msg(timeout=60)
+            try:
+                message = client.get_iopub_msg(timeout=60)
+            except Empty:
+                pytest.fail(f"nothing for a minute: {where_it_stands(manager, stacks)}")
             if message["parent_header"].get("msg_id") == asked and message["msg_type"] == "error":
                 error = message["content"]
         (run,) = tmp_path.glob("runs/*")

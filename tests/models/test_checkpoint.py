@@ -5,7 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import signal
+from io import FileIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 import safetensors.torch
@@ -15,7 +18,14 @@ from comp.data.images.preprocess import Preprocess
 from comp.data.labels import LabelMap
 from comp.data.task import Task
 from comp.errors import CompError, WeightsError
-from comp.models.checkpoint import Sidecar, load_checkpoint, read_sidecar, read_tensors, save_checkpoint
+from comp.models.checkpoint import (
+    Sidecar,
+    load_checkpoint,
+    read_sidecar,
+    read_tensors,
+    save_checkpoint,
+    save_tensors,
+)
 from comp.models.net import Net, build
 from comp.recipe import ModelConfig
 
@@ -202,3 +212,30 @@ def test_a_sidecar_of_an_unknown_task_is_refused(tmp_path: Path) -> None:
         path.write_text(json.dumps({**table, "task": task}))
         with pytest.raises(CompError):
             read_sidecar(tmp_path)
+
+
+class Interrupted(FileIO):
+    """A file during whose ``at``-th write somebody presses Ctrl-C."""
+
+    at = 0
+    writes = 0
+
+    def write(self, content: Any) -> int:
+        Interrupted.writes += 1
+        if Interrupted.writes == Interrupted.at:
+            signal.raise_signal(signal.SIGINT)
+        return super().write(content)
+
+
+@pytest.mark.parametrize("at", [1, 4, 9, 40])
+def test_ctrl_c_while_tensors_are_written_is_ctrl_c(
+    at: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("comp.models.checkpoint.FileIO", Interrupted)
+    monkeypatch.setattr(Interrupted, "at", at)
+    monkeypatch.setattr(Interrupted, "writes", 0)
+    with pytest.raises(KeyboardInterrupt):
+        save_tensors(tmp_path / "state.pt", {"weights": [torch.zeros(9) for _ in range(30)]})
+    assert Interrupted.writes >= at
+    assert not list(tmp_path.iterdir()), "nothing half written"
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
