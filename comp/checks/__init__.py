@@ -5,6 +5,7 @@ __all__ = [
     "feature_checks",
     "feature_drift",
     "fold_checks",
+    "image_index",
     "image_scan",
     "label_errors",
     "look_alikes",

@@ -14,7 +14,7 @@ import numpy as np
 from comp._version import __version__
 from comp.checks.duplicates.search import SEARCH, clusters, near_duplicate_pairs
 from comp.checks.duplicates.strong_copies import COPY, PART, SCENE, THOROUGH
-from comp.checks.image_scan import ImageIndex
+from comp.checks.image_index import ImageIndex
 from comp.data.competitions.competition import Competition
 from comp.data.dataset import Dataset, Template
 from comp.data.folds import Folds
@@ -236,28 +236,23 @@ class CheckContext:
     @cached_property
     def readable(self) -> list[str]:
         """Distinct paths of the manifest that could be decoded, in its order."""
-        paths = dict.fromkeys(self.manifest.table["path"])
-        return [path for path in paths if not self.images[path].error]
+        failed = self.images.failed
+        return [path for path in dict.fromkeys(self.manifest.table["path"]) if path not in failed]
 
     @cached_property
     def absent(self) -> frozenset[str]:
         """Distinct paths of the manifest with nothing behind them: neither a file of the raw folder, nor what the
         competition's own source gives (a row of an array).
         """
-        tree, failed = (
-            RawTree(self.raw),
-            [(p, self.images[p]) for p in dict.fromkeys(self.manifest.table["path"])],
-        )
-        failed = [(path, look) for path, look in failed if look.error]
-        return frozenset(path for path, look in failed if not look.file_sha and not tree.has(path))
+        named = set(self.manifest.table["path"]) if self.images.failed else set()
+        failed = [path for path in self.images.failed if path in named]
+        tree = RawTree(self.raw)
+        return frozenset(path for path in failed if not self.images[path].file_sha and not tree.has(path))
 
     @cached_property
     def exact(self) -> list[list[str]]:
         """Clusters of paths whose decoded pixels are equal, largest first."""
-        by_pixels: dict[str, list[str]] = {}
-        for path in self.readable:
-            by_pixels.setdefault(self.images[path].pixel_sha, []).append(path)
-        return sorted((paths for paths in by_pixels.values() if len(paths) > 1), key=len, reverse=True)
+        return sorted(self.images.same_pixels(self.readable), key=len, reverse=True)
 
     @cached_property
     def near(self) -> dict[tuple[str, str], float]:
@@ -266,7 +261,7 @@ class CheckContext:
         The search over perceptual fingerprints is remembered for the same contents, and sees them sorted by content,
         so that neither names nor the order of rows change what it finds.
         """
-        paths = sorted(self.readable, key=lambda path: self.images[path].pixel_sha)
+        paths = self.images.sorted_by_content(self.readable)
         if len(paths) < 2:
             return {}
 
@@ -285,12 +280,12 @@ class CheckContext:
         """
         if not self.thorough:
             return {}
-        from comp.checks.related_images import is_large_enough, related_images
+        from comp.checks.related_images import large_enough, related_images
 
+        large = large_enough(self.images, self.readable)
         first: dict[str, str] = {}
-        for path in self.readable:
-            if is_large_enough(self.images[path]):
-                first.setdefault(self.images[path].pixel_sha, path)
+        for path, content in zip(large, self.images.contents(large), strict=True):
+            first.setdefault(content, path)
         paths = [first[content] for content in sorted(first)]
         known = self.memory.recall(
             "related pairs",

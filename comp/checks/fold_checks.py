@@ -135,7 +135,7 @@ def grouped(context: CheckContext) -> Manifest:
     ``content`` is the first half of the SHA-256 of the pixels, so that the manifest's fingerprint knows them.
     """
     table = context.manifest.table.copy()
-    table["content"] = [context.images[path].pixel_sha[:32] for path in table["path"]]
+    table["content"] = [content[:32] for content in context.images.contents(table["path"])]
     labelled = table.index[table["split"] != "test"].to_numpy()
     rows = table.loc[labelled]
     component = components(len(rows), _edges(context, rows))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 import numpy as np
+from numpy.typing import NDArray
 
 from comp.checks.context import EXAMPLES, CheckContext, Finding, Severity, check, finding
 from comp.checks.duplicates.strong_copies import PART, SCENE
@@ -39,15 +40,16 @@ def unreadable_image(context: CheckContext) -> list[Finding]:
     none: damage inside them shows only where it breaks their structure); floating-point, signed or 32-bit values; more
     pixels or bytes than the limit. Reads the one look at every image; says so where JPEGs cannot be judged.
     """
-    looks = context.images.looks
     found = []
-    if not SEES_DAMAGE and any(look.kind.startswith(("JPEG", "MPO")) for look in looks.values()):
+    kinds = context.images.kinds(context.images.paths)
+    if not SEES_DAMAGE and any(kind.startswith(("JPEG", "MPO")) for kind in kinds):
         message = "damage inside JPEGs cannot be seen here: the package simplejpeg is not installed"
         remedy = "install simplejpeg; for a notebook without internet: `comp kernel … --wheels simplejpeg`"
         found.append(Finding("unreadable-image", "warning", 0, message, (), remedy))
-    rows = [path for path, look in looks.items() if look.error and path not in context.absent]
+    failed = context.images.failed
+    rows = [path for path in failed if path not in context.absent]
     if rows:
-        message = f"{len(rows)} images cannot be decoded, first {looks[rows[0]].error}"
+        message = f"{len(rows)} images cannot be decoded, first {failed[rows[0]]}"
         remedy = "restore the files, or take their rows out"
         found.append(finding("unreadable-image", "error", rows, message, remedy))
     return found
@@ -70,13 +72,11 @@ def value_range(context: CheckContext) -> list[Finding]:
 
     Values are scaled by the bits that the files state. A set of 12-bit values in 16-bit files would be nearly black.
     """
-    by_bits: dict[int, list[str]] = {}
-    for path in context.readable:
-        if context.images[path].bits > 8:
-            by_bits.setdefault(context.images[path].bits, []).append(path)
-    found = []
-    for bits, rows in by_bits.items():
-        white, greatest = (1 << bits) - 1, max(context.images[path].greatest for path in rows)
+    paths, found = context.readable, []
+    every = context.images.column("bits", paths)
+    for bits in sorted({bits for bits in every.tolist() if bits > 8}):
+        rows = [paths[n] for n in np.flatnonzero(every == bits).tolist()]
+        white, greatest = (1 << bits) - 1, int(context.images.column("greatest", rows).max())
         if greatest * 8 <= white:
             message = f"{len(rows)} images of {bits} bits hold no value above {greatest:,} of {white:,}: they are read as nearly black"
             remedy = "if their values have fewer bits than their files say, convert them to 8 bits, all by one scale"
@@ -98,7 +98,7 @@ def several_pages(context: CheckContext) -> list[Finding]:
 
     Previews do not count: those behind a camera's JPEG, and reduced pages of a TIFF.
     """
-    rows = [path for path in context.readable if context.images[path].pages > 1]
+    rows = _where(context, context.images.column("pages", context.readable) > 1)
     if not rows:
         return []
     listed = ", ".join(f"{path} ({context.images[path].pages})" for path in rows[:EXAMPLES])
@@ -118,7 +118,7 @@ def several_pages(context: CheckContext) -> list[Finding]:
 )
 def blank_image(context: CheckContext) -> list[Finding]:
     """Images of one colour: grey levels with a standard deviation under 2 of 255. Reads the fingerprints."""
-    rows = [path for path in context.readable if context.images[path].std < BLANK_STD]
+    rows = _where(context, context.images.column("std", context.readable) < BLANK_STD)
     if not rows:
         return []
     message = f"{len(rows)} images show nothing: all their pixels are nearly equal"
@@ -143,10 +143,10 @@ def odd_size(context: CheckContext) -> list[Finding]:
     paths = context.readable
     if len(paths) < 20:
         return []
-    sides = np.array([(context.images[p].height, context.images[p].width) for p in paths], dtype=np.float64)
+    sides = np.stack([context.images.column(side, paths) for side in ("height", "width")], axis=1)
     shorter, ratio = sides.min(axis=1), sides.max(axis=1) / sides.min(axis=1)
     odd = (shorter < np.median(shorter) / 4) | ((ratio > 5) & (np.median(ratio) < 2))
-    rows = [path for path, yes in zip(paths, odd, strict=True) if yes]
+    rows = _where(context, odd)
     if not rows:
         return []
     first = context.images[rows[0]]
@@ -376,6 +376,11 @@ def conflicting_labels(context: CheckContext) -> list[Finding]:
 def _under_different_labels(clusters: list[list[str]], labels: dict[str, str]) -> list[tuple[str, ...]]:
     labelled = [tuple(path for path in cluster if path in labels) for cluster in clusters]
     return [cluster for cluster in labelled if len({labels[path] for path in cluster}) > 1]
+
+
+def _where(context: CheckContext, chosen: NDArray[np.bool_]) -> list[str]:
+    """The readable paths (N,) that are chosen."""
+    return [context.readable[n] for n in np.flatnonzero(chosen).tolist()]
 
 
 def _labels(context: CheckContext) -> dict[str, str]:

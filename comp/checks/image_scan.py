@@ -1,118 +1,52 @@
-"""Fingerprints: what one look at every image told, kept so that the next look decodes nothing."""
+"""One look at every image, in threads, and no second one as long as nothing changed."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
-import zipfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from comp.checks.duplicates.candidates import FINGERPRINT_BYTES, perceptual
+from comp.checks.duplicates.candidates import perceptual
+from comp.checks.image_index import (
+    COLUMNS,
+    NO_STAMP,
+    PRINT_BYTES,
+    Bytes,
+    ImageFacts,
+    ImageIndex,
+    Prints,
+    Stamp,
+    as_row,
+)
 from comp.checks.image_metadata import NO_HEADER, read_header
-from comp.checks.image_regions import REGION_BYTES, regions
-from comp.data.images.decode import BACKGROUND, Decoded, decode_with_facts
+from comp.checks.image_regions import regions
+from comp.checks.kept_looks import KeptLooks, LooksWriter, remove
+from comp.checks.kept_looks import load as load_kept
+from comp.data.images.decode import Decoded, decode_with_facts
 from comp.data.images.source import ImageSource, gives_files
 from comp.errors import ImageError
-from comp.files import atomic
 
-VERSION = 3
-_NO_PIXELS = np.zeros(FINGERPRINT_BYTES, np.uint8)
-_NO_REGIONS = np.zeros(REGION_BYTES, np.uint8)
-Stamp = tuple[int, int, int]
-NO_STAMP: Stamp = (-1, -1, -1)
+_NO_PRINTS = np.zeros(PRINT_BYTES, np.uint8)
+_AT_ONCE = 64  # images that a thread takes
+_FEW = 0.5  # of a segment's rows: with fewer in use they are written anew, and it goes
 
 
-class ImageFacts(NamedTuple):
-    """One image.
-
-    ``stamp`` is size, mtime and ctime of its file in bytes and ns; ``file_sha`` and ``pixel_sha`` are SHA-256 of
-    the bytes as they lie and of the decoded RGB pixels with their shape (empty where ``error`` says why there are
-    none); ``kind`` is format and mode ("JPEG RGB", "array"); ``tags`` are the texts beside the pixels by name (see
-    ``read_header``); ``mean`` and ``std`` are of grey levels 0 … 255; ``is_transparent`` says whether it was laid over
-    a grey; ``bits`` are those of a value, and ``greatest`` the greatest value where they are more than 8; ``pages`` is
-    the number of images in the file, of which the first is read; ``perceptual`` is uint8 (1156,), ``regions`` uint8
-    (612,): small parts at their own resolution (see ``image_regions``).
+class _Look(NamedTuple):
+    """What a look at an image came to: ``facts`` and fingerprints, or a known row that has its content; ``is_same`` where that
+    row is its own, and its file as it was. With facts, the row is what was known of its path.
     """
 
     stamp: Stamp
-    file_sha: str
-    pixel_sha: str
-    height: int
-    width: int
-    file_bytes: int
-    kind: str
-    mean: float
-    std: float
-    error: str
-    is_transparent: bool
-    bits: int
-    greatest: int
-    pages: int
-    tags: dict[str, str]
-    perceptual: NDArray[np.uint8]
-    regions: NDArray[np.uint8]
-
-
-@dataclass(frozen=True)
-class ImageIndex:
-    """Looks by path; ``decoded`` says how many images were decoded to make them."""
-
-    looks: dict[str, ImageFacts]
-    decoded: int = 0
-
-    def __len__(self) -> int:
-        return len(self.looks)
-
-    def __getitem__(self, path: str) -> ImageFacts:
-        return self.looks[path]
-
-    def files(self, paths: Sequence[str]) -> dict[str, str]:
-        """The SHA-256 of the files among some paths that decode, by path; rows of arrays lie in memory as they are."""
-        looks = {path: self.looks[path] for path in paths}
-        return {
-            path: look.file_sha for path, look in looks.items() if not look.error and look.kind != "array"
-        }
-
-    def perceptual(self, paths: Sequence[str]) -> NDArray[np.uint8]:
-        """Perceptual fingerprints uint8 (N, 1156) of some paths, for the search of near duplicates."""
-        if not paths:
-            return np.zeros((0, FINGERPRINT_BYTES), np.uint8)
-        return np.stack([self.looks[path].perceptual for path in paths])
-
-    def regions(self, paths: Sequence[str]) -> NDArray[np.uint8]:
-        """Small regions uint8 (N, 612) of some paths, for the search of marks."""
-        if not paths:
-            return np.zeros((0, REGION_BYTES), np.uint8)
-        return np.stack([self.looks[path].regions for path in paths])
-
-    def notes(self) -> list[str]:
-        """What people should know of how the images' values were read."""
-        whole = [look for look in self.looks.values() if not look.error]
-        told = []
-        transparent = sum(look.is_transparent for look in whole)
-        if transparent:
-            told.append(f"{transparent:,} images have transparent pixels: laid over grey {BACKGROUND}")
-        for bits in sorted({look.bits for look in whole if look.bits > 8}):
-            values = [look.greatest for look in whole if look.bits == bits]
-            scale = f"all scaled from 0 … {(1 << bits) - 1:,} to 0 … 255; the greatest value in them is {max(values):,}"
-            told.append(f"{len(values):,} images have {bits} bits a value: {scale}")
-        return told
-
-    def digest(self, paths: Sequence[str]) -> str:
-        """SHA-256 over the contents of some paths, in their order, whatever the paths are called."""
-        told = hashlib.sha256()
-        for path in paths:
-            look = self.looks[path]
-            told.update(f"{look.pixel_sha or look.error}\x1e".encode("utf-8", "surrogatepass"))
-        return told.hexdigest()
+    row: int = -1
+    is_same: bool = False
+    facts: ImageFacts | None = None
+    prints: Bytes = _NO_PRINTS
+    is_decoded: bool = False
 
 
 def scan(
@@ -121,9 +55,9 @@ def scan(
     paths: Sequence[str],
     kept: Path | None = None,
     advance: Callable[[int], None] = lambda n: None,
-    keep: Callable[[str, NDArray[np.uint8]], None] = lambda content, pixels: None,
+    keep: Callable[[str, Bytes], None] = lambda content, pixels: None,
 ) -> ImageIndex:
-    """Looks at every image once, in threads, and keeps what was seen in ``kept``.
+    """Looks at every image once, in threads, and keeps what was seen in ``kept``, also of a scan that is stopped.
 
     A file whose size and times are those of the last look is not opened, where the source gives files as they lie; one
     that only moved or was touched is read but not decoded (its bytes are known); everything else is decoded. Images
@@ -137,135 +71,186 @@ def scan(
     paths : sequence of str
         Distinct paths of a manifest.
     kept : Path, optional
-        An .npz to read before and write after.
+        A folder to read before and write to (see ``kept_looks``).
     advance : callable
         Is told how many images were seen.
     keep : callable
         Is given the SHA-256 and the pixels of every file that was decoded, from several threads.
     """
-    before = load(kept) if kept else {}
-    by_content = {look.file_sha: look for look in before.values() if look.file_sha and not look.error}
+    known = load_kept(kept)
+    writer = LooksWriter(kept, known, len(paths))
+    scanned = _Scanned(list(paths), known, writer)
     straight = gives_files(source)
-    decoded = 0
+    base = os.fspath(raw)
 
-    def look(path: str) -> tuple[ImageFacts, bool]:
-        stamp = _stamp(raw, path)
-        known = before.get(path)
-        if straight and known is not None and not known.error and NO_STAMP != stamp == known.stamp:
-            return known, False
-        return _look(source, path, stamp, by_content, keep)
+    def look(some: Sequence[str]) -> list[_Look]:
+        stamps = [_stamp(base, path) for path in some]
+        rows = np.array([known.place.get(path, -1) for path in some], np.int64)
+        same = known.unchanged(rows, stamps) if straight else np.zeros(len(some), bool)
+        return [
+            _Look(stamp, row, True) if is_same else _look(source, path, stamp, row, known, keep)
+            for path, stamp, row, is_same in zip(some, stamps, rows.tolist(), same.tolist(), strict=True)
+        ]
 
-    looks: dict[str, ImageFacts] = {}
+    chunks = [scanned.paths[at : at + _AT_ONCE] for at in range(0, len(paths), _AT_ONCE)]
     pool = ThreadPoolExecutor(max_workers=os.cpu_count() or 1, thread_name_prefix="look")
     try:
-        for path, (seen, fresh) in zip(paths, pool.map(look, paths), strict=True):
-            looks[path] = seen
-            decoded += fresh
-            advance(1)
+        for chunk, seen in zip(chunks, pool.map(look, chunks), strict=True):
+            for path, one in zip(chunk, seen, strict=True):
+                scanned.take(path, one)
+            advance(len(chunk))
+        scanned.tidy()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-    if kept and (decoded or any(before.get(p) is not seen for p, seen in looks.items())):
-        _save(kept, looks)
-    return ImageIndex(looks, decoded)
+        writer.flush()
+    return scanned.index()
+
+
+class _Scanned:
+    """What a scan has seen so far: rows that were known, and new ones that go to the writer."""
+
+    def __init__(self, paths: list[str], known: KeptLooks, writer: LooksWriter) -> None:
+        self.paths, self._known, self._writer = paths, known, writer
+        self._table = np.zeros(len(paths), COLUMNS)
+        self._old = np.full(len(paths), -1, np.int64)
+        self._part = np.zeros(len(paths), np.int32)
+        self._row = np.zeros(len(paths), np.int32)
+        self._count = self._decoded = 0
+
+    def take(self, path: str, seen: _Look) -> None:
+        """Takes the next image in."""
+        at = self._count
+        self._count += 1
+        self._decoded += seen.is_decoded
+        if seen.facts is not None and seen.row >= 0 and seen.facts == self._known.facts(seen.row):
+            self._old[at] = seen.row  # it failed as it did before
+        elif seen.facts is not None:
+            self._add(at, path, as_row(seen.facts, self._known.words), seen.prints)
+        elif seen.is_same:
+            self._old[at] = seen.row
+        else:
+            row = self._known.table[seen.row].copy()
+            row["stamp"] = seen.stamp
+            self._add(at, path, row, self._prints_of(seen.row))
+
+    def _add(self, at: int, path: str, row: Any, prints: Bytes) -> None:
+        self._table[at] = row
+        self._part[at], self._row[at] = self._writer.add(path, row, prints)
+
+    def _prints_of(self, row: int) -> Bytes:
+        prints = self._known.prints
+        found: Bytes = prints.of(np.array([row]), slice(0, PRINT_BYTES))[0]
+        return found
+
+    def tidy(self) -> None:
+        """Writes rows of segments of which few are still in use anew, and removes those that none is in use of."""
+        known, folder = self._known, self._writer.folder
+        if folder is None or (self._old >= 0).all():
+            return
+        part = known.prints.part[self._old[self._old >= 0]]
+        used = np.bincount(part, minlength=len(known.names))
+        sizes = np.bincount(known.prints.part, minlength=len(known.names))
+        is_few = (used > 0) & (used < _FEW * sizes)
+        moved = np.flatnonzero(self._old >= 0)
+        moved = moved[is_few[known.prints.part[self._old[moved]]]] if len(moved) else moved
+        for at in moved.tolist():
+            row = int(self._old[at])
+            self._old[at] = -1
+            self._add(at, self.paths[at], known.table[row], self._prints_of(row))
+        gone = np.flatnonzero(is_few | ((used == 0) & (sizes > 0))).tolist()
+        if gone and len(self.paths):
+            self._writer.flush()
+            remove(folder, [known.names[n] for n in gone])
+
+    def index(self) -> ImageIndex:
+        """All that was seen, as a table."""
+        from_old = np.flatnonzero(self._old >= 0)
+        rows = self._old[from_old]
+        self._table[from_old] = self._known.table[rows]
+        self._part[from_old], self._row[from_old] = (
+            self._known.prints.part[rows],
+            self._known.prints.row[rows],
+        )
+        prints = Prints(self._writer.parts, self._part, self._row)
+        return ImageIndex(self.paths, self._table, self._known.words, prints, self._decoded)
 
 
 def _look(
     source: ImageSource,
     path: str,
     stamp: Stamp,
-    by_content: dict[str, ImageFacts],
-    keep: Callable[[str, NDArray[np.uint8]], None],
-) -> tuple[ImageFacts, bool]:
-    """A look at one image, and whether it was decoded for it."""
+    row: int,
+    known: KeptLooks,
+    keep: Callable[[str, Bytes], None],
+) -> _Look:
+    """A look at one image, of which ``row`` is what was known of its path; -1 where nothing was."""
     try:
         content = source.load(path)
     except ImageError as error:
-        return _unreadable(stamp, "", max(0, stamp[0]), error.value), False
+        return _Look(stamp, row, facts=_unreadable(stamp, "", max(0, stamp[0]), error.value))
     raw_bytes = content if isinstance(content, bytes) else np.ascontiguousarray(content).tobytes()
-    file_sha = hashlib.sha256(raw_bytes).hexdigest()
-    known = by_content.get(file_sha)
-    if known is not None and (isinstance(content, bytes) or (known.height, known.width) == content.shape[:2]):
-        return known._replace(stamp=stamp), False
+    sha = hashlib.sha256(raw_bytes)
+    same = row if row >= 0 and known.has_file(row, sha.digest()) else known.by_file(sha.digest())
+    if same >= 0 and (isinstance(content, bytes) or known.shape(same) == content.shape[:2]):
+        return _Look(stamp, same, same == row and known.stamp(row) == stamp)
+    return _decoded(content, len(raw_bytes), sha.hexdigest(), path, stamp, keep)._replace(row=row)
+
+
+def _decoded(
+    content: bytes | Bytes,
+    size: int,
+    file_sha: str,
+    path: str,
+    stamp: Stamp,
+    keep: Callable[[str, Bytes], None],
+) -> _Look:
+    """A look at the pixels of an image; ``size`` is that of its file in bytes."""
     header = read_header(content) if isinstance(content, bytes) else NO_HEADER._replace(kind="array")
     try:
         found = decode_with_facts(content, path) if isinstance(content, bytes) else Decoded(content)
     except ImageError as error:
-        return _unreadable(stamp, file_sha, len(raw_bytes), error.value, header.kind), True
+        failed = _unreadable(stamp, file_sha, size, error.value, header.kind)
+        return _Look(stamp, facts=failed, is_decoded=True)
     pixels = found.pixels
     if isinstance(content, bytes):
         keep(file_sha, pixels)
     shape = f"{pixels.shape[0]}x{pixels.shape[1]}|".encode()
     # sums of channels fit in 16 bits: several times faster than means of them
     grey = pixels[..., 0].astype(np.uint16) + pixels[..., 1] + pixels[..., 2]
-    return (
-        ImageFacts(
-            stamp=stamp,
-            file_sha=file_sha,
-            pixel_sha=hashlib.sha256(shape + pixels.tobytes()).hexdigest(),
-            height=int(pixels.shape[0]),
-            width=int(pixels.shape[1]),
-            file_bytes=len(raw_bytes),
-            kind=header.kind,
-            tags=header.tags,
-            mean=float(grey.mean()) / 3,
-            std=float(grey.std()) / 3,
-            error="",
-            is_transparent=found.is_transparent,
-            bits=found.bits,
-            greatest=found.greatest,
-            pages=header.pages,
-            perceptual=perceptual(pixels),
-            regions=regions(pixels),
-        ),
-        True,
+    facts = ImageFacts(
+        stamp=stamp,
+        file_sha=file_sha,
+        pixel_sha=hashlib.sha256(shape + pixels.tobytes()).hexdigest(),
+        height=int(pixels.shape[0]),
+        width=int(pixels.shape[1]),
+        file_bytes=size,
+        kind=header.kind,
+        tags=header.tags,
+        mean=float(grey.mean()) / 3,
+        std=float(grey.std()) / 3,
+        error="",
+        is_transparent=found.is_transparent,
+        bits=found.bits,
+        greatest=found.greatest,
+        pages=header.pages,
+    )
+    return _Look(
+        stamp, facts=facts, prints=np.concatenate([perceptual(pixels), regions(pixels)]), is_decoded=True
     )
 
 
 def _unreadable(stamp: Stamp, file_sha: str, size: int, error: str, kind: str = "") -> ImageFacts:
-    return ImageFacts(
-        stamp, file_sha, "", 0, 0, size, kind, 0.0, 0.0, error, False, 8, 0, 1, {}, _NO_PIXELS, _NO_REGIONS
-    )
+    return ImageFacts(stamp, file_sha, "", 0, 0, size, kind, 0.0, 0.0, error, False, 8, 0, 1, {})
 
 
-def _stamp(raw: Path, path: str) -> Stamp:
+def _stamp(base: str, path: str) -> Stamp:
     try:
-        facts = os.stat(raw / path)
+        facts = os.stat(os.path.join(base, path))
     except (OSError, ValueError):
         return NO_STAMP
     return facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns
 
 
-def load(kept: Path) -> dict[str, ImageFacts]:
-    """The looks that were kept, by path; none where the file is missing, torn or of another version."""
-    try:
-        with kept.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            meta: dict[str, Any] = json.loads(stored["meta"].tobytes().decode("utf-8", "surrogatepass"))
-            prints, near = stored["perceptual"], stored["regions"]
-        if meta["version"] != VERSION:
-            return {}
-        return {
-            path: ImageFacts._make([tuple(stamp), *facts, dict(meta["texts"][n] for n in tags), row, part])
-            for (path, stamp, *facts, tags), row, part in zip(meta["looks"], prints, near, strict=True)
-        }
-    except (OSError, ValueError, LookupError, TypeError, EOFError, zipfile.BadZipFile):
-        return {}
-
-
-def _save(kept: Path, looks: dict[str, ImageFacts]) -> None:
-    texts: dict[tuple[str, str], int] = {}  # most images of a set share most of theirs
-    listed = [
-        [
-            path,
-            list(look.stamp),
-            *look[1:-3],
-            [texts.setdefault(tag, len(texts)) for tag in look.tags.items()],
-        ]
-        for path, look in looks.items()
-    ]
-    meta = json.dumps({"version": VERSION, "texts": list(texts), "looks": listed}).encode(
-        "utf-8", "surrogatepass"
-    )
-    found = ImageIndex(looks)
-    prints, near = found.perceptual(list(looks)), found.regions(list(looks))
-    with atomic(kept) as part, part.open("wb") as out:
-        np.savez(out, perceptual=prints, regions=near, meta=np.frombuffer(meta, dtype=np.uint8))
+def load(kept: Path) -> ImageIndex:
+    """The looks that were kept; none where the folder is missing, torn or of another version."""
+    return load_kept(kept).index()

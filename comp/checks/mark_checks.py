@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from comp.checks.context import EXAMPLES, CheckContext, Finding, check
-from comp.checks.image_scan import ImageIndex
+from comp.checks.image_index import ImageIndex
 from comp.checks.marks import MOST_CLASSES, Looks, Mark, find_mark
 from comp.checks.region_labels import Labels
 from comp.checks.shortcut_checks import LEAST_ROWS, MOST_ROWS, rows_by_content
@@ -54,15 +54,16 @@ def pixel_shortcut(context: CheckContext) -> list[Finding]:
     same contents.
     """
     train = context.manifest.train
-    known = train[[not context.images[path].error for path in train["path"]]].reset_index(drop=True)
+    known = train[context.images.can_be_read(train["path"])].reset_index(drop=True)
     if len(known) < LEAST_ROWS or known["label"].nunique() < 2:
         return []
-    test = [path for path in context.manifest.test["path"] if not context.images[path].error]
-    test = sorted(test, key=lambda path: context.images[path].pixel_sha)[:MOST_ROWS]
+    test = [path for path in context.manifest.test["path"] if path not in context.images.failed]
+    test = context.images.sorted_by_content(test)[:MOST_ROWS]
     kinds = context.task.strata(list(known["label"]))
-    contents = [context.images[path].pixel_sha for path in known["path"]]
     groups = group_names(known)
-    seen = json.dumps([METHOD, contents, kinds, groups, context.images.digest(test)])
+    seen = json.dumps(
+        [METHOD, kinds, groups, context.images.digest(known["path"]), context.images.digest(test)]
+    )
     digest = hashlib.sha256(seen.encode()).hexdigest()
     found = context.memory.recall("mark", digest, lambda: _search(context.images, known, kinds, groups, test))
     return [_finding(found, list(known["id"]), len(test))] if found else []
@@ -72,7 +73,7 @@ def _search(
     images: ImageIndex, known: pd.DataFrame, kinds: list[str], groups: list[str], test: list[str]
 ) -> dict[str, Any] | None:
     """What is to be said of a mark, if there is one; ``rows`` are places in the table."""
-    dealt = rows_by_content([images[path].pixel_sha for path in known["path"]], kinds, groups)
+    dealt = rows_by_content(images.contents(known["path"]), kinds, groups)
     if dealt is None:
         return None
     common = np.sort(np.argsort(-np.bincount(dealt.y), kind="stable")[:MOST_CLASSES])
@@ -87,8 +88,8 @@ def _search(
 
 
 def _looks(images: ImageIndex, paths: Sequence[str]) -> Looks:
-    sides = [min(images[path].height, images[path].width) for path in paths]
-    return Looks(images.regions(paths), images.perceptual(paths), np.array(sides, dtype=np.int64))
+    sides = np.minimum(images.column("height", paths), images.column("width", paths))
+    return Looks(images.regions(paths), images.perceptual(paths), sides.astype(np.int64))
 
 
 def _as_json(mark: Mark, names: list[str], rows: Any) -> dict[str, Any]:

@@ -42,9 +42,8 @@ def proposed(context: CheckContext) -> str:
         for path in related[1:]:
             if decided.get(path, ("group",))[0] == "group":
                 decided[path] = ("drop", f"the same pixels as {related[0]}")
-    for path, look in context.images.looks.items():
-        if look.error:
-            decided[path] = ("drop" if path in labelled else "look", look.error)
+    for path, error in context.images.failed.items():
+        decided[path] = ("drop" if path in labelled else "look", error)
     table["action"] = [decided.get(path, ("keep", ""))[0] for path in table["path"]]
     table["why"] = [decided.get(path, ("keep", ""))[1] for path in table["path"]]
     return str(as_written(table).to_csv(index=False, lineterminator="\n"))

@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
+import numpy as np
+
 from comp import events
 from comp.checks.duplicates.adjoining import OuterLines, adjoining_pairs, outer_lines
 from comp.checks.duplicates.local_features import FEATURES, LEAST_SIDE, LocalFeatures, local_features
 from comp.checks.duplicates.strong_copies import PART, related_pairs
-from comp.checks.image_scan import ImageFacts
+from comp.checks.image_index import ImageIndex
 from comp.data.images.decode import decode
 from comp.data.images.source import ImageSource
 from comp.errors import InputError
@@ -50,9 +52,11 @@ UNASKED = CloseLook()
 OF_A_RUN = CloseLook(by_itself=True)
 
 
-def is_large_enough(look: ImageFacts) -> bool:
-    """Whether an image has enough pixels for local features."""
-    return not look.error and min(look.height, look.width) >= LEAST_SIDE
+def large_enough(images: ImageIndex, paths: Sequence[str]) -> list[str]:
+    """Those of some paths whose images can be read and have enough pixels for local features."""
+    sides = np.minimum(images.column("height", paths), images.column("width", paths))
+    fits = (sides >= LEAST_SIDE) & (images.column("error", paths) == 0)
+    return [paths[n] for n in np.flatnonzero(fits).tolist()]
 
 
 def related_images(source: ImageSource, paths: Sequence[str]) -> list[list[float]]:

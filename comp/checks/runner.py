@@ -8,7 +8,6 @@ from importlib import import_module
 from pkgutil import iter_modules
 from typing import Any
 
-import numpy as np
 from markupsafe import Markup
 
 import comp.checks
@@ -76,7 +75,7 @@ class CheckResult:
         """The manifest without labelled rows whose image cannot be decoded (the checks let them pass by ``allow``)."""
         manifest = self.dataset.manifest
         table = manifest.table
-        broken = np.array([bool(self.context.images[path].error) for path in table["path"]], dtype=bool)
+        broken = ~self.context.images.can_be_read(table["path"])
         if broken.any() and not {"unreadable-image", "missing-file"} & set(self.allowed):
             value = f"{int(broken.sum())} rows have no image, first {table['path'][int(broken.argmax())]!r}"
             raise InputError("no row is left out without a reason", value, "`comp check` names them")
@@ -84,8 +83,8 @@ class CheckResult:
 
     def unread(self) -> dict[str, str]:
         """Test rows whose image cannot be decoded, id → path; a run has some only where ``allow`` let them pass."""
-        test, images = self.context.manifest.test, self.context.images
-        return {i: path for i, path in zip(test["id"], test["path"], strict=True) if images[path].error}
+        test, failed = self.context.manifest.test, self.context.images.failed
+        return {i: path for i, path in zip(test["id"], test["path"], strict=True) if path in failed}
 
     def stats(self) -> dict[str, Any]:
         """Counts that people compare with what the competition's page says."""

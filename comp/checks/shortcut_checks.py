@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import heapq
 import json
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
-from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,7 @@ MOST_WORDS = 64  # of one tag, the most telling ones of the training rows
 _BINS = (4, 16, 64, 256)
 _DATE = re.compile(r"(\d{4})[:/.-]?(\d{2})[:/.-]?(\d{2})(?:[T ](\d{2}):?(\d{2}):?(\d{2}))?(?!\d)")
 _WORD = re.compile(r"[^\W\d_]+|\d+")
+_DIGITS = re.compile(r"\d+")
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 
 
@@ -81,7 +82,10 @@ def rows_by_content(contents: Sequence[str], labels: Sequence[str], groups: Sequ
     A group takes part with its first row's class. Nothing depends on the order of what is given, but among rows of
     equal content and label.
     """
-    table = pd.DataFrame({"content": list(contents), "label": list(labels), "group": list(groups)})
+    last = heapq.nsmallest(MOST_ROWS, contents)[-1:]
+    some = [n for n, content in enumerate(contents) if content <= last[0]] if last else []
+    taken = [[column[n] for n in some] for column in (contents, labels, groups)]
+    table = pd.DataFrame(dict(zip(("content", "label", "group"), taken, strict=True)), index=some)
     table = table.sort_values(["content", "label"], kind="stable")[:MOST_ROWS]
     first = table.drop_duplicates("group")
     units = first["label"].value_counts()
@@ -318,12 +322,11 @@ def metadata_shortcut(context: CheckContext) -> list[Finding]:
     tags that tell only together.
     """
     train = context.manifest.train
-    known = train[[not context.images[p].error for p in train["path"]]]
+    known = train[context.images.can_be_read(train["path"])]
     if len(known) < LEAST_ROWS or known["label"].nunique() < 2:
         return []
-    numbers = [_facts(context, known), _name_facts(context, known)]
     kinds = context.task.strata(list(known["label"]))
-    found = _guesses(context, "shortcut", known, kinds, numbers, _tags(context, known))
+    found = _guesses(context, "shortcut", known, kinds)
     telling = [guess for guess in found if _tells(guess)]
     if not telling:
         return []
@@ -353,13 +356,12 @@ def train_test_drift(context: CheckContext) -> list[Finding]:
     for nearly every image count as names, unless they are dates.
     """
     table = context.manifest.table
-    readable = np.array([not context.images[p].error for p in table["path"]], dtype=bool)
+    readable = context.images.can_be_read(table["path"])
     known = table[(table["split"] != "extra").to_numpy() & readable]
     tests = int((known["split"] == "test").sum())
     if min(tests, len(known) - tests) < LEAST_ROWS // 2:
         return []
-    tags = {tag: texts for tag, texts in _tags(context, known).items() if not _are_names(texts)}
-    found = _guesses(context, "drift", known, list(known["split"]), [_facts(context, known)], tags)
+    found = _guesses(context, "drift", known, list(known["split"]))
     telling = [guess for guess in found if guess.score >= DRIFT_AUC and guess.is_certain]
     if not telling:
         return []
@@ -378,26 +380,27 @@ def _named(telling: list[Guess]) -> str:
     return ", ".join(guess.fact for guess in telling[:_SAID])
 
 
-def _guesses(
-    context: CheckContext,
-    name: str,
-    rows: pd.DataFrame,
-    labels: list[str],
-    numbers: list[Numbers],
-    tags: dict[str, list[str]],
-) -> list[Guess]:
-    """The guesses of some rows' labels by each group of numbers and each tag, the best first; remembered."""
-    looks = [context.images[path] for path in rows["path"]]
-    contents = [look.file_sha for look in looks]
+def _guesses(context: CheckContext, name: str, rows: pd.DataFrame, labels: list[str]) -> list[Guess]:
+    """The guesses of some rows' labels by what is known of their files, the best first; remembered. ``name`` is what is
+    asked: "shortcut", or "drift", which hears of no names.
+    """
+    contents = context.images.contents(rows["path"], "file_sha")
     groups = group_names(rows)
+    dealt = rows_by_content(contents, labels, groups)
+    if dealt is None:
+        return []
+    taken = rows.iloc[dealt.order]
+    numbers, tags = [_facts(context, taken)], _tags(context, taken)
+    if name == "drift":
+        tags = {tag: texts for tag, texts in tags.items() if not _are_names(texts)}
+    else:
+        numbers.append(_name_facts(context, taken, dealt.order))
     told = json.dumps([METHOD, contents, labels, groups, numbers, tags])
     digest = hashlib.sha256(told.encode()).hexdigest()
 
     def work() -> list[dict[str, object]]:
-        taken = rows_by_content(contents, labels, groups)
-        if taken is None:
-            return []
-        return [asdict(guess) for guess in guesses(taken, numbers, tags, ranked=name == "drift")]
+        alone = replace(dealt, order=np.arange(len(dealt.order)))
+        return [asdict(guess) for guess in guesses(alone, numbers, tags, ranked=name == "drift")]
 
     return [Guess(**guess) for guess in context.memory.recall(name, digest, work)]
 
@@ -418,16 +421,16 @@ def _facts(context: CheckContext, rows: pd.DataFrame) -> Numbers:
     }
 
 
-def _name_facts(context: CheckContext, rows: pd.DataFrame) -> Numbers:
+def _name_facts(context: CheckContext, rows: pd.DataFrame, places: Ints) -> Numbers:
     """Numbers of a row's name and place that test rows have too; none of arrays."""
     facts: Numbers = {}
-    if all(context.images[path].kind == "array" for path in rows["path"]):
+    if context.images.kinds(rows["path"]) == {"array"}:
         return facts
     if _names_alike(context):
         facts["number in the name"] = [_number(path) for path in rows["path"]]
-        facts["length of the name"] = [len(PurePosixPath(path).stem) for path in rows["path"]]
+        facts["length of the name"] = [len(_stem(path)) for path in rows["path"]]
     if context.competition.facts.order == "table":
-        facts["place in the table"] = [float(n) for n in range(len(rows))]
+        facts["place in the table"] = [float(n) for n in places]
     return facts
 
 
@@ -461,12 +464,18 @@ def _are_names(texts: list[str]) -> bool:
 def _names_alike(context: CheckContext) -> bool:
     """Whether train and test files are named after one pattern, so that a name could betray a test row too."""
     patterns = [
-        {re.sub(r"\d+", "#", PurePosixPath(path).stem) for path in part["path"]}
+        {_DIGITS.sub("#", _stem(path)) for path in part["path"]}
         for part in (context.manifest.train, context.manifest.test)
     ]
     return bool(patterns[0] & patterns[1])
 
 
+def _stem(path: str) -> str:
+    """The name of a file without its suffix."""
+    name = path.rpartition("/")[2]
+    return name.rpartition(".")[0] or name
+
+
 def _number(path: str) -> float:
-    digits = re.findall(r"\d+", PurePosixPath(path).stem)
+    digits = _DIGITS.findall(_stem(path))
     return float(digits[-1][-15:]) if digits else -1.0

@@ -219,9 +219,12 @@ def group_names(train: pd.DataFrame) -> list[str]:
 
     A family goes by its smallest name (``g:`` a group, ``s:`` a sample), so that row order does not matter.
     """
-    names: dict[str, int] = {}  # numbered as they come
+    names: dict[str, int] = {}  # of all that are tied, numbered as they come
     pairs = []
+    parents = {parent for parent in train["parent"] if parent}
     for sample, group, parent in zip(train["id"], train["group"], train["parent"], strict=True):
+        if not group and not parent and sample not in parents:
+            continue
         row = names.setdefault(f"s:{sample}", len(names))
         for tie in ([f"g:{group}"] if group else []) + ([f"s:{parent}"] if parent else []):
             pairs.append((row, names.setdefault(tie, len(names))))
@@ -229,7 +232,8 @@ def group_names(train: pd.DataFrame) -> list[str]:
     smallest: dict[int, str] = {}
     for name in sorted(names, reverse=True):
         smallest[int(family[names[name]])] = name
-    return [smallest[int(family[names[f"s:{sample}"]])] for sample in train["id"]]
+    rows = [f"s:{sample}" for sample in train["id"]]
+    return [smallest[int(family[names[row]])] if row in names else row for row in rows]
 
 
 def kinds_of(cells: Sequence[str], task: Task) -> list[NDArray[np.int64]]:

@@ -74,8 +74,8 @@ def _uninterrupted() -> Iterator[None]:
     finally:
         for number in ours:
             signal.signal(number, before[number])
-        for number in heard[:1]:
-            signal.raise_signal(number)
+        if heard:
+            signal.raise_signal(heard[0])
 
 
 class _Listening:

@@ -11,8 +11,9 @@ from pathlib import Path
 from comp import events
 from comp.checks.context import CheckContext, ResultCache, downgrade_allowed
 from comp.checks.fold_checks import grouped, without_test_copies
-from comp.checks.image_scan import ImageIndex, scan
-from comp.checks.related_images import UNASKED, UP_TO, CloseLook, is_large_enough
+from comp.checks.image_index import ImageIndex
+from comp.checks.image_scan import scan
+from comp.checks.related_images import UNASKED, UP_TO, CloseLook, large_enough
 from comp.checks.runner import CheckResult, require_known, run_data_checks, run_fold_checks
 from comp.config import whole_number
 from comp.data.competitions.competition import Competition, find_competition
@@ -161,11 +162,11 @@ def scan_images(
     kept = fingerprint_file(workspace, dataset.competition.slug, dataset.raw)
     images = look_at_images(dataset, kept)
     manifest = replace(dataset.manifest, notes=(*dataset.manifest.notes, *images.notes()))
-    memory = ResultCache(kept.with_suffix(".json"))
+    memory = ResultCache(kept.with_name(f"{kept.name}.json"))
     context = CheckContext(dataset.with_manifest(manifest), k, images, memory=memory)
     context = _looking(context, look, given)
     manifest = context.manifest
-    if any(map(is_large_enough, images.looks.values())):
+    if large_enough(images, images.paths):
         notes = () if context.thorough else (NOT_LOOKED_FOR,)
     else:
         notes = (TOO_SMALL,) if look.thorough or look.scenes else ()
@@ -180,7 +181,7 @@ def _looking(context: CheckContext, look: CloseLook, given: Folds | None) -> Che
     def looked(thorough: bool, scenes: bool) -> CheckContext:
         return without_test_copies(replace(context, thorough=thorough, group_scenes=scenes))
 
-    large = sum(map(is_large_enough, context.images.looks.values()))
+    large = len(large_enough(context.images, context.images.paths))
     if not large:
         return looked(False, False)
     if look.thorough is not None or look.scenes:
@@ -215,9 +216,9 @@ def look_at_images(dataset: Dataset, kept: Path | None) -> ImageIndex:
 
 
 def fingerprint_file(workspace: Workspace, slug: str, raw: Path) -> Path:
-    """Where the fingerprints of a raw folder are kept: by its place in the workspace, which may travel."""
+    """The folder where the fingerprints of a raw folder are kept: by its place in the workspace, which may travel."""
     place = str(raw.relative_to(workspace.root)) if raw.is_relative_to(workspace.root) else str(raw)
-    return workspace.fingerprints / f"{slug}-{hashlib.sha256(os.fsencode(place)).hexdigest()[:8]}.npz"
+    return workspace.fingerprints / f"{slug}-{hashlib.sha256(os.fsencode(place)).hexdigest()[:8]}"
 
 
 def _folds(

@@ -121,7 +121,7 @@ def predict(
     raise_on_errors(findings, this_run.slug, "no prediction past an error")
 
     test = context.manifest.test
-    unread = [i for i, path in zip(test["id"], test["path"], strict=True) if context.images[path].error]
+    unread = [i for i, path in zip(test["id"], test["path"], strict=True) if path in context.images.failed]
     readable = test[~test["id"].isin(unread)]
     each = {}
     for one in asked:

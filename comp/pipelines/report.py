@@ -371,7 +371,7 @@ def _looks(workspace: Workspace, slug: str, raw: Path, paths: Sequence[str]) -> 
     from comp.pipelines.check import fingerprint_file
 
     kept = fingerprint_file(workspace, slug, raw)
-    facts = load(kept) if kept.is_file() else {}
+    facts = load(kept)
     known = {path: facts[path] for path in paths if path in facts}
     return {path: ImageLook(one.width, one.height, one.mean) for path, one in known.items() if one.width}
 

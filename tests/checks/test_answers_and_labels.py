@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from comp.checks.context import CheckContext, Finding
-from comp.checks.image_scan import ImageIndex
+from comp.checks.image_index import ImageIndex
 from comp.checks.manifest_checks import class_too_small, label_map, label_spelling, unknown_label
 from comp.checks.template_checks import class_index, metric_mismatch
 from comp.data.competitions.competition import Competition
@@ -60,7 +60,7 @@ def context_of(
     manifest = Manifest.from_samples(rows)
     competition = Competition(folder, facts)
     dataset = Dataset(competition, folder, manifest, names, template, ArraySource({}))
-    return CheckContext(dataset, 2, ImageIndex({}))
+    return CheckContext(dataset, 2, ImageIndex())
 
 
 def said(found: list[Finding]) -> list[tuple[str, str]]:

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from comp.checks.context import CheckContext
 from comp.checks.fold_checks import folds_of_related, grouped, parent_name
-from comp.checks.image_scan import ImageFacts, ImageIndex, scan
+from comp.checks.image_index import ImageIndex, Prints
+from comp.checks.image_scan import scan
 from comp.data.competitions.competition import Competition
 from comp.data.dataset import Dataset, made_template
 from comp.data.folds import Folds, group_names, make_folds
@@ -27,16 +28,19 @@ IMAGES = 5
 
 
 @cache
-def looks() -> dict[str, ImageFacts]:
+def looks() -> ImageIndex:
     """Looks at five images and at their mirror images, as ``p#0`` … ``p#9``."""
     own = [texture(n) for n in range(IMAGES)]
     pixels = np.stack([*own, *(image[:, ::-1] for image in own)])
-    return scan(ArraySource({"p": pixels}), Path("."), [f"p#{n}" for n in range(2 * IMAGES)]).looks
+    return scan(ArraySource({"p": pixels}), Path("."), [f"p#{n}" for n in range(2 * IMAGES)])
 
 
 def context_of(rows: Sequence[Sample], images: dict[str, int]) -> CheckContext:
     """Evidence in which each row's path shows one of the images."""
-    all_seen = ImageIndex({row.path: looks()[f"p#{images[row.path]}"] for row in rows})
+    paths = list(dict.fromkeys(row.path for row in rows))
+    known, places = looks(), looks().places(f"p#{images[path]}" for path in paths)
+    prints = Prints(known.prints.parts, known.prints.part[places], known.prints.row[places])
+    all_seen = ImageIndex(paths, known.table[places], known.words, prints)
     manifest = Manifest.from_samples(rows)
     template = made_template([], "id", "label", "label")
     competition, source = Competition(Path("."), FACTS), ArraySource({})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import zipfile
@@ -9,11 +10,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
-from comp.checks.image_scan import VERSION, ImageFacts, ImageIndex, load, scan
+from comp.checks.duplicates.candidates import perceptual
+from comp.checks.image_index import COLUMNS, PRINT_BYTES, ImageFacts, ImageIndex
+from comp.checks.image_scan import load, scan
+from comp.checks.kept_looks import VERSION
+from comp.checks.kept_looks import load as load_kept
 from comp.data.images.raw_tree import RawTree
 from comp.data.images.source import ArraySource
+from comp.errors import InputError
 from gallery import save, texture
 
 PATHS = [f"{n}.png" for n in range(12)]
@@ -29,7 +37,7 @@ def raw(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def kept(tmp_path: Path) -> Path:
-    return tmp_path / "fingerprints" / "one.npz"
+    return tmp_path / "fingerprints" / "one"
 
 
 def look_at(raw: Path, kept: Path | None, paths: list[str] = PATHS) -> ImageIndex:
@@ -39,9 +47,18 @@ def look_at(raw: Path, kept: Path | None, paths: list[str] = PATHS) -> ImageInde
 def told(found: ImageIndex, stamps: bool = True) -> dict[str, tuple[object, ...]]:
     """Everything in every look, to be compared."""
     return {
-        path: (*(look if stamps else look[1:])[:-2], look.perceptual.tobytes(), look.regions.tobytes())
-        for path, look in found.looks.items()
+        path: (
+            *(look if stamps else look[1:]),
+            found.perceptual([path]).tobytes(),
+            found.regions([path]).tobytes(),
+        )
+        for path, look in found.items()
     }
+
+
+def written(kept: Path) -> dict[str, bytes]:
+    """The files that a look kept, by name."""
+    return {path.name: path.read_bytes() for path in sorted(kept.iterdir())}
 
 
 class Counting:
@@ -67,7 +84,6 @@ def test_a_look_tells_what_is_in_the_file(raw: Path) -> None:
     assert (look.height, look.width, look.kind, look.tags, look.error) == (30, 40, "PNG RGB", {}, "")
     assert look.file_bytes == (raw / "0.png").stat().st_size
     assert look.mean == pytest.approx(texture(0, 40)[:30].mean(axis=2).mean(), abs=0.5)
-    assert look.perceptual.shape == (1156,)
     assert (grey.kind, grey.tags["EXIF Make"], grey.tags["EXIF Model"]) == ("JPEG L", "Maker", "X100")
     assert "encoding tables" in grey.tags
 
@@ -87,11 +103,11 @@ def test_unchanged_files_are_not_even_opened_again(raw: Path, kept: Path) -> Non
     first = look_at(raw, kept)
     assert first.decoded == len(PATHS)
     source = Counting(raw)
-    written = kept.stat().st_mtime_ns
+    before = {path: path.stat().st_mtime_ns for path in kept.iterdir()}
     again = scan(source, raw, PATHS, kept)
     assert (again.decoded, source.read) == (0, [])
     assert told(again) == told(first)
-    assert kept.stat().st_mtime_ns == written
+    assert {path: path.stat().st_mtime_ns for path in kept.iterdir()} == before
 
 
 def test_a_touched_file_is_read_but_not_decoded(raw: Path, kept: Path) -> None:
@@ -141,50 +157,67 @@ def test_a_moved_file_and_a_new_copy_are_not_decoded(raw: Path, kept: Path) -> N
     assert again["copy.png"].pixel_sha == again["1.png"].pixel_sha
 
 
-@pytest.mark.parametrize(
-    "fault", ["cut", "cut short", "empty", "text", "flipped", "another zip", "another version"]
-)
-def test_a_torn_file_of_fingerprints_is_ignored_and_replaced(raw: Path, kept: Path, fault: str) -> None:
-    first = look_at(raw, kept)
-    content = kept.read_bytes()
+@pytest.mark.parametrize("suffix", [".npz", ".u8"])
+@pytest.mark.parametrize("fault", ["cut", "cut short", "empty", "text", "flipped", "another zip", "gone"])
+def test_a_torn_file_of_fingerprints_is_ignored_and_replaced(
+    raw: Path, kept: Path, fault: str, suffix: str
+) -> None:
+    first = told(look_at(raw, kept))
+    (file,) = kept.glob(f"*{suffix}")
+    content = file.read_bytes()
     if fault == "another zip":
-        with zipfile.ZipFile(kept, "w") as other:
+        with zipfile.ZipFile(file, "w") as other:
             other.writestr("readme.txt", "hello")
-    elif fault == "another version":
-        np.savez(
-            kept,
-            perceptual=np.zeros((0, 1156), np.uint8),
-            meta=np.frombuffer(b'{"version": 1, "looks": []}', np.uint8),
-        )
+    elif fault == "gone":
+        file.unlink()
     else:
         torn = {
             "cut": content[:-10],
             "cut short": content[:1000],
             "empty": b"",
             "text": b"not an archive",
-            "flipped": content[:3000] + bytes(b ^ 255 for b in content[3000:3200]) + content[3200:],
+            "flipped": content[:1000] + bytes(b ^ 255 for b in content[1000:1200]) + content[1200:],
         }
-        kept.write_bytes(torn[fault])
-    assert load(kept) == {}
+        file.write_bytes(torn[fault])
+    assert len(load(kept)) == 0
     again = look_at(raw, kept)
     assert again.decoded == len(PATHS)
-    assert told(again) == told(first)
+    assert told(again) == first
     assert look_at(raw, kept).decoded == 0
+
+
+def test_fingerprints_that_are_cut_off_under_a_command_end_it_in_a_line(raw: Path, kept: Path) -> None:
+    found = look_at(raw, kept)
+    (file,) = kept.glob("*.u8")
+    os.truncate(file, 1000)
+    with pytest.raises(InputError, match="cut off"):
+        found.perceptual(PATHS)
+
+
+META = {"version": VERSION, "kinds": [""], "errors": [""], "tags": [[]], "sum": 0}
 
 
 @pytest.mark.parametrize(
     "meta",
-    [b"[]", b'{"version": V}', b'{"version": V, "looks": [["a"]]}', b'{"version": V, "looks": 3}', b"\xff"],
+    [
+        [],
+        {"version": 1},
+        {"version": VERSION},
+        META | {"kinds": 3},
+        META | {"kinds": []},
+        META | {"tags": [3]},
+        META | {"sum": 1},
+    ],
 )
-def test_fingerprints_of_another_shape_are_ignored(tmp_path: Path, meta: bytes) -> None:
-    meta = meta.replace(b"V", str(VERSION).encode())
+def test_fingerprints_of_another_shape_are_ignored(tmp_path: Path, meta: object) -> None:
     np.savez(
-        tmp_path / "f.npz",
-        perceptual=np.zeros((1, 1156), np.uint8),
-        regions=np.zeros((1, 612), np.uint8),
-        meta=np.frombuffer(meta, np.uint8),
+        tmp_path / "00000-f.npz",
+        table=np.zeros(1, COLUMNS),
+        paths=np.frombuffer(b"a", np.uint8),
+        meta=np.frombuffer(json.dumps(meta).encode(), np.uint8),
     )
-    assert load(tmp_path / "f.npz") == {}
+    (tmp_path / "00000-f.u8").write_bytes(bytes(PRINT_BYTES))
+    assert len(load(tmp_path)) == 0
 
 
 def test_what_failed_is_looked_at_again_each_time(raw: Path, kept: Path) -> None:
@@ -254,12 +287,12 @@ def test_rows_of_an_array_are_looked_at_once(kept: Path, tmp_path: Path) -> None
 def test_what_is_seen_does_not_depend_on_order_or_on_timing(raw: Path, tmp_path: Path) -> None:
     shutil.copy(raw / "1.png", raw / "copy.png")  # equal files, seen by several threads at once
     paths = [*PATHS, "copy.png"]
-    kept = [tmp_path / f"{n}.npz" for n in range(4)]
+    kept = [tmp_path / f"{n}" for n in range(4)]
     first = look_at(raw, kept[0], paths)
-    assert list(first.looks) == paths
+    assert list(first) == paths
     for one in kept[1:]:
         assert told(look_at(raw, one, paths)) == told(first)
-        assert one.read_bytes() == kept[0].read_bytes()
+        assert written(one) == written(kept[0])
     backwards = look_at(raw, None, paths[::-1])
     assert told(backwards) == told(first)
     assert first.decoded == backwards.decoded == len(paths)
@@ -275,7 +308,7 @@ def test_no_images_are_no_fingerprints(tmp_path: Path, kept: Path) -> None:
     nothing = look_at(tmp_path, kept, [])
     assert len(nothing) == 0
     assert nothing.perceptual([]).shape == (0, 1156)
-    assert load(kept) == {}
+    assert len(load(kept)) == 0
 
 
 def test_the_digest_follows_contents_and_their_order(raw: Path) -> None:
@@ -292,7 +325,78 @@ def test_names_in_any_script_survive(raw: Path, kept: Path) -> None:
     for number, name in enumerate(names):
         save(raw / name, texture(50 + number))
     first = look_at(raw, kept, names)
-    assert all(isinstance(look, ImageFacts) and not look.error for look in first.looks.values())
+    assert all(isinstance(look, ImageFacts) and not look.error for look in first.values())
     again = look_at(raw, kept, names)
     assert again.decoded == 0
     assert told(again) == told(first)
+
+
+def test_a_scan_that_is_stopped_goes_on_where_it_was(
+    raw: Path, kept: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("comp.checks.image_scan._AT_ONCE", 2)
+    seen: list[int] = []
+
+    def stopped(count: int) -> None:
+        seen.append(count)
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        scan(RawTree(raw), raw, PATHS, kept, stopped)
+    again = look_at(raw, kept)
+    assert again.decoded == len(PATHS) - 6
+    assert told(again) == told(look_at(raw, None))
+    assert look_at(raw, kept).decoded == 0
+
+
+def test_segments_hold_what_one_would_and_those_of_gone_files_go(
+    raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("comp.checks.kept_looks.ROWS", 4)
+    kept = tmp_path / "kept"
+    first = look_at(raw, kept)
+    assert len(list(kept.glob("*.u8"))) == 3
+    again = look_at(raw, kept)
+    assert again.decoded == 0
+    assert told(again) == told(first) == told(look_at(raw, None))
+    assert told(load(kept)) == told(first)
+    for n in range(5):  # the first segment whole, and one image of the second
+        save(raw / PATHS[n], texture(50 + n))
+    changed = look_at(raw, kept)
+    assert changed.decoded == 5
+    assert told(changed) == told(look_at(raw, None)) == told(load(kept))
+    assert len(load_kept(kept).table) == len(PATHS) + 1, "the row of the changed image stays in its segment"
+    for n in range(7):
+        save(raw / PATHS[n], texture(80 + n))
+    look_at(raw, kept)
+    assert told(look_at(raw, kept)) == told(look_at(raw, None))
+    assert len(load_kept(kept).table) == len(PATHS), "what was left of the second segment was written anew"
+
+
+def test_what_fails_again_is_not_written_again(raw: Path, kept: Path) -> None:
+    (raw / "3.png").write_bytes(b"")
+    look_at(raw, kept)
+    before = written(kept)
+    assert look_at(raw, kept).decoded == 1
+    assert written(kept) == before
+
+
+@given(st.lists(st.sampled_from(PATHS), min_size=1, unique=True), st.integers(1, 5))
+def test_columns_are_what_single_images_say(some: list[str], rows: int) -> None:
+    pixels = {f"p#{n}": texture(n, 8 + n) for n in range(len(PATHS))}
+
+    class Source:
+        def load(self, path: str) -> np.ndarray:
+            return pixels[path]
+
+    paths = [f"p#{PATHS.index(path)}" for path in some] + ["p#99"]
+    pixels["p#99"] = pixels[paths[0]]  # the same pixels again
+    found = scan(Source(), Path("."), paths)
+    assert found.column("height", paths).tolist() == [found[path].height for path in paths]
+    assert found.contents(paths) == [found[path].pixel_sha for path in paths]
+    assert found.sorted_by_content(paths) == sorted(paths, key=lambda path: found[path].pixel_sha)
+    assert found.same_pixels(paths) == [[paths[0], "p#99"]]
+    assert found.perceptual(paths[:rows]).tobytes() == b"".join(
+        perceptual(pixels[path]).tobytes() for path in paths[:rows]
+    )
