@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 END = 6.0  # seconds of the blend and its page
 TRIED, SAMPLED = "tried", "on a sample of the rows, and on all if it is among the best there"
 MAYBE = "only if the blend has a classifier of frozen features"  # beside what is trained: not counted
+HALF = "only if the blend has this classifier: counted by half"
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,7 @@ def planned(state: State) -> PlannedPreset:
     maybe = {one.name for one in larger} if trains else set()
     candidates += larger
     shares = _shares(rungs, [one.name for one in rungs.first_rung()[1:] if one.backbone])
+    shares |= {one.name: 0.5 for one in larger if one.with_tta}  # of two the blend has one or both
     rows: list[PlannedRow] = []
     total, spent = checked + END, 0.0
     for candidate in candidates:
@@ -81,7 +83,7 @@ def planned(state: State) -> PlannedPreset:
         if row.verdict == TRIED:
             share = shares.get(candidate.name, 1.0)
             row = replace(row, seconds=round((row.seconds or 0.0) * share, 2), work=(row.work or 0.0) * share)
-            row = row if share == 1.0 else replace(row, verdict=SAMPLED)
+            row = row if share == 1.0 else replace(row, verdict=HALF if candidate.with_tta else SAMPLED)
             total, spent = total + (row.seconds or 0.0), spent + (row.work or 0.0)
         rows.append(row)
     rounded = round(checked, 2)
