@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from comp._version import __version__
 from comp.checks.duplicates.search import SEARCH, clusters, near_duplicate_pairs
@@ -234,6 +235,21 @@ class CheckContext:
         return self.dataset.template
 
     @cached_property
+    def tree(self) -> RawTree:
+        """The files of the raw folder, listed once for all checks."""
+        return RawTree(self.raw)
+
+    @cached_property
+    def identities(self) -> dict[str, object]:
+        """What is equal for two paths of the manifest that lead to one file (see ``RawTree.identity``), by path."""
+        return {path: self.tree.identity(path) for path in dict.fromkeys(self.manifest.table["path"])}
+
+    @cached_property
+    def readable_rows(self) -> NDArray[np.int64]:
+        """Where the readable paths stand in the table of ``images``: (N,)."""
+        return self.images.places(self.readable)
+
+    @cached_property
     def readable(self) -> list[str]:
         """Distinct paths of the manifest that could be decoded, in its order."""
         failed = self.images.failed
@@ -246,8 +262,7 @@ class CheckContext:
         """
         named = set(self.manifest.table["path"]) if self.images.failed else set()
         failed = [path for path in self.images.failed if path in named]
-        tree = RawTree(self.raw)
-        return frozenset(path for path in failed if not self.images[path].file_sha and not tree.has(path))
+        return frozenset(p for p in failed if not self.images[p].file_sha and not self.tree.has(p))
 
     @cached_property
     def exact(self) -> list[list[str]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Final
@@ -15,7 +15,7 @@ import pandas as pd
 
 from comp.checks.context import CheckContext, Finding, check, finding
 from comp.data.folds import Folds, components, group_names
-from comp.data.images.raw_tree import IMAGE_SUFFIXES, is_array_row, nfc
+from comp.data.images.raw_tree import IMAGE_SUFFIXES, is_array_row, name_of, nfc
 from comp.data.manifest import Manifest
 
 _EXTENSION = f"(?:{'|'.join(sorted(suffix[1:] for suffix in IMAGE_SUFFIXES))})"
@@ -58,6 +58,7 @@ _PATTERNS: Final = tuple(
         rf"^{_DONE}[_-](?P<of>(?=.*\d)(?=.*[^\W\d_]).+)$",
     )
 )
+_MAY_CLAIM: Final = re.compile(r"[a-z(]|-.*-.*-.*-", re.IGNORECASE)  # numbers alone claim nothing
 _COUNTABLE: Final = 9  # more than so many `NAME (n)` are a numbered set, not copies of NAME
 _TAIL: Final = re.compile(rf"[._-]{_EXTENSION}$", re.IGNORECASE)
 _OWN: Final = re.compile(rf"\.{_EXTENSION}$", re.IGNORECASE)
@@ -71,6 +72,8 @@ def parent_name(filename: str) -> str | None:
     `name_parents` looks for context.
     """
     own = _stem(filename)
+    if not _MAY_CLAIM.search(own):
+        return None
     name = own
     for _ in range(8):
         for pattern in _PATTERNS:
@@ -118,12 +121,11 @@ def name_parents(names: Iterable[str]) -> dict[str, str]:
 
 
 def _stem(filename: str) -> str:
-    name = unicodedata.normalize("NFC", PurePosixPath(filename.replace("\\", "/")).name)
-    return _OWN.sub("", name)
+    return _OWN.sub("", unicodedata.normalize("NFC", name_of(filename.replace("\\", "/"))))
 
 
 def _folder(filename: str) -> str:
-    return str(PurePosixPath(filename.replace("\\", "/")).parent)
+    return filename.replace("\\", "/").rpartition("/")[0]
 
 
 def grouped(context: CheckContext) -> Manifest:
@@ -138,7 +140,8 @@ def grouped(context: CheckContext) -> Manifest:
     table["content"] = [content[:32] for content in context.images.contents(table["path"])]
     labelled = table.index[table["split"] != "test"].to_numpy()
     rows = table.loc[labelled]
-    component = components(len(rows), _edges(context, rows))
+    links = _links(rows)
+    component = components(len(rows), _edges(context, rows, links))
     ids = rows["id"].to_numpy(dtype=object)
     declared = rows["group"].to_numpy(dtype=object)
     sizes = np.bincount(component, minlength=1)
@@ -150,7 +153,7 @@ def grouped(context: CheckContext) -> Manifest:
         for related, own in zip(component.tolist(), declared, strict=True)
     ]
     table.loc[labelled, "group"] = names
-    parents = parents_by_name(rows)
+    parents = _parents_by_name(rows, links)
     if parents:
         known = table.loc[labelled, "parent"]
         table.loc[labelled, "parent"] = [
@@ -185,7 +188,7 @@ def folds_of_related(context: CheckContext, folds: Folds) -> dict[str, set[int]]
     nearly), a file name, and all that these tie together.
     """
     table = (context.declared or context.manifest).table
-    component = components(len(table), _edges(context, table))
+    component = components(len(table), _edges(context, table, _links(table)))
     held: dict[int, set[int]] = {}
     for related, sample, split in zip(component.tolist(), table["id"], table["split"], strict=True):
         if split == "train":
@@ -194,10 +197,14 @@ def folds_of_related(context: CheckContext, folds: Folds) -> dict[str, set[int]]
     return {sample: held[related] for related, sample, split in pairs if split == "test" and related in held}
 
 
-def parents_by_name(rows: pd.DataFrame) -> dict[str, str]:
+def _links(rows: pd.DataFrame) -> dict[str, str]:
+    """Child path → parent path, by the names of files."""
+    return name_parents(path for path in rows["path"] if not is_array_row(path))
+
+
+def _parents_by_name(rows: pd.DataFrame, links: Mapping[str, str]) -> dict[str, str]:
     """Child id → parent id, where a file's name says which other file it was made from."""
     by_path = dict(zip(rows["path"], rows["id"], strict=True))
-    links = name_parents([path for path in rows["path"] if not is_array_row(path)])
     return {by_path[child]: by_path[parent] for child, parent in links.items() if _is_named(child, parent)}
 
 
@@ -206,8 +213,8 @@ def _is_named(child: str, parent: str) -> bool:
     return (parent_name(child) or "").casefold() == nfc(PurePosixPath(parent).stem).casefold()
 
 
-def _edges(context: CheckContext, rows: pd.DataFrame) -> list[tuple[int, int]]:
-    """Pairs of row places that are related."""
+def _edges(context: CheckContext, rows: pd.DataFrame, links: Mapping[str, str]) -> list[tuple[int, int]]:
+    """Pairs of row places that are related; ``links`` are those by the names of files."""
     edges: list[tuple[int, int]] = []
     by_group: dict[str, int] = {}
     by_path: dict[str, list[int]] = {}
@@ -224,7 +231,6 @@ def _edges(context: CheckContext, rows: pd.DataFrame) -> list[tuple[int, int]]:
     for cluster in [*same_file, *context.sharing_a_fold]:
         members = [n for path in cluster for n in by_path.get(path, [])]
         edges.extend((members[0], other) for other in members[1:])
-    links = name_parents([path for path in rows["path"] if not is_array_row(path)])
     edges.extend((by_path[parent][0], by_path[child][0]) for child, parent in links.items())
     return edges
 

@@ -73,7 +73,7 @@ def value_range(context: CheckContext) -> list[Finding]:
     Values are scaled by the bits that the files state. A set of 12-bit values in 16-bit files would be nearly black.
     """
     paths, found = context.readable, []
-    every = context.images.column("bits", paths)
+    every = context.images.column("bits", context.readable_rows)
     for bits in sorted({bits for bits in every.tolist() if bits > 8}):
         rows = [paths[n] for n in np.flatnonzero(every == bits).tolist()]
         white, greatest = (1 << bits) - 1, int(context.images.column("greatest", rows).max())
@@ -98,7 +98,7 @@ def several_pages(context: CheckContext) -> list[Finding]:
 
     Previews do not count: those behind a camera's JPEG, and reduced pages of a TIFF.
     """
-    rows = _where(context, context.images.column("pages", context.readable) > 1)
+    rows = _where(context, context.images.column("pages", context.readable_rows) > 1)
     if not rows:
         return []
     listed = ", ".join(f"{path} ({context.images[path].pages})" for path in rows[:EXAMPLES])
@@ -118,7 +118,7 @@ def several_pages(context: CheckContext) -> list[Finding]:
 )
 def blank_image(context: CheckContext) -> list[Finding]:
     """Images of one colour: grey levels with a standard deviation under 2 of 255. Reads the fingerprints."""
-    rows = _where(context, context.images.column("std", context.readable) < BLANK_STD)
+    rows = _where(context, context.images.column("std", context.readable_rows) < BLANK_STD)
     if not rows:
         return []
     message = f"{len(rows)} images show nothing: all their pixels are nearly equal"
@@ -143,7 +143,9 @@ def odd_size(context: CheckContext) -> list[Finding]:
     paths = context.readable
     if len(paths) < 20:
         return []
-    sides = np.stack([context.images.column(side, paths) for side in ("height", "width")], axis=1)
+    sides = np.stack(
+        [context.images.column(side, context.readable_rows) for side in ("height", "width")], axis=1
+    )
     shorter, ratio = sides.min(axis=1), sides.max(axis=1) / sides.min(axis=1)
     odd = (shorter < np.median(shorter) / 4) | ((ratio > 5) & (np.median(ratio) < 2))
     rows = _where(context, odd)

@@ -233,9 +233,12 @@ class ImageIndex(Mapping[str, ImageFacts]):
         place = self._place
         return np.array([place[path] for path in paths], dtype=np.int64)
 
-    def column(self, name: str, paths: Iterable[str]) -> NDArray[Any]:
-        """A number of some paths' images by the name of its column; texts are numbered alike where they are equal."""
-        values: NDArray[Any] = self.table[name][self.places(paths)]
+    def column(self, name: str, paths: Iterable[str] | Ints) -> NDArray[Any]:
+        """A number of some images, by the name of its column, of paths or of places; texts are numbered alike where they are
+        equal.
+        """
+        places = paths if isinstance(paths, np.ndarray) else self.places(paths)
+        values: NDArray[Any] = self.table[name][places]
         return values
 
     def kinds(self, paths: Iterable[str]) -> set[str]:

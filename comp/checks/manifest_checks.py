@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from comp.checks.context import CheckContext, Finding, Severity, check, finding
 from comp.data.csv_table import folded, is_padded, number_of, same_number
 from comp.data.folds import group_names
-from comp.data.images.raw_tree import RawTree, is_array_row, nfc
+from comp.data.images.raw_tree import is_array_row, nfc
 from comp.errors import near_names
 
 TEXTS = {
@@ -70,15 +70,17 @@ def duplicate_path(context: CheckContext) -> list[Finding]:
     """Rows that point at one file: by the same path, another spelling of it (``..``, case, Unicode form), a
     symbolic or a hard link. The fault behind 100 % validation accuracy and 25 points. One ``stat`` a row.
     """
-    owners: defaultdict[object, list[str]] = defaultdict(list)
-    tree = RawTree(context.raw)
+    first: dict[object, str] = {}
+    owners: dict[object, list[str]] = {}
     spelled: dict[str, object] = {}
     for path in context.manifest.table["path"]:
-        identity = tree.identity(path)
-        owners[spelled.setdefault(nfc(path).casefold(), identity)].append(
-            path
-        )  # files equal after NFC are one to every table
-    shared = sorted((paths for paths in owners.values() if len(paths) > 1), key=len, reverse=True)
+        # files equal after NFC are one to every table
+        file = spelled.setdefault(nfc(path).casefold(), context.identities[path])
+        if file in first:
+            owners.setdefault(file, [first[file]]).append(path)
+        else:
+            first[file] = path
+    shared = sorted(owners.values(), key=len, reverse=True)
     if not shared:
         return []
     rows = sum(len(paths) for paths in shared)
@@ -139,7 +141,7 @@ def unlisted_file(context: CheckContext) -> list[Finding]:
     of files whose suffix is no image's.
     """
     layout = context.competition.facts.layout
-    tree = RawTree(context.raw)
+    tree = context.tree
     known = {nfc(path) for path in context.manifest.table["path"]}
     known.update(nfc(path) for pattern in layout.ignore for path in tree.glob(pattern))
     patterns = [pattern for pattern in (layout.train, layout.test) if pattern]
@@ -309,9 +311,9 @@ def class_too_small(context: CheckContext) -> list[Finding]:
 )
 def train_test_overlap(context: CheckContext) -> list[Finding]:
     """Files that stand both among the labelled and the test rows. One ``stat`` a row."""
-    tree = RawTree(context.raw)
-    labelled = {tree.identity(p) for p in context.manifest.table.query("split != 'test'")["path"]}
-    both = [p for p in context.manifest.test["path"] if tree.identity(p) in labelled]
+    table, files = context.manifest.table, context.identities
+    labelled = {files[path] for path in table["path"][table["split"] != "test"]}
+    both = [path for path in context.manifest.test["path"] if files[path] in labelled]
     if not both:
         return []
     message = f"{len(both)} test rows are labelled rows too"

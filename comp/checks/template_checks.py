@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from comp.checks.context import CheckContext, Finding, Severity, check, finding
 from comp.checks.template_cells import judge_cells
 from comp.data.csv_table import listed, whole_of
-from comp.data.images.raw_tree import RawTree, natural_key, nfc
+from comp.data.images.raw_tree import natural_key, nfc
 from comp.data.labels import disorder
 from comp.errors import CompError
 from comp.metrics import Metric
@@ -319,7 +319,7 @@ def expected_pairs(context: CheckContext) -> dict[str, str] | None:
         return None
     if not facts.layout.test:
         return None
-    files = RawTree(context.raw).images(facts.layout.test)
+    files = context.tree.images(facts.layout.test)
     if facts.pairs == "position":
         if facts.order == "natural":
             files.sort(key=lambda f: natural_key(PurePosixPath(f).name))

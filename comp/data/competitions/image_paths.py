@@ -5,10 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from functools import cached_property
-from pathlib import PurePosixPath
 
 from comp.data.competitions.data_facts import PLACEHOLDER, plain_folder
-from comp.data.images.raw_tree import RawTree, in_tree, is_image_name, natural_key, nfc, without_suffix
+from comp.data.images.raw_tree import (
+    RawTree,
+    in_tree,
+    is_image_name,
+    name_of,
+    natural_key,
+    nfc,
+    suffix_of,
+    without_suffix,
+)
 from comp.errors import InputError
 
 _TOKEN = re.compile(r"\{[^{}]+\}|\*\*/|\*|\?")
@@ -48,7 +56,7 @@ class ImagePaths:
         pattern leaves it open.
         """
         found = self._stems[path]
-        value = found[-1] if self.names else PurePosixPath(nfc(without_suffix(path))).name
+        value = found[-1] if self.names else name_of(nfc(without_suffix(path)))
         return value if self.suffix else value + path[len(without_suffix(path)) :]
 
     def of(self, values: Mapping[str, str]) -> str:
@@ -75,11 +83,11 @@ class ImagePaths:
     @cached_property
     def _stems(self) -> dict[str, Key]:
         """The columns' values that each image's path has, in the order of ``names``."""
-        folder = plain_folder(self.pattern)
+        folder = nfc(plain_folder(self.pattern))
         found: dict[str, Key] = {}
         for path in self._tree.files:
             plain = nfc(path)
-            match = self._regex.fullmatch(without_suffix(plain)) if plain.startswith(nfc(folder)) else None
+            match = self._regex.fullmatch(without_suffix(plain)) if plain.startswith(folder) else None
             if match and self._tree.is_image(path):
                 found[path] = match.groups()
         return found
@@ -130,7 +138,7 @@ class ImagePaths:
 
 def _suffix(path: str) -> str:
     """The suffix of an image's name in lower case; empty where it has none."""
-    return PurePosixPath(path).suffix.lower() if is_image_name(path) else ""
+    return suffix_of(path).lower() if is_image_name(path) else ""
 
 
 def _folded(key: Key) -> Key:
@@ -151,5 +159,5 @@ def _tails_tried(name: str) -> tuple[Key, ...]:
 def order_of(order: str) -> Callable[[str], object]:
     """The sort key of test files by the competition's stated order: by their names, as numbers or as text."""
     if order == "text":
-        return lambda path: PurePosixPath(path).name
-    return lambda path: natural_key(PurePosixPath(path).name)
+        return name_of
+    return lambda path: natural_key(name_of(path))

@@ -5,9 +5,10 @@ from __future__ import annotations
 import fnmatch
 import os
 import re
+import stat
 import unicodedata
 from functools import cached_property
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from comp.data import archives
 from comp.data.archives import Index, Member
@@ -15,6 +16,7 @@ from comp.data.limits import TABLES, read_file, require_size
 from comp.errors import ImageError, RawDataError
 
 IGNORED_FILES = {".ds_store", "thumbs.db", "desktop.ini", "__macosx"}
+_MAYBE_IGNORED = re.compile(r"\._|\.db|\.ini|_store|_macosx", re.IGNORECASE)
 _SUFFIXES = (
     ".jpg .jpeg .jpe .jif .jfif .png .apng .webp .bmp .dib .tif .tiff .gif .avif "
     ".jp2 .j2k .jpf .jpx .ppm .pgm .pbm .pnm .tga"
@@ -48,7 +50,19 @@ def _number(digits: str) -> tuple[int, int, str]:
 
 def is_image_name(name: str) -> bool:
     """Whether a file name has an image's suffix, in either case."""
-    return PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES
+    return suffix_of(name).lower() in IMAGE_SUFFIXES
+
+
+def name_of(path: str) -> str:
+    """The last part of a path: ``PurePosixPath(path).name`` of a path of a tree, for millions of them."""
+    return path[path.rfind("/") + 1 :]
+
+
+def suffix_of(path: str) -> str:
+    """The suffix of a file with its dot, empty where it has none: ``PurePosixPath(path).suffix`` of a path of a tree."""
+    name = name_of(path)
+    dot = name.rfind(".")
+    return name[dot:] if 0 < dot < len(name) - 1 else ""
 
 
 def is_image_start(content: bytes) -> bool:
@@ -63,6 +77,8 @@ def without_suffix(name: str) -> str:
 
 def is_ignored(path: str) -> bool:
     """Whether a path is an operating system's litter: .DS_Store, Thumbs.db, desktop.ini, __MACOSX, ``._`` twins."""
+    if not _MAYBE_IGNORED.search(path):
+        return False
     parts = path.replace("\\", "/").split("/")
     return any(p.lower() in IGNORED_FILES for p in parts) or parts[-1].startswith("._")
 
@@ -99,6 +115,7 @@ class RawTree:
 
     def __init__(self, raw: Path) -> None:
         self.raw = raw
+        self._base = os.fspath(raw)
         self.ignored = 0
 
     def __reduce__(self) -> tuple[type[RawTree], tuple[Path]]:
@@ -190,6 +207,13 @@ class RawTree:
         """What is equal for two paths that lead to one file: device and inode, or the place in an archive; of a row of
         an array, its name and number.
         """
+        if self._inside(path):
+            try:
+                facts = os.stat(os.path.join(self._base, path))
+                if facts.st_ino and stat.S_ISREG(facts.st_mode):
+                    return (facts.st_dev, facts.st_ino)
+            except (OSError, ValueError):
+                pass
         place = self._place(path)
         if place is None and is_array_row(path):
             name, _, row = path.rpartition("#")
@@ -272,11 +296,11 @@ class RawTree:
 
         None for a path that leaves the folder: what lies elsewhere is no part of this competition's data.
         """
-        full = self.raw / path
         if not self._inside(path):
             return None
+        full = os.path.join(self._base, path)
         if os.path.isfile(full):  # False too for a name that no file can have
-            return full
+            return Path(full)
         if path in self.archived:
             return self.archived[path]
         if path.isascii():
