@@ -245,6 +245,12 @@ class CheckContext:
         return {path: self.tree.identity(path) for path in dict.fromkeys(self.manifest.table["path"])}
 
     @cached_property
+    def label_of(self) -> dict[str, str]:
+        """Path → label of the labelled rows."""
+        labelled = self.manifest.table[self.manifest.table["split"] != "test"]
+        return dict(zip(labelled["path"], labelled["label"], strict=True))
+
+    @cached_property
     def readable_rows(self) -> NDArray[np.int64]:
         """Where the readable paths stand in the table of ``images``: (N,)."""
         return self.images.places(self.readable)

@@ -291,11 +291,14 @@ def group_across_folds(context: CheckContext) -> list[Finding]:
     if context.folds is None:
         return []
     train, known = context.manifest.train, context.folds.by_id
-    places: defaultdict[str, set[int]] = defaultdict(set)
+    first: dict[str, int] = {}
+    across: dict[str, None] = {}
     for group, name in zip(group_names(train), train["id"], strict=True):
-        if known.get(name, -1) >= 0:  # others only train, and are left out beside held-out related rows
-            places[group].add(known[name])
-    torn = [group[2:] for group, folds in places.items() if len(folds) > 1]
+        fold = known.get(name, -1)
+        # others only train, and are left out beside held-out related rows
+        if fold >= 0 and first.setdefault(group, fold) != fold:
+            across[group] = None
+    torn = [group[2:] for group in across]
     if not torn:
         return []
     message = f"{len(torn)} groups lie in more than one fold, so that a sample would validate related ones"
@@ -348,16 +351,17 @@ def copy_across_folds(context: CheckContext) -> list[Finding]:
     if context.folds is None:
         return []
     train, fold_of = context.manifest.train, context.folds.by_id
-    places: defaultdict[str, set[int]] = defaultdict(set)
+    first: dict[str, int] = {}
+    across: dict[str, None] = {}  # a path with rows in several folds
     for path, name in zip(train["path"], train["id"], strict=True):
-        if fold_of.get(name, -1) >= 0:
-            places[path].add(fold_of[name])
+        fold = fold_of.get(name, -1)
+        if fold >= 0 and first.setdefault(path, fold) != fold:
+            across[path] = None
     known = {path for cluster in context.alike for path in cluster}
-    same_file = [[path] for path, folds in places.items() if len(folds) > 1 and path not in known]
     torn = []
-    for cluster in [*context.alike, *same_file]:
-        related = tuple(path for path in cluster if path in places)
-        if len({fold for path in related for fold in places[path]}) > 1:
+    for cluster in [*context.alike, *([path] for path in across if path not in known)]:
+        related = tuple(path for path in cluster if path in first)
+        if len({first[path] for path in related}) > 1 or any(path in across for path in related):
             torn.append(related)
     if not torn:
         return []

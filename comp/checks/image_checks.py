@@ -173,7 +173,7 @@ def exact_duplicate(context: CheckContext) -> list[Finding]:
     Information up to a tenth of the labelled rows, a warning above it, and an error where one image makes up
     half of a class (of four rows or more): then labelling or copying went wrong. Exact: SHA-256 of the pixels.
     """
-    labels = _labels(context)
+    labels = context.label_of
     found = [
         related
         for related in (tuple(p for p in cluster if p in labels) for cluster in context.exact)
@@ -226,7 +226,7 @@ def near_duplicate(context: CheckContext) -> list[Finding]:
     docs/near-duplicates.md. A candidate search over all fingerprints and a comparison of thumbnails, seconds for
     thousands of images; remembered for the same contents.
     """
-    labels = _labels(context)
+    labels = context.label_of
     found = [
         related
         for related in (tuple(p for p in cluster if p in labels) for cluster in context.alike)
@@ -286,7 +286,7 @@ def same_source(context: CheckContext) -> list[Finding]:
     Information. Overlapping parts that were cut out of one file share a fold; others, and shots of a pan, do where
     ``group_scenes`` asks for it. Only with ``thorough``.
     """
-    labels, test = _labels(context), set(context.manifest.test["path"])
+    labels, test = context.label_of, set(context.manifest.test["path"])
     wanted = [tuple(p for p in cluster if p in labels or p in test) for cluster in context.related_as(PART)]
     found = [
         cluster
@@ -306,7 +306,7 @@ def same_source(context: CheckContext) -> list[Finding]:
 
 def _within_rows(context: CheckContext, how: int) -> list[tuple[str, ...]]:
     """The clusters of labelled paths that are related in this way, without those that only have the same pixels."""
-    labels = _labels(context)
+    labels = context.label_of
     clusters = [tuple(p for p in cluster if p in labels) for cluster in context.related_as(how)]
     return [c for c in clusters if len({context.images[p].pixel_sha for p in c}) > 1]
 
@@ -325,7 +325,7 @@ def train_test_duplicate(context: CheckContext) -> list[Finding]:
     A warning (the competition may be made so), an error when it is over half of the test rows: then the test
     set was probably copied into train. Exact or as near as ``near-duplicate`` finds.
     """
-    labels = _labels(context)
+    labels = context.label_of
     test = set(context.manifest.test["path"])
     found = []
     for cluster in context.alike:
@@ -354,7 +354,7 @@ def conflicting_labels(context: CheckContext) -> list[Finding]:
 
     Strongly changed copies never make it an error: half of an image may well be of another class.
     """
-    labels = _labels(context)
+    labels = context.label_of
     conflicts = _under_different_labels(context.alike, labels)
     if not conflicts:
         return []
@@ -383,12 +383,6 @@ def _under_different_labels(clusters: list[list[str]], labels: dict[str, str]) -
 def _where(context: CheckContext, chosen: NDArray[np.bool_]) -> list[str]:
     """The readable paths (N,) that are chosen."""
     return [context.readable[n] for n in np.flatnonzero(chosen).tolist()]
-
-
-def _labels(context: CheckContext) -> dict[str, str]:
-    """Path → label of the labelled rows."""
-    labelled = context.manifest.table[context.manifest.table["split"] != "test"]
-    return dict(zip(labelled["path"], labelled["label"], strict=True))
 
 
 def _of_groups(

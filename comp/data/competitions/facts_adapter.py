@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,12 @@ class FactsAdapter:
     facts: CompetitionConfig
     file: str
     code: Adapter | None = None
+    _last: list[FactsReader] = field(
+        default_factory=list, repr=False, compare=False
+    )  # who read last, if anybody
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.facts, self.file, self.code)  # what was read stays here
 
     @property
     def data(self) -> DataFacts:
@@ -55,6 +61,7 @@ class FactsAdapter:
         if self.code and self._coded("sample"):
             self.code.sample(raw, seed)
             return
+        self._last.clear()
         from comp.data.competitions.made_sample import write_made
 
         write_made(self.facts, self.data, raw, seed)
@@ -63,7 +70,10 @@ class FactsAdapter:
         """The class names in index order where columns or folders state them; None where they are those of the rows."""
         if self.code and self._coded("classes"):
             return self.code.classes(raw)
-        return None if self._coded("read") else self._reader(raw).classes()
+        if self._coded("read"):
+            return None
+        last = self._last[0] if self._last and self._last[0].tree.raw == raw else self._reader(raw)
+        return last.classes()
 
     def source(self, raw: Path) -> ImageSource:
         return self._needed("source").source(raw)
@@ -99,4 +109,5 @@ class FactsAdapter:
     def _reader(self, raw: Path) -> FactsReader:
         from comp.data.competitions.read_facts import FactsReader
 
-        return FactsReader(self.facts, self.data, raw)
+        self._last[:] = [FactsReader(self.facts, self.data, raw)]
+        return self._last[0]

@@ -60,9 +60,8 @@ def name_of(path: str) -> str:
 
 def suffix_of(path: str) -> str:
     """The suffix of a file with its dot, empty where it has none: ``PurePosixPath(path).suffix`` of a path of a tree."""
-    name = name_of(path)
-    dot = name.rfind(".")
-    return name[dot:] if 0 < dot < len(name) - 1 else ""
+    dot = path.rfind(".")
+    return path[dot:] if path.rfind("/") + 1 < dot < len(path) - 1 else ""
 
 
 def is_image_start(content: bytes) -> bool:
@@ -124,6 +123,8 @@ class RawTree:
     @cached_property
     def files(self) -> tuple[str, ...]:
         found = [*self._walk(), *self.archived]
+        if all(map(str.isascii, found)):
+            return tuple(sorted(found))
         return tuple(sorted(found, key=lambda name: (nfc(name), name)))
 
     @cached_property
@@ -174,7 +175,16 @@ class RawTree:
         """Files that match, part by part (``train/*/*`` has three parts), whatever the case of the suffix."""
         parts = pattern.split("/")
         parts[-1] = _lower_suffix(parts[-1])
-        return [f for f in self.files if f.count("/") == len(parts) - 1 and _matches(f.split("/"), parts)]
+        folders = {"": len(parts) == 1}  # whether a folder fits, which many files share
+        found = []
+        for path in self.files:
+            folder, _, name = path.rpartition("/")
+            fits = folders.get(folder)
+            if fits is None:
+                fits = folders[folder] = _matches([*folder.split("/"), ""], [*parts[:-1], ""])
+            if fits and (parts[-1] == "*" or _matches([name], parts[-1:])):
+                found.append(path)
+        return found
 
     def images(self, pattern: str) -> list[str]:
         """Files that match and are images: by their suffix, or without a known one by their first bytes."""
