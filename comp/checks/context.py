@@ -19,6 +19,7 @@ from comp.data.competitions.competition import Competition
 from comp.data.dataset import Dataset, Template
 from comp.data.folds import Folds
 from comp.data.images.raw_tree import RawTree
+from comp.data.images.source import gives
 from comp.data.labels import LabelMap
 from comp.data.manifest import Manifest
 from comp.data.task import Task
@@ -249,7 +250,8 @@ class CheckContext:
             [(p, self.images[p]) for p in dict.fromkeys(self.manifest.table["path"])],
         )
         failed = [(path, look) for path, look in failed if look.error]
-        return frozenset(path for path, look in failed if not look.file_sha and not tree.has(path))
+        lost = [path for path, look in failed if not look.file_sha and not gives(self.dataset.source, path)]
+        return frozenset(path for path in lost if not tree.has(path))
 
     @cached_property
     def exact(self) -> list[list[str]]:

@@ -19,7 +19,7 @@ from comp.checks.duplicates.candidates import FINGERPRINT_BYTES, perceptual
 from comp.checks.image_metadata import NO_HEADER, read_header
 from comp.checks.image_regions import REGION_BYTES, regions
 from comp.data.images.decode import BACKGROUND, Decoded, decode_with_facts
-from comp.data.images.source import ImageSource, gives_files
+from comp.data.images.source import ImageSource, file_of, gives_files
 from comp.errors import ImageError
 from comp.files import atomic
 
@@ -149,7 +149,7 @@ def scan(
     decoded = 0
 
     def look(path: str) -> tuple[ImageFacts, bool]:
-        stamp = _stamp(raw, path)
+        stamp = _stamp(raw, file_of(source, path))
         known = before.get(path)
         if straight and known is not None and not known.error and NO_STAMP != stamp == known.stamp:
             return known, False

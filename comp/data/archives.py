@@ -325,17 +325,51 @@ def _zip_index(archive: Path) -> Index:
 def _tar_index(archive: Path) -> Index:
     files: dict[str, Member] = {}
     folders: list[str] = []
-    with tarfile.open(archive, "r:") as opened:
-        for info in opened:
-            name = _safe(archive, _guess(info.name.encode("utf-8", "surrogateescape"), info.name))
-            if info.isdir():
-                folders.append(name)
-                continue
-            _require_file(archive, info)
-            files[name] = Member(
-                archive, name, info.offset_data, info.size, info.size, -1
-            )  # the last of a name wins
+    for name, info in _tar_members(archive):
+        if info.isdir():
+            folders.append(name)
+        else:  # the last of a name wins
+            files[name] = Member(archive, name, info.offset_data, info.size, info.size, -1)
     return Index(files, tuple(folders))
+
+
+def tar_files(archive: Path) -> Iterator[tuple[str, int, int]]:
+    """Path, offset of the bytes and size of each file of a tar, in the order in which they lie.
+
+    Raises
+    ------
+    RawDataError
+        If it is no tar, is cut off, or has a member that is refused.
+    """
+    try:
+        for name, info in _tar_members(archive):
+            if not info.isdir():
+                yield name, info.offset_data, info.size
+    except (tarfile.TarError, EOFError, struct.error) as error:
+        raise _broken(archive, str(error)) from error
+    except OSError as error:
+        raise _broken(archive, error.strerror or str(error)) from error
+
+
+def _tar_members(archive: Path) -> Iterator[tuple[str, tarfile.TarInfo]]:
+    """The files and folders of a tar, which ends as a tar does: cut off between two members it would only be shorter."""
+    with tarfile.open(archive, "r:") as opened:
+        while (info := opened.next()) is not None:
+            vars(opened)["members"] = []  # which tarfile would keep all
+            name = _safe(archive, _guess(info.name.encode("utf-8", "surrogateescape"), info.name))
+            if not info.isdir():
+                _require_file(archive, info)
+            yield name, info
+        end = opened.offset
+    with archive.open("rb") as source:
+        source.seek(end)
+        block = source.read(_BLOCK)
+        if len(block) < tarfile.BLOCKSIZE or block.count(0) < len(block):
+            value = "its end is missing: it is cut off" if len(block) < tarfile.BLOCKSIZE else f"damaged at byte {end:,}"
+            raise _broken(archive, value)
+        while block := source.read(_BLOCK):
+            if block.count(0) < len(block):
+                raise _broken(archive, f"something follows its end at byte {end:,}: are these several tars in one file?")
 
 
 def _unzip(source: IO[bytes], member: Member) -> bytes:

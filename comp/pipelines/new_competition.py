@@ -258,8 +258,8 @@ def _tried(competition: Competition, raw: Path, proposal: Proposal) -> str:
         proposal.notes.append(f"not sure: reading by these facts says: {error}")
         proposal.doubt("data", f"reading by these facts says: {error}")
         return "these facts do not read the folder yet"
-    tree = RawTree(raw)
-    absent = [path for path in manifest.table["path"] if not tree.has(path)]
+    has = getattr(competition.source(raw), "has", RawTree(raw).has)
+    absent = [path for path in manifest.table["path"] if not has(path)]
     if absent:
         proposal.doubt("data.images", f"{len(absent)} rows name no file, first {absent[0]}")
     classes = f", {len(competition.label_map(manifest, raw))} {_what(competition)}"
