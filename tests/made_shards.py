@@ -30,7 +30,8 @@ def digits(count: int, skip: int = 0) -> list[Row]:
     bunch = load_digits()
     chosen = np.flatnonzero(bunch.target < len(NAMES))[skip : skip + count]
     return [
-        Row(f"d{place:04}", int(bunch.target[place]), png(np.uint8(bunch.images[place] * 15))) for place in chosen
+        Row(f"d{place:04}", int(bunch.target[place]), png(np.uint8(bunch.images[place] * 15)))
+        for place in chosen
     ]
 
 
@@ -109,10 +110,13 @@ def write_lmdb(path: Path, values: Mapping[str, bytes]) -> None:
     import lmdb
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    with lmdb.open(str(path), map_size=32 << 20, subdir=path.suffix != ".mdb") as opened:
-        with opened.begin(write=True) as writing:
-            for key, value in values.items():
-                writing.put(key.encode(), value)
+    folder = path.suffix != ".mdb"
+    with (
+        lmdb.open(str(path), map_size=32 << 20, subdir=folder) as opened,
+        opened.begin(write=True) as writing,
+    ):
+        for key, value in values.items():
+            writing.put(key.encode(), value)
 
 
 def write_shards(kind: str, raw: Path, train: Sequence[Row], test: Sequence[Row]) -> None:

@@ -365,11 +365,17 @@ def _tar_members(archive: Path) -> Iterator[tuple[str, tarfile.TarInfo]]:
         source.seek(end)
         block = source.read(_BLOCK)
         if len(block) < tarfile.BLOCKSIZE or block.count(0) < len(block):
-            value = "its end is missing: it is cut off" if len(block) < tarfile.BLOCKSIZE else f"damaged at byte {end:,}"
+            value = (
+                "its end is missing: it is cut off"
+                if len(block) < tarfile.BLOCKSIZE
+                else f"damaged at byte {end:,}"
+            )
             raise _broken(archive, value)
         while block := source.read(_BLOCK):
             if block.count(0) < len(block):
-                raise _broken(archive, f"something follows its end at byte {end:,}: are these several tars in one file?")
+                raise _broken(
+                    archive, f"something follows its end at byte {end:,}: are these several tars in one file?"
+                )
 
 
 def _unzip(source: IO[bytes], member: Member) -> bytes:

@@ -65,7 +65,9 @@ def test_copies_and_damage_in_shards_are_found(tmp_path: Path) -> None:
     assert done.code == 1
     assert found["unreadable-image"]["examples"] == ["train-000000.tar/broken.png"]
     assert "missing-file" not in found
-    assert [f"train-000000.tar/{TRAIN[0].id}.png", "train-000000.tar/copy.png"] in found["exact-duplicate"]["groups"]
+    assert [f"train-000000.tar/{TRAIN[0].id}.png", "train-000000.tar/copy.png"] in found["exact-duplicate"][
+        "groups"
+    ]
 
 
 def test_a_broken_shard_ends_a_run_in_one_line(tmp_path: Path) -> None:

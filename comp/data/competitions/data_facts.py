@@ -66,11 +66,13 @@ class DataFacts(ConfigTable):
     images: str = Field("", description="paths of the labelled images, with {id}, {any column} or as a glob")
     test_images: str = Field("", description="paths of the images to predict; those of `images` unless given")
     shards: str = Field(
-        "", description="a glob of parquet files, tars or LMDBs that hold labelled images, in place of `images`"
+        "",
+        description="a glob of parquet files, tars or LMDBs that hold labelled images, in place of `images`",
     )
     test_shards: str = Field("", description="those of the images to predict; `shards` unless given")
     image: str = Field(
-        "", description="the column of a parquet shard, or suffix in a tar, that images have where it is not clear"
+        "",
+        description="the column of a parquet shard, or suffix in a tar, that images have where it is not clear",
     )
 
     @field_validator("label", "onehot", mode="before")

@@ -43,26 +43,26 @@ class _MadeShards(Made):
     """Made-up rows whose images are gathered, and written into the shards that ``stated`` names."""
 
     stated: DataFacts = field(kw_only=True)
-    images: list[bytes] = field(default_factory=list, kw_only=True)
+    images: dict[Path, bytes] = field(default_factory=dict, kw_only=True)
 
     def _write_image(self, path: Path, content: bytes) -> None:
-        self.images.append(content)
+        self.images[path] = content
 
     def _write_table(self, name: str, rows: Sequence[Mapping[str, str]], labelled: bool) -> None:
         if name != _TABLE:
             super()._write_table(name, rows, labelled)
 
     def _write_shards(self, train: Sequence[Row], tests: Sequence[Row]) -> None:
-        labelled = [row["cells"] for row in train]
+        labelled, images = [row["cells"] for row in train], list(self.images.values())
         hidden = self._label_columns(labelled)
         asked = [{name: one for name, one in row["cells"].items() if name not in hidden} for row in tests]
         if self.stated.table:  # which has the columns
             labelled, asked = ([self._id_alone(row) for row in rows] for rows in (labelled, asked))
         if not self.stated.test_shards:
-            self._write_set(self.stated.shards, [*labelled, *asked], self.images)
+            self._write_set(self.stated.shards, [*labelled, *asked], images)
             return
-        self._write_set(self.stated.shards, labelled, self.images[: len(labelled)])
-        self._write_set(self.stated.test_shards, asked, self.images[len(labelled) :])
+        self._write_set(self.stated.shards, labelled, images[: len(labelled)])
+        self._write_set(self.stated.test_shards, asked, images[len(labelled) :])
 
     def _id_alone(self, cells: Mapping[str, str]) -> dict[str, str]:
         return {self._id_column(): cells[self._id_column()]}
@@ -100,7 +100,9 @@ class _MadeShards(Made):
         with tarfile.open(path, "w") as opened:
             for row, content in zip(cells, images, strict=True):
                 members = {self.stated.image or "jpg": content}
-                fields = {name.removeprefix("json."): one for name, one in row.items() if name.startswith("json.")}
+                fields = {
+                    name.removeprefix("json."): one for name, one in row.items() if name.startswith("json.")
+                }
                 if fields:
                     members["json"] = json.dumps(fields).encode()
                 plain = {name: one for name, one in row.items() if not name.startswith("json.")}
@@ -118,10 +120,13 @@ class _MadeShards(Made):
         except ImportError as error:
             raise _lacks("lmdb") from error
         size = 2 * sum(map(len, images)) + (16 << 20)
-        with lmdb.open(str(path), map_size=size, subdir=path.suffix.lower() != ".mdb") as opened:
-            with opened.begin(write=True) as writing:
-                for row, content in zip(cells, images, strict=True):
-                    writing.put(row[self._id_column()].encode(), content)
+        folder = path.suffix.lower() != ".mdb"
+        with (
+            lmdb.open(str(path), map_size=size, subdir=folder) as opened,
+            opened.begin(write=True) as writing,
+        ):
+            for row, content in zip(cells, images, strict=True):
+                writing.put(row[self._id_column()].encode(), content)
 
 
 def _lacks(package: str) -> InputError:

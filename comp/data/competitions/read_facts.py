@@ -135,7 +135,7 @@ class FactsReader:
     def _from_table(self, test: Sequence[Sample]) -> list[Sample]:
         table = self._table
         ids = self._ids(table, "table")
-        paths = self._paths(table, ids, self.data.train_pattern, "images")
+        paths = self._paths_of(table, ids)
         labelled = self._labelled(table, paths, {row.path for row in test})
         if len(labelled) < len(ids):
             self._notes.append(
@@ -223,7 +223,9 @@ class FactsReader:
             self._notes.append(f"{len(joined) - len(labelled):,} images without an annotation left out")
         return labelled
 
-    def _paths(self, table: Table, ids: Sequence[str], pattern: str, key: str) -> list[str]:
+    def _paths_of(self, table: Table, ids: Sequence[str]) -> list[str]:
+        """The path of each labelled row."""
+        pattern, key = self.data.train_pattern, "images"
         images = ImagePaths(self.tree, pattern, f"competition.toml: [data] {key} = {pattern!r}")
         columns = {name: self.column(table, name, key) for name in images.names if name != "id"}
         columns["id"] = list(ids)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -58,13 +59,17 @@ class ShardSet:
         """
         for name in self.names:
             shard = open_shard(self.raw, name, self.image)
-            for what in ("layout", "classes"):
-                own, theirs = dict(getattr(self.first, what)), dict(getattr(shard, what))
+            first = self.first
+            pairs = {
+                "columns": (first.layout, shard.layout),
+                "class names in one order": (first.classes, shard.classes),
+            }
+            for what, (own, theirs) in pairs.items():
                 wrong = next((one for one in {**own, **theirs} if own.get(one) != theirs.get(one)), None)
                 if wrong is not None:
                     value = f"{self.names[0]} has {wrong} as {own.get(wrong)}, {name} as {theirs.get(wrong)}"
-                    rule = "shards of a set have the same columns" if what == "layout" else "a class has one index"
-                    raise RawDataError(rule, value, f"correct the shards, or narrow {self.key} in [data]")
+                    remedy = f"correct the shards, or narrow {self.key} in [data]"
+                    raise RawDataError(f"shards of a set have the same {what}", value, remedy)
             yield shard
 
     def read(self, columns: Sequence[str]) -> ShardRows:
@@ -75,7 +80,7 @@ class ShardSet:
             for name in columns:
                 cells = shard.values(name)
                 names = shard.classes.get(name, ())
-                rows.lists = rows.lists or any(isinstance(cell, list) for cell in cells[:1])
+                rows.lists = rows.lists or any(isinstance(cell, list) for cell in cells)
                 rows.cells[name] += _named(cells, names, paths, name) if names else map(as_cell, cells)
             rows.paths += paths
             rows.notes += shard.notes
@@ -90,7 +95,9 @@ class ShardSet:
             for key, path in zip(keys, rows.paths, strict=True):
                 if seen.setdefault(key, path) != path:
                     value = f"{seen[key]} and {path} both have the key {key!r}"
-                    raise RawDataError("a key is of one sample", value, "write the shards with keys of their own")
+                    raise RawDataError(
+                        "a key is of one sample", value, "write the shards with keys of their own"
+                    )
 
 
 @dataclass
@@ -156,8 +163,7 @@ class ShardReader(FactsReader):
 
     def _header(self, shards: ShardSet) -> tuple[str, ...]:
         columns, wanted = shards.first.columns, self.data.id or self.facts.template.id
-        lowered = [clean(name).lower() for name in columns]
-        if clean(wanted).lower() in lowered:
+        if Table(shards.pattern, columns, ()).has(wanted):
             return columns
         if "." in wanted and wanted in shards.first.layout:
             return (wanted, *columns)  # the path beside an image's bytes
@@ -188,8 +194,8 @@ class ShardReader(FactsReader):
                 raise RawDataError("each labelled sample has a label", value, "complete the shards")
         return rows
 
-    def _paths(self, table: Table, ids: Sequence[str], pattern: str, key: str) -> list[str]:
-        if not self.data.table and self._rows is not None:
+    def _paths_of(self, table: Table, ids: Sequence[str]) -> list[str]:
+        if self._rows is not None and table.name == self.data.shards:
             return list(self._rows.paths)
         return self._found(self.train_shards, ids)
 
@@ -201,8 +207,7 @@ class ShardReader(FactsReader):
         RawDataError
             If an id has no sample, or several.
         """
-        header = self._header(shards)
-        column = self.column_of_ids(header)
+        column = self._column_of_ids(shards)
         rows = shards.read([column])
         self._said(shards, rows)
         exact: dict[str, str] = {}
@@ -223,13 +228,14 @@ class ShardReader(FactsReader):
             raise RawDataError("a row has a sample in the shards", value, remedy)
         return [path for path in paths if path is not None]
 
-    def column_of_ids(self, header: Sequence[str]) -> str:
-        """The column of shards that has the ids."""
-        table = Table("the shards", tuple(header), ())
+    def _column_of_ids(self, shards: ShardSet) -> str:
+        """The column of shards that has the ids of rows, or of the table beside them; else their keys."""
+        table = Table(shards.pattern, self._header(shards), ())
         if self.data.table and not (self.data.id and table.has(self.data.id)):
-            return table.header[table.place(self.facts.template.id)] if table.has(self.facts.template.id) else KEY
+            stated = self.facts.template.id
+            return table.header[table.place(stated)] if table.has(stated) else KEY
         name = self.id_column(table)
-        self.column(table, name, "id")
+        self.column(table, name, "id")  # which says what is missing
         return table.header[table.place(name)]
 
     def _test_rows(self) -> list[Sample]:
@@ -240,10 +246,12 @@ class ShardReader(FactsReader):
         if ids is not None:
             groups = self._test_groups(ids)
             paths = self._found(self.test_shards, [nfc(clean(one)) for one in ids])
-            return [Sample(i, path, "test", group=one) for i, path, one in zip(ids, paths, groups, strict=True)]
+            return [
+                Sample(i, path, "test", group=one) for i, path, one in zip(ids, paths, groups, strict=True)
+            ]
         if not self.data.test_shards:
             return []  # nothing says which of the images they would be
-        column = self.column_of_ids(self._header(self.test_shards))
+        column = self._column_of_ids(self.test_shards)
         group = self.data.group if isinstance(self.data.group, str) and not self.data.table else ""
         group = group if group in self.test_shards.first.columns else ""
         rows = self.test_shards.read(list(dict.fromkeys([column, group] if group else [column])))
@@ -270,15 +278,18 @@ class ShardReader(FactsReader):
 
     def _require_apart(self) -> None:
         """RawDataError where a shard is of labelled rows and of rows to predict."""
-        both = sorted(set(self.train_shards.names) & set(self.test_shards.names))
+        trains: list[str] = []
+        with suppress(RawDataError):  # of a folder of rows to predict alone
+            trains = self.train_shards.names
+        both = [name for name in self.test_shards.names if name in set(trains)]
         if both:
             value = f"{both[0]} is of {self.data.shards} and of {self.data.test_shards}"
             remedy = "narrow shards or test_shards in [data]"
             raise RawDataError("a shard has labelled images or images to predict", value, remedy)
 
     def _said(self, shards: ShardSet, rows: ShardRows) -> None:
-        names = shards.names
-        which = names[0] if len(names) == 1 else f"{len(names):,} shards in natural order, {names[0]} … {names[-1]}"
+        which = names[0] if len(names := shards.names) == 1 else ""
+        which = which or f"{len(names):,} shards in natural order, {names[0]} … {names[-1]}"
         self._notes += [f"{len(rows.paths):,} images of {which}, read without unpacking", *rows.notes]
 
 
@@ -300,5 +311,3 @@ def _named(cells: Sequence[Any], names: Sequence[str], paths: Sequence[str], col
             raise RawDataError("a label is an index of a class name", value, "correct the shards")
         found.append(SEPARATOR.join(plain[one] for one in several))
     return found
-
-

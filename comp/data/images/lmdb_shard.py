@@ -40,18 +40,13 @@ class LmdbShard:
         Raises
         ------
         RawDataError
-            For a key that is no text, or a value that is no image file.
+            For a key that is no text.
         """
         if column != KEY:
             raise RawDataError("an LMDB has keys alone", f"{self.file}: {column}", "name a table with labels")
-        keys = []
         with _reading(self.file) as read, read.cursor() as cursor:
-            for key, value in cursor.iternext():
-                if bytes(key[:2]) == b"__":
-                    continue
-                keys.append(self._text(bytes(key)))
-                self._require_image(keys[-1], value)
-        return keys
+            keys = [bytes(key) for key in cursor.iternext(keys=True, values=False)]
+        return [self._text(key) for key in keys if not key.startswith(b"__")]
 
     def has(self, path: str) -> bool:
         return self._value(path) is not None
@@ -59,7 +54,9 @@ class LmdbShard:
     def load(self, path: str) -> bytes:
         content = self._value(path)
         if content is None:
-            raise RawDataError("an image must be there", f"{path}: {self.file} has no such key", "complete it")
+            raise RawDataError(
+                "an image must be there", f"{path}: {self.file} has no such key", "complete it"
+            )
         self._require_image(path.removeprefix(f"{self.name}/"), content)
         return content
 
@@ -78,7 +75,9 @@ class LmdbShard:
             text = ""
         if not text or not text.isprintable() or nfc(text) != text:
             value = f"{self.file}: {shortened(repr(key), 100)}"
-            raise RawDataError("a key of an LMDB is printable text in composed UTF-8", value, "write it again")
+            raise RawDataError(
+                "a key of an LMDB is printable text in composed UTF-8", value, "write it again"
+            )
         return text
 
     def _require_image(self, key: str, value: Any) -> None:

@@ -132,7 +132,9 @@ class ParquetShard:
 
     def _null(self, row: int) -> RawDataError:
         value = f"{self.name}#{row}: {self._leaf} is null"
-        return RawDataError("each row of a shard has the bytes of its image", value, "write the images into the shard")
+        return RawDataError(
+            "each row of a shard has the bytes of its image", value, "write the images into the shard"
+        )
 
     def _only_image(self) -> str:
         """The column with bytes: the one that there is, or that is called image."""

@@ -17,6 +17,7 @@ from comp.errors import ImageError, InputError, RawDataError
 
 KINDS = {".parquet": "parquet", ".tar": "tar", ".lmdb": "lmdb", ".mdb": "lmdb"}
 PACKED = (".tar.gz", ".tgz", ".tar.zst", ".tar.bz2", ".tar.xz", ".zip")
+_LOCKS = ("-lock", "lock.mdb")  # which LMDB writes beside its data
 KEY = "key"  # the column of the names that samples have in their shard
 _NUMBERED = re.compile(r"(?P<before>.*)-(?P<number>\d+)-of-(?P<total>\d+)(?P<after>[^/]*)")
 _WILD = "*?["
@@ -90,7 +91,9 @@ class ShardSource:
         """The shards that are there, by path in the raw folder."""
         found: list[str] = []
         for pattern in self.patterns:
-            with suppress(RawDataError):  # a folder of rows to predict alone, say; whoever reads the rows judges it
+            with suppress(
+                RawDataError
+            ):  # a folder of rows to predict alone, say; whoever reads the rows judges it
                 found += list_shards(self.raw, pattern)
         return frozenset(found)
 
@@ -126,7 +129,9 @@ class ShardSource:
         name = self._name_of(path)
         try:
             if not name:
-                raise RawDataError("an image must be there", f"{path}: no shard has it", "complete the download")
+                raise RawDataError(
+                    "an image must be there", f"{path}: no shard has it", "complete the download"
+                )
             content = self.shard(name).load(path)
             require_size(path, len(content))
         except RawDataError as error:
@@ -183,7 +188,7 @@ def list_shards(raw: Path, pattern: str) -> list[str]:
     """
     paths = raw.glob(pattern) if set(pattern) & set(_WILD) else [raw / pattern]
     found = [path.relative_to(raw).as_posix() for path in paths if path.exists()]
-    found = [name for name in found if not is_ignored(name) and not name.endswith("-lock")]
+    found = [name for name in found if not is_ignored(name) and not name.endswith(_LOCKS)]
     names = [name for name in found if (raw / name).is_file() or kind_of(raw / name)]
     rule = "shards are parquet files, tars or LMDBs in the raw folder"
     if not names:

@@ -126,14 +126,16 @@ class TarShard:
             elif "" in parts:
                 first = self.index.names[parts[""]]
                 value = f"{self.name}: {first} and {member} are both of {key!r}"
-                remedy = "state which suffix images have, as in image = \"jpg\" in [data]"
+                remedy = 'state which suffix images have, as in image = "jpg" in [data]'
                 raise RawDataError("a sample of a shard has one image", value, remedy)
             else:
                 parts[""] = number
         bare = next((key for key, parts in samples.items() if "" not in parts), None)
         if bare is not None:
             has = ", ".join(f"{bare}.{suffix}" for suffix in samples[bare])
-            raise RawDataError("a sample of a shard has an image", f"{self.name}: {bare!r} has {has}", "complete the shard")
+            raise RawDataError(
+                "a sample of a shard has an image", f"{self.name}: {bare!r} has {has}", "complete the shard"
+            )
         return samples
 
     def _is_image(self, suffix: str) -> bool:
@@ -179,7 +181,9 @@ class TarShard:
     def load(self, path: str) -> bytes:
         number = self.index.find(path.removeprefix(f"{self.name}/"))
         if number < 0:
-            raise RawDataError("an image must be there", f"{path}: {self.file} has no such member", "complete the shard")
+            raise RawDataError(
+                "an image must be there", f"{path}: {self.file} has no such member", "complete the shard"
+            )
         (content,) = self._read([number])
         return content
 
@@ -200,7 +204,9 @@ class TarShard:
                         raise RawDataError("a shard must be whole", f"{self.file} is cut off", "restore it")
                     found.append(content)
         except OSError as error:
-            raise RawDataError("a shard must be readable", f"{self.file}: {error.strerror}", "restore it") from error
+            raise RawDataError(
+                "a shard must be readable", f"{self.file}: {error.strerror}", "restore it"
+            ) from error
         return found
 
     def _texts(self, numbers: Sequence[int]) -> list[str | None]:
@@ -224,7 +230,9 @@ class TarShard:
             return content.decode("utf-8").strip()
         except UnicodeDecodeError as error:
             value = f"{self.name}/{self.index.names[number]}: {shortened(repr(content), 60)}"
-            raise RawDataError("a label of a sample is text in UTF-8", value, "write the shard again") from error
+            raise RawDataError(
+                "a label of a sample is text in UTF-8", value, "write the shard again"
+            ) from error
 
     def _parsed(self, text: str, number: int) -> Mapping[str, Any]:
         try:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
+import re
 import sys
 import tarfile
 from collections.abc import Callable
@@ -11,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from comp.data.competitions.competition import Competition, find_competition
@@ -84,7 +87,14 @@ def test_a_row_that_is_not_there_is_an_image_error(kind: str, tmp_path: Path) ->
     source: Any = found.source(tmp_path / "raw")
     path = str(found.read(tmp_path / "raw").table["path"][0])
     shard = source.file_of(path).removesuffix("/data.mdb")
-    for absent in (f"{shard}#99", f"{shard}#-1", f"{shard}/nothing.png", f"{shard}/", "elsewhere/x.png", "../x.png"):
+    for absent in (
+        f"{shard}#99",
+        f"{shard}#-1",
+        f"{shard}/nothing.png",
+        f"{shard}/",
+        "elsewhere/x.png",
+        "../x.png",
+    ):
         assert not source.has(absent)
         with pytest.raises(ImageError, match="there"):
             source.load(absent)
@@ -94,7 +104,9 @@ def test_a_row_that_is_not_there_is_an_image_error(kind: str, tmp_path: Path) ->
 def test_class_names_of_the_hub_are_the_label_map_in_their_order(tmp_path: Path) -> None:
     write_shards("parquet", tmp_path / "raw", TRAIN, TEST)
     found = competition(tmp_path, DATA["parquet"])
-    assert found.label_map(found.read(tmp_path / "raw"), tmp_path / "raw").names == NAMES  # not as text sorts them
+    assert (
+        found.label_map(found.read(tmp_path / "raw"), tmp_path / "raw").names == NAMES
+    )  # not as text sorts them
 
 
 def test_numbers_without_class_names_are_the_labels(tmp_path: Path) -> None:
@@ -108,7 +120,10 @@ def test_shards_stand_in_natural_order(tmp_path: Path) -> None:
         write_parquet(tmp_path / f"raw/s{n}.parquet", TRAIN[n : n + 1])
     found = competition(tmp_path, 'shards = "s*.parquet"')
     assert [i for i, _, _ in rows(found, tmp_path / "raw")] == [TRAIN[n].id for n in (1, 2, 10)]
-    assert "3 images of 3 shards in natural order, s1.parquet … s10.parquet" in found.read(tmp_path / "raw").notes[0]
+    assert (
+        "3 images of 3 shards in natural order, s1.parquet … s10.parquet"
+        in found.read(tmp_path / "raw").notes[0]
+    )
 
 
 def test_without_ids_a_row_is_called_by_its_shard_and_place(tmp_path: Path) -> None:
@@ -145,8 +160,6 @@ def test_a_table_beside_shards_names_samples_with_or_without_suffix(tmp_path: Pa
 
 
 def test_lists_of_class_names_are_several_labels(tmp_path: Path) -> None:
-    import json
-
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -165,7 +178,10 @@ def test_a_json_beside_an_image_has_columns(tmp_path: Path) -> None:
         part
         for row in TRAIN
         for part in (
-            (f"a/{row.id}.json", f'{{"label": {{"name": "{NAMES[row.label]}"}}, "who": "p{row.label}"}}'.encode()),
+            (
+                f"a/{row.id}.json",
+                f'{{"label": {{"name": "{NAMES[row.label]}"}}, "who": "p{row.label}"}}'.encode(),
+            ),
             (f"a/{row.id}.png", row.png),
             (f"a/{row.id}.seg.png", row.png),
         )
@@ -235,7 +251,10 @@ def _null(path: Path) -> None:
     import pyarrow.parquet as pq
 
     table = pq.read_table(path.with_name("train-00000-of-00002.parquet"))
-    images = [{"bytes": None, "path": "x.png"} if n == 3 else one for n, one in enumerate(table["image"].to_pylist())]
+    images = [
+        {"bytes": None, "path": "x.png"} if n == 3 else one
+        for n, one in enumerate(table["image"].to_pylist())
+    ]
     cells = pa.array(images, table.schema.field("image").type)
     pq.write_table(table.set_column(1, table.schema.field("image"), cells), path)
 
@@ -243,11 +262,14 @@ def _null(path: Path) -> None:
 @pytest.mark.parametrize(
     ("second", "said"),
     [
-        (lambda path: write_parquet(path, TRAIN[12:], names=NAMES[::-1]), "a class has one index"),
-        (lambda path: write_parquet(path, TRAIN[12:], names=None), "a class has one index"),
+        (lambda path: write_parquet(path, TRAIN[12:], names=NAMES[::-1]), "the same class names"),
+        (lambda path: write_parquet(path, TRAIN[12:], names=None), "the same class names"),
         (lambda path: write_parquet(path, TRAIN[12:], more=[1] * 12), "the same columns"),
         (lambda path: write_parquet(path, TRAIN[12:], labels=False), "the same columns"),
-        (lambda path: write_parquet(path, [TRAIN[12]._replace(label=4)]), r"label is 4, and there are 4 class names"),
+        (
+            lambda path: write_parquet(path, [TRAIN[12]._replace(label=4)]),
+            r"label is 4, and there are 4 class names",
+        ),
         (lambda path: write_parquet(path, [TRAIN[12]._replace(label=-1)]), r"label is -1"),
         (lambda path: write_parquet(path, [TRAIN[12]._replace(label=None)]), "has no label"),  # type: ignore[arg-type]
         (_null, r"train-00001-of-00002.parquet#3: image.bytes is null"),
@@ -258,9 +280,9 @@ def _null(path: Path) -> None:
 )
 def test_parquet_shards_that_are_refused(second: Callable[[Path], None], said: str, tmp_path: Path) -> None:
     parquet_with(tmp_path / "raw", second)
-    import re
-
-    assert re.search(said, refused(competition(tmp_path, 'shards = "data/train-*.parquet"\nid = "id"'), tmp_path / "raw"))
+    assert re.search(
+        said, refused(competition(tmp_path, 'shards = "data/train-*.parquet"\nid = "id"'), tmp_path / "raw")
+    )
 
 
 @pytest.mark.parametrize(
@@ -327,18 +349,27 @@ def test_a_key_in_two_tars_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "said"),
+    ("value", "said"),
     [
-        ({"a": pickle.dumps([1])}, "a pickle, which is never read"),
-        ({"a": b"nothing"}, "no image file"),
-        ({"a\n": TRAIN[0].png}, "printable text"),
+        (pickle.dumps([1]), "a pickle, which is never read"),
+        (b"nothing", "no image file"),
+        (b"", "no image file"),
     ],
 )
-def test_lmdbs_that_are_refused(values: dict[str, bytes], said: str, tmp_path: Path) -> None:
+def test_a_value_of_an_lmdb_that_is_no_image_is_refused(value: bytes, said: str, tmp_path: Path) -> None:
     write_shards("parquet", tmp_path / "raw", TRAIN, TEST)
-    write_lmdb(tmp_path / "raw/t.lmdb", values)
-    data = 'shards = "data/train-*.parquet"\ntest_shards = "t.lmdb"'
-    assert said in refused(competition(tmp_path, data), tmp_path / "raw")
+    write_lmdb(tmp_path / "raw/t.lmdb", {"__len__": b"1", "a": value, "b": TRAIN[0].png})
+    found = competition(tmp_path, 'shards = "data/train-*.parquet"\ntest_shards = "t.lmdb"')
+    assert [i for i, split, _ in rows(found, tmp_path / "raw") if split == "test"] == ["a", "b"]
+    with pytest.raises(ImageError, match=said):
+        found.source(tmp_path / "raw").load("t.lmdb/a")
+
+
+def test_a_key_of_an_lmdb_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    write_shards("parquet", tmp_path / "raw", TRAIN, TEST)
+    write_lmdb(tmp_path / "raw/t.lmdb", {"a\n": TRAIN[0].png})
+    found = competition(tmp_path, 'shards = "data/train-*.parquet"\ntest_shards = "t.lmdb"')
+    assert "printable text" in refused(found, tmp_path / "raw")
 
 
 def test_an_lmdb_that_is_cut_off_is_refused(tmp_path: Path) -> None:
@@ -398,7 +429,7 @@ def test_a_shard_that_changes_is_noticed(tmp_path: Path) -> None:
     assert source.load(path) == TRAIN[0].png
     first = run_comp(tmp_path, "check", "scans", "--data", raw, "--folds", 2, "--json")
     assert first.json["status"] == "pass", first.out
-    other = png(255 - 0 * __import__("numpy").zeros((8, 8), "uint8"))
+    other = png(np.full((8, 8), 200, np.uint8))
     changed = [TRAIN[0]._replace(png=other), *TRAIN[1:12]]
     write_tar(raw / "train-000000.tar", [part for row in changed for part in sample(row)])
     with pytest.raises(ImageError, match="has changed since"):

@@ -63,14 +63,29 @@ def propose_shards(raw: Path, metric: str = "", task: str = "") -> Proposal | No
     put("metric", answer.metric, "" if "metric" in unsure else "as given", unsure.get("metric", ""))
     small = [name for name, count in Counter(labels).items() if name and count < FEW]
     if small and answer.task != "regression":
-        put("folds.rare", "spread", f"{len(small)} classes have fewer than {FEW} rows, first {listed(sorted(small), 3)}")
+        put(
+            "folds.rare",
+            "spread",
+            f"{len(small)} classes have fewer than {FEW} rows, first {listed(sorted(small), 3)}",
+        )
     put("data.shards", shards.pattern, f"{len(rows.paths):,} rows in {len(shards.names)} shards")
     if test is not None:
-        put("data.test_shards", test.pattern, f"{len(test.names)} shards, by their names; labels in them are not read")
-    ids = next((name for name in _IDS if name in first.columns and (test is None or name in test.first.columns)), "")
+        put(
+            "data.test_shards",
+            test.pattern,
+            f"{len(test.names)} shards, by their names; labels in them are not read",
+        )
+    ids = next(
+        (name for name in _IDS if name in first.columns and (test is None or name in test.first.columns)), ""
+    )
     if ids:
         put("data.id", ids, "by its name")
-    put("data.labels" if rows.lists else "data.label", label.column, f"{label.why}; {counted(labels)}", label.unsure)
+    put(
+        "data.labels" if rows.lists else "data.label",
+        label.column,
+        f"{label.why}; {counted(labels)}",
+        label.unsure,
+    )
     if rows.lists:
         put("data.separator", SEPARATOR, "between the names of a list")
     _put_template(proposal, answer, template, test, ids)
@@ -163,10 +178,20 @@ def _put_template(
     known = set(map(clean, test.read([column]).cells[column]))
     if not known.issuperset(asked):
         doubt = "no id names a row of the shards: row i is taken for the i-th of them"
-        put("pairs", "position", f"{len(asked)} rows in the sample submission, {len(known)} in the shards", doubt)
+        put(
+            "pairs",
+            "position",
+            f"{len(asked)} rows in the sample submission, {len(known)} in the shards",
+            doubt,
+        )
     put("template.file", template.name, f"{len(template)} rows")
     put("template.id", clean(template.header[0]))
     put("template.target", clean(template.header[1]) if len(template.header) == 2 else "*")
-    put("template.kind", answer.kind if len(template.header) == 2 else "probs", answer.why_kind, unsure.get("template.kind", ""))
+    put(
+        "template.kind",
+        answer.kind if len(template.header) == 2 else "probs",
+        answer.why_kind,
+        unsure.get("template.kind", ""),
+    )
     for key, value in answer.template.items():
         put(f"template.{key}", value, "", unsure.get(f"template.{key}", ""))
