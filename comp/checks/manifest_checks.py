@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from comp.checks.context import CheckContext, Finding, Severity, check, finding
 from comp.data.csv_table import folded, is_padded, number_of, same_number
 from comp.data.folds import group_names
-from comp.data.images.raw_tree import RawTree, is_array_row, nfc
+from comp.data.images.raw_tree import RawTree, is_array_row, is_in_shard, nfc
 from comp.errors import near_names
 
 TEXTS = {
@@ -75,9 +75,9 @@ def duplicate_path(context: CheckContext) -> list[Finding]:
     spelled: dict[str, object] = {}
     for path in context.manifest.table["path"]:
         identity = tree.identity(path)
-        owners[spelled.setdefault(nfc(path).casefold(), identity)].append(
-            path
-        )  # files equal after NFC are one to every table
+        # files equal after NFC are one to every table; keys of a shard are as they are written
+        written = path if is_in_shard(path) else nfc(path).casefold()
+        owners[spelled.setdefault(written, identity)].append(path)
     shared = sorted((paths for paths in owners.values() if len(paths) > 1), key=len, reverse=True)
     if not shared:
         return []

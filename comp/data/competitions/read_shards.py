@@ -15,7 +15,8 @@ from comp.data.competitions.read_facts import FactsReader
 from comp.data.competitions.tables import as_cell
 from comp.data.csv_table import Table, clean
 from comp.data.images.raw_tree import nfc, without_suffix
-from comp.data.images.shard_source import KEY, Shard, ShardSource, list_shards, open_shard
+from comp.data.images.shard import KEY, Shard
+from comp.data.images.shard_source import ShardSource, list_shards, open_shard
 from comp.data.manifest import Sample
 from comp.data.task import SEPARATOR
 from comp.errors import InputError, RawDataError

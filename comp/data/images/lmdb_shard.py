@@ -9,7 +9,7 @@ from threading import Lock
 from typing import Any
 
 from comp.data.images.raw_tree import FIRST_BYTES, is_image_start, nfc
-from comp.data.images.shard_source import KEY
+from comp.data.images.shard import KEY
 from comp.errors import InputError, RawDataError, shortened
 
 _RULE = "an LMDB shard must be readable"

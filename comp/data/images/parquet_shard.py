@@ -13,7 +13,7 @@ from threading import Event, Lock
 from typing import Any
 
 from comp.config import whole_number
-from comp.data.images.shard_source import KEY
+from comp.data.images.shard import KEY
 from comp.errors import InputError, RawDataError
 
 KEPT = 256 << 20  # bytes of row groups that were read last

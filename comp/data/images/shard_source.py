@@ -4,60 +4,22 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
-from typing import Any, Protocol
 
 from comp.data.images.raw_tree import is_ignored, natural_key
+from comp.data.images.shard import Shard
 from comp.data.limits import require_size
 from comp.errors import ImageError, InputError, RawDataError
 
 KINDS = {".parquet": "parquet", ".tar": "tar", ".lmdb": "lmdb", ".mdb": "lmdb"}
 PACKED = (".tar.gz", ".tgz", ".tar.zst", ".tar.bz2", ".tar.xz", ".zip")
 _LOCKS = ("-lock", "lock.mdb")  # which LMDB writes beside its data
-KEY = "key"  # the column of the names that samples have in their shard
 _NUMBERED = re.compile(r"(?P<before>.*)-(?P<number>\d+)-of-(?P<total>\d+)(?P<after>[^/]*)")
 _WILD = "*?["
-
-
-class Shard(Protocol):
-    """One shard, whose N rows stand in the order in which they lie.
-
-    ``columns`` are what a row has beside its image, ``classes`` the class names of those columns that count them,
-    ``layout`` the name and type of each column where a shard states them: shards of one set must agree in both.
-    ``notes`` are what people should know, once the rows were read.
-    """
-
-    @property
-    def columns(self) -> tuple[str, ...]: ...
-
-    @property
-    def classes(self) -> Mapping[str, tuple[str, ...]]: ...
-
-    @property
-    def layout(self) -> Mapping[str, str]: ...
-
-    @property
-    def notes(self) -> Sequence[str]: ...
-
-    def paths(self) -> list[str]:
-        """The path (N,) of each row in the raw folder, the shard's in front."""
-        ...
-
-    def values(self, column: str) -> list[Any]:
-        """The cells (N,) of a column, or the ``key`` of each row; None where a row has none."""
-        ...
-
-    def has(self, path: str) -> bool:
-        """Whether there is a row of that path."""
-        ...
-
-    def load(self, path: str) -> bytes:
-        """The bytes of the image of a row."""
-        ...
 
 
 class ShardSource:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from comp.data import archives
 from comp.data.images.raw_tree import is_ignored, is_image_name, nfc
-from comp.data.images.shard_source import KEY
+from comp.data.images.shard import KEY
 from comp.errors import RawDataError, shortened
 from comp.files import Unreadable, parse_json
 

@@ -14,7 +14,8 @@ from comp.data.competitions.from_folder.survey import counted
 from comp.data.competitions.read_shards import CLS, ShardSet
 from comp.data.csv_table import Table, clean, listed, read_table
 from comp.data.images.raw_tree import is_ignored, is_image_name, natural_key
-from comp.data.images.shard_source import KEY, Shard, open_shard
+from comp.data.images.shard import KEY, Shard
+from comp.data.images.shard_source import open_shard
 from comp.data.task import SEPARATOR
 from comp.errors import InputError, RawDataError
 
