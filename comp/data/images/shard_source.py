@@ -53,9 +53,8 @@ class ShardSource:
         """The shards that are there, by path in the raw folder."""
         found: list[str] = []
         for pattern in self.patterns:
-            with suppress(
-                RawDataError
-            ):  # a folder of rows to predict alone, say; whoever reads the rows judges it
+            # a folder may have the rows to predict alone; whoever reads the rows judges that
+            with suppress(RawDataError):
                 found += list_shards(self.raw, pattern)
         return frozenset(found)
 

@@ -64,29 +64,18 @@ def propose_shards(raw: Path, metric: str = "", task: str = "") -> Proposal | No
     put("metric", answer.metric, "" if "metric" in unsure else "as given", unsure.get("metric", ""))
     small = [name for name, count in Counter(labels).items() if name and count < FEW]
     if small and answer.task != "regression":
-        put(
-            "folds.rare",
-            "spread",
-            f"{len(small)} classes have fewer than {FEW} rows, first {listed(sorted(small), 3)}",
-        )
+        why = f"{len(small)} classes have fewer than {FEW} rows, first {listed(sorted(small), 3)}"
+        put("folds.rare", "spread", why)
     put("data.shards", shards.pattern, f"{len(rows.paths):,} rows in {len(shards.names)} shards")
     if test is not None:
-        put(
-            "data.test_shards",
-            test.pattern,
-            f"{len(test.names)} shards, by their names; labels in them are not read",
-        )
-    ids = next(
-        (name for name in _IDS if name in first.columns and (test is None or name in test.first.columns)), ""
-    )
+        why = f"{len(test.names)} shards, by their names; labels in them are not read"
+        put("data.test_shards", test.pattern, why)
+    columns = set(first.columns) & set(test.first.columns if test is not None else first.columns)
+    ids = next((name for name in _IDS if name in columns), "")
     if ids:
         put("data.id", ids, "by its name")
-    put(
-        "data.labels" if rows.lists else "data.label",
-        label.column,
-        f"{label.why}; {counted(labels)}",
-        label.unsure,
-    )
+    key, why = "data.labels" if rows.lists else "data.label", f"{label.why}; {counted(labels)}"
+    put(key, label.column, why, label.unsure)
     if rows.lists:
         put("data.separator", SEPARATOR, "between the names of a list")
     _put_template(proposal, answer, template, test, ids)
