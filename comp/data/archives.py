@@ -363,19 +363,14 @@ def _tar_members(archive: Path) -> Iterator[tuple[str, tarfile.TarInfo]]:
         end = opened.offset
     with archive.open("rb") as source:
         source.seek(end)
-        block = source.read(_BLOCK)
-        if len(block) < tarfile.BLOCKSIZE or block.count(0) < len(block):
-            value = (
-                "its end is missing: it is cut off"
-                if len(block) < tarfile.BLOCKSIZE
-                else f"damaged at byte {end:,}"
-            )
-            raise _broken(archive, value)
+        mark = source.read(tarfile.BLOCKSIZE)
+        if len(mark) < tarfile.BLOCKSIZE:
+            raise _broken(archive, f"its end is missing after byte {end:,}: it is cut off")
+        if any(mark):
+            raise _broken(archive, f"damaged at byte {end:,}")
         while block := source.read(_BLOCK):
             if block.count(0) < len(block):
-                raise _broken(
-                    archive, f"something follows its end at byte {end:,}: are these several tars in one file?"
-                )
+                raise _broken(archive, f"something follows its end at byte {end:,}: several tars in one file?")
 
 
 def _unzip(source: IO[bytes], member: Member) -> bytes:

@@ -96,7 +96,7 @@ def test_a_row_that_is_not_there_is_an_image_error(kind: str, tmp_path: Path) ->
         "../x.png",
     ):
         assert not source.has(absent)
-        with pytest.raises(ImageError, match="there"):
+        with pytest.raises(ImageError, match="complete|begin"):
             source.load(absent)
     assert source.has(path)
 
@@ -334,7 +334,7 @@ def test_a_tar_that_is_cut_off_anywhere_is_refused(tmp_path: Path) -> None:
         path.write_bytes(whole[:length])
         assert "readable and whole" in refused(found, tmp_path / "raw")
     path.write_bytes(whole + whole)
-    assert "several tars in one file" in refused(found, tmp_path / "raw")
+    assert "several tars in one file?" in refused(found, tmp_path / "raw")
     path.write_bytes(whole[: ends[4]] + b"x" * 512 + whole[ends[4] + 512 :])
     assert "readable and whole" in refused(found, tmp_path / "raw")
     path.write_bytes(b"")
