@@ -370,7 +370,9 @@ def _tar_members(archive: Path) -> Iterator[tuple[str, tarfile.TarInfo]]:
             raise _broken(archive, f"damaged at byte {end:,}")
         while block := source.read(_BLOCK):
             if block.count(0) < len(block):
-                raise _broken(archive, f"something follows its end at byte {end:,}: several tars in one file?")
+                raise _broken(
+                    archive, f"something follows its end at byte {end:,}: several tars in one file?"
+                )
 
 
 def _unzip(source: IO[bytes], member: Member) -> bytes:

@@ -14,7 +14,8 @@ from comp.config import validate
 from comp.data.competitions.competition import SCAFFOLDS, Competition, facts_beside_folds
 from comp.data.competitions.facts import CompetitionConfig
 from comp.data.competitions.from_folder.as_toml import as_toml
-from comp.data.competitions.from_folder.guess import Proposal, propose
+from comp.data.competitions.from_folder.guess import propose
+from comp.data.competitions.from_folder.proposal import Proposal
 from comp.data.competitions.scaffold import new_folder, scaffold_facts, title_of
 from comp.data.task import TASKS
 from comp.errors import InputError, UnknownName

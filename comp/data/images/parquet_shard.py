@@ -138,7 +138,7 @@ class ParquetShard:
 
     def _only_image(self) -> str:
         """The column with bytes: the one that there is, or that is called image."""
-        names = [name for name in self._schema.names if self._is_bytes(name)]
+        names: list[str] = [name for name in self._schema.names if self._is_bytes(name)]
         if "image" in names:
             return "image"
         if len(names) == 1:

@@ -96,7 +96,7 @@ def test_a_row_that_is_not_there_is_an_image_error(kind: str, tmp_path: Path) ->
         "../x.png",
     ):
         assert not source.has(absent)
-        with pytest.raises(ImageError, match="complete|begin"):
+        with pytest.raises(ImageError, match=r"complete|begin"):
             source.load(absent)
     assert source.has(path)
 

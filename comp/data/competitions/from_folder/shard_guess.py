@@ -66,9 +66,9 @@ def propose_shards(raw: Path, metric: str = "", task: str = "") -> Proposal | No
     if small and answer.task != "regression":
         why = f"{len(small)} classes have fewer than {FEW} rows, first {listed(sorted(small), 3)}"
         put("folds.rare", "spread", why)
-    put("data.shards", shards.pattern, f"{len(rows.paths):,} rows in {len(shards.names)} shards")
+    put("data.shards", shards.pattern, f"{len(rows.paths):,} rows in {_count(shards)}")
     if test is not None:
-        why = f"{len(test.names)} shards, by their names; labels in them are not read"
+        why = f"{_count(test)}, by the names; labels in them are not read"
         put("data.test_shards", test.pattern, why)
     columns = set(first.columns) & set(test.first.columns if test is not None else first.columns)
     ids = next((name for name in _IDS if name in columns), "")
@@ -82,6 +82,10 @@ def propose_shards(raw: Path, metric: str = "", task: str = "") -> Proposal | No
     if others:
         proposal.notes.append(f"left out: {listed(others, 3)}")
     return proposal
+
+
+def _count(shards: ShardSet) -> str:
+    return "1 shard" if len(shards.names) == 1 else f"{len(shards.names):,} shards"
 
 
 def _labelled_shards(raw: Path) -> tuple[list[str], Shard, _Label] | None:
