@@ -18,13 +18,14 @@ import unicodedata
 import zipfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 from typing import IO
 
+from comp.data.tar_headers import Unusual, plain_files
 from comp.errors import RawDataError
 from comp.files import atomic, make_folder
 from comp.workspace import cache_folder
@@ -342,6 +343,11 @@ def tar_files(archive: Path) -> Iterator[tuple[str, int, int]]:
         If it is no tar, is cut off, or has a member that is refused.
     """
     try:
+        with suppress(Unusual):
+            members, end = plain_files(archive)
+            _require_end(archive, end)
+            yield from ((_safe(archive, name), offset, size) for name, offset, size in members)
+            return
         for name, info in _tar_members(archive):
             if not info.isdir():
                 yield name, info.offset_data, info.size
@@ -361,6 +367,11 @@ def _tar_members(archive: Path) -> Iterator[tuple[str, tarfile.TarInfo]]:
                 _require_file(archive, info)
             yield name, info
         end = opened.offset
+    _require_end(archive, end)
+
+
+def _require_end(archive: Path, end: int) -> None:
+    """RawDataError where a tar's end is no mark of its end, or not the end of the file."""
     with archive.open("rb") as source:
         source.seek(end)
         mark = source.read(tarfile.BLOCKSIZE)
@@ -370,9 +381,8 @@ def _tar_members(archive: Path) -> Iterator[tuple[str, tarfile.TarInfo]]:
             raise _broken(archive, f"damaged at byte {end:,}")
         while block := source.read(_BLOCK):
             if block.count(0) < len(block):
-                raise _broken(
-                    archive, f"something follows its end at byte {end:,}: several tars in one file?"
-                )
+                value = f"something follows its end at byte {end:,}: several tars in one file?"
+                raise _broken(archive, value)
 
 
 def _unzip(source: IO[bytes], member: Member) -> bytes:
@@ -412,7 +422,7 @@ def _safe(archive: Path, name: str) -> str:
     parts = name.replace("\\", "/").split("/")
     if name.startswith("/") or ".." in parts or (len(parts[0]) == 2 and parts[0][1] == ":"):
         raise _refused(archive, f"{name} leaves the folder")
-    if any(unicodedata.category(c) == "Cc" for c in name):
+    if not name.isprintable() and any(unicodedata.category(c) == "Cc" for c in name):
         raise _refused(archive, f"{name!r} has control characters")
     return "/".join(part for part in name.split("/") if part not in ("", "."))
 
