@@ -79,7 +79,7 @@ def _size(head: bytes) -> int:
     if head[257:262] != b"ustar" or not told.isdigit() or not summed.isdigit():
         raise Unusual
     try:
-        if int(summed, 8) != sum(head[:148]) + 256 + sum(head[156:]):
+        if int(summed, 8) != sum(head) - sum(head[148:156]) + 8 * 32:
             raise Unusual
         return int(told, 8)
     except ValueError as error:

@@ -127,7 +127,7 @@ class ShardReader(FactsReader):
 
     @property
     def notes(self) -> list[str]:
-        return list(self._notes)
+        return list(dict.fromkeys(self._notes))
 
     def classes(self) -> tuple[str, ...] | None:
         """The class names that columns of 0 and 1, or the shards beside a column of indices, state; else None."""

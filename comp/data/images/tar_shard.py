@@ -101,6 +101,7 @@ class TarShard:
         self.image = image.lower().lstrip(".")
         self.index = tar_index(file)
         self.notes: list[str] = []
+        self._kinds: dict[str, bool] = {}
         self.classes: Mapping[str, tuple[str, ...]] = {}
         self.layout: Mapping[str, str] = {}
 
@@ -139,7 +140,11 @@ class TarShard:
         return samples
 
     def _is_image(self, suffix: str) -> bool:
-        return suffix == self.image if self.image else is_image_name(f"x.{suffix}")
+        known = self._kinds.get(suffix)
+        if known is None:
+            known = suffix == self.image if self.image else is_image_name(f"x.{suffix}")
+            self._kinds[suffix] = known
+        return known
 
     @cached_property
     def columns(self) -> tuple[str, ...]:
