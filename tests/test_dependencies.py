@@ -21,10 +21,12 @@ from test_imports import MODULES, imports
 # used where they are: IPython in a notebook alone, which brings it; trackers in processes of their own, by the extras
 OPTIONAL = {"faiss", "IPython", "mlflow", "tensorboard", "wandb"}
 OF_AN_EXTRA = {
+    "lmdb",
     "optuna",
+    "pyarrow",
     "ray",
     "sqlalchemy",
-}  # of `tune` and `scale`; refused with a remedy where they are absent
+}  # of `shards`, `tune` and `scale`; refused with a remedy where they are absent
 STATED = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
 
 

@@ -182,7 +182,7 @@ def test_looking_around_imports_nothing_heavy(workspace: Path, arguments: list[s
 def test_a_run_imports_nothing_of_the_extras(workspace: Path) -> None:
     after = loaded_after(workspace, "run", "digits", "--quick", "--folds", "2", "--no-report", "--json")
     assert "torch" in after
-    assert not after & {"ray", "optuna", "sqlalchemy", "mlflow", "tensorboard", "wandb"}
+    assert not after & {"ray", "optuna", "sqlalchemy", "mlflow", "tensorboard", "wandb", "lmdb"}
 
 
 def test_import_comp_is_light_and_offers_its_verbs() -> None:

@@ -20,6 +20,7 @@ from comp.data.competitions.competition import Competition
 from comp.data.dataset import Dataset, Template
 from comp.data.folds import Folds
 from comp.data.images.raw_tree import RawTree
+from comp.data.images.source import gives
 from comp.data.labels import LabelMap
 from comp.data.manifest import Manifest
 from comp.data.task import Task
@@ -268,7 +269,8 @@ class CheckContext:
         """
         named = set(self.manifest.table["path"]) if self.images.failed else set()
         failed = [path for path in self.images.failed if path in named]
-        return frozenset(p for p in failed if not self.images[p].file_sha and not self.tree.has(p))
+        lost = [p for p in failed if not self.images[p].file_sha and not gives(self.dataset.source, p)]
+        return frozenset(path for path in lost if not self.tree.has(path))
 
     @cached_property
     def exact(self) -> list[list[str]]:

@@ -28,7 +28,7 @@ from comp.checks.image_regions import regions
 from comp.checks.kept_looks import KeptLooks, LooksWriter, remove
 from comp.checks.kept_looks import load as load_kept
 from comp.data.images.decode import Decoded, decode_with_facts
-from comp.data.images.source import ImageSource, gives_files
+from comp.data.images.source import ImageSource, file_of, gives_files
 from comp.errors import ImageError
 
 _NO_PRINTS = np.zeros(PRINT_BYTES, np.uint8)
@@ -84,7 +84,7 @@ def scan(
     base = os.fspath(raw)
 
     def look(some: Sequence[str]) -> list[_Look]:
-        stamps = [_stamp(base, path) for path in some]
+        stamps = [_stamp(base, file_of(source, path)) for path in some]
         rows = np.array([known.place.get(path, -1) for path in some], np.int64)
         same = known.unchanged(rows, stamps) if straight else np.zeros(len(some), bool)
         return [

@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from comp.checks.context import CheckContext, Finding, Severity, check, finding
 from comp.data.csv_table import folded, is_padded, number_of, same_number
 from comp.data.folds import group_names
-from comp.data.images.raw_tree import is_array_row, nfc
+from comp.data.images.raw_tree import is_array_row, is_in_shard, nfc
 from comp.errors import near_names
 
 TEXTS = {
@@ -74,8 +74,9 @@ def duplicate_path(context: CheckContext) -> list[Finding]:
     owners: dict[object, list[str]] = {}
     spelled: dict[str, object] = {}
     for path in context.manifest.table["path"]:
-        # files equal after NFC are one to every table
-        file = spelled.setdefault(nfc(path).casefold(), context.identities[path])
+        # files equal after NFC are one to every table; keys of a shard are as they are written
+        written = path if is_in_shard(path) else nfc(path).casefold()
+        file = spelled.setdefault(written, context.identities[path])
         if file in first:
             owners.setdefault(file, [first[file]]).append(path)
         else:
@@ -141,6 +142,8 @@ def unlisted_file(context: CheckContext) -> list[Finding]:
     of files whose suffix is no image's.
     """
     layout = context.competition.facts.layout
+    if not layout.train and not layout.test:
+        return []  # in shards, say
     tree = context.tree
     known = {nfc(path) for path in context.manifest.table["path"]}
     known.update(nfc(path) for pattern in layout.ignore for path in tree.glob(pattern))

@@ -41,6 +41,9 @@ positive = "1"
 - **Images**: an id finds its file with or without suffix, in any Unicode form and letter case. A `*` in the path is
   any folder. What lies in archives (.zip, .tar, .tar.gz; .7z where py7zr is installed; archives in archives) counts as
   unpacked.
+- **Shards** in place of image files: `shards = "data/train-*.parquet"` and `test_shards = "data/test-*.parquet"` name
+  parquet files, tars of samples or LMDBs, which are read without unpacking ([how](images.md#images-in-shards)). Their own
+  columns are `id`, `label` and `group`, or a `table` beside them has these.
 - **Rows to predict** are the template's, else those of `test_table`, else the files of `test_images`. With
   `pairs = "position"` row i of the template is the i-th of these files.
 - **Ids** are unique within a split. An id of train that stands in test too is read as `train/ID`.

@@ -18,13 +18,14 @@ import unicodedata
 import zipfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 from typing import IO
 
+from comp.data.tar_headers import Unusual, plain_files
 from comp.errors import RawDataError
 from comp.files import atomic, make_folder
 from comp.workspace import cache_folder
@@ -325,17 +326,63 @@ def _zip_index(archive: Path) -> Index:
 def _tar_index(archive: Path) -> Index:
     files: dict[str, Member] = {}
     folders: list[str] = []
-    with tarfile.open(archive, "r:") as opened:
-        for info in opened:
-            name = _safe(archive, _guess(info.name.encode("utf-8", "surrogateescape"), info.name))
-            if info.isdir():
-                folders.append(name)
-                continue
-            _require_file(archive, info)
-            files[name] = Member(
-                archive, name, info.offset_data, info.size, info.size, -1
-            )  # the last of a name wins
+    for name, info in _tar_members(archive):
+        if info.isdir():
+            folders.append(name)
+        else:  # the last of a name wins
+            files[name] = Member(archive, name, info.offset_data, info.size, info.size, -1)
     return Index(files, tuple(folders))
+
+
+def tar_files(archive: Path) -> Iterator[tuple[str, int, int]]:
+    """Path, offset of the bytes and size of each file of a tar, in the order in which they lie.
+
+    Raises
+    ------
+    RawDataError
+        If it is no tar, is cut off, or has a member that is refused.
+    """
+    try:
+        with suppress(Unusual):
+            members, end = plain_files(archive)
+            _require_end(archive, end)
+            yield from ((_safe(archive, name), offset, size) for name, offset, size in members)
+            return
+        for name, info in _tar_members(archive):
+            if not info.isdir():
+                yield name, info.offset_data, info.size
+    except (tarfile.TarError, EOFError, struct.error) as error:
+        raise _broken(archive, str(error)) from error
+    except OSError as error:
+        raise _broken(archive, error.strerror or str(error)) from error
+
+
+def _tar_members(archive: Path) -> Iterator[tuple[str, tarfile.TarInfo]]:
+    """The files and folders of a tar, which ends as a tar does: cut off between two members it would only be shorter."""
+    with tarfile.open(archive, "r:") as opened:
+        while (info := opened.next()) is not None:
+            vars(opened)["members"] = []  # which tarfile would keep all
+            name = _safe(archive, _guess(info.name.encode("utf-8", "surrogateescape"), info.name))
+            if not info.isdir():
+                _require_file(archive, info)
+            yield name, info
+        end = opened.offset
+    _require_end(archive, end)
+
+
+def _require_end(archive: Path, end: int) -> None:
+    """RawDataError where a tar's end is no mark of its end, or not the end of the file."""
+    with archive.open("rb") as source:
+        source.seek(end)
+        mark = source.read(tarfile.BLOCKSIZE)
+        if len(mark) < tarfile.BLOCKSIZE:
+            raise _broken(archive, f"its end is missing after byte {end:,}: it is cut off")
+        if any(mark):
+            raise _broken(archive, f"damaged at byte {end:,}")
+        while block := source.read(_BLOCK):
+            if block.count(0) < len(block):
+                value = f"something follows its end at byte {end:,}: several tars in one file?"
+                raise _broken(archive, value)
 
 
 def _unzip(source: IO[bytes], member: Member) -> bytes:
@@ -375,7 +422,7 @@ def _safe(archive: Path, name: str) -> str:
     parts = name.replace("\\", "/").split("/")
     if name.startswith("/") or ".." in parts or (len(parts[0]) == 2 and parts[0][1] == ":"):
         raise _refused(archive, f"{name} leaves the folder")
-    if any(unicodedata.category(c) == "Cc" for c in name):
+    if not name.isprintable() and any(unicodedata.category(c) == "Cc" for c in name):
         raise _refused(archive, f"{name!r} has control characters")
     return "/".join(part for part in name.split("/") if part not in ("", "."))
 

@@ -14,7 +14,8 @@ from comp.config import validate
 from comp.data.competitions.competition import SCAFFOLDS, Competition, facts_beside_folds
 from comp.data.competitions.facts import CompetitionConfig
 from comp.data.competitions.from_folder.as_toml import as_toml
-from comp.data.competitions.from_folder.guess import Proposal, propose
+from comp.data.competitions.from_folder.guess import propose
+from comp.data.competitions.from_folder.proposal import Proposal
 from comp.data.competitions.scaffold import new_folder, scaffold_facts, title_of
 from comp.data.task import TASKS
 from comp.errors import InputError, UnknownName
@@ -258,8 +259,8 @@ def _tried(competition: Competition, raw: Path, proposal: Proposal) -> str:
         proposal.notes.append(f"not sure: reading by these facts says: {error}")
         proposal.doubt("data", f"reading by these facts says: {error}")
         return "these facts do not read the folder yet"
-    tree = RawTree(raw)
-    absent = [path for path in manifest.table["path"] if not tree.has(path)]
+    has = getattr(competition.source(raw), "has", RawTree(raw).has)
+    absent = [path for path in manifest.table["path"] if not has(path)]
     if absent:
         proposal.doubt("data.images", f"{len(absent)} rows name no file, first {absent[0]}")
     classes = f", {len(competition.label_map(manifest, raw))} {_what(competition)}"

@@ -39,7 +39,8 @@ class JoinedColumn(ConfigTable):
 class DataFacts(ConfigTable):
     """What the raw folder holds, so that no ``adapter.py`` has to read it.
 
-    Labels come from one of ``label`` (a column), ``onehot`` (columns of 0 and 1), ``labels`` (a column with several
+    ``shards`` are read in place; without a ``table`` their own columns say ids and labels. Labels come from one of
+    ``label`` (a column), ``onehot`` (columns of 0 and 1), ``labels`` (a column with several
     names in a cell) or ``pattern`` (a regular expression on the path). With a table and none of them, the label is the
     template's target column; without a table it is the folder that an image lies in.
     """
@@ -64,13 +65,22 @@ class DataFacts(ConfigTable):
     )
     images: str = Field("", description="paths of the labelled images, with {id}, {any column} or as a glob")
     test_images: str = Field("", description="paths of the images to predict; those of `images` unless given")
+    shards: str = Field(
+        "",
+        description="a glob of parquet files, tars or LMDBs that hold labelled images, in place of `images`",
+    )
+    test_shards: str = Field("", description="those of the images to predict; `shards` unless given")
+    image: str = Field(
+        "",
+        description="the column of a parquet shard, or suffix in a tar, that images have where it is not clear",
+    )
 
     @field_validator("label", "onehot", mode="before")
     @classmethod
     def _as_tuple(cls, value: Any) -> Any:
         return tuple(value) if isinstance(value, list) else value
 
-    @field_validator("table", "test_table", "images", "test_images")
+    @field_validator("table", "test_table", "images", "test_images", "shards", "test_shards")
     @classmethod
     def _of_the_raw_folder(cls, value: str) -> str:
         if value:
@@ -111,7 +121,8 @@ class DataFacts(ConfigTable):
         given += ["pattern with (?P<label>…)"] * in_path
         if len(given) > 1:
             raise ValueError(f"labels come from one thing: {' and '.join(given)} are given, drop all but one")
-        if not self.table:
+        self._require_one_place()
+        if not self.table and not self.shards:
             needless = [name for name in ("label", "onehot", "labels", "id") if getattr(self, name)]
             if needless:
                 raise ValueError(f"{needless[0]} names a column, and no table is given: add `table`")
@@ -122,6 +133,15 @@ class DataFacts(ConfigTable):
             if PLACEHOLDER.search(self.images):
                 raise ValueError("images has a column in braces, and no table is given: add `table`")
         return self
+
+    def _require_one_place(self) -> None:
+        """ValueError where images are said to lie in shards and in files."""
+        files = next((name for name in ("images", "test_images") if getattr(self, name)), "")
+        if self.shards and files:
+            raise ValueError(f"images lie in shards or in files: {files} and shards are given, drop one")
+        alone = next((name for name in ("test_shards", "image") if getattr(self, name)), "")
+        if alone and not self.shards:
+            raise ValueError(f"{alone} goes with shards of labelled images: add `shards`")
 
     @property
     def train_pattern(self) -> str:
@@ -139,7 +159,8 @@ class DataFacts(ConfigTable):
         if isinstance(self.group, JoinedColumn):
             tables.append(self.group.table)
         folders = [plain_folder(self.images), plain_folder(self.test_images)]
-        return tuple(dict.fromkeys(name for name in (*folders, *tables) if name))
+        shards = [self.shards, self.test_shards]
+        return tuple(dict.fromkeys(name for name in (*folders, *shards, *tables) if name))
 
 
 def plain_folder(pattern: str) -> str:

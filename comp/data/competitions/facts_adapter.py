@@ -42,41 +42,52 @@ class FactsAdapter:
 
     def has(self, name: str) -> bool:
         """Whether the facts or the adapter.py can do what an adapter's function of that name does."""
-        return name in BY_FACTS or name == "classes" or self._coded(name)
+        in_shards = name == "source" and bool(self.data.shards)
+        return name in BY_FACTS or name == "classes" or in_shards or self.codes(name)
 
     def read(self, raw: Path) -> Manifest:
         """The manifest of a raw folder."""
-        if self.code and self._coded("read"):
+        if self.code and self.codes("read"):
             return self.code.read(raw)
         return self._sound(self._reader(raw).read())
 
     def read_test(self, raw: Path) -> Manifest:
         """The rows to predict, of a folder whose train part may be absent."""
-        if self.code and (self._coded("read_test") or self._coded("read")):
+        if self.code and (self.codes("read_test") or self.codes("read")):
             return self.code.read_test(raw)
         return self._sound(self._reader(raw).read_test())
 
     def sample(self, raw: Path, seed: int) -> None:
         """Writes a small made-up raw folder in the layout of the facts."""
-        if self.code and self._coded("sample"):
+        if self.code and self.codes("sample"):
             self.code.sample(raw, seed)
             return
         self._last.clear()
+        if self.data.shards:
+            from comp.data.competitions.made_shards import write_made_shards
+
+            write_made_shards(self.facts, self.data, raw, seed)
+            return
         from comp.data.competitions.made_sample import write_made
 
         write_made(self.facts, self.data, raw, seed)
 
     def classes(self, raw: Path) -> tuple[str, ...] | None:
         """The class names in index order where columns or folders state them; None where they are those of the rows."""
-        if self.code and self._coded("classes"):
+        if self.code and self.codes("classes"):
             return self.code.classes(raw)
-        if self._coded("read"):
+        if self.codes("read"):
             return None
         last = self._last[0] if self._last and self._last[0].tree.raw == raw else self._reader(raw)
         return last.classes()
 
     def source(self, raw: Path) -> ImageSource:
-        return self._needed("source").source(raw)
+        """Where images come from that are no files of their own: of the adapter.py, else from the shards of the facts."""
+        if self.codes("source") or not self.data.shards:
+            return self._needed("source").source(raw)
+        from comp.data.competitions.read_shards import shard_source
+
+        return shard_source(self.data, raw)
 
     @property
     def answers(self) -> Callable[[Path], dict[str, str]]:
@@ -98,7 +109,8 @@ class FactsAdapter:
 
         return replace(manifest, table=sound(manifest.table, f"{self.file}, [data]"))
 
-    def _coded(self, name: str) -> bool:
+    def codes(self, name: str) -> bool:
+        """Whether the adapter.py defines a function of that name."""
         return self.code is not None and self.code.has(name)
 
     def _needed(self, name: str) -> Adapter:
@@ -107,7 +119,15 @@ class FactsAdapter:
         return self.code
 
     def _reader(self, raw: Path) -> FactsReader:
+
+        self._last[:] = [self._new_reader(raw)]
+        return self._last[0]
+
+    def _new_reader(self, raw: Path) -> FactsReader:
         from comp.data.competitions.read_facts import FactsReader
 
-        self._last[:] = [FactsReader(self.facts, self.data, raw)]
-        return self._last[0]
+        if self.data.shards:
+            from comp.data.competitions.read_shards import ShardReader
+
+            return ShardReader(self.facts, self.data, raw)
+        return FactsReader(self.facts, self.data, raw)

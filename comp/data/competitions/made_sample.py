@@ -37,11 +37,13 @@ def write_made(facts: CompetitionConfig, data: DataFacts, raw: Path, seed: int) 
     """
     import numpy as np
 
-    _Made(facts, data, raw, np.random.default_rng(seed)).write()
+    Made(facts, data, raw, np.random.default_rng(seed)).write()
 
 
 @dataclass
-class _Made:
+class Made:
+    """Rows with their images, made up by a generator and written one by one."""
+
     facts: CompetitionConfig
     data: DataFacts
     raw: Path
@@ -52,6 +54,7 @@ class _Made:
         classes = self._classes()
         train = self._train_rows(classes)
         tests = [self._row("test", n, self._names(classes, n), classes) for n in range(TEST_ROWS)]
+        self._write_shards(train, tests)
         if self.data.table:
             self._write_table(self.data.table, [row["cells"] for row in train], labelled=True)
         if self.data.test_table and self.data.test_table != self.data.table:
@@ -61,6 +64,9 @@ class _Made:
             self._write_rows(group.table, [{group.key: i, group.column: g} for i, g in self.joined])
         if self.facts.template.file != "made":
             self._write_template([row["id"] for row in tests], classes)
+
+    def _write_shards(self, train: Sequence[Row], tests: Sequence[Row]) -> None:
+        """Nothing: each image was written as its row was made."""
 
     def _classes(self) -> list[str]:
         """The class names: those of the facts, else a few that fit the kind of answer; targets of a regression."""
@@ -243,8 +249,11 @@ class _Made:
         content = io.BytesIO()
         kind = Image.registered_extensions().get(path.suffix.lower(), "JPEG")
         Image.fromarray(pixels.astype(np.uint8)).save(content, kind)
+        self._write_image(path, content.getvalue())
+
+    def _write_image(self, path: Path, content: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_bytes(path, content.getvalue())
+        write_bytes(path, content)
 
 
 def _filled(pattern: str, name: str, label: str, n: int) -> str:

@@ -48,7 +48,7 @@ class FactsReader:
             For a table, column or cell that is not as the facts say, naming the key of competition.toml.
         """
         test = self._test_rows()
-        train = self._from_table(test) if self.data.table else self._from_files()
+        train = self._from_table(test) if self.data.table or self.data.shards else self._from_files()
         asked = {row.id for row in test}
         shared = sum(row.id in asked for row in train)
         if shared:
@@ -56,11 +56,16 @@ class FactsReader:
             self._notes.append(
                 f"{shared:,} ids stand in train and test both; those of train read as train/ID"
             )
-        return Manifest.from_samples([*train, *test], [*self.tree.notes, *self._notes])
+        return Manifest.from_samples([*train, *test], self.notes)
 
     def read_test(self) -> Manifest:
         """The rows to predict of a folder whose train part may be absent."""
-        return Manifest.from_samples(self._test_rows(), [*self.tree.notes, *self._notes])
+        return Manifest.from_samples(self._test_rows(), self.notes)
+
+    @property
+    def notes(self) -> list[str]:
+        """What people should know of how the folder was read."""
+        return [*self.tree.notes, *self._notes]
 
     def classes(self) -> tuple[str, ...] | None:
         """The class names that columns or folders state, those without a row included; None where labels do."""
@@ -130,7 +135,7 @@ class FactsReader:
     def _from_table(self, test: Sequence[Sample]) -> list[Sample]:
         table = self._table
         ids = self._ids(table, "table")
-        paths = self._paths(table, ids, self.data.train_pattern, "images")
+        paths = self._paths_of(table, ids)
         labelled = self._labelled(table, paths, {row.path for row in test})
         if len(labelled) < len(ids):
             self._notes.append(
@@ -176,7 +181,7 @@ class FactsReader:
 
     def _by_pattern(self, row: Sample) -> Sample:
         """A row with what the pattern, or without table and pattern the folder, says by its path."""
-        if not self.data.pattern and self.data.table:
+        if not self.data.pattern and (self.data.table or self.data.shards):
             return row
         pattern = re.compile(self.data.pattern) if self.data.pattern else FOLDER_LABEL
         found = pattern.search(row.path)
@@ -218,7 +223,9 @@ class FactsReader:
             self._notes.append(f"{len(joined) - len(labelled):,} images without an annotation left out")
         return labelled
 
-    def _paths(self, table: Table, ids: Sequence[str], pattern: str, key: str) -> list[str]:
+    def _paths_of(self, table: Table, ids: Sequence[str]) -> list[str]:
+        """The path of each labelled row."""
+        pattern, key = self.data.train_pattern, "images"
         images = ImagePaths(self.tree, pattern, f"competition.toml: [data] {key} = {pattern!r}")
         columns = {name: self.column(table, name, key) for name in images.names if name != "id"}
         columns["id"] = list(ids)

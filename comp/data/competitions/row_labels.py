@@ -79,8 +79,7 @@ class RowLabels:
             return self._of_onehot()
         if data.labels:
             return self._of_one_cell()
-        names = self._names()
-        columns = self.columns_of_labels()
+        names, columns = self._names(), self.columns_of_labels()
         if task == "regression":
             return self._of_numbers(names, columns)
         cells = [nfc(cell) for cell in columns[0]]
@@ -91,11 +90,15 @@ class RowLabels:
 
     def columns_of_labels(self) -> list[list[str]]:
         """The cells of each column that says labels, as they stand."""
+        return [self.column(self.table, name, key) for name, key in self.named_columns()]
+
+    def named_columns(self) -> list[tuple[str, str]]:
+        """The columns that say labels, each with the key of [data] that names it."""
         if self.data.onehot:
-            return [self.column(self.table, name, "onehot") for name in self.columns]
+            return [(name, "onehot") for name in self.columns]
         if self.data.labels:
-            return [self.column(self.table, self.data.labels, "labels")]
-        return [self.column(self.table, name, "label") for name in self._names()]
+            return [(self.data.labels, "labels")]
+        return [(name, "label") for name in self._names()]
 
     def _names(self) -> tuple[str, ...]:
         label = self.data.label

@@ -179,7 +179,7 @@ def _of_parquet(content: bytes, name: str) -> Table:
 
 def _table(name: str, rows: Sequence[Mapping[str, Any]]) -> Table:
     header = tuple(dict.fromkeys(key for row in rows for key in row))
-    return Table(name, header, tuple(tuple(_text(row.get(key)) for key in header) for row in rows))
+    return Table(name, header, tuple(tuple(as_cell(row.get(key)) for key in header) for row in rows))
 
 
 def _flat(row: Mapping[str, Any], before: str = "") -> dict[str, Any]:
@@ -193,8 +193,8 @@ def _flat(row: Mapping[str, Any], before: str = "") -> dict[str, Any]:
     return found
 
 
-def _text(value: Any) -> str:
-    """A cell as CSV would have it; a list has ``|`` between its entries."""
+def as_cell(value: Any) -> str:
+    """A value as a cell that CSV would have it; a list has ``|`` between its entries."""
     plain = value.item() if hasattr(value, "item") and getattr(value, "ndim", 0) == 0 else value
     if plain is None or (isinstance(plain, float) and math.isnan(plain)):
         return ""
@@ -203,5 +203,5 @@ def _text(value: Any) -> str:
     if isinstance(plain, bool):
         return str(int(plain))
     if isinstance(plain, Iterable) and not isinstance(plain, Mapping | bytes):
-        return SEPARATOR.join(map(_text, plain))
+        return SEPARATOR.join(map(as_cell, plain))
     return json.dumps(plain) if isinstance(plain, int | float) else str(plain)

@@ -24,6 +24,7 @@ _SUFFIXES = (
 IMAGE_SUFFIXES = frozenset(_SUFFIXES.split())
 FIRST_BYTES = 32
 DEEPEST = 3  # archives within archives
+_IN_SHARD = re.compile(r"\.(tar|lmdb|mdb)/|\.parquet#[0-9]+$", re.IGNORECASE)
 _STARTS = (
     rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|GIF8[79]a|RIFF....WEBP|II[*+]\0|MM\0[*+]|....ftypavi[fs]"  # JPEG to AVIF
     rb"|\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51|BM....\0\0\0\0"  # JPEG 2000, its bare stream, BMP
@@ -83,8 +84,15 @@ def is_ignored(path: str) -> bool:
 
 
 def is_array_row(path: str) -> bool:
-    """Whether a manifest's path is a row of an array, ``NAME#17``; a file may well have a # in its name."""
-    return re.fullmatch(r"[^/#]+#[0-9]+", path) is not None
+    """Whether a manifest's path is a row of an array, ``NAME#17``, or of a parquet file; a file may well have a # in its
+    name.
+    """
+    return re.fullmatch(r"[^/#]+#[0-9]+|.+\.parquet#[0-9]+", path, re.IGNORECASE) is not None
+
+
+def is_in_shard(path: str) -> bool:
+    """Whether a manifest's path looks like a row of a shard, ``train-0.parquet#17`` or ``train-0.tar/KEY.jpg``."""
+    return _IN_SHARD.search(path) is not None
 
 
 def nfc(text: str) -> str:
@@ -224,6 +232,8 @@ class RawTree:
                     return (facts.st_dev, facts.st_ino)
             except (OSError, ValueError):
                 pass
+        if is_in_shard(path):
+            return path  # a sample of a tar is no file of an archive that counts as unpacked
         place = self._place(path)
         if place is None and is_array_row(path):
             name, _, row = path.rpartition("#")

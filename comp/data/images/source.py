@@ -52,6 +52,12 @@ class WithFiles:
     def gives_files(self) -> bool:
         return gives_files(self.own)
 
+    def file_of(self, path: str) -> str:
+        return path if Path(path).is_absolute() else file_of(self.own, path)
+
+    def has(self, path: str) -> bool:
+        return gives(self.own, path)
+
     def load(self, path: str) -> bytes | Pixels:
         if not Path(path).is_absolute():
             return self.own.load(path)
@@ -125,6 +131,18 @@ def _given_again(adapter: _GivesSource, raw: Path) -> AdapterSource:
 def gives_files(source: ImageSource) -> bool:
     """Whether a source gives files as they lie, so that a file whose size and times are known need not be read again."""
     return bool(getattr(source, "gives_files", False))
+
+
+def file_of(source: ImageSource, path: str) -> str:
+    """The file of the raw folder that an image is read from: the path itself, or the shard that has it."""
+    own = getattr(source, "file_of", None)
+    return path if own is None else str(own(path))
+
+
+def gives(source: ImageSource, path: str) -> bool:
+    """Whether a source that can tell says that there is an image of that path; False where it cannot tell."""
+    own = getattr(source, "has", None)
+    return own is not None and bool(own(path))
 
 
 def _kind(content: object) -> str:

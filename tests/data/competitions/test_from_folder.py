@@ -13,8 +13,9 @@ from comp.config import validate
 from comp.data.competitions.competition import Competition
 from comp.data.competitions.facts import CompetitionConfig
 from comp.data.competitions.from_folder.as_toml import as_toml
-from comp.data.competitions.from_folder.guess import Proposal, propose
+from comp.data.competitions.from_folder.guess import propose
 from comp.data.competitions.from_folder.label_guess import guess_answer, separator_of
+from comp.data.competitions.from_folder.proposal import Proposal
 from comp.errors import InputError
 from comp.files import parse_toml
 from comp.kaggle.evaluation import metric_of

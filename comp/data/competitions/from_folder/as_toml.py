@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from comp.data.competitions.from_folder.guess import Fact, Proposal
+from comp.data.competitions.from_folder.proposal import Fact, Proposal
 
 _SECTIONS = ("folds", "data", "template")
 _WIDE = 100  # letters of a line, past which its evidence stands above it

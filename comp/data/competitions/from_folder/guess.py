@@ -6,7 +6,7 @@ import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ from comp.data.competitions.data_facts import plain_folder
 from comp.data.competitions.from_folder.folder_labels import ByPath, labels_by_path
 from comp.data.competitions.from_folder.image_patterns import PathPattern, pattern_of
 from comp.data.competitions.from_folder.label_guess import FEW, Answer, guess_answer, separator_of, split_cell
+from comp.data.competitions.from_folder.proposal import Fact, Proposal
+from comp.data.competitions.from_folder.shard_guess import propose_shards
 from comp.data.competitions.from_folder.survey import MATCHED, Survey, column, columns
 from comp.data.competitions.from_folder.table_guess import (
     Link,
@@ -38,48 +40,6 @@ from comp.errors import InputError, RawDataError
 _PAIR = re.compile(r"^(?P<group>.+)_(left|right|l|r)$", re.IGNORECASE)
 
 
-@dataclass(frozen=True)
-class Fact:
-    """The value of a key, the evidence for it, and what is doubtful; empty where nothing is."""
-
-    value: Any
-    why: str = ""
-    unsure: str = ""
-
-
-@dataclass
-class Proposal:
-    """The facts of a competition.toml by dotted key, in the order in which they are written."""
-
-    facts: dict[str, Fact] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
-
-    def put(self, key: str, value: Any, why: str = "", unsure: str = "") -> None:
-        self.facts[key] = Fact(value, why, unsure)
-
-    def doubt(self, key: str, reason: str) -> None:
-        """Adds a reason to doubt what stands under a key."""
-        fact = self.facts.get(key)
-        if fact is not None:
-            self.facts[key] = replace(fact, unsure=f"{fact.unsure}; {reason}" if fact.unsure else reason)
-
-    @property
-    def unsure(self) -> dict[str, str]:
-        """The keys that are doubtful, with the reason."""
-        return {key: fact.unsure for key, fact in self.facts.items() if fact.unsure}
-
-    def table(self) -> dict[str, Any]:
-        """The facts as the table that competition.toml is."""
-        found: dict[str, Any] = {}
-        for key, fact in self.facts.items():
-            *above, last = key.split(".")
-            here = found
-            for part in above:
-                here = here.setdefault(part, {})
-            here[last] = fact.value
-        return found
-
-
 def propose(raw: Path, metric: str = "", task: str = "") -> Proposal:
     """What a raw folder says of its competition.
 
@@ -96,6 +56,9 @@ def propose(raw: Path, metric: str = "", task: str = "") -> Proposal:
     """
     if not raw.is_dir():
         raise RawDataError("the raw folder must be there", f"{raw} is not a folder", "correct the path")
+    in_shards = propose_shards(raw, metric, task)
+    if in_shards is not None:
+        return in_shards
     survey = Survey(RawTree(raw))
     if not survey.images:
         packed = [how for path in survey.tree.files if (how := how_to_unpack(path))]
