@@ -113,7 +113,7 @@ def _spread(frames: NDArray[np.float64]) -> float:
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
 
-SEARCH: Final = 3  # pairs that another search found are searched for again
+SEARCH: Final = 4  # pairs that another search found are searched for again
 
 _STRUCTURE: Final = 0.80  # agreement that a copy keeps; chance pairs of photos rarely have it
 _PER_SIDE: Final = 1.8  # more is asked of images under 32 pixels, by this over their shorter side

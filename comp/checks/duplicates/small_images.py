@@ -8,6 +8,7 @@ and recoloured copies come first among all images then, and the usual alignment 
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -30,7 +31,10 @@ Ints = NDArray[np.int64]
 
 SIDES: Final = (24, 47)  # pixels of the shorter side
 _COLOURFUL: Final = 2.0  # mean chroma, in levels: scans and drawings of one colour look alike as a whole
-_LIKE: Final = 0.68  # cosine of two looks
+_LIKE: Final = (0.68, 0.8)  # cosine of two looks; the second is enough on any set
+_AN_IMAGE: Final = (
+    6.0  # pairs an image to pass on before the cosine is raised, as from some 150,000 photos on
+)
 _WAVES: Final = (8, 4)  # lowest cosines along each axis, of luma and of colours
 _SPANS: Final = ((0.0, 1.0), (0.0, 0.88), (0.12, 1.0), (0.07, 0.93))
 _WINDOWS: Final = ((0, 0), (1, 0), (2, 0), (0, 1), (0, 2), (3, 3))  # spans across and down
@@ -44,7 +48,7 @@ _PARTNERS: Final = 16
 _COLOUR: Final = 0.9
 SURE: Final = 0.9  # cosine of two looks that are one
 # structure, evidence, cosine of looks and agreement of quiet places that prove a copy: any row of them
-_PROOFS: Final = ((0.8, 10.0, _LIKE, 0.5), (0.8, 8.4, 0.9, 0.5), (0.7, 11.4, 0.8, 0.4))
+_PROOFS: Final = ((0.8, 10.0, _LIKE[0], 0.5), (0.8, 8.4, 0.9, 0.5), (0.7, 11.4, 0.8, 0.4))
 
 
 def small_candidates(
@@ -64,8 +68,8 @@ def small_candidates(
         lambda some: _looks(fingerprints, rows[some], common),
         _PROBES,
     )
-    hits = BestHits(images, _PARTNERS, lambda _: _LIKE)
-    for found in nearest_windows(images, _LIKE, rng):
+    hits = BestHits(images, _PARTNERS, partial(_needed, len(rows)))
+    for found in nearest_windows(images, _LIKE[0], rng):
         found = hits.best_in(found)
         hits.add(found, found.cosine, np.zeros(len(found.cosine), np.uint8))
 
@@ -76,6 +80,14 @@ def small_candidates(
         return Candidates(rows[one], rows[other], mirrored.astype(np.uint8), start, some.cosine)
 
     return Proposed(hits.best(), laid)
+
+
+def _needed(count: int, cosine: Floats) -> float:
+    """The cosine to ask for among `count` images: it passes about `_AN_IMAGE` pairs an image, and all that are close."""
+    most = int(_AN_IMAGE * count)
+    if len(cosine) <= most:
+        return _LIKE[0]
+    return float(np.clip(np.partition(cosine, -most)[-most], *_LIKE))
 
 
 def are_small_copies(

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from comp.checks.duplicates import small_images
 from comp.checks.duplicates.candidates import perceptual
 from comp.checks.duplicates.search import near_duplicate_pairs
 from comp.checks.duplicates.small_images import small_candidates
@@ -77,3 +78,10 @@ def test_grey_large_and_tiny_images_take_no_part() -> None:
         twice = prints([*images, *images])
         assert small_candidates(twice, np.random.default_rng(0)).total == 0
     assert small_candidates(prints(grey)[:0], np.random.default_rng(0)).total == 0
+
+
+@pytest.mark.parametrize(("values", "needed"), [(3, 0.68), (400, 0.68), (1000, 0.74)])
+def test_more_is_asked_where_many_look_alike(values: int, needed: float) -> None:
+    cosine = np.linspace(0.68, 0.78, values).astype(np.float32)
+    assert small_images._needed(70, cosine) == pytest.approx(needed, abs=0.003)
+    assert small_images._needed(1, cosine + np.float32(0.12)) == pytest.approx(0.8 if values > 6 else 0.68)
