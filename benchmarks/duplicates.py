@@ -3,7 +3,8 @@
     python benchmarks/duplicates.py prepare NPZ FOLDER           # 40,000 32x32 PNGs with planted duplicates
     python benchmarks/duplicates.py one comp|phash|cnn|cleanvision FOLDER   # one timed run, JSON to stdout
     python benchmarks/duplicates.py race FOLDER --python-peers PYTHON [--rounds 2] [--peers phash,cleanvision]
-    python benchmarks/duplicates.py index [--count 1000000]      # made fingerprints only
+    python benchmarks/duplicates.py make FILE [--count 1000000]  # fingerprints of made images, and planted copies
+    python benchmarks/duplicates.py index FILE                   # the search alone, the file memory-mapped
 
 `prepare` takes an npz with `train_jpeg` (uint8 bytes, joined) and `train_offsets`. Every tool runs in a
 process of its own, from files on disk to a list of pairs, on the same two cores; peers may live in another
@@ -165,44 +166,67 @@ def race(folder: Path, peers_python: str, peers: list[str], rounds: int, limit: 
             print(f"round {k + 1}: {last[0]}", flush=True)
 
 
-def index(count: int) -> None:
-    """Made fingerprints: smooth random images with natural spectra, one in a hundred a changed copy."""
-    import cv2
+COPIES = ("mirrored and cropped", "JPEG 60", "mirrored and brighter")
 
+
+def make(file: Path, count: int) -> None:
+    """Fingerprints of smooth random coloured images with natural spectra, the last hundredth changed copies."""
     from comp.checks.duplicates.candidates import FINGERPRINT_BYTES, perceptual
-    from comp.checks.duplicates.search import near_duplicate_pairs
 
     rng = np.random.default_rng(0)
-    fade = (
-        1 / np.maximum(1, np.hypot(np.fft.fftfreq(36)[:, None] * 36, np.fft.rfftfreq(36)[None] * 36)) ** 1.3
-    )
-    copies = count // 100
-    made = np.empty((count, FINGERPRINT_BYTES), np.uint8)
-    for start in range(0, count - copies, 5000):
-        many = min(5000, count - copies - start)
-        waves = rng.standard_normal((many, 36, 19)) * np.exp(2j * np.pi * rng.random((many, 36, 19))) * fade
-        grey = np.fft.irfft2(waves, s=(36, 36))
-        grey = grey / grey.std(axis=(1, 2), keepdims=True) * 45 + 128
-        pixels = np.clip(grey, 0, 255).astype(np.uint8)
-        for k in range(many):
-            made[start + k] = perceptual(cv2.merge([pixels[k]] * 3))
+    frequency = np.hypot(np.fft.fftfreq(36)[:, None] * 36, np.fft.rfftfreq(36)[None] * 36)
+    fade = 1 / np.maximum(1, frequency) ** 1.3
+    copies, step = count // 100, 2000
+    made = np.lib.format.open_memmap(file, "w+", np.uint8, (count, FINGERPRINT_BYTES))
+    for start in range(0, count - copies, step):
+        many = min(step, count - copies - start)
+        waves = rng.standard_normal((many, 3, 36, 19)) * np.exp(2j * np.pi * rng.random((many, 3, 36, 19)))
+        fields = np.fft.irfft2(waves * fade, s=(36, 36))
+        fields = fields / fields.std(axis=(2, 3), keepdims=True)
+        light, red, blue = 45 * fields[:, 0] + 128, 15 * fields[:, 1], 15 * fields[:, 2]
+        pixels = np.clip(np.stack([light + red, light - (red + blue) / 2, light + blue], axis=3), 0, 255)
+        for k, image in enumerate(pixels.astype(np.uint8)):
+            made[start + k] = perceptual(image)
             if start + k < copies:
-                copy = np.ascontiguousarray(pixels[k][:, ::-1][1:, :-1])
-                made[count - copies + start + k] = perceptual(cv2.merge([copy] * 3))
+                made[count - copies + start + k] = perceptual(_copy(image, (start + k) % len(COPIES)))
+    made.flush()
+
+
+def _copy(image: np.ndarray, kind: int) -> np.ndarray:
+    from image_changes import clipped, encoded
+
+    if kind == 0:
+        return np.ascontiguousarray(image[:, ::-1][1:, :-1])
+    if kind == 1:
+        return np.asarray(encoded(image, ".jpg", 60), np.uint8)
+    return np.ascontiguousarray(clipped(image[:, ::-1] * 1.2))
+
+
+def index(file: Path) -> None:
+    from comp.checks.duplicates.search import near_duplicate_pairs
+
+    made = np.load(file, mmap_mode="r")
+    count, copies = len(made), len(made) // 100
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     started = time.perf_counter()
     found = near_duplicate_pairs(made, workers=CORES)
     seconds = time.perf_counter() - started
-    planted = {(k, count - copies + k) for k in range(copies)}
+    use = resource.getrusage(resource.RUSAGE_SELF)
     got = set(map(tuple, found.pairs.tolist()))
+    right = [(k, count - copies + k) in got for k in range(copies)]
     print(
         json.dumps(
             {
                 "count": count,
                 "seconds": round(seconds, 1),
-                "recall": len(planted & got) / copies,
-                "other": len(got - planted),
+                "cpu_seconds": round(use.ru_utime + use.ru_stime, 1),
+                "recall": {
+                    kind: round(float(np.mean(right[n :: len(COPIES)])), 4) for n, kind in enumerate(COPIES)
+                },
+                "other": len(got) - sum(right),
                 "input_mb": made.nbytes >> 20,
-                "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10,
+                "peak_mb": use.ru_maxrss >> 10,
+                "peak_before_mb": before >> 10,
             }
         )
     )
@@ -225,8 +249,11 @@ def main() -> None:
     step.add_argument("--peers", default="phash,cleanvision")
     step.add_argument("--rounds", type=int, default=2)
     step.add_argument("--limit", type=float, default=3600.0, help="seconds a tool may take")
-    step = steps.add_parser("index")
+    step = steps.add_parser("make")
+    step.add_argument("file", type=Path)
     step.add_argument("--count", type=int, default=1_000_000)
+    step = steps.add_parser("index")
+    step.add_argument("file", type=Path)
     args = parser.parse_args()
     if args.step == "prepare":
         prepare(args.npz, args.folder)
@@ -234,8 +261,10 @@ def main() -> None:
         one(args.tool, args.folder)
     elif args.step == "race":
         race(args.folder, args.python_peers, args.peers.split(","), args.rounds, args.limit)
+    elif args.step == "make":
+        make(args.file, args.count)
     else:
-        index(args.count)
+        index(args.file)
 
 
 if __name__ == "__main__":

@@ -1,18 +1,20 @@
 """Which pairs of images are worth comparing: descriptions of thumbnails, deaf to mirroring and turning, and the nearest of them.
 
-Windows are looked up among windows by the cosine of their descriptions (see `duplicate_windows`), in cells
-around k-means centres with several probes, the inverted index of Jegou et al. (2011). Whole cells are
-compared with one matrix product, which does several times more a second than one lookup per question, and
-needs numpy only.
+Windows are looked up among windows by the cosine of their descriptions (`cells`), then the signs are compared, which
+tells the orientation.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Final, NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from comp.checks.duplicates.cells import BestHits, Found, Hits, Windows, nearest_windows, some_windows
 
 LUMA_SIDE: Final = 32
 CHROMA_SIDE: Final = 8
@@ -174,21 +176,21 @@ Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
 _MIN_CONTRAST: Final = 2.5  # standard deviation in grey levels; flatter images have nothing to match
-_LEAF: Final = 2000  # windows compared with one matrix product; also the mean size of a cell
-_MAX_CELLS: Final = 2048
 _PROBES: Final = 4
 _LOOSEST: Final = 0.88  # cosine of invariant descriptions: 0.92 is the 1 % quantile of true 10 % crops
 _HITS: Final = 32.0  # mean number of windows found per question; sets the cosine on crowded sets
 _SIGNED: Final = (0.78, 0.86)  # cosine with signs: 0.85 is the 1 % quantile of true 10 % crops
+_NEARLY: Final = 0.01  # by which a cosine with signs may be wrong before it is taken exactly
 _A_IMAGE: Final = 1.0  # pairs an image to pass on before the signed cosine is raised
 _PARTNERS: Final = 6
-_BLOCK: Final = 1024
+_SAMPLE: Final = 65536  # windows that say what cosine is needed
+_CHUNK: Final = 8192
 
 
 class Candidates(NamedTuple):
-    """M pairs that may be near duplicates: `left` < `right` are rows of the fingerprints, int64 (M,).
+    """M pairs that may be near duplicates: `left` and `right` are rows of the fingerprints, int64 (M,).
 
-    Turning image `right` by `orientation` (0-7, see `duplicate_windows.orient`) makes it look like `left`; a point x of it
+    Turning image `right` by `orientation` (0-7, see `orient`) makes it look like `left`; a point x of it
     (0..1 across, then down) then lies near `start[m, axis, 0] * x + start[m, axis, 1]` of `left`,
     `start` float32 (M, 2, 2).
     """
@@ -209,195 +211,136 @@ class Candidates(NamedTuple):
             self.cosine[chosen],
         )
 
+    @property
+    def total(self) -> int:
+        """How many pairs."""
+        return len(self.left)
 
-def candidates(fingerprints: NDArray[np.uint8], *, seed: int = 0) -> Candidates:
-    """Find the pairs worth comparing among fingerprints (N, 1156), as `perceptual` makes them.
 
-    Exact up to about 400 images' worth of windows, by cells above; deterministic for a given seed.
-    Images of nearly one colour take no part. Memory is about 2.8 KB an image, time a little over
-    linear (N^1.5 until the cells reach their largest number).
+class Proposed(NamedTuple):
+    """Pairs that may be near duplicates, as hits; `laid` makes candidates of some of them, which take twice the memory."""
+
+    hits: Hits
+    laid: Callable[[Hits], Candidates]
+
+    @property
+    def total(self) -> int:
+        """How many pairs."""
+        return len(self.hits.pair)
+
+    def part(self, chosen: slice | Ints) -> Candidates:
+        """Some of the pairs."""
+        return self.laid(self.hits.part(chosen))
+
+
+def candidates(fingerprints: NDArray[np.uint8], rows: Ints | None = None, *, seed: int = 0) -> Proposed:
+    """Find the pairs worth comparing among fingerprints (N, 1156), as `perceptual` makes them, or some `rows` of them.
+
+    Exact up to about 1,450 images, by cells above; deterministic for a given seed. Images of nearly one colour take no
+    part. Memory is about 0.5 KB an image and 3.3 KB on disk (in memory up to 80,000 images), time about linear.
+
+    Raises InputError where the folder of caches is needed and cannot be written to.
     """
-    rows = np.flatnonzero(_contrast(fingerprints) >= _MIN_CONTRAST)
-    if len(rows) < 2:
-        return _nothing()
-    coefficients = describe(fingerprints, rows)  # (R, 11, 8, 8) float16
-    invariant = invariant_of(coefficients.reshape(-1, FREQUENCIES, FREQUENCIES))
-    asked = (np.arange(len(rows))[:, None] * WINDOWS + np.arange(ASKED)).ravel()
-    rng = np.random.default_rng(seed)
-    question, answer, cosine = nearest_windows(invariant, asked, _cosine_needed(invariant, asked, rng), rng)
-    del invariant
-    return _with_signs(coefficients, rows, question, answer, cosine)
-
-
-def _nothing() -> Candidates:
-    none = np.empty(0, np.int64)
-    return Candidates(
-        none, none, none.astype(np.uint8), np.empty((0, 2, 2), np.float32), np.empty(0, np.float32)
+    rows = np.arange(len(fingerprints)) if rows is None else rows
+    rows = rows[_contrast(fingerprints, rows) >= _MIN_CONTRAST]
+    images = Windows(
+        len(rows),
+        WINDOWS,
+        tuple(range(ASKED)),
+        _DIMS,
+        lambda some: _with_invariants(describe(fingerprints, rows[some])),
+        _PROBES,
     )
+    hits = BestHits(images, _PARTNERS, partial(_loosest, len(rows)))
+    rng = np.random.default_rng(seed)
+    for found in nearest_windows(images, _cosine_needed(images, rng), rng):
+        _add_with_signs(hits, found)
+
+    def laid(some: Hits) -> Candidates:
+        asker, window, answer, place = hits.ends(some)
+        return Candidates(rows[answer], rows[asker], some.turn, window_map(window, place), some.value)
+
+    return Proposed(hits.best(), laid)
 
 
-def _contrast(fingerprints: NDArray[np.uint8]) -> Floats:
+def _contrast(fingerprints: NDArray[np.uint8], rows: Ints) -> Floats:
     parts = [
-        luma(fingerprints[s : s + 8192]).std(axis=(1, 2), dtype=np.float32)
-        for s in range(0, len(fingerprints), 8192)
+        luma(fingerprints[rows[s : s + _CHUNK]]).std(axis=(1, 2), dtype=np.float32)
+        for s in range(0, len(rows), _CHUNK)
     ]
     return np.concatenate(parts) if parts else np.empty(0, np.float32)
 
 
-def _cosine_needed(invariant: NDArray[np.float16], asked: Ints, rng: np.random.Generator) -> float:
+_DIMS: Final = FREQUENCIES * FREQUENCIES - 1
+
+
+def _with_invariants(coefficients: NDArray[np.float16]) -> NDArray[np.float16]:
+    """What is compared of each window, then its coefficients: (n, 11, 8, 8) to (n, 11, 127)."""
+    flat = coefficients.reshape(-1, FREQUENCIES, FREQUENCIES)
+    both = np.concatenate([invariant_of(flat), flat.reshape(len(flat), -1)], axis=1)
+    return both.reshape(len(coefficients), WINDOWS, -1)
+
+
+def _cosine_needed(images: Windows, rng: np.random.Generator) -> float:
     """The cosine above which a question has about `_HITS` answers, and never less than `_LOOSEST`.
 
     On a set where everything looks alike a fixed cosine would pass a share of all N^2 pairs.
     """
-    total = len(invariant)
-    some = rng.choice(asked, min(len(asked), 256), replace=False)
-    others = rng.choice(total, min(total, 65536), replace=False)
-    found = (invariant[some].astype(np.float32) @ invariant[others].astype(np.float32).T).ravel()
-    share = _HITS / total + WINDOWS / total  # an image's own windows are always among them
+    if images.images < 2:
+        return _LOOSEST
+    total = images.images * images.windows
+    questions = images.images * len(images.asked)
+    image, one = np.divmod(rng.choice(questions, min(questions, 256), replace=False), len(images.asked))
+    some = image * images.windows + np.array(images.asked)[one]
+    others = rng.choice(total, min(total, _SAMPLE), replace=False)
+    found = (some_windows(images, some) @ some_windows(images, others).T).ravel()
+    share = _HITS / total + images.windows / total  # an image's own windows are always among them
     keep = max(1, int(share * len(found)))
     if keep >= len(found):
         return _LOOSEST
     return max(_LOOSEST, float(np.partition(found, -keep)[-keep]))
 
 
-def nearest_windows(
-    base: NDArray[np.float16],
-    asked: Ints,
-    cosine: float,
-    rng: np.random.Generator,
-    windows: int = WINDOWS,
-    probes: int = _PROBES,
-) -> tuple[Ints, Ints, Floats]:
-    """All (question, answer, cosine) above `cosine`, both rows of `base`, never of the same image of so many windows."""
-    cells = min(_MAX_CELLS, len(base) // _LEAF)
-    if cells < 8:
-        return _compare(base, asked, np.arange(len(base)), cosine, windows)
-    centres = centres_of(base, cells, rng)
-    member = nearest_centres(base, np.arange(len(base)), centres, 1)[:, 0]
-    probed = nearest_centres(base, asked, centres, min(probes, cells))
-    members, member_at = _sorted_by_cell(member, cells)
-    visitors, visitor_at = _sorted_by_cell(probed.ravel(), cells)
-    found = [
-        _compare(
-            base,
-            asked[visitors[visitor_at[c] : visitor_at[c + 1]] // probed.shape[1]],
-            members[member_at[c] : member_at[c + 1]],
-            cosine,
-            windows,
-        )
-        for c in range(cells)
-    ]
-    question, answer, value = (np.concatenate(part) for part in zip(*found, strict=True))
-    return question, answer, value
+def _add_with_signs(hits: BestHits, found: Found) -> None:
+    """Add the hits of a cell with the cosine that they have in the orientation that agrees best."""
+    if not hits.thinned:
+        found = hits.best_in(found)
+    asking, answering = found.asking[:, _DIMS:], found.answering[:, _DIMS:]
+    value = _roughly_signed(answering, asking, found.column, found.row)
+    near = np.flatnonzero(value >= _SIGNED[0] - _NEARLY)
+    square = (-1, FREQUENCIES, FREQUENCIES)
+    signed = signed_cosines(
+        answering[found.column[near]].reshape(square), asking[found.row[near]].reshape(square)
+    )
+    turn = np.zeros(len(value), np.uint8)
+    value[near], turn[near] = signed.max(axis=1), signed.argmax(axis=1)
+    hits.add(found, value, turn)
 
 
-def _sorted_by_cell(cell: NDArray[np.integer], cells: int) -> tuple[Ints, Ints]:
-    return np.argsort(cell, kind="stable"), np.searchsorted(np.sort(cell), np.arange(cells + 1))
-
-
-def centres_of(base: NDArray[np.floating], cells: int, rng: np.random.Generator) -> Floats:
-    """Spherical k-means on a sample of `base` (N, D): (cells, D)."""
-    sample = base[rng.choice(len(base), min(len(base), 48 * cells), replace=False)].astype(np.float32)
-    centres = sample[:cells].copy()
-    for _ in range(6):
-        nearest = _nearest_of(sample, centres)
-        order, at = _sorted_by_cell(nearest, cells)
-        filled = np.flatnonzero(np.diff(at))
-        centres[filled] = np.add.reduceat(sample[order], at[filled], axis=0)
-        centres /= np.linalg.norm(centres, axis=1, keepdims=True) + 1e-6
-    return centres
-
-
-def _nearest_of(points: Floats, centres: Floats) -> Ints:
-    parts = [(points[s : s + _BLOCK] @ centres.T).argmax(axis=1) for s in range(0, len(points), _BLOCK)]
-    return np.concatenate(parts)
-
-
-def nearest_centres(base: NDArray[np.floating], rows: Ints, centres: Floats, count: int) -> NDArray[np.int32]:
-    """The `count` nearest centres of each row: (len(rows), count), the nearest first."""
-    out = np.empty((len(rows), count), np.int32)
-    for s in range(0, len(rows), _BLOCK):
-        near = base[rows[s : s + _BLOCK]].astype(np.float32) @ centres.T
-        every = np.arange(len(near))
-        for n in range(count):  # quicker than a partition, for a few of many
-            out[s : s + _BLOCK, n] = nearest = near.argmax(axis=1)
-            near[every, nearest] = -np.inf
+def _roughly_signed(
+    still: NDArray[np.float16], turned: NDArray[np.float16], one: Ints, other: Ints
+) -> Floats:
+    """The highest of `signed_cosines` of rows `one` of `still` (n, 64) and rows `other` of `turned`: (m,)."""
+    odd = np.arange(FREQUENCIES) % 2
+    flips = [(1 - 2 * down * odd)[:, None] * (1 - 2 * across * odd) for down in (0, 1) for across in (0, 1)]
+    signs = np.stack(flips).reshape(4, -1).T.astype(np.float32)
+    first, second = still.astype(np.float32), turned.astype(np.float32)
+    swapped = np.ascontiguousarray(second.reshape(-1, FREQUENCIES, FREQUENCIES).transpose(0, 2, 1)).reshape(
+        len(second), -1
+    )
+    out = np.empty(len(one), np.float32)
+    for s in range(0, len(one), _CHUNK):
+        fixed = first[one[s : s + _CHUNK]]
+        both = [((fixed * view[other[s : s + _CHUNK]]) @ signs).max(axis=1) for view in (second, swapped)]
+        out[s : s + _CHUNK] = np.maximum(*both)
     return out
 
 
-def _compare(
-    base: NDArray[np.float16], asked: Ints, members: Ints, cosine: float, windows: int
-) -> tuple[Ints, Ints, Floats]:
-    """Every question against every member, in blocks; at most 4 * `_HITS` answers each, the best."""
-    questions, answers, values = [], [], []
-    against = base[members].astype(np.float32).T
-    image = members // windows
-    most = int(4 * _HITS)
-    for s in range(0, len(asked), _BLOCK):
-        block = asked[s : s + _BLOCK]
-        near = base[block].astype(np.float32) @ against
-        row, column = np.divmod(np.flatnonzero(near.ravel() > cosine), max(1, len(members)))
-        other = image[column] != block[row] // windows
-        row, column = row[other], column[other]
-        value = near[row, column]
-        if len(row) > most:
-            row, column, value = _best_of_each(row, column, value, most)
-        questions.append(block[row])
-        answers.append(members[column])
-        values.append(value)
-    if not questions:
-        return np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32)
-    return np.concatenate(questions), np.concatenate(answers), np.concatenate(values)
-
-
-def _best_of_each(row: Ints, column: Ints, value: Floats, most: int) -> tuple[Ints, Ints, Floats]:
-    """Thin hits to the `most` with the highest value of each row (rows come sorted)."""
-    counts = np.bincount(row)
-    if counts.max() <= most:
-        return row, column, value
-    over = counts[row] > most
-    place = np.flatnonzero(over)
-    order = place[np.lexsort((-value[place], row[place]))]
-    many = counts[counts > most]
-    rank = np.arange(len(place)) - np.repeat(np.cumsum(many) - many, many)
-    keep = np.sort(np.concatenate([np.flatnonzero(~over), order[rank < most]]))
-    return row[keep], column[keep], value[keep]
-
-
-def _with_signs(
-    coefficients: NDArray[np.float16], rows: Ints, question: Ints, answer: Ints, cosine: Floats
-) -> Candidates:
-    """One hit a pair (the closest), kept where the signs of some orientation agree too."""
-    asker, window = np.divmod(question, WINDOWS)
-    found, place = np.divmod(answer, WINDOWS)
-    pair = np.minimum(asker, found) * len(rows) + np.maximum(asker, found)
-    order = np.lexsort((-cosine, pair))
-    first = order[np.flatnonzero(np.diff(pair[order], prepend=-1))]
-    asker, window, found, place = asker[first], window[first], found[first], place[first]
-    best = np.empty(len(first), np.float32)
-    orientation = np.empty(len(first), np.uint8)
-    for s in range(0, len(first), 8192):
-        c = slice(s, s + 8192)
-        signed = signed_cosines(coefficients[found[c], place[c]], coefficients[asker[c], window[c]])
-        orientation[c] = signed.argmax(axis=1)
-        best[c] = signed.max(axis=1)
+def _loosest(count: int, value: Floats) -> float:
+    """The cosine with signs to ask for among `count` images: it passes about `_A_IMAGE` pairs an image, and all close ones."""
     loosest, strictest = _SIGNED
-    crowded = best[best >= loosest]
-    most = max(1, int(_A_IMAGE * len(rows)))
+    crowded = value[value >= loosest]
+    most = max(1, int(_A_IMAGE * count))
     if len(crowded) > most:
         loosest = min(strictest, float(np.partition(crowded, -most)[-most]))
-    keep = np.flatnonzero(best >= loosest)
-    keep = keep[among_best(asker[keep], found[keep], best[keep])]
-    start = window_map(window[keep], place[keep])
-    left, right, turn = rows[found[keep]], rows[asker[keep]], orientation[keep]
-    return Candidates(left, right, turn, start, best[keep])
-
-
-def among_best(one: Ints, other: Ints, value: Floats, partners: int = _PARTNERS) -> NDArray[np.bool_]:
-    """Which pairs are among the `partners` best of either end: enough to hold any cluster together."""
-    ends = np.concatenate([one, other])
-    order = np.lexsort((-np.tile(value, 2), ends))
-    counts = np.bincount(ends)
-    rank = np.empty(len(ends), np.int64)
-    rank[order] = np.arange(len(ends)) - np.repeat(np.cumsum(counts) - counts, counts)
-    return np.asarray((rank < partners).reshape(2, -1).any(axis=0), dtype=np.bool_)
+    return loosest

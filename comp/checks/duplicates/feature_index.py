@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from comp.checks.duplicates.candidates import centres_of, nearest_centres
+from comp.checks.duplicates.cells import centres_of, nearest_centres
 from comp.checks.duplicates.local_features import VARIANTS, LocalFeatures
 
 Ints = NDArray[np.int64]

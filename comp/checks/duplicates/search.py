@@ -8,7 +8,9 @@ the measurements behind every constant.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from hashlib import blake2b
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -19,6 +21,7 @@ from comp.checks.duplicates.candidates import (
     FINGERPRINT_BYTES,
     LUMA_SIDE,
     Candidates,
+    Proposed,
     candidates,
     native_size,
 )
@@ -110,7 +113,7 @@ def _spread(frames: NDArray[np.float64]) -> float:
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
 
-SEARCH: Final = 3  # pairs that another search found are searched for again
+SEARCH: Final = 4  # pairs that another search found are searched for again
 
 _STRUCTURE: Final = 0.80  # agreement that a copy keeps; chance pairs of photos rarely have it
 _PER_SIDE: Final = 1.8  # more is asked of images under 32 pixels, by this over their shorter side
@@ -126,7 +129,8 @@ _SAME_COLOUR: Final = 0.5
 _QUIET: Final = (0.4, 0.5)
 _AT_REST: Final = 0.03  # of a side
 _MOST_MOVED: Final = 0.27  # of a side: what an edge is moved by a crop of 20 % at one side
-_CHUNK: Final = 256
+_CHUNK: Final = 256  # pairs measured at once
+_AT_ONCE: Final = 8192  # fingerprints
 
 TURNS: Final = (
     "copy",
@@ -161,9 +165,11 @@ def near_duplicate_pairs(
     `fingerprints` is uint8 (N, 1156), one row an image as `perceptual` makes them. Identical fingerprints
     are reported too, each against the first of them. Images of nearly one colour (grey levels with a
     standard deviation under 2.5) are never reported, unless identical. Deterministic for a given `seed`,
-    whatever `workers` (threads of the verification) is. Memory about 3 KB an image above the input.
+    whatever `workers` (threads of the verification) is. Memory about 1 KB an image above the input, which may be
+    memory-mapped; from 80,000 images on 4 KB an image lie in the folder of caches meanwhile.
 
-    Raises ValueError where the fingerprints have another shape or dtype.
+    Raises ValueError where the fingerprints have another shape or dtype, InputError where that folder cannot be
+    written to.
     """
     if fingerprints.ndim != 2 or fingerprints.shape[1] != FINGERPRINT_BYTES or fingerprints.dtype != np.uint8:
         raise ValueError(
@@ -172,13 +178,13 @@ def near_duplicate_pairs(
         )
     if len(fingerprints) < 2:
         return _none()
+    fingerprints = np.asarray(fingerprints)  # of a memory-mapped file a plain view, which is quicker
     first, same = _identical(fingerprints)
-    distinct = np.ascontiguousarray(fingerprints[first])
-    proven = [_usual(distinct, workers, seed), _small(distinct, workers, seed)]
+    proven = [_usual(fingerprints, first, workers, seed), _small(fingerprints, first, workers, seed)]
     left, right, score, turn = (np.concatenate(column) for column in zip(*proven, strict=True))
-    pair = np.minimum(left, right) * len(distinct) + np.maximum(left, right)
+    pair = np.minimum(left, right) * len(fingerprints) + np.maximum(left, right)
     _, once = np.unique(pair, return_index=True)
-    left, right, score, turn = first[left[once]], first[right[once]], score[once], turn[once]
+    left, right, score, turn = left[once], right[once], score[once], turn[once]
     back = left > right
     turn[back] = _INVERSE[turn[back]]
     pairs = np.stack([np.minimum(left, right), np.maximum(left, right)], axis=1)
@@ -192,22 +198,29 @@ def near_duplicate_pairs(
 Proven = tuple[Ints, Ints, Floats, NDArray[np.uint8]]  # left, right, score, turn
 
 
-def _usual(fingerprints: NDArray[np.uint8], workers: int, seed: int) -> Proven:
-    """The pairs of images of any size that are proven by their structure."""
-    proposed = candidates(fingerprints, seed=seed)
-    measured = _measure(fingerprints, proposed, workers)
-    measured = _laid_straight(fingerprints, proposed, measured, workers)
-    return _chosen(proposed, measured, _believable(fingerprints, proposed, measured))
+def _usual(fingerprints: NDArray[np.uint8], rows: Ints, workers: int, seed: int) -> Proven:
+    """The pairs of images of any size, among some rows, that are proven by their structure."""
+    proposed = candidates(fingerprints, rows, seed=seed)
+    # what has less evidence is neither believed nor counted
+    pairs, measured = _measure(
+        fingerprints, proposed, workers, lambda _, measured: measured.evidence >= _EVIDENCE - _ALIKE[0]
+    )
+    measured = _laid_straight(fingerprints, pairs, measured, workers)
+    return _chosen(pairs, measured, _believable(fingerprints, pairs, measured, len(rows)))
 
 
-def _small(fingerprints: NDArray[np.uint8], workers: int, seed: int) -> Proven:
-    """The pairs of small coloured images that are proven by their look too."""
-    proposed = small_candidates(fingerprints, np.random.default_rng(seed))
-    measured = _measure(fingerprints, proposed, workers)
-    alike = are_small_copies(proposed, measured, edges_moved(measured.at), _MOST_MOVED)
+def _small(fingerprints: NDArray[np.uint8], rows: Ints, workers: int, seed: int) -> Proven:
+    """The pairs of small coloured images, among some rows, that are proven by their look too."""
+    proposed = small_candidates(fingerprints, np.random.default_rng(seed), rows)
+    pairs, measured = _measure(
+        fingerprints,
+        proposed,
+        workers,
+        lambda pairs, measured: are_small_copies(pairs, measured, edges_moved(measured.at), _MOST_MOVED),
+    )
     # colours alike all over are no outline that many share, however its copies lie
-    sure = alike & (proposed.cosine >= SURE)
-    return _chosen(proposed, measured, sure | consistent(proposed, measured, alike))
+    sure = pairs.cosine >= SURE
+    return _chosen(pairs, measured, sure | consistent(pairs, measured, np.ones(len(sure), np.bool_)))
 
 
 def _chosen(pairs: Candidates, measured: Agreement, believed: NDArray[np.bool_]) -> Proven:
@@ -237,21 +250,44 @@ def _none() -> NearDuplicates:
 
 
 def _identical(fingerprints: NDArray[np.uint8]) -> tuple[Ints, Ints]:
-    """The first row of each distinct fingerprint, and the pairs (first, other) of those seen again."""
-    whole = np.ascontiguousarray(fingerprints).view(f"V{FINGERPRINT_BYTES}").ravel()
+    """The first row of each distinct fingerprint, and the pairs (first, other) of those seen again.
+
+    By a digest of each, as sorting whole fingerprints takes copies of them all.
+    """
+    digests = []
+    for s in range(0, len(fingerprints), _AT_ONCE):
+        rows = fingerprints[s : s + _AT_ONCE].tobytes()
+        starts = range(0, len(rows), FINGERPRINT_BYTES)
+        digests += [blake2b(rows[n : n + FINGERPRINT_BYTES], digest_size=16).digest() for n in starts]
+    whole = np.frombuffer(b"".join(digests), "V16")
     _, first, which = np.unique(whole, return_index=True, return_inverse=True)
     owner = first[which]
     again = np.flatnonzero(owner != np.arange(len(owner)))
     return np.sort(first), np.stack([owner[again], again], axis=1)
 
 
-def _measure(fingerprints: NDArray[np.uint8], pairs: Candidates, workers: int) -> Agreement:
-    chunks = [pairs.part(slice(s, s + _CHUNK)) for s in range(0, len(pairs.left), _CHUNK)]
-    if not chunks:
-        return nothing_agrees(0)
+def _measure(
+    fingerprints: NDArray[np.uint8],
+    pairs: Candidates | Proposed,
+    workers: int,
+    worth: Callable[[Candidates, Agreement], NDArray[np.bool_]],
+) -> tuple[Candidates, Agreement]:
+    """Those of the pairs that are `worth` going on with, and their agreement."""
+
+    def measured(start: int) -> tuple[Candidates, Agreement]:
+        chunk = pairs.part(slice(start, start + _CHUNK))
+        found = agreement(fingerprints, chunk)
+        keep = np.flatnonzero(worth(chunk, found))
+        return chunk.part(keep), Agreement(*(values[keep] for values in found))
+
+    if not pairs.total:
+        return pairs.part(slice(0)), nothing_agrees(0)
     with ThreadPoolExecutor(max(1, workers)) as pool:
-        found = list(pool.map(lambda chunk: agreement(fingerprints, chunk), chunks))
-    return Agreement(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
+        kept = list(pool.map(measured, range(0, pairs.total, _CHUNK)))
+    columns = [
+        [np.concatenate(column) for column in zip(*parts, strict=True)] for parts in zip(*kept, strict=True)
+    ]
+    return Candidates(*columns[0]), Agreement(*columns[1])
 
 
 def _laid_straight(
@@ -266,7 +302,7 @@ def _laid_straight(
     rows = np.flatnonzero(doubtful & (measured.evidence >= _EVIDENCE))
     straight = pairs.part(rows)
     straight.orientation[:] = 0
-    tried = _measure(fingerprints, straight, workers)
+    _, tried = _measure(fingerprints, straight, workers, lambda pairs, _: np.ones(len(pairs.left), np.bool_))
     good = np.flatnonzero((tried.structure >= _STRUCTURE) & (tried.quiet >= _QUIET[1]) & (tried.quiet < 1))
     pairs.orientation[rows[good]] = 0
     for values, other in zip(measured, tried, strict=True):
@@ -274,14 +310,16 @@ def _laid_straight(
     return measured
 
 
-def _believable(fingerprints: NDArray[np.uint8], pairs: Candidates, measured: Agreement) -> NDArray[np.bool_]:
-    """Which candidates are near duplicates: enough structure for their size, enough evidence for the set."""
+def _believable(
+    fingerprints: NDArray[np.uint8], pairs: Candidates, measured: Agreement, count: int
+) -> NDArray[np.bool_]:
+    """Which candidates are near duplicates: enough structure for their size, enough evidence for the set of `count`."""
     side = np.minimum(*(native_size(fingerprints[rows]).min(axis=1) for rows in (pairs.left, pairs.right)))
     small = np.maximum(0, 1 / np.maximum(side, 1) - 1 / LUMA_SIDE)
     alike = (measured.structure >= _STRUCTURE + _PER_SIDE * small) & (measured.colour >= _SAME_COLOUR)
     moved = edges_moved(measured.at)
     alike &= (moved <= _MOST_MOVED) & (measured.quiet >= np.where(moved <= _AT_REST, *_QUIET))
-    alike &= measured.evidence >= _bar(measured.evidence, len(fingerprints))
+    alike &= measured.evidence >= _bar(measured.evidence, count)
     result: NDArray[np.bool_] = consistent(pairs, measured, alike)
     return result
 

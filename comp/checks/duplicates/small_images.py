@@ -8,7 +8,8 @@ and recoloured copies come first among all images then, and the usual alignment 
 
 from __future__ import annotations
 
-from typing import Final
+from functools import partial
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,24 +19,28 @@ from comp.checks.duplicates.candidates import (
     CHROMA_SIDE,
     LUMA_SIDE,
     Candidates,
-    among_best,
+    Proposed,
     chroma,
     luma,
     native_size,
-    nearest_windows,
 )
+from comp.checks.duplicates.cells import BestHits, Hits, Windows, nearest_windows
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
 SIDES: Final = (24, 47)  # pixels of the shorter side
 _COLOURFUL: Final = 2.0  # mean chroma, in levels: scans and drawings of one colour look alike as a whole
-_LIKE: Final = 0.68  # cosine of two looks
+_LIKE: Final = (0.68, 0.8)  # cosine of two looks; the second is enough on any set
+_AN_IMAGE: Final = (
+    6.0  # pairs an image to pass on before the cosine is raised, as from some 150,000 photos on
+)
 _WAVES: Final = (8, 4)  # lowest cosines along each axis, of luma and of colours
 _SPANS: Final = ((0.0, 1.0), (0.0, 0.88), (0.12, 1.0), (0.07, 0.93))
 _WINDOWS: Final = ((0, 0), (1, 0), (2, 0), (0, 1), (0, 2), (3, 3))  # spans across and down
 _ASKED: Final = (0, 1, 3, 5)
 _RIDGE: Final = 1e-5  # of the largest variance
+_MOST_COUNTED: Final = 65536  # images whose looks say what all have in common
 _CHUNK: Final = 8192
 _PROBES: Final = 8
 _PARTNERS: Final = 16
@@ -43,33 +48,46 @@ _PARTNERS: Final = 16
 _COLOUR: Final = 0.9
 SURE: Final = 0.9  # cosine of two looks that are one
 # structure, evidence, cosine of looks and agreement of quiet places that prove a copy: any row of them
-_PROOFS: Final = ((0.8, 10.0, _LIKE, 0.5), (0.8, 8.4, 0.9, 0.5), (0.7, 11.4, 0.8, 0.4))
+_PROOFS: Final = ((0.8, 10.0, _LIKE[0], 0.5), (0.8, 8.4, 0.9, 0.5), (0.7, 11.4, 0.8, 0.4))
 
 
-def small_candidates(fingerprints: NDArray[np.uint8], rng: np.random.Generator) -> Candidates:
-    """The pairs of small coloured images worth comparing, among fingerprints (N, 1156)."""
-    side = native_size(fingerprints).min(axis=1)
-    rows = np.flatnonzero((side >= SIDES[0]) & (side <= SIDES[1]))
-    rows = rows[_chroma_level(fingerprints[rows]) >= _COLOURFUL]
-    if len(rows) < 2:
-        none = np.empty(0, np.int64)
-        maps = np.empty((0, 2, 2), np.float32)
-        return Candidates(none, none, none.astype(np.uint8), maps, np.empty(0, np.float32))
-    looks = _looks(fingerprints, rows)
-    count = looks.shape[1]
-    asked = (np.arange(len(rows))[:, None] * count + np.array(_ASKED)).ravel()
-    base = looks.reshape(len(rows) * count, -1)
-    question, answer, cosine = nearest_windows(base, asked, _LIKE, rng, count, _PROBES)
-    one, window = np.divmod(question, count)
-    other, found = np.divmod(answer, count)
-    pair = np.minimum(one, other) * len(rows) + np.maximum(one, other)
-    order = np.lexsort((-cosine, pair))
-    first = order[np.flatnonzero(np.diff(pair[order], prepend=-1))]
-    first = first[among_best(one[first], other[first], cosine[first], _PARTNERS)]
-    one, other, window, found = one[first], other[first], window[first], found[first]
-    mirrored = found >= len(_WINDOWS)
-    start = _maps(window, found % len(_WINDOWS), mirrored)
-    return Candidates(rows[one], rows[other], mirrored.astype(np.uint8), start, cosine[first])
+def small_candidates(
+    fingerprints: NDArray[np.uint8], rng: np.random.Generator, rows: Ints | None = None
+) -> Proposed:
+    """The pairs of small coloured images worth comparing, among fingerprints (N, 1156), or some `rows` of them."""
+    rows = np.arange(len(fingerprints)) if rows is None else rows
+    side = native_size(fingerprints).min(axis=1)[rows]
+    rows = rows[(side >= SIDES[0]) & (side <= SIDES[1])]
+    rows = rows[_chroma_level(fingerprints, rows) >= _COLOURFUL]
+    common = _in_common(fingerprints, rows)
+    images = Windows(
+        len(rows),
+        2 * len(_WINDOWS),
+        _ASKED,
+        len(common.half),
+        lambda some: _looks(fingerprints, rows[some], common),
+        _PROBES,
+    )
+    hits = BestHits(images, _PARTNERS, partial(_needed, len(rows)))
+    for found in nearest_windows(images, _LIKE[0], rng):
+        found = hits.best_in(found)
+        hits.add(found, found.cosine, np.zeros(len(found.cosine), np.uint8))
+
+    def laid(some: Hits) -> Candidates:
+        one, window, other, place = hits.ends(some)
+        mirrored = place >= len(_WINDOWS)
+        start = _maps(window, place % len(_WINDOWS), mirrored)
+        return Candidates(rows[one], rows[other], mirrored.astype(np.uint8), start, some.cosine)
+
+    return Proposed(hits.best(), laid)
+
+
+def _needed(count: int, cosine: Floats) -> float:
+    """The cosine to ask for among `count` images: it passes about `_AN_IMAGE` pairs an image, and all that are close."""
+    most = int(_AN_IMAGE * count)
+    if len(cosine) <= most:
+        return _LIKE[0]
+    return float(np.clip(np.partition(cosine, -most)[-most], *_LIKE))
 
 
 def are_small_copies(
@@ -88,11 +106,12 @@ def are_small_copies(
     return result
 
 
-def _chroma_level(fingerprints: NDArray[np.uint8]) -> Floats:
-    if not len(fingerprints):
-        return np.empty(0, np.float32)
-    level = np.abs(chroma(fingerprints).astype(np.float32) - 128).mean(axis=(1, 2, 3))
-    return np.asarray(level, dtype=np.float32)
+def _chroma_level(fingerprints: NDArray[np.uint8], rows: Ints) -> Floats:
+    level = np.empty(len(rows), np.float32)
+    for s in range(0, len(rows), _CHUNK):
+        colours = chroma(fingerprints[rows[s : s + _CHUNK]]).astype(np.float32) - 128
+        level[s : s + _CHUNK] = np.abs(colours).mean(axis=(1, 2, 3))
+    return level
 
 
 def _cosines(waves: int, side: int, span: tuple[float, float]) -> Floats:
@@ -105,27 +124,46 @@ def _cosines(waves: int, side: int, span: tuple[float, float]) -> Floats:
     return (np.cos(np.pi * np.arange(waves)[:, None] * phase) * covered / (high - low)).astype(np.float32)
 
 
-def _looks(fingerprints: NDArray[np.uint8], rows: Ints) -> NDArray[np.float16]:
-    """The description of six windows of each image and of its mirror image, of length 1: (R, 12, 95)."""
-    raw = np.concatenate([_raw(fingerprints[rows[s : s + _CHUNK]]) for s in range(0, len(rows), _CHUNK)])
+class _Common(NamedTuple):
+    """What the looks of all images and of their mirror images have in common: they are half-whitened by it.
+
+    `sign` (D,) turns a look into that of the mirror image; then `mean` (D,) is taken off, and `half` (D, D) applied.
+    """
+
+    sign: Floats
+    mean: Floats
+    half: Floats
+
+
+def _in_common(fingerprints: NDArray[np.uint8], rows: Ints) -> _Common:
     odd = np.concatenate([np.tile(np.arange(w) % 2, w * n) for w, n in zip(_WAVES, (1, 2), strict=True)])[1:]
-    sign = np.where(odd, -1.0, 1.0).astype(np.float32)  # of a wave across, in the mirror image
-    whole = raw[:, 0].astype(np.float64)
+    sign = np.where(odd, -1.0, 1.0).astype(np.float32)  # of a wave across
+    if len(rows) < 2:
+        return _Common(sign, np.zeros_like(sign), np.eye(len(sign), dtype=np.float32))
+    some = rows[:: -(-len(rows) // _MOST_COUNTED)]
+    parts = [_raw(fingerprints[some[s : s + _CHUNK]], _WINDOWS[:1]) for s in range(0, len(some), _CHUNK)]
+    whole = np.concatenate(parts)[:, 0].astype(np.float64)
     mean = whole.mean(axis=0) * (sign > 0)
     spread = (whole - mean).T @ (whole - mean) / len(whole)
     spread = (spread + spread * np.outer(sign, sign)) / 2
     level, axes = np.linalg.eigh(spread)
     half = (axes * np.maximum(level, level.max() * _RIDGE + 1e-12) ** -0.25).astype(np.float32)
-    out = np.empty((len(rows), 2 * len(_WINDOWS), raw.shape[2]), np.float16)
+    return _Common(sign, mean.astype(np.float32), half)
+
+
+def _looks(fingerprints: NDArray[np.uint8], rows: Ints, common: _Common) -> NDArray[np.float16]:
+    """The description of six windows of each image and of its mirror image, of length 1: (R, 12, 95)."""
+    out = np.empty((len(rows), 2 * len(_WINDOWS), len(common.half)), np.float16)
     for s in range(0, len(rows), _CHUNK):
-        part = raw[s : s + _CHUNK]
-        both = np.concatenate([part, part * sign], axis=1) - mean.astype(np.float32)
-        look = both @ half
+        part = _raw(fingerprints[rows[s : s + _CHUNK]], _WINDOWS)
+        both = np.concatenate([part, part * common.sign], axis=1) - common.mean
+        look = both @ common.half
         out[s : s + _CHUNK] = look / (np.linalg.norm(look, axis=2, keepdims=True) + 1e-6)
     return out
 
 
-def _raw(fingerprints: NDArray[np.uint8]) -> Floats:
+def _raw(fingerprints: NDArray[np.uint8], spans: tuple[tuple[int, int], ...]) -> Floats:
+    """The waves of luma and colours in some windows (across, down) of each image: (N, windows, 95)."""
     light = luma(fingerprints).astype(np.float32)
     colours = chroma(fingerprints).astype(np.float32) - 128
     waves = [
@@ -133,7 +171,7 @@ def _raw(fingerprints: NDArray[np.uint8]) -> Floats:
         for w, side in zip(_WAVES, (LUMA_SIDE, CHROMA_SIDE), strict=True)
     ]
     windows = []
-    for across, down in _WINDOWS:
+    for across, down in spans:
         one = np.matmul(np.matmul(waves[0][down], light), waves[0][across].T).reshape(len(light), -1)[:, 1:]
         two = np.matmul(np.matmul(waves[1][down], colours), waves[1][across].T).reshape(len(light), -1)
         windows.append(np.concatenate([one, two], axis=1))

@@ -230,13 +230,13 @@ def test_the_answer_does_not_depend_on_the_number_of_workers(base: list[Image]) 
 
 
 def test_cells_find_what_one_comparison_finds(monkeypatch: pytest.MonkeyPatch, base: list[Image]) -> None:
-    from comp.checks.duplicates import candidates
+    from comp.checks.duplicates import cells
 
     fingerprints = prints(base + [image[5:, ::-1] for image in base])
     whole = near_duplicate_pairs(fingerprints)
-    monkeypatch.setattr(candidates, "_LEAF", 100)
-    cells = near_duplicate_pairs(fingerprints)
-    assert len(set(map(tuple, cells.pairs.tolist())) & set(map(tuple, whole.pairs.tolist()))) >= 0.97 * SCENES
+    monkeypatch.setattr(cells, "_LEAF", 100)
+    found = near_duplicate_pairs(fingerprints)
+    assert len(set(map(tuple, found.pairs.tolist())) & set(map(tuple, whole.pairs.tolist()))) >= 0.97 * SCENES
 
 
 @pytest.mark.parametrize("count", [0, 1, 2])

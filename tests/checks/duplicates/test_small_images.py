@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from comp.checks.duplicates import small_images
 from comp.checks.duplicates.candidates import perceptual
 from comp.checks.duplicates.search import near_duplicate_pairs
 from comp.checks.duplicates.small_images import small_candidates
@@ -59,7 +60,7 @@ def test_copies_are_proposed_and_found(name: str) -> None:
     copies = [CHANGES[name](image) for image in images[:20]]
     fingerprints = prints([*images, *copies])
     wanted = {(n, COUNT + n) for n in range(20)}
-    proposed = small_candidates(fingerprints, np.random.default_rng(0))
+    proposed = small_candidates(fingerprints, np.random.default_rng(0)).part(slice(None))
     ends = {
         (min(pair), max(pair)) for pair in zip(proposed.left.tolist(), proposed.right.tolist(), strict=True)
     }
@@ -75,5 +76,12 @@ def test_grey_large_and_tiny_images_take_no_part() -> None:
     tiny = [np.asarray(cv2.resize(small(seed), (20, 20))) for seed in range(10)]
     for images in (grey, large, tiny):
         twice = prints([*images, *images])
-        assert len(small_candidates(twice, np.random.default_rng(0)).left) == 0
-    assert len(small_candidates(prints(grey)[:0], np.random.default_rng(0)).left) == 0
+        assert small_candidates(twice, np.random.default_rng(0)).total == 0
+    assert small_candidates(prints(grey)[:0], np.random.default_rng(0)).total == 0
+
+
+@pytest.mark.parametrize(("values", "needed"), [(3, 0.68), (400, 0.68), (1000, 0.74)])
+def test_more_is_asked_where_many_look_alike(values: int, needed: float) -> None:
+    cosine = np.linspace(0.68, 0.78, values).astype(np.float32)
+    assert small_images._needed(70, cosine) == pytest.approx(needed, abs=0.003)
+    assert small_images._needed(1, cosine + np.float32(0.12)) == pytest.approx(0.8 if values > 6 else 0.68)
