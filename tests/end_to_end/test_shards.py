@@ -12,7 +12,18 @@ import numpy as np
 import pytest
 
 from made import run_comp
-from made_shards import DATA, NAMES, digits, sample, write_competition, write_plain, write_shards, write_tar
+from made_shards import (
+    DATA,
+    NAMES,
+    digits,
+    halves,
+    sample,
+    write_competition,
+    write_parquet,
+    write_plain,
+    write_shards,
+    write_tar,
+)
 
 pytest.importorskip("pyarrow")
 pytest.importorskip("lmdb")
@@ -100,6 +111,18 @@ def test_copies_and_damage_in_shards_are_found(tmp_path: Path) -> None:
     assert [f"train-000000.tar/{TRAIN[0].id}.png", "train-000000.tar/copy.png"] in found["exact-duplicate"][
         "groups"
     ]
+
+
+def test_the_number_of_a_shard_is_no_name_that_betrays_a_label(tmp_path: Path) -> None:
+    """Files of sets sorted by class are numbered by class too, those of the rows to predict from 0 as well."""
+    rows = sorted([*TRAIN, *digits(72, 60)], key=lambda row: row.label)
+    for n, part in enumerate(halves(rows)):
+        write_parquet(tmp_path / f"raw/train/{n:04}.parquet", part)
+    write_parquet(tmp_path / "raw/test/0000.parquet", TEST)
+    write_competition(tmp_path, 'shards = "train/*.parquet"\ntest_shards = "test/*.parquet"\nid = "id"')
+    done = run_comp(tmp_path, "check", "scans", "--data", tmp_path / "raw", "--folds", 2, "--json")
+    assert done.code == 0
+    assert not [one for one in done.json["findings"] if "name" in one["message"]]
 
 
 def test_a_broken_shard_ends_a_run_in_one_line(tmp_path: Path) -> None:

@@ -227,7 +227,11 @@ class ShardReader(FactsReader):
             value = f"{shards.pattern} has no {column} {absent[0]!r}{more}"
             remedy = f"complete the shards, or correct {shards.key} or id in [data]"
             raise RawDataError("a row has a sample in the shards", value, remedy)
-        return [path for path in paths if path is not None]
+        found = [path for path in paths if path is not None]
+        spare = len(rows.paths) - len(set(found))
+        if spare and self.data.test_shards:  # else labelled images and those to predict lie together
+            self._notes.append(f"{spare:,} of the images of {shards.pattern} have no row, and are not read")
+        return found
 
     def _column_of_ids(self, shards: ShardSet) -> str:
         """The column of shards that has the ids of rows, or of the table beside them; else their keys."""

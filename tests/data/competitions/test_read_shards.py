@@ -205,6 +205,14 @@ def test_members_of_a_sample_may_lie_apart(tmp_path: Path) -> None:
     assert rows(found, tmp_path / "raw") == EXPECTED[: len(TRAIN)]
 
 
+def test_images_of_shards_that_no_row_names_are_told(tmp_path: Path) -> None:
+    write_shards("tar", tmp_path / "raw", TRAIN, TEST)
+    write_table(tmp_path / "raw/test.csv", TEST[1:], labelled=False)
+    found = competition(tmp_path, DATA["tar"] + '\ntest_table = "test.csv"').read(tmp_path / "raw")
+    assert list(found.test["id"]) == [row.id for row in TEST[1:]]
+    assert "1 of the images of test-*.tar have no row, and are not read" in found.notes
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_made_up_sample_lies_in_shards_and_reads_back(kind: str, tmp_path: Path) -> None:
     found = competition(tmp_path, DATA[kind])
