@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -15,9 +16,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from comp.checks.duplicates.candidates import perceptual
-from comp.checks.image_index import COLUMNS, PRINT_BYTES, ImageFacts, ImageIndex
+from comp.checks.image_index import COLUMNS, PRINT_BYTES, ImageFacts, ImageIndex, as_row
 from comp.checks.image_scan import load, scan
-from comp.checks.kept_looks import VERSION
+from comp.checks.kept_looks import VERSION, LooksWriter
 from comp.checks.kept_looks import load as load_kept
 from comp.data.images.raw_tree import RawTree
 from comp.data.images.source import ArraySource
@@ -400,3 +401,24 @@ def test_columns_are_what_single_images_say(some: list[str], rows: int) -> None:
     assert found.perceptual(paths[:rows]).tobytes() == b"".join(
         perceptual(pixels[path]).tobytes() for path in paths[:rows]
     )
+
+
+def test_a_known_image_takes_few_bytes_of_memory(tmp_path: Path) -> None:
+    facts = ImageFacts(
+        (9, 9, 9), "ab" * 32, "cd" * 32, 32, 32, 900, "JPEG RGB", 1.0, 1.0, "", False, 8, 0, 1, {}
+    )
+
+    def held(count: int) -> int:
+        writer = LooksWriter(tmp_path / str(count), load_kept(None), count)
+        row, prints = as_row(facts, writer.known.words), np.zeros(PRINT_BYTES, np.uint8)
+        for n in range(count):
+            writer.add(f"train/{n:09d}.jpg", row, prints)
+        writer.flush()
+        tracemalloc.start()
+        found = load(tmp_path / str(count))
+        size, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert len(found) == count
+        return size
+
+    assert (held(6000) - held(2000)) / 4000 < 1000, "as objects it was 3,500, and fingerprints are 1,768"
