@@ -75,5 +75,5 @@ def test_a_competition_without_raw_data_takes_no_folder(workspace: Path, command
 
 def test_what_commands_remember_lies_under_one_folder(workspace: Path, shapes: Path) -> None:
     assert run_comp(workspace, "check", "shapes", "--folds", 3).code == 0
-    assert list((workspace / ".comp" / "fingerprints").glob("shapes-*.npz"))
+    assert list((workspace / ".comp" / "fingerprints").glob("shapes-*/*.npz"))
     assert {path.name for path in workspace.iterdir()} == {".comp", "competitions", "data", "folds"}
