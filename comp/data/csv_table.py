@@ -6,10 +6,11 @@ import csv
 import io
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 from comp.data.images.raw_tree import nfc
 from comp.data.limits import read_file
@@ -270,3 +271,14 @@ def _decode_text(content: bytes, name: str) -> tuple[str, str]:
         except UnicodeDecodeError:
             continue
     raise InputError("a table must be UTF-8 or cp949 text", f"{name} is neither", "save it as UTF-8 CSV")
+
+
+def flat_record(row: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+    """A record with the records within it spread over names such as ``outer.inner``."""
+    found: dict[str, Any] = {}
+    for key, value in row.items():
+        if isinstance(value, Mapping):
+            found.update(flat_record(value, f"{before}{key}."))
+        else:
+            found[f"{before}{key}"] = value
+    return found

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
-from comp.data.csv_table import Table, parse_table
+from comp.data.csv_table import Table, flat_record, parse_table
 from comp.data.images.raw_tree import RawTree
 from comp.data.task import SEPARATOR
 from comp.errors import InputError, RawDataError, near_names, shortened
@@ -82,7 +82,7 @@ def _of_json(content: bytes, name: str) -> Table:
         value = f"{name}: {type(document).__name__} {shortened(repr(document), 100)}"
         rule = "a json table is a list of records, a table of columns, or COCO's images and annotations"
         raise InputError(rule, value, "convert it to CSV")
-    return _table(name, [_flat(row) for row in document])
+    return _table(name, [flat_record(row) for row in document])
 
 
 def _is_coco(document: Mapping[str, Any]) -> bool:
@@ -145,7 +145,7 @@ def _of_coco(document: Mapping[str, Any], name: str) -> Table:
         rest = {key: value for key, value in own.items() if key not in image and key != "image_id"}
         rows.append({**image, **rest, **{f"category_{key}": v for key, v in category.items() if key != "id"}})
     rows += [image for key, image in images.items() if key not in seen]
-    return _table(name, [_flat(row) for row in rows])
+    return _table(name, [flat_record(row) for row in rows])
 
 
 def _by_id(records: Any, keys: Sequence[str], name: str) -> dict[str, dict[str, Any]]:
@@ -174,23 +174,12 @@ def _of_parquet(content: bytes, name: str) -> Table:
             "a parquet table must be readable", f"{name}: {error}", "restore the file"
         ) from error
     rows = frame.reset_index(drop=True).to_dict("records")
-    return _table(name, [_flat({str(key): value for key, value in row.items()}) for row in rows])
+    return _table(name, [flat_record({str(key): value for key, value in row.items()}) for row in rows])
 
 
 def _table(name: str, rows: Sequence[Mapping[str, Any]]) -> Table:
     header = tuple(dict.fromkeys(key for row in rows for key in row))
     return Table(name, header, tuple(tuple(as_cell(row.get(key)) for key in header) for row in rows))
-
-
-def _flat(row: Mapping[str, Any], before: str = "") -> dict[str, Any]:
-    """A record with the records within it spread over names such as ``outer.inner``."""
-    found: dict[str, Any] = {}
-    for key, value in row.items():
-        if isinstance(value, Mapping):
-            found.update(_flat(value, f"{before}{key}."))
-        else:
-            found[f"{before}{key}"] = value
-    return found
 
 
 def as_cell(value: Any) -> str:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from comp.data import archives
+from comp.data.csv_table import flat_record
 from comp.data.images.raw_tree import is_ignored, is_image_name, nfc
 from comp.data.images.shard import KEY
 from comp.errors import RawDataError, shortened
@@ -162,7 +163,7 @@ class TarShard:
         number = next(parts["json"] for parts in self._samples.values() if "json" in parts)
         (content,) = self._texts([number])
         document = self._parsed(str(content), number)
-        return [f"json.{name}" for name in _flat(document)]
+        return [f"json.{name}" for name in flat_record(document)]
 
     def paths(self) -> list[str]:
         names = self.index.names
@@ -176,7 +177,7 @@ class TarShard:
         numbers = [parts.get("json", -1) for parts in self._samples.values()]
         field = column.removeprefix("json.")
         return [
-            None if text is None else _flat(self._parsed(text, number)).get(field)
+            None if text is None else flat_record(self._parsed(text, number)).get(field)
             for text, number in zip(self._texts(numbers), numbers, strict=True)
         ]
 
@@ -246,14 +247,3 @@ class TarShard:
             value = f"{self.name}/{self.index.names[number]}: {error}"
             raise RawDataError("the json of a sample must be readable", value, "restore the shard") from error
         return document if isinstance(document, dict) else {"": document}
-
-
-def _flat(document: Mapping[str, Any], before: str = "") -> dict[str, Any]:
-    """The fields of a json that are no tables themselves, by dotted name."""
-    found: dict[str, Any] = {}
-    for name, value in document.items():
-        if isinstance(value, dict):
-            found.update(_flat(value, f"{before}{name}."))
-        else:
-            found[f"{before}{name}"] = value
-    return found
