@@ -28,6 +28,7 @@ from made import (
     write_shapes,
     write_train_table,
 )
+from real_data import real_folder
 
 
 def errors(outcome: Outcome) -> dict[str, dict[str, Any]]:
@@ -283,9 +284,7 @@ def test_copies_across_the_split_of_a_script_of_ones_own_are_refused(workspace: 
 
 @pytest.mark.real
 def test_augmented_copies_of_paintings_share_their_parents_fold_or_are_refused(workspace: Path) -> None:
-    real = Path(os.environ.get("COMP_REAL_DATA", "")) / "art-classification"
-    if not os.environ.get("COMP_REAL_DATA") or not (real / "train").is_dir():
-        pytest.skip("COMP_REAL_DATA has no art-classification")
+    real = real_folder("art-classification")
     raw = workspace / "data" / "art-classification"
     shutil.copytree(real, raw)
     parents = {}

@@ -1,8 +1,7 @@
-"""Planted wrong labels of real paintings are found; runs where COMP_REAL_DATA and COMP_WEIGHTS name folders."""
+"""Planted wrong labels of real paintings are found; runs where COMP_REAL_DATA names a folder."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -12,17 +11,14 @@ import comp
 from comp.data.competitions.competition import find_competition
 from comp.data.manifest import Manifest
 from comp.workspace import Workspace
-
-WEIGHTS = os.environ.get("COMP_WEIGHTS", "")  # tests see none of what is set
+from real_data import real_folder, use_real_weights
 
 
 @pytest.mark.real
 @pytest.mark.slow
 def test_planted_labels_of_paintings_are_found(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    raw = Path(os.environ.get("COMP_REAL_DATA", "")) / "art-classification"
-    if not os.environ.get("COMP_REAL_DATA") or not WEIGHTS or not (raw / "train").is_dir():
-        pytest.skip("COMP_REAL_DATA has no art-classification, or COMP_WEIGHTS is not set")
-    monkeypatch.setenv("COMP_WEIGHTS", WEIGHTS)
+    raw = real_folder("art-classification")
+    use_real_weights(monkeypatch)
     table = find_competition("art-classification", Workspace(workspace)).read(raw).table.copy()
     rng = np.random.default_rng(0)
     train = np.flatnonzero(table["split"] == "train")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from comp.training.plan import TrainPlan
 from comp.training.train_fold import run_fold
 from comp.training.train_folds import per_job_recipe, train_folds
 from made import write_shapes
+from real_data import real_folder, use_real_weights
 from training.test_plan_travels import plan_of
 
 pytestmark = pytest.mark.slow
@@ -35,6 +37,31 @@ ALL = (
     "regularize.mixup=0.4",
     "regularize.label_smoothing=0.1",
 )
+
+
+LITE0 = (
+    "model.name=tf_efficientnet_lite0",
+    "model.weights=default",
+    "model.size=128",
+    "model.freeze_bn=true",
+    "mode=finetune",
+    "optimizer.lr=1e-4",
+    "optimizer.head_lr=1e-4",
+    "batch=16",
+    "epochs=2",
+)
+
+
+def a_hundred_paintings(folder: Path) -> Path:
+    """A raw folder of art-classification with every seventeenth painting."""
+    raw, real = folder / "art", real_folder("art-classification")
+    shutil.copytree(real, raw, ignore=shutil.ignore_patterns("train"))
+    for number, path in enumerate(sorted((real / "train").glob("*/*"))):
+        if number % 17 == 0:
+            to = raw / path.relative_to(real)
+            to.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, to)
+    return raw
 
 
 def plan_with(folder: Path, processes: int, *overrides: str) -> TrainPlan:
@@ -130,6 +157,35 @@ def test_where_memory_does_not_suffice_in_one_all_take_smaller_parts(
     found = run_fold(plan_with(tmp_path, 2, *VIT), 1)
     assert found.accumulate == 2
     assert losses == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(
+    ("optimizer", "accumulate", "within"), [("sgd", 1, 1e-4), ("adamw", 2, 1e-5)], ids=["sgd", "adamw"]
+)
+def test_two_processes_fine_tune_a_hundred_paintings_as_one_does(
+    tmp_path: Path,
+    losses: list[float],
+    monkeypatch: pytest.MonkeyPatch,
+    optimizer: str,
+    accumulate: int,
+    within: float,
+) -> None:
+    """AdamW divides each gradient by its size, so that those which are rounding alone make steps as large as others: it is held
+    against one process that sums up the same two parts of a batch."""
+    use_real_weights(monkeypatch)
+    raw = a_hundred_paintings(tmp_path)
+
+    def trained(processes: int, parts: int) -> list[float]:
+        changes = (f"optimizer.name={optimizer}", f"processes={processes}", f"accumulate={parts}")
+        own = plan_of(tmp_path, "art-classification", *LITE0, *changes, data=raw)
+        run_fold(own.in_folder(tmp_path / f"by-{processes}"), 1)
+        seen, losses[:] = list(losses), []
+        return seen
+
+    expected = trained(1, accumulate)
+    assert expected[0] < 0.7, "it begins at the solved head: the weights are there"
+    assert trained(2, 1) == pytest.approx(expected, abs=within)
 
 
 def test_a_process_that_dies_ends_the_fold_and_leaves_none(

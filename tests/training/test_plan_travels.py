@@ -77,10 +77,10 @@ for job in pickle.loads(Path(sys.argv[1]).read_bytes()):
 """
 
 
-def plan_of(workspace: Path, slug: str, *overrides: str) -> TrainPlan:
+def plan_of(workspace: Path, slug: str, *overrides: str, data: Path | None = None) -> TrainPlan:
     ws = Workspace.find(workspace)
     changed = ["epochs=1", "threads=1", "device=cpu", "precision=fp32", *overrides]
-    return plan_of_first_fold("", ws, find_competition(slug, ws), None, None, changed, 2)
+    return plan_of_first_fold("", ws, find_competition(slug, ws), data, None, changed, 2)
 
 
 def shapes(workspace: Path, adapter: str = "", metric: str = "accuracy", models: str = "") -> TrainPlan:

@@ -233,10 +233,12 @@ class Proposed(NamedTuple):
         return self.laid(self.hits.part(chosen))
 
 
-def candidates(fingerprints: NDArray[np.uint8], rows: Ints | None = None, *, seed: int = 0) -> Proposed:
+def candidates(
+    fingerprints: NDArray[np.uint8], rows: Ints | None = None, *, seed: int = 0, workers: int = 2
+) -> Proposed:
     """Find the pairs worth comparing among fingerprints (N, 1156), as `perceptual` makes them, or some `rows` of them.
 
-    Exact up to about 1,450 images, by cells above; deterministic for a given seed. Images of nearly one colour take no
+    Exact up to about 1,450 images, by cells above; deterministic for a given seed, whatever `workers` (threads) is. Images of nearly one colour take no
     part. Memory is about 0.5 KB an image and 3.3 KB on disk (in memory up to 80,000 images), time about linear.
 
     Raises InputError where the folder of caches is needed and cannot be written to.
@@ -253,7 +255,7 @@ def candidates(fingerprints: NDArray[np.uint8], rows: Ints | None = None, *, see
     )
     hits = BestHits(images, _PARTNERS, partial(_loosest, len(rows)))
     rng = np.random.default_rng(seed)
-    for found in nearest_windows(images, _cosine_needed(images, rng), rng):
+    for found in nearest_windows(images, _cosine_needed(images, rng), rng, workers):
         _add_with_signs(hits, found)
 
     def laid(some: Hits) -> Candidates:

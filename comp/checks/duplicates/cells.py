@@ -10,13 +10,17 @@ the hits does not grow with their number, but with that of images.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
+from functools import partial
 from itertools import pairwise
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from comp.checks.duplicates.spilled import Spilled
 from comp.workspace import cache_folder
@@ -37,6 +41,7 @@ _IMAGES: Final = 1 << 15  # described at once
 _TOGETHER: Final = 8  # times so many images ask together; each time all cells are read
 _IN_MEMORY: Final = 256 << 20  # bytes of descriptions; more are kept on disk
 _WAITING: Final = 4_000_000  # hits that wait to be merged
+_UNDER_WAY: Final = 3  # cells or images that threads work at
 _RANKED: Final = 4_000_000  # ends of pairs that are ranked at once
 
 
@@ -86,10 +91,12 @@ class Found(NamedTuple):
         )
 
 
-def nearest_windows(images: Windows, cosine: float, rng: np.random.Generator) -> Iterator[Found]:
+def nearest_windows(
+    images: Windows, cosine: float, rng: np.random.Generator, workers: int = 2
+) -> Iterator[Found]:
     """Every question's answers above `cosine`, never of its own image, a cell at a time.
 
-    Deterministic for a given `rng`. Descriptions beyond 256 MB lie in the folder of caches meanwhile.
+    Deterministic for a given `rng`, whatever `workers` (threads) is. Descriptions beyond 256 MB lie in the folder of caches meanwhile.
 
     Raises InputError where that folder cannot be written to.
     """
@@ -98,9 +105,14 @@ def nearest_windows(images: Windows, cosine: float, rng: np.random.Generator) ->
     cells = min(_MOST, images.images * images.windows // _LEAF)
     centres = _centres(images, cells, rng) if cells >= _FEWEST else None
     with ExitStack() as stack:
-        index = _filled(images, centres, stack)
+        stack.enter_context(
+            threadpool_limits(1)
+        )  # of BLAS: its threads would wait for one another, and for ours
+        pool = stack.enter_context(ThreadPoolExecutor(max(1, workers)))
+        index = _filled(images, centres, pool, stack)
         for first in range(0, len(index.ids), _TOGETHER):
-            yield from _answers(images, index, range(first, min(first + _TOGETHER, len(index.ids))), cosine)
+            pieces = range(first, min(first + _TOGETHER, len(index.ids)))
+            yield from _in_order(pool, _questions(images, index, pieces, cosine))
 
 
 def some_windows(images: Windows, chosen: Ints) -> Floats:
@@ -229,24 +241,46 @@ class _Index(NamedTuple):
     probed: list[Cells]
 
 
-def _filled(images: Windows, centres: Floats | Grouped | None, stack: ExitStack) -> _Index:
+_Result = TypeVar("_Result")
+
+
+def _in_order(pool: ThreadPoolExecutor, tasks: Iterable[Callable[[], _Result]]) -> Iterator[_Result]:
+    """What the tasks come to, in their order, with few of them under way."""
+    waiting: deque[Future[_Result]] = deque()
+    for task in tasks:
+        waiting.append(pool.submit(task))
+        if len(waiting) > _UNDER_WAY:
+            yield waiting.popleft().result()
+    yield from (one.result() for one in waiting)
+
+
+def _filled(
+    images: Windows, centres: Floats | Grouped | None, pool: ThreadPoolExecutor, stack: ExitStack
+) -> _Index:
     cells = 1 if centres is None else len(centres.centres if isinstance(centres, Grouped) else centres)
-    index: _Index | None = None
-    for s in range(0, images.images, _IMAGES):
-        described = images.describe(np.arange(s, min(s + _IMAGES, images.images)))
+
+    def piece(first: int) -> tuple[Halves, Halves, NDArray[np.int32], Ints, Cells]:
+        described = images.describe(np.arange(first, min(first + _IMAGES, images.images)))
         width = described.shape[2]
-        if index is None:
-            each = width * described.itemsize * images.images
-            kept = [_kept(each * many, stack) for many in (images.windows, len(images.asked))]
-            index = _Index(cells, kept[0], kept[1], [], [], [])
         questions = described[:, list(images.asked)].reshape(-1, width)
         windows = described.reshape(-1, width)
         order, start = _sorted_by_cell(_cells_of(windows, images.dims, centres, 1)[:, 0], cells)
-        index.windows.append(windows[order])
-        index.ids.append((order + s * images.windows).astype(np.int32))
-        index.starts.append(start)
-        index.probed.append(_cells_of(questions, images.dims, centres, min(images.probes, cells)))
+        probed = _cells_of(questions, images.dims, centres, min(images.probes, cells))
+        ids = (order + first * images.windows).astype(np.int32)
+        return windows[order], questions, ids, start, probed
+
+    index: _Index | None = None
+    pieces = _in_order(pool, (partial(piece, n) for n in range(0, images.images, _IMAGES)))
+    for windows, questions, ids, start, probed in pieces:
+        if index is None:
+            each = windows.shape[1] * windows.itemsize * images.images
+            kept = [_kept(each * many, stack) for many in (images.windows, len(images.asked))]
+            index = _Index(cells, kept[0], kept[1], [], [], [])
+        index.windows.append(windows)
         index.questions.append(questions)
+        index.ids.append(ids)
+        index.starts.append(start)
+        index.probed.append(probed)
     assert index is not None
     return index
 
@@ -264,8 +298,8 @@ def _cells_of(vectors: Halves, dims: int, centres: Floats | Grouped | None, coun
     return nearest_centres(compared, rows, centres, count).astype(np.uint16)
 
 
-def _answers(images: Windows, index: _Index, pieces: range, cosine: float) -> Iterator[Found]:
-    """The hits of all questions of some pieces of the index, cell by cell."""
+def _questions(images: Windows, index: _Index, pieces: range, cosine: float) -> Iterator[Callable[[], Found]]:
+    """All questions of some pieces of the index, a task for each cell that answers."""
     questions = np.concatenate([index.questions.part(k) for k in pieces])
     probed = np.concatenate([index.probed[k] for k in pieces])
     visitors, visitor_at = _sorted_by_cell(probed.ravel(), index.cells)
@@ -281,16 +315,19 @@ def _answers(images: Windows, index: _Index, pieces: range, cosine: float) -> It
         answering = np.concatenate(
             [index.windows.part(k, low, high) for k, (low, high) in enumerate(bounds) if high > low]
         )
-        asking = questions[who]
         asker, window = first + who // len(asked), asked[who % len(asked)]
-        answer, place = np.divmod(ids, images.windows)
-        row, column, value = _compare(
-            asking[:, : images.dims], asker, answering[:, : images.dims], answer, cosine
-        )
-        if len(row):
-            yield Found(
-                asker[row], window[row], answer[column], place[column], value, row, column, asking, answering
-            )
+        ends = asker, window, *np.divmod(ids, images.windows)
+        yield partial(_answered, ends, questions[who], answering, images.dims, cosine)
+
+
+def _answered(
+    ends: tuple[Ints, Ints, Ints, Ints], asking: Halves, answering: Halves, dims: int, cosine: float
+) -> Found:
+    asker, window, answer, place = ends
+    row, column, value = _compare(asking[:, :dims], asker, answering[:, :dims], answer, cosine)
+    return Found(
+        asker[row], window[row], answer[column], place[column], value, row, column, asking, answering
+    )
 
 
 def _compare(

@@ -200,7 +200,7 @@ Proven = tuple[Ints, Ints, Floats, NDArray[np.uint8]]  # left, right, score, tur
 
 def _usual(fingerprints: NDArray[np.uint8], rows: Ints, workers: int, seed: int) -> Proven:
     """The pairs of images of any size, among some rows, that are proven by their structure."""
-    proposed = candidates(fingerprints, rows, seed=seed)
+    proposed = candidates(fingerprints, rows, seed=seed, workers=workers)
     # what has less evidence is neither believed nor counted
     pairs, measured = _measure(
         fingerprints, proposed, workers, lambda _, measured: measured.evidence >= _EVIDENCE - _ALIKE[0]
@@ -211,7 +211,7 @@ def _usual(fingerprints: NDArray[np.uint8], rows: Ints, workers: int, seed: int)
 
 def _small(fingerprints: NDArray[np.uint8], rows: Ints, workers: int, seed: int) -> Proven:
     """The pairs of small coloured images, among some rows, that are proven by their look too."""
-    proposed = small_candidates(fingerprints, np.random.default_rng(seed), rows)
+    proposed = small_candidates(fingerprints, np.random.default_rng(seed), rows, workers)
     pairs, measured = _measure(
         fingerprints,
         proposed,

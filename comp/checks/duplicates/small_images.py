@@ -32,9 +32,9 @@ Ints = NDArray[np.int64]
 SIDES: Final = (24, 47)  # pixels of the shorter side
 _COLOURFUL: Final = 2.0  # mean chroma, in levels: scans and drawings of one colour look alike as a whole
 _LIKE: Final = (0.68, 0.8)  # cosine of two looks; the second is enough on any set
-_AN_IMAGE: Final = (
-    6.0  # pairs an image to pass on before the cosine is raised, as from some 150,000 photos on
-)
+# pairs an image to pass on before the cosine is raised; the first up to so many pairs in all, which 100,000 photos have
+_AN_IMAGE: Final = (6.0, 2.0)
+_MOST_PAIRS: Final = 600_000
 _WAVES: Final = (8, 4)  # lowest cosines along each axis, of luma and of colours
 _SPANS: Final = ((0.0, 1.0), (0.0, 0.88), (0.12, 1.0), (0.07, 0.93))
 _WINDOWS: Final = ((0, 0), (1, 0), (2, 0), (0, 1), (0, 2), (3, 3))  # spans across and down
@@ -52,7 +52,7 @@ _PROOFS: Final = ((0.8, 10.0, _LIKE[0], 0.5), (0.8, 8.4, 0.9, 0.5), (0.7, 11.4, 
 
 
 def small_candidates(
-    fingerprints: NDArray[np.uint8], rng: np.random.Generator, rows: Ints | None = None
+    fingerprints: NDArray[np.uint8], rng: np.random.Generator, rows: Ints | None = None, workers: int = 2
 ) -> Proposed:
     """The pairs of small coloured images worth comparing, among fingerprints (N, 1156), or some `rows` of them."""
     rows = np.arange(len(fingerprints)) if rows is None else rows
@@ -69,7 +69,7 @@ def small_candidates(
         _PROBES,
     )
     hits = BestHits(images, _PARTNERS, partial(_needed, len(rows)))
-    for found in nearest_windows(images, _LIKE[0], rng):
+    for found in nearest_windows(images, _LIKE[0], rng, workers):
         found = hits.best_in(found)
         hits.add(found, found.cosine, np.zeros(len(found.cosine), np.uint8))
 
@@ -83,8 +83,12 @@ def small_candidates(
 
 
 def _needed(count: int, cosine: Floats) -> float:
-    """The cosine to ask for among `count` images: it passes about `_AN_IMAGE` pairs an image, and all that are close."""
-    most = int(_AN_IMAGE * count)
+    """The cosine to ask for among `count` images: it passes about `_AN_IMAGE` pairs an image, and all that are close.
+
+    How many pairs lie above a cosine by chance grows with the square of the images: that many would take longer to lay
+    upon one another than all the rest of the search.
+    """
+    most = int(np.clip(_MOST_PAIRS, _AN_IMAGE[1] * count, _AN_IMAGE[0] * count))
     if len(cosine) <= most:
         return _LIKE[0]
     return float(np.clip(np.partition(cosine, -most)[-most], *_LIKE))
