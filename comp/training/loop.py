@@ -213,8 +213,8 @@ def _images(
     train_pixels = TrainPixels(plan, part, transform.extent)
     variants, room = Augmenter(transform, plan.recipe.seed, k, device), room_on(device)
     feed = TrainLoader(train_pixels, len(part.table), variants, pool, device, part.fitted, room)
-    if feed.nbytes:
-        train_pixels.forget()  # they lie on the GPU now
+    if feed.has_images:
+        train_pixels.forget()  # once is enough
     return feed, pixels, watched(pixels, part.held_out, pool, device, room - feed.nbytes)
 
 

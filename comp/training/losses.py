@@ -302,7 +302,7 @@ class TrainPixels:
         self._change = TrainTransform(plan.recipe.balance.transform, plan.preprocess)
 
     def forget(self) -> None:
-        """Gives back the memory of the images that were kept, as for those that lie on a GPU."""
+        """Gives back the memory of the images that were kept, as for those that lie together elsewhere."""
         self._fitted.forget()
 
     def shapes(self, rows: NDArray[np.int64]) -> NDArray[np.int64] | None:

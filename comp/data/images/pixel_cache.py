@@ -23,6 +23,7 @@ from comp.data.images.decode import decode
 from comp.data.images.preprocess import (
     DEFAULT_BUDGET,
     SIDE,
+    STORED_BUDGET,
     Extent,
     Preprocess,
     fit,
@@ -332,8 +333,8 @@ class ImageDataset:
 
     ``extent`` says how much of each: "square" is what validation sees (S, S, 3), "room" has the margin around it
     that "crop" cuts away, "whole" is the image as it was decoded, for policies that crop from it. ``budget`` is in
-    bytes of uint8 pixels; past it an image is decoded anew each time, so that memory stays bounded whatever the
-    size of the set.
+    bytes of uint8 pixels, less where a store has the images; past it an image is decoded or fitted anew each time, so
+    that memory stays bounded whatever the size of the set.
     """
 
     def __init__(
@@ -342,13 +343,15 @@ class ImageDataset:
         paths: Sequence[str],
         preprocess: Preprocess,
         extent: Extent = "square",
-        budget: int = DEFAULT_BUDGET,
+        budget: int | None = None,
     ) -> None:
         self.source = source
         self.paths = list(paths)
         self.preprocess = preprocess
         self.extent = extent
         self._side = side_for(preprocess)
+        if budget is None:
+            budget = STORED_BUDGET if isinstance(source, DecodedSource) else DEFAULT_BUDGET
         self._left = budget
         self._kept: dict[int, Pixels] = {}
         side = {"whole": 0, "square": preprocess.size, "room": room_side(preprocess)}[extent]

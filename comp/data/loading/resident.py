@@ -42,28 +42,31 @@ class GatherIndex:
 
 
 class PackedImages:
-    """Images uint8 (L, L, 3) of rows 0 … N - 1 in the machine's memory, a pixel in four bytes: of other devices there is
+    """Images uint8 (L, L, 3) of some rows in the machine's memory, a pixel in four bytes: of other devices there is
     ``Resident``.
 
     Parameters
     ----------
     load : callable
         Row number to image; called from the threads of ``pool``.
-    count, side : int
-        N and L; ``fits`` says whether so many are kept.
+    rows : int64 array (N,)
+        Distinct; ``fits`` says whether so many are kept.
+    side : int
+        L.
     """
 
     def __init__(
-        self, load: Callable[[int], Pixels], count: int, side: int, pool: ThreadPoolExecutor
+        self, load: Callable[[int], Pixels], rows: Rows, side: int, pool: ThreadPoolExecutor
     ) -> None:
         self.side = side
-        whole = np.zeros((count, side, side, 4), np.uint8)
+        self._place = _places_of(rows)
+        whole = np.zeros((len(rows), side, side, 4), np.uint8)
 
         def some(start: int) -> None:
-            for row in range(start, min(count, start + 256)):
-                whole[row, :, :, :3] = load(row)
+            for place, row in enumerate(rows[start : start + 256].tolist(), start):
+                whole[place, :, :, :3] = load(row)
 
-        for _ in pool.map(some, range(0, count, 256)):
+        for _ in pool.map(some, range(0, len(rows), 256)):
             pass
         self._words = whole.view(np.int32).reshape(-1)
 
@@ -75,7 +78,7 @@ class PackedImages:
     def places(self, rows: Rows, windows: SamplingGrid) -> GatherIndex:
         """Where these rows (R,) show what through their windows, all of the side of the images."""
         lines, columns = (a.astype(np.int32) for a in flat_places(windows, self.side))
-        lines += (rows[:, None] * self.side**2).astype(np.int32)  # below 2**31: BUDGET
+        lines += (self._place[rows][:, None] * self.side**2).astype(np.int32)  # below 2**31: BUDGET
         return GatherIndex(lines, columns, is_black(windows), windows.after)
 
     def take(self, at: GatherIndex, out: Pixels) -> None:
@@ -161,8 +164,7 @@ class Resident:
     def __init__(self, pixels: Tensor, rows: Rows, seconds: float = 0.0) -> None:
         self.pixels: Tensor | None = pixels
         self.side, self.seconds = int(pixels.shape[1]), seconds
-        self._place = np.zeros(int(rows.max()) + 1, np.int64)
-        self._place[rows] = np.arange(len(rows))
+        self._place = _places_of(rows)
         gives_way(self)
         _alive.add(self)
         global _most
@@ -256,6 +258,13 @@ def squares(
     """``watched``, on any device."""
     wanted = [pixels.preprocess]
     return Resident.of(lambda row: pixels.squares(row, wanted)[0], rows, wanted[0].size, pool, device, room)
+
+
+def _places_of(rows: Rows) -> Rows:
+    """Where each row lies among ``rows`` (N,), by its number."""
+    places = np.zeros(int(rows.max()) + 1, np.int64)
+    places[rows] = np.arange(len(rows))
+    return places
 
 
 def bytes_of(count: int, side: int) -> int:

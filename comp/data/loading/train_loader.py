@@ -213,18 +213,22 @@ class TrainLoader:
             variants.in_batches and not variants.transform.crops and variants.moved_side == variants.size
         )
         small = squares and variants.size <= SMALL
+        wanted, load = np.arange(count) if rows is None else np.unique(rows), images.__getitem__
         if (squares and self._on_gpu) or (small and self._device.type != "cpu" and variants.after is None):
-            wanted, left = np.arange(count) if rows is None else np.unique(rows), room
             left = room_on(self._device) if room is None else room
-            load = images.__getitem__
             self._there = Resident.of(load, wanted, variants.side, pool, self._device, left)
-        elif small and PackedImages.fits(count, variants.side):
-            self._stack = PackedImages(images.__getitem__, count, variants.side, pool)
+        elif small and PackedImages.fits(len(wanted), variants.side):
+            self._stack = PackedImages(load, wanted, variants.side, pool)
 
     @property
     def nbytes(self) -> int:
         """Bytes of images on a device other than the CPU."""
         return 0 if self._there is None else self._there.nbytes
+
+    @property
+    def has_images(self) -> bool:
+        """Whether it has the images of all its rows, and loads none again as long as a GPU has room for them."""
+        return self._stack is not None or self.nbytes > 0
 
     def epoch(self, rows: Rows, batch: int, epoch: int) -> Iterator[tuple[Rows, Tensor]]:
         """(rows (B,), pixels uint8 (B, S, S, 3)) of an epoch in the order of ``rows``; a last batch of one row is

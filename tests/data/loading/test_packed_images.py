@@ -20,11 +20,13 @@ POLICIES = {
 
 
 @pytest.mark.parametrize("policy", POLICIES)
-def test_a_stack_gives_what_windows_show(policy: str) -> None:
+@pytest.mark.parametrize("of", ["all", "those of the epochs"])
+def test_a_stack_gives_what_windows_show(policy: str, of: str) -> None:
     rows = np.random.default_rng(1).permutation(300)[:50]
     windows = GeometricOps(POLICIES[policy], SIDE, room=False).windows(7, rows, np.full((50, 2), SIDE))
     with loader_pool(2) as pool:
-        stack = PackedImages(IMAGES.__getitem__, len(IMAGES), SIDE, pool)
+        packed = np.arange(len(IMAGES)) if of == "all" else np.sort(rows)
+        stack = PackedImages(IMAGES.__getitem__, packed, SIDE, pool)
     places = stack.places(rows, windows)
     assert (places.black is not None) == (policy == "with black borders")
     expected = np.stack([apply_grid(IMAGES[row], windows, n) for n, row in enumerate(rows)])
