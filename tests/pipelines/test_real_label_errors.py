@@ -28,7 +28,7 @@ def test_planted_labels_of_paintings_are_found(workspace: Path, monkeypatch: pyt
         planted[table["id"][n]] = table["label"][n]
         table.loc[n, "label"] = rng.choice([name for name in names if name != table["label"][n]])
     (workspace / "planted.csv").write_text(Manifest(table).to_csv())
-    recipe = ["mode=probe", "model.name=tf_efficientnet_lite0", "model.size=128"]
+    recipe = ["mode=probe", "model.name=tf_efficientnet_lite0", "model.size=192"]
     options = {"data": raw, "manifest": workspace / "planted.csv", "overrides": recipe}
     comp.run("art-classification", workspace=workspace, **options)
     found = comp.labels("latest", workspace=workspace, by="probabilities").found

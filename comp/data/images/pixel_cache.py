@@ -38,6 +38,7 @@ from comp.workspace import cache_folder
 VERSION = 4
 DEFAULT_GB = 20.0  # of all stores together; COMP_CACHE_GB sets it, 0 keeps none
 _SAMPLE = 256  # images after which it is guessed whether all will fit
+_MOST = 1 << 62  # no number of an index is as large
 SPARE = 2 << 30  # bytes of the disk that are left free
 
 
@@ -279,40 +280,44 @@ class PixelStore:
     def __init__(self, folder: Path) -> None:
         self.folder = folder.absolute()
         table = json.loads((folder / "index.json").read_text(encoding="utf-8"))
-        self._place: dict[str, tuple[int, int, int, int]] = {
-            key: _four(place) for key, place in table.items()
-        }
-        self._index, self._sound = folder / "index.json", set[str]()
+        self._row = dict(zip(table, range(len(table)), strict=True))
+        self._places = np.array([_four(place) for place in table.values()], np.int64).reshape(-1, 4)
+        del table
+        self._index, self._sound = folder / "index.json", np.zeros(len(self._row), np.bool_)
         mapped = np.memmap(folder / "pixels.u8", dtype=np.uint8, mode="r")
         self._flat = np.asarray(mapped)  # a plain array is sliced six times as fast
-        ends = [offset + 3 * height * width for offset, height, width, _ in self._place.values()]
-        starts = [offset for offset, *_ in self._place.values()]
-        if sorted([*starts, len(self._flat)]) != sorted([0, *ends]):  # one after another, all of it
+        starts, heights, widths, _ = self._places.T
+        ends = starts + 3 * heights * widths
+        ordered = np.sort(np.append(starts, len(self._flat))), np.sort(np.append(ends, 0))
+        if not np.array_equal(*ordered):  # one after another, all of it
             raise ValueError(f"{folder} is torn")
 
     def __len__(self) -> int:
-        return len(self._place)
+        return len(self._row)
 
     def get(self, content: str) -> Pixels | None:
         """The image (H, W, 3) of a file, a view of the mapped file; None where it is not here, or not as it was."""
-        place = self._place.get(content)
-        if place is None:
+        row = self._row.get(content)
+        if row is None:
             return None
-        offset, height, width, told = place
+        offset, height, width, told = self._places[row].tolist()
         flat = self._flat[offset : offset + 3 * height * width]
-        if content not in self._sound:
+        if not self._sound[row]:
             if sum_of(flat, height, width) != told:
-                self._place.pop(content, None)
+                self._row.pop(content, None)
                 with suppress(OSError):  # somebody else's store, say: it stays as it is
                     self._index.unlink(missing_ok=True)
                 return None
-            self._sound.add(content)
+            self._sound[row] = True
         return flat.reshape(height, width, 3)
 
     def shape(self, content: str) -> tuple[int, int] | None:
         """Height and width of the image of a file, without reading it; None where it is not here."""
-        place = self._place.get(content)
-        return None if place is None else place[1:3]
+        row = self._row.get(content)
+        if row is None:
+            return None
+        _, height, width, _ = self._places[row].tolist()
+        return height, width
 
 
 def sum_of(pixels: Pixels, height: int, width: int) -> int:
@@ -322,7 +327,7 @@ def sum_of(pixels: Pixels, height: int, width: int) -> int:
 
 def _four(place: Any) -> tuple[int, int, int, int]:
     """Offset, height, width and sum as an index tells them; ValueError for anything else."""
-    if len(place) != 4 or not all(type(n) is int and n >= 0 for n in place):
+    if len(place) != 4 or not all(type(n) is int and 0 <= n < _MOST for n in place):
         raise ValueError(f"not a place: {place}")
     offset, height, width, told = place
     return offset, height, width, told
