@@ -12,11 +12,14 @@ import re
 import zlib
 from array import array
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from PIL import ExifTags, Image, IptcImagePlugin
 from PIL.ImageFile import ImageFile
 from PIL.TiffImagePlugin import IFDRational
+
+from comp.data.images.jpeg import START, read_frame
 
 ENCODING = "encoding"  # before the names of tags that say how pixels are packed: density, tables
 _SUBFILE = 254  # TIFF's tag of what a page is; its lowest bit says a reduced version of another
@@ -59,6 +62,10 @@ class Header(NamedTuple):
 
 
 NO_HEADER = Header("", {}, 1)
+_ALIKE = (
+    2048  # bytes of a JPEG's header up to which it is likely that others have the same: tables, and no EXIF
+)
+_AFTER = "bytes after the image"
 
 
 def read_header(content: bytes) -> Header:
@@ -67,6 +74,22 @@ def read_header(content: bytes) -> Header:
     Names say where a text stands: "EXIF Artist", "XMP dc:subject", "PNG Comment", or "encoding dpi". Values are cut at ``LONGEST``
     letters, all together at ``MOST``. A file that is no image, or damaged, gives what could be read.
     """
+    frame = read_frame(content) if content.startswith(START) else None
+    if frame is None or frame.scan > _ALIKE or b"MPF" in content[: frame.scan]:
+        return _read(content)
+    length = int.from_bytes(content[frame.scan + 2 : frame.scan + 4], "big")
+    header = _read_alike(content[: frame.scan + 2 + length])
+    after = _short(_text(_after(content)))
+    return header._replace(tags=header.tags | ({_AFTER: after} if after else {}))
+
+
+@lru_cache(maxsize=4096)
+def _read_alike(start: bytes) -> Header:
+    """What a JPEG says up to its pixels: a set often has few of these, and Pillow takes longer than a small image's decoder."""
+    return _read(start)
+
+
+def _read(content: bytes) -> Header:
     kind, letters, pages = "", 0, 1
     tags: dict[str, str] = {}
     try:
@@ -108,9 +131,13 @@ def _tags(image: Image.Image, content: bytes) -> Iterator[tuple[str, Any]]:
     if image.format == "PNG":
         yield from _as_far_as_read(_chunks(content))
     if image.format == "JPEG":
-        end = content.rfind(b"\xff\xd9")
-        if 0 < end < len(content) - 2:
-            yield "bytes after the image", content[end + 2 :].strip(b"\0")[: 4 * LONGEST]
+        yield _AFTER, _after(content)
+
+
+def _after(content: bytes) -> bytes:
+    """What follows the end of a JPEG."""
+    end = content.rfind(b"\xff\xd9")
+    return content[end + 2 :].strip(b"\0")[: 4 * LONGEST] if 0 < end < len(content) - 2 else b""
 
 
 def _as_far_as_read(tags: Iterator[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
@@ -238,7 +265,7 @@ def _chunks(content: bytes) -> Iterator[tuple[str, Any]]:
         at += 12 + size
         if name == b"IEND":
             if at < len(content):
-                yield "bytes after the image", content[at : at + 4 * LONGEST].strip(b"\0")
+                yield _AFTER, content[at : at + 4 * LONGEST].strip(b"\0")
             return
         if name in (b"tEXt", b"zTXt", b"iTXt"):
             key, _, rest = body.partition(b"\0")

@@ -6,6 +6,7 @@ it, and so is one at a fixed distance from a corner where images differ in size.
 
 from __future__ import annotations
 
+from math import prod
 from typing import Final
 
 import cv2
@@ -35,7 +36,7 @@ _SHAPES: Final = (
 _end = 0
 for _name, _shape in _SHAPES:
     LAYOUT[_name] = (_end, _shape)
-    _end += int(np.prod(_shape))
+    _end += prod(_shape)
 REGION_BYTES: Final = _end
 
 
@@ -70,7 +71,7 @@ def regions(image: Bytes) -> Bytes:
 def part(kept: Bytes, name: str) -> Bytes:
     """The part of that name of many images' regions (N, REGION_BYTES): a view (N, ...)."""
     start, shape = LAYOUT[name]
-    return kept[:, start : start + int(np.prod(shape))].reshape(-1, *shape)
+    return kept[:, start : start + prod(shape)].reshape(-1, *shape)
 
 
 def _corner(image: Bytes, down: bool, across: bool) -> Bytes:
@@ -88,15 +89,14 @@ def _padded(zone: Bytes, down: bool, across: bool) -> Bytes:
 
 
 def _lines(image: Bytes, out: Bytes) -> None:
-    for n in range(4):
-        for d, depth in enumerate(DEPTHS):
-            if n < 2:
-                at = min(depth, image.shape[0] - 1)
-                strip = image[-1 - at] if n == 1 else image[at]
-            else:
-                at = min(depth, image.shape[1] - 1)
-                strip = image[:, -1 - at] if n == 3 else image[:, at]
-            ycc = cv2.cvtColor(np.ascontiguousarray(strip)[None], cv2.COLOR_RGB2YCrCb)
-            mean, spread = cv2.meanStdDev(ycc)
-            out[n, d, :3] = np.rint(mean[:, 0])
-            out[n, d, 3] = round(float(spread[0, 0]))
+    for across, side in enumerate(image.shape[:2]):
+        from_edge = np.minimum(DEPTHS, side - 1)
+        both = np.concatenate([from_edge, side - 1 - from_edge])
+        strips = image[:, both].swapaxes(0, 1) if across else image[both]  # (2 * depths, L, 3)
+        ycc = cv2.cvtColor(np.ascontiguousarray(strips), cv2.COLOR_RGB2YCrCb).astype(np.int64)
+        length = ycc.shape[1]
+        sums = ycc.sum(axis=1)
+        squares = (ycc[..., 0] ** 2).sum(axis=1)
+        variance = (length * squares - sums[:, 0] ** 2) / length**2
+        told = np.concatenate([sums / length, np.sqrt(variance)[:, None]], axis=1)
+        out[2 * across : 2 * across + 2] = np.rint(told).reshape(2, len(DEPTHS), LINE_FACTS)

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import cv2
 import numpy as np
 
 from comp.checks.duplicates.candidates import perceptual
@@ -217,6 +218,7 @@ def _decoded(
     shape = f"{pixels.shape[0]}x{pixels.shape[1]}|".encode()
     # sums of channels fit in 16 bits: several times faster than means of them
     grey = pixels[..., 0].astype(np.uint16) + pixels[..., 1] + pixels[..., 2]
+    mean, spread = cv2.meanStdDev(grey)
     facts = ImageFacts(
         stamp=stamp,
         file_sha=file_sha,
@@ -226,8 +228,8 @@ def _decoded(
         file_bytes=size,
         kind=header.kind,
         tags=header.tags,
-        mean=float(grey.mean()) / 3,
-        std=float(grey.std()) / 3,
+        mean=float(mean[0, 0]) / 3,
+        std=float(spread[0, 0]) / 3,
         error="",
         is_transparent=found.is_transparent,
         bits=found.bits,
