@@ -37,6 +37,19 @@ def exif() -> Image.Exif:
     return tags
 
 
+def test_headers_that_images_share_give_each_what_is_its_own() -> None:
+    start = file("JPEG", comment=b"of all")
+    first, second = read_header(start + b"cat"), read_header(start + b"dog")
+    first.tags["changed"] = "by whoever asked"
+    assert (first.kind, first.pages) == ("JPEG RGB", 1)
+    assert first.tags["bytes after the image"] == "cat"
+    assert second.tags["bytes after the image"] == "dog"
+    assert second.tags["JPEG comment"] == "of all"
+    assert "bytes after the image" not in read_header(start).tags
+    assert "changed" not in read_header(start + b"cat").tags
+    assert read_header(file("JPEG", comment=b"of one")).tags["JPEG comment"] == "of one"
+
+
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
 def test_every_text_and_date_of_exif_is_read(kind: str) -> None:
     _, tags, _ = read_header(file(kind, exif=exif()))
