@@ -17,6 +17,7 @@ from comp.training.loop import new_net
 from comp.training.optim import stages_of
 from comp.training.plan import TrainPlan, rows_of_fold
 from comp.training.throughput import Bench
+from comp.training.train_folds import folds_at_once
 
 BACKWARD = 2.0  # multiply-adds of a step beyond its forward pass, in forward passes
 ROUNDS = 40  # passes over the rows until a classifier is solved
@@ -93,7 +94,8 @@ def seconds_of(plan: TrainPlan, kept: int = 0) -> float:
         return found + seen * _forward_seconds(net, recipe) + solves * _solve_seconds(plan, net)
     trained = sum(count * _step_seconds(plan, own, side) for own, count in passes.trained.items())
     found += passes.seen * _forward_seconds(net, recipe)
-    return found + trained / max(1, min(recipe.jobs or 1, plan.folds.k, recipe.threads or 1))
+    at_once = folds_at_once(recipe, plan.folds.k)
+    return found + trained / (at_once if recipe.device == "cuda" else min(at_once, recipe.threads or 1))
 
 
 def _solve_seconds(plan: TrainPlan, net: Net) -> float:

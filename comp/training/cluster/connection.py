@@ -13,7 +13,7 @@ from typing import Any
 
 from comp.config import whole_number
 from comp.errors import InputError
-from comp.training.parallel_folds import EventLines
+from comp.training.child_process import EventLines
 
 KNOCK = 5.0  # seconds that a cluster's head has to answer in
 _RULE = '`engine="ray"` needs a cluster that answers'

@@ -26,9 +26,9 @@ from comp.data.images.source import Pixels
 from comp.errors import CompError, InputError
 from comp.files import lives, write_text
 from comp.runs.run import STARTED
+from comp.training.child_process import EventLines, sendable
 from comp.training.cluster.images import Images, StoreList, plan_on_worker, receive_store
 from comp.training.cluster.parcel import Parcel, finished_fold, fold_under_way, unpack
-from comp.training.parallel_folds import EventLines, sendable
 from comp.training.state import SIDECAR
 from comp.training.train_fold import FoldJob
 
