@@ -43,6 +43,11 @@ class OnRay:
     gpus: float | None = None
     contents: Mapping[str, str] = field(default_factory=dict)
 
+    def at_once(self, plan: TrainPlan) -> int:
+        """How many folds of a plan the cluster holds at once; InputError where it holds none."""
+        with connected(self.address) as ray:
+            return require_room(ray, needs_of(plan, self))
+
     def run(self, job: Callable[[int], FoldJob], todo: Sequence[int]) -> Generator[Ended]:
         """The folds as they end; see ``Executor``.
 
@@ -57,6 +62,7 @@ class OnRay:
             value = f"`engine='ray'` with processes = {together}"
             raise InputError("a worker of a cluster trains a fold by itself", value, "drop one of them")
         with connected(self.address) as ray:
+            require_room(ray, needs_of(job(todo[0]).plan, self))
             dealt = _Dealt(ray, self, job)
             try:
                 yield from dealt.all(todo)
@@ -138,12 +144,12 @@ class _Dealt:
         k = job.k
         plan, images, arrays = plan_for_workers(job.plan, self._asked.contents)
         folder = job.plan.fold_folder(k)
-        run, inside = home_of(folder)
+        run, inside = home_of(folder)  # a trial of a study lies in no run
         fold_task = worker.FoldTask(
             k=k,
             run=run,
             inside=inside.rpartition("/")[0],
-            started=_started(job.plan, inside),
+            started=_started(job.plan, inside) if run else "",
             images=images,
             versions=worker.VERSIONS,
             given={} if arrays else controls_of(job.plan, k),
@@ -157,22 +163,10 @@ class _Dealt:
         self._running.append(_Task(number, job, task, lost))
 
     def _remote(self, plan: TrainPlan) -> Any:
-        cpus, gpus = needs_of(plan, self._asked)
-        self._require_room(cpus, gpus)
-        options = {"num_cpus": cpus, "num_gpus": gpus, "num_returns": "streaming", "max_retries": 0}
-        return self._ray.remote(**options)(worker.train_fold)
-
-    def _require_room(self, cpus: float, gpus: float) -> None:
-        nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
-        if any(one.get("CPU", 0) >= cpus and one.get("GPU", 0) >= gpus for one in nodes):
-            return
-        most = max(one.get("CPU", 0) for one in nodes), max(one.get("GPU", 0) for one in nodes)
-        value = f"{cpus:g} CPUs and {gpus:g} GPUs; of {len(nodes)} machines the largest have {most[0]:g} and {most[1]:g}"
-        raise InputError(
-            "a machine of the cluster has what a fold asks for",
-            value,
-            "`cpus_per_fold` and `gpus_per_fold` ask for less",
-        )
+        needs = needs_of(plan, self._asked)
+        require_room(self._ray, needs)
+        options = {"num_cpus": needs.cpus, "num_gpus": needs.gpus}
+        return self._ray.remote(**options, num_returns="streaming", max_retries=0)(worker.train_fold)
 
     def _put(self, content: bytes) -> Any:
         key = hashlib.sha256(content).hexdigest()
@@ -256,12 +250,45 @@ class _Dealt:
             self._ray.cancel(task.items, force=True)
 
 
-def needs_of(plan: TrainPlan, asked: OnRay) -> tuple[float, float]:
-    """CPUs and GPUs that a fold asks for."""
+@dataclass(frozen=True)
+class Needs:
+    """What a fold asks a machine for."""
+
+    cpus: float
+    gpus: float
+
+    def fit(self, node: Mapping[str, float]) -> int:
+        """How many such folds a machine holds, by its resources as Ray has them."""
+        wanted = {"CPU": self.cpus, "GPU": self.gpus}
+        return min(int(node.get(name, 0) / much + 1e-4) for name, much in wanted.items() if much)
+
+
+def require_room(ray: Any, needs: Needs) -> int:
+    """How many such folds the machines of the cluster hold.
+
+    Raises
+    ------
+    InputError
+        Where none holds one: Ray would wait for such a machine.
+    """
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    if room := sum(map(needs.fit, nodes)):
+        return room
+    most = max(one.get("CPU", 0) for one in nodes), max(one.get("GPU", 0) for one in nodes)
+    value = f"{needs.cpus:g} CPUs and {needs.gpus:g} GPUs; of {len(nodes)} machines the largest have {most[0]:g} and {most[1]:g}"
+    raise InputError(
+        "a machine of the cluster has what a fold asks for",
+        value,
+        "`cpus_per_fold` and `gpus_per_fold` ask for less",
+    )
+
+
+def needs_of(plan: TrainPlan, asked: OnRay) -> Needs:
+    """What a fold of a plan asks for."""
     on_gpu = plan.recipe.device == "cuda"
     gpus = asked.gpus if asked.gpus is not None else float(on_gpu)
     cpus = asked.cpus if asked.cpus is not None else float(1 if on_gpu else plan.recipe.threads or 1)
-    return cpus, gpus
+    return Needs(cpus, gpus)
 
 
 def _started(plan: TrainPlan, inside: str) -> str:
