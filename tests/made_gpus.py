@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import comp.console  # noqa: F401  as an adapter may that imports comp
 from comp import events
 from comp.errors import TrainingFailed
 from comp.training.time_limit import Deadline, stopped
@@ -42,6 +43,8 @@ class Look:
         (self.folder / f"begun-{self.k}").touch()
         events.log(f"fold {self.k} sees {device}")
         fails = self.fails.get(device, "")
+        if fails == "prints":
+            print(f"fold {self.k} prints")
         if fails == "dies":
             os.kill(os.getpid(), 9)
         elif fails == "cuda":

@@ -80,8 +80,8 @@ class Child:
         raise NotImplementedError
 
 
-def tell(pipe: Connection, work: Callable[[], object]) -> None:
-    """Calls ``work``, and says through ``pipe`` what happens in it, and at last what it raised or returned."""
+def tell(pipe: Connection, prepared: Callable[[], Callable[[], object]]) -> None:
+    """Calls what ``prepared`` gives, and says through ``pipe`` what happens in it, and at last what it raised or returned."""
     one_at_a_time = Lock()
 
     def send(news: events.Event | LastNews) -> None:
@@ -94,6 +94,10 @@ def tell(pipe: Connection, work: Callable[[], object]) -> None:
     failure: Exception | None = None
     answer: object = None
     try:
+        work = prepared()
+        events.relay_to(
+            send
+        )  # what was imported with it may have begun to listen: the console, to what it prints itself
         answer = work()
     except CompError as error:
         failure = error

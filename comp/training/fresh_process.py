@@ -70,11 +70,11 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     watch_parent(parent)
 
-    def called() -> object:
+    def prepared() -> Callable[[], object]:
         work: Callable[[], object] = pickle.loads(pipe.recv_bytes())
-        return work()
+        return work
 
-    tell(pipe, called)
+    tell(pipe, prepared)
 
 
 if __name__ == "__main__":

@@ -120,4 +120,4 @@ def _work(work: Callable[[int], object], k: int, pipe: Connection, parent: int) 
     def fold() -> None:
         work(k)
 
-    tell(pipe, fold)
+    tell(pipe, lambda: fold)

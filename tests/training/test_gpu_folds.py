@@ -95,6 +95,15 @@ def test_a_bug_comes_back_with_its_traceback_and_nothing_is_left_running(tmp_pat
     assert not (tmp_path / "1.json").exists()
 
 
+def test_what_a_process_imports_does_not_hear_what_it_prints_itself(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """made_gpus imports the console, whose listener would print every line that was printed, without end."""
+    ended = dealt(TWO[:1], [0], lambda k: Look(k, tmp_path, fails={"0": "prints"}))
+    assert ended[0].failure is None, ended[0].failure
+    assert capfd.readouterr().err.count("fold 0 prints") == 1
+
+
 def test_past_the_time_limit_none_begins_and_what_is_measured_is_shared(tmp_path: Path) -> None:
     ended = dealt(TWO[:1], [0, 1], lambda k: Look(k, tmp_path, fails={"0": "late"}))
     assert [one.fold for one in ended] == [0]
