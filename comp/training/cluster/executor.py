@@ -291,11 +291,12 @@ def require_room(ray: Any, needs: Needs) -> int:
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     if room := sum(map(needs.fit, nodes)):
         return room
-    most = {name: max(one.get(name, 0) for one in nodes) for name in ("CPU", "GPU", "memory")}
+    able = [one for one in nodes if replace(needs, memory=0).fit(one)]  # but for their memory
+    most = {name: max(one.get(name, 0) for one in able or nodes) for name in ("CPU", "GPU", "memory")}
     value = f"{_listed(needs.cpus, needs.gpus, needs.memory)}; of {counted(len(nodes), 'machine')} the largest have "
     value += _listed(most["CPU"], most["GPU"], most["memory"] if needs.memory else 0)
     remedy = "`cpus_per_fold` and `gpus_per_fold` ask for less"
-    if sum(map(replace(needs, memory=0).fit, nodes)):
+    if able:
         remedy = "a smaller batch, or accumulate; `ray start --memory BYTES` says what a machine has"
     raise InputError("a machine of the cluster has what a fold asks for", value, remedy)
 

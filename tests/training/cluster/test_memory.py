@@ -47,7 +47,7 @@ def test_how_many_folds_a_machine_holds(needs: Needs, count: int) -> None:
 
 def test_what_no_machine_has_is_said_with_what_would_help() -> None:
     with pytest.raises(InputError) as refused:
-        require_room(ray_of(NODE, {"CPU": 4.0}), Needs(1, 0, 20 * GB))
+        require_room(ray_of(NODE, {"CPU": 0.0, "memory": 64e9}), Needs(1, 0, 20 * GB))
     assert (
         refused.value.value
         == "1 CPUs, 0 GPUs, 20 GB of memory; of 2 machines the largest have 8 CPUs, 1 GPUs, 16 GB of memory"
