@@ -297,7 +297,7 @@ def require_room(ray: Any, needs: Needs) -> int:
     value += _listed(most["CPU"], most["GPU"], most["memory"] if needs.memory else 0)
     remedy = "`cpus_per_fold` and `gpus_per_fold` ask for less"
     if able:
-        remedy = "a smaller batch, or accumulate; `ray start --memory BYTES` says what a machine has"
+        remedy = "a smaller batch, or accumulate; or begin Ray on that machine with more memory"
     raise InputError("a machine of the cluster has what a fold asks for", value, remedy)
 
 
