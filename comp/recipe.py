@@ -260,7 +260,9 @@ class Recipe(RecipeTable):
     processes: int | None = Field(
         None, ge=1, le=64, description="processes that train one fold together, a GPU each"
     )
-    jobs: int | None = Field(None, ge=1, le=64, description="folds at once on a CPU, each on one thread")
+    jobs: int | None = Field(
+        None, ge=1, le=64, description="folds at once: on a CPU each on one thread; unset: one, or one a GPU"
+    )
     save_minutes: float = Field(
         5.0, ge=0, description="at most between saves; epochs save too where that costs little"
     )

@@ -95,6 +95,24 @@ Thorough = Annotated[
 GroupScenes = Annotated[
     bool, option("--group-scenes", "Keep images of one scene, or parts of one image, in one fold.")
 ]
+Engine = Annotated[
+    str | None,
+    option("--engine local|ray", "What trains the folds: this process, or a Ray cluster."),
+]
+Address = Annotated[
+    str | None,
+    option("--address HOST:PORT", "With --engine ray: the cluster; by default RAY_ADDRESS or this machine."),
+]
+CpusPerFold = Annotated[
+    float | None, option("--cpus-per-fold N", "With --engine ray: CPUs that a fold asks for.")
+]
+GpusPerFold = Annotated[
+    float | None,
+    option(
+        "--gpus-per-fold N",
+        "GPUs that train each fold together; with --engine ray those it asks for, 0.5 is half of one.",
+    ),
+]
 Rare = Annotated[
     str | None,
     option(

@@ -9,11 +9,15 @@ import typer
 
 from comp import console
 from comp.cli.options import (
+    Address,
     Allow,
     AsJson,
+    CpusPerFold,
     DataDir,
+    Engine,
     ExtraFile,
     FoldsOption,
+    GpusPerFold,
     GroupScenes,
     ManifestFile,
     MetricOfFolder,
@@ -74,28 +78,10 @@ def run(
             help="Stop in time, with everything saved and a CSV of the finished folds; with --preset of the whole.",
         ),
     ] = None,
-    engine: Annotated[
-        str | None,
-        typer.Option(
-            "--engine", metavar="local|ray", help="What trains the folds: this process, or a Ray cluster."
-        ),
-    ] = None,
-    address: Annotated[
-        str | None,
-        option(
-            "--address HOST:PORT", "With --engine ray: the cluster; by default RAY_ADDRESS or this machine."
-        ),
-    ] = None,
-    cpus_per_fold: Annotated[
-        float | None, option("--cpus-per-fold N", "With --engine ray: CPUs that a fold asks for.")
-    ] = None,
-    gpus_per_fold: Annotated[
-        float | None,
-        option(
-            "--gpus-per-fold N",
-            "GPUs that train each fold together; with --engine ray those it asks for, 0.5 is half of one.",
-        ),
-    ] = None,
+    engine: Engine = None,
+    address: Address = None,
+    cpus_per_fold: CpusPerFold = None,
+    gpus_per_fold: GpusPerFold = None,
     ensemble: Annotated[
         str | None,
         typer.Option(

@@ -7,11 +7,15 @@ from typing import Annotated
 
 from comp import console
 from comp.cli.options import (
+    Address,
     Allow,
     AsJson,
+    CpusPerFold,
     DataDir,
+    Engine,
     ExtraFile,
     FoldsOption,
+    GpusPerFold,
     GroupScenes,
     ManifestFile,
     Rare,
@@ -154,6 +158,10 @@ def tune(
     allow: Allow = None,
     thorough: Thorough = None,
     group_scenes: GroupScenes = False,
+    engine: Engine = None,
+    address: Address = None,
+    cpus_per_fold: CpusPerFold = None,
+    gpus_per_fold: GpusPerFold = None,
     workspace: WorkspaceDir = None,
     json: AsJson = False,
 ) -> None:
@@ -183,6 +191,10 @@ def tune(
         allow=parse_allow(allow),
         thorough=thorough,
         group_scenes=group_scenes,
+        engine=engine,
+        address=address,
+        cpus_per_fold=cpus_per_fold,
+        gpus_per_fold=gpus_per_fold,
     )
     states = ", ".join(f"{count} {state}" for state, count in found.counts.items())
     console.print_result(f"{found.trials} trials ({states})")

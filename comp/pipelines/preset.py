@@ -32,7 +32,7 @@ from comp.pipelines.engine.order import (
     require_preset,
 )
 from comp.pipelines.ensemble import EnsembleResult, blend_runs
-from comp.pipelines.request import RunRequest, recipe_file
+from comp.pipelines.request import FoldEngine, RunRequest, recipe_file
 from comp.pipelines.run import checked, trackers_of
 from comp.training.time_limit import parse_seconds
 from comp.workspace import Workspace
@@ -58,6 +58,7 @@ _KEPT = (
     "licence",
     "time_limit",
 )
+_ENGINE = ("engine", "address", "cpus_per_fold", "gpus_per_fold")
 LOCK = ".running"
 
 
@@ -94,6 +95,10 @@ def run_preset(
     thorough: bool | None = None,
     group_scenes: bool = False,
     report: bool = True,
+    engine: str | None = None,
+    address: str | None = None,
+    cpus_per_fold: float | None = None,
+    gpus_per_fold: float | None = None,
     track: Sequence[str] = (),
     listeners: Sequence[events.RunListener] = (),
     began: float | None = None,
@@ -116,6 +121,9 @@ def run_preset(
         As ``comp.list_models`` takes it: "any" lets in those whose weights a winner may not publish.
     resume : str, optional
         The id of a preset run that was stopped, or "latest": it goes on by its own arguments; ``time_limit`` is then of this command.
+    engine, address, cpus_per_fold, gpus_per_fold : optional
+        As ``comp.run`` takes them: with "ray" the folds of every candidate are dealt to a cluster. They change no candidate, and one that goes
+        on may have others.
     began : float, optional
         The ``time.monotonic()`` that the limit counts from; by default now.
     folds, workspace, data, overrides, seed, manifest, extra, rare, allow, thorough, group_scenes, report, track, listeners
@@ -131,6 +139,7 @@ def run_preset(
     ws = Workspace.find(workspace)
     competition = find_competition(slug, ws)
     require_known(others)
+    by = _engine(engine, address, cpus_per_fold, gpus_per_fold)
     heard = events.guarded(listeners) + (trackers_of(track, ws) if track else [])
     if resume is None:
         require_preset(preset or "", others)
@@ -140,8 +149,9 @@ def run_preset(
         order = _found(ws, resume, slug, preset, given)
     held = alone(order.folder / LOCK, "a preset run is at work once", f"{order.id} is at work", "wait for it")
     with held, without_empty_folder(order, resume is None), events.listening(*heard):
-        session = _session(order, ws, competition, time_limit if resume else None, began)
-        session.run()
+        session = _session(order, ws, competition, time_limit if resume else None, began, by)
+        with by.connected():
+            session.run()
         return result_of(session, report)
 
 
@@ -151,10 +161,11 @@ def plan_preset(slug: str, preset: str, folds: int | str | Path = 5, **given: An
     The rows are checked, which the run that follows need not do again where its images are known.
     """
     began = time.monotonic()
-    plain = (*_KEPT, "workspace", "report", "track", "listeners")
+    plain = (*_KEPT, *_ENGINE, "workspace", "report", "track", "listeners")
     others = {name: value for name, value in given.items() if name not in plain}
     require_known(others)
     require_preset(preset, others)
+    by = _engine(*(given.get(name) for name in _ENGINE))
     ws = Workspace.find(given.get("workspace"))
     competition = find_competition(slug, ws)
     kept: dict[str, Any] = {"folds": folds, **dict.fromkeys(_KEPT[1:]), "group_scenes": False}
@@ -164,7 +175,17 @@ def plan_preset(slug: str, preset: str, folds: int | str | Path = 5, **given: An
     order = PresetOrder(preset, slug, _sound(ws, competition, kept), Path())
     from comp.pipelines.engine.plan import planned
 
-    return planned(_session(order, ws, competition, None, began))
+    session = _session(order, ws, competition, None, began, by)
+    with by.connected():
+        return planned(session)
+
+
+def _engine(*given: Any) -> FoldEngine:
+    """What trains the folds of candidates; refused before any image is read where it cannot be had."""
+    engine = FoldEngine.of(*given)
+    engine.require_for_many()
+    engine.require_possible()
+    return engine
 
 
 def _new(ws: Workspace, competition: Competition, preset: str, given: dict[str, Any]) -> PresetOrder:
@@ -225,7 +246,12 @@ def without_empty_folder(order: PresetOrder, is_new: bool) -> Iterator[None]:
 
 
 def _session(
-    order: PresetOrder, ws: Workspace, competition: Competition, limit: str | None, began: float
+    order: PresetOrder,
+    ws: Workspace,
+    competition: Competition,
+    limit: str | None,
+    began: float,
+    engine: FoldEngine,
 ) -> Session:
     """The preset at work: its rows checked once; the heavy imports begin here."""
     from comp.models.runtime import resolve_device
@@ -245,6 +271,7 @@ def _session(
     look.require_possible()
     raw, folds = raw_of(competition, ws, given["data"]), parse_folds(given["folds"])
     request = RunRequest(ws, competition, raw, recipe, folds, False, None, None, report=False, look=look)
+    request = replace(request, engine=engine)
     journal = Journal.of(order.folder)  # empty where nothing is to be written
     journal.begin_again()
     seconds = parse_seconds(limit or given["time_limit"]) if limit or given["time_limit"] else None

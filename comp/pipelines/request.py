@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -27,6 +28,7 @@ from comp.workspace import Workspace
 
 if TYPE_CHECKING:
     from comp.checks.runner import CheckResult
+    from comp.training.plan import TrainPlan
     from comp.training.train_folds import Executor
 
 ENGINES = ("local", "ray")
@@ -89,12 +91,42 @@ class FoldEngine:
         each = [one.model_copy(update={"processes": int(self.gpus)}) for one in request.recipe.each]
         return replace(request, recipe=as_one(each))
 
+    def require_for_many(self) -> None:
+        """InputError where several GPUs of this machine would train each fold of many recipes: that is each recipe's own.
+
+        A study or a preset takes a cluster alone.
+        """
+        if self.name == "local" and self.gpus is not None:
+            value, remedy = f"`gpus_per_fold={self.gpus:g}`", '`overrides=["processes=2"]`, or `engine="ray"`'
+            raise InputError("what trains a fold together is said by its recipe", value, remedy)
+
     def require_possible(self) -> None:
         """InputError where it is a cluster that cannot be had; asked before any image is looked at."""
         if self.name == "ray":
             from comp.training.cluster.connection import require_cluster
 
             require_cluster(self.address)
+
+    @contextmanager
+    def connected(self) -> Iterator[None]:
+        """Keeps the cluster, where it is one, for several runs: one of this machine alone begins and ends but once."""
+        if self.name == "local":
+            yield
+            return
+        from comp.training.cluster.connection import connected
+
+        with connected(self.address):
+            yield
+
+    def at_once(self, plan: TrainPlan) -> int:
+        """How many folds of a plan train at once."""
+        if self.name == "local":
+            from comp.training.train_folds import folds_at_once
+
+            return folds_at_once(plan.recipe, plan.folds.k)
+        from comp.training.cluster.executor import OnRay
+
+        return min(plan.folds.k, OnRay(self.address, self.cpus, self.gpus).at_once(plan))
 
     def executor(self, checks: CheckResult) -> Executor | None:
         """What deals the folds of checked rows; None for this process."""

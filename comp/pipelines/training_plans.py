@@ -60,7 +60,7 @@ from comp.training.optim import make_optimizer, open_layers, require_optimizer, 
 from comp.training.plan import TrainedModels, TrainPlan
 from comp.training.teacher import Teacher, find_teacher
 from comp.training.time_limit import OutOfTime
-from comp.training.train_folds import Executor, per_job_recipe, train_folds, train_plans
+from comp.training.train_folds import Executor, are_dealt_to_gpus, per_job_recipe, train_folds, train_plans
 from comp.training.transform_trial import mirrored_costs
 from comp.training.warm_start import WarmStart, warm_start
 from comp.uncertainty import Gain, PairedJackknife
@@ -311,9 +311,9 @@ def train_models(
     executor: Executor | None = None,
 ) -> TrainedModels:
     """The folds of every model of a run, as ``train_folds`` has them; past the time limit no further model begins. An
-    ``executor`` is dealt all of them at once.
+    ``executor`` is dealt all of them at once, and so are several GPUs.
     """
-    if executor is not None:
+    if executor is not None or are_dealt_to_gpus(plans):
         trained = train_plans(plans, only, executor)
     else:
         trained = []

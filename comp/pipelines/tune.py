@@ -15,7 +15,7 @@ from comp.data.competitions.raw_folder import raw_of
 from comp.data.folds import folds_sha256
 from comp.errors import InputError
 from comp.pipelines.check import parse_folds
-from comp.pipelines.request import RunRequest, model_mistakes, recipe_file
+from comp.pipelines.request import FoldEngine, RunRequest, model_mistakes, recipe_file
 from comp.pipelines.run import checked
 from comp.pipelines.tuning.defaults import default_search
 from comp.pipelines.tuning.order import RowOptions, SearchOrder, require_name, require_optuna
@@ -50,6 +50,10 @@ def tune(
     allow: dict[str, str] | None = None,
     thorough: bool | None = None,
     group_scenes: bool = False,
+    engine: str | None = None,
+    address: str | None = None,
+    cpus_per_fold: float | None = None,
+    gpus_per_fold: float | None = None,
 ) -> TuneResult:
     """Looks for better values of recipe keys: each trial trains the folds of the study, and the best recipe is written.
 
@@ -72,6 +76,9 @@ def tune(
         A file with [search]; by default that of the recipe, the competition's search.toml, or what suits the mode.
     seed : int, optional
         Of the recipe, and of what is tried.
+    engine, address, cpus_per_fold, gpus_per_fold : optional
+        As ``comp.run`` takes them: with "ray" the folds of a trial are dealt to a cluster, all at once. What is tried, given up and found
+        is the same.
 
     Raises
     ------
@@ -88,6 +95,8 @@ def tune(
     raw = raw_of(competition, ws, data)
     rows = RowOptions(folds, data, manifest, extra, rare, allow, thorough, group_scenes)
     order = _ordered(competition, rows, recipe, search, as_overrides(overrides), seed)
+    by = FoldEngine.of(engine, address, cpus_per_fold, gpus_per_fold)
+    _require_engine(by, order)
     request = RunRequest(
         ws,
         competition,
@@ -98,9 +107,19 @@ def tune(
         expected=None,
         resumed=None,
         look=CloseLook(thorough, group_scenes, by_itself=True),
+        engine=by,
     )
     request.look.require_possible()
     return _searched(order, request, trials, seconds, study, storage)
+
+
+def _require_engine(engine: FoldEngine, order: SearchOrder) -> None:
+    """Refuses an engine that cannot be had, or that would have nothing to train, before any image is read."""
+    engine.require_for_many()
+    if engine.name != "local" and order.recipe.mode == "probe":
+        value = f"`engine={engine.name!r}`"
+        raise InputError('mode = "probe" solves its folds where the study runs', value, "drop it")
+    engine.require_possible()
 
 
 def _ordered(
@@ -158,7 +177,8 @@ def _searched(
     folder = ws.root / "tune" / competition.slug / study
     session = Session(order, request, checks, folder, study, starts, seconds)
     events.log(f"  {session.summary}")
-    session.run(trials, storage, facts_of(order, checks))
+    with request.engine.connected():
+        session.run(trials, storage, facts_of(order, checks))
     ended = EndedStudy(order, order.space, ws, checks, folder, study, session.url, session.trials)
     return written(ended)
 

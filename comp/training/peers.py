@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import multiprocessing
 import os
 import pickle
@@ -21,10 +20,10 @@ from torch import Tensor, nn
 
 from comp import events
 from comp.errors import CompError, TrainingFailed
+from comp.training.child_process import watch_parent
 from comp.training.gradients import PeerFailed
 
 GRACE_SECONDS = 10.0  # for a process to end after its work
-_PR_SET_PDEATHSIG = 1  # of Linux' prctl
 PATIENCE = timedelta(hours=2)  # that one waits for another: rank 0 judges held-out rows and saves alone
 
 
@@ -164,11 +163,3 @@ def _help(work: bytes, rank: int, world: int, meeting: Path, device: str, thread
     except CompError:  # the leader's too, which says it
         sys.exit(1)
     peers.close()
-
-
-def watch_parent(parent: int) -> None:
-    """Lets this process end with the one that started it, where the system can (Linux)."""
-    with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it was gone before
-        os._exit(1)

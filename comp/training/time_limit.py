@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import math
 import mmap
+import os
 import re
+import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from comp.errors import InputError, Refusal
@@ -30,17 +34,38 @@ class Deadline:
         Test rows and views that each fold will predict.
 
     A forked process shares what is measured. One that it is pickled to has the same end, by the clocks of both, and
-    knows what was measured until then.
+    knows what was measured until then; while it is ``shared``, one of this machine also what is measured later.
     """
+
+    _file: str | None = None  # that processes of this machine share
 
     def __init__(self, seconds: float, rows: int, views: int) -> None:
         self.ends = time.monotonic() + seconds
         self._images = rows * views
         # folds that are finished, and seconds an image; folds that train at once in processes of their own share them
-        self._told = memoryview(mmap.mmap(-1, 16)).cast("d")
+        self._told: memoryview[float] = memoryview(mmap.mmap(-1, 16)).cast("d")
+
+    @property
+    def is_shared(self) -> bool:
+        return self._file is not None
+
+    @contextmanager
+    def shared(self) -> Iterator[None]:
+        """Inside, processes of this machine that it is pickled to share what is measured, as forked ones do."""
+        with tempfile.TemporaryDirectory(prefix="comp-deadline-") as folder:
+            self._file = os.path.join(folder, "measured")
+            with open(self._file, "wb") as file:
+                file.write(self._told)
+            self._told = _of_file(self._file)
+            try:
+                yield
+            finally:
+                self._file = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         ends = time.time() + self.ends - time.monotonic()  # the other clock begins anew with each machine
+        if self._file is not None:
+            return _same_deadline, (ends, self._images, self._file)
         return _same_deadline, (ends, self._images, tuple(self._told))
 
     def measured(self, images: int, seconds: float) -> None:
@@ -57,10 +82,19 @@ class Deadline:
         return time.monotonic() >= self.ends - (reserve if finished else 0.0)
 
 
-def _same_deadline(ends: float, images: int, measured: tuple[float, float]) -> Deadline:
+def _same_deadline(ends: float, images: int, measured: tuple[float, float] | str) -> Deadline:
     deadline = Deadline(ends - time.time(), images, 1)
-    deadline._told[0], deadline._told[1] = measured
+    if isinstance(measured, str):
+        deadline._told = _of_file(measured)
+    else:
+        deadline._told[0], deadline._told[1] = measured
     return deadline
+
+
+def _of_file(path: str) -> memoryview[float]:
+    """Two numbers in a file, which all processes that have it open share."""
+    with open(path, "r+b") as file:
+        return memoryview(mmap.mmap(file.fileno(), 16)).cast("d")
 
 
 def parse_seconds(text: str) -> float:

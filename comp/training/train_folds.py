@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from typing import Protocol
+
+import torch
 
 from comp import events
 from comp.data.device_memory import free_memory, only_new_is_searched
@@ -139,8 +142,31 @@ class _Folds:
         return True
 
 
+def folds_at_once(recipe: Recipe, folds: int) -> int:
+    """How many of so many folds train at once on this machine: as ``jobs`` says, and on CUDA one a GPU unless it says less.
+
+    A probe's folds are solved one after the other, and a fold that several processes train together has all GPUs.
+    """
+    if recipe.device != "cuda":
+        return max(1, min(recipe.jobs or 1, folds))
+    if recipe.mode == "probe" or (recipe.processes or 1) > 1 or sys.platform != "linux":
+        return 1
+    gpus = torch.cuda.device_count()
+    return max(1, min(recipe.jobs or gpus, gpus, folds))
+
+
+def are_dealt_to_gpus(plans: Sequence[TrainPlan]) -> bool:
+    """Whether all folds of several plans are dealt to the GPUs of this machine as one lot."""
+    lot = sum(len(plan.numbers) for plan in plans)
+    return all(plan.recipe.device == "cuda" and folds_at_once(plan.recipe, lot) > 1 for plan in plans)
+
+
 def _executor(plan: TrainPlan, folds: int) -> Executor:
-    """The executor of a recipe: so many folds at once as its ``jobs`` say, where this machine can do so."""
+    """The executor of a recipe: so many folds at once as its ``jobs`` or the GPUs say, where this machine can do so."""
+    if plan.recipe.device == "cuda" and (at_once := folds_at_once(plan.recipe, folds)) > 1:
+        from comp.training.gpu_folds import AGpuEach, visible_gpus
+
+        return AGpuEach(visible_gpus()[:at_once])
     at_once = min(plan.recipe.jobs or 1, folds)
     if at_once <= 1:
         return OneByOne()

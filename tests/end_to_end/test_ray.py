@@ -41,14 +41,14 @@ def node(cluster: Any, **environment: str) -> Any:
 
 
 class Command:
-    """``comp run`` in a process of its own, whose lines can be waited for."""
+    """``comp run``, or another verb, in a process of its own, whose lines can be waited for."""
 
-    def __init__(self, workspace: Path, *words: str, **environment: str) -> None:
+    def __init__(self, workspace: Path, *words: str, verb: str = "run", **environment: str) -> None:
         command = [
             sys.executable,
             "-m",
             "comp.cli.main",
-            "run",
+            verb,
             *words,
             "--workspace",
             str(workspace),
@@ -172,9 +172,53 @@ def test_a_machine_without_the_images_gets_them_once(tmp_path: Path, cluster: An
         ).read_bytes()
 
 
+SPACE = '[search]\n"optimizer.lr" = { low = 1e-5, high = 1e-1, log = true }\n'
+
+
+def test_a_study_on_a_cluster_tries_and_finds_the_same(tmp_path: Path, cluster: Any) -> None:
+    node(cluster), node(cluster)
+    (tmp_path / "space.toml").write_text(SPACE)
+    words = ["shapes", "--folds", "2", "--trials", "2", "--search", str(tmp_path / "space.toml")]
+    words += ["--set", "threads=1", "--set", "epochs=2"]
+    found = []
+    for name, more in (("here", []), ("there", on(cluster))):
+        workspace = tmp_path / name
+        write_shapes(workspace)
+        command = Command(workspace, *words, *more, verb="tune")
+        document = command.done()
+        study = workspace / "tune" / "shapes" / "default"
+        oof = {path.name: path.read_bytes() for path in (study / "oof").iterdir()}
+        told = [document[key] for key in ("states", "baseline", "gain")] + [document["best"]["values"]]
+        found.append((oof, told, [document["best"][key] for key in ("score", "nested", "trial")]))
+        assert not list(study.glob("work-*"))
+    assert found[0] == found[1]
+    assert len(found[0][0]) == 2
+
+
+def test_a_preset_on_a_cluster_blends_the_same(tmp_path: Path, cluster: Any) -> None:
+    node(cluster)
+    found = []
+    for name, more in (("here", []), ("there", on(cluster))):
+        workspace = tmp_path / name
+        write_shapes(workspace)
+        words = ["shapes", "--preset", "fast", "--folds", "2", "--set", "threads=1", *more]
+        document = Command(workspace, *words).done()
+        runs = [workspace / "runs" / one["run"] for one in document["preset"]["candidates"] if one["run"]]
+        engines = {json.loads((run / "record.json").read_text())["engine"] for run in runs}
+        assert engines == {"ray" if more else "local"}
+        found.append([*(made(workspace, {"run": run.name}) for run in runs), made(workspace, document)])
+    assert found[0] == found[1]
+    assert len(found[0]) >= 2
+
+
 def test_a_cluster_that_is_not_there_and_one_too_small_are_refused(tmp_path: Path, cluster: Any) -> None:
+    cluster.add_node(num_cpus=1, object_store_memory=MEMORY, memory=150_000_000)
     for words, said in (
         (["--engine", "ray", "--address", "127.0.0.1:1"], "needs a cluster that answers"),
+        (
+            [*on(cluster), "--cpus-per-fold", "1"],
+            "GB of memory; of 2 machines the largest have 1 CPUs, 0 GPUs, 0.15 GB of memory",
+        ),
         ([*on(cluster), "--cpus-per-fold", "64"], "has what a fold asks for"),
         (["--address", cluster.address], "only a cluster deals folds"),
         (["--engine", "spark"], "unknown engine"),

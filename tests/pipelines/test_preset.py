@@ -170,7 +170,8 @@ def test_nothing_begins_that_would_break_the_limit_but_a_classifier_of_pixels(
     with_weights(workspace)
     told = {"pixels": 1e6}
     monkeypatch.setattr(
-        "comp.pipelines.engine.state.seconds_of", lambda plan, kept: told.get(plan.recipe.model.name, 1e4)
+        "comp.pipelines.engine.state.seconds_of",
+        lambda plan, kept, at_once: told.get(plan.recipe.model.name, 1e4),
     )
     words = (
         "--preset",
@@ -196,7 +197,7 @@ def test_a_backbone_takes_as_many_epochs_as_fit_and_goes_on_with_those(
     write_shapes(workspace)
     with_weights(workspace)
 
-    def seconds(plan: TrainPlan, kept: int = 0) -> float:
+    def seconds(plan: TrainPlan, kept: int = 0, at_once: int = 1) -> float:
         return (
             1.0
             if plan.recipe.mode == "probe"
@@ -294,7 +295,7 @@ def test_without_time_for_all_the_rest_is_left_for_more_time(
     write_shapes(workspace)
     told = {"pixels": 1.0, "test_resnet": 1e6}
     monkeypatch.setattr(
-        "comp.pipelines.engine.state.seconds_of", lambda plan, kept: told[plan.recipe.model.name]
+        "comp.pipelines.engine.state.seconds_of", lambda plan, kept, at_once: told[plan.recipe.model.name]
     )
     first = run_comp(
         workspace, "run", "shapes", "--preset", "fast", *SHORT, "--folds", 2, "--time-limit", "5m", "--json"
@@ -376,7 +377,7 @@ def test_people_see_what_was_tried_and_how_to_go_on(workspace: Path, monkeypatch
     write_shapes(workspace)
     monkeypatch.setattr(
         "comp.pipelines.engine.state.seconds_of",
-        lambda plan, kept: 1.0 if plan.recipe.mode == "probe" else 1e6,
+        lambda plan, kept, at_once: 1.0 if plan.recipe.mode == "probe" else 1e6,
     )
     plan = run_comp(
         workspace, "run", "shapes", "--preset", "good", "--dry-run", "--time-limit", "1h", "--folds", 2
@@ -449,7 +450,7 @@ def test_it_does_not_go_on_with_other_rows_or_another_recipe(
     raw = write_shapes(workspace)
     monkeypatch.setattr(
         "comp.pipelines.engine.state.seconds_of",
-        lambda plan, kept: 1.0 if plan.recipe.mode == "probe" else 1e6,
+        lambda plan, kept, at_once: 1.0 if plan.recipe.mode == "probe" else 1e6,
     )
     first = run_comp(
         workspace, "run", "shapes", "--preset", "fast", *SHORT, "--folds", 2, "--time-limit", "5m"
@@ -527,7 +528,7 @@ def test_a_further_seed_takes_as_many_epochs_as_fit(workspace: Path, monkeypatch
     write_shapes(workspace)
     with_weights(workspace)
 
-    def seconds(plan: TrainPlan, kept: int = 0) -> float:
+    def seconds(plan: TrainPlan, kept: int = 0, at_once: int = 1) -> float:
         if plan.recipe.mode == "probe":
             return 1.0
         slow = 15.0 if plan.recipe.seed else 5.0 if plan.recipe.model.name == BACKBONE else 1e6
@@ -546,3 +547,21 @@ def test_a_further_seed_takes_as_many_epochs_as_fit(workspace: Path, monkeypatch
     assert any(
         str(one["name"]).endswith("epochs, seed 1") and one["run"] for one in found.preset["candidates"]
     )  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--gpus-per-fold", "2"], "what trains a fold together is said by its recipe"),
+        (["--engine", "ray", "--address", "127.0.0.1:1"], "needs a cluster that answers"),
+        (["--engine", "ray", "--address", "127.0.0.1:1", "--dry-run"], "needs a cluster that answers"),
+    ],
+)
+def test_an_engine_that_cannot_be_is_refused_before_any_image(
+    tmp_path: Path, words: list[str], said: str
+) -> None:
+    refused = run_comp(tmp_path, "run", "digits", "--preset", "fast", *words)
+    assert refused.code == 2
+    assert said in refused.err
+    assert "checks:" not in refused.err
+    assert not (tmp_path / "presets").exists()

@@ -261,3 +261,40 @@ def test_the_best_recipe_says_what_the_machine_chose(tuned: Outcome, place: Path
     table = read_toml(place / tuned.json["best"]["recipe"], "a recipe")
     assert {"device", "precision", "channels_last", "threads"} <= set(table)
     assert table["probe"]["l2"] == tuned.json["best"]["values"]["probe.l2"]
+
+
+def test_folds_at_once_find_what_one_after_the_other_does(tmp_path: Path) -> None:
+    write_shapes(tmp_path)
+    (tmp_path / "space.toml").write_text(
+        '[search]\n"optimizer.lr" = { low = 1e-4, high = 1e-1, log = true }\n'
+    )
+    found = []
+    for jobs in (1, 2):
+        words = ["--folds", 2, "--trials", 3, "--study", f"jobs-{jobs}", "--search", tmp_path / "space.toml"]
+        words += ["--set", "epochs=2", "--set", "threads=1", "--set", f"jobs={jobs}"]
+        done = run_comp(tmp_path, "tune", "shapes", *words, "--json")
+        assert done.code == 0, done.err
+        best = done.json["best"]
+        found.append([best["score"], best["nested"], best["values"], done.json["states"], done.json["gain"]])
+        study = tmp_path / "tune" / "shapes" / f"jobs-{jobs}"
+        found[-1].append([(study / "oof" / f"trial-{n}.npz").read_bytes() for n in range(3)])
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--engine", "ray", "--set", "mode=probe"], "solves its folds where the study runs"),
+        (["--gpus-per-fold", "2"], "what trains a fold together is said by its recipe"),
+        (["--address", "127.0.0.1:1"], "only a cluster deals folds to machines"),
+        (["--engine", "ray", "--address", "127.0.0.1:1"], "needs a cluster that answers"),
+    ],
+)
+def test_an_engine_that_cannot_be_is_refused_before_any_image(
+    tmp_path: Path, words: list[str], said: str
+) -> None:
+    refused = run_comp(tmp_path, "tune", "digits", *words)
+    assert refused.code == 2
+    assert said in refused.err
+    assert "checks:" not in refused.err
+    assert not (tmp_path / "tune").exists()

@@ -77,8 +77,9 @@ def multiply_adds(net: Net, side: int) -> float:
     return counter.get_total_flops() / 2
 
 
-def seconds_of(plan: TrainPlan, kept: int = 0) -> float:
-    """Seconds that a run of this plan takes on this machine as it is now: a few steps of its network are measured.
+def seconds_of(plan: TrainPlan, kept: int = 0, at_once: int = 1) -> float:
+    """Seconds that a run of this plan takes on this machine as it is now, or with so many folds ``at_once`` on such
+    machines: a few steps of its network are measured.
 
     A probe's features of the labelled rows are at hand under ``kept`` of its views, and its penalty is then known.
     """
@@ -93,7 +94,7 @@ def seconds_of(plan: TrainPlan, kept: int = 0) -> float:
         return found + seen * _forward_seconds(net, recipe) + solves * _solve_seconds(plan, net)
     trained = sum(count * _step_seconds(plan, own, side) for own, count in passes.trained.items())
     found += passes.seen * _forward_seconds(net, recipe)
-    return found + trained / max(1, min(recipe.jobs or 1, plan.folds.k, recipe.threads or 1))
+    return found + trained / at_once
 
 
 def _solve_seconds(plan: TrainPlan, net: Net) -> float:

@@ -24,10 +24,6 @@ NOT_BESIDE = {
     "only": "a preset trains all folds: run the recipe of one of its runs with `only`",
     "pseudo": "run the recipe of one of its runs with `pseudo`",
     "ensemble": "a preset blends what it trained",
-    "engine": "a preset trains on this machine: run the recipe of one of its runs with `engine`",
-    "address": "a preset trains on this machine",
-    "cpus_per_fold": "a preset trains on this machine",
-    "gpus_per_fold": "a preset trains on this machine",
     "refit": "refit one of its runs, once it is done",
 }
 

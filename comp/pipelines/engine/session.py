@@ -163,7 +163,7 @@ class Session(State):
                 held.enter_context(runs.at_work(this_run))
                 this_run = runs.find_run(ws, this_run.id)
                 own = resumed_request(this_run, ws, competition, self.order.given["data"], [], True)
-                request = replace(own, look=self.request.look)
+                request = replace(own, look=self.request.look, engine=request.engine)
             else:
                 origin = {"preset": self.order.id}
                 request = replace(request, recipe=candidate.recipe, origin=origin, pseudo=candidate.pseudo)

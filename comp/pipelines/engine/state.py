@@ -92,7 +92,11 @@ class State:
 
     def estimate(self, plan: TrainPlan, with_tta: bool = False) -> float:
         """Seconds of a plan on this machine; ``with_tta`` one whose features are at hand without."""
-        return seconds_of(plan, kept=int(with_tta))
+        engine, recipe = self.request.engine, plan.recipe
+        at_once = engine.at_once(plan) if recipe.mode != "probe" else 1
+        if engine.name == "local" and recipe.device == "cpu":
+            at_once = min(at_once, recipe.threads or 1)
+        return seconds_of(plan, int(with_tta), at_once)
 
     def has_trained(self) -> bool:
         """Whether a network has been trained on, beside classifiers of frozen features."""

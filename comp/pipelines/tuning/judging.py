@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from comp.pipelines.tuning.pruning import TrialHistory
 
 Watch = Callable[[int, int, float], None]  # epoch from 1, of how many, and its score on the held-out rows
+Told = Callable[[Mapping[int, float]], None]
 
 
 class Pruned(Exception):
@@ -34,7 +37,7 @@ class FoldLearner(Protocol):
 def judge_folds(
     learner: FoldLearner,
     history: TrialHistory,
-    told: Callable[[Mapping[int, float]], None] = lambda done: None,
+    told: Told = lambda done: None,
 ) -> dict[int, float]:
     """The score of every fold of a trial that is not given up; ``told`` hears them as they come.
 
@@ -74,3 +77,71 @@ def _watch(k: int, history: TrialHistory) -> Watch:
             raise FoldLeft(why)
 
     return watch
+
+
+class _NotKnown(Exception):
+    """A fold has not yet shown what it is asked for."""
+
+
+@dataclass
+class _HeardFolds:
+    """Folds as far as they were heard, asked as if each were trained when it is asked for; ``curves`` is what was looked at."""
+
+    folds: Sequence[int]
+    epochs: Mapping[int, Sequence[float]]
+    scores: Mapping[int, float]
+    most: int  # epochs of a fold
+    curves: dict[int, list[float]] = field(default_factory=dict)
+
+    def fold(self, k: int, watch: Watch | None) -> float:
+        self.curves[k] = []
+        for epoch, score in enumerate(self.epochs.get(k, ()), start=1):
+            self.curves[k].append(score)
+            if watch is not None:
+                watch(epoch, self.most, score)
+        if k not in self.scores:
+            raise _NotKnown
+        return self.scores[k]
+
+
+@dataclass
+class JudgeAtOnce:
+    """Judges folds that train at once as ``judge_folds`` does one after the other: what a fold shows counts when its turn comes, so
+    that the same facts give a trial up, and the same are ``told``, whichever fold ends first.
+
+    ``curves`` is what has counted so far.
+    """
+
+    folds: Sequence[int]
+    history: TrialHistory
+    told: Told
+    curves: dict[int, list[float]] = field(default_factory=dict)
+    _epochs: dict[int, list[float]] = field(default_factory=dict)
+    _scores: dict[int, float] = field(default_factory=dict)
+    _most: int = 0
+    _said: int = 0
+
+    def epoch(self, k: int, epoch: int, epochs: int, score: float) -> None:
+        """Hears of an epoch of fold k, from 1; again where its fold went on elsewhere. Raises Pruned where the trial is given up."""
+        self._epochs.setdefault(k, [])[epoch - 1 :] = [score]
+        self._most = epochs
+        self._judge()
+
+    def fold(self, k: int, score: float) -> None:
+        """Hears what fold k came to; likewise."""
+        self._scores[k] = score
+        self._judge()
+
+    def _judge(self) -> None:
+        heard = _HeardFolds(self.folds, self._epochs, self._scores, self._most)
+        count = 0
+
+        def told(done: Mapping[int, float]) -> None:
+            nonlocal count
+            count += 1
+            if count > self._said:
+                self._said, self.curves = count, heard.curves
+                self.told(done)
+
+        with suppress(_NotKnown):
+            judge_folds(heard, self.history, told)

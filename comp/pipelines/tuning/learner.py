@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,14 +17,15 @@ from comp.files import make_folder
 from comp.pipelines import training_plans
 from comp.pipelines.decide import decide
 from comp.pipelines.request import RunRequest
-from comp.pipelines.tuning.judging import Watch
+from comp.pipelines.tuning.judging import JudgeAtOnce, Told, Watch, judge_folds
+from comp.pipelines.tuning.pruning import TrialHistory
 from comp.recipe import BalanceConfig, ProbeConfig, Recipe, RegularizeConfig
 from comp.training.head_trial import solved_fold
 from comp.training.linear_probe import FrozenFeatures, frozen_features
 from comp.training.losses import for_task
 from comp.training.plan import FoldResult, FoldRows, TrainedModels, TrainPlan, rows_of_fold
 from comp.training.time_limit import Deadline
-from comp.training.train_folds import train_folds
+from comp.training.train_folds import Executor, folds_at_once, train_folds
 
 if TYPE_CHECKING:
     from comp.pipelines.training_plans import Start
@@ -83,6 +85,11 @@ class Bench:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
+    @cached_property
+    def executor(self) -> Executor | None:
+        """What deals the folds of trials that train; None for this machine."""
+        return self.request.engine.executor(self.checks)
+
     def plan(self, recipe: Recipe) -> TrainPlan:
         """The plan of a recipe on the rows and folds of the study."""
         key = repr((recipe.mode, recipe.model))
@@ -138,6 +145,10 @@ class ProbeFolds:
     def folds(self) -> Sequence[int]:
         return range(self.plan.folds.k)
 
+    def judge(self, history: TrialHistory, told: Told) -> None:
+        """Solves the folds; Pruned where the trial is given up."""
+        judge_folds(self, history, told)
+
     def fold(self, k: int, watch: Watch | None) -> float:  # noqa: ARG002, a solve has no epochs
         if k not in self.bench.rows:
             self.bench.rows[k] = rows_of_fold(self.plan, k)
@@ -151,7 +162,7 @@ class ProbeFolds:
 
 @dataclass
 class TrainedFolds:
-    """The folds of a network that trains; with ``jobs`` all at once, so that nothing is said before the last."""
+    """The folds of a network that trains, one after the other, or all at once; what they come to is the same."""
 
     bench: Bench
     plan: TrainPlan
@@ -163,13 +174,27 @@ class TrainedFolds:
     def folds(self) -> Sequence[int]:
         return range(self.plan.folds.k)
 
-    def fold(self, k: int, watch: Watch | None) -> float:
-        if k not in self.results:
-            at_once = (self.plan.recipe.jobs or 1) > 1
-            self._train(None if at_once else [k], None if at_once else watch)
-        return self.results[k].score
+    def judge(self, history: TrialHistory, told: Told) -> None:
+        """Trains the folds; Pruned where the trial is given up, and the folds under way end."""
+        if self.bench.executor is None and folds_at_once(self.plan.recipe, self.plan.folds.k) == 1:
+            judge_folds(self, history, told)
+            return
 
-    def _train(self, only: Sequence[int] | None, watch: Watch | None) -> None:
+        def as_it_counts(done: Mapping[int, float]) -> None:
+            self.curves = judge.curves
+            told(done)
+
+        def heard(event: events.Event) -> bool:
+            if isinstance(event, events.EpochEnded):
+                judge.epoch(event.fold, event.epoch, event.epochs, event.score)
+            elif isinstance(event, events.FoldEnded) and event.score is not None:
+                judge.fold(event.fold, event.score)
+            return is_shown(event)
+
+        judge = JudgeAtOnce(self.folds, history, as_it_counts)
+        self._train(None, heard)
+
+    def fold(self, k: int, watch: Watch | None) -> float:
         def heard(event: events.Event) -> bool:
             if isinstance(event, events.EpochEnded):
                 self.curves.setdefault(event.fold, [])[event.epoch - 1 :] = [event.score]
@@ -177,8 +202,12 @@ class TrainedFolds:
                     watch(event.epoch, event.epochs, event.score)
             return is_shown(event)
 
+        self._train([k], heard)
+        return self.results[k].score
+
+    def _train(self, only: Sequence[int] | None, heard: Callable[[events.Event], bool]) -> None:
         with events.screened(heard):
-            results, failures = train_folds(self.plan, only)
+            results, failures = train_folds(self.plan, only, self.bench.executor)
         if failures:
             raise failures[0]
         self.results |= {one.fold: one for one in results}

@@ -20,7 +20,7 @@ from comp.files import lives
 from comp.metrics import Metric
 from comp.pipelines import training_plans
 from comp.pipelines.request import RunRequest
-from comp.pipelines.tuning.judging import Pruned, judge_folds
+from comp.pipelines.tuning.judging import Pruned
 from comp.pipelines.tuning.learner import Bench, Outcome, TrainedFolds, is_shown
 from comp.pipelines.tuning.recipe_keys import value_of, with_values
 from comp.pipelines.tuning.sampling import SlotSampler
@@ -203,7 +203,7 @@ class Session:
                     asked.tell(scores={str(k): _number(one) for k, one in done.items()}, curves=curves)
                     asked.report(done)
 
-                judge_folds(learner, asked.store.history(), told)
+                learner.judge(asked.store.history(), told)
                 outcome = learner.outcome()
         except OutOfTime as late:
             raise PutBack("the time limit") from late

@@ -13,7 +13,7 @@ from typing import Any
 
 from comp.config import whole_number
 from comp.errors import InputError
-from comp.training.parallel_folds import EventLines
+from comp.training.child_process import EventLines
 
 KNOCK = 5.0  # seconds that a cluster's head has to answer in
 _RULE = '`engine="ray"` needs a cluster that answers'
@@ -60,7 +60,8 @@ def connected(address: str | None) -> Iterator[Any]:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, configure_logging=False)
     except (ConnectionError, ValueError, RuntimeError) as error:
         value = f"{address or 'this machine'}: {' '.join(str(error).split())[:200]}"
-        raise InputError(_RULE, value, "`ray start --head` begins one") from error
+        remedy = "`ray start --head` begins one; RAY_AUTH_MODE=token where it wants a token"
+        raise InputError(_RULE, value, remedy) from error
     try:
         with redirect_stdout(_RayLines()):
             yield ray

@@ -12,17 +12,19 @@ from typing import Any
 
 from comp import events
 from comp.data.images.pixel_cache import DecodedSource
-from comp.errors import InputError, TrainingFailed
+from comp.errors import InputError, TrainingFailed, counted
 from comp.files import make_folder
 from comp.runs.contents import home_of
 from comp.runs.run import STARTED
 from comp.training.cluster import worker
 from comp.training.cluster.connection import connected
 from comp.training.cluster.images import StoreList, chunks_to_send, controls_of, list_store, plan_for_workers
+from comp.training.cluster.memory import fold_memory
 from comp.training.cluster.parcel import fold_under_way, unpack
 from comp.training.plan import TrainPlan
 from comp.training.time_limit import OutOfTime
 from comp.training.train_fold import Ended, FoldJob
+from comp.workspace import cache_folder
 
 TRIES = 4  # workers that a fold may lose before it counts as failed
 WAIT = 0.5  # seconds between two looks at the clock
@@ -42,6 +44,11 @@ class OnRay:
     cpus: float | None = None
     gpus: float | None = None
     contents: Mapping[str, str] = field(default_factory=dict)
+
+    def at_once(self, plan: TrainPlan) -> int:
+        """How many folds of a plan the cluster holds at once; InputError where it holds none."""
+        with connected(self.address) as ray:
+            return require_room(ray, needs_of(plan, self))
 
     def run(self, job: Callable[[int], FoldJob], todo: Sequence[int]) -> Generator[Ended]:
         """The folds as they end; see ``Executor``.
@@ -113,9 +120,12 @@ class _Dealt:
         self._sent: dict[str, Any] = {}  # what lies in Ray's store, by its SHA-256 or name
         self._with_images: StoreList | None = None
         self._chunks: Sequence[Any] = ()
+        self._needs: dict[Path, Needs] = {}  # of a fold, by the folder of its model
         self._out_of_time = False
 
     def all(self, todo: Sequence[int]) -> Iterator[Ended]:
+        for number in todo:  # what no machine holds is refused before any begins
+            self._needs_of(self._job(number))
         for number in todo:
             self._begin(number)
         while self._running:
@@ -138,12 +148,12 @@ class _Dealt:
         k = job.k
         plan, images, arrays = plan_for_workers(job.plan, self._asked.contents)
         folder = job.plan.fold_folder(k)
-        run, inside = home_of(folder)
+        run, inside = home_of(folder)  # a trial of a study lies in no run
         fold_task = worker.FoldTask(
             k=k,
             run=run,
             inside=inside.rpartition("/")[0],
-            started=_started(job.plan, inside),
+            started=_started(job.plan, inside) if run else "",
             images=images,
             versions=worker.VERSIONS,
             given={} if arrays else controls_of(job.plan, k),
@@ -151,28 +161,28 @@ class _Dealt:
         )
         job_bytes = self._put(pickle.dumps(replace(job, plan=plan, k=-1)))
         held = self._put_arrays(arrays)
-        task = self._remote(job.plan).remote(
-            job_bytes, fold_task, held, self._with_images, list(self._chunks)
-        )
+        task = self._remote(job).remote(job_bytes, fold_task, held, self._with_images, list(self._chunks))
         self._running.append(_Task(number, job, task, lost))
 
-    def _remote(self, plan: TrainPlan) -> Any:
-        cpus, gpus = needs_of(plan, self._asked)
-        self._require_room(cpus, gpus)
-        options = {"num_cpus": cpus, "num_gpus": gpus, "num_returns": "streaming", "max_retries": 0}
-        return self._ray.remote(**options)(worker.train_fold)
+    def _remote(self, job: FoldJob) -> Any:
+        needs = self._needs_of(job)
+        require_room(self._ray, needs)  # one that was there may be gone
+        options: dict[str, Any] = {"num_cpus": needs.cpus, "num_gpus": needs.gpus}
+        options |= {"memory": needs.memory} if needs.memory else {}
+        return self._ray.remote(**options, num_returns="streaming", max_retries=0)(worker.train_fold)
 
-    def _require_room(self, cpus: float, gpus: float) -> None:
-        nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
-        if any(one.get("CPU", 0) >= cpus and one.get("GPU", 0) >= gpus for one in nodes):
-            return
-        most = max(one.get("CPU", 0) for one in nodes), max(one.get("GPU", 0) for one in nodes)
-        value = f"{cpus:g} CPUs and {gpus:g} GPUs; of {len(nodes)} machines the largest have {most[0]:g} and {most[1]:g}"
-        raise InputError(
-            "a machine of the cluster has what a fold asks for",
-            value,
-            "`cpus_per_fold` and `gpus_per_fold` ask for less",
-        )
+    def _needs_of(self, job: FoldJob) -> Needs:
+        """What a fold asks for, its memory measured once a model; refused where no machine has it."""
+        folder = job.plan.folder
+        if folder not in self._needs:
+            needs = needs_of(job.plan, self._asked)
+            require_room(self._ray, needs)
+            memory = fold_memory(job, cache_folder()) or 0
+            if memory:
+                events.log(f"  a fold asks for {memory / 1e9:.1f} GB of memory, measured")
+            self._needs[folder] = replace(needs, memory=memory)
+            require_room(self._ray, self._needs[folder])
+        return self._needs[folder]
 
     def _put(self, content: bytes) -> Any:
         key = hashlib.sha256(content).hexdigest()
@@ -256,12 +266,52 @@ class _Dealt:
             self._ray.cancel(task.items, force=True)
 
 
-def needs_of(plan: TrainPlan, asked: OnRay) -> tuple[float, float]:
-    """CPUs and GPUs that a fold asks for."""
+@dataclass(frozen=True)
+class Needs:
+    """What a fold asks a machine for; ``memory`` is in bytes, 0 where it is not known."""
+
+    cpus: float
+    gpus: float
+    memory: int = 0
+
+    def fit(self, node: Mapping[str, float]) -> int:
+        """How many such folds a machine holds, by its resources as Ray has them."""
+        wanted = {"CPU": self.cpus, "GPU": self.gpus, "memory": self.memory}
+        return min(int(node.get(name, 0) / much + 1e-4) for name, much in wanted.items() if much)
+
+
+def require_room(ray: Any, needs: Needs) -> int:
+    """How many such folds the machines of the cluster hold.
+
+    Raises
+    ------
+    InputError
+        Where none holds one: Ray would wait for such a machine.
+    """
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    if room := sum(map(needs.fit, nodes)):
+        return room
+    able = [one for one in nodes if replace(needs, memory=0).fit(one)]  # but for their memory
+    most = {name: max(one.get(name, 0) for one in able or nodes) for name in ("CPU", "GPU", "memory")}
+    value = f"{_listed(needs.cpus, needs.gpus, needs.memory)}; of {counted(len(nodes), 'machine')} the largest have "
+    value += _listed(most["CPU"], most["GPU"], most["memory"] if needs.memory else 0)
+    remedy = "`cpus_per_fold` and `gpus_per_fold` ask for less"
+    if able:
+        remedy = "a smaller batch, or accumulate; or begin Ray on that machine with more memory"
+    raise InputError("a machine of the cluster has what a fold asks for", value, remedy)
+
+
+def _listed(cpus: float, gpus: float, memory: float) -> str:
+    """Resources in words."""
+    return f"{cpus:g} CPUs, {gpus:g} GPUs" + (f", {memory / 1e9:.2g} GB of memory" if memory else "")
+
+
+def needs_of(plan: TrainPlan, asked: OnRay) -> Needs:
+    """What a fold of a plan asks for."""
     on_gpu = plan.recipe.device == "cuda"
     gpus = asked.gpus if asked.gpus is not None else float(on_gpu)
     cpus = asked.cpus if asked.cpus is not None else float(1 if on_gpu else plan.recipe.threads or 1)
-    return cpus, gpus
+    return Needs(cpus, gpus)
 
 
 def _started(plan: TrainPlan, inside: str) -> str:

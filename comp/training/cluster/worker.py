@@ -26,9 +26,9 @@ from comp.data.images.source import Pixels
 from comp.errors import CompError, InputError
 from comp.files import lives, write_text
 from comp.runs.run import STARTED
+from comp.training.child_process import EventLines, sendable
 from comp.training.cluster.images import Images, StoreList, plan_on_worker, receive_store
 from comp.training.cluster.parcel import Parcel, finished_fold, fold_under_way, unpack
-from comp.training.parallel_folds import EventLines, sendable
 from comp.training.state import SIDECAR
 from comp.training.train_fold import FoldJob
 
@@ -39,7 +39,7 @@ VERSIONS = {"comp": __version__, "torch": torch.__version__, "timm": timm.__vers
 
 @dataclass(frozen=True)
 class FoldTask:
-    """A fold to train: the job, pickled (its plan without images), which fold, and how its run is called within the workspace.
+    """A fold to train: the job, pickled (its plan without images), which fold, and how its run is called within the workspace; a trial has none.
 
     ``started`` is the run's started.json, ``inside`` the folder of the model in the run; ``under_way`` is what training goes on from, ``given``
     the images of the control rows by path.
@@ -134,9 +134,10 @@ def train_fold(
         return
     _sweep()
     with tempfile.TemporaryDirectory(prefix=f"{OWN}{os.getpid()}-") as top:
-        run = Path(top) / asked.run
+        run = Path(top) / (asked.run or "trial")
         run.mkdir()
-        write_text(run / STARTED, asked.started)
+        if asked.run:
+            write_text(run / STARTED, asked.started)
         here = replace(there.in_folder(run / asked.inside), node=node)
         whole = replace(travelled, plan=here, k=asked.k)
         if asked.under_way is not None:

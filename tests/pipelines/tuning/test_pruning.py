@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from comp.pipelines.tuning.judging import FoldLeft, Pruned, Watch, judge_folds
+from comp.pipelines.tuning.judging import FoldLeft, JudgeAtOnce, Pruned, Watch, judge_folds
 from comp.pipelines.tuning.pruning import LEAST_TRIALS, FinishedTrial, TrialHistory
 
 K = 5
@@ -230,3 +232,66 @@ def test_a_fold_that_is_left_with_one_fold_to_go_is_trained() -> None:
 
     with pytest.raises(Pruned, match="fold 0: far behind; fold 1: far behind"):
         judge_folds(Once(0.9), TrialHistory([], "max"))
+
+
+@dataclass
+class Alone(MadeLearner):
+    """A learner whose folds are trained one after the other, with what it has shown whenever something was told."""
+
+    curves: dict[int, list[float]] = field(default_factory=dict)
+    said: list[object] = field(default_factory=list)
+
+    def judged(self, history: TrialHistory) -> object:
+        """What was told, with the curves at that time, and how it ended."""
+        try:
+            judge_folds(self, history, lambda done: self.said.append((dict(done), deepcopy(self.curves))))
+        except Pruned as pruned:
+            return self.said, str(pruned)
+        return self.said, ""
+
+    def fold(self, k: int, watch: Watch | None) -> float:
+        def heard(epoch: int, epochs: int, score: float) -> None:
+            self.curves.setdefault(k, [])[epoch - 1 :] = [score]
+            if watch is not None:
+                watch(epoch, epochs, score)
+
+        return super().fold(k, heard)
+
+
+def judged_at_once(learner: MadeLearner, history: TrialHistory, order: Sequence[int]) -> object:
+    """The same of folds that train at once: ``order`` says which fold shows the next thing."""
+    shown: dict[int, list[tuple[int, ...] | float]] = {}
+    for k in learner.folds:
+        seen: list[Any] = []
+        end = learner.fold(k, lambda epoch, epochs, score, seen=seen: seen.append((epoch, epochs, score)))  # type: ignore[misc]
+        shown[k] = [*seen, end]
+    said: list[object] = []
+    judge = JudgeAtOnce(
+        learner.folds, history, lambda done: said.append((dict(done), deepcopy(judge.curves)))
+    )
+    try:
+        for k in [*order, *(k for k in learner.folds for _ in range(learner.epochs + 1))]:
+            if not shown[k]:
+                continue
+            match shown[k].pop(0):
+                case (epoch, epochs, score):
+                    judge.epoch(k, epoch, epochs, score)  # type: ignore[arg-type]
+                case score:
+                    judge.fold(k, float(score))  # type: ignore[arg-type]
+    except Pruned as pruned:
+        return said, str(pruned)
+    return said, ""
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    truth=st.sampled_from([0.1, 0.6, 0.75, 0.8, 0.9]),
+    lie=st.sampled_from([None, 0.0, 0.3, 0.99]),
+    order=st.lists(st.integers(0, K - 1), max_size=60),
+)
+def test_folds_at_once_are_judged_as_one_after_the_other(
+    truth: float, lie: float | None, order: list[int]
+) -> None:
+    """Whichever fold is ahead: what is told, when the trial is given up and why do not depend on it."""
+    history = TrialHistory(list(with_curves([-0.04, -0.03, -0.05, -0.035]).trials), "max")
+    assert judged_at_once(MadeLearner(truth, lie), history, order) == Alone(truth, lie).judged(history)
