@@ -44,9 +44,7 @@ id = "id"
 target = "label"
 kind = "label"
 """
-RECIPE = (
-    "mode=scratch epochs=1 batch=256 model.name=test_resnet model.weights=none model.size=32 transform=none"
-)
+RECIPE = 'mode=scratch epochs=1 batch=256 model.name=test_resnet model.weights=none model.size=32 transform=none tta=["identity"]'
 MANIFEST = """
 import sys
 from pathlib import Path
