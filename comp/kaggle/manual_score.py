@@ -63,7 +63,7 @@ def first_rows(slug: str, rows: int, kaggle: str, workspace: str | Path | None) 
         If it is not on Kaggle.
     """
     _, competition = prepare.found(slug, workspace)
-    name = kaggle or competition.facts.kaggle
+    name = kaggle or competition.facts.kaggle.slug
     if not name:
         where = competition.facts.url or "the competition's page"
         raise InputError(

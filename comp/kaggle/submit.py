@@ -131,7 +131,7 @@ def submit(
     if one is not None and marks and not dry_run:
         question = f"run {one.id} is no full run ({', '.join(marks)}): submit it all the same?"
         prepare.require_yes(question, yes, "say `yes=True`, or submit a full run")
-    name = kaggle or competition.facts.kaggle
+    name = kaggle or competition.facts.kaggle.slug
     entry = SubmissionEntry(
         run=one.id if one else "",
         file=os.path.relpath(ready.file.absolute(), place.root),

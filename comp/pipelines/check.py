@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from comp import events
-from comp.checks.context import CheckContext, ResultCache, downgrade_allowed
+from comp.checks.context import CheckContext, ResultCache, downgrade_allowed, not_applying
 from comp.checks.fold_checks import grouped, without_test_copies
 from comp.checks.image_index import ImageIndex
 from comp.checks.image_scan import scan
@@ -161,7 +161,8 @@ def scan_images(
     """
     kept = fingerprint_file(workspace, dataset.competition.slug, dataset.raw)
     images = look_at_images(dataset, kept)
-    manifest = replace(dataset.manifest, notes=(*dataset.manifest.notes, *images.notes()))
+    notes = (*dataset.manifest.notes, *images.notes(), *not_applying(dataset.competition))
+    manifest = replace(dataset.manifest, notes=notes)
     memory = ResultCache(kept.with_name(f"{kept.name}.json"))
     context = CheckContext(dataset.with_manifest(manifest), k, images, memory=memory)
     context = _looking(context, look, given)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from comp import events
-from comp.checks.context import Finding
+from comp.checks.context import Finding, applying
 from comp.checks.prediction_checks import collapsed_predictions, prior_shift
 from comp.checks.runner import say_findings
 from comp.data.competitions.competition import Competition, find_competition
@@ -131,7 +131,7 @@ def blend_runs(
         **told,
     }
     blend = {**as_json(outcome, options.method), "priors": options.priors}
-    findings = _judged(new.test, rows)
+    findings = _judged(new.test, rows, competition)
     return write_untrained(
         ws, started, new, findings, partial(result_type, blend=blend, **_selected(chosen)), report
     )
@@ -243,11 +243,12 @@ def _blended(
     )
 
 
-def _judged(test: Predictions, rows: LabelledPredictions) -> list[Finding]:
+def _judged(test: Predictions, rows: LabelledPredictions, competition: Competition) -> list[Finding]:
     """What is found about the blend's answers, said as it comes."""
     found = [
         *collapsed_predictions(test, test.labels.shares(rows.truth)),
         *prior_shift(test, test.labels.shares(rows.truth)),
     ]
+    found = applying(found, competition)
     say_findings(found)
     return found

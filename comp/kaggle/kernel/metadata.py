@@ -87,7 +87,7 @@ def names_for(competition: Competition, run: str, kaggle: str | None, user: str 
     if not owner:
         remedy = "`user=NAME`, the one in your profile's address, or set KAGGLE_USERNAME"
         raise InputError("a notebook belongs to a user of Kaggle", "none was named", remedy)
-    named = kaggle or competition.facts.kaggle
+    named = kaggle or competition.facts.kaggle.slug
     if not named:
         value = f"{competition.slug} has no kaggle in its competition.toml"
         remedy = "`kaggle=SLUG`, the last part of the competition's address there"
