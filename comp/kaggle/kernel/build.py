@@ -11,14 +11,16 @@ from typing import Any
 
 from comp._version import __version__
 from comp.data.competitions.competition import Competition, find_competition
+from comp.ensembling.learned_again import learned_again
 from comp.errors import InputError
 from comp.files import make_folder, remove_leftovers, unwritable, write_json
 from comp.kaggle.kernel.dataset import FILES, Dataset
 from comp.kaggle.kernel.metadata import DATASET, KERNEL, Names, names_for
 from comp.kaggle.kernel.notebook import notebook
 from comp.runs import run as runs
-from comp.runs.contents import fold_checkpoints, recipe_of
+from comp.runs.contents import recipe_of
 from comp.runs.marks import in_brackets
+from comp.runs.parts import Part, parts_of
 from comp.workspace import Workspace
 
 
@@ -27,7 +29,7 @@ class KernelFolder:
     """What was written: ``folder`` to push, its ``dataset`` to upload before that. ``id`` is that of both on Kaggle.
 
     ``wheels`` are versions by name, ``files`` the number of files in the dataset; ``marks`` say why the run is no full
-    one; ``next`` are the commands to give, in order.
+    one; ``parts`` are the runs and models that predict; ``next`` are the commands to give, in order.
     """
 
     folder: Path
@@ -43,6 +45,7 @@ class KernelFolder:
     files: int
     bytes: dict[str, int]
     marks: list[str] = field(default_factory=list)
+    parts: list[str] = field(default_factory=list)
     next: list[str] = field(default_factory=list)
 
     @property
@@ -74,7 +77,7 @@ def kernel(
     slug : str
         A competition of ``comp list``.
     run : str
-        An id, a prefix, or "latest": a run of this competition that has checkpoints.
+        An id, a prefix, or "latest": a run of this competition that has checkpoints, or a blend of such runs.
     out : path, optional
         By default ``kernels/<slug>/<run>`` of the workspace. What an earlier call wrote there is replaced.
     kaggle : str, optional
@@ -98,30 +101,37 @@ def kernel(
     ws = Workspace.find(workspace)
     competition = find_competition(slug, ws)
     one = _run(ws, slug, run)
-    folders = fold_checkpoints(one, partial)
+    parts = parts_of(ws, one, partial)
+    if not parts:
+        raise InputError("a notebook predicts with checkpoints", f"{one.id} has none", "name another run")
     names = names_for(competition, one.id, kaggle, user)
     target = Path(out).expanduser() if out else ws.root / "kernels" / slug / one.id
     target = Path(os.path.realpath(target))  # a link stays one
     _require_replaceable(target)
-    recipe = recipe_of(one)
-    gpu = any(r.device == "cuda" for r in recipe.each) if gpu is None else gpu
-    _require_gpu(one, folders, gpu)
+    if gpu is None:
+        gpu = any(r.device == "cuda" for part in parts for r in recipe_of(part.run).each)
+    _require_gpu(parts, gpu)
 
     remove_leftovers(target.parent)
     part = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
         dataset = Dataset(make_folder(part / "dataset"))
         dataset.add_wheels(wheels)
-        dataset.add_run(one, folders)
+        dataset.add_parts(parts)
+        _add_blends(ws, dataset, one)
         own = dataset.add_competition(competition)
         dataset.close()
         settings = {
             "PARTIAL": (partial, "whether to do with the folds that the dataset has"),
-            "ALLOW": (allow or {}, "checks whose errors become warnings, each with its reason"),
+            "ALLOW": (
+                _allowed(competition, allow),
+                "checks whose errors become warnings, each with its reason",
+            ),
+            "PRECISION": ("fp16", "on a GPU, as long as the control rows come back in it; else None"),
             "WHEELS": (dataset.wheels, "what the dataset brings, by version"),
         }
         write_json(dataset.folder / DATASET, names.dataset_metadata())
-        write_json(part / names.code_file, _notebook(names, competition, one, len(folders), settings))
+        write_json(part / names.code_file, _notebook(names, competition, one, parts, settings))
         write_json(part / KERNEL, names.kernel_metadata(gpu))
         try:
             if target.exists():
@@ -132,7 +142,7 @@ def kernel(
         dataset.folder = target / "dataset"
     finally:
         shutil.rmtree(part, ignore_errors=True)
-    return _told(target, names, one, dataset, gpu, own)
+    return _told(target, names, one, parts, dataset, gpu, own)
 
 
 def _run(workspace: Workspace, slug: str, name: str) -> runs.Run:
@@ -147,21 +157,38 @@ def _run(workspace: Workspace, slug: str, name: str) -> runs.Run:
         raise InputError(
             "the run must be of the competition", value, f"`comp runs {slug}` shows those that are"
         )
-    runs.require_checkpoints(one)
-    if not (one.folder / "recipe.toml").is_file():
-        value = f"{one.id} ({one.started.get('mode')}) has no folds of its own"
-        raise InputError(
-            "a notebook predicts with checkpoints", value, "name one of the runs that it is made of"
-        )
+    if one.started.get("mode") == runs.ENSEMBLE and not one.record:
+        value = f"{one.id} is a blend without its record"
+        raise InputError("a notebook predicts with a finished blend", value, "blend its parts again")
     return one
 
 
-def _require_gpu(run: runs.Run, folders: Sequence[Path], gpu: bool) -> None:
+def _add_blends(workspace: Workspace, dataset: Dataset, run: runs.Run) -> None:
+    """A blend and the blends among its parts, each by what it learned; nothing for a run that is none."""
+    if run.started.get("mode") != runs.ENSEMBLE:
+        return
+    for name in run.started["parts"]:
+        _add_blends(workspace, dataset, runs.find_run(workspace, name.partition("/")[0]))
+    dataset.add_blend(run, run.started["parts"], learned_again(workspace, run))
+
+
+HIDDEN = "a hidden row cannot be looked at beforehand: it gets the class prior, and is counted"
+
+
+def _allowed(competition: Competition, allow: dict[str, str] | None) -> dict[str, str]:
+    """What the notebook lets pass: of hidden rows also images that cannot be read."""
+    hidden = competition.facts.kaggle.hidden_test
+    own = dict.fromkeys(("unreadable-image", "missing-file"), HIDDEN) if hidden else {}
+    return own | (allow or {})
+
+
+def _require_gpu(parts: Sequence[Part], gpu: bool) -> None:
     """InputError for checkpoints in fp16 that would be asked on a CPU."""
     from comp.models.checkpoint import read_sidecar
 
-    if not gpu and any(read_sidecar(folder).precision == "fp16" for folder in folders):
-        raise InputError("fp16 needs a GPU", f"{run.id} was judged in fp16", "`gpu=True`")
+    for part in parts:
+        if not gpu and any(read_sidecar(folder).precision == "fp16" for folder in part.folders):
+            raise InputError("fp16 needs a GPU", f"{part.name} was judged in fp16", "`gpu=True`")
 
 
 def _require_replaceable(target: Path) -> None:
@@ -182,12 +209,13 @@ def _notebook(
     names: Names,
     competition: Competition,
     run: runs.Run,
-    checkpoints: int,
+    parts: Sequence[Part],
     settings: dict[str, tuple[Any, str]],
 ) -> dict[str, Any]:
     score = run.record.get("oof", {}).get("score")
     judged = f", OOF {run.record.get('metric')} {score:.4f}" if isinstance(score, float) else ""
     marks = in_brackets(run.marks)
+    checkpoints = sum(len(part.folders) for part in parts)
     about = f"{run.started.get('model')}, {checkpoints} checkpoints{judged}{marks}"
     template = competition.facts.template.file
     words = {"title": competition.facts.title, "run": run.id, "about": about, "version": __version__}
@@ -201,7 +229,15 @@ def _notebook(
     return notebook(words, given | settings)
 
 
-def _told(target: Path, names: Names, run: runs.Run, dataset: Dataset, gpu: bool, own: bool) -> KernelFolder:
+def _told(
+    target: Path,
+    names: Names,
+    run: runs.Run,
+    parts: Sequence[Part],
+    dataset: Dataset,
+    gpu: bool,
+    own: bool,
+) -> KernelFolder:
     weights = [file for file in dataset.files if file.name.endswith("model.safetensors")]
     return KernelFolder(
         target,
@@ -221,5 +257,6 @@ def _told(target: Path, names: Names, run: runs.Run, dataset: Dataset, gpu: bool
             "dataset": dataset.bytes,
         },
         run.marks,
+        [part.name for part in parts],
         names.commands(Workspace.shown(Workspace(target), target), run.id),
     )

@@ -6,12 +6,14 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from comp.data.competitions.competition import Competition, built_in_folder
+from comp.ensembling.kept_blend import LEARNED, save_blend
+from comp.ensembling.nested_cv import FittedBlend
 from comp.errors import InputError
 from comp.files import read_json, sealed, sha256_of, write_json, write_text
 from comp.inference.predict import control_table
@@ -27,6 +29,7 @@ from comp.runs.contents import (
     require_fold,
     require_of_fold,
 )
+from comp.runs.parts import Part
 
 FILES = "files.json"
 CARRIED = ("timm",)  # an older one may lack the run's model; a newer one in the image is left as it is
@@ -68,16 +71,42 @@ class Dataset:
             self.wheels[name] = version
             self.wheel_bytes += path.stat().st_size
 
-    def add_run(self, run: runs.Run, folders: Sequence[Path]) -> None:
-        """What a prediction needs of a run: its recipe, free to use what the machine has, and the folds' checkpoints.
+    def add_parts(self, parts: Sequence[Part], views: Mapping[str, Sequence[str]] | None = None) -> None:
+        """What a prediction needs of the runs that these are of; ``views`` are those of a part by name, where it is to have
+        others than its own.
+        """
+        for run in {part.run.id: part.run for part in parts}.values():
+            mine = [part for part in parts if part.run.id == run.id]
+            folders = list(dict.fromkeys(folder for part in mine for folder in part.folders))
+            chosen = next((list(views[part.name]) for part in mine if views and part.name in views), None)
+            self.add_run(run, folders, [part.model for part in mine if part.model], chosen)
+
+    def add_blend(self, run: runs.Run, parts: Sequence[str], learned: FittedBlend, name: str = "") -> None:
+        """A blend of these parts as a run: what it learned, and nothing that it was learned on. ``name`` is another id."""
+        place = f"runs/{name or run.id}"
+        target = self._target(f"{place}/{LEARNED}")
+        save_blend(learned, target)
+        files = {LEARNED: sha256_of(self._added(target, f"{place}/{LEARNED}"))}
+        told = {**run.started, "mode": runs.ENSEMBLE, "parts": list(parts), "run": name or run.id}
+        self._add_json(f"{place}/{runs.STARTED}", sealed({**told, "raw": "", "command": [], "files": files}))
+
+    def add_run(
+        self,
+        run: runs.Run,
+        folders: Sequence[Path],
+        models: Sequence[str] = (),
+        views: Sequence[str] | None = None,
+    ) -> None:
+        """What a prediction needs of a run, or of some of its ``models``: its recipe, free to use what the machine has, and
+        the folds' checkpoints. ``views`` take the place of its own.
 
         No path of this machine goes along.
         """
         place = f"runs/{run.id}"
-        recipe = as_one([_anywhere(r) for r in recipe_of(run).each])
+        recipe = as_one([_anywhere(r, views) for r in recipe_of(run).each])
         text = recipe.to_toml(f"run {run.id}, for any machine")
         files = {runs.RECIPE: sha256_of(self._add_text(f"{place}/{runs.RECIPE}", text))}
-        for name in _needed(run):
+        for name in [*_needed(run), *(f"{model}/oof.npz" for model in models)]:
             files[name] = sha256_of(self._add(run.checked(name), f"{place}/{name}"))
         for folder in folders:
             name = f"{folder.relative_to(run.folder).as_posix()}/{runs.RESULT}"
@@ -154,9 +183,10 @@ class Dataset:
         return target
 
 
-def _anywhere(recipe: Recipe) -> Recipe:
+def _anywhere(recipe: Recipe, views: Sequence[str] | None) -> Recipe:
     """A recipe for whatever device and threads there are, that names what it started from without its folder."""
     part = recipe.model.model_copy(update={"weights": _name(recipe.model.weights)})
+    recipe = recipe if views is None else recipe.with_views(views)
     return recipe.model_copy(update={"model": part, "device": "auto", "threads": None, "jobs": None})
 
 
