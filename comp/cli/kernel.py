@@ -22,6 +22,17 @@ def kernel(
     gpu: Annotated[
         bool | None, option("--gpu/--no-gpu", "Ask for a GPU. Default: if the run was trained on one.")
     ] = None,
+    device: Annotated[
+        str | None,
+        option("--device t4|p100|cpu", "Kaggle's machine. Default: two T4 with a GPU, else the CPU."),
+    ] = None,
+    budget: Annotated[
+        str | None,
+        option(
+            "--budget 2h",
+            "How long it may take: what does not fit loses views, then parts. Default: by competition.toml.",
+        ),
+    ] = None,
     partial: Annotated[bool, option("--partial", "Predict with the folds there are.")] = False,
     wheels: Annotated[
         list[str] | None,
@@ -48,6 +59,8 @@ def kernel(
         kaggle=kaggle,
         user=user,
         gpu=gpu,
+        device=device,
+        budget=budget,
         partial=partial,
         wheels=wheels or (),
         allow=parse_allow(allow),

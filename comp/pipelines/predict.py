@@ -200,7 +200,9 @@ def _recipe_here(part: Part) -> Recipe:
     """A part's recipe as this machine goes on with it, with the views that it chose."""
     from comp.models.runtime import on_this_machine, resolve_device
 
-    return with_chosen_views(resolve_device(on_this_machine(recipe_of(part.run))), part.run)
+    recipe = with_chosen_views(resolve_device(on_this_machine(recipe_of(part.run))), part.run)
+    fewer = (part.run.started.get("views") or {}).get(part.model)  # a notebook without time for all of them
+    return recipe.with_views(fewer) if fewer else recipe
 
 
 def _by_part(

@@ -5,22 +5,25 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from comp._version import __version__
 from comp.data.competitions.competition import Competition, find_competition
-from comp.ensembling.learned_again import learned_again
 from comp.errors import InputError
 from comp.files import make_folder, remove_leftovers, unwritable, write_json
+from comp.kaggle.kernel.budget import Budget
+from comp.kaggle.kernel.contents import Contents, fitting, whole
 from comp.kaggle.kernel.dataset import FILES, Dataset
-from comp.kaggle.kernel.metadata import DATASET, KERNEL, Names, names_for
+from comp.kaggle.kernel.metadata import ABOUT, DATASET, KERNEL, Names, names_for
 from comp.kaggle.kernel.notebook import notebook
+from comp.kaggle.kernel.speed import Device, device_named
 from comp.runs import run as runs
 from comp.runs.contents import recipe_of
 from comp.runs.marks import in_brackets
-from comp.runs.parts import Part, parts_of
+from comp.runs.parts import Part
+from comp.training.time_limit import parse_seconds
 from comp.workspace import Workspace
 
 
@@ -29,7 +32,8 @@ class KernelFolder:
     """What was written: ``folder`` to push, its ``dataset`` to upload before that. ``id`` is that of both on Kaggle.
 
     ``wheels`` are versions by name, ``files`` the number of files in the dataset; ``marks`` say why the run is no full
-    one; ``parts`` are the runs and models that predict; ``next`` are the commands to give, in order.
+    one; ``parts`` are the runs and models that predict, ``budget`` what of
+    the time they take on ``device``, where rows are hidden; ``next`` are the commands to give, in order.
     """
 
     folder: Path
@@ -46,6 +50,8 @@ class KernelFolder:
     bytes: dict[str, int]
     marks: list[str] = field(default_factory=list)
     parts: list[str] = field(default_factory=list)
+    budget: Budget | None = None
+    device: str = "cpu"
     next: list[str] = field(default_factory=list)
 
     @property
@@ -54,7 +60,24 @@ class KernelFolder:
 
     def as_json(self) -> dict[str, Any]:
         """The JSON document of ``comp kernel --json``."""
-        return asdict(self) | {"folder": str(self.folder), "dataset": str(self.dataset)}
+        budget = None if self.budget is None else self.budget.as_json()
+        return asdict(replace(self, budget=None)) | {
+            "folder": str(self.folder),
+            "dataset": str(self.dataset),
+            "budget": budget,
+        }
+
+    def about(self, contents: Contents) -> dict[str, Any]:
+        """What ``kernel.json`` says of the folder, for later commands: nothing of this machine."""
+        budget = None if self.budget is None else self.budget.as_json()
+        facts = {
+            "slug": self.slug,
+            "kaggle": self.kaggle,
+            "id": self.id,
+            "run": self.run,
+            "asks": contents.id,
+        }
+        return {**facts, "device": self.device, "parts": self.parts, "budget": budget}
 
 
 def kernel(
@@ -65,6 +88,8 @@ def kernel(
     kaggle: str | None = None,
     user: str | None = None,
     gpu: bool | None = None,
+    device: str | None = None,
+    budget: str | None = None,
     partial: bool = False,
     wheels: Sequence[str] = (),
     allow: dict[str, str] | None = None,
@@ -86,6 +111,11 @@ def kernel(
         Whose the notebook and the dataset will be; by default ``KAGGLE_USERNAME``.
     gpu : bool, optional
         Whether the notebook asks for a GPU; by default where the run was trained on one.
+    device : "t4", "p100" or "cpu", optional
+        The machine that it asks for: two T4 where a GPU is wanted and nothing else is said.
+    budget : str, optional
+        How long it may take, ``2h``; by default what competition.toml says of a competition with a hidden test, whose
+        hidden_rows are what it has to predict. What does not fit loses views, then parts.
     partial : bool
         Predict with the folds there are, where some are missing.
     wheels : sequence of str
@@ -96,29 +126,29 @@ def kernel(
     Raises
     ------
     CompError
-        Where the run is of another competition or has no checkpoints, a name is missing, or ``out`` holds other things.
+        Where the run is of another competition or has no checkpoints, a name is missing, ``out`` holds other things, or
+        nothing fits into the budget.
     """
     ws = Workspace.find(workspace)
     competition = find_competition(slug, ws)
     one = _run(ws, slug, run)
-    parts = parts_of(ws, one, partial)
-    if not parts:
-        raise InputError("a notebook predicts with checkpoints", f"{one.id} has none", "name another run")
     names = names_for(competition, one.id, kaggle, user)
     target = Path(out).expanduser() if out else ws.root / "kernels" / slug / one.id
     target = Path(os.path.realpath(target))  # a link stays one
     _require_replaceable(target)
-    if gpu is None:
-        gpu = any(r.device == "cuda" for part in parts for r in recipe_of(part.run).each)
-    _require_gpu(parts, gpu)
+    contents = whole(ws, one, partial)
+    machine = _device(contents.parts, gpu, device)
+    _require_gpu(contents.parts, machine.gpus > 0)
+    limit = _limit(competition, machine, budget)
+    if limit:
+        contents = fitting(ws, one, contents, competition, machine, limit)
 
     remove_leftovers(target.parent)
     part = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
         dataset = Dataset(make_folder(part / "dataset"))
         dataset.add_wheels(wheels)
-        dataset.add_parts(parts)
-        _add_blends(ws, dataset, one)
+        dataset.add(contents)
         own = dataset.add_competition(competition)
         dataset.close()
         settings = {
@@ -131,18 +161,19 @@ def kernel(
             "WHEELS": (dataset.wheels, "what the dataset brings, by version"),
         }
         write_json(dataset.folder / DATASET, names.dataset_metadata())
-        write_json(part / names.code_file, _notebook(names, competition, one, parts, settings))
-        write_json(part / KERNEL, names.kernel_metadata(gpu))
+        write_json(part / names.code_file, _notebook(names, competition, one, contents, settings))
+        write_json(part / KERNEL, names.kernel_metadata(machine))
+        found = _told(target, names, one, contents, dataset, machine, own)
+        write_json(part / ABOUT, found.about(contents))
         try:
             if target.exists():
                 shutil.rmtree(target)
             os.replace(part, target)
         except OSError as error:
             raise unwritable(target, error) from error
-        dataset.folder = target / "dataset"
     finally:
         shutil.rmtree(part, ignore_errors=True)
-    return _told(target, names, one, parts, dataset, gpu, own)
+    return found
 
 
 def _run(workspace: Workspace, slug: str, name: str) -> runs.Run:
@@ -163,13 +194,31 @@ def _run(workspace: Workspace, slug: str, name: str) -> runs.Run:
     return one
 
 
-def _add_blends(workspace: Workspace, dataset: Dataset, run: runs.Run) -> None:
-    """A blend and the blends among its parts, each by what it learned; nothing for a run that is none."""
-    if run.started.get("mode") != runs.ENSEMBLE:
-        return
-    for name in run.started["parts"]:
-        _add_blends(workspace, dataset, runs.find_run(workspace, name.partition("/")[0]))
-    dataset.add_blend(run, run.started["parts"], learned_again(workspace, run))
+def _device(parts: Sequence[Part], gpu: bool | None, device: str | None) -> Device:
+    """The machine that the notebook asks for."""
+    if device is not None:
+        found = device_named(device)
+        if gpu is not None and gpu != (found.gpus > 0):
+            value = f"`gpu={gpu}` beside `device={device!r}`"
+            raise InputError("a notebook asks for one machine", value, "drop one of them")
+        return found
+    if gpu is None:
+        gpu = any(r.device == "cuda" for part in parts for r in recipe_of(part.run).each)
+    return device_named("t4" if gpu else "cpu")
+
+
+def _limit(competition: Competition, device: Device, budget: str | None) -> float | None:
+    """The seconds that a notebook may take; None where nobody says how many rows there are."""
+    facts = competition.facts.kaggle
+    if facts.hidden_rows is None:
+        if budget is not None:
+            value = f"{competition.slug} does not say how many"
+            remedy = f"state hidden_test = true and hidden_rows under [kaggle] of {competition.file('competition.toml')}"
+            raise InputError("a budget is for so many rows", value, remedy)
+        return None
+    if budget is not None:
+        return parse_seconds(budget)
+    return 3600 * (facts.gpu_hours if device.gpus else facts.cpu_hours)
 
 
 HIDDEN = "a hidden row cannot be looked at beforehand: it gets the class prior, and is counted"
@@ -209,13 +258,15 @@ def _notebook(
     names: Names,
     competition: Competition,
     run: runs.Run,
-    parts: Sequence[Part],
+    contents: Contents,
     settings: dict[str, tuple[Any, str]],
 ) -> dict[str, Any]:
     score = run.record.get("oof", {}).get("score")
+    if contents.budget is not None and contents.budget.dropped:
+        score = contents.budget.score
     judged = f", OOF {run.record.get('metric')} {score:.4f}" if isinstance(score, float) else ""
     marks = in_brackets(run.marks)
-    checkpoints = sum(len(part.folders) for part in parts)
+    checkpoints = sum(len(part.folders) for part in contents.parts)
     about = f"{run.started.get('model')}, {checkpoints} checkpoints{judged}{marks}"
     template = competition.facts.template.file
     words = {"title": competition.facts.title, "run": run.id, "about": about, "version": __version__}
@@ -223,7 +274,7 @@ def _notebook(
         "COMPETITION": (names.competition, "attached, by its name on Kaggle"),
         "DATASET": (names.name, "attached: wheels and checkpoints"),
         "SLUG": (run.slug, "the competition, as comp calls it"),
-        "RUN": (run.id, "the run that predicts"),
+        "RUN": (contents.id, "the run that predicts"),
         "TEMPLATE": (None if template == "made" else template, "the sample submission"),
     }
     return notebook(words, given | settings)
@@ -233,9 +284,9 @@ def _told(
     target: Path,
     names: Names,
     run: runs.Run,
-    parts: Sequence[Part],
+    contents: Contents,
     dataset: Dataset,
-    gpu: bool,
+    device: Device,
     own: bool,
 ) -> KernelFolder:
     weights = [file for file in dataset.files if file.name.endswith("model.safetensors")]
@@ -245,7 +296,7 @@ def _told(
         run.slug,
         names.competition,
         names.id,
-        gpu,
+        device.gpus > 0,
         dataset.wheels,
         own,
         len(weights),
@@ -257,6 +308,8 @@ def _told(
             "dataset": dataset.bytes,
         },
         run.marks,
-        [part.name for part in parts],
+        [part.name for part in contents.parts],
+        contents.budget,
+        device.name,
         names.commands(Workspace.shown(Workspace(target), target), run.id),
     )

@@ -17,6 +17,7 @@ from comp.ensembling.nested_cv import FittedBlend
 from comp.errors import InputError
 from comp.files import read_json, sealed, sha256_of, write_json, write_text
 from comp.inference.predict import control_table
+from comp.kaggle.kernel.contents import Contents
 from comp.kaggle.kernel.wheels import fetch_wheels, installed_wheel, is_left_over, own_wheel
 from comp.recipe import Recipe, as_one
 from comp.runs import run as runs
@@ -71,47 +72,39 @@ class Dataset:
             self.wheels[name] = version
             self.wheel_bytes += path.stat().st_size
 
-    def add_parts(self, parts: Sequence[Part], views: Mapping[str, Sequence[str]] | None = None) -> None:
-        """What a prediction needs of the runs that these are of; ``views`` are those of a part by name, where it is to have
-        others than its own.
-        """
-        for run in {part.run.id: part.run for part in parts}.values():
-            mine = [part for part in parts if part.run.id == run.id]
-            folders = list(dict.fromkeys(folder for part in mine for folder in part.folders))
-            chosen = next((list(views[part.name]) for part in mine if views and part.name in views), None)
-            self.add_run(run, folders, [part.model for part in mine if part.model], chosen)
+    def add(self, contents: Contents) -> None:
+        """What a notebook predicts with."""
+        for run in {part.run.id: part.run for part in contents.parts}.values():
+            self._add_run(run, [part for part in contents.parts if part.run.id == run.id], contents.views)
+        for name, (run, parts, learned) in contents.blends.items():
+            self._add_blend(name, run, parts, learned)
 
-    def add_blend(self, run: runs.Run, parts: Sequence[str], learned: FittedBlend, name: str = "") -> None:
-        """A blend of these parts as a run: what it learned, and nothing that it was learned on. ``name`` is another id."""
-        place = f"runs/{name or run.id}"
+    def _add_blend(self, name: str, run: runs.Run, parts: Sequence[str], learned: FittedBlend) -> None:
+        """A blend of these parts as the run ``name``: what it learned, and nothing that it was learned on."""
+        place = f"runs/{name}"
         target = self._target(f"{place}/{LEARNED}")
         save_blend(learned, target)
         files = {LEARNED: sha256_of(self._added(target, f"{place}/{LEARNED}"))}
-        told = {**run.started, "mode": runs.ENSEMBLE, "parts": list(parts), "run": name or run.id}
+        told = {**run.started, "mode": runs.ENSEMBLE, "parts": list(parts), "run": name}
         self._add_json(f"{place}/{runs.STARTED}", sealed({**told, "raw": "", "command": [], "files": files}))
 
-    def add_run(
-        self,
-        run: runs.Run,
-        folders: Sequence[Path],
-        models: Sequence[str] = (),
-        views: Sequence[str] | None = None,
-    ) -> None:
-        """What a prediction needs of a run, or of some of its ``models``: its recipe, free to use what the machine has, and
-        the folds' checkpoints. ``views`` take the place of its own.
+    def _add_run(self, run: runs.Run, parts: Sequence[Part], views: Mapping[str, list[str]]) -> None:
+        """What a prediction needs of a run, or of some of its models: its recipe, free to use what the machine has, and the
+        folds' checkpoints. ``views`` are those of parts that lost their own, by name.
 
         No path of this machine goes along.
         """
         place = f"runs/{run.id}"
-        recipe = as_one([_anywhere(r, views) for r in recipe_of(run).each])
+        recipe = as_one([_anywhere(r) for r in recipe_of(run).each])
         text = recipe.to_toml(f"run {run.id}, for any machine")
         files = {runs.RECIPE: sha256_of(self._add_text(f"{place}/{runs.RECIPE}", text))}
-        for name in [*_needed(run), *(f"{model}/oof.npz" for model in models)]:
+        for name in [*_needed(run), *(f"{part.model}/oof.npz" for part in parts if part.model)]:
             files[name] = sha256_of(self._add(run.checked(name), f"{place}/{name}"))
-        for folder in folders:
+        for folder in dict.fromkeys(folder for part in parts for folder in part.folders):
             name = f"{folder.relative_to(run.folder).as_posix()}/{runs.RESULT}"
             files[name] = self._add_fold(run, folder, place)
         told = {**run.started, "run": run.id, "raw": "", "command": [], "files": files}
+        told["views"] = {part.model: views[part.name] for part in parts if part.name in views}
         self._add_json(f"{place}/{runs.STARTED}", sealed(told))
 
     def _add_fold(self, run: runs.Run, folder: Path, place: str) -> str:
@@ -183,10 +176,9 @@ class Dataset:
         return target
 
 
-def _anywhere(recipe: Recipe, views: Sequence[str] | None) -> Recipe:
+def _anywhere(recipe: Recipe) -> Recipe:
     """A recipe for whatever device and threads there are, that names what it started from without its folder."""
     part = recipe.model.model_copy(update={"weights": _name(recipe.model.weights)})
-    recipe = recipe if views is None else recipe.with_views(views)
     return recipe.model_copy(update={"model": part, "device": "auto", "threads": None, "jobs": None})
 
 

@@ -6,13 +6,18 @@ import re
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import comp
 from comp.ensembling.methods import METHODS
 from comp.errors import InputError
 from comp.files import read_json
+from comp.kaggle.kernel import contents
+from comp.kaggle.kernel.budget import SPARE, START
 from comp.kaggle.kernel.build import kernel
+from comp.kaggle.kernel.speed import Cost
+from comp.runs.parts import Part
 from comp.runs.run import find_run
 from comp.workspace import Workspace
 from made import SHAPES, draw, save_image, write_shapes
@@ -133,3 +138,110 @@ def test_a_part_without_checkpoints_is_named(trained: Path) -> None:
     with pytest.raises(InputError, match="asks every fold") as lacks:
         kernel("shapes", done.run, workspace=trained, **MINE)
     assert f"{second} lacks" in lacks.value.value
+
+
+def hide(workspace: Path, rows: int) -> None:
+    """Says that so many rows are hidden."""
+    toml = workspace / "competitions" / "shapes" / "competition.toml"
+    toml.write_text(toml.read_text() + f"\n[kaggle]\nhidden_test = true\nhidden_rows = {rows}\n")
+
+
+@pytest.fixture
+def clocked(trained: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A workspace whose parts take a stated time: a second a checkpoint and view, of a thousand hidden rows on the CPU."""
+
+    def costs(part: Part, views: list[str]) -> Cost:
+        one = len(part.folders) / 1000
+        return Cost(0.0, one * len({"identity", *views}), one)
+
+    monkeypatch.setattr(contents, "cost_of", costs)
+    monkeypatch.setattr(contents, "factor", lambda device: 1.0)
+    hide(trained, 1000)
+    return trained
+
+
+def within(seconds: float) -> str:
+    return f"{int((START + seconds) * SPARE + 1)}s"
+
+
+def test_a_budget_that_forces_a_part_out_says_which_and_why(clocked: Path, tmp_path: Path) -> None:
+    first, second, third = ids(clocked)
+    done = comp.ensemble(first, second, third, method="geometric", workspace=clocked)
+    whole = kernel("shapes", done.run, workspace=clocked, **MINE)
+    assert whole.budget is not None
+    assert whole.budget.is_whole
+    assert {one.name: one.seconds for one in whole.budget.members} == {first: 4.0, second: 16.0, third: 8.0}
+    hidden = tmp_path / "hidden"
+    shutil.copytree(clocked / "data" / "shapes", hidden)
+    write_rows(hidden, 40)
+    found = kernel("shapes", done.run, workspace=clocked, budget=within(4), out=tmp_path / "cut", **MINE)
+    assert found.budget is not None
+    dropped = found.budget.dropped
+    assert [one.what for one in dropped] == ["views", "views", "views", "part"]
+    assert dropped[-1].part in (first, second, third)
+    assert dropped[-1].part not in found.budget.choice
+    assert dropped[-1].saved > 0
+    assert found.budget.seconds * SPARE <= found.budget.limit
+    assert len(found.budget.as_json()["dropped"]) == 4
+    about = read_json(found.folder / "kernel.json")
+    assert about["asks"] != done.run
+    elsewhere = laid_out(found.dataset, tmp_path / "elsewhere")
+    path, rows = comp.predict(about["asks"], workspace=elsewhere, data=hidden, out=tmp_path / "o.csv")
+    assert rows == 40
+    table = np.loadtxt(path, delimiter=",", skiprows=1, usecols=(1, 2, 3))
+    assert np.allclose(table.sum(axis=1), 1, atol=1e-6)
+    with pytest.raises(InputError, match="must end in time"):
+        kernel("shapes", done.run, workspace=clocked, budget="1s", out=tmp_path / "none", **MINE)
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_single_run_loses_its_views_and_nothing_else(clocked: Path, tmp_path: Path) -> None:
+    second = ids(clocked)[1]
+    found = kernel("shapes", second, workspace=clocked, budget=within(3), **MINE)
+    assert found.budget is not None
+    assert [(one.part, one.what) for one in found.budget.dropped] == [(second, "views")]
+    asks = read_json(found.folder / "kernel.json")["asks"]
+    elsewhere = laid_out(found.dataset, tmp_path / "elsewhere")
+    started = read_json(elsewhere / "runs" / second / "started.json")
+    assert started["views"] == {"": ["identity"]}
+    raw = clocked / "data" / "shapes"
+    path, _ = comp.predict(asks, workspace=elsewhere, data=raw, out=tmp_path / "one.csv")
+    before, _ = comp.predict(second, workspace=clocked, data=raw, out=tmp_path / "all.csv")
+    assert path.read_bytes() != before.read_bytes()
+
+
+def test_models_of_a_run_are_dropped_one_by_one(clocked: Path, tmp_path: Path) -> None:
+    third = ids(clocked)[2]
+    found = kernel("shapes", third, workspace=clocked, budget=within(2), **MINE)
+    assert found.budget is not None
+    assert [one.what for one in found.budget.dropped] == ["views", "views", "part"]
+    (left,) = found.budget.choice
+    assert left.startswith(f"{third}/model-")
+    assert found.parts == [left]
+    asks = read_json(found.folder / "kernel.json")["asks"]
+    elsewhere = laid_out(found.dataset, tmp_path / "elsewhere")
+    raw = clocked / "data" / "shapes"
+    _, rows = comp.predict(asks, workspace=elsewhere, data=raw, out=tmp_path / "one.csv")
+    assert rows == 12
+
+
+def test_a_budget_needs_to_know_how_many_rows(trained: Path) -> None:
+    with pytest.raises(InputError, match="so many rows") as unknown:
+        kernel("shapes", ids(trained)[0], workspace=trained, budget="2h", **MINE)
+    assert "hidden_rows" in unknown.value.remedy
+    with pytest.raises(InputError, match="one machine"):
+        kernel("shapes", ids(trained)[0], workspace=trained, device="t4", gpu=False, **MINE)
+
+
+def test_seconds_are_measured_and_hidden_images_may_be_broken(trained: Path) -> None:
+    hide(trained, 15_000)
+    found = kernel("shapes", ids(trained)[0], workspace=trained, device="p100", **MINE)
+    assert found.budget is not None
+    assert found.budget.limit == 9 * 3600
+    assert found.budget.members[0].seconds > 0
+    assert 0 < found.budget.factor < 1
+    book = next(found.folder.glob("*.ipynb")).read_text()
+    assert "unreadable-image" in book
+    assert "missing-file" in book
+    metadata = read_json(found.folder / "kernel-metadata.json")
+    assert (metadata["machine_shape"], metadata["enable_gpu"]) == ("NvidiaTeslaP100", True)
