@@ -5,6 +5,7 @@ from __future__ import annotations
 from comp import console
 from comp.kaggle.kernel.budget import SPARE, Budget
 from comp.kaggle.kernel.build import KernelFolder
+from comp.kaggle.kernel.rehearsal import Rehearsed
 from comp.kaggle.kernel.speed import DEVICES
 from comp.runs.marks import in_brackets
 from comp.workspace import Workspace
@@ -72,6 +73,20 @@ def show_budget(budget: Budget) -> None:
     if budget.dropped:
         scores = f"{budget.score_before:.4f} -> {budget.score:.4f}"
         console.print_result(f"  OOF {budget.metric}: {scores}; weights and decision are learned anew")
+
+
+def show_rehearsal(ran: Rehearsed) -> None:
+    """Shows what a rehearsal came to."""
+    decoded = f" ({told(ran.decoded)} decoded)" if ran.decoded else ""
+    console.print_result(
+        f"rehearsed: {ran.rows:,} hidden rows{decoded} in {ran.seconds:.0f} s, the whole notebook; "
+        f"at most {told(ran.memory)} of memory and {told(ran.disk)} of disk"
+    )
+    console.print_result(
+        f"  its CSV is valid; {ran.prior} broken image has the class prior"
+        if ran.prior
+        else "  its CSV is valid; no image was broken: that is for files of a competition with hidden_test = true"
+    )
 
 
 def told(size: int) -> str:
