@@ -142,7 +142,7 @@ def train(workspace: Path, *changed: str) -> str:
     options = [word for one in (*how, *changed) for word in ("--set", one)]
     done = run_comp(workspace, "run", SLUG, "--folds", "2", *TINY, *options, "--set", "batch=16", "--json")
     assert done.code == 0, done.err
-    assert done.json["oof"]["score"] > 0.4
+    assert changed or done.json["oof"]["score"] > 0.5
     return str(done.json["run"])
 
 

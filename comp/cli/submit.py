@@ -14,6 +14,10 @@ def submit(
     slug: Slug,
     run: Annotated[str | None, option("--run RUN", "Default: the newest full run on real data.")] = None,
     file: Annotated[Path | None, option("--file CSV", "A submission that is no run's.")] = None,
+    kernel: Annotated[
+        Path | None,
+        option("--kernel FOLDER", "A folder of comp kernel: push it, wait for its run, submit that version."),
+    ] = None,
     message: Annotated[str, option("-m --message TEXT", "Stands beside it on the site.")] = "",
     kaggle: Annotated[str, option("--kaggle SLUG", "The name on Kaggle. Default: competition.toml's.")] = "",
     wait: Annotated[bool, option("--wait/--no-wait", "For the score.")] = True,
@@ -40,6 +44,8 @@ def submit(
     from comp.cli.show_submissions import show_submitted
     from comp.kaggle.submit import submit as send
 
+    if kernel is not None:
+        _require_kernel_alone(run, file, scored, final)
     if scored is not None or final is not None:
         from comp.kaggle.manual_score import enter
 
@@ -50,6 +56,20 @@ def submit(
                 "drop one of them",
             )
         found = enter(slug, scored, final, run=run, file=file, workspace=workspace)
+    elif kernel is not None:
+        from comp.kaggle.submit_kernel import submit_kernel
+
+        found = submit_kernel(
+            slug,
+            kernel,
+            message=message,
+            kaggle=kaggle,
+            wait=wait,
+            dry_run=dry_run,
+            again=again,
+            yes=yes,
+            workspace=workspace,
+        )
     else:
         found = send(
             slug,
@@ -68,6 +88,17 @@ def submit(
     show_submitted(found)
     if json:
         console.print_json(found.as_json())
+
+
+def _require_kernel_alone(
+    run: str | None, file: Path | None, scored: float | None, final: float | None
+) -> None:
+    """Refuses options that say something else than a kernel's folder does."""
+    others = {"--run": run, "--file": file, "--scored": scored, "--final": final}
+    given = [name for name, value in others.items() if value is not None]
+    if given:
+        remedy = f"drop {given[0]}: the folder says which run it is of"
+        raise InputError("--kernel names what is submitted", f"{given[0]} is given too", remedy)
 
 
 def leaderboard(

@@ -194,7 +194,7 @@ def _to_kaggle(
         events.log(f"this very file was submitted at {entry.at} as {entry.ref}: nothing is uploaded again")
     else:
         if before and not again:
-            _require_again(before[-1], dry_run)
+            require_again(before[-1], dry_run)
         require_allowance(left, name)
         if dry_run:
             return replace(asked, ledger=None, dry_run=True, left=left.left if left else None)
@@ -213,7 +213,7 @@ def _page_of(workspace: Workspace, slug: str, entry: SubmissionEntry) -> Path:
     return next(p.path for p in ledger.pages(workspace, slug) if any(e.id == entry.id for e in p.entries))
 
 
-def _require_again(entry: SubmissionEntry, dry_run: bool) -> None:
+def require_again(entry: SubmissionEntry, dry_run: bool) -> None:
     """A file that the site has already goes there a second time only if somebody says so."""
     score = "" if entry.public is None else f", scored {entry.public:g}"
     if entry.status == "ERROR":

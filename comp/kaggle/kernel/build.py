@@ -16,7 +16,7 @@ from comp.files import make_folder, remove_leftovers, unwritable, write_json
 from comp.kaggle.kernel.budget import Budget
 from comp.kaggle.kernel.contents import Contents, fitting, whole
 from comp.kaggle.kernel.dataset import FILES, Dataset
-from comp.kaggle.kernel.metadata import ABOUT, DATASET, KERNEL, Names, names_for
+from comp.kaggle.kernel.metadata import ABOUT, DATASET, KERNEL, PUSHED, Names, names_for
 from comp.kaggle.kernel.notebook import notebook
 from comp.kaggle.kernel.speed import Device, device_named
 from comp.runs import run as runs
@@ -165,6 +165,8 @@ def kernel(
         write_json(part / KERNEL, names.kernel_metadata(machine))
         found = _told(target, names, one, contents, dataset, machine, own)
         write_json(part / ABOUT, found.about(contents))
+        if (target / PUSHED).is_file():  # what Kaggle has, by its content
+            shutil.copyfile(target / PUSHED, part / PUSHED)
         try:
             if target.exists():
                 shutil.rmtree(target)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 KERNEL, DATASET = "kernel-metadata.json", "dataset-metadata.json"
 ABOUT = "kernel.json"  # what later commands of ours must know
+PUSHED = "pushed.json"  # how far the folder came on its way to Kaggle
 LONGEST = 50
 
 
