@@ -44,11 +44,13 @@ def submit(
     from comp.cli.show_submissions import show_submitted
     from comp.kaggle.submit import submit as send
 
-    if kernel is not None:
-        _require_kernel_alone(run, file, scored, final)
     if scored is not None or final is not None:
         from comp.kaggle.manual_score import enter
 
+        if kernel is not None:
+            raise InputError(
+                "a score is entered for a run or a file", "--kernel is given", "name its run: --run RUN"
+            )
         if dry_run or again:
             raise InputError(
                 "a score is entered, nothing is uploaded",
@@ -56,25 +58,12 @@ def submit(
                 "drop one of them",
             )
         found = enter(slug, scored, final, run=run, file=file, workspace=workspace)
-    elif kernel is not None:
-        from comp.kaggle.submit_kernel import submit_kernel
-
-        found = submit_kernel(
-            slug,
-            kernel,
-            message=message,
-            kaggle=kaggle,
-            wait=wait,
-            dry_run=dry_run,
-            again=again,
-            yes=yes,
-            workspace=workspace,
-        )
     else:
         found = send(
             slug,
             run=run,
             file=file,
+            kernel=kernel,
             message=message,
             kaggle=kaggle,
             wait=wait,
@@ -88,17 +77,6 @@ def submit(
     show_submitted(found)
     if json:
         console.print_json(found.as_json())
-
-
-def _require_kernel_alone(
-    run: str | None, file: Path | None, scored: float | None, final: float | None
-) -> None:
-    """Refuses options that say something else than a kernel's folder does."""
-    others = {"--run": run, "--file": file, "--scored": scored, "--final": final}
-    given = [name for name, value in others.items() if value is not None]
-    if given:
-        remedy = f"drop {given[0]}: the folder says which run it is of"
-        raise InputError("--kernel names what is submitted", f"{given[0]} is given too", remedy)
 
 
 def leaderboard(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from comp import events
-from comp.errors import CompError, KaggleError, KaggleRefusal
+from comp.errors import CompError, InputError, KaggleError, KaggleRefusal
 from comp.kaggle import prepare
 from comp.kaggle.client import SITE, Kaggle
 from comp.kaggle.http import status_of
@@ -80,6 +80,7 @@ def submit(
     *,
     run: str | None = None,
     file: str | Path | None = None,
+    kernel: str | Path | None = None,
     message: str = "",
     kaggle: str = "",
     wait: bool = True,
@@ -99,6 +100,8 @@ def submit(
     slug : str
     run, file : str or path, optional
         A run or a CSV; by default the newest full run on real data, once that is confirmed.
+    kernel : path, optional
+        A folder of ``comp kernel`` instead: its notebook is pushed, run there, and its version submitted.
     message : str
         Stands beside the submission on the site.
     kaggle : str
@@ -122,6 +125,12 @@ def submit(
     KaggleError, KaggleRefusal
         If Kaggle cannot be reached, says no, or cannot score it.
     """
+    if kernel is not None:
+        from comp.kaggle.submit_kernel import submit_kernel
+
+        _require_alone(run, file)
+        how = {"wait": wait, "dry_run": dry_run, "again": again, "yes": yes}
+        return submit_kernel(slug, kernel, message=message, kaggle=kaggle, workspace=workspace, **how)
     place, competition = prepare.found(slug, workspace)
     path, one = prepare.choose(place, slug, run, file, yes or dry_run)
     ready = prepare.make_ready(place, competition, path, one, data, allow or {})
@@ -149,6 +158,14 @@ def submit(
         return _by_hand(place, replace(asked, page=competition.facts.url), dry_run)
     with ledger.submit_lock(place, slug):
         return _to_kaggle(place, slug, ready, asked, wait, dry_run, again)
+
+
+def _require_alone(run: str | None, file: str | Path | None) -> None:
+    """InputError where a run or a file is named beside a kernel's folder."""
+    if run is not None or file is not None:
+        value = "`run`" if run is not None else "`file`"
+        remedy = f"drop {value}: the folder says which run it is of"
+        raise InputError("`kernel` names what is submitted", f"{value} is given too", remedy)
 
 
 def _message(ready: PreparedSubmission) -> str:

@@ -24,6 +24,7 @@ from comp.kaggle.kernel.hidden_rows import write_hidden
 from comp.kaggle.kernel.machine import Machine
 from comp.kaggle.kernel.rehearsal import mount, rehearse
 from comp.workspace import Workspace
+from kaggle_server import wait_until
 from made import run_comp
 from made_kernel import KAGGLE, SLUG, train, write_digits
 
@@ -164,17 +165,13 @@ def test_killed_in_the_middle_it_leaves_a_whole_csv_or_none_and_can_begin_again(
     machine = Machine.make(tmp_path)
     (book,) = found.folder.glob("*.ipynb")
     output.mkdir()
-    for wait_for in ("squares.u8", "test rows"):
-        log = (tmp_path / "log").open("wb")
-        process = subprocess.Popen(
-            machine.command(book), cwd=output, env=machine.environment(inputs), stdout=log, stderr=log
-        )
-        ends = time.monotonic() + 120
-        while time.monotonic() < ends and process.poll() is None:
-            told = (tmp_path / "log").read_text(errors="replace")
-            if wait_for in told or list(machine.home.rglob(wait_for)):
-                break
-            time.sleep(0.01)
+    for after in (0.0, 1.0):
+        with (tmp_path / "log").open("wb") as log:
+            process = subprocess.Popen(
+                machine.command(book), cwd=output, env=machine.environment(inputs), stdout=log, stderr=log
+            )
+        wait_until(lambda gone=process: squares(machine) or gone.poll() is not None, 300)
+        time.sleep(after)
         process.send_signal(signal.SIGKILL)
         process.wait()
         assert_whole_or_none(output, 400)
@@ -182,7 +179,12 @@ def test_killed_in_the_middle_it_leaves_a_whole_csv_or_none_and_can_begin_again(
     assert ran.code == 0, ran.text[-2000:]
     assert_whole_or_none(output, 400)
     assert [path.name for path in output.iterdir()] == ["submission.csv"]
-    assert not list(machine.home.rglob("squares.u8")), "what the killed ones left is gone"
+    assert not squares(machine), "what the killed ones left is gone"
+
+
+def squares(machine: Machine) -> list[Path]:
+    """The files of decoded images that are there now."""
+    return list((machine.home / "comp-cache" / "pixels").glob(".part-*/squares.u8"))
 
 
 def assert_whole_or_none(output: Path, rows: int) -> None:
