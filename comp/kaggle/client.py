@@ -215,13 +215,26 @@ class Kaggle:
 
 
 def _request(name: str, **fields: Any) -> Any:
-    """A request of Kaggle's client, with these fields."""
-    from kagglesdk.competitions.types import competition_api_service
+    """A request about competitions, with these fields."""
+    return sdk_value("competitions", "competition", f"{name}Request", **fields)
 
-    request = getattr(competition_api_service, f"Api{name}Request")()
-    for field, value in fields.items():
-        setattr(request, field, value)
-    return request
+
+def sdk_value(package: str, service: str, kind: str, /, **fields: Any) -> Any:
+    """A request, or a part of one, of a service of Kaggle's SDK, with these fields."""
+    from importlib import import_module
+
+    types = import_module(f"kagglesdk.{package}.types.{service}_api_service")
+    value = getattr(types, f"Api{kind}")()
+    for field, given in fields.items():
+        setattr(value, field, given)
+    return value
+
+
+def dataset_blob() -> Any:
+    """What says that an uploaded file is for a dataset."""
+    from kagglesdk.blobs.types.blob_api_service import ApiBlobType
+
+    return ApiBlobType.DATASET
 
 
 def never(_problem: CompError) -> bool:

@@ -12,7 +12,7 @@ from comp.errors import CompError, InputError
 from comp.kaggle import prepare
 from comp.kaggle.client import Kaggle
 from comp.kaggle.permissions import with_hint
-from comp.kaggle.submit import Submitted
+from comp.kaggle.submitted import Submitted
 from comp.kaggle.types import LeaderboardRow
 from comp.runs import ledger
 from comp.runs.ledger import SubmissionEntry

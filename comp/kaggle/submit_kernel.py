@@ -15,7 +15,7 @@ from comp.kaggle.kernel.push import Folder, push, read_folder
 from comp.kaggle.permissions import require_allowance, require_open, with_hint
 from comp.kaggle.prepare import found, marks_of, require_yes
 from comp.kaggle.reconcile import await_score, look_for, matching_submissions, reconcile
-from comp.kaggle.submit import Submitted, require_again, require_scored, with_rank
+from comp.kaggle.submitted import Submitted, require_again, require_scored, with_rank
 from comp.runs import ledger
 from comp.runs import run as runs
 from comp.runs.ledger import SubmissionEntry

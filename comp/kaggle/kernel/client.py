@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from comp.errors import CompError, KaggleError, KaggleRefusal
-from comp.kaggle.client import Kaggle, mount_timed, never
+from comp.kaggle.client import Kaggle, dataset_blob, mount_timed, never, sdk_value
 from comp.kaggle.credentials import scrub
 from comp.kaggle.http import ask, status_of
 
@@ -35,29 +35,26 @@ class KernelCalls:
 
     def dataset_version(self, owner: str, slug: str) -> int:
         """The newest version of a dataset; 0 where there is none."""
-        request = _request(
-            "datasets.types.dataset_api_service", "GetDataset", owner_slug=owner, dataset_slug=slug
-        )
+        request = sdk_value("datasets", "dataset", "GetDatasetRequest", owner_slug=owner, dataset_slug=slug)
         found = self._or_none(lambda: self._datasets.get_dataset(request), f"dataset {owner}/{slug}")
         return 0 if found is None else int(found.current_version_number or 1)
 
     def dataset_status(self, owner: str, slug: str) -> str:
         """READY, FAILED, or how far a dataset is; empty where there is none."""
-        request = _request(
-            "datasets.types.dataset_api_service", "GetDatasetStatus", owner_slug=owner, dataset_slug=slug
+        request = sdk_value(
+            "datasets", "dataset", "GetDatasetStatusRequest", owner_slug=owner, dataset_slug=slug
         )
         found = self._or_none(lambda: self._datasets.get_dataset_status(request), f"dataset {owner}/{slug}")
         return "" if found is None else str(found.status.name)
 
     def upload(self, path: Path) -> str:
         """Uploads a file for a dataset, once; its token."""
-        from kagglesdk.blobs.types.blob_api_service import ApiBlobType
-
         facts = path.stat()
-        request = _request(
-            "blobs.types.blob_api_service",
-            "StartBlobUpload",
-            type=ApiBlobType.DATASET,
+        request = sdk_value(
+            "blobs",
+            "blob",
+            "StartBlobUploadRequest",
+            type=dataset_blob(),
             name=path.name,
             content_length=facts.st_size,
             last_modified_epoch_seconds=int(facts.st_mtime),
@@ -68,9 +65,10 @@ class KernelCalls:
 
     def create_dataset(self, owner: str, slug: str, title: str, tokens: list[str]) -> None:
         """Makes a private dataset of uploaded files."""
-        request = _request(
-            "datasets.types.dataset_api_service",
-            "CreateDataset",
+        request = sdk_value(
+            "datasets",
+            "dataset",
+            "CreateDatasetRequest",
             owner_slug=owner,
             slug=slug,
             title=title,
@@ -83,26 +81,31 @@ class KernelCalls:
 
     def create_dataset_version(self, owner: str, slug: str, notes: str, tokens: list[str]) -> None:
         """Makes a new version of a dataset of uploaded files; older ones stay."""
-        service = "datasets.types.dataset_api_service"
-        body = _request(service, "CreateDatasetVersion", "RequestBody", version_notes=notes)
+        body = sdk_value("datasets", "dataset", "CreateDatasetVersionRequestBody", version_notes=notes)
         body.files = [_new_file(token) for token in tokens]
-        request = _request(service, "CreateDatasetVersion", owner_slug=owner, dataset_slug=slug, body=body)
+        request = sdk_value(
+            "datasets",
+            "dataset",
+            "CreateDatasetVersionRequest",
+            owner_slug=owner,
+            dataset_slug=slug,
+            body=body,
+        )
         what = f"a version of the dataset {owner}/{slug}"
         _require_taken(self._once(lambda: self._datasets.create_dataset_version(request), what), what)
 
     def kernel_version(self, owner: str, slug: str) -> int:
         """The newest version of a notebook; 0 where there is none."""
-        request = _request(
-            "kernels.types.kernels_api_service", "GetKernel", user_name=owner, kernel_slug=slug
-        )
+        request = sdk_value("kernels", "kernels", "GetKernelRequest", user_name=owner, kernel_slug=slug)
         found = self._or_none(lambda: self._kernels.get_kernel(request), f"notebook {owner}/{slug}")
         return 0 if found is None else int(found.metadata.current_version_number or 1)
 
     def push(self, metadata: dict[str, Any], text: str) -> int:
         """Saves a version of a notebook, which Kaggle then runs; its number."""
-        request = _request(
-            "kernels.types.kernels_api_service",
-            "SaveKernel",
+        request = sdk_value(
+            "kernels",
+            "kernels",
+            "SaveKernelRequest",
             slug=metadata["id"],
             new_title=metadata["title"],
             text=text,
@@ -130,8 +133,8 @@ class KernelCalls:
 
     def state(self, owner: str, slug: str, version: int) -> KernelState:
         """How the run of a notebook's version stands."""
-        request = _request(
-            "kernels.types.kernels_api_service", "GetKernelSessionStatus", user_name=owner, kernel_slug=slug
+        request = sdk_value(
+            "kernels", "kernels", "GetKernelSessionStatusRequest", user_name=owner, kernel_slug=slug
         )
         request.version_label = str(version)
         found = self._ask(
@@ -142,9 +145,10 @@ class KernelCalls:
     def submit(self, competition: str, kernel: tuple[str, str, int], file: str, message: str) -> int:
         """Submits the file that a version of a notebook (owner, slug, version) wrote; the submission's number."""
         owner, slug, version = kernel
-        request = _request(
-            "competitions.types.competition_api_service",
-            "CreateCodeSubmission",
+        request = sdk_value(
+            "competitions",
+            "competition",
+            "CreateCodeSubmissionRequest",
             competition_name=competition,
             kernel_owner=owner,
             kernel_slug=slug,
@@ -190,22 +194,8 @@ class KernelCalls:
             raise
 
 
-def _request(service: str, name: str, kind: str = "Request", /, **fields: Any) -> Any:
-    """A request of Kaggle's client, with these fields."""
-    from importlib import import_module
-
-    request = getattr(import_module(f"kagglesdk.{service}"), f"Api{name}{kind}")()
-    for field, value in fields.items():
-        setattr(request, field, value)
-    return request
-
-
 def _new_file(token: str) -> Any:
-    from kagglesdk.datasets.types.dataset_api_service import ApiDatasetNewFile
-
-    found = ApiDatasetNewFile()
-    found.token = token
-    return found
+    return sdk_value("datasets", "dataset", "DatasetNewFile", token=token)
 
 
 def _require_taken(found: Any, what: str) -> None:
