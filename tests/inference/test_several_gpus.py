@@ -44,3 +44,28 @@ def test_an_error_of_one_is_that_of_all() -> None:
 
     with pytest.raises(CheckFailed, match="mine"):
         spread(one, GROUPS, 2)
+
+
+def test_a_half_precision_that_was_asked_for_proves_itself(finished: Path) -> None:
+    from functools import partial
+
+    from comp.inference import predict
+    from comp.models.checkpoint import read_sidecar
+
+    (folder,) = (finished / "runs").glob("*/fold-0")
+    controls = predict.read_controls(folder, read_sidecar(folder).labels)
+    asked: list[int] = []
+
+    def moved(by: float) -> dict[str, np.ndarray]:
+        asked.append(1)
+        return {row.id: row.probs + np.array([by, -by, 0.0]) for row in controls}
+
+    judge = partial(predict._require_controls, folder, controls)
+    judge(moved(0.015), "fp16", partial(moved, 0.0))  # rounded as fp16 does, and right in fp32
+    assert len(asked) == 2
+    with pytest.raises(CheckFailed, match="what validation gave"):
+        judge(moved(0.05), "fp16", partial(moved, 0.0))
+    with pytest.raises(CheckFailed, match="what validation gave"):
+        judge(moved(0.015), "fp16", partial(moved, 0.015))  # another preprocessing shows in fp32
+    with pytest.raises(CheckFailed, match="what validation gave"):
+        judge(moved(0.015), "fp32", partial(moved, 0.0))
