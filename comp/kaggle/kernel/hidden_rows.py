@@ -44,9 +44,9 @@ def write_hidden(
     if rows < 3:
         raise InputError("a rehearsal is of 3 rows or more", f"got {rows}", "for example 1000")
     if not competition.facts.layout.needs_data:
-        target.mkdir(parents=True)
-        manifest = competition.read_test(raw)
-        return HiddenRows(len(manifest.test), (), 0)
+        raise InputError(
+            _RULE, f"{competition.slug} has no files", "rehearse a competition that has image files"
+        )
     manifest = competition.read(raw)
     source = competition.source(raw)
     visible = [
