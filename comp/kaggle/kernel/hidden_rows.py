@@ -132,7 +132,9 @@ def _id_column(table: Table, visible: Sequence[str]) -> int | None:
 
 def _as_row(first: list[str], column: int, visible: str, old: str, name: str, path: str) -> list[str]:
     """A row for a hidden image, after that of a visible one: its id, and its path where the row has that."""
-    names = {old: path, PurePosixPath(old).name: PurePosixPath(path).name, visible: name}
+    names = {old: path, PurePosixPath(old).name: PurePosixPath(path).name}
+    if not visible.isdigit():  # a number may be an answer as well
+        names[visible] = name
     row = [names.get(cell, cell) for cell in first]
     row[column] = name
     return row

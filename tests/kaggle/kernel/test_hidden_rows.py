@@ -89,6 +89,9 @@ def test_rows_by_position_are_counted(art_raw: Path, tmp_path: Path) -> None:
     assert len(list((tmp_path / "hidden" / "test" / "0").iterdir())) == 12
     assert len(art.read_test(tmp_path / "hidden").test) == 12
     assert found.broken == ("6",)
+    rows = read_table(tmp_path / "hidden" / "test_answer_sample_.csv").rows
+    assert [row[0] for row in rows] == [str(n) for n in range(12)]
+    assert len({row[1] for row in rows}) == 1, "an answer that looks like an id stays"
 
 
 def test_what_cannot_be_made_is_refused(by_table: Competition, workspace: Path) -> None:
