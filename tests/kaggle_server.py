@@ -62,6 +62,10 @@ class LoopbackKaggle(ThreadingHTTPServer):
         self.released = threading.Event()  # ends silences
         self.reached = threading.Event()  # set when a silence begins
         self.refused_keys: set[str] = set()
+        self.datasets: dict[str, list[dict[str, Any]]] = {}  # versions by owner/slug
+        self.dataset_statuses: list[str] = ["READY"]  # one look after another
+        self.kernels: dict[str, list[dict[str, Any]]] = {}
+        self.kernel_statuses: list[dict[str, Any]] = [{"status": "COMPLETE"}]
 
     @property
     def port(self) -> int:
@@ -215,6 +219,74 @@ class Handler(BaseHTTPRequestHandler):
         if status == "ERROR":
             one["errorDescription"] = "Submission must have 12 rows"
         self._send(200, one)
+
+    def _GetDataset(self, request: dict[str, Any]) -> None:  # noqa: N802
+        versions = self.server.datasets.get(f"{request['ownerSlug']}/{request['datasetSlug']}")
+        found = {"currentVersionNumber": len(versions or [])}
+        self._send(200 if versions else 404, found if versions else {"message": "Dataset not found"})
+
+    def _GetDatasetStatus(self, request: dict[str, Any]) -> None:  # noqa: N802
+        there = f"{request['ownerSlug']}/{request['datasetSlug']}" in self.server.datasets
+        status = self._next(self.server.dataset_statuses) if there else ""
+        self._send(200 if there else 404, {"status": status} if there else {"message": "Dataset not found"})
+
+    def _StartBlobUpload(self, request: dict[str, Any]) -> None:  # noqa: N802
+        assert request["type"] == "DATASET"
+        token = f"dataset-{self.server.count('StartBlobUpload')}-{request['name']}"
+        self.server.sizes[token] = request.get("contentLength", 0)
+        address = f"http://localhost/upload/{token}?signature={SIGNED}"
+        self._send(200, {"token": token, "createUrl": address})
+
+    def _CreateDataset(self, request: dict[str, Any]) -> None:  # noqa: N802
+        self._dataset(f"{request['ownerSlug']}/{request['slug']}", request)
+
+    def _CreateDatasetVersion(self, request: dict[str, Any]) -> None:  # noqa: N802
+        self._dataset(f"{request['ownerSlug']}/{request['datasetSlug']}", request["body"])
+
+    def _dataset(self, name: str, request: dict[str, Any]) -> None:
+        tokens = [one["token"] for one in request["files"]]
+        assert all(len(self.server.blobs[token]) == self.server.sizes[token] for token in tokens)
+        self.server.datasets.setdefault(name, []).append(request)
+        if not self._fault("made"):
+            self._send(200, {"status": "Ok", "ref": f"/{name}", "url": "http://localhost/d"})
+
+    def _GetKernel(self, request: dict[str, Any]) -> None:  # noqa: N802
+        versions = self.server.kernels.get(f"{request['userName']}/{request['kernelSlug']}")
+        found = {"metadata": {"currentVersionNumber": len(versions or [])}}
+        self._send(200 if versions else 404, found if versions else {"message": "Kernel not found"})
+
+    def _SaveKernel(self, request: dict[str, Any]) -> None:  # noqa: N802
+        if any(name not in self.server.datasets for name in request["datasetDataSources"]):
+            self._send(200, {"invalidDatasetSources": request["datasetDataSources"]})
+            return
+        versions = self.server.kernels.setdefault(request["slug"], [])
+        versions.append(request)
+        if not self._fault("pushed"):
+            self._send(200, {"ref": f"/{request['slug']}", "versionNumber": len(versions)})
+
+    def _GetKernelSessionStatus(self, request: dict[str, Any]) -> None:  # noqa: N802
+        self._send(200, self._next(self.server.kernel_statuses))
+
+    def _CreateCodeSubmission(self, request: dict[str, Any]) -> None:  # noqa: N802
+        versions = self.server.kernels[f"{request['kernelOwner']}/{request['kernelSlug']}"]
+        assert 1 <= request["kernelVersion"] <= len(versions)
+        ref = 4000 + len(self.server.submissions)
+        self.server.submissions.append(
+            {
+                "ref": ref,
+                "fileName": request["fileName"],
+                "description": request.get("submissionDescription", ""),
+                "date": "2026-01-02T03:04:05.678Z",
+                "teamName": "ours",
+            }
+        )
+        if not self._fault("created"):
+            self._send(200, {"message": "Successfully submitted", "ref": ref})
+
+    @staticmethod
+    def _next(given: list[Any]) -> Any:
+        """The next of what a look shows; the last one stays."""
+        return given.pop(0) if len(given) > 1 else given[0]
 
     def _GetLeaderboard(self, request: dict[str, Any]) -> None:  # noqa: N802
         self._send(200, {"submissions": self.server.board})

@@ -11,8 +11,10 @@ from comp.data.folds import Folds
 from comp.data.labels import LabelMap
 from comp.data.manifest import Manifest, Sample
 from comp.data.predictions import Predictions
+from comp.data.task import Task
 from comp.ensembling.aligned import LabelledPredictions, judged
 from comp.files import write_json, write_text
+from comp.metrics import Metric, metric_by_name
 
 LABELS = LabelMap(("circle", "cross", "square"))
 
@@ -52,6 +54,38 @@ def shuffled(found: Predictions, seed: int) -> Predictions:
 def by_id(ids: Sequence[str], probs: np.ndarray) -> dict[str, tuple[float, ...]]:
     """The answers by id."""
     return {name: tuple(row) for name, row in zip(ids, probs.tolist(), strict=True)}
+
+
+SEVERAL = LabelMap(("a", "b", "c"), Task("multi-label"))
+SCALE = LabelMap(("0", "1", "2", "3"), Task("ordinal"))
+NUMBERS = LabelMap(("x", "y"), Task("regression", (0.0, -5.0), (10.0, 5.0)))
+METRIC = {"multi-label": "log_loss", "ordinal": "rmse", "regression": "rmse"}
+
+
+def task_metric(labels: LabelMap) -> Metric:
+    return metric_by_name(METRIC[labels.task.name], task=labels.task.name)
+
+
+def task_rows_of(labels: LabelMap, count: int = 120) -> LabelledPredictions:
+    """Judged rows of a good and a poor part."""
+    rng = np.random.default_rng(0)
+    ids = tuple(f"r{n:03}" for n in range(count))
+    shares = rng.random((count, labels.width))
+    truth = (shares > 0.6).astype(np.float64) if labels is SEVERAL else labels.unscaled(shares)
+    if labels is SCALE:
+        truth = np.round(truth)
+
+    def part(noise: float, seed: int) -> Predictions:
+        drawn = np.random.default_rng(seed).normal(0, noise, (count, labels.width))
+        return Predictions(
+            ids, labels, labels.unscaled(np.clip(0.1 + 0.8 * labels.scaled(truth) + drawn, 0, 1))
+        )
+
+    rows = truth if labels is not SCALE else truth[:, 0].astype(np.int64)
+    by_id = dict(zip(ids, rows, strict=True))
+    fold = {name: n % 4 for n, name in enumerate(ids)}
+    parts = {"good": part(0.1, 1), "poor": part(0.5, 2)}
+    return judged(parts, by_id, fold, {name: name for name in ids})  # type: ignore[arg-type]
 
 
 def write_run(

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from comp.files import read_json
 from contract import TINY
 from made import run_comp
 
@@ -119,19 +120,30 @@ def write_test_rows(raw: Path, scans: Sequence[Any], order: Sequence[int]) -> No
     (raw / "sample_submission.csv").write_text(f"id,label\n{rows}")
 
 
+def write_many(raw: Path, count: int, seed: int = 0) -> None:
+    """A test part of so many scans, each with its own noise; the template asks for them in another order."""
+    from sklearn.datasets import load_digits
+
+    rng = np.random.default_rng(seed)
+    scans = load_digits().data
+    drawn = scans[rng.integers(0, len(scans), count)] + rng.normal(0, 2, (count, 64))
+    write_test_rows(raw, np.clip(drawn, 0, 16), rng.permutation(count).tolist())
+
+
 def save_scan(path: Path, scan: np.ndarray) -> None:
     """A scan (64,) of 0 to 16 as an image of 8x8."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(np.round(scan.reshape(8, 8) / 16 * 255).astype(np.uint8)).save(path)
 
 
-def train(workspace: Path) -> None:
-    """A run of ``digit-files`` that learns something, so that its answers differ."""
+def train(workspace: Path, *changed: str) -> str:
+    """A run of ``digit-files`` that learns something, so that its answers differ; its id."""
     how = ["mode=scratch", "model.name=test_resnet", "model.size=32", "optimizer.lr=4e-3", "epochs=12"]
-    options = [word for one in how for word in ("--set", one)]
+    options = [word for one in (*how, *changed) for word in ("--set", one)]
     done = run_comp(workspace, "run", SLUG, "--folds", "2", *TINY, *options, "--set", "batch=16", "--json")
     assert done.code == 0, done.err
-    assert done.json["oof"]["score"] > 0.5
+    assert changed or done.json["oof"]["score"] > 0.5
+    return str(done.json["run"])
 
 
 def mount(made: dict[str, Any], raw: Path, inputs: Path) -> None:
@@ -145,6 +157,16 @@ def mount(made: dict[str, Any], raw: Path, inputs: Path) -> None:
         if path.is_file() and path.name != "dataset-metadata.json":
             shutil.copyfile(path, dataset / path.name)
     shutil.copytree(raw, inputs / "competitions" / made["kaggle"])
+
+
+def laid_out(dataset: Path, place: Path) -> Path:
+    """A workspace with what the dataset holds, as the notebook lays it out."""
+    for file in read_json(dataset / "files.json"):
+        target = place / file["path"]
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(dataset / file["name"], target)
+        assert target.stat().st_size == file["bytes"]
+    return place
 
 
 def execute(machine: Machine, book: Path, inputs: Path, output: Path) -> list[str]:

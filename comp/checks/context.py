@@ -98,7 +98,8 @@ class Check:
 
     ``function`` of a check of the data or of the folds takes a CheckContext and gives findings; those of other stages
     take what their stage has. ``of_answers`` looks at what is to be answered, ``of_test_rows`` also where there are no
-    training rows. Texts are Markdown, for people.
+    training rows. ``of_scored_rows`` takes the test rows for those that will be scored, which they are not where the test is
+    hidden. Texts are Markdown, for people.
     """
 
     name: str
@@ -109,6 +110,7 @@ class Check:
     misses: str = ""
     of_answers: bool = False
     of_test_rows: bool = False
+    of_scored_rows: bool = False
     can_be_allowed: bool = True
     function: Callable[..., Any] | None = None
 
@@ -119,6 +121,22 @@ class Check:
 
 
 CHECKS: dict[str, Check] = {}
+
+
+def applying(findings: Iterable[Finding], competition: Competition) -> list[Finding]:
+    """Findings without those that take the visible test rows for those that are scored, where the test is hidden."""
+    hidden = competition.facts.kaggle.hidden_test
+    return [f for f in findings if not (hidden and CHECKS[f.check].of_scored_rows)]
+
+
+def not_applying(competition: Competition) -> tuple[str, ...]:
+    """The note on what does not apply since the test is hidden; none where it is not."""
+    if not competition.facts.kaggle.hidden_test:
+        return ()
+    names = ", ".join(one.name for one in in_order() if one.of_scored_rows)
+    return (
+        f"the test is hidden, and the visible rows only prove the format: {names} and pseudo-labels do not apply",
+    )
 
 
 def check(

@@ -78,6 +78,7 @@ def look_alike(folds: list[tuple[str, str]], train_test: list[tuple[str, str]], 
         "what the network does not see; differences that are no straight line in its features; runs whose test rows "
         "have no features of a frozen network; fewer than 20 training or test rows"
     ),
+    of_scored_rows=True,
 )
 def drift_of_features(drift: FeatureDrift, tests: int, test_like: TestLikeScore | None) -> list[Finding]:
     """Training rows told from the ``tests`` test rows by features: a warning where the AUC is 0.8 or more and certain."""

@@ -318,6 +318,7 @@ def _within_rows(context: CheckContext, how: int) -> list[tuple[str, ...]]:
     "warning; error over half of the test rows",
     catches="test rows whose image is labelled too; extra rows that show one are left out, and counted in a note",
     misses="as `near-duplicate`",
+    of_scored_rows=True,
 )
 def train_test_duplicate(context: CheckContext) -> list[Finding]:
     """Test rows whose image stands among the labelled rows too, exactly or nearly.

@@ -208,6 +208,7 @@ def too_good(score: float, metric: Metric, rows: int, expected: float | None) ->
     "run",
     "warning",
     catches="class shares of the answers far from the training rows'",
+    of_scored_rows=True,
 )
 def prior_shift(test: Predictions, priors: NDArray[np.float64]) -> list[Finding]:
     """Answers whose class shares are far from the training rows': half the summed difference over 0.2, and more

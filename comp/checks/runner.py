@@ -135,7 +135,10 @@ def run_fold_checks(context: CheckContext) -> list[Finding]:
 def _run(stage: Stage, context: CheckContext, wanted: Callable[[Check], bool]) -> list[Finding]:
     """The findings of a stage's checks, in the order of the sections of docs/checks.md."""
     found: list[Finding] = []
+    hidden = context.competition.facts.kaggle.hidden_test
     for one in in_order():
+        if hidden and one.of_scored_rows:
+            continue
         if one.stage == stage and one.function is not None and wanted(one):
             found += one.function(context)
     return found

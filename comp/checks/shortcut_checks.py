@@ -348,6 +348,7 @@ def metadata_shortcut(context: CheckContext) -> list[Finding]:
     "warning",
     catches="the same facts, without names, telling training files from test files",
     misses="another camera, light or place behind equal files",
+    of_scored_rows=True,
 )
 def train_test_drift(context: CheckContext) -> list[Finding]:
     """The same facts, without names, telling train rows from test rows: adversarial validation.

@@ -142,10 +142,10 @@ def _download(competition: Competition, raw: Path) -> None:
         console.print_result(f"{competition.slug} needs no download")
     elif competition.adapter.has("download"):
         competition.adapter.download(raw)
-    elif competition.facts.kaggle:
+    elif competition.facts.kaggle.slug:
         from comp.kaggle.download import download
 
-        download(competition.facts.kaggle, raw)
+        download(competition.facts.kaggle.slug, raw)
     else:
         where = competition.facts.url or "the competition's page"
         value = f"{competition.slug} has no public home that may be downloaded from without an account"
@@ -162,7 +162,7 @@ def _tell_where(competition: Competition, raw: str) -> None:
         console.print_result(f"get it from {competition.facts.url} and put it into {raw}")
     else:
         console.print_result(f"put it into {raw} as named above, or name its folder with --data DIR")
-    if competition.adapter.has("download") or competition.facts.kaggle:
+    if competition.adapter.has("download") or competition.facts.kaggle.slug:
         console.print_result(f"or let `comp data {competition.slug} --download` do both")
     console.print_result(
         f"to try without it: `comp data {competition.slug} --sample --data sample/{competition.slug}`"
@@ -242,11 +242,11 @@ def _new_from(
     """Looks at a raw folder and writes its facts; ends with what they leave open."""
     from comp.pipelines.new_competition import new_from_folder
 
-    said = ""
+    said, notebooks_only = "", False
     if kaggle is not None and metric is None:
-        from comp.kaggle.evaluation import metric_on_kaggle
+        from comp.kaggle.evaluation import facts_on_kaggle
 
-        metric, said = metric_on_kaggle(kaggle)
+        metric, said, notebooks_only = facts_on_kaggle(kaggle)
         console.print_result(
             f"Kaggle scores {kaggle} by {said!r}" + (f": metric = {metric!r}" if metric else "")
         )
@@ -259,6 +259,7 @@ def _new_from(
         said=said,
         workspace=workspace.root,
         positive=positive,
+        notebooks_only=notebooks_only,
     )
     for name in ("competition.toml", "baseline.toml", "README.md"):
         console.print_result(f"  {workspace.shown(found.folder / name)}")

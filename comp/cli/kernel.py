@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 from comp import console
-from comp.cli.options import Allow, AsJson, Slug, WorkspaceDir, option, parse_allow
+from comp.cli.options import Allow, AsJson, DataDir, Slug, WorkspaceDir, option, parse_allow
 
 
 def kernel(
@@ -22,6 +22,17 @@ def kernel(
     gpu: Annotated[
         bool | None, option("--gpu/--no-gpu", "Ask for a GPU. Default: if the run was trained on one.")
     ] = None,
+    device: Annotated[
+        str | None,
+        option("--device t4|p100|cpu", "Kaggle's machine. Default: two T4 with a GPU, else the CPU."),
+    ] = None,
+    budget: Annotated[
+        str | None,
+        option(
+            "--budget 2h",
+            "How long it may take: what does not fit loses views, then parts. Default: by competition.toml.",
+        ),
+    ] = None,
     partial: Annotated[bool, option("--partial", "Predict with the folds there are.")] = False,
     wheels: Annotated[
         list[str] | None,
@@ -30,7 +41,14 @@ def kernel(
             "A further wheel that the notebook needs: a file, or a requirement for pip to download.",
         ),
     ] = None,
+    rehearse: Annotated[
+        int | None,
+        option(
+            "--rehearse N", "Then run it as Kaggle would, offline, on N hidden rows made of training images."
+        ),
+    ] = None,
     allow: Allow = None,
+    data: DataDir = None,
     workspace: WorkspaceDir = None,
     json: AsJson = False,
 ) -> None:
@@ -48,11 +66,21 @@ def kernel(
         kaggle=kaggle,
         user=user,
         gpu=gpu,
+        device=device,
+        budget=budget,
         partial=partial,
         wheels=wheels or (),
         allow=parse_allow(allow),
         workspace=workspace,
     )
     show_kernel(found)
+    document = found.as_json()
+    if rehearse is not None:
+        from comp.cli.show_kernel import show_rehearsal
+        from comp.kaggle.kernel.rehearsal import rehearse as run_it
+
+        ran = run_it(found, rehearse, workspace, data)
+        show_rehearsal(ran)
+        document |= {"rehearsal": ran.as_json()}
     if json:
-        console.print_json(found.as_json())
+        console.print_json(document)

@@ -56,10 +56,14 @@ def after_predict(name: str, path: Path, workspace: Path | None) -> None:
 def _send(slug: str, run: str, submission: Path, workspace: Workspace) -> tuple[str, str]:
     """What one does with a submission: score it where labels are published, else send it."""
     competition = _competition(slug, workspace)
-    if competition is not None and not competition.facts.kaggle and competition.adapter.has("answers"):
+    if competition is not None and not competition.facts.kaggle.slug and competition.adapter.has("answers"):
         shown = shlex.quote(workspace.shown(submission))
         return f"comp score {slug} {shown}", "at the very end: judge it by the published labels"
-    to = "send it to Kaggle" if competition is not None and competition.facts.kaggle else "check and send it"
+    to = (
+        "send it to Kaggle"
+        if competition is not None and competition.facts.kaggle.slug
+        else "check and send it"
+    )
     return f"comp submit {slug} --run {run}", to
 
 

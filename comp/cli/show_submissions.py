@@ -15,7 +15,7 @@ from comp.kaggle.oof_vs_leaderboard import (
     standing,
     sync_with_kaggle,
 )
-from comp.kaggle.submit import Submitted
+from comp.kaggle.submitted import Submitted
 from comp.workspace import Workspace
 
 

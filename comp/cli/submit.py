@@ -14,6 +14,10 @@ def submit(
     slug: Slug,
     run: Annotated[str | None, option("--run RUN", "Default: the newest full run on real data.")] = None,
     file: Annotated[Path | None, option("--file CSV", "A submission that is no run's.")] = None,
+    kernel: Annotated[
+        Path | None,
+        option("--kernel FOLDER", "A folder of comp kernel: push it, wait for its run, submit that version."),
+    ] = None,
     message: Annotated[str, option("-m --message TEXT", "Stands beside it on the site.")] = "",
     kaggle: Annotated[str, option("--kaggle SLUG", "The name on Kaggle. Default: competition.toml's.")] = "",
     wait: Annotated[bool, option("--wait/--no-wait", "For the score.")] = True,
@@ -43,6 +47,10 @@ def submit(
     if scored is not None or final is not None:
         from comp.kaggle.manual_score import enter
 
+        if kernel is not None:
+            raise InputError(
+                "a score is entered for a run or a file", "--kernel is given", "name its run: --run RUN"
+            )
         if dry_run or again:
             raise InputError(
                 "a score is entered, nothing is uploaded",
@@ -55,6 +63,7 @@ def submit(
             slug,
             run=run,
             file=file,
+            kernel=kernel,
             message=message,
             kaggle=kaggle,
             wait=wait,

@@ -5,6 +5,8 @@ __all__ = [
     "decisions",
     "evaluate",
     "forward_selection",
+    "kept_blend",
+    "learned_again",
     "members",
     "methods",
     "nested_cv",

@@ -32,11 +32,15 @@ BAGS, STEPS = 10, 20
 PROBABLE = ("single-label", "multi-label")
 
 Apply = Callable[[Probs], Probs]
+State = dict[str, NDArray[np.float64]]
 
 
 @dataclass(frozen=True, eq=False)
 class Blend:
-    """A learned way to make one answer of several: ``weights`` (P,) by part where they say it, ``facts`` for the record."""
+    """A learned way to make one answer of several: ``weights`` (P,) by part where they say it, ``facts`` for the record.
+
+    ``state`` is all that was learned, from which ``apply`` is made again elsewhere; None where the method cannot say it.
+    """
 
     method: str
     names: tuple[str, ...]
@@ -44,6 +48,7 @@ class Blend:
     weights: NDArray[np.float64] | None
     apply: Apply
     facts: dict[str, Any] = field(default_factory=dict)
+    state: State | None = None
 
     def __call__(self, aligned: AlignedPredictions) -> Probs:
         """Probabilities (N, C) of these rows; InputError for other parts than those it was learned with."""
@@ -60,6 +65,7 @@ class Blend:
         return dict(zip(self.names, (float(w) for w in self.weights), strict=True))
 
 
+TWO = LabelMap(("absent", "there"))
 Learner = Callable[["LabelledPredictions", "Metric"], Blend]
 # By simplicity: of methods that no one can tell apart, the first is taken.
 METHODS: dict[str, Learner] = {}
@@ -98,6 +104,42 @@ def method(
     return registered
 
 
+APPLIES: dict[str, Callable[[State, LabelMap], Apply]] = {}  # how each method's state answers
+
+
+def applies(
+    *names: str,
+) -> Callable[[Callable[[State, LabelMap], Apply]], Callable[[State, LabelMap], Apply]]:
+    """Registers how what methods of these names learned answers the predictions of parts (P, N, D)."""
+
+    def registered(make: Callable[[State, LabelMap], Apply]) -> Callable[[State, LabelMap], Apply]:
+        APPLIES.update(dict.fromkeys(names, make))
+        return make
+
+    return registered
+
+
+def blend_of(
+    method: str, names: tuple[str, ...], labels: LabelMap, weights: NDArray[np.float64] | None, state: State
+) -> Blend:
+    """A blend made again of what it learned, as ``Blend.state`` has it."""
+    if labels.task.is_single_label or method not in PAIRED:
+        apply = APPLIES[method](state, labels)
+    else:
+        apply = _of_pairs(APPLIES[method](state, TWO))
+    return Blend(method, names, labels, weights, apply, state=state)
+
+
+def _of_pairs(inner: Apply) -> Apply:
+    """A way to blend probabilities of two classes, for several labels of which each is there or absent."""
+
+    def apply(probs: Probs) -> Probs:
+        pairs = inner(np.stack([as_pairs(part) for part in probs]))
+        return normalize_rows(pairs)[:, 1].reshape(probs.shape[1:])
+
+    return apply
+
+
 def learn(method: str, rows: LabelledPredictions, metric: Metric) -> Blend:
     """Learns a method on OOF rows; UnknownName for a method that does not exist."""
     if method not in METHODS:
@@ -110,12 +152,9 @@ def learn(method: str, rows: LabelledPredictions, metric: Metric) -> Blend:
     if labels.task.is_single_label or method not in PAIRED:
         return METHODS[method](rows, metric)
     inner = METHODS[method](paired(rows), metric)
-
-    def apply(probs: Probs) -> Probs:
-        pairs = inner.apply(np.stack([as_pairs(part) for part in probs]))
-        return normalize_rows(pairs)[:, 1].reshape(probs.shape[1:])
-
-    return Blend(method, rows.aligned.names, labels, inner.weights, apply, inner.facts)
+    return Blend(
+        method, rows.aligned.names, labels, inner.weights, _of_pairs(inner.apply), inner.facts, inner.state
+    )
 
 
 def methods_of(labels: LabelMap) -> tuple[str, ...]:
@@ -128,7 +167,7 @@ def paired(rows: LabelledPredictions) -> LabelledPredictions:
     aligned, classes = rows.aligned, len(rows.aligned.labels)
     ids = tuple(f"{i}\x1f{c}" for i in aligned.ids for c in range(classes))
     probs = np.stack([as_pairs(part) for part in aligned.probs])
-    two = AlignedPredictions(aligned.names, ids, LabelMap(("absent", "there")), probs)
+    two = AlignedPredictions(aligned.names, ids, TWO, probs)
     truth = rows.truth.reshape(-1).astype(np.int64)
     group = tuple(name for name in rows.group for _ in range(classes))
     return LabelledPredictions(two, truth, np.repeat(rows.fold, classes), group)
@@ -158,13 +197,21 @@ def _even(rows: LabelledPredictions) -> NDArray[np.float64]:
 
 
 def _blend(
-    method: str, rows: LabelledPredictions, weights: NDArray[np.float64] | None, apply: Apply, **facts: Any
+    method: str, rows: LabelledPredictions, weights: NDArray[np.float64] | None, state: State, **facts: Any
 ) -> Blend:
-    return Blend(method, rows.aligned.names, rows.aligned.labels, weights, apply, facts)
+    labels = rows.aligned.labels
+    apply = APPLIES[method](state, labels)
+    return Blend(method, rows.aligned.names, labels, weights, apply, facts, state)
 
 
 def _linear(method: str, rows: LabelledPredictions, weights: NDArray[np.float64], **facts: Any) -> Blend:
-    return _blend(method, rows, weights, lambda probs: np.tensordot(weights, probs, axes=1), **facts)
+    return _blend(method, rows, weights, {"weights": weights}, **facts)
+
+
+@applies("mean", "weighted", "greedy")
+def _apply_weights(state: State, _: LabelMap) -> Apply:
+    weights = state["weights"]
+    return lambda probs: np.tensordot(weights, probs, axes=1)
 
 
 @method("mean", tasks=TASKS)
@@ -174,7 +221,12 @@ def _mean(rows: LabelledPredictions, _: Metric) -> Blend:
 
 @method("geometric", tasks=PROBABLE)
 def _geometric(rows: LabelledPredictions, _: Metric) -> Blend:
-    return _blend("geometric", rows, _even(rows), geometric_mean)
+    return _blend("geometric", rows, _even(rows), {})
+
+
+@applies("geometric")
+def _apply_geometric(_: State, __: LabelMap) -> Apply:
+    return geometric_mean
 
 
 @method("rank", tasks=PROBABLE)
@@ -182,7 +234,12 @@ def _rank(rows: LabelledPredictions, _: Metric) -> Blend:
     """Each part's probability of a class becomes its rank among those it gave the OOF rows, from 0 to 1; ranks are
     averaged. A row's answer depends on no other row that is answered with it.
     """
-    known = np.sort(rows.aligned.probs, axis=1)  # (P, n, C)
+    return _blend("rank", rows, _even(rows), {"known": np.sort(rows.aligned.probs, axis=1)})
+
+
+@applies("rank")
+def _apply_ranks(state: State, _: LabelMap) -> Apply:
+    known = state["known"]  # (P, n, C)
 
     def apply(probs: Probs) -> Probs:
         ranks = np.empty_like(probs)
@@ -193,7 +250,7 @@ def _rank(rows: LabelledPredictions, _: Metric) -> Blend:
             ranks[part, :, c] = (below + upto + 1) / (2 * len(column) + 2)  # equals share the middle
         return normalize_rows(ranks.mean(axis=0))
 
-    return _blend("rank", rows, _even(rows), apply)
+    return apply
 
 
 @method("power", tasks=PROBABLE)
@@ -202,7 +259,13 @@ def _power(rows: LabelledPredictions, _: Metric) -> Blend:
     probs, truth = rows.aligned.probs, rows.truth
     losses = [round(log_loss(truth, power_mean(probs, e)), 12) for e in EXPONENTS]
     exponent = EXPONENTS[int(np.argmin(losses))]
-    return _blend("power", rows, _even(rows), lambda p: power_mean(p, exponent), exponent=exponent)
+    return _blend("power", rows, _even(rows), {"exponent": np.array([exponent])}, exponent=exponent)
+
+
+@applies("power")
+def _apply_power(state: State, _: LabelMap) -> Apply:
+    exponent = float(state["exponent"][0])
+    return lambda probs: power_mean(probs, exponent)
 
 
 @method("weighted", tasks=PROBABLE)
@@ -265,20 +328,29 @@ def _stacking(rows: LabelledPredictions, _: Metric) -> Blend:
         "stacking",
         rows,
         shares / shares.sum(),
-        lambda probs: stacked(probs, weight, bias),
+        {"weight": weight, "bias": bias},
         shrinks_to="geometric",
     )
+
+
+@applies("stacking")
+def _apply_stacking(state: State, _: LabelMap) -> Apply:
+    weight, bias = state["weight"], state["bias"]
+    return lambda probs: stacked(probs, weight, bias)
 
 
 @method(FORWARD, tasks=TASKS, by_name=True)
 def _forward(rows: LabelledPredictions, metric: Metric) -> Blend:
     """The mean of the parts of ``forward_selection``, each at its temperature; the others have no weight."""
-    temperatures, labels = temperatures_of(rows), rows.aligned.labels
+    temperatures = temperatures_of(rows)
     taken = [one.part for one in forward_selection(rows, metric, temperatures)]
     weights = np.array([1.0 / len(taken) if name in taken else 0.0 for name in rows.aligned.names])
-
-    def apply(probs: Probs) -> Probs:
-        return np.tensordot(weights, at_temperatures(probs, temperatures, labels), axes=1)
-
     by_part = dict(zip(rows.aligned.names, (float(t) for t in temperatures), strict=True))
-    return _blend(FORWARD, rows, weights, apply, taken=taken, temperatures=by_part)
+    state = {"weights": weights, "temperatures": temperatures}
+    return _blend(FORWARD, rows, weights, state, taken=taken, temperatures=by_part)
+
+
+@applies(FORWARD)
+def _apply_forward(state: State, labels: LabelMap) -> Apply:
+    weights, temperatures = state["weights"], state["temperatures"]
+    return lambda probs: np.tensordot(weights, at_temperatures(probs, temperatures, labels), axes=1)

@@ -6,6 +6,7 @@ import hashlib
 import io
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from comp import events
 from comp.config import Shape, read_shaped
 from comp.data.images.pixel_cache import ImageDataset
+from comp.data.images.preprocess import Pixels, Preprocess
 from comp.data.images.source import ImageSource
 from comp.data.labels import LabelMap
 from comp.data.loading.prefetch import loader_pool
@@ -43,6 +45,7 @@ UTMOST = {"fp32": 0.01, "bf16": 0.25, "fp16": 0.25}
 _MARK = "\x00control"  # in no path and no id of a real row
 
 _HEADERS = threading.Lock()
+_SETTING = threading.Lock()
 
 Probs = NDArray[np.float64]
 
@@ -87,6 +90,12 @@ class ControlRowSource:
             with _HEADERS:
                 return np.asarray(np.load(io.BytesIO(content), allow_pickle=False), dtype=np.uint8)
         return content
+
+    def squares(self, path: str, side: int | None, wanted: Sequence[Preprocess]) -> list[Pixels] | None:
+        """What the own source has decoded already; control rows are read as they were kept."""
+        given = None if path.startswith(_MARK) else getattr(self.own, "squares", None)
+        found: list[Pixels] | None = given and given(path, side, wanted)
+        return found
 
 
 def chosen(ids: Sequence[str]) -> list[int]:
@@ -235,6 +244,8 @@ def predict_each(
     fingerprint: str = "",
     kept: KeptFor | None = None,
     what: str = "test rows",
+    *,
+    precision: str | None = None,
 ) -> dict[Path, Predictions]:
     """The probabilities of each checkpoint over the views of ``recipe.views``, by its folder.
 
@@ -256,6 +267,8 @@ def predict_each(
         Where the features of a backbone that several checkpoints share are kept. Control rows never come from there.
     what : str
         Is predicted, for the line of progress.
+    precision : str, optional
+        Instead of the checkpoint's own, on a GPU that computes in it and as long as the control rows come back in it.
 
     Raises
     ------
@@ -278,13 +291,15 @@ def predict_each(
         events.log(
             f"  judged in {judged}, predicted in fp32: {recipe.device} does not compute in {judged} here"
         )
-    parts: dict[Path, Predictions] = {}
     with events.task(what, len(ids) * len(shared)) as bar:
-        for folders in shared.values():
+
+        def one(folders: list[Path], device: int | None) -> dict[Path, Probs]:
             cached = kept if len(folders) > 1 else None
-            for folder, probs in _by_backbone(folders, source, ids, paths, recipe, bar, cached).items():
-                parts[folder] = Predictions(tuple(ids), labels, probs, fingerprint)
-    return {folder: parts[folder] for folder in checkpoints}
+            return _in_time(folders, source, ids, paths, recipe, bar, cached, device, precision)
+
+        several = torch.cuda.device_count() if recipe.device == "cuda" else 1
+        found = _each(one, list(shared.values()), several)
+    return {folder: Predictions(tuple(ids), labels, found[folder], fingerprint) for folder in checkpoints}
 
 
 def predict(
@@ -295,10 +310,43 @@ def predict(
     recipe: Recipe,
     fingerprint: str = "",
     kept: KeptFor | None = None,
+    precision: str | None = None,
 ) -> Predictions:
     """The mean of what ``predict_each`` gives."""
-    each = predict_each(checkpoints, source, ids, paths, recipe, fingerprint, kept)
+    each = predict_each(checkpoints, source, ids, paths, recipe, fingerprint, kept, precision=precision)
     return average(list(each.values()))
+
+
+def _each(
+    one: Callable[[list[Path], int | None], dict[Path, Probs]], groups: list[list[Path]], gpus: int
+) -> dict[Path, Probs]:
+    """What ``one`` gives for each group of checkpoints, side by side where there are several GPUs."""
+    if gpus > 1 and len(groups) > 1:
+        from comp.inference.several_gpus import spread
+
+        return spread(one, groups, gpus)
+    return {folder: probs for group in groups for folder, probs in one(group, None).items()}
+
+
+def _in_time(
+    folders: list[Path],
+    source: ImageSource,
+    ids: Sequence[str],
+    paths: Sequence[str],
+    recipe: Recipe,
+    bar: events.Task,
+    kept: KeptFor | None,
+    device: int | None,
+    wanted: str | None,
+) -> dict[Path, Probs]:
+    """``_by_backbone`` in the precision that was asked for, where the control rows come back in that; else in their own."""
+    own = _precision(read_sidecar(folders[0]), recipe)
+    if wanted and wanted != own and recipe.device == "cuda" and computes(wanted, recipe.device):
+        try:
+            return _by_backbone(folders, source, ids, paths, recipe, bar, None, device, wanted)
+        except CheckFailed as problem:
+            events.log(f"  not in {wanted}: {problem.value}; in {own} instead")
+    return _by_backbone(folders, source, ids, paths, recipe, bar, kept, device)
 
 
 def _by_backbone(
@@ -309,10 +357,12 @@ def _by_backbone(
     recipe: Recipe,
     bar: events.Task,
     kept: KeptFor | None,
+    device: int | None = None,
+    half: str | None = None,
 ) -> dict[Path, Probs]:
     """Probabilities (N, C) by checkpoint, for checkpoints with one backbone: its features once, then each head."""
     net, sidecar = load_checkpoint(folders[0])
-    recipe = recipe.model_copy(update={"precision": _precision(sidecar, recipe)})
+    recipe = recipe.model_copy(update={"precision": half or _precision(sidecar, recipe)})
     controls = {folder: read_controls(folder, sidecar.labels) for folder in folders}
     among = [row for folder in folders for row in controls[folder]]
     views = list(dict.fromkeys(["identity", *recipe.views]))
@@ -324,7 +374,8 @@ def _by_backbone(
     bar.expect(len(rows) - len(ids))
     order = shuffled(len(rows))
     mixed = [rows[n] for n in order]
-    seen = _features(net, sidecar, source, [path for _, path in mixed], views, recipe, bar.advance)
+    places = [path for _, path in mixed]
+    seen = _features(net, sidecar, source, places, views, recipe, bar.advance, device)
     place = {name: n for n, (name, _) in enumerate(mixed)}
     wanted = np.array([] if whole else [place[name] for name in ids], dtype=np.int64)
     features = {
@@ -338,7 +389,7 @@ def _by_backbone(
         head = net.head if folder == folders[0] else load_checkpoint(folder)[0].head
         identity = activated(_apply(head, seen["identity"]), sidecar.labels)
         back = {row.id: identity[place[row.id]] for row in controls[folder]}
-        in_fp32 = partial(_in_fp32, net, head, sidecar, source, controls[folder], recipe)
+        in_fp32 = partial(_in_fp32, net, head, sidecar, source, controls[folder], recipe, device)
         _require_controls(folder, controls[folder], back, recipe.precision, in_fp32)
         by_view = {name: activated(_apply(head, features[name]), sidecar.labels) for name in recipe.views}
         found[folder] = mean_of_views(by_view, recipe.tta_mean, sidecar.labels)
@@ -386,7 +437,12 @@ def _require_controls(
                 f"  {folder.name}: control rows differ by {difference:.3f} in {judged}; trying again in fp32"
             )
         back = in_fp32()
-    most = tolerance("fp32", sidecar.noise) if exact else LEAST[judged]
+    elif precision != "fp32":  # asked for, for speed
+        difference, sample = max_abs_difference(controls, back, sidecar.labels.span)
+        if not difference <= LEAST[precision]:
+            raise control_row_error(folder, difference, sample, LEAST[precision])
+        back = in_fp32()
+    most = tolerance("fp32", sidecar.noise) if exact or judged == "fp32" else LEAST[judged]
     difference, sample = max_abs_difference(exact or controls, back, sidecar.labels.span)
     if not difference <= most:
         raise control_row_error(folder, difference, sample, most)
@@ -399,11 +455,12 @@ def _in_fp32(
     source: ImageSource,
     controls: list[ControlRow],
     recipe: Recipe,
+    device: int | None,
 ) -> dict[str, Probs]:
     """The identity-view probabilities of control rows by themselves, in fp32, by id."""
     full = recipe.model_copy(update={"precision": "fp32"})
     paths = [row.path for row in controls]
-    seen = _features(net, sidecar, source, paths, ["identity"], full, lambda n: None)
+    seen = _features(net, sidecar, source, paths, ["identity"], full, lambda n: None, device)
     probs = activated(_apply(head, seen["identity"]), sidecar.labels)
     return {row.id: own for row, own in zip(controls, probs, strict=True)}
 
@@ -416,19 +473,21 @@ def _features(
     views: list[str],
     recipe: Recipe,
     advance: Callable[[int], None],
+    number: int | None = None,
 ) -> dict[str, NDArray[np.float32]]:
-    """Backbone outputs (N, D) by view, in the recipe's precision."""
-    accelerator = make_accelerator(recipe)
+    """Backbone outputs (N, D) by view, in the recipe's precision; ``number`` is that of the GPU, where there are several."""
+    with _SETTING:  # it sets what the whole process computes by
+        accelerator = make_accelerator(recipe)
+    device = accelerator.device if number is None else torch.device("cuda", number)
     pixels = ImageDataset(ControlRowSource(source), paths, sidecar.preprocess, budget=0)
     backbone = net.backbone
     if recipe.channels_last:
         backbone = backbone.to(memory_format=torch.channels_last)
     fuse_frozen_batchnorm(backbone, sidecar.preprocess.size)  # as it was judged: in half precision that shows
-    backbone = backbone.to(accelerator.device)
-    with loader_pool(recipe.threads or 1) as pool:
-        return outputs(
-            backbone, pool, pixels, np.arange(len(paths)), views, recipe, accelerator.device, advance
-        )
+    backbone = backbone.to(device)
+    current = nullcontext() if number is None else torch.cuda.device(device)
+    with loader_pool(recipe.threads or 1) as pool, current:
+        return outputs(backbone, pool, pixels, np.arange(len(paths)), views, recipe, device, advance)
 
 
 def _apply(head: torch.nn.Module, features: NDArray[np.float32]) -> NDArray[np.float32]:

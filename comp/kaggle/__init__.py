@@ -10,4 +10,5 @@ __all__ = [
     "manual_score",
     "oof_vs_leaderboard",
     "submit",
+    "submitted",
 ]  # the modules that other packages import

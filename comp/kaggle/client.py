@@ -32,6 +32,11 @@ class Kaggle:
         self._client = ask(self._sign_in, "signing in", credential, self.patience)
         self._calls = self._client.competitions.competition_api_client
 
+    @property
+    def sdk(self) -> Any:
+        """The client of Kaggle's SDK, signed in and with timeouts."""
+        return self._client
+
     @classmethod
     def open(cls, patience: RetryPolicy | None = None) -> Kaggle:
         """A session under the credential that Kaggle's own client would take.
@@ -114,7 +119,7 @@ class Kaggle:
                 _mount(session, timed_adapter(self.patience))
                 session.put(address, data=content).raise_for_status()
 
-        ask(send, "the upload", self.credential, self.patience, repeat=_never)
+        ask(send, "the upload", self.credential, self.patience, repeat=never)
 
     def create(self, slug: str, token: str, message: str) -> int:
         """Makes a submission of an uploaded file; its number. Asked again only when Kaggle was too busy to look (429)."""
@@ -158,7 +163,7 @@ class Kaggle:
 
     def leaderboard(self, slug: str, rows: int, patient: bool = True) -> list[LeaderboardRow]:
         """The first ``rows`` of the public leaderboard; asked once only, unless ``patient``."""
-        repeat = None if patient else _never
+        repeat = None if patient else never
 
         def page(token: str) -> tuple[list[Any], str]:
             at = {"page_size": min(rows, PAGE), "page_token": token}
@@ -178,7 +183,7 @@ class Kaggle:
         """Names of competitions that a search for ``slug`` finds; none where Kaggle does not answer."""
         request = _request("ListCompetitions", search=slug.replace("-", " "))
         try:
-            found = self._ask(lambda: self._calls.list_competitions(request), "a search", _never)
+            found = self._ask(lambda: self._calls.list_competitions(request), "a search", never)
         except CompError:
             return []
         return [(one.ref or one.url or "").rstrip("/").rpartition("/")[2] for one in found.competitions]
@@ -210,18 +215,36 @@ class Kaggle:
 
 
 def _request(name: str, **fields: Any) -> Any:
-    """A request of Kaggle's client, with these fields."""
-    from kagglesdk.competitions.types import competition_api_service
-
-    request = getattr(competition_api_service, f"Api{name}Request")()
-    for field, value in fields.items():
-        setattr(request, field, value)
-    return request
+    """A request about competitions, with these fields."""
+    return sdk_value("competitions", "competition", f"{name}Request", **fields)
 
 
-def _never(_problem: CompError) -> bool:
+def sdk_value(package: str, service: str, kind: str, /, **fields: Any) -> Any:
+    """A request, or a part of one, of a service of Kaggle's SDK, with these fields."""
+    from importlib import import_module
+
+    types = import_module(f"kagglesdk.{package}.types.{service}_api_service")
+    value = getattr(types, f"Api{kind}")()
+    for field, given in fields.items():
+        setattr(value, field, given)
+    return value
+
+
+def dataset_blob() -> Any:
+    """What says that an uploaded file is for a dataset."""
+    from kagglesdk.blobs.types.blob_api_service import ApiBlobType
+
+    return ApiBlobType.DATASET
+
+
+def never(_problem: CompError) -> bool:
     """A call that is not to be repeated."""
     return False
+
+
+def mount_timed(session: Any, patience: RetryPolicy) -> None:
+    """Gives a session of requests a timeout on every call."""
+    _mount(session, timed_adapter(patience))
 
 
 def _mount(session: Any, adapter: Any) -> None:

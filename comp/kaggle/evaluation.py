@@ -30,16 +30,18 @@ _NAMES = (
 )
 
 
-def metric_on_kaggle(slug: str) -> tuple[str | None, str]:
-    """The metric of a competition by name, None where its wording is none that is known, and that wording.
+def facts_on_kaggle(slug: str) -> tuple[str | None, str, bool]:
+    """The metric of a competition by name, None where its wording is none that is known; that wording; and whether it takes
+    notebooks only.
 
     Raises
     ------
     KaggleError
         Where Kaggle cannot be reached, or nobody is signed in.
     """
-    said = Kaggle.open().evaluation_metric(slug)
-    return metric_of(said), said
+    api = Kaggle.open()
+    said = api.evaluation_metric(slug)
+    return metric_of(said), said, api.competition(slug).notebooks_only
 
 
 def metric_of(said: str) -> str | None:

@@ -12,7 +12,7 @@ from comp.errors import CompError, InputError
 from comp.kaggle import prepare
 from comp.kaggle.client import Kaggle
 from comp.kaggle.permissions import with_hint
-from comp.kaggle.submit import Submitted
+from comp.kaggle.submitted import Submitted
 from comp.kaggle.types import LeaderboardRow
 from comp.runs import ledger
 from comp.runs.ledger import SubmissionEntry
@@ -63,7 +63,7 @@ def first_rows(slug: str, rows: int, kaggle: str, workspace: str | Path | None) 
         If it is not on Kaggle.
     """
     _, competition = prepare.found(slug, workspace)
-    name = kaggle or competition.facts.kaggle
+    name = kaggle or competition.facts.kaggle.slug
     if not name:
         where = competition.facts.url or "the competition's page"
         raise InputError(

@@ -256,7 +256,7 @@ def sync_with_kaggle(workspace: Workspace, competition: Competition) -> tuple[in
 
     slug = competition.slug
     names = [e.kaggle for e in ledger.entries(workspace, slug) if e.kaggle]
-    name = names[-1] if names else competition.facts.kaggle
+    name = names[-1] if names else competition.facts.kaggle.slug
     if not name or find_credential() is None or (not names and not runs.sound_runs(workspace, slug)):
         return None, ""
     from comp.kaggle.client import Kaggle

@@ -22,13 +22,15 @@ def require_entered(api: Kaggle, name: str) -> CompetitionStatus:
     return state
 
 
-def require_open(api: Kaggle, name: str) -> Limits | None:
-    """Refuses a competition that takes no upload from this account; the limits, where Kaggle says them."""
+def require_open(api: Kaggle, name: str, notebook: bool = False) -> Limits | None:
+    """Refuses a competition that takes no upload from this account, of a file or of a ``notebook``; the limits, where Kaggle
+    says them.
+    """
     state = require_entered(api, name)
     page = f"{SITE}/{name}"
-    if state.notebooks_only:
+    if state.notebooks_only and not notebook:
         value = f"{name!r} takes notebooks only, no files"
-        remedy = f"`comp kernel` writes a notebook that makes the file there; submit it at {page}"
+        remedy = "`comp kernel` writes a notebook that makes the file there; `kernel=FOLDER` submits it"
         raise KaggleRefusal("a competition must take files", value, remedy)
     if state.closed:
         value = f"{name!r} takes no submissions any more"

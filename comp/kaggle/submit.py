@@ -3,76 +3,22 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from comp import events
-from comp.errors import CompError, KaggleError, KaggleRefusal
+from comp.errors import CompError, InputError, KaggleError, KaggleRefusal
 from comp.kaggle import prepare
 from comp.kaggle.client import SITE, Kaggle
 from comp.kaggle.http import status_of
 from comp.kaggle.permissions import require_allowance, require_open, with_hint
 from comp.kaggle.prepare import PreparedSubmission
 from comp.kaggle.reconcile import await_score, file_name, look_for, matching_submissions, reconcile
+from comp.kaggle.submit_kernel import submit_kernel
+from comp.kaggle.submitted import Submitted, require_again, require_scored, with_rank
 from comp.runs import ledger
 from comp.runs.ledger import SubmissionEntry
 from comp.workspace import Workspace
-
-
-@dataclass(frozen=True, repr=False)
-class Submitted:
-    """What a submission came to; ``left`` is how many Kaggle still allows today, None where it does not say.
-
-    ``root`` is the workspace, from which the entry's file is named.
-    """
-
-    slug: str
-    entry: SubmissionEntry
-    root: Path
-    ledger: Path | None
-    scale: float
-    left: int | None = None
-    dry_run: bool = False
-    page: str = ""
-
-    def __repr__(self) -> str:
-        scores = (
-            f", {kind} {score}"
-            for kind in ("public", "private")
-            if (score := getattr(self.entry, kind)) is not None
-        )
-        dry = ", a dry run: nothing was sent" if self.dry_run else f", {self.entry.state}"
-        return f"Submitted({self.slug!r}, {self.entry.file!r}{''.join(scores)}{dry})"
-
-    @property
-    def file(self) -> Path:
-        """The submission, whatever the current folder."""
-        return Path(os.path.normpath(self.root / self.entry.file))
-
-    def as_json(self) -> dict[str, Any]:
-        """The document of ``comp submit --json``."""
-        e = self.entry
-        return {
-            "slug": self.slug,
-            "kaggle": e.kaggle or None,
-            "run": e.run or None,
-            "file": str(self.file),
-            "sha256": e.sha256,
-            "rows": e.rows,
-            "message": e.message,
-            "state": "dry-run" if self.dry_run else e.state,
-            "ref": e.ref or None,
-            "status": e.status or None,
-            "public": e.public,
-            "private": e.private,
-            "rank": e.rank or None,
-            "oof": e.oof,
-            "score_scale": self.scale,
-            "left_today": self.left,
-            "page": self.page or None,
-            "ledger": str(self.ledger) if self.ledger else None,
-        }
 
 
 def submit(
@@ -80,6 +26,7 @@ def submit(
     *,
     run: str | None = None,
     file: str | Path | None = None,
+    kernel: str | Path | None = None,
     message: str = "",
     kaggle: str = "",
     wait: bool = True,
@@ -99,6 +46,8 @@ def submit(
     slug : str
     run, file : str or path, optional
         A run or a CSV; by default the newest full run on real data, once that is confirmed.
+    kernel : path, optional
+        A folder of ``comp kernel`` instead: its notebook is pushed, run there, and its version submitted.
     message : str
         Stands beside the submission on the site.
     kaggle : str
@@ -122,6 +71,10 @@ def submit(
     KaggleError, KaggleRefusal
         If Kaggle cannot be reached, says no, or cannot score it.
     """
+    if kernel is not None:
+        _require_alone(run, file)
+        how = {"wait": wait, "dry_run": dry_run, "again": again, "yes": yes}
+        return submit_kernel(slug, kernel, message=message, kaggle=kaggle, workspace=workspace, **how)
     place, competition = prepare.found(slug, workspace)
     path, one = prepare.choose(place, slug, run, file, yes or dry_run)
     ready = prepare.make_ready(place, competition, path, one, data, allow or {})
@@ -131,7 +84,7 @@ def submit(
     if one is not None and marks and not dry_run:
         question = f"run {one.id} is no full run ({', '.join(marks)}): submit it all the same?"
         prepare.require_yes(question, yes, "say `yes=True`, or submit a full run")
-    name = kaggle or competition.facts.kaggle
+    name = kaggle or competition.facts.kaggle.slug
     entry = SubmissionEntry(
         run=one.id if one else "",
         file=os.path.relpath(ready.file.absolute(), place.root),
@@ -149,6 +102,14 @@ def submit(
         return _by_hand(place, replace(asked, page=competition.facts.url), dry_run)
     with ledger.submit_lock(place, slug):
         return _to_kaggle(place, slug, ready, asked, wait, dry_run, again)
+
+
+def _require_alone(run: str | None, file: str | Path | None) -> None:
+    """InputError where a run or a file is named beside a kernel's folder."""
+    if run is not None or file is not None:
+        value = "`run`" if run is not None else "`file`"
+        remedy = f"drop {value}: the folder says which run it is of"
+        raise InputError("`kernel` names what is submitted", f"{value} is given too", remedy)
 
 
 def _message(ready: PreparedSubmission) -> str:
@@ -194,7 +155,7 @@ def _to_kaggle(
         events.log(f"this very file was submitted at {entry.at} as {entry.ref}: nothing is uploaded again")
     else:
         if before and not again:
-            _require_again(before[-1], dry_run)
+            require_again(before[-1], dry_run)
         require_allowance(left, name)
         if dry_run:
             return replace(asked, ledger=None, dry_run=True, left=left.left if left else None)
@@ -211,20 +172,6 @@ def _to_kaggle(
 
 def _page_of(workspace: Workspace, slug: str, entry: SubmissionEntry) -> Path:
     return next(p.path for p in ledger.pages(workspace, slug) if any(e.id == entry.id for e in p.entries))
-
-
-def _require_again(entry: SubmissionEntry, dry_run: bool) -> None:
-    """A file that the site has already goes there a second time only if somebody says so."""
-    score = "" if entry.public is None else f", scored {entry.public:g}"
-    if entry.status == "ERROR":
-        score = f", which Kaggle could not score ({entry.error or 'it gives no reason'})"
-    question = f"this very file was submitted at {entry.at} as {entry.ref}{score}: submit it again?"
-    if dry_run:
-        events.log(question)
-        return
-    prepare.require_yes(
-        question, False, "`again=True` submits it once more; `comp runs` shows what it scored"
-    )
 
 
 def upload(api: Kaggle, path: Path, entry: SubmissionEntry, ready: PreparedSubmission) -> SubmissionEntry:
@@ -275,27 +222,3 @@ def _after_no_number(
         raise KaggleRefusal("Kaggle must take a submission", problem.value, remedy, status=status_of(problem))
     problem.remedy = f"{problem.remedy}. {kept[:1].upper()}{kept[1:]}"
     raise problem
-
-
-def with_rank(api: Kaggle, workspace: Workspace, slug: str, entry: SubmissionEntry) -> SubmissionEntry:
-    """The rank of the team, where the leaderboard or the competition shows it; nothing is said where not."""
-    if entry.status != "COMPLETE" or entry.public is None:
-        return entry
-    rank = 0
-    try:
-        rows = api.leaderboard(entry.kaggle, 200, patient=False)
-        rank = next((row.rank for row in rows if entry.team and row.team == entry.team), 0)
-        rank = rank or api.competition(entry.kaggle).rank
-    except CompError:
-        return entry
-    return ledger.update(workspace, slug, entry, rank=rank) if rank else entry
-
-
-def require_scored(entry: SubmissionEntry) -> None:
-    """Refuses with Kaggle's own words where it could not score a submission."""
-    if entry.status == "ERROR":
-        value = f"submission {entry.ref}: {entry.error or 'it gives no reason'}"
-        remedy = (
-            f"compare with the sample submission at {SITE}/{entry.kaggle}/data; then submit a corrected file"
-        )
-        raise KaggleRefusal("Kaggle must be able to score a submission", value, remedy)

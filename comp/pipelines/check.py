@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from comp import events
-from comp.checks.context import CheckContext, ResultCache, downgrade_allowed
+from comp.checks.context import CheckContext, ResultCache, downgrade_allowed, not_applying
 from comp.checks.fold_checks import grouped, without_test_copies
 from comp.checks.image_index import ImageIndex
 from comp.checks.image_scan import scan
@@ -21,6 +21,7 @@ from comp.data.competitions.raw_folder import raw_of
 from comp.data.dataset import Dataset, read_dataset
 from comp.data.folds import Folds, make_folds
 from comp.data.images.pixel_cache import StoreWriter
+from comp.data.images.source import Pixels
 from comp.data.manifest import Manifest
 from comp.data.postprocess import require_post
 from comp.errors import InputError, shortened
@@ -161,7 +162,8 @@ def scan_images(
     """
     kept = fingerprint_file(workspace, dataset.competition.slug, dataset.raw)
     images = look_at_images(dataset, kept)
-    manifest = replace(dataset.manifest, notes=(*dataset.manifest.notes, *images.notes()))
+    notes = (*dataset.manifest.notes, *images.notes(), *not_applying(dataset.competition))
+    manifest = replace(dataset.manifest, notes=notes)
     memory = ResultCache(kept.with_name(f"{kept.name}.json"))
     context = CheckContext(dataset.with_manifest(manifest), k, images, memory=memory)
     context = _looking(context, look, given)
@@ -201,11 +203,15 @@ NOT_LOOKED_FOR = (
 )
 
 
-def look_at_images(dataset: Dataset, kept: Path | None) -> ImageIndex:
-    """The fingerprints of every image of a dataset, with a bar; what is decoded for them goes into the pixel store."""
+def look_at_images(
+    dataset: Dataset, kept: Path | None, keep: Callable[[str, Pixels], None] | None = None
+) -> ImageIndex:
+    """The fingerprints of every image of a dataset, with a bar; what is decoded for them goes into the pixel store, or to
+    ``keep``, with the SHA-256 of its file.
+    """
     paths = list(dict.fromkeys(dataset.manifest.table["path"]))
     writer = StoreWriter(len(paths))
-    keep = writer.put if kept is not None else lambda content, pixels: None
+    keep = keep or (writer.put if kept is not None else lambda content, pixels: None)
     try:
         with events.task("looking at images", len(paths)) as bar:
             found = scan(dataset.source, dataset.raw, paths, kept, bar.advance, keep)

@@ -8,21 +8,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from comp import events
-from comp.checks.context import Finding
+from comp.checks.context import Finding, applying
 from comp.checks.prediction_checks import collapsed_predictions, prior_shift
 from comp.checks.runner import say_findings
 from comp.data.competitions.competition import Competition, find_competition
 from comp.data.competitions.raw_folder import raw_of
 from comp.data.dataset import load_template
-from comp.data.folds import Folds, group_names
+from comp.data.folds import Folds
 from comp.data.manifest import Manifest
-from comp.data.postprocess import postprocessed
 from comp.data.predictions import Predictions
-from comp.ensembling.aligned import LabelledPredictions, align, judged
-from comp.ensembling.evaluate import BlendOptions, BlendResult, as_json, evaluate_blend, factors_of
+from comp.ensembling.aligned import LabelledPredictions, align
+from comp.ensembling.evaluate import BlendOptions, BlendResult, as_json, evaluate_blend
+from comp.ensembling.learned_again import judged_rows, posted
 from comp.ensembling.members import (
     Member,
     joined_manifest,
@@ -31,16 +29,12 @@ from comp.ensembling.members import (
     require_same_rows,
     require_whole_groups,
 )
-from comp.ensembling.nested_cv import BlendSpec, FittedBlend, affordable, learn_all
 from comp.errors import InputError
 from comp.metrics import Metric
 from comp.pipelines.record import UntrainedRun, write_untrained
 from comp.pipelines.run_result import RunResult
 from comp.runs import run as runs
-from comp.runs.contents import predictions_of
 from comp.workspace import Workspace
-
-SAME = 1e-9  # of probabilities that were computed twice
 
 
 @dataclass(frozen=True, repr=False)
@@ -131,7 +125,7 @@ def blend_runs(
         **told,
     }
     blend = {**as_json(outcome, options.method), "priors": options.priors}
-    findings = _judged(new.test, rows)
+    findings = _judged(new.test, rows, competition)
     return write_untrained(
         ws, started, new, findings, partial(result_type, blend=blend, **_selected(chosen)), report
     )
@@ -154,63 +148,6 @@ def rows_of_parts(ws: Workspace, parts: Sequence[str]) -> tuple[LabelledPredicti
     manifest = joined_manifest(chosen)
     chosen = [posted(part, competition) for part in chosen]
     return judged_rows(chosen, manifest, nested_folds(chosen, manifest)), competition.metric
-
-
-def posted(part: Member, competition: Competition) -> Member:
-    """A part whose predictions are postprocessed as the competition has it; a blend's were before it was one."""
-    if part.run.started.get("mode") == runs.ENSEMBLE:
-        return part
-    began = part.run.started
-    oof = postprocessed(part.oof, competition, part.manifest.train, began)
-    return replace(part, oof=oof, test=postprocessed(part.test, competition, part.manifest.test, began))
-
-
-def learned_again(workspace: Workspace, run: runs.Run) -> FittedBlend:
-    """What a blend answers other rows with, learned once more from its parts as they lie in the workspace.
-
-    Raises
-    ------
-    InputError
-        For a part that is gone, and where the parts no longer give the blend's own test predictions.
-    """
-    told = run.record["ensemble"]
-    chosen = read_parts(workspace, run.started["parts"])
-    manifest = joined_manifest(chosen)
-    folds = nested_folds(chosen, manifest)
-    competition = find_competition(run.slug, workspace)
-    chosen = [posted(part, competition) for part in chosen]
-    rows = judged_rows(chosen, manifest, folds)
-    calibration, decision = told["calibration"], told["decision"]
-    known = affordable(rows)
-    spec = BlendSpec(
-        told["method"],
-        competition.metric,
-        known,
-        calibrate=bool(calibration and calibration["applied"]),
-        decide=bool(decision and decision["applied"]),
-        factors=factors_of(rows, BlendOptions(priors=told["priors"])),
-    )
-    learned = learn_all(spec, rows)
-    prints = manifest.fingerprint("test")
-    aligned = align({part.name: replace(part.test, fingerprint=prints) for part in chosen})
-    before = predictions_of(run, "test").select(aligned.ids)
-    if not np.allclose(learned(aligned), before.probs, atol=SAME):
-        value = f"the parts of {run.id} give other test predictions than it has"
-        raise InputError("a blend is of the parts that it was made of", value, "blend them again")
-    return learned
-
-
-def judged_rows(parts: Sequence[Member], manifest: Manifest, folds: Folds) -> LabelledPredictions:
-    """The OOF rows of the parts, with their truth, nested folds and joined groups."""
-    labels = parts[0].oof.labels
-    train = manifest.train
-    prints = manifest.fingerprint("train")
-    return judged(
-        {part.name: replace(part.oof, fingerprint=prints) for part in parts},
-        dict(zip(train["id"], labels.encode(train["label"]), strict=True)),
-        folds.by_id,
-        dict(zip(train["id"], group_names(train), strict=True)),
-    )
 
 
 def _blended(
@@ -243,11 +180,12 @@ def _blended(
     )
 
 
-def _judged(test: Predictions, rows: LabelledPredictions) -> list[Finding]:
+def _judged(test: Predictions, rows: LabelledPredictions, competition: Competition) -> list[Finding]:
     """What is found about the blend's answers, said as it comes."""
     found = [
         *collapsed_predictions(test, test.labels.shares(rows.truth)),
         *prior_shift(test, test.labels.shares(rows.truth)),
     ]
+    found = applying(found, competition)
     say_findings(found)
     return found

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import NDArray
 
 from comp import events
-from comp.checks.context import Finding, downgrade_allowed
+from comp.checks.context import Finding, applying, downgrade_allowed
 from comp.checks.prediction_checks import assumed_folds, collapsed_predictions, prior_shift, too_good
 from comp.checks.runner import CheckResult, raise_on_errors, say_findings, show_findings
 from comp.data.competitions.competition import Competition, find_competition
@@ -195,7 +195,7 @@ def _judged(
         *prior_shift(ours["test"], checked.dataset.labels.shares(truth)),
         *assumed_folds(named, folds.k, len(truth)),
     ]
-    lowered = downgrade_allowed(judged, checked.allowed)
+    lowered = downgrade_allowed(applying(judged, competition), checked.allowed)
     say_findings(lowered)
     return lowered
 

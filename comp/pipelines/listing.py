@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from comp import events
 from comp.data.competitions.competition import Competition, find_competition, find_competitions
+from comp.data.competitions.facts import KaggleFacts
 from comp.data.competitions.raw_folder import raw_or_usual, require_wanted
 from comp.errors import CompError, InputError, UnknownName
 from comp.runs import ledger
@@ -353,6 +354,16 @@ def _classes(competition: Competition, raw: Path) -> str:
     return ", ".join(shown if len(shown) <= 30 else [*shown[:10], f"… {len(shown)} in all …", shown[-1]])
 
 
+def _hidden(kaggle: KaggleFacts) -> list[tuple[str, str]]:
+    """A line on a hidden test, where there is one."""
+    if not kaggle.hidden_test:
+        return []
+    rows = f"{kaggle.hidden_rows:,} rows" if kaggle.hidden_rows else "how many rows is not stated"
+    return [
+        ("hidden test", f"{rows}; {kaggle.gpu_hours:g} hours with a GPU, {kaggle.cpu_hours:g} without one")
+    ]
+
+
 def _lines(competition: Competition, raw: Path) -> list[tuple[str, str]]:
     """A competition's facts, a line each."""
     facts = competition.facts
@@ -363,7 +374,8 @@ def _lines(competition: Competition, raw: Path) -> list[tuple[str, str]]:
     return [
         ("title", facts.title),
         ("page", facts.url),
-        ("kaggle", facts.kaggle or "not on Kaggle"),
+        ("kaggle", facts.kaggle.slug or "not on Kaggle"),
+        *_hidden(facts.kaggle),
         ("metric", facts.metric),
         ("classes", classes),
         ("raw folder", f"{raw}: {raw_state(competition, raw)}"),

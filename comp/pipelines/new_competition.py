@@ -55,6 +55,7 @@ def new_from_folder(
     said: str = "",
     workspace: str | Path | None = None,
     positive: str | None = None,
+    notebooks_only: bool = False,
 ) -> NewCompetition:
     """Writes competition.toml with the facts of a raw folder, baseline.toml and README.md.
 
@@ -70,6 +71,8 @@ def new_from_folder(
         Of two classes the one whose probability the site wants.
     kaggle, said : str
         The competition's name on Kaggle, and how it words its metric, kept as evidence.
+    notebooks_only : bool
+        Whether Kaggle takes notebooks alone, whose test is mostly hidden.
 
     Raises
     ------
@@ -79,7 +82,7 @@ def new_from_folder(
     ws = Workspace.find(workspace)
     new_folder(slug, ws)
     place = Path(raw).expanduser().absolute()
-    proposal, _, summary = _looked_at(slug, place, metric, task, kaggle, said, positive)
+    proposal, _, summary = _looked_at(slug, place, metric, task, kaggle, said, positive, notebooks_only)
     folder = scaffold_facts(slug, as_toml(proposal, slug, title_of(slug)), ws)
     return NewCompetition(slug, folder, place, proposal.table(), proposal.unsure, summary)
 
@@ -201,6 +204,7 @@ def _looked_at(
     kaggle: str,
     said: str,
     positive: str | None = None,
+    notebooks_only: bool = False,
 ) -> tuple[Proposal, CompetitionConfig, str]:
     """The proposal for a folder, tried; its facts; and what reading by them gives."""
     if task is not None and task not in TASKS:
@@ -210,7 +214,11 @@ def _looked_at(
     proposal = propose(place, _plain(metric or ""), task or "")
     if metric is not None:
         proposal.put("metric", metric, f"{said!r} on Kaggle" if said else "as given")
-    if kaggle:
+    if kaggle and notebooks_only:
+        why = "notebooks only, says Kaggle: run again on rows that nobody sees?"
+        proposal.put("kaggle.slug", kaggle)
+        proposal.put("kaggle.hidden_test", True, unsure=f"{why} state hidden_rows and the hours by its page")
+    elif kaggle:
         proposal.put("kaggle", kaggle)
     if positive is not None:
         if "template.positive" not in proposal.facts:

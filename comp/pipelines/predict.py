@@ -15,6 +15,7 @@ from comp.checks.runner import raise_on_errors, require_known, run_test_checks, 
 from comp.data.competitions.competition import Competition, find_competition
 from comp.data.csv_table import listed
 from comp.data.dataset import Dataset, load_template
+from comp.data.images.shared_squares import SharedSquares, SquaredSource
 from comp.data.labels import LabelMap
 from comp.data.manifest import Manifest
 from comp.data.postprocess import postprocessed
@@ -24,7 +25,6 @@ from comp.files import require_output
 from comp.pipelines.check import look_at_images
 from comp.runs import run as runs
 from comp.runs.contents import (
-    _every_fold,
     fold_checkpoints,
     manifest_of,
     predictions_of,
@@ -33,6 +33,7 @@ from comp.runs.contents import (
     require_of_fold,
     with_chosen_views,
 )
+from comp.runs.parts import Part, parts_of
 from comp.runs.submissions import remember_predicted
 from comp.submission import write
 from comp.workspace import Workspace
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from comp.data.competitions.facts import CompetitionConfig
+    from comp.data.images.source import ImageSource
+    from comp.recipe import Recipe
 
 
 @dataclass(frozen=True, repr=False)
@@ -77,6 +80,7 @@ def predict(
     partial: bool = False,
     out: str | Path | None = None,
     allow: dict[str, str] | None = None,
+    precision: str | None = None,
 ) -> Predicted:
     """Predicts test rows with the checkpoints of a run.
 
@@ -96,6 +100,8 @@ def predict(
     allow : dict, optional
         Checks whose errors become warnings, each with its reason. With ``unreadable-image`` rows whose image cannot be
         decoded are answered with the OOF class prior, and named.
+    precision : str, optional
+        "fp16" instead of what the checkpoints were judged in: on a GPU, as long as their control rows come back in it.
 
     Raises
     ------
@@ -115,20 +121,16 @@ def predict(
     load_models(competition.file("models.py"))
     labels = read_sidecar(asked[0].folders[0]).labels
     _require_same_answers(this_run, competition, labels)
-    context = _rows(this_run, ws, competition, labels, data, template)
-    findings = downgrade_allowed(run_test_checks(context), allowed)
-    say_findings(findings)
-    raise_on_errors(findings, this_run.slug, "no prediction past an error")
-
-    test = context.manifest.test
-    unread = [i for i, path in zip(test["id"], test["path"], strict=True) if path in context.images.failed]
-    readable = test[~test["id"].isin(unread)]
-    each = {}
-    for one in asked:
-        predicted = _by_part(one, context, readable)
-        prior = prior_of(one)
-        predicted = with_prior(predicted, unread, prior, list(test["id"])) if unread else predicted
-        each[one.name] = postprocessed(predicted, competition, test, one.run.started)
+    dataset = _dataset(this_run, ws, competition, labels, data, template)
+    recipes = {one.name: _recipe_here(one) for one in asked}
+    with _squares(asked, recipes, dataset) as squares:
+        looked = look_at_images(dataset, None, squares.put)
+        context = CheckContext(dataset, int(this_run.started.get("folds") or 0), looked)
+        findings = downgrade_allowed(run_test_checks(context), allowed)
+        say_findings(findings)
+        raise_on_errors(findings, this_run.slug, "no prediction past an error")
+        source = SquaredSource(dataset.source, squares, looked.files(looked.paths))
+        each, unread = _predicted(asked, recipes, context, source, precision)
     answers = _answered(ws, this_run, each)
     new = ("-new" if data or template else "") + ("-partial" if any(p.is_partial for p in asked) else "")
     path = out or ws.submissions(this_run.slug) / f"{this_run.id}{new}.csv"
@@ -136,6 +138,42 @@ def predict(
     if path == ws.submissions(this_run.slug) / f"{this_run.id}.csv":
         remember_predicted(this_run, path)
     return Predicted(path, len(context.template.ids), unread)
+
+
+def _predicted(
+    asked: list[Part],
+    recipes: dict[str, Recipe],
+    context: CheckContext,
+    source: ImageSource,
+    precision: str | None,
+) -> tuple[dict[str, Predictions], list[str]]:
+    """Each part's predictions of the test rows by its name, postprocessed; and the ids of rows that cannot be decoded, which
+    have the part's prior.
+    """
+    test = context.manifest.test
+    unread = [i for i, path in zip(test["id"], test["path"], strict=True) if path in context.images.failed]
+    readable = test[~test["id"].isin(unread)]
+    fingerprint = context.manifest.fingerprint("test")
+    each = {}
+    for one in asked:
+        predicted = _by_part(one, recipes[one.name], source, readable, fingerprint, precision)
+        if unread:
+            predicted = with_prior(predicted, unread, prior_of(one), list(test["id"]))
+        each[one.name] = postprocessed(predicted, context.competition, test, one.run.started)
+    return each, unread
+
+
+def _squares(asked: list[Part], recipes: dict[str, Recipe], dataset: Dataset) -> SharedSquares:
+    """Where the squares that all checkpoints read are kept, so that each image is decoded once."""
+    from comp.inference.forward import squares_of
+    from comp.models.checkpoint import read_sidecar
+
+    wanted = []
+    for one in asked:
+        views = list(dict.fromkeys(["identity", *recipes[one.name].views]))
+        for preprocess in dict.fromkeys(read_sidecar(folder).preprocess for folder in one.folders):
+            wanted.append((preprocess, list(squares_of(views, preprocess).values())))
+    return SharedSquares(wanted, len(dataset.manifest.table))
 
 
 def _require_same_answers(run: runs.Run, competition: Competition, labels: LabelMap) -> None:
@@ -158,48 +196,28 @@ def _same_classes(facts: CompetitionConfig, labels: LabelMap) -> bool:
     return set(facts.classes) == set(labels.names)
 
 
-@dataclass(frozen=True)
-class _Part:
-    """The checkpoints of a run, or of the part of a blend, that are to be asked; ``model`` is empty for all its models."""
-
-    name: str
-    run: runs.Run
-    model: str
-    folders: list[Path]
-    is_partial: bool
-
-
-def parts_of(workspace: Workspace, run: runs.Run, partial: bool) -> list[_Part]:
-    """What a run predicts with: its own checkpoints, or those of each part of a blend.
-
-    Raises
-    ------
-    InputError
-        Where a checkpoint is missing, or a part has none.
-    """
-    if run.started.get("mode") != runs.ENSEMBLE:
-        runs.require_checkpoints(run)
-        folders = fold_checkpoints(run, partial)
-        return [_Part(run.id, run, "", folders, len(folders) < len(_every_fold(run)))]
-    parts = []
-    for name in run.started.get("parts", []):
-        id_, _, model = name.partition("/")
-        part = runs.find_run(workspace, id_)
-        runs.require_checkpoints(part)
-        folders = [f for f in fold_checkpoints(part, False) if not model or f.parent.name == model]
-        parts.append(_Part(name, part, model, folders, False))
-    return parts
-
-
-def _by_part(part: _Part, context: CheckContext, rows: pd.DataFrame) -> Predictions:
-    """The mean of a part's checkpoints on some rows, not yet moved by what it learned."""
-    from comp.inference.predict import predict as predict_rows
+def _recipe_here(part: Part) -> Recipe:
+    """A part's recipe as this machine goes on with it, with the views that it chose."""
     from comp.models.runtime import on_this_machine, resolve_device
 
     recipe = with_chosen_views(resolve_device(on_this_machine(recipe_of(part.run))), part.run)
+    fewer = (part.run.started.get("views") or {}).get(part.model)  # a notebook without time for all of them
+    return recipe.with_views(fewer) if fewer else recipe
+
+
+def _by_part(
+    part: Part,
+    recipe: Recipe,
+    source: ImageSource,
+    rows: pd.DataFrame,
+    fingerprint: str,
+    precision: str | None,
+) -> Predictions:
+    """The mean of a part's checkpoints on some rows, not yet moved by what it learned."""
+    from comp.inference.predict import predict as predict_rows
+
     ids, paths = list(rows["id"]), list(rows["path"])
-    fingerprint = context.manifest.fingerprint("test")
-    return predict_rows(part.folders, context.dataset.source, ids, paths, recipe, fingerprint)
+    return predict_rows(part.folders, source, ids, paths, recipe, fingerprint, precision=precision)
 
 
 def _answered(workspace: Workspace, run: runs.Run, each: dict[str, Predictions]) -> Predictions:
@@ -210,22 +228,29 @@ def _answered(workspace: Workspace, run: runs.Run, each: dict[str, Predictions])
         alone = each[run.id]
         return replace(alone, probs=decision_of(run, alone.labels)(alone.probs))
     from comp.ensembling.aligned import align
-    from comp.pipelines.ensemble import learned_again
+    from comp.ensembling.kept_blend import LEARNED, load_blend
+    from comp.ensembling.learned_again import learned_again
 
-    learned, aligned = learned_again(workspace, run), align(each)
-    first = next(iter(each.values()))
+    own = {}
+    for name in run.started["parts"]:
+        id_ = name.partition("/")[0]
+        is_blend = name not in each
+        own[name] = _answered(workspace, runs.find_run(workspace, id_), each) if is_blend else each[name]
+    kept = load_blend(run.checked(LEARNED)) if run.has(LEARNED) else None
+    learned, aligned = kept or learned_again(workspace, run), align(own)
+    first = next(iter(own.values()))
     return replace(first, ids=aligned.ids, probs=learned(aligned))
 
 
-def _rows(
+def _dataset(
     run: runs.Run,
     workspace: Workspace,
     competition: Competition,
     labels: LabelMap,
     data: str | Path | None,
     template: str | Path | None,
-) -> CheckContext:
-    """The rows to predict and one look at their images: other rows of ``data``, or the run's own, as its folder has them."""
+) -> Dataset:
+    """The rows to predict: other rows of ``data``, or the run's own, as its folder has them."""
     if data:
         raw = Path(data).expanduser().absolute()
         manifest = competition.read_test(raw)
@@ -233,11 +258,10 @@ def _rows(
         raw = runs.raw_folder(run, workspace)
         manifest = Manifest(manifest_of(run).test)
     asked = load_template(competition, raw, manifest, Path(template).expanduser() if template else None)
-    dataset = Dataset(competition, raw, manifest, labels, asked, competition.source(raw))
-    return CheckContext(dataset, int(run.started.get("folds") or 0), look_at_images(dataset, None))
+    return Dataset(competition, raw, manifest, labels, asked, competition.source(raw))
 
 
-def prior_of(part: _Part) -> NDArray[np.float64]:
+def prior_of(part: Part) -> NDArray[np.float64]:
     """The mean OOF predictions (D,) of a part, of the folds that are there; for a refit those of the run that it is of."""
     run = part.run
     if run.refit:

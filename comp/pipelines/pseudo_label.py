@@ -13,6 +13,7 @@ import pandas as pd
 from comp import events
 from comp.checks.fold_checks import folds_of_related
 from comp.checks.runner import CheckResult
+from comp.data.competitions.competition import Competition, find_competition
 from comp.data.folds import folds_sha256
 from comp.data.predictions import Predictions, average
 from comp.data.pseudo_labels import FILE, PseudoLabels
@@ -84,6 +85,7 @@ def pseudo(
     this_run = runs.find_run(ws, run)
     runs.require_checkpoints(this_run)
     require_held_out(this_run)
+    _require_scored_rows(find_competition(this_run.slug, ws))
     if not this_run.started.get("folds"):
         raise InputError("pseudo-labels are of folds", f"{this_run.id} has none", "name a trained run")
     task = this_run.started.get("task", "single-label")
@@ -113,6 +115,14 @@ def pseudo(
     path = out or this_run.folder / f"pseudo-{threshold:g}.csv"
     made.save(path)
     return PseudoResult(path, made, len(folds[0]))
+
+
+def _require_scored_rows(competition: Competition) -> None:
+    """InputError where the visible test rows are not those that are scored."""
+    if competition.facts.kaggle.hidden_test:
+        value = f"the test of {competition.slug} is hidden (hidden_test = true in its competition.toml)"
+        remedy = "train without them: the visible rows only prove the format"
+        raise InputError("pseudo-labels are of the rows that are scored", value, remedy)
 
 
 def _of_fold(run: runs.Run, k: int) -> Predictions:
@@ -166,6 +176,7 @@ def rows_for(request: RunRequest, checked: CheckResult) -> PseudoLabels | None:
         path = request.given.checked(FILE)
     if path is None:
         return None
+    _require_scored_rows(request.competition)
     assert checked.folds is not None, "the checks let no run pass without folds"
     wanted = PseudoLabels.load(path)
     context = checked.context

@@ -12,7 +12,7 @@ import numpy as np
 from markupsafe import Markup
 
 from comp import events
-from comp.checks.context import Finding, counts, downgrade_allowed
+from comp.checks.context import Finding, applying, counts, downgrade_allowed
 from comp.checks.prediction_checks import collapsed_predictions, prior_shift
 from comp.checks.runner import say_findings
 from comp.data.postprocess import postprocessed
@@ -257,7 +257,7 @@ def _judged(plan: TrainPlan, test: Predictions, checks: CheckResult) -> list[Fin
     """The findings on test predictions alone, said as they come."""
     shares = plan.labels.shares(plan.labels.encode(plan.manifest.train["label"]))
     found = [*collapsed_predictions(test, shares), *prior_shift(test, shares)]
-    lowered = downgrade_allowed(found, checks.allowed)
+    lowered = downgrade_allowed(applying(found, checks.context.competition), checks.allowed)
     say_findings(lowered)
     return lowered
 

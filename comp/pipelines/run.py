@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from comp import events
-from comp.checks.context import Finding, counts, downgrade_allowed
+from comp.checks.context import Finding, applying, counts, downgrade_allowed
 from comp.checks.related_images import CloseLook
 from comp.checks.runner import CheckResult, raise_on_errors, say_findings, show_findings
 from comp.config import as_overrides
@@ -451,7 +451,7 @@ def answered_oof(this_run: runs.Run, trained: TrainedModels, competition: Compet
 
 def _shown(findings: list[Finding], checks: CheckResult) -> list[Finding]:
     """Findings with the allowed ones lowered, said as they come."""
-    lowered = downgrade_allowed(findings, checks.allowed)
+    lowered = downgrade_allowed(applying(findings, checks.context.competition), checks.allowed)
     say_findings(lowered)
     return lowered
 

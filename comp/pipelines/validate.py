@@ -10,7 +10,7 @@ from comp.data.dataset import load_template, read_submission
 from comp.data.manifest import Manifest
 from comp.errors import InputError
 from comp.runs import run as runs
-from comp.runs.contents import fold_checkpoints
+from comp.runs.parts import parts_of
 from comp.runs.submissions import warn_of_another_content
 from comp.submission.validate import Problem
 from comp.submission.validate import validate as judge
@@ -44,7 +44,7 @@ def validate(
         from comp.models.checkpoint import read_sidecar
 
         manifest = competition.read_test(raw)
-        labels = read_sidecar(fold_checkpoints(runs.find_run(ws, run), True)[0]).labels
+        labels = read_sidecar(parts_of(ws, runs.find_run(ws, run), True)[0].folders[0]).labels
     asked = load_template(competition, raw, manifest, Path(template).expanduser() if template else None)
     return judge(table, asked, labels), len(table)
 

@@ -4,6 +4,7 @@ __all__ = [
     "contents",
     "ledger",
     "marks",
+    "parts",
     "progress",
     "result",
     "run",

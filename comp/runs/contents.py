@@ -332,9 +332,9 @@ def wrote(folder: Path, name: str) -> bool:
     return isinstance(files, dict) and name in files
 
 
-def fold_checkpoints(run: runs.Run, partial: bool) -> list[Path]:
-    """The fold folders of a run, of all its models; those that are missing are named, unless ``partial``."""
-    every = _every_fold(run)
+def fold_checkpoints(run: runs.Run, partial: bool, model: str = "") -> list[Path]:
+    """The fold folders of a run, of all its models or of one; those that are missing are named, unless ``partial``."""
+    every = [folder for folder in every_fold(run) if not model or folder.parent.name == model]
     whole = [
         folder
         for folder in every
@@ -353,8 +353,8 @@ def fold_checkpoints(run: runs.Run, partial: bool) -> list[Path]:
     return whole
 
 
-def _every_fold(run: runs.Run) -> list[Path]:
-
+def every_fold(run: runs.Run) -> list[Path]:
+    """The folders of all folds of all models of a run, whether they are there or not."""
     models = len(recipe_of(run).each)
     return [model_folder(run.folder, n, models) / f"fold-{k}" for n in range(models) for k in numbers_of(run)]
 

@@ -27,6 +27,7 @@ PACKAGE = REPOSITORY / "comp"
 
 # Strings with an option outside the command line, each with the reason why it is none of ours.
 OTHERS_OPTIONS = {
+    "comp/kaggle/kernel/machine.py": "an option of venv, which it calls",
     "comp/kaggle/kernel/wheels.py": "options of pip, which it calls",
     "comp/pipelines/record.py": "the command in the header of recipe.toml, to be copied",
     "comp/pipelines/tuning/order.py": "the command in the header of best.toml, to be copied",
@@ -54,6 +55,7 @@ NOT_BOTH = {
     ("diff_runs", "one"): "a command line names both runs after the verb",
     ("diff_runs", "other"): "the same",
     ("validate", "run"): "a command line names the file",
+    ("predict", "precision"): "a notebook asks for it; a command line predicts as the run was judged",
 }
 
 

@@ -10,50 +10,17 @@ import pytest
 from comp.data.labels import LabelMap
 from comp.data.predictions import Predictions
 from comp.data.task import Task
-from comp.ensembling.aligned import LabelledPredictions, judged
 from comp.ensembling.methods import METHODS, PAIRED, learn, methods_of, paired
 from comp.errors import InputError
-from comp.metrics import Metric, metric_by_name
-
-SEVERAL = LabelMap(("a", "b", "c"), Task("multi-label"))
-SCALE = LabelMap(("0", "1", "2", "3"), Task("ordinal"))
-NUMBERS = LabelMap(("x", "y"), Task("regression", (0.0, -5.0), (10.0, 5.0)))
-METRIC = {"multi-label": "log_loss", "ordinal": "rmse", "regression": "rmse"}
-
-
-def metric_of(labels: LabelMap) -> Metric:
-    return metric_by_name(METRIC[labels.task.name], task=labels.task.name)
-
-
-def rows_of(labels: LabelMap, count: int = 120) -> LabelledPredictions:
-    """Judged rows of a good and a poor part."""
-    rng = np.random.default_rng(0)
-    ids = tuple(f"r{n:03}" for n in range(count))
-    shares = rng.random((count, labels.width))
-    truth = (shares > 0.6).astype(np.float64) if labels is SEVERAL else labels.unscaled(shares)
-    if labels is SCALE:
-        truth = np.round(truth)
-
-    def part(noise: float, seed: int) -> Predictions:
-        drawn = np.random.default_rng(seed).normal(0, noise, (count, labels.width))
-        return Predictions(
-            ids, labels, labels.unscaled(np.clip(0.1 + 0.8 * labels.scaled(truth) + drawn, 0, 1))
-        )
-
-    rows = truth if labels is not SCALE else truth[:, 0].astype(np.int64)
-    by_id = dict(zip(ids, rows, strict=True))
-    fold = {name: n % 4 for n, name in enumerate(ids)}
-    parts = {"good": part(0.1, 1), "poor": part(0.5, 2)}
-    return judged(parts, by_id, fold, {name: name for name in ids})  # type: ignore[arg-type]
-
+from made_blends import NUMBERS, SCALE, SEVERAL, task_metric, task_rows_of
 
 EVERY = [(labels, method) for labels in (SEVERAL, SCALE, NUMBERS) for method in methods_of(labels)]
 
 
 @pytest.mark.parametrize(("labels", "method"), EVERY, ids=lambda one: getattr(one, "task", one))
 def test_a_blend_keeps_to_the_bounds_and_answers_by_the_parts_names(labels: LabelMap, method: str) -> None:
-    rows = rows_of(labels)
-    blend = learn(method, rows, metric_of(labels))
+    rows = task_rows_of(labels)
+    blend = learn(method, rows, task_metric(labels))
     answers = blend(rows.aligned)
     Predictions(rows.aligned.ids, labels, answers)
     some = np.arange(len(rows)) % 3 == 0
@@ -62,7 +29,7 @@ def test_a_blend_keeps_to_the_bounds_and_answers_by_the_parts_names(labels: Labe
 
 @pytest.mark.parametrize("labels", [SEVERAL, SCALE, NUMBERS], ids=lambda labels: labels.task.name)
 def test_weights_go_where_the_skill_is(labels: LabelMap) -> None:
-    rows, metric = rows_of(labels), metric_of(labels)
+    rows, metric = task_rows_of(labels), task_metric(labels)
     weights = learn("greedy", rows, metric).by_part()
     assert weights is not None
     assert weights["good"] > weights["poor"]
@@ -76,12 +43,12 @@ def test_methods_of_probabilities_are_of_no_numbers() -> None:
     assert set(methods_of(SEVERAL)) == {"mean", "greedy", "forward", *PAIRED}
     for method in set(METHODS) - {"mean", "greedy", "forward"}:
         with pytest.raises(InputError, match="blends predictions of its tasks") as error:
-            learn(method, rows_of(NUMBERS), metric_of(NUMBERS))
+            learn(method, task_rows_of(NUMBERS), task_metric(NUMBERS))
         assert "mean, greedy" in error.value.remedy
 
 
 def test_labels_are_paired_with_their_absence() -> None:
-    rows = rows_of(SEVERAL)
+    rows = task_rows_of(SEVERAL)
     pairs = paired(rows)
     assert (len(pairs), len(pairs.aligned.labels)) == (3 * len(rows), 2)
     assert np.allclose(pairs.aligned.probs[:, :, 1], rows.aligned.probs.reshape(2, -1))
@@ -90,19 +57,19 @@ def test_labels_are_paired_with_their_absence() -> None:
 
 
 def test_a_geometric_mean_of_labels_is_that_of_odds() -> None:
-    rows = rows_of(SEVERAL)
+    rows = task_rows_of(SEVERAL)
     probs = np.clip(rows.aligned.probs, 1e-12, 1 - 1e-12)
     odds = np.exp(np.log(probs / (1 - probs)).mean(axis=0))
-    found = learn("geometric", rows, metric_of(SEVERAL))(rows.aligned)
+    found = learn("geometric", rows, task_metric(SEVERAL))(rows.aligned)
     assert np.allclose(found, odds / (1 + odds), atol=1e-9)
 
 
 def test_the_order_of_labels_changes_no_blend() -> None:
-    rows = rows_of(SEVERAL)
+    rows = task_rows_of(SEVERAL)
     turned = LabelMap(("c", "a", "b"), Task("multi-label"))
     aligned = replace(rows.aligned, labels=turned, probs=rows.aligned.probs[:, :, [2, 0, 1]])
     other = replace(rows, aligned=aligned, truth=rows.truth[:, [2, 0, 1]])
     for method in methods_of(SEVERAL):
-        straight = learn(method, rows, metric_of(SEVERAL))(rows.aligned)
-        again = learn(method, other, metric_of(SEVERAL))(aligned)
+        straight = learn(method, rows, task_metric(SEVERAL))(rows.aligned)
+        again = learn(method, other, task_metric(SEVERAL))(aligned)
         assert np.allclose(again, straight[:, [2, 0, 1]], atol=1e-6), method

@@ -266,9 +266,9 @@ def test_rows_in_another_order_are_refused_though_each_is_right_by_itself(
     plain = module._features
 
     def turned(
-        net: Any, sidecar: Any, source: Any, paths: list[str], views: Any, recipe: Any, bar: Any
+        net: Any, sidecar: Any, source: Any, paths: list[str], views: Any, recipe: Any, *more: Any
     ) -> Any:
-        found = plain(net, sidecar, source, paths, views, recipe, bar)
+        found = plain(net, sidecar, source, paths, views, recipe, *more)
         shift = 1 if recipe.precision == "bf16" else 0
         return {name: np.roll(values, shift, axis=0) for name, values in found.items()}
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from comp.data.pseudo_labels import PseudoLabels
-from comp.kaggle.submit import Submitted
+from comp.kaggle.submitted import Submitted
 from comp.pipelines.ensemble import EnsembleResult
 from comp.pipelines.listing import Rows, RunRow, list_runs
 from comp.pipelines.predict import Predicted

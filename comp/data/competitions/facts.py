@@ -134,6 +134,32 @@ class CheckFacts(ConfigTable):
     )
 
 
+class KaggleFacts(ConfigTable):
+    """A competition's name on Kaggle; and, where it is submitted by a notebook that is run again on rows that nobody has
+    seen, how many these are and how long the notebook may take. ``kaggle = "NAME"`` alone is its ``slug``.
+    """
+
+    slug: str = Field("", description='the competition\'s name on Kaggle; `kaggle = "NAME"` for short')
+    hidden_test: bool = Field(
+        False,
+        description="true where a notebook is run again on rows that nobody has seen: the visible ones only prove the format",
+    )
+    hidden_rows: int | None = Field(None, ge=1, description="about how many rows those are, by its page")
+    gpu_hours: float = Field(9.0, gt=0, description="how long the notebook may run with a GPU")
+    cpu_hours: float = Field(9.0, gt=0, description="how long it may run without one")
+
+    @model_validator(mode="after")
+    def _rows_are_hidden(self) -> KaggleFacts:
+        if self.hidden_rows is not None and not self.hidden_test:
+            raise ValueError("hidden_rows are of hidden_test = true")
+        return self
+
+
+def _kaggle_table(value: Any) -> Any:
+    """The short form, a name alone, as the table that it stands for."""
+    return {"slug": value} if isinstance(value, str) else value
+
+
 class CompetitionConfig(ConfigTable):
     """Everything in a competition.toml."""
 
@@ -160,7 +186,7 @@ class CompetitionConfig(ConfigTable):
         description="class names in index order; or those of the labelled rows, numbers as numbers",
     )
     score_scale: float = Field(1.0, gt=0, description="100 where the site shows per cents")
-    kaggle: str = Field("", description="the competition's name on Kaggle")
+    kaggle: KaggleFacts = KaggleFacts()
     public_share: float | None = Field(
         None, gt=0, le=1, description="part of the test rows that the public leaderboard is of"
     )
@@ -191,6 +217,11 @@ class CompetitionConfig(ConfigTable):
     @classmethod
     def _as_tuple(cls, value: Any) -> Any:
         return tuple(value) if isinstance(value, list) else value
+
+    @field_validator("kaggle", mode="before")
+    @classmethod
+    def _name_alone(cls, value: Any) -> Any:
+        return _kaggle_table(value)
 
     @model_validator(mode="after")
     def _layout_of_data(self) -> CompetitionConfig:
@@ -229,7 +260,10 @@ def read_facts_table(path: Path) -> dict[str, Any]:
     InputError
         If it is no readable TOML.
     """
-    return read_toml(path, "competition.toml")
+    table = read_toml(path, "competition.toml")
+    if "kaggle" in table:  # a name alone must not be lost where a table is laid over it
+        table["kaggle"] = _kaggle_table(table["kaggle"])
+    return table
 
 
 REQUIRED = ("read", "sample")  # of an adapter.py without [data]

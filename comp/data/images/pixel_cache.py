@@ -75,10 +75,10 @@ class StoreWriter:
 
     def __init__(self, expected: int) -> None:
         root = self._root = stores_folder()
-        _sweep(root)
+        sweep(root)
         self._expected = expected
         self._part = root / f".part-{os.getpid()}-{id(self):x}"
-        self._left = _budget(root)
+        self._left = budget_of(root)
         self._place: dict[str, tuple[int, int, int, int]] = {}
         self._end = 0
         self._file: int | None = None
@@ -113,7 +113,7 @@ class StoreWriter:
                 self._left = -1
                 return
         try:
-            _write_at(self._file, memoryview(pixels.data).cast("B"), offset)
+            write_at(self._file, memoryview(pixels.data).cast("B"), offset)
         except OSError:  # a full disk costs the store, not the run
             self._left = -1
 
@@ -218,7 +218,7 @@ def _fill(source: ImageSource, contents: dict[str, str], advance: Callable[[int]
         writer.finish(())
 
 
-def _budget(root: Path) -> int:
+def budget_of(root: Path) -> int:
     """Bytes that a store may take: what COMP_CACHE_GB allows, as far as the disk has them."""
     told = os.environ.get("COMP_CACHE_GB") or str(DEFAULT_GB)
     try:
@@ -234,7 +234,7 @@ def _budget(root: Path) -> int:
     return max(0, min(int(allowed * 1e9), free))
 
 
-def _sweep(root: Path) -> None:
+def sweep(root: Path) -> None:
     """Removes what writers left that were killed: nothing else would, and the disk is theirs until then."""
     for part in root.glob(".part-*") if os.name != "nt" else ():
         owner = part.name.split("-")[1]
@@ -252,7 +252,7 @@ def _evict(root: Path) -> None:
         (path for path in root.iterdir() if not path.name.startswith(".")),
         key=lambda path: path.stat().st_mtime,
     )
-    budget = _budget(root)
+    budget = budget_of(root)
     while stores and _size(root) > budget:
         shutil.rmtree(stores.pop(0), ignore_errors=True)
 
@@ -261,7 +261,8 @@ def _size(root: Path) -> int:
     return sum(file.stat().st_size for file in root.glob("*/pixels.u8")) if root.is_dir() else 0
 
 
-def _write_at(file: int, content: memoryview, offset: int) -> None:
+def write_at(file: int, content: memoryview, offset: int) -> None:
+    """Writes bytes at a place of a file, from any thread; OSError for a full disk, and where a system cannot do that."""
     if not hasattr(os, "pwrite"):
         raise OSError("this system cannot write at a place")  # Windows: images are decoded each time
     while content:
@@ -399,7 +400,13 @@ class ImageDataset:
         return found if found.all() else None
 
     def squares(self, row: int, wanted: Sequence[Preprocess]) -> list[Pixels]:
-        """An image fitted to several squares, decoded once; none of them is kept."""
+        """An image fitted to several squares, decoded once; none of them is kept. Where its source has them already
+        (``SquaredSource``) nothing is decoded.
+        """
+        at_hand = getattr(self.source, "squares", None)
+        found: list[Pixels] | None = at_hand and at_hand(self.paths[row], self._side, wanted)
+        if found is not None:
+            return found
         _, pixels = self._decoded(row)
         return [fit(pixels, one) for one in wanted]
 

@@ -6,15 +6,18 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from comp.data.competitions.competition import Competition, built_in_folder
+from comp.ensembling.kept_blend import LEARNED, save_blend
+from comp.ensembling.nested_cv import FittedBlend
 from comp.errors import InputError
 from comp.files import read_json, sealed, sha256_of, write_json, write_text
 from comp.inference.predict import control_table
+from comp.kaggle.kernel.contents import Contents
 from comp.kaggle.kernel.wheels import fetch_wheels, installed_wheel, is_left_over, own_wheel
 from comp.recipe import Recipe, as_one
 from comp.runs import run as runs
@@ -27,6 +30,7 @@ from comp.runs.contents import (
     require_fold,
     require_of_fold,
 )
+from comp.runs.parts import Part
 
 FILES = "files.json"
 CARRIED = ("timm",)  # an older one may lack the run's model; a newer one in the image is left as it is
@@ -68,8 +72,25 @@ class Dataset:
             self.wheels[name] = version
             self.wheel_bytes += path.stat().st_size
 
-    def add_run(self, run: runs.Run, folders: Sequence[Path]) -> None:
-        """What a prediction needs of a run: its recipe, free to use what the machine has, and the folds' checkpoints.
+    def add(self, contents: Contents) -> None:
+        """What a notebook predicts with."""
+        for run in {part.run.id: part.run for part in contents.parts}.values():
+            self._add_run(run, [part for part in contents.parts if part.run.id == run.id], contents.views)
+        for name, (run, parts, learned) in contents.blends.items():
+            self._add_blend(name, run, parts, learned)
+
+    def _add_blend(self, name: str, run: runs.Run, parts: Sequence[str], learned: FittedBlend) -> None:
+        """A blend of these parts as the run ``name``: what it learned, and nothing that it was learned on."""
+        place = f"runs/{name}"
+        target = self._target(f"{place}/{LEARNED}")
+        save_blend(learned, target)
+        files = {LEARNED: sha256_of(self._added(target, f"{place}/{LEARNED}"))}
+        told = {**run.started, "mode": runs.ENSEMBLE, "parts": list(parts), "run": name}
+        self._add_json(f"{place}/{runs.STARTED}", sealed({**told, "raw": "", "command": [], "files": files}))
+
+    def _add_run(self, run: runs.Run, parts: Sequence[Part], views: Mapping[str, list[str]]) -> None:
+        """What a prediction needs of a run, or of some of its models: its recipe, free to use what the machine has, and the
+        folds' checkpoints. ``views`` are those of parts that lost their own, by name.
 
         No path of this machine goes along.
         """
@@ -77,12 +98,13 @@ class Dataset:
         recipe = as_one([_anywhere(r) for r in recipe_of(run).each])
         text = recipe.to_toml(f"run {run.id}, for any machine")
         files = {runs.RECIPE: sha256_of(self._add_text(f"{place}/{runs.RECIPE}", text))}
-        for name in _needed(run):
+        for name in [*_needed(run), *(f"{part.model}/oof.npz" for part in parts if part.model)]:
             files[name] = sha256_of(self._add(run.checked(name), f"{place}/{name}"))
-        for folder in folders:
+        for folder in dict.fromkeys(folder for part in parts for folder in part.folders):
             name = f"{folder.relative_to(run.folder).as_posix()}/{runs.RESULT}"
             files[name] = self._add_fold(run, folder, place)
         told = {**run.started, "run": run.id, "raw": "", "command": [], "files": files}
+        told["views"] = {part.model: views[part.name] for part in parts if part.name in views}
         self._add_json(f"{place}/{runs.STARTED}", sealed(told))
 
     def _add_fold(self, run: runs.Run, folder: Path, place: str) -> str:

@@ -10,12 +10,17 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from comp.data.competitions.competition import Competition
 from comp.errors import InputError
 
+if TYPE_CHECKING:
+    from comp.kaggle.kernel.speed import Device
+
 KERNEL, DATASET = "kernel-metadata.json", "dataset-metadata.json"
+ABOUT = "kernel.json"  # what later commands of ours must know
+PUSHED = "pushed.json"  # how far the folder came on its way to Kaggle
 LONGEST = 50
 
 
@@ -41,7 +46,7 @@ class Names:
     def code_file(self) -> str:
         return f"{self.name}.ipynb"
 
-    def kernel_metadata(self, gpu: bool) -> dict[str, Any]:
+    def kernel_metadata(self, device: Device) -> dict[str, Any]:
         """What ``kaggle kernels push`` reads."""
         return {
             "id": self.id,
@@ -50,10 +55,10 @@ class Names:
             "language": "python",
             "kernel_type": "notebook",
             "is_private": True,
-            "enable_gpu": gpu,
+            "enable_gpu": device.gpus > 0,
             "enable_tpu": False,
             "enable_internet": False,
-            "machine_shape": "",
+            "machine_shape": device.shape,
             "dataset_sources": [self.id],
             "competition_sources": [self.competition],
             "kernel_sources": [],
@@ -87,7 +92,7 @@ def names_for(competition: Competition, run: str, kaggle: str | None, user: str 
     if not owner:
         remedy = "`user=NAME`, the one in your profile's address, or set KAGGLE_USERNAME"
         raise InputError("a notebook belongs to a user of Kaggle", "none was named", remedy)
-    named = kaggle or competition.facts.kaggle
+    named = kaggle or competition.facts.kaggle.slug
     if not named:
         value = f"{competition.slug} has no kaggle in its competition.toml"
         remedy = "`kaggle=SLUG`, the last part of the competition's address there"

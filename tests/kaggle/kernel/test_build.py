@@ -24,6 +24,7 @@ from comp.kaggle.kernel.metadata import names_for
 from comp.kaggle.kernel.notebook import MODULES
 from comp.workspace import Workspace
 from made import REPOSITORY, SHAPES, clean_environment, proven_again, rewritten, run_comp, write_shapes
+from made_kernel import laid_out
 
 MINE = {"kaggle": "shapes-behind-a-curtain", "user": "ann"}
 
@@ -51,16 +52,6 @@ def settings(found: KernelFolder) -> dict[str, Any]:
     names: dict[str, Any] = {}
     exec(next(cell.source for cell in book.cells if cell.cell_type == "code"), names)
     return {key: value for key, value in names.items() if key.isupper()}
-
-
-def laid_out(found: KernelFolder, place: Path) -> Path:
-    """A workspace with what the dataset holds, as the notebook lays it out."""
-    for file in read_json(found.dataset / "files.json"):
-        target = place / file["path"]
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(found.dataset / file["name"], target)
-        assert target.stat().st_size == file["bytes"]
-    return place
 
 
 def test_metadata_keep_the_rules_of_the_client(trained: Path) -> None:
@@ -173,7 +164,7 @@ def test_the_dataset_alone_predicts_what_the_workspace_does(
     found = kernel("shapes", workspace=workspace, **MINE)
     for path in [*found.folder.glob("*.*"), *found.dataset.iterdir()]:
         assert str(workspace).encode() not in path.read_bytes(), f"{path.name} tells where it was made"
-    elsewhere = laid_out(found, tmp_path_factory.mktemp("elsewhere"))
+    elsewhere = laid_out(found.dataset, tmp_path_factory.mktemp("elsewhere"))
     moved = tmp_path_factory.mktemp("moved") / "raw"
     shutil.move(raw, moved)
     for name in ("runs", "competitions", "features"):
@@ -190,7 +181,7 @@ def test_what_was_chosen_after_training_goes_along(trained: Path, tmp_path: Path
     record = read_json(folder / "record.json")
     rewritten(folder / "record.json", files={**record["files"], "views.json": ""})
     proven_again(folder)
-    elsewhere = laid_out(kernel("shapes", workspace=trained, **MINE), tmp_path / "elsewhere") / "runs"
+    elsewhere = laid_out(kernel("shapes", workspace=trained, **MINE).dataset, tmp_path / "elsewhere") / "runs"
     names = {path.name for path in (elsewhere / folder.name).iterdir()}
     assert names == {"views.json", "recipe.toml", "started.json", "oof.npz", "fold-0", "fold-1"}
 
@@ -200,7 +191,7 @@ def test_an_overlay_brings_what_it_lies_over(trained: Path, tmp_path: Path) -> N
     over.mkdir()
     (over / "competition.toml").write_text('extends = "shapes"\ntitle = "Mine"\n')
     found = kernel("shapes", workspace=trained, **MINE)
-    elsewhere = laid_out(found, tmp_path / "elsewhere")
+    elsewhere = laid_out(found.dataset, tmp_path / "elsewhere")
     assert {path.name for path in (elsewhere / "competitions").iterdir()} == {"over", "shapes"}
     assert find_competition("shapes", Workspace(elsewhere)).facts.title == "Mine"
 

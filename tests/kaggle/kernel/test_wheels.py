@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -103,3 +104,50 @@ def test_what_python_and_editors_leave_is_known() -> None:
     left = ("a/__pycache__/b.py", "a.pyc", ".git/config", "a/.adapter.py.swp")
     assert all(is_left_over(Path(name)) for name in left)
     assert not any(is_left_over(Path(name)) for name in ("adapter.py", "images/a.png"))
+
+
+def interpreter(version: str) -> Path | None:
+    """A Python of that version on this machine, that can make environments with pip."""
+    found = [
+        Path(sys.executable),
+        *(Path.home() / ".pyenv" / "versions").glob(f"{version}.*/bin/python"),
+        Path(shutil.which(f"python{version}") or "/none"),
+    ]
+    program = "import sys, ensurepip; print('.'.join(map(str, sys.version_info[:2])))"
+    for path in found:
+        if path.exists():
+            told = subprocess.run([path, "-c", program], capture_output=True, text=True, check=False)
+            if told.stdout.strip() == version:
+                return path
+    return None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("version", ["3.11", "3.12"])
+def test_a_datasets_wheels_install_in_an_empty_environment(version: str, tmp_path: Path) -> None:
+    python = interpreter(version)
+    if python is None:
+        pytest.skip(f"there is no Python {version} here")
+    shelf = tmp_path / "dataset"
+    shelf.mkdir()
+    wheels = [own_wheel(shelf), installed_wheel("timm", shelf)]
+    subprocess.run([python, "-m", "venv", tmp_path / "empty"], check=True)
+    here = tmp_path / "empty" / "bin" / "python"
+    how = ["--no-index", "--no-deps", "--quiet", "--disable-pip-version-check", "--find-links", shelf]
+    names = ["imgcomp", "timm"]
+    environment = {k: v for k, v in clean_environment().items() if k != "PYTHONPATH"}
+    subprocess.run([here, "-m", "pip", "install", *how, *names], check=True, env=environment)
+    program = (
+        "import comp, compileall, os; print(comp.__version__);"
+        "assert compileall.compile_dir(os.path.dirname(comp.__file__), quiet=1)"
+    )
+    told = subprocess.run(
+        [here, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False, env=environment
+    )
+    assert told.returncode == 0, told.stderr
+    assert told.stdout.split()[-1] == comp.__version__
+    listed = subprocess.run(
+        [here, "-m", "pip", "list", "--format", "freeze"], capture_output=True, text=True, check=True
+    )
+    assert f"timm=={metadata.version('timm')}" in listed.stdout
+    assert 1e6 < sum(wheel.stat().st_size for wheel in wheels if wheel is not None) < 8e6, "as the docs say"

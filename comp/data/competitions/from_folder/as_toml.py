@@ -8,7 +8,7 @@ from typing import Any
 
 from comp.data.competitions.from_folder.proposal import Fact, Proposal
 
-_SECTIONS = ("folds", "data", "template")
+_SECTIONS = ("kaggle", "folds", "data", "template")
 _WIDE = 100  # letters of a line, past which its evidence stands above it
 
 
