@@ -135,6 +135,5 @@ def _pad(pixels: Pixels, size: int, mean: tuple[float, float, float]) -> Pixels:
 
 Extent = Literal["square", "room", "whole"]
 DEFAULT_BUDGET = 2 << 30  # bytes of images that were decoded and fitted
-STORED_BUDGET = (
-    512 << 20
-)  # of those that are only fitted: the store has them decoded, in memory that the system may take back
+# of those that are only fitted: a store has them decoded, in memory that the system may take back
+STORED_BUDGET = 512 << 20
