@@ -205,6 +205,10 @@ def _no_prints() -> Prints:
     return Prints((), np.empty(0, np.int32), np.empty(0, np.int32))
 
 
+_LONG = 1000  # paths of a list that is worth knowing
+_LISTS = 4
+
+
 @dataclass(frozen=True, eq=False)
 class ImageIndex(Mapping[str, ImageFacts]):
     """What is known of images, by path, in the order of ``paths``; ``decoded`` says how many images were decoded for it."""
@@ -229,9 +233,21 @@ class ImageIndex(Mapping[str, ImageFacts]):
         return {path: n for n, path in enumerate(self.paths)}
 
     def places(self, paths: Iterable[str]) -> Ints:
-        """Where some paths stand in the table: int64 (N,)."""
+        """Where some paths stand in the table: int64 (N,), read-only. The few lists that checks ask for again and again are known."""
+        asked = tuple(paths)
+        for known, places in self._asked:
+            if known == asked:
+                return places
         place = self._place
-        return np.array([place[path] for path in paths], dtype=np.int64)
+        found = np.array([place[path] for path in asked], dtype=np.int64)
+        found.flags.writeable = False
+        if len(asked) >= _LONG:
+            self._asked[:] = [(asked, found), *self._asked[: _LISTS - 1]]
+        return found
+
+    @cached_property
+    def _asked(self) -> list[tuple[tuple[str, ...], Ints]]:
+        return []
 
     def column(self, name: str, paths: Iterable[str] | Ints) -> NDArray[Any]:
         """A number of some images, by the name of its column, of paths or of places; texts are numbered alike where they are

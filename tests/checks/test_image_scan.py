@@ -422,3 +422,19 @@ def test_a_known_image_takes_few_bytes_of_memory(tmp_path: Path) -> None:
         return size
 
     assert (held(6000) - held(2000)) / 4000 < 700, "as objects it was 3,500, and fingerprints are 1,768"
+
+
+def test_places_are_of_the_paths_that_are_asked_for() -> None:
+    paths = [f"train/{n}.jpg" for n in range(1500)]
+    index = ImageIndex(tuple(paths))
+    backwards = paths[::-1]
+    for _ in range(2):  # the second time they are known
+        assert index.places(paths).tolist() == list(range(1500))
+        assert index.places(iter(backwards)).tolist() == list(range(1499, -1, -1))
+        assert index.places(paths[5:8]).tolist() == [5, 6, 7]
+    with pytest.raises(ValueError, match="read-only"):
+        index.places(paths)[0] = 3
+    paths.reverse()
+    assert index.places(paths)[0] == 1499
+    with pytest.raises(KeyError):
+        index.places(["train/none.jpg"])
