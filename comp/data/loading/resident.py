@@ -21,7 +21,7 @@ from comp.data.device_memory import free_memory, gives_way, is_out_of_memory, up
 from comp.data.images.pixel_cache import ImageDataset
 from comp.data.loading.prefetch import Pixels, batches, each
 
-BUDGET = 2 << 30  # bytes of small images that are kept together
+BUDGET = 1 << 30  # bytes of small images that are kept together
 
 
 @dataclass(frozen=True)
