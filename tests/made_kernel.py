@@ -17,29 +17,11 @@ import numpy as np
 from PIL import Image
 
 from comp.files import read_json
+from comp.kaggle.kernel.machine import GUARD
 from contract import TINY
 from made import run_comp
 
 SLUG, KAGGLE = "digit-files", "digits-behind-a-curtain"
-
-# Put into the machine's Python: whatever asks for another machine is written down and refused.
-GUARD = """\
-import os, sys
-
-def refuse_network(event, arguments):
-    if event in ("socket.connect", "socket.sendto"):
-        address = arguments[1]
-    elif event in ("socket.getaddrinfo", "socket.gethostbyname"):
-        address = arguments[:1]
-    else:
-        return
-    if isinstance(address, tuple) and address[0] not in ("127.0.0.1", "::1", "localhost", "", None):
-        with open(os.environ["NETWORK_LOG"], "a") as log:
-            log.write(f"{event} {address[0]}\\n")
-        raise OSError(f"no network here: {event} {address[0]}")
-
-sys.addaudithook(refuse_network)
-"""
 
 RUNNER = """\
 import json, sys

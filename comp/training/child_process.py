@@ -12,6 +12,7 @@ import pickle
 import signal
 import sys
 import traceback
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ SMALLER = "if memory did not suffice for several folds at once: a smaller jobs"
 _PR_SET_PDEATHSIG = 1  # of Linux' prctl
 
 
-class Child:
+class Child(ABC):
     """A process that works on fold k, and says through ``pipe`` what happens there; events are heard here."""
 
     answer: Any = None  # what its work returned, where that is sent
@@ -71,13 +72,13 @@ class Child:
         """Whether it ended without a last word."""
         return not self._ended
 
+    @abstractmethod
     def kill(self) -> None:
         """Ends it at once."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _ended_with(self, seconds: float) -> int:
         """Its exit code, once it has ended by itself, or was killed after so many seconds."""
-        raise NotImplementedError
 
 
 def tell(pipe: Connection, prepared: Callable[[], Callable[[], object]]) -> None:

@@ -78,7 +78,9 @@ class PackedImages:
     def places(self, rows: Rows, windows: SamplingGrid) -> GatherIndex:
         """Where these rows (R,) show what through their windows, all of the side of the images."""
         lines, columns = (a.astype(np.int32) for a in flat_places(windows, self.side))
-        lines += (self._place[rows][:, None] * self.side**2).astype(np.int32)  # below 2**31: BUDGET
+        lines += (_looked_up(self._place, rows)[:, None] * self.side**2).astype(
+            np.int32
+        )  # below 2**31: BUDGET
         return GatherIndex(lines, columns, is_black(windows), windows.after)
 
     def take(self, at: GatherIndex, out: Pixels) -> None:
@@ -212,7 +214,7 @@ class Resident:
         device = self.pixels.device
         lines, columns = (a.astype(np.int32) for a in flat_places(windows, self.side))
         # not in 32 bits: 50,000 images of 256 pixels have more than 2**31
-        first = upload(torch.from_numpy(self._place[rows]), device)[:, None] * self.side**2
+        first = upload(torch.from_numpy(_looked_up(self._place, rows)), device)[:, None] * self.side**2
         at = [upload(torch.from_numpy(a), device) for a in (lines, columns)]
         black = [windows.first < 0, windows.second < 0]
         down, across = None, None
@@ -238,7 +240,9 @@ class Resident:
     def whole(self, rows: Rows) -> Tensor:
         """The images of these rows (R,) as they are, uint8 (R, L, L, 3)."""
         assert self.pixels is not None
-        return self.pixels.index_select(0, upload(torch.from_numpy(self._place[rows]), self.pixels.device))
+        return self.pixels.index_select(
+            0, upload(torch.from_numpy(_looked_up(self._place, rows)), self.pixels.device)
+        )
 
 
 def watched(
@@ -261,10 +265,18 @@ def squares(
 
 
 def _places_of(rows: Rows) -> Rows:
-    """Where each row lies among ``rows`` (N,), by its number."""
-    places = np.zeros(int(rows.max()) + 1, np.int64)
+    """Where each row lies among ``rows`` (N,), by its number; -1 for numbers between them."""
+    places = np.full(int(rows.max()) + 1, -1, np.int64)
     places[rows] = np.arange(len(rows))
     return places
+
+
+def _looked_up(places: Rows, rows: Rows) -> Rows:
+    """The places of ``rows`` (R,); IndexError for a row that does not lie there, which must not pass for another."""
+    found = places[rows]
+    if (found < 0).any():
+        raise IndexError(f"row {int(rows[found < 0][0])} was not loaded")
+    return found
 
 
 def bytes_of(count: int, side: int) -> int:

@@ -39,6 +39,14 @@ def test_a_stack_gives_what_windows_show(policy: str, of: str) -> None:
     assert (out[20:] == 9).all()
 
 
+def test_a_row_that_was_not_packed_is_no_other_row() -> None:
+    with loader_pool(1) as pool:
+        stack = PackedImages(IMAGES.__getitem__, np.array([3, 7]), SIDE, pool)
+    windows = GeometricOps([], SIDE, room=False).windows(7, np.array([5]), np.full((1, 2), SIDE))
+    with pytest.raises(IndexError, match="row 5 was not loaded"):
+        stack.places(np.array([5]), windows)
+
+
 def test_only_so_many_images_are_stacked() -> None:
     most = BUDGET // (4 * 32 * 32)
     assert PackedImages.fits(most, 32)
