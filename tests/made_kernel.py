@@ -47,6 +47,11 @@ class Machine:
         return self.folder / "venv" / "bin" / "python"
 
     @property
+    def installed(self) -> list[Path]:
+        """What notebooks installed: a folder for each time that the cell ran."""
+        return sorted((self.folder / "home").glob("comp-packages-*"))
+
+    @property
     def packages(self) -> Path:
         (found,) = (self.folder / "venv" / "lib").glob("python*/site-packages")
         return found
