@@ -361,7 +361,9 @@ class CheckContext:
 
     def _joined(self, related: Iterable[tuple[str, str]]) -> list[list[str]]:
         """Clusters of two paths or more, joined by these pairs and by equal pixels, largest first."""
-        paths = self.readable
+        related = list(related)
+        asked = {path for pair in [*related, *self.exact] for path in pair}  # few of a million
+        paths = [path for path in self.readable if path in asked] if asked else []
         place = {path: n for n, path in enumerate(paths)}
         near = [(place[one], place[other]) for one, other in related]
         pairs = np.array(near, dtype=np.int64).reshape(-1, 2)

@@ -71,7 +71,11 @@ def parent_name(filename: str) -> str | None:
     no extension (`cat_original_pic_005.jpg_<uuid>.jpg` gives `pic_005`) and is NFC. A name is only a claim:
     `name_parents` looks for context.
     """
-    own = _stem(filename)
+    return _claim(_stem(filename))
+
+
+def _claim(own: str) -> str | None:
+    """The same of a stem."""
     if not _MAY_CLAIM.search(own):
         return None
     name = own
@@ -95,13 +99,16 @@ def name_parents(names: Iterable[str]) -> dict[str, str]:
     enough, as file managers number unrelated files so. Names keep the spelling they came in. A parent in the child's own folder is preferred; one elsewhere counts only where it is
     the only one of that name (images `001.jpg` of two classes are not each other's parents).
     """
-    given = sorted(set(names))
-    plain: dict[str, list[str]] = defaultdict(list)
+    stems = {name: _stem(name) for name in sorted(set(names))}
     claims: dict[str, list[str]] = defaultdict(list)
-    for name in given:
-        plain[_stem(name).casefold()].append(name)
-        if (claimed := parent_name(name)) is not None:
+    for name, stem in stems.items():
+        if (claimed := _claim(stem)) is not None:
             claims[claimed.casefold()].append(name)
+    if not claims:
+        return {}
+    plain: dict[str, list[str]] = defaultdict(list)
+    for name, stem in stems.items():
+        plain[stem.casefold()].append(name)
     links: dict[str, str] = {}
     for claimed, children in claims.items():
         parents = plain.get(claimed, [])
@@ -217,18 +224,21 @@ def _edges(context: CheckContext, rows: pd.DataFrame, links: Mapping[str, str]) 
     """Pairs of row places that are related; ``links`` are those by the names of files."""
     edges: list[tuple[int, int]] = []
     by_group: dict[str, int] = {}
-    by_path: dict[str, list[int]] = {}
-    by_id = {sample: n for n, sample in enumerate(rows["id"])}
-    for n, (group, path) in enumerate(zip(rows["group"], rows["path"], strict=True)):
-        by_path.setdefault(path, []).append(n)
+    for n, group in enumerate(rows["group"]):
         if group:
             edges.append((by_group.setdefault(group, n), n))
+    parents = [(n, parent) for n, parent in enumerate(rows["parent"]) if parent]
+    by_id = {sample: n for n, sample in enumerate(rows["id"])} if parents else {}
     orphans: dict[str, int] = {}
-    for n, parent in enumerate(rows["parent"]):
-        if parent:
-            edges.append((by_id.get(parent, orphans.setdefault(parent, n)), n))
-    same_file = [[path] for path, members in by_path.items() if len(members) > 1]
-    for cluster in [*same_file, *context.sharing_a_fold]:
+    edges.extend((by_id.get(parent, orphans.setdefault(parent, n)), n) for n, parent in parents)
+    same_file = rows["path"][rows["path"].duplicated()].unique().tolist()
+    related = [*([path] for path in same_file), *context.sharing_a_fold]
+    asked = {path for cluster in related for path in cluster} | set(links) | set(links.values())
+    by_path: dict[str, list[int]] = {}
+    for n, path in enumerate(rows["path"]) if asked else ():
+        if path in asked:
+            by_path.setdefault(path, []).append(n)
+    for cluster in related:
         members = [n for path in cluster for n in by_path.get(path, [])]
         edges.extend((members[0], other) for other in members[1:])
     edges.extend((by_path[parent][0], by_path[child][0]) for child, parent in links.items())

@@ -219,6 +219,8 @@ def group_names(train: pd.DataFrame) -> list[str]:
 
     A family goes by its smallest name (``g:`` a group, ``s:`` a sample), so that row order does not matter.
     """
+    if not (train["group"].astype(bool).any() or train["parent"].astype(bool).any()):
+        return [f"s:{sample}" for sample in train["id"]]
     names: dict[str, int] = {}  # of all that are tied, numbered as they come
     pairs = []
     parents = {parent for parent in train["parent"] if parent}

@@ -179,11 +179,15 @@ class FactsReader:
             rows = [row._replace(group=group) for row, group in zip(rows, groups, strict=True)]
         return rows
 
+    @cached_property
+    def _pattern(self) -> re.Pattern[str]:
+        return re.compile(self.data.pattern) if self.data.pattern else FOLDER_LABEL
+
     def _by_pattern(self, row: Sample) -> Sample:
         """A row with what the pattern, or without table and pattern the folder, says by its path."""
         if not self.data.pattern and (self.data.table or self.data.shards):
             return row
-        pattern = re.compile(self.data.pattern) if self.data.pattern else FOLDER_LABEL
+        pattern = self._pattern
         found = pattern.search(row.path)
         if found is None:
             value = f"competition.toml: [data] pattern = {pattern.pattern!r} is nowhere in {row.path!r}"

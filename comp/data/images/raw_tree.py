@@ -87,7 +87,7 @@ def is_array_row(path: str) -> bool:
     """Whether a manifest's path is a row of an array, ``NAME#17``, or of a parquet file; a file may well have a # in its
     name.
     """
-    return re.fullmatch(r"[^/#]+#[0-9]+|.+\.parquet#[0-9]+", path, re.IGNORECASE) is not None
+    return "#" in path and re.fullmatch(r"[^/#]+#[0-9]+|.+\.parquet#[0-9]+", path, re.IGNORECASE) is not None
 
 
 def is_in_shard(path: str) -> bool:
