@@ -476,7 +476,7 @@ def run_folder(
         return request.resumed
     seen = checks.context
     facts = runs.run_metadata(
-        request.competition.facts, seen.raw, seen.k, seen.manifest, recipe, marks, request.expected
+        request.competition.facts, seen.raw, seen.k, checks.dataset.manifest, recipe, marks, request.expected
     )
     told: dict[str, Any] = {"pseudo": pseudo.as_json()} if pseudo else {}
     told[GROUPING] = {"thorough": seen.thorough, "group_scenes": seen.group_scenes}

@@ -33,6 +33,7 @@ from comp.data.images.preprocess import Preprocess, side_for
 from comp.data.images.source import ImageSource
 from comp.data.manifest import TRAINING, Manifest
 from comp.data.predictions import Predictions, average, with_prior
+from comp.data.several_images import by_image, image_paths, pooled_predictions
 from comp.errors import InputError
 from comp.files import write_json
 from comp.inference.forward import require_larger, sets_to_try
@@ -196,6 +197,7 @@ def _prepare(
         features=workspace.features,
         own_models=own_models(start.part.name),
         teacher=start.teacher,
+        pool=competition.facts.pool,
     )
     net = new_net(plan, warm.whole[0] if warm else 0)
     for size in {None, *(stage.size for stage in stages_of(recipe))}:
@@ -220,7 +222,7 @@ def _prepare(
 
 def _decoded(checked: CheckResult, preprocess: Preprocess, mode: str) -> ImageSource | None:
     """The images decoded once; None where that brings nothing: networks that read very large ones, or one pass."""
-    contents = checked.context.images.files(list(checked.dataset.manifest.table["path"]))
+    contents = checked.context.images.files(image_paths(checked.dataset.manifest))
     if side_for(preprocess) is None or (mode == "probe" and missing(contents.values())):
         return None
     if not contents or not missing(contents.values()):  # nothing is left to decode
@@ -248,11 +250,11 @@ def judge_recipe(plans: list[TrainPlan], recipe: Recipe) -> list[Finding]:
     found: list[Finding] = []
     for plan, one in zip(plans, recipe.each, strict=True):
         if plan.warm is None:
-            found += weights_leak(plan.recipe.model.weights, plan.manifest, plan.folds)
+            found += weights_leak(plan.recipe.model.weights, plan.by_image, plan.image_folds)
             found += preprocessing_override(overrides(one.model, one.mode))
         else:
             warm = plan.warm
-            found += warm_leak(warm.run, warm.folds, warm.fitted, plan.manifest, plan.folds)
+            found += warm_leak(warm.run, warm.folds, warm.fitted, plan.by_image, plan.image_folds)
             found += preprocessing_override(differences(one.model, warm.sidecar.preprocess.as_json()))
         found += _judge_transform(plan)
     return list({finding.message: finding for finding in found}.values())
@@ -334,7 +336,7 @@ def predict_test(
     """
     plan = trained.plans[0]
     test = plan.manifest.test
-    readable = test[[path not in unread for path in test["path"]]]
+    readable = by_image(Manifest(test[[path not in unread for path in test["path"]]])).table
     fingerprint = plan.manifest.fingerprint("test")
     each: dict[Path, Predictions] = {}
     for images, folders in trained.by_source:
@@ -347,7 +349,10 @@ def predict_test(
             fingerprint,
             KeptFor(plan.features, list(readable["content"])) if "content" in readable else None,
         )
-    each = {folder: each[folder] for folder in trained.folders}
+    each = {
+        folder: pooled_predictions(each[folder], readable, plan.pool, fingerprint)
+        for folder in trained.folders
+    }
     for folder, alone in each.items():  # `comp pseudo` asks each fold for itself
         alone.save(folder / "test.npz")
     found = average(list(each.values()))

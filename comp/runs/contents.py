@@ -13,6 +13,7 @@ from comp.config import Shape, read_shaped, require_shape
 from comp.data.folds import Folds, folds_sha256
 from comp.data.manifest import Manifest
 from comp.data.predictions import Predictions
+from comp.data.several_images import by_row
 from comp.errors import InputError, Refusal
 from comp.files import is_intact, read_json, sealed, sha256_of, write_json
 from comp.recipe import Recipe
@@ -75,7 +76,7 @@ def manifest_of(run: Run) -> Manifest:
         those that it began with.
     """
     path = run.checked("manifest.csv")
-    found = Manifest.read_csv(path)
+    found = by_row(Manifest.read_csv(path))
     if not len(found.train):
         raise InputError("a run has train rows", f"{path} has none", "restore the file, or train again")
     if not run.is_proven:

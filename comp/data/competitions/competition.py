@@ -18,6 +18,7 @@ from comp.data.archives import STREAMS, SUFFIXES, how_to_unpack, is_archive
 from comp.data.competitions.facts import Adapter, CompetitionConfig, import_adapter, read_facts_table
 from comp.data.competitions.facts_adapter import FactsAdapter
 from comp.data.images.raw_tree import RawTree
+from comp.data.several_images import by_row
 from comp.data.task import Task
 from comp.errors import InputError, RawDataError, RecipeError, UnknownName
 from comp.workspace import Workspace
@@ -112,7 +113,7 @@ class Competition:
             If the folder is missing, empty, or in another layout.
         """
         self.require_layout(raw)
-        manifest = self.tidied(self.adapter.read(raw), raw)
+        manifest = self.tidied(by_row(self.adapter.read(raw)), raw)
         if not len(manifest.train):
             value = f"{raw} has no training images"
             raise RawDataError(
@@ -146,7 +147,7 @@ class Competition:
         if not len(found.test):
             value = f"{raw} has no test images"
             raise RawDataError("there must be rows to predict", value, f"see `comp data {self.slug}`")
-        return without_test_labels(replace(found, table=found.test))
+        return without_test_labels(by_row(replace(found, table=found.test)))
 
     def tidied(self, manifest: Manifest, raw: Path) -> Manifest:
         """The manifest with labels as the label map spells them (stray spaces, a BOM and case do not count), and test
