@@ -139,6 +139,13 @@ def image_paths(manifest: Manifest) -> list[str]:
     return list(dict.fromkeys(by_image(manifest).table["path"]))
 
 
+def require_one_image(manifest: Manifest, what: str) -> None:
+    """InputError where rows have several images: ``what`` knows rows of one alone."""
+    if has_several(manifest):
+        value = "[data] row makes one answer of several images here"
+        raise InputError(f"{what} of rows of one image", value, "go on without it")
+
+
 def require_pool(pool: str, labels: LabelMap) -> None:
     """InputError for a way to pool that these answers have none of: a maximum is of probabilities that something is there."""
     task = labels.task

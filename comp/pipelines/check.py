@@ -24,7 +24,7 @@ from comp.data.images.pixel_cache import StoreWriter
 from comp.data.images.source import Pixels
 from comp.data.manifest import Manifest
 from comp.data.postprocess import require_post
-from comp.data.several_images import by_image, by_row, has_several, image_folds, without_broken
+from comp.data.several_images import by_image, by_row, has_several, image_folds, image_paths, without_broken
 from comp.errors import InputError, shortened
 from comp.workspace import Workspace
 
@@ -212,7 +212,7 @@ def look_at_images(
     """The fingerprints of every image of a dataset, with a bar; what is decoded for them goes into the pixel store, or to
     ``keep``, with the SHA-256 of its file.
     """
-    paths = list(dict.fromkeys(dataset.manifest.table["path"]))
+    paths = image_paths(dataset.manifest)
     writer = StoreWriter(len(paths))
     keep = keep or (writer.put if kept is not None else lambda content, pixels: None)
     try:

@@ -23,6 +23,7 @@ from comp.runs.run import RECIPE, RESULT, STARTED, Run, recipe_sha256, require_c
 from comp.views import VIEWS
 
 if TYPE_CHECKING:
+    from comp.data.competitions.facts import CompetitionConfig
     from comp.recipe import Recipe
 
 ANSWERS = "teacher.npz"  # of a fold under way: what it learns from another run's models
@@ -434,3 +435,13 @@ def with_chosen_views(recipe: Recipe, run: Run) -> Recipe:
         value = f"{path} names {strange[0]!r}" if strange else f"{path} names none"
         raise InputError("a run chose among the views that there are", value, "restore it, or train again")
     return recipe.with_views(chosen.views)
+
+
+def require_same_pool(run: Run, competition: CompetitionConfig) -> None:
+    """Refuses to go on with a run whose rows of several images came to their answers in another way."""
+    before = run.started.get("pool") or "mean"
+    if before != competition.pool:
+        value = (
+            f"{run.id} began with pool = {before!r}, [data] of {competition.slug} has {competition.pool!r}"
+        )
+        raise Refusal("a resumed run pools as it began", value, "restore pool, or start a new run")
