@@ -62,7 +62,9 @@ def measured(command: list[str], runs: Path) -> str:
     if os.waitstatus_to_exitcode(status):
         raise SystemExit(f"exit code {os.waitstatus_to_exitcode(status)}")
     run = max(runs.iterdir())
-    disk = sum(file.stat().st_size for file in run.rglob("*") if file.is_file())
+    disk = sum(
+        {file.stat().st_ino: file.stat().st_size for file in run.rglob("*") if file.is_file()}.values()
+    )
     after = (run / "record.json").stat().st_mtime - (run / "submission.csv").stat().st_mtime
     page = ended - (run / "record.json").stat().st_mtime
     return (

@@ -112,6 +112,8 @@ def judge_views(trained: TrainedModels) -> list[Finding]:
         if key in beside
     }
     plan = trained.plans[0]
+    if all(np.array_equal(one.probs, oof.probs) for one in others.values()):
+        return []  # there are no views that could cost anything
     ids = list(oof.ids)
     groups = _groups(plan, ids)
     judge = PairedJackknife(plan.metric, trained.truth(oof), groups)

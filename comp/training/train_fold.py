@@ -268,7 +268,7 @@ def read_fold(folder: Path, k: int, refit: bool = False) -> FoldResult:
     names = [name, *(f"oof-{name}.npz" for name in table.get("beside", []))]
     names += [f"oof-views-{name}.npz" for name in table.get("sets", [])]
     require_of_fold(folder, names)
-    oof = Predictions.load(folder / name)
+    oof, of_all = Predictions.load(folder / name), name
     rows = table["rows"] if not refit else table["controls"]
     if len(oof) != rows:
         value = f"{folder / name} has {len(oof)} rows, result.json says {rows}"
@@ -283,10 +283,15 @@ def read_fold(folder: Path, k: int, refit: bool = False) -> FoldResult:
         float(table["seconds"]),
         float(table["images_per_second"]),
         oof,
-        {name: Predictions.load(folder / f"oof-{name}.npz") for name in table.get("beside", [])},
+        {name: _beside(folder / f"oof-{name}.npz", folder / of_all, oof) for name in table.get("beside", [])},
         int(table.get("accumulate", 1)),
         {name: Predictions.load(folder / f"oof-views-{name}.npz") for name in table.get("sets", [])},
     )
+
+
+def _beside(path: Path, file: Path, oof: Predictions) -> Predictions:
+    """Predictions of a file, which may be the one that has the ``oof`` rows."""
+    return oof if path.samefile(file) else Predictions.load(path)
 
 
 def _number(final_weights: float | None) -> float:
@@ -337,7 +342,7 @@ def _finish(
         beside["last_epoch"] = predictions("last" if "last" in judged else "kept", ["identity"])
     oof.save(folder / "oof.npz")
     for name, other in beside.items():
-        other.save(folder / f"oof-{name}.npz")
+        other.save_beside(folder / f"oof-{name}.npz", oof, folder / "oof.npz")
     for name, views in plan.sets.items():
         predictions("kept", views).save(folder / f"oof-views-{name}.npz")
     score, identity = (plan.metric(targets, one.probs) for one in (oof, beside["identity_view"]))

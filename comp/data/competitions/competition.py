@@ -18,7 +18,6 @@ from comp.data.archives import STREAMS, SUFFIXES, how_to_unpack, is_archive
 from comp.data.competitions.facts import Adapter, CompetitionConfig, import_adapter, read_facts_table
 from comp.data.competitions.facts_adapter import FactsAdapter
 from comp.data.images.raw_tree import RawTree
-from comp.data.several_images import by_row
 from comp.data.task import Task
 from comp.errors import InputError, RawDataError, RecipeError, UnknownName
 from comp.workspace import Workspace
@@ -112,6 +111,8 @@ class Competition:
         RawDataError
             If the folder is missing, empty, or in another layout.
         """
+        from comp.data.several_images import by_row
+
         self.require_layout(raw)
         manifest = self.tidied(by_row(self.adapter.read(raw)), raw)
         if not len(manifest.train):
@@ -130,6 +131,7 @@ class Competition:
             If the folder is missing, holds no test images, or cannot be read without its train part.
         """
         from comp.data.labels import without_test_labels
+        from comp.data.several_images import by_row
 
         if self.facts.layout.needs_data and not raw.is_dir():
             remedy = f"`comp data {self.slug}` says what goes where; or name the folder with `data=DIR`"

@@ -47,11 +47,6 @@ class FactsReader:
         InputError
             For a table, column or cell that is not as the facts say, naming the key of competition.toml.
         """
-        if self.data.has_rows:
-            from comp.data.competitions.read_rows import RowReader
-
-            train, test = RowReader(self).read()
-            return Manifest.from_samples([*train, *test], self.notes)
         test = self._test_rows()
         train = self._from_table(test) if self.data.table or self.data.shards else self._from_files()
         asked = {row.id for row in test}
@@ -65,44 +60,7 @@ class FactsReader:
 
     def read_test(self) -> Manifest:
         """The rows to predict of a folder whose train part may be absent."""
-        if self.data.has_rows:
-            from comp.data.competitions.read_rows import RowReader
-
-            return Manifest.from_samples(RowReader(self).test(), self.notes)
         return Manifest.from_samples(self._test_rows(), self.notes)
-
-    def labelled_files(self) -> list[Sample]:
-        """The labelled images where no table names them."""
-        return self._from_files()
-
-    def labelled_lines(self) -> tuple[Table, list[str], list[str], list[str]]:
-        """The table of labelled rows, with the id, label and group of each line; labels are empty where paths say them."""
-        table = self._table
-        ids = self._ids(table, "table")
-        labels = self._labels(table).cells() if self._has_label_columns() else [""] * len(ids)
-        return table, ids, labels, self._groups(table, ids)
-
-    def by_pattern(self, row: Sample) -> Sample:
-        """A row with what `pattern` says by its path."""
-        return self._by_pattern(row)
-
-    def ids_of(self, table: Table, key: str) -> list[str]:
-        """The ids (N,) of a table's lines; ``key`` of [data] names it."""
-        return self._ids(table, key)
-
-    @property
-    def test_table(self) -> Table | None:
-        """The table of the rows to predict, where one is named and there."""
-        return self._test_table
-
-    @property
-    def template_ids(self) -> list[str] | None:
-        """The ids of the template; None where there is none."""
-        return self._template.column(self.facts.template.id) if self._template is not None else None
-
-    def add_note(self, note: str) -> None:
-        """Something that people should know of how the folder was read."""
-        self._notes.append(note)
 
     @property
     def notes(self) -> list[str]:

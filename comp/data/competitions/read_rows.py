@@ -3,32 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from functools import cached_property
 
 from comp.data.competitions.data_facts import PLACEHOLDER
 from comp.data.competitions.image_paths import ImagePaths
+from comp.data.competitions.read_facts import FactsReader
 from comp.data.csv_table import Table, clean
 from comp.data.images.raw_tree import nfc
-from comp.data.manifest import Sample
+from comp.data.manifest import Manifest, Sample
 from comp.errors import InputError
 
-if TYPE_CHECKING:
-    from comp.data.competitions.read_facts import FactsReader
 
-
-class RowReader:
+class RowReader(FactsReader):
     """Reads the images of rows by a competition's facts.
 
     A line of a table is an image, or with a * in the path all images of its row. Where no table says of the images to
     predict, {id} (or the column that `row` names) in their paths is the template's id; else `pattern` says their row.
     """
 
-    def __init__(self, reader: FactsReader) -> None:
-        self.reader = reader
-        self.data = reader.data
-        self._in_row = PLACEHOLDER.findall(self.data.row) or ([self.data.row] if self.data.row else [])
+    @cached_property
+    def _in_row(self) -> list[str]:
+        """The columns that a row's name is made of."""
+        return PLACEHOLDER.findall(self.data.row) or ([self.data.row] if self.data.row else [])
 
-    def read(self) -> tuple[list[Sample], list[Sample]]:
+    def read(self) -> Manifest:
         """The images of labelled rows, and of rows to predict; ids are paths, and no two rows have one name.
 
         Raises
@@ -36,7 +34,7 @@ class RowReader:
         InputError
             For a table or path that does not say the row, and a row to predict without an image.
         """
-        test, train = self.test(), self._train()
+        test, train = self._test_rows(), self._train()
         asked = {image.row for image in test}
         shared = {image.row for image in train} & asked
         if shared:
@@ -44,14 +42,16 @@ class RowReader:
                 image._replace(row=f"train/{image.row}") if image.row in shared else image for image in train
             ]
             note = f"{len(shared):,} rows stand in train and test both; those of train are read as train/ROW"
-            self.reader.add_note(note)
-        return train, test
+            self._notes.append(note)
+        return Manifest.from_samples([*train, *test], self.notes)
 
     def _train(self) -> list[Sample]:
-        reader = self.reader
         if not self.data.table:
-            return [self._named(image) for image in reader.labelled_files()]
-        table, ids, labels, groups = reader.labelled_lines()
+            return [self._named(image) for image in self._from_files()]
+        table = self._table
+        ids = self._ids(table, "table")
+        labels = self._labels(table).cells() if self._has_label_columns() else [""] * len(ids)
+        groups = self._groups(table, ids)
         images = self._paths(self.data.train_pattern, "images")
         lines = self._lines(table, ids, images, "images")
         made = []
@@ -61,13 +61,14 @@ class RowReader:
                 made.append(self._named(Sample(path, path, "train", label, group, row=row)))
         return list(dict.fromkeys(made))
 
-    def test(self) -> list[Sample]:
+    def _test_rows(self) -> list[Sample]:
         """The images of the rows to predict."""
         images = self._paths(self.data.test_pattern, "test_images")
-        table, asked = self.reader.test_table, self.reader.template_ids
+        table, template = self._test_table, self._template
+        asked = None if template is None else template.column(self.facts.template.id)
         if table is not None and self.data.row:
             group = self.data.group if isinstance(self.data.group, str) else ""
-            lines = self._lines(table, self.reader.ids_of(table, "test_table"), images, "test_images")
+            lines = self._lines(table, self._ids(table, "test_table"), images, "test_images")
             made = [
                 Sample(path, path, "test", group=nfc(clean(values.get(group, ""))), row=self._row_of(values))
                 for values in lines
@@ -106,14 +107,14 @@ class RowReader:
         return made
 
     def _paths(self, pattern: str, key: str) -> ImagePaths:
-        return ImagePaths(self.reader.tree, pattern, f"competition.toml: [data] {key} = {pattern!r}")
+        return ImagePaths(self.tree, pattern, f"competition.toml: [data] {key} = {pattern!r}")
 
     def _lines(
         self, table: Table, ids: Sequence[str], images: ImagePaths, key: str
     ) -> list[Mapping[str, str]]:
         """The cells of each line by column, ``id`` among them, with all that paths and rows are made of."""
         wanted = dict.fromkeys(images.names, key) | dict.fromkeys(self._in_row, "row")
-        columns = {name: self.reader.column(table, name, of) for name, of in wanted.items() if name != "id"}
+        columns = {name: self.column(table, name, of) for name, of in wanted.items() if name != "id"}
         if isinstance(self.data.group, str) and self.data.group and table.has(self.data.group):
             columns.setdefault(self.data.group, table.column(self.data.group))
         columns["id"] = list(ids)
@@ -139,5 +140,5 @@ class RowReader:
         """An image with what `pattern` says by its path: its row, a group, and of labelled ones the label."""
         if not self.data.pattern:
             return image
-        found = self.reader.by_pattern(image)
+        found = self._by_pattern(image)
         return found._replace(id=image.path, label=found.label if image.split != "test" else "")
