@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from comp.config import finite_number, whole_number
 from comp.errors import CompError, InputError, RecipeError, UnknownName, shortened
 from comp.task_scores import (
+    Answers,
     auc,
     average_precision_of,
     column_auc,
@@ -70,6 +71,15 @@ class Metric:
         if probs.shape[1] == 1 and labels.ndim == 1 and self.depth is not None:
             probs = one_hot_places(probs, int(labels.max()) + 1)
         return float(self.function(labels, probs))
+
+    def looked_at(self, probs: NDArray[np.float64]) -> NDArray[np.float64]:
+        """What the metric looks at of many predictions that it is to score part after part: the answers alone where they
+        are all that counts, so that no part of large predictions (N, C) is copied; else the predictions.
+        """
+        of_ours = getattr(self.function, "func", self.function).__module__ == __name__
+        if self.depth != 1 or not of_ours or self.tasks[0] != "single-label" or probs.shape[1] < 2:
+            return probs
+        return cast("NDArray[np.float64]", Answers(probs.argmax(axis=1), probs.shape[1]))
 
     def better(self, one: float, other: float) -> bool:
         """Whether ``one`` is a better score than ``other``."""
@@ -199,10 +209,10 @@ def _require_two(probs: Probs, name: str) -> None:
 
 def matthews(labels: Labels, probs: Probs) -> float:
     """Matthews' correlation of classes and answers (Gorodkin 2004): scikit-learn's ``matthews_corrcoef``."""
-    table = confusion(labels, probs).astype(np.float64)
-    truth, answered, total = table.sum(axis=1), table.sum(axis=0), table.sum()
+    hits, truth, answered = _counts(labels, probs)
+    total = truth.sum()
     spread = (total**2 - answered @ answered) * (total**2 - truth @ truth)
-    return float((np.trace(table) * total - truth @ answered) / math.sqrt(spread)) if spread > 0 else 0.0
+    return float((hits.sum() * total - truth @ answered) / math.sqrt(spread)) if spread > 0 else 0.0
 
 
 def f_beta(labels: Labels, probs: Probs, average: str, beta: float = 1.0, every: bool = False) -> float:
@@ -245,9 +255,17 @@ def confusion(labels: Labels, probs: Probs) -> NDArray[np.int64]:
     return pairs.reshape(classes, classes)
 
 
+def answered_counts(labels: Labels, probs: Probs) -> tuple[NDArray[np.int64], ...]:
+    """Of each class (C,) the rows that are answered right, that have it, and that are answered with it."""
+    classes, answers = probs.shape[1], probs.argmax(axis=1)
+    which = (labels[answers == labels], labels, answers)
+    hits, truth, answered = (np.bincount(some, minlength=classes) for some in which)
+    return hits, truth, answered
+
+
 def _counts(labels: Labels, probs: Probs) -> tuple[Probs, Probs, Probs]:
-    found = confusion(labels, probs).astype(np.float64)
-    return np.diag(found), found.sum(axis=1), found.sum(axis=0)
+    hits, truth, answered = answered_counts(labels, probs)
+    return hits.astype(np.float64), truth.astype(np.float64), answered.astype(np.float64)
 
 
 def _mean(per_class: Probs, rows: Probs, every: bool) -> float:

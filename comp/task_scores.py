@@ -2,11 +2,37 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
 APPLIES = 0.5  # from this probability on a class is answered
+
+
+@dataclass(frozen=True)
+class Answers:
+    """The answered classes (N,) of predictions (N, C), for metrics that ask for no more."""
+
+    answers: NDArray[np.int64]
+    classes: int
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return len(self.answers), self.classes
+
+    def __len__(self) -> int:
+        return len(self.answers)
+
+    def __getitem__(self, rows: Any) -> Answers:
+        return Answers(self.answers[rows], self.classes)
+
+    def argmax(self, axis: int) -> NDArray[np.int64]:
+        """The answer of each row, as of an array along its last axis."""
+        assert axis == 1
+        return self.answers
 
 
 def answered_sets(probs: Floats) -> NDArray[np.bool_]:

@@ -67,6 +67,7 @@ class PairedJackknife:
     def score(self, probs: NDArray[np.float64]) -> JackknifeScore:
         """The score of probabilities (N, C), and those without each block."""
         count = int(self.blocks.max()) + 1 if len(self.blocks) else 0
+        probs = self.metric.looked_at(probs)
         left = [
             self.metric(self.truth[kept], probs[kept]) for kept in (self.blocks != b for b in range(count))
         ]
@@ -94,6 +95,7 @@ def bootstrap(metric: Metric, truth: NDArray[Any], probs: Probs, rows: int, seed
     ``truth`` (N,) are class indices, ``probs`` (N, C).
     """
     rng = np.random.default_rng(seed)
+    probs = metric.looked_at(probs)
     drawn = (rng.integers(0, len(truth), rows) for _ in range(DRAWS))
     scores = [score for at in drawn if np.isfinite(score := metric(truth[at], probs[at]))]
     return float(np.std(scores, ddof=1)) if len(scores) > 1 else float("inf")
@@ -101,6 +103,9 @@ def bootstrap(metric: Metric, truth: NDArray[Any], probs: Probs, rows: int, seed
 
 TINY = 1e-12
 BINS = 15
+LARGE = 1 << 24  # probabilities from which on a temperature is worked out on a sample of rows
+SAMPLED = 1 << 21  # probabilities of that sample
+FEWEST = 1000  # rows of it
 RANGE = (0.05, 20.0)  # temperatures that are looked at
 
 
@@ -125,12 +130,14 @@ def fit_temperature(probs: Probs, truth: NDArray[np.int64]) -> float:
     probs : float64 array (N, C)
     truth : int64 array (N,)
     """
+    from scipy.special import softmax
+
     logs = np.log(np.maximum(probs, TINY))
     true = float(logs[np.arange(len(truth)), truth].mean())
     low, high = np.log(1.0 / RANGE[1]), np.log(1.0 / RANGE[0])
     for _ in range(50):
         middle = (low + high) / 2
-        expected = float((apply_temperature(probs, 1.0 / np.exp(middle)) * logs).sum(axis=1).mean())
+        expected = float((softmax(logs / (1.0 / np.exp(middle)), axis=1) * logs).sum(axis=1).mean())
         low, high = (low, middle) if expected > true else (middle, high)
     return float(np.exp(-(low + high) / 2))
 
@@ -152,8 +159,20 @@ def calibration_summary(
     probs: Probs, truth: NDArray[np.int64], fold: NDArray[np.int64], metric: Metric
 ) -> dict[str, float]:
     """What a temperature would do to OOF rows (N, C): calibration error, log loss and the competition's own metric
-    (``score``) before and after, each fold scaled by the temperature of the others; ``temperature`` is that of all rows.
+    (``score``) before and after, each fold scaled by the temperature of the others; ``temperature`` is that of all rows. Of
+    more than LARGE probabilities all this is worked out on a sample of ``rows`` rows, as far apart from each other as can be.
     """
+    if probs.size > LARGE:
+        count = min(len(probs), max(FEWEST, SAMPLED // probs.shape[1]))
+        some = np.unique(np.linspace(0, len(probs) - 1, count).astype(np.int64))
+        found = _summary(probs[some], truth[some], fold[some], metric)
+        return {**found, "rows": float(len(some))}
+    return _summary(probs, truth, fold, metric)
+
+
+def _summary(
+    probs: Probs, truth: NDArray[np.int64], fold: NDArray[np.int64], metric: Metric
+) -> dict[str, float]:
     after = probs.copy()
     for k in np.unique(fold):
         here = fold == k

@@ -29,11 +29,13 @@ class CheckResult:
     folds: Folds | None
     findings: list[Finding]
     allowed: dict[str, str]
+    answered: Dataset | None = None  # by row, where the rows that were judged image by image have several
 
     def __repr__(self) -> str:
         found = counts(self.findings)
         told = ", ".join(counted(found[kind], kind) for kind in ("error", "warning"))
-        rows = f"{len(self.context.manifest.train):,} train, {len(self.context.manifest.test):,} test"
+        manifest = self.dataset.manifest
+        rows = f"{len(manifest.train):,} train, {len(manifest.test):,} test"
         return f"CheckResult({self.context.competition.slug!r}: {self.status}, {told}, {rows})"
 
     def _repr_html_(self) -> str:
@@ -69,7 +71,7 @@ class CheckResult:
     @property
     def dataset(self) -> Dataset:
         """The rows, labels, template and images that were judged."""
-        return self.context.dataset
+        return self.answered or self.context.dataset
 
     def readable(self) -> Manifest:
         """The manifest without labelled rows whose image cannot be decoded (the checks let them pass by ``allow``)."""
@@ -83,17 +85,19 @@ class CheckResult:
 
     def unread(self) -> dict[str, str]:
         """Test rows whose image cannot be decoded, id → path; a run has some only where ``allow`` let them pass."""
-        test, failed = self.context.manifest.test, self.context.images.failed
+        test, failed = self.dataset.manifest.test, self.context.images.failed
         return {i: path for i, path in zip(test["id"], test["path"], strict=True) if path in failed}
 
     def stats(self) -> dict[str, Any]:
         """Counts that people compare with what the competition's page says."""
-        manifest = self.context.manifest
+        manifest = self.dataset.manifest
+        images = {"images": len(self.context.manifest)} if self.answered else {}
         per_class = manifest.train["label"].value_counts()
         return {
             "train": len(manifest.train),
             "extra": len(manifest.extra),
             "test": len(manifest.test),
+            **images,
             "classes": len(self.context.labels),
             "smallest_class": int(per_class.min()) if len(per_class) else 0,
             "largest_class": int(per_class.max()) if len(per_class) else 0,
@@ -191,7 +195,8 @@ def show_counts(checked: CheckResult) -> None:
     for note in checked.dataset.manifest.notes:
         events.log(f"  note: {note}")
     stats, n = checked.stats(), counts(checked.findings)
+    images = f"{stats['images']:,} images of these rows, " if "images" in stats else ""
     events.log(
-        f"  {stats['train']:,} train, {stats['test']:,} test, {stats['classes']} classes; "
+        f"  {stats['train']:,} train, {stats['test']:,} test, {images}{stats['classes']} classes; "
         f"checks: {counted(n['error'], 'error')}, {counted(n['warning'], 'warning')}"
     )

@@ -14,6 +14,7 @@ from comp.checks.template_cells import judge_cells
 from comp.data.csv_table import listed, whole_of
 from comp.data.images.raw_tree import natural_key, nfc
 from comp.data.labels import disorder
+from comp.data.several_images import has_several, row_names
 from comp.errors import CompError
 from comp.metrics import Metric
 from comp.submission.answers import evidently_second
@@ -255,7 +256,7 @@ def template_mismatch(context: CheckContext) -> list[Finding]:
     beside an id than the competition's own rule gives (``pairs`` and ``order`` in competition.toml, worked out
     here from the raw folder alone).
     """
-    wanted, test = list(context.template.samples), list(context.manifest.test["id"])
+    wanted, test = list(context.template.samples), list(dict.fromkeys(row_names(context.manifest.test)))
     have, asked = set(test), set(wanted)
     found: list[Finding] = []
     doubled = [i for i, n in Counter(wanted).items() if n > 1]
@@ -293,7 +294,7 @@ def check_pairs(context: CheckContext) -> list[Finding]:
     the template is the i-th test file in ``order``. Catches an adapter that sorts names as text (1, 10, 2) or
     takes them as the folder lists them. One listing of the raw folder.
     """
-    expected = expected_pairs(context)
+    expected = None if has_several(context.manifest) else expected_pairs(context)
     if expected is None:
         return []
     actual = dict(zip(context.manifest.test["id"], context.manifest.test["path"], strict=True))

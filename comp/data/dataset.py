@@ -18,6 +18,7 @@ from comp.data.images.source import ImageSource, WithFiles
 from comp.data.labels import LabelMap
 from comp.data.limits import read_file
 from comp.data.manifest import ORIGINAL, TRAINING, Manifest, soft_columns
+from comp.data.several_images import by_row, has_several, require_pool
 from comp.data.task import Task
 from comp.errors import InputError
 
@@ -267,7 +268,7 @@ def read_dataset(
         manifest = competition.read(raw)
     else:
         competition.require_layout(raw)
-        manifest = Manifest.read_csv(manifest_file)
+        manifest = by_row(Manifest.read_csv(manifest_file))
         if soft_columns(manifest.table):
             from comp.data.soft_rows import settled_soft
 
@@ -285,6 +286,8 @@ def read_dataset(
         from comp.data.soft_rows import with_class_names
 
         manifest = with_class_names(manifest, labels)
+    if has_several(manifest):
+        require_pool(competition.facts.pool, labels)
     template = load_template(competition, raw, manifest)
     source = competition.source(raw)
     return Dataset(

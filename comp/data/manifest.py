@@ -18,6 +18,8 @@ COLUMNS = ("id", "path", "split", "label", "group", "parent")
 TRAINING = "training_label"  # in memory: what a row trains with, where labels were corrected
 ORIGINAL = "original_label"  # in files: what a row is scored by, where ``label`` is a corrected one
 WEIGHT = "weight"  # of extra rows, where their table has it: what a row's loss is multiplied by
+ROW = "row"  # of a manifest by image: the row that an image belongs to (see ``several_images``)
+IMAGES = "images"  # of a manifest by row, where rows have several: the paths of all, a line each
 PROB = "prob:"  # and a class name: a probability of extra rows that have them
 SPLITS = ("train", "extra", "test")
 
@@ -31,6 +33,7 @@ class Sample(NamedTuple):
     label: str = ""
     group: str = ""
     parent: str = ""
+    row: str = ""  # where several images make one answer
 
 
 class Remark(NamedTuple):
@@ -63,8 +66,8 @@ class Manifest:
 
     @classmethod
     def from_samples(cls, samples: Iterable[Sample], notes: Sequence[str] = ()) -> Manifest:
-        table = pd.DataFrame(list(samples), columns=list(COLUMNS), dtype="object")
-        return cls(table, tuple(notes))
+        table = pd.DataFrame(list(samples), columns=[*COLUMNS, ROW], dtype="object")
+        return cls(table if table[ROW].any() else table.drop(columns=ROW), tuple(notes))
 
     @classmethod
     def read_csv(cls, path: Path) -> Manifest:
@@ -85,7 +88,7 @@ class Manifest:
                 f"{path} lacks {', '.join(missing)}; it has {', '.join(stored.header)}",
                 "rename its columns",
             )
-        known = [name for name in (*COLUMNS, "content", "action") if stored.has(name)]
+        known = [name for name in (*COLUMNS, ROW, "content", "action") if stored.has(name)]
         known += soft_columns(stored.header)
         table = pd.DataFrame({name: stored.column(name) for name in known}, dtype="object")
         if stored.has(ORIGINAL):
@@ -97,10 +100,11 @@ class Manifest:
         if "action" in table:  # a manifest that `comp check --fix` proposed
             table = table[table["action"] != "drop"].reset_index(drop=True)
         soft = soft_columns(table)
-        return cls(without_soft(table[[n for n in (*COLUMNS, "content", TRAINING, *soft) if n in table]]))
+        names = (*COLUMNS, ROW, "content", TRAINING, *soft)
+        return cls(without_soft(table[[n for n in names if n in table]]))
 
     def to_csv(self) -> str:
-        """The table as ``read_csv`` reads it back."""
+        """The table as ``read_csv`` reads it; of rows of several images by image."""
         return str(as_written(self.table).to_csv(index=False, lineterminator="\n"))
 
     def __len__(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from comp.files import atomic
 
 ROW_SUM_TOLERANCE = 1e-6
 BOUND_TOLERANCE = 1e-9  # of a column's span
+LARGE = 1 << 24  # probabilities from which on files keep float32: half of the disk
 BLOCK = 4096  # rows that a mean holds in memory for all its parts at once
 _REMEDY = "predict again; if it stays, please report it"
 
@@ -114,8 +116,19 @@ class Predictions:
                 "predictions of one competition share a label map", value, "use runs of the same competition"
             )
 
+    def save_beside(self, path: Path, like: Predictions, file: Path) -> None:
+        """Saves what may well be equal to ``like`` that ``file`` has: many probabilities then lie on the disk once."""
+        if self.probs.size > LARGE and self.ids == like.ids and np.array_equal(self.probs, like.probs):
+            path.unlink(missing_ok=True)
+            try:
+                os.link(file, path)
+            except OSError:  # a file system without links
+                self.save(path)
+        else:
+            self.save(path)
+
     def save(self, path: Path) -> None:
-        """Writes an .npz with ids, class names, probs (float64) and the fingerprint; no pickles."""
+        """Writes an .npz with ids, class names, probs (float64; of more than LARGE float32) and the fingerprint; no pickles."""
         facts: dict[str, object] = {"ids": self.ids, "classes": self.labels.names}
         facts["fingerprint"] = self.fingerprint
         if not self.labels.task.is_single_label:
@@ -124,7 +137,7 @@ class Predictions:
         with atomic(path) as part, part.open("wb") as out:
             np.savez(
                 out,
-                probs=self.probs,
+                probs=self.probs.astype(np.float32) if self.probs.size > LARGE else self.probs,
                 meta=np.frombuffer(meta.encode("utf-8", "surrogatepass"), dtype=np.uint8),
             )
 

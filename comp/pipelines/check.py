@@ -24,6 +24,7 @@ from comp.data.images.pixel_cache import StoreWriter
 from comp.data.images.source import Pixels
 from comp.data.manifest import Manifest
 from comp.data.postprocess import require_post
+from comp.data.several_images import by_image, by_row, has_several, image_folds, image_paths, without_broken
 from comp.errors import InputError, shortened
 from comp.workspace import Workspace
 
@@ -133,14 +134,16 @@ def survey(
     if isinstance(folds, Path):  # what is wrong with the file itself shows before images are read
         _given_folds(folds, dataset.manifest)
     given = Folds.load(folds) if isinstance(folds, Path) and Folds.is_saved(folds) else None
-    context = scan_images(dataset, workspace, k, look, given)
+    context = scan_images(dataset.with_manifest(by_image(dataset.manifest)), workspace, k, look, given)
     findings = run_data_checks(context)
+    rows = by_row(without_broken(context.manifest, context.images.failed))
     made = None
     if not any(f.severity == "error" for f in downgrade_allowed(findings, allowed)):
-        made = _folds(context, workspace, folds, fold_seed, rare == "pool")
-        context = replace(context, folds=made, k=made.k)
+        made = _folds(context, rows, workspace, folds, fold_seed, rare == "pool")
+        context = replace(context, folds=image_folds(made, context.manifest, rows), k=made.k)
         findings += run_fold_checks(context)
-    return CheckResult(context, made, downgrade_allowed(findings, allowed), allowed)
+    answered = dataset.with_manifest(rows) if has_several(rows) else None
+    return CheckResult(context, made, downgrade_allowed(findings, allowed), allowed, answered)
 
 
 RARE = {  # what becomes of classes that are too small for the folds, and the reason that it may
@@ -188,10 +191,10 @@ def _looking(context: CheckContext, look: CloseLook, given: Folds | None) -> Che
         return looked(False, False)
     if look.thorough is not None or look.scenes:
         return looked(bool(look.thorough or look.scenes), look.scenes)
-    if given is not None and set(given.ids) <= set(context.manifest.table["id"]):
+    if given is not None and set(given.ids) <= set(by_row(context.manifest).table["id"]):
         for thorough, scenes in ((False, False), (True, False), (True, True)):
             tried = looked(thorough, scenes)
-            if grouped(tried).fingerprint("train") == given.fingerprint:
+            if by_row(grouped(tried)).fingerprint("train") == given.fingerprint:
                 return tried
     return looked(look.by_itself and large <= UP_TO, False)
 
@@ -209,7 +212,7 @@ def look_at_images(
     """The fingerprints of every image of a dataset, with a bar; what is decoded for them goes into the pixel store, or to
     ``keep``, with the SHA-256 of its file.
     """
-    paths = list(dict.fromkeys(dataset.manifest.table["path"]))
+    paths = image_paths(dataset.manifest)
     writer = StoreWriter(len(paths))
     keep = keep or (writer.put if kept is not None else lambda content, pixels: None)
     try:
@@ -228,18 +231,23 @@ def fingerprint_file(workspace: Workspace, slug: str, raw: Path) -> Path:
 
 
 def _folds(
-    context: CheckContext, workspace: Workspace, folds: int | Path, fold_seed: int, pool_rare: bool
+    context: CheckContext,
+    rows: Manifest,
+    workspace: Workspace,
+    folds: int | Path,
+    fold_seed: int,
+    pool_rare: bool,
 ) -> Folds:
     """Folds of the workspace where there are some for these facts, else new ones, kept for the next run."""
     if isinstance(folds, Path):
-        return _given_folds(folds, context.manifest)
+        return _given_folds(folds, rows)
     sample = "sample-" if context.dataset.is_sample else ""
     ways = {"pool": pool_rare, "thorough": context.thorough, "scenes": context.group_scenes}
     way = "".join(f"-{name}" for name, yes in ways.items() if yes)
     kept = workspace.folds(context.competition.slug) / f"{sample}k{folds}-seed{fold_seed}{way}.csv"
     if kept.is_file() and Folds.is_saved(kept):
         return Folds.load(kept)
-    made = make_folds(context.manifest, folds, fold_seed, pool_rare, context.labels.task)
+    made = make_folds(rows, folds, fold_seed, pool_rare, context.labels.task)
     made.save(kept)
     return made
 

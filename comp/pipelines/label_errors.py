@@ -19,6 +19,7 @@ from comp.data.images.source import WithFiles
 from comp.data.labels import LabelMap
 from comp.data.manifest import TRAINING, Manifest
 from comp.data.predictions import Predictions
+from comp.data.several_images import by_image
 from comp.errors import InputError
 from comp.files import require_output, write_text
 from comp.runs import run as runs
@@ -252,4 +253,4 @@ def _with_reasons(manifest: Manifest, found: Sequence[WrongLabel]) -> str:
     told = replace(
         manifest, table=manifest.table.assign(wrong_score=[score.get(i, "") for i in manifest.table["id"]])
     )
-    return told.to_csv()
+    return by_image(told).to_csv()

@@ -19,7 +19,8 @@ from comp.data.images.shared_squares import SharedSquares, SquaredSource
 from comp.data.labels import LabelMap
 from comp.data.manifest import Manifest
 from comp.data.postprocess import postprocessed
-from comp.data.predictions import Predictions, with_prior
+from comp.data.predictions import Predictions, average, with_prior
+from comp.data.several_images import by_image, by_row, pooled_predictions, without_broken
 from comp.errors import InputError
 from comp.files import require_output
 from comp.pipelines.check import look_at_images
@@ -125,10 +126,13 @@ def predict(
     recipes = {one.name: _recipe_here(one) for one in asked}
     with _squares(asked, recipes, dataset) as squares:
         looked = look_at_images(dataset, None, squares.put)
-        context = CheckContext(dataset, int(this_run.started.get("folds") or 0), looked)
+        images = dataset.with_manifest(by_image(dataset.manifest))
+        context = CheckContext(images, int(this_run.started.get("folds") or 0), looked)
         findings = downgrade_allowed(run_test_checks(context), allowed)
         say_findings(findings)
         raise_on_errors(findings, this_run.slug, "no prediction past an error")
+        rows = by_row(without_broken(context.manifest, looked.failed))
+        context = replace(context, dataset=dataset.with_manifest(rows))
         source = SquaredSource(dataset.source, squares, looked.files(looked.paths))
         each, unread = _predicted(asked, recipes, context, source, precision)
     answers = _answered(ws, this_run, each)
@@ -173,7 +177,7 @@ def _squares(asked: list[Part], recipes: dict[str, Recipe], dataset: Dataset) ->
         views = list(dict.fromkeys(["identity", *recipes[one.name].views]))
         for preprocess in dict.fromkeys(read_sidecar(folder).preprocess for folder in one.folders):
             wanted.append((preprocess, list(squares_of(views, preprocess).values())))
-    return SharedSquares(wanted, len(dataset.manifest.table))
+    return SharedSquares(wanted, len(by_image(dataset.manifest)))
 
 
 def _require_same_answers(run: runs.Run, competition: Competition, labels: LabelMap) -> None:
@@ -214,10 +218,12 @@ def _by_part(
     precision: str | None,
 ) -> Predictions:
     """The mean of a part's checkpoints on some rows, not yet moved by what it learned."""
-    from comp.inference.predict import predict as predict_rows
+    from comp.inference.predict import predict_each
 
-    ids, paths = list(rows["id"]), list(rows["path"])
-    return predict_rows(part.folders, source, ids, paths, recipe, fingerprint, precision=precision)
+    images, pool = by_image(Manifest(rows)).table, str(part.run.started.get("pool") or "mean")
+    ids, paths = list(images["id"]), list(images["path"])
+    each = predict_each(part.folders, source, ids, paths, recipe, fingerprint, precision=precision)
+    return average([pooled_predictions(one, images, pool, fingerprint) for one in each.values()])
 
 
 def _answered(workspace: Workspace, run: runs.Run, each: dict[str, Predictions]) -> Predictions:

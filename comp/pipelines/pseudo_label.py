@@ -17,11 +17,12 @@ from comp.data.competitions.competition import Competition, find_competition
 from comp.data.folds import folds_sha256
 from comp.data.predictions import Predictions, average
 from comp.data.pseudo_labels import FILE, PseudoLabels
+from comp.data.several_images import require_one_image
 from comp.errors import InputError
 from comp.files import require_output
 from comp.pipelines.request import ROWS_PER_CLASS_AND_FOLD, RunRequest
 from comp.runs import run as runs
-from comp.runs.contents import folds_of, recipe_of, require_held_out
+from comp.runs.contents import folds_of, manifest_of, recipe_of, require_held_out
 from comp.workspace import Workspace
 
 
@@ -86,6 +87,7 @@ def pseudo(
     runs.require_checkpoints(this_run)
     require_held_out(this_run)
     _require_scored_rows(find_competition(this_run.slug, ws))
+    require_one_image(manifest_of(this_run), "pseudo-labels are")
     if not this_run.started.get("folds"):
         raise InputError("pseudo-labels are of folds", f"{this_run.id} has none", "name a trained run")
     task = this_run.started.get("task", "single-label")
@@ -177,6 +179,7 @@ def rows_for(request: RunRequest, checked: CheckResult) -> PseudoLabels | None:
     if path is None:
         return None
     _require_scored_rows(request.competition)
+    require_one_image(checked.dataset.manifest, "pseudo-labels are")
     assert checked.folds is not None, "the checks let no run pass without folds"
     wanted = PseudoLabels.load(path)
     context = checked.context

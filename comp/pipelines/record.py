@@ -21,6 +21,7 @@ from comp.data.dataset import Template
 from comp.data.folds import Folds
 from comp.data.manifest import Manifest
 from comp.data.predictions import Predictions
+from comp.data.several_images import by_image
 from comp.files import make_folder, write_bytes, write_json, write_text
 from comp.metrics import Metric
 from comp.pipelines.report import report_of
@@ -156,7 +157,7 @@ def _written(
 
 
 def _write_rows(folder: Path, manifest: Manifest, folds: Folds) -> None:
-    write_text(folder / "manifest.csv", manifest.to_csv())
+    write_text(folder / "manifest.csv", by_image(manifest).to_csv())
     folds.save(folder / "folds.csv")
 
 

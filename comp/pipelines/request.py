@@ -18,6 +18,7 @@ from comp.data.competitions.competition import Competition
 from comp.data.competitions.raw_folder import raw_of
 from comp.data.folds import Folds
 from comp.data.manifest import Manifest
+from comp.data.several_images import image_paths
 from comp.errors import InputError, UnknownName
 from comp.recipe import Recipe, as_one, load
 from comp.runs import run as runs
@@ -134,7 +135,7 @@ class FoldEngine:
             return None
         from comp.training.cluster.executor import OnRay
 
-        contents = checks.context.images.files(list(checks.dataset.manifest.table["path"]))
+        contents = checks.context.images.files(image_paths(checks.dataset.manifest))
         return OnRay(self.address, self.cpus, self.gpus, contents)
 
 

@@ -39,7 +39,7 @@ from comp.pipelines.run_features import judge_features
 from comp.pipelines.run_result import RunResult
 from comp.recipe import Recipe, as_one
 from comp.runs import run as runs
-from comp.runs.contents import folds_of, manifest_of, require_kept, require_same_rows
+from comp.runs.contents import folds_of, manifest_of, require_kept, require_same_pool, require_same_rows
 from comp.runs.progress import ProgressFile
 from comp.runs.result import confusion_csv
 from comp.training.time_limit import Deadline, parse_seconds
@@ -283,7 +283,7 @@ def train_and_predict(
     if request.resumed is None:
         training_plans.require_starts(plans, request.only)
     if request.seconds is not None:
-        rows, views = len(plans[0].manifest.test), plans[0].most_views
+        rows, views = len(plans[0].by_image.test), plans[0].most_views
         deadline = Deadline(request.seconds - clock.total(), rows, views)
         plans = [replace(plan, deadline=deadline) for plan in plans]
     marks = marks_of(request, checks)
@@ -356,7 +356,7 @@ def _finished(
     marks: list[str],
 ) -> RunResult:
     """What a run comes to, trained, predicted and written down."""
-    from comp.pipelines import training_plans
+    from comp.pipelines import training_plans, view_choice
     from comp.training.plan import remember_parts, require_something
 
     with clock.step("train"):
@@ -365,7 +365,7 @@ def _finished(
         require_something(trained)
         remember_parts(trained)
         runs.goes_on(this_run)
-        trained, views = training_plans.choose_views(trained)
+        trained, views = view_choice.choose_views(trained)
         decided = answered_oof(this_run, trained, request.competition)
         oof = trained.oof if decided is None else decided.oof
         _write_confusion(this_run, trained, oof)
@@ -471,12 +471,13 @@ def run_folder(
     make_folder(request.workspace.submissions(slug))  # better refused now than after training
     if before := request.resumed or (request.like if request.refit else None):
         require_same_rows(before, checks.dataset.manifest)
+        require_same_pool(before, request.competition.facts)
         require_kept(before, kept_of(request, checks, recipe), request.competition.file("models.py"))
     if request.resumed:
         return request.resumed
     seen = checks.context
     facts = runs.run_metadata(
-        request.competition.facts, seen.raw, seen.k, seen.manifest, recipe, marks, request.expected
+        request.competition.facts, seen.raw, seen.k, checks.dataset.manifest, recipe, marks, request.expected
     )
     told: dict[str, Any] = {"pseudo": pseudo.as_json()} if pseudo else {}
     told[GROUPING] = {"thorough": seen.thorough, "group_scenes": seen.group_scenes}

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from comp.runs.result import PAIRS
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -111,13 +113,15 @@ class RunResult:
     @property
     def confusion(self) -> pd.DataFrame:
         """What was answered for what: a row for each true class and a column for each answer; of several labels and of
-        numbers a row for each class or column.
+        numbers a row for each class or column. Of more than 1,000 classes a row for each pair that occurs.
         """
         import pandas as pd
 
         # names as they stand: "NA" and "007" are text, and two columns may have the name of the first
         with (self.folder / "confusion.csv").open(encoding="utf-8", newline="") as file:
             head, *rows = csv.reader(file)
+        if head[0] == PAIRS:
+            return pd.DataFrame(rows, columns=head, dtype="object").astype({"rows": int})
         index = pd.Index([row[0] for row in rows], name=head[0], dtype="object")
         table = pd.DataFrame([row[1:] for row in rows], index, pd.Index(head[1:], dtype="object"))
         numbers: pd.DataFrame = table.apply(pd.to_numeric)

@@ -17,7 +17,7 @@ from comp.data.dataset import Template, load_template, read_submission
 from comp.data.labels import LabelMap, disorder
 from comp.errors import InputError, InvalidSubmission
 from comp.files import read_json, write_json
-from comp.metrics import confusion, one_hot_places
+from comp.metrics import answered_counts, one_hot_places
 from comp.submission.answers import read_back
 from comp.submission.validate import validate
 from comp.task_scores import answered_sets
@@ -126,8 +126,7 @@ def class_scores(truth: NDArray[Any], probs: NDArray[np.float64], labels: LabelM
         return []
     if labels.task.one_class_a_row:
         wide = one_hot_places(probs, len(labels)) if labels.task.is_numeric else probs
-        table = confusion(truth, wide)
-        hits, rows, answered = np.diag(table), table.sum(axis=1), table.sum(axis=0)
+        hits, rows, answered = answered_counts(truth, wide)
     else:
         said, there = answered_sets(probs), truth > 0
         hits, rows, answered = (cells.sum(axis=0) for cells in (said & there, there, said))

@@ -1,9 +1,9 @@
-"""The steps of a run that need torch: plans, folds, the choice of views, and test predictions."""
+"""The steps of a run that need torch: plans, folds, and test predictions."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,12 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from comp import console, events
+from comp import events
 from comp.checks.context import Finding
 from comp.checks.prediction_checks import (
     collapsed_predictions,
     harmful_transform,
-    harmful_views,
     label_errors,
     preprocessing_override,
     prior_shift,
@@ -27,17 +26,16 @@ from comp.checks.prediction_checks import (
 from comp.checks.runner import CheckResult
 from comp.data.augment.policies import TrainTransform, check_transform, symmetries
 from comp.data.competitions.competition import Competition
-from comp.data.folds import Folds, group_names
+from comp.data.folds import Folds
 from comp.data.images.pixel_cache import cached_source, missing
 from comp.data.images.preprocess import Preprocess, side_for
 from comp.data.images.source import ImageSource
 from comp.data.manifest import TRAINING, Manifest
 from comp.data.predictions import Predictions, average, with_prior
+from comp.data.several_images import by_image, image_paths, pooled_predictions, require_one_image
 from comp.errors import InputError
-from comp.files import write_json
 from comp.inference.forward import require_larger, sets_to_try
 from comp.inference.predict import KeptFor, predict_each
-from comp.metrics import Metric
 from comp.models.autotune import autotune_precision
 from comp.models.net import (
     differences,
@@ -50,8 +48,8 @@ from comp.models.net import (
 )
 from comp.models.runtime import resolve_device
 from comp.models.weights import StateDict
+from comp.pipelines.view_choice import judge_views
 from comp.recipe import ModelConfig, Recipe, member_tables
-from comp.runs.contents import VIEWS_FILE
 from comp.training.gradients import require_joint
 from comp.training.launches import fewer_launches, steps_and_folds
 from comp.training.loop import new_net
@@ -63,8 +61,6 @@ from comp.training.time_limit import OutOfTime
 from comp.training.train_folds import Executor, are_dealt_to_gpus, per_job_recipe, train_folds, train_plans
 from comp.training.transform_trial import mirrored_costs
 from comp.training.warm_start import WarmStart, warm_start
-from comp.uncertainty import Gain, PairedJackknife
-from comp.views import PLAIN, VIEW_SETS
 from comp.workspace import Workspace, cache_folder
 
 
@@ -196,6 +192,7 @@ def _prepare(
         features=workspace.features,
         own_models=own_models(start.part.name),
         teacher=start.teacher,
+        pool=competition.facts.pool,
     )
     net = new_net(plan, warm.whole[0] if warm else 0)
     for size in {None, *(stage.size for stage in stages_of(recipe))}:
@@ -220,7 +217,7 @@ def _prepare(
 
 def _decoded(checked: CheckResult, preprocess: Preprocess, mode: str) -> ImageSource | None:
     """The images decoded once; None where that brings nothing: networks that read very large ones, or one pass."""
-    contents = checked.context.images.files(list(checked.dataset.manifest.table["path"]))
+    contents = checked.context.images.files(image_paths(checked.dataset.manifest))
     if side_for(preprocess) is None or (mode == "probe" and missing(contents.values())):
         return None
     if not contents or not missing(contents.values()):  # nothing is left to decode
@@ -238,6 +235,7 @@ def require_starts(plans: list[TrainPlan], only: Sequence[int] | None) -> None:
         if plan.warm is not None:
             plan.warm.require_written(folds)
         if plan.teacher is not None:
+            require_one_image(plan.manifest, "a teacher is")
             plan.teacher.require_fitting(plan.slug, plan.manifest, plan.folds, plan.labels, folds)
         if any(stage.rows == "extra" for stage in plan.recipe.stages or ()):
             require_extra_rows(plan, folds)
@@ -248,11 +246,11 @@ def judge_recipe(plans: list[TrainPlan], recipe: Recipe) -> list[Finding]:
     found: list[Finding] = []
     for plan, one in zip(plans, recipe.each, strict=True):
         if plan.warm is None:
-            found += weights_leak(plan.recipe.model.weights, plan.manifest, plan.folds)
+            found += weights_leak(plan.recipe.model.weights, plan.by_image, plan.image_folds)
             found += preprocessing_override(overrides(one.model, one.mode))
         else:
             warm = plan.warm
-            found += warm_leak(warm.run, warm.folds, warm.fitted, plan.manifest, plan.folds)
+            found += warm_leak(warm.run, warm.folds, warm.fitted, plan.by_image, plan.image_folds)
             found += preprocessing_override(differences(one.model, warm.sidecar.preprocess.as_json()))
         found += _judge_transform(plan)
     return list({finding.message: finding for finding in found}.values())
@@ -334,7 +332,7 @@ def predict_test(
     """
     plan = trained.plans[0]
     test = plan.manifest.test
-    readable = test[[path not in unread for path in test["path"]]]
+    readable = by_image(Manifest(test[[path not in unread for path in test["path"]]])).table
     fingerprint = plan.manifest.fingerprint("test")
     each: dict[Path, Predictions] = {}
     for images, folders in trained.by_source:
@@ -347,7 +345,10 @@ def predict_test(
             fingerprint,
             KeptFor(plan.features, list(readable["content"])) if "content" in readable else None,
         )
-    each = {folder: each[folder] for folder in trained.folders}
+    each = {
+        folder: pooled_predictions(each[folder], readable, plan.pool, fingerprint)
+        for folder in trained.folders
+    }
     for folder, alone in each.items():  # `comp pseudo` asks each fold for itself
         alone.save(folder / "test.npz")
     found = average(list(each.values()))
@@ -373,128 +374,3 @@ def _keep_each_model(trained: TrainedModels, each: dict[Path, Predictions], unre
             test = average([each[folder] for folder in alone.folders])
             alone.oof.save(plan.folder / "oof.npz")
             with_prior(test, unread, alone.oof.probs.mean(axis=0), ids).save(plan.folder / "test.npz")
-
-
-Probs = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class TtaScore:
-    """A set of views on the OOF rows: its score, what it gains over the identity view (above zero is better,
-    whatever the metric's direction), and the standard error of that gain.
-    """
-
-    set: str
-    views: int
-    score: float
-    gain: float
-    standard_error: float
-    chosen: bool = False
-
-    @property
-    def is_better(self) -> bool:
-        """Whether it gains more than its standard error; never so with a NaN."""
-        return Gain(self.gain, self.standard_error).is_beyond
-
-
-def choose_views(trained: TrainedModels) -> tuple[TrainedModels, list[dict[str, Any]]]:
-    """The folds judged and to be predicted by the best set of views, and the table of all sets.
-
-    The same folds give the same choice, in whatever order they were trained. The choice is kept in the run's folder.
-    """
-    chosen, tried = with_best_views(trained)
-    if not tried:
-        return trained, []
-    listed = [asdict(one) for one in tried]
-    name = next(one.set for one in tried if one.chosen)
-    write_json(trained.folder / VIEWS_FILE, {"chosen": name, "views": VIEW_SETS[name], "sets": listed})
-    _say(tried)
-    return chosen, listed
-
-
-def with_best_views(trained: TrainedModels) -> tuple[TrainedModels, list[TtaScore]]:
-    """The folds by the best set of views, and how each set did; the folds as they are where none is to be chosen."""
-    every = [one for results in trained.results for one in results]
-    names = [name for name in trained.plans[0].sets if all(name in one.sets for one in every)]
-    if PLAIN not in names:
-        return trained, []
-    oof = {name: trained.joined(lambda one, name=name: one.sets[name]) for name in names}  # type: ignore[misc]
-    ids = list(oof[PLAIN].ids)
-    targets = trained.truth(oof[PLAIN])
-    probs = {name: oof[name].select(ids).probs for name in names}
-    tried = try_sets(probs, targets, _groups(trained.plans[0], ids), trained.plans[0].metric)
-    chosen = next(one.set for one in tried if one.chosen)
-    plans = [replace(plan, recipe=plan.recipe.with_views(VIEW_SETS[chosen])) for plan in trained.plans]
-    results = [[replace(one, oof=one.sets[chosen]) for one in results] for results in trained.results]
-    return replace(trained, plans=plans, results=results), tried
-
-
-def try_sets(
-    probs: dict[str, Probs], targets: NDArray[Any], groups: Sequence[str], metric: Metric
-) -> list[TtaScore]:
-    """Each set against the identity view; one is chosen.
-
-    The best score wins among those that gain more than their standard error, of equal ones that with fewer views; the
-    identity view where none does. The standard error is of the difference on the same rows, by a jackknife that
-    leaves out a part of the rows at a time (see ``PairedJackknife``).
-
-    Parameters
-    ----------
-    probs : dict of float64 arrays (N, C)
-        By name of the set; "none" among them.
-    targets : int64 array (N,)
-    groups : sequence of str, (N,)
-    metric : Metric
-    """
-    judge = PairedJackknife(metric, targets, groups)
-    scored = {name: judge.score(one) for name, one in probs.items()}
-    tried = []
-    for name, one in scored.items():
-        gain = judge.gain(one, scored[PLAIN])
-        tried.append(TtaScore(name, len(VIEW_SETS[name]), one.score, gain.value, gain.error))
-    better = [one for one in tried if one.is_better]
-    best = min(better, key=lambda one: (-one.gain, one.views, one.set), default=None)
-    chosen = best.set if best else PLAIN
-    return [replace(one, chosen=one.set == chosen) for one in tried]
-
-
-def judge_views(trained: TrainedModels) -> list[Finding]:
-    """A warning where the views cost more than the standard error of what they cost, in prediction or in a probe's fit."""
-    oof, beside = trained.oof, trained.beside()
-    others = {
-        name: beside[key]
-        for name, key in (("prediction", "identity_view"), ("fit", "plain_fit"))
-        if key in beside
-    }
-    plan = trained.plans[0]
-    ids = list(oof.ids)
-    groups = _groups(plan, ids)
-    judge = PairedJackknife(plan.metric, trained.truth(oof), groups)
-    ours = judge.score(oof.probs)
-    gains = {name: judge.gain(judge.score(other.select(ids).probs), ours) for name, other in others.items()}
-    views = list(dict.fromkeys(view for one in trained.plans for view in (*one.recipe.views, *one.fit_views)))
-    return harmful_views(views, plan.metric.name, len(ids), gains)
-
-
-def _groups(plan: TrainPlan, ids: Sequence[str]) -> list[str]:
-    """The names of the groups of some train rows; rows without one are groups of their own."""
-    table = plan.manifest.train
-    names = dict(zip(table["id"], group_names(table), strict=True))
-    return [names[i] for i in ids]
-
-
-def _say(tried: Sequence[TtaScore]) -> None:
-    rows = [
-        (
-            one.set,
-            one.views,
-            one.score,
-            f"{one.gain:+.4f}",
-            f"{one.standard_error:.4f}",
-            "chosen" if one.chosen else "",
-        )
-        for one in tried
-    ]
-    console.table(
-        "", ("views", "number", "OOF", "gain", "standard error", ""), rows, drop=("standard error", "number")
-    )

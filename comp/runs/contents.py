@@ -13,6 +13,7 @@ from comp.config import Shape, read_shaped, require_shape
 from comp.data.folds import Folds, folds_sha256
 from comp.data.manifest import Manifest
 from comp.data.predictions import Predictions
+from comp.data.several_images import by_row
 from comp.errors import InputError, Refusal
 from comp.files import is_intact, read_json, sealed, sha256_of, write_json
 from comp.recipe import Recipe
@@ -22,6 +23,7 @@ from comp.runs.run import RECIPE, RESULT, STARTED, Run, recipe_sha256, require_c
 from comp.views import VIEWS
 
 if TYPE_CHECKING:
+    from comp.data.competitions.facts import CompetitionConfig
     from comp.recipe import Recipe
 
 ANSWERS = "teacher.npz"  # of a fold under way: what it learns from another run's models
@@ -75,7 +77,7 @@ def manifest_of(run: Run) -> Manifest:
         those that it began with.
     """
     path = run.checked("manifest.csv")
-    found = Manifest.read_csv(path)
+    found = by_row(Manifest.read_csv(path))
     if not len(found.train):
         raise InputError("a run has train rows", f"{path} has none", "restore the file, or train again")
     if not run.is_proven:
@@ -433,3 +435,13 @@ def with_chosen_views(recipe: Recipe, run: Run) -> Recipe:
         value = f"{path} names {strange[0]!r}" if strange else f"{path} names none"
         raise InputError("a run chose among the views that there are", value, "restore it, or train again")
     return recipe.with_views(chosen.views)
+
+
+def require_same_pool(run: Run, competition: CompetitionConfig) -> None:
+    """Refuses to go on with a run whose rows of several images came to their answers in another way."""
+    before = run.started.get("pool") or "mean"
+    if before != competition.pool:
+        value = (
+            f"{run.id} began with pool = {before!r}, [data] of {competition.slug} has {competition.pool!r}"
+        )
+        raise Refusal("a resumed run pools as it began", value, "restore pool, or start a new run")

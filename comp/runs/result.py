@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from comp.data.labels import LabelMap
 
 
+MOST_SQUARE = 1000  # classes that a square table shows
+PAIRS = "true class"  # heads the first column where pairs are listed
+
+
 def machine(device: str = "cpu") -> str:
     """The kind of this machine, with its GPU where that is the device that is used."""
     here = f"{platform.system()} {platform.machine()}"
@@ -43,8 +47,8 @@ def what_differs(began: Mapping[str, Any], device: str) -> list[str]:
 
 
 def confusion_csv(labels: LabelMap, truth: NDArray[Any], probs: NDArray[np.float64]) -> str:
-    """What was answered for what, as CSV: of one class a row a line for each true class and a column for each answer; of
-    several labels how often each is there, answered and right; of numbers their means and errors.
+    """What was answered for what, as CSV: of one class a row a line for each true class and a column for each answer, of
+    more than MOST_SQUARE classes a line for each pair that occurs; of several labels how often each is there, answered and right; of numbers their means and errors.
     """
     import numpy as np
 
@@ -55,6 +59,14 @@ def confusion_csv(labels: LabelMap, truth: NDArray[Any], probs: NDArray[np.float
     writer = csv.writer(out, lineterminator="\n")
     if labels.task.one_class_a_row:
         wide = one_hot_places(probs, len(labels)) if labels.task.is_numeric else probs
+        if len(labels) > MOST_SQUARE:
+            pairs, counts = np.unique(np.stack([truth, wide.argmax(axis=1)]), axis=1, return_counts=True)
+            writer.writerow([PAIRS, "answer", "rows"])
+            writer.writerows(
+                (labels.names[t], labels.names[a], n)
+                for t, a, n in zip(*pairs.tolist(), counts.tolist(), strict=True)
+            )
+            return out.getvalue()
         counts = confusion(truth, wide)
         writer.writerow(["truth", *labels.names])
         writer.writerows([name, *row] for name, row in zip(labels.names, counts.tolist(), strict=True))

@@ -304,6 +304,7 @@ def dataset_metadata(
         "metric": competition.metric,
         "task": competition.task,
         "post": competition.post.model_dump(),
+        "pool": competition.pool,
         "marks": marks,
         "train_sha256": manifest.fingerprint("train"),
         "test_sha256": manifest.fingerprint("test"),

@@ -50,7 +50,7 @@ def frozen_features(plan: TrainPlan, k: int = 0) -> FrozenFeatures:
 
     They are computed once for a backbone, preprocessing and set of images, and kept in the workspace.
     """
-    tables = [plan.manifest.table[plan.manifest.table["split"] != "test"]]
+    tables = [plan.by_image.table[plan.by_image.table["split"] != "test"]]
     if plan.pseudo is not None:
         tables.append(plan.pseudo_table(dict.fromkeys(plan.pseudo.ids, "")))
     place = {i: n for n, i in enumerate(i for table in tables for i in table["id"])}

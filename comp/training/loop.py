@@ -37,7 +37,7 @@ from comp.training.early_stopping import best_epoch, is_over, load_best, save_be
 from comp.training.gradients import batch_in_words, gradients
 from comp.training.losses import TrainPixels, epoch_order, learned, loss_weights, rows_at, wanted
 from comp.training.optim import stage_at, stages_of
-from comp.training.plan import FoldRows, TrainPlan
+from comp.training.plan import FoldRows, TrainPlan, answered_rows
 from comp.training.state import NEVER, Epoch, TrainState
 from comp.training.time_limit import Deadline, stopped
 
@@ -373,7 +373,7 @@ def _evaluate(
     if plan.deadline is not None:
         loading = there.seconds if there is not None else 0.0  # predictions will have to load theirs
         plan.deadline.measured(len(part.held_out), time.perf_counter() - started + loading)
-    targets = part.targets[part.held_out]
+    targets, probs = answered_rows(plan, part, probs)
     return mean_loss(probs, targets, plan.labels), plan.metric(targets, probs)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from comp.data.labels import LabelMap
 from comp.data.manifest import TRAINING, Manifest, soft_columns
 from comp.data.predictions import Predictions, average, join
 from comp.data.pseudo_labels import PseudoLabels
+from comp.data.several_images import by_image, has_several, image_folds, pooled, row_names
 from comp.errors import InputError, TrainingFailed
 from comp.events import ALL_ROWS
 from comp.files import write_text
@@ -46,7 +48,8 @@ class TrainPlan:
     leaves the choice open; ``pseudo`` are test rows with labels, for each fold its own. ``own_models`` is the
     competition's models.py where ``recipe`` names a model of it, ``teacher`` the earlier run that folds learn from. With ``refit`` there are no folds to train but one
     network on every labelled row, which has the number K; ``folds`` are those of the run that it is a refit of. ``node`` is what the machine
-    that trains is called, where that is not its own name.
+    that trains is called, where that is not its own name. ``manifest`` and ``folds`` are by row; where rows have several
+    images these are trained on and predicted one by one, and ``pool`` says what they come to.
 
     A plan can be pickled, and trains the same in the process that it is pickled to as far as that sees the same files.
     """
@@ -71,6 +74,7 @@ class TrainPlan:
     refit: bool = False
     teacher: Teacher | None = None
     node: str = ""
+    pool: str = "mean"
 
     @property
     def numbers(self) -> Sequence[int]:
@@ -124,6 +128,16 @@ class TrainPlan:
         """Where training reads its images."""
         return self.decoded or self.source
 
+    @cached_property
+    def by_image(self) -> Manifest:
+        """The manifest with a line for each image: itself where rows have one."""
+        return by_image(self.manifest)
+
+    @cached_property
+    def image_folds(self) -> Folds:
+        """The folds of the images."""
+        return image_folds(self.folds, self.by_image, self.manifest)
+
     def weights_of(self, k: int) -> StateDict | None:
         """What fold k starts from; None: random weights."""
         return self.weights if self.warm is None else self.warm.weights(k, self.labels)
@@ -165,6 +179,7 @@ class TrainPlan:
             sorted(pseudo.items()),
             *([ALL_ROWS] if self.refit else []),
             *([sorted(self.manifest.corrections.items())] if self.manifest.corrections else []),
+            *([self.pool] if has_several(self.manifest) else []),
             *([self.manifest.fingerprint("extra")] if soft_columns(self.manifest.table) else []),
         )
         return hashlib.sha256(repr(facts).encode("utf-8", "backslashreplace")).hexdigest()
@@ -245,11 +260,11 @@ def rows_of_fold(plan: TrainPlan, k: int) -> FoldRows:
     """
     if k not in plan.numbers:
         raise ValueError(f"{k} is not one of {list(plan.numbers)}, which this plan trains")
-    table = pd.concat([plan.manifest.train, plan.manifest.extra], ignore_index=True)
+    table = pd.concat([plan.by_image.train, plan.by_image.extra], ignore_index=True)
     if plan.pseudo is not None:
         table = pd.concat([table, plan.pseudo_table(plan.pseudo.of(k))], ignore_index=True)
-    n = len(plan.manifest.train)
-    fold = np.concatenate([plan.folds.of(plan.manifest.train["id"]), np.full(len(table) - n, -1)])
+    n = len(plan.by_image.train)
+    fold = np.concatenate([plan.image_folds.of(plan.by_image.train["id"]), np.full(len(table) - n, -1)])
     if TRAINING in table:  # rows that are held out are scored by the label that they came with
         wanted = table[TRAINING].where(fold != k, table["label"])
         table = table.assign(label=wanted.where(wanted.notna(), table["label"]))
@@ -258,9 +273,20 @@ def rows_of_fold(plan: TrainPlan, k: int) -> FoldRows:
     related = set(table["group"].iloc[held_out]) - {""}
     apart = (fold == -1) & table["group"].isin(related).to_numpy()  # they would tell what is held out
     if plan.refit:
-        held_out = np.sort(np.array(chosen(list(plan.manifest.train["id"])), dtype=np.int64))
+        held_out = np.sort(np.array(chosen(list(plan.by_image.train["id"])), dtype=np.int64))
     part = FoldRows(table, targets, np.flatnonzero((fold != k) & ~apart), held_out)
     return _with_soft(part, plan.labels) if soft_columns(table) else part
+
+
+def answered_rows(
+    plan: TrainPlan, part: FoldRows, probs: NDArray[np.float64]
+) -> tuple[NDArray[Any], NDArray[np.float64]]:
+    """The truth and predictions (N, D) of a fold's held-out rows, by the predictions (M, D) of its held-out images."""
+    targets = part.targets[part.held_out]
+    names = row_names(part.table.iloc[part.held_out])
+    rows, found = pooled(probs, names, plan.pool, plan.labels)
+    place = {name: n for n, name in reversed(list(enumerate(names)))}
+    return targets[[place[name] for name in rows]], found
 
 
 def _with_soft(part: FoldRows, labels: LabelMap) -> FoldRows:

@@ -26,6 +26,7 @@ from comp.data.device_memory import release_memory
 from comp.data.images.pixel_cache import ImageDataset
 from comp.data.loading.prefetch import loader_pool
 from comp.data.predictions import Predictions
+from comp.data.several_images import row_names
 from comp.errors import InputError
 from comp.files import make_folder, write_text
 from comp.inference.forward import Probs, judged_again, mean_of_views, probabilities
@@ -48,7 +49,7 @@ from comp.training.early_stopping import BEST_FILE
 from comp.training.linear_probe import FrozenFeatures, apply_head, frozen_features, solve_on, views_to_solve
 from comp.training.loop import final_weights, new_net, train
 from comp.training.losses import solved_for, with_copies, write_copies
-from comp.training.plan import FoldResult, FoldRows, TrainPlan, needs_features, rows_of_fold
+from comp.training.plan import FoldResult, FoldRows, TrainPlan, answered_rows, needs_features, rows_of_fold
 from comp.training.state import FILE as STATE
 from comp.training.state import SIDECAR, Epoch, TrainState
 from comp.training.time_limit import OutOfTime
@@ -267,7 +268,7 @@ def read_fold(folder: Path, k: int, refit: bool = False) -> FoldResult:
     names = [name, *(f"oof-{name}.npz" for name in table.get("beside", []))]
     names += [f"oof-views-{name}.npz" for name in table.get("sets", [])]
     require_of_fold(folder, names)
-    oof = Predictions.load(folder / name)
+    oof, of_all = Predictions.load(folder / name), name
     rows = table["rows"] if not refit else table["controls"]
     if len(oof) != rows:
         value = f"{folder / name} has {len(oof)} rows, result.json says {rows}"
@@ -282,10 +283,15 @@ def read_fold(folder: Path, k: int, refit: bool = False) -> FoldResult:
         float(table["seconds"]),
         float(table["images_per_second"]),
         oof,
-        {name: Predictions.load(folder / f"oof-{name}.npz") for name in table.get("beside", [])},
+        {name: _beside(folder / f"oof-{name}.npz", folder / of_all, oof) for name in table.get("beside", [])},
         int(table.get("accumulate", 1)),
         {name: Predictions.load(folder / f"oof-views-{name}.npz") for name in table.get("sets", [])},
     )
+
+
+def _beside(path: Path, file: Path, oof: Predictions) -> Predictions:
+    """Predictions of a file, which may be the one that has the ``oof`` rows."""
+    return oof if path.samefile(file) else Predictions.load(path)
 
 
 def _number(final_weights: float | None) -> float:
@@ -307,21 +313,25 @@ def _finish(
     fp32 where the fold was judged in half precision, ``known`` SHA-256 of files.
     """
     ids = tuple(part.table["id"].iloc[part.held_out])
+    rows = ids if plan.refit else tuple(dict.fromkeys(row_names(part.table.iloc[part.held_out])))
     targets = part.targets[part.held_out]
 
     def predictions(weights: str, views: list[str]) -> Predictions:
+        nonlocal targets
         probs = mean_of_views(
             {name: judged[weights][name] for name in views}, plan.recipe.tta_mean, plan.labels
         )
-        return Predictions(ids, plan.labels, probs, plan.folds.fingerprint)
+        if not plan.refit:
+            targets, probs = answered_rows(plan, part, probs)
+        return Predictions(rows, plan.labels, probs, plan.folds.fingerprint)
 
     paths = list(part.table["path"].iloc[part.held_out])
     keep_controls(folder, plan.source, ids, paths, judged["kept"]["identity"], plan.labels, exact)
     if plan.refit:
         unscored = {"fold": k, "refit": True, "score": None, "identity_score": None}
         predictions("kept", ["identity"]).save(folder / judged_file(unscored))
-        rows = {"rows": len(part.fitted), "controls": len(ids)}
-        return _finished(plan, folder, k, {**unscored, **rows, **facts}, known)
+        counts = {"rows": len(part.fitted), "controls": len(ids)}
+        return _finished(plan, folder, k, {**unscored, **counts, **facts}, known)
     oof = predictions("kept", plan.recipe.views)
     beside = {"identity_view": predictions("kept", ["identity"])}
     if "plain" in judged:
@@ -332,11 +342,11 @@ def _finish(
         beside["last_epoch"] = predictions("last" if "last" in judged else "kept", ["identity"])
     oof.save(folder / "oof.npz")
     for name, other in beside.items():
-        other.save(folder / f"oof-{name}.npz")
+        other.save_beside(folder / f"oof-{name}.npz", oof, folder / "oof.npz")
     for name, views in plan.sets.items():
         predictions("kept", views).save(folder / f"oof-views-{name}.npz")
     score, identity = (plan.metric(targets, one.probs) for one in (oof, beside["identity_view"]))
-    told = {"fold": k, "score": score, "identity_score": identity, "rows": len(ids), "beside": list(beside)}
+    told = {"fold": k, "score": score, "identity_score": identity, "rows": len(rows), "beside": list(beside)}
     return _finished(plan, folder, k, {**told, "sets": list(plan.sets), **facts}, known)
 
 

@@ -80,8 +80,8 @@ def mirrored_costs(plan: TrainPlan, listed: Sequence[Symmetry]) -> list[Cost]:
     Judged on at most 1,000 train rows as 32 x 32 pixels, taken and dealt by their contents, so that file names do not
     matter; a few seconds.
     """
-    table = plan.manifest.train
-    folds = plan.folds.of(table["id"])
+    table = plan.by_image.train
+    folds = plan.image_folds.of(table["id"])
     order = np.argsort(np.asarray(table["content"] if "content" in table else table["id"]), kind="stable")
     order = order[folds[order] >= 0][: ROWS if plan.decoded is not None else UNDECODED_ROWS]
     if len(order) < LEAST_ROWS:

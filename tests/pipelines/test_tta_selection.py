@@ -13,7 +13,7 @@ from comp.data.predictions import Predictions
 from comp.errors import RecipeError
 from comp.metrics import METRICS, metric_by_name
 from comp.pipelines.run_result import RunResult
-from comp.pipelines.training_plans import TtaScore, try_sets
+from comp.pipelines.view_choice import TtaScore, try_sets
 from comp.recipe import load
 from comp.views import VIEW_SETS, sets_among
 from made import SHAPES_TOML, probe, run_comp, save_image, train_table, write_shapes, write_train_table

@@ -111,8 +111,10 @@ class Competition:
         RawDataError
             If the folder is missing, empty, or in another layout.
         """
+        from comp.data.several_images import by_row
+
         self.require_layout(raw)
-        manifest = self.tidied(self.adapter.read(raw), raw)
+        manifest = self.tidied(by_row(self.adapter.read(raw)), raw)
         if not len(manifest.train):
             value = f"{raw} has no training images"
             raise RawDataError(
@@ -129,6 +131,7 @@ class Competition:
             If the folder is missing, holds no test images, or cannot be read without its train part.
         """
         from comp.data.labels import without_test_labels
+        from comp.data.several_images import by_row
 
         if self.facts.layout.needs_data and not raw.is_dir():
             remedy = f"`comp data {self.slug}` says what goes where; or name the folder with `data=DIR`"
@@ -146,7 +149,7 @@ class Competition:
         if not len(found.test):
             value = f"{raw} has no test images"
             raise RawDataError("there must be rows to predict", value, f"see `comp data {self.slug}`")
-        return without_test_labels(replace(found, table=found.test))
+        return without_test_labels(by_row(replace(found, table=found.test)))
 
     def tidied(self, manifest: Manifest, raw: Path) -> Manifest:
         """The manifest with labels as the label map spells them (stray spaces, a BOM and case do not count), and test

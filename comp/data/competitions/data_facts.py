@@ -11,7 +11,7 @@ from comp.config import ConfigTable
 
 WILD = "*?["  # signs of a glob
 PLACEHOLDER = re.compile(r"\{([^{}]+)\}")
-PATTERN_GROUPS = ("label", "id", "group")  # that a `pattern` may name
+PATTERN_GROUPS = ("label", "id", "group", "row")  # that a `pattern` may name
 
 
 def require_inside(path: str) -> None:
@@ -58,10 +58,20 @@ class DataFacts(ConfigTable):
     separator: str = Field(" ", min_length=1, description="between the names of a cell of `labels`")
     pattern: str = Field(
         "",
-        description="a regular expression that is searched in a path: (?P<label>…), (?P<id>…), (?P<group>…)",
+        description="a regular expression that is searched in a path: (?P<label>…), (?P<id>…), (?P<group>…), (?P<row>…)",
     )
     group: str | JoinedColumn = Field(
         "", description="the column of what must share a fold, or one of another table"
+    )
+    row: str = Field(
+        "",
+        description="where several images make one answer: the column that names it, or columns in braces, as in "
+        "{patient_id}_{laterality}; rows of the template are these",
+    )
+    pool: Literal["mean", "max", "noisy-or"] = Field(
+        "mean",
+        description="what the predictions of a row's images come to: their mean, of two classes or several labels "
+        "also the largest probability, or 1 - prod(1 - p)",
     )
     images: str = Field("", description="paths of the labelled images, with {id}, {any column} or as a glob")
     test_images: str = Field("", description="paths of the images to predict; those of `images` unless given")
@@ -109,7 +119,7 @@ class DataFacts(ConfigTable):
             raise ValueError(f"no regular expression: {error}") from error
         unknown = sorted(set(groups) - set(PATTERN_GROUPS))
         if unknown:
-            raise ValueError(f"a pattern may name label, id and group, not {unknown[0]}")
+            raise ValueError(f"a pattern may name label, id, group and row, not {unknown[0]}")
         if not groups:
             raise ValueError("a pattern names what it finds: (?P<label>…), (?P<id>…) or (?P<group>…)")
         return value
@@ -122,6 +132,7 @@ class DataFacts(ConfigTable):
         if len(given) > 1:
             raise ValueError(f"labels come from one thing: {' and '.join(given)} are given, drop all but one")
         self._require_one_place()
+        self._require_one_row()
         if not self.table and not self.shards:
             needless = [name for name in ("label", "onehot", "labels", "id") if getattr(self, name)]
             if needless:
@@ -133,6 +144,26 @@ class DataFacts(ConfigTable):
             if PLACEHOLDER.search(self.images):
                 raise ValueError("images has a column in braces, and no table is given: add `table`")
         return self
+
+    @property
+    def has_rows(self) -> bool:
+        """Whether several images make one answer."""
+        return bool(self.row) or "?P<row>" in self.pattern
+
+    def _require_one_row(self) -> None:
+        """ValueError for rows of several images that are said twice, or where no other key goes with them."""
+        if self.row and "?P<row>" in self.pattern:
+            raise ValueError("rows come from one thing: row and pattern with (?P<row>…) are given, drop one")
+        if self.row and set("{}") & set(PLACEHOLDER.sub("", self.row)):
+            raise ValueError("row is a column, or has columns in braces, as in {patient_id}_{laterality}")
+        if self.row and not self.table:
+            raise ValueError(
+                "row names a column, and no table is given: add `table`, or (?P<row>…) in pattern"
+            )
+        if self.has_rows and self.shards:
+            raise ValueError("rows of several images are read from files: unpack the shards, or drop row")
+        if self.pool != "mean" and not self.has_rows:
+            raise ValueError("pool goes with rows of several images: add `row`, or (?P<row>…) in pattern")
 
     def _require_one_place(self) -> None:
         """ValueError where images are said to lie in shards and in files."""

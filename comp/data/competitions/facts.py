@@ -213,6 +213,11 @@ class CompetitionConfig(ConfigTable):
         default_factory=dict, description="keyword arguments of the adapter's functions"
     )
 
+    @property
+    def pool(self) -> str:
+        """What the predictions of several images of a row come to."""
+        return self.data.pool if self.data is not None else "mean"
+
     @field_validator("classes", "range", "unsure", mode="before")
     @classmethod
     def _as_tuple(cls, value: Any) -> Any:

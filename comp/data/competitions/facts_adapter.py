@@ -125,9 +125,12 @@ class FactsAdapter:
 
     def _new_reader(self, raw: Path) -> FactsReader:
         from comp.data.competitions.read_facts import FactsReader
+        from comp.data.competitions.read_rows import RowReader
 
         if self.data.shards:
             from comp.data.competitions.read_shards import ShardReader
 
             return ShardReader(self.facts, self.data, raw)
+        if self.data.has_rows:
+            return RowReader(self.facts, self.data, raw)
         return FactsReader(self.facts, self.data, raw)

@@ -69,16 +69,30 @@ class ImagePaths:
         InputError
             If several files fit.
         """
-        key = tuple(in_tree(values[name]) for name in self.names or ("id",))
+        key = self._key_of(values)
+        found = self._fitting(key)
+        if len(set(found)) > 1:
+            value = f"{self._key}: {key[-1]!r} fits {', '.join(found[:3])}"
+            raise InputError("an id names one file", value, "write the extension into the table")
+        return found[0] if found else self._expected(key)
+
+    def every(self, values: Mapping[str, str]) -> list[str]:
+        """The paths of all images of a row, in natural order; that which it should have had where it has none."""
+        key = self._key_of(values)
+        found = dict.fromkeys(self._fitting(key))
+        return sorted(found, key=natural_key) or [self._expected(key)]
+
+    def _key_of(self, values: Mapping[str, str]) -> Key:
+        return tuple(in_tree(values[name]) for name in self.names or ("id",))
+
+    def _fitting(self, key: Key) -> list[str]:
+        """The files that fit a key as it is, else those that fit it loosely."""
         stem = tuple(map(without_suffix, key))
         tries = (key, _folded(key), stem, _folded(stem)) if self.names else _tails_tried(key[0])
         found = next((self._by_key[one] for one in tries if one in self._by_key), [])
         if len(found) > 1 and self.suffix:
             found = [path for path in found if _suffix(path) == self.suffix] or found
-        if len(set(found)) > 1:
-            value = f"{self._key}: {key[-1]!r} fits {', '.join(found[:3])}"
-            raise InputError("an id names one file", value, "write the extension into the table")
-        return found[0] if found else self._expected(key)
+        return found
 
     @cached_property
     def _stems(self) -> dict[str, Key]:

@@ -37,6 +37,9 @@ def write_made(facts: CompetitionConfig, data: DataFacts, raw: Path, seed: int) 
     """
     import numpy as np
 
+    if data.has_rows:
+        value = f"[data] row of {facts.slug} makes one answer of several images"
+        raise InputError("a sample is made up of rows of one image", value, "download the data")
     Made(facts, data, raw, np.random.default_rng(seed)).write()
 
 

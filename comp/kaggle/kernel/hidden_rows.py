@@ -13,6 +13,7 @@ from comp.data.csv_table import Table, parse_table
 from comp.data.dataset import load_template
 from comp.data.images.decode import decode
 from comp.data.images.raw_tree import RawTree
+from comp.data.several_images import require_one_image
 from comp.errors import ImageError, InputError
 from comp.files import write_bytes
 
@@ -48,6 +49,7 @@ def write_hidden(
             _RULE, f"{competition.slug} has no files", "rehearse a competition that has image files"
         )
     manifest = competition.read(raw)
+    require_one_image(manifest, "a rehearsal is")
     source = competition.source(raw)
     visible = [
         (str(i), str(path)) for i, path in zip(manifest.test["id"], manifest.test["path"], strict=True)

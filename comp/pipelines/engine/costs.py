@@ -42,8 +42,8 @@ class Passes:
     def of(cls, plan: TrainPlan) -> Passes:
         """Of all folds of a plan, their validation and the test rows among them."""
         recipe, k = plan.recipe, plan.folds.k
-        rows = len(plan.manifest.train) + len(plan.manifest.extra)
-        test, views = len(plan.manifest.test), plan.most_views
+        rows = len(plan.by_image.train) + len(plan.by_image.extra)
+        test, views = len(plan.by_image.test), plan.most_views
         if recipe.mode == "probe":  # a frozen backbone sees an image once for all folds
             return cls({}, float((rows + test) * len(plan.views)))
         fitted = sum(len(rows_of_fold(plan, fold).fitted) for fold in range(k))
@@ -89,7 +89,7 @@ def seconds_of(plan: TrainPlan, kept: int = 0, at_once: int = 1) -> float:
     found = PER_RUN + PER_FOLD * plan.folds.k
     passes = replace(passes, seen=passes.seen + JUDGED_AGAIN * plan.folds.k)
     if recipe.mode == "probe":
-        seen = passes.seen - kept * (len(plan.manifest.train) + len(plan.manifest.extra))
+        seen = passes.seen - kept * (len(plan.by_image.train) + len(plan.by_image.extra))
         solves = plan.folds.k * (1 if kept else 1 + PENALTIES)
         return found + seen * _forward_seconds(net, recipe) + solves * _solve_seconds(plan, net)
     trained = sum(count * _step_seconds(plan, own, side) for own, count in passes.trained.items())
@@ -101,7 +101,7 @@ def _solve_seconds(plan: TrainPlan, net: Net) -> float:
     """Seconds of a fold's classifier: passes over made features of as many rows, columns and classes are timed."""
     if not isinstance(net.head, torch.nn.Linear):
         return 0.0
-    rows = max(1, len(plan.manifest.train) * (plan.folds.k - 1) // plan.folds.k * len(plan.solved_views))
+    rows = max(1, len(plan.by_image.train) * (plan.folds.k - 1) // plan.folds.k * len(plan.solved_views))
     some = min(rows, MOST_SOLVED)
     x = torch.randn(some, net.head.in_features)
     weight = torch.zeros(plan.labels.width, net.head.in_features, requires_grad=True)

@@ -14,7 +14,7 @@ from comp import events
 from comp.checks.runner import CheckResult
 from comp.data.predictions import Predictions
 from comp.files import make_folder
-from comp.pipelines import training_plans
+from comp.pipelines import training_plans, view_choice
 from comp.pipelines.decide import decide
 from comp.pipelines.request import RunRequest
 from comp.pipelines.tuning.judging import JudgeAtOnce, Told, Watch, judge_folds
@@ -114,7 +114,7 @@ class Bench:
     def outcome(self, recipe: Recipe, plan: TrainPlan, results: Sequence[FoldResult]) -> Outcome:
         """What the folds of a plan come to, as a run has it."""
         trained = TrainedModels(plan.folder, [plan], [sorted(results, key=lambda one: one.fold)])
-        trained, _ = training_plans.with_best_views(trained)
+        trained, _ = view_choice.with_best_views(trained)
         oof, metric, competition = trained.oof, plan.metric, self.request.competition
         if metric.wants_decision or metric.proper or competition.facts.post.is_asked:
             oof = decide(trained, competition).oof

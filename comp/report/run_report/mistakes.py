@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from comp.metrics import Metric, confusion
+from comp.metrics import Metric, answered_counts, confusion
 from comp.report.run_report.run_data import OofRows, RunData
 from comp.task_scores import answered_sets, f_of_counts
 
@@ -81,16 +81,16 @@ def confusions(oof: OofRows) -> Confusions | None:
     labels = oof.labels
     if not labels.task.one_class_a_row:
         return None
-    table = confusion(oof.truth, oof.wide)
-    at = np.argwhere(table > 0)
-    cells = tuple((int(t), int(a), int(table[t, a])) for t, a in at)
-    rows = table.sum(axis=1)
+    both = np.stack([oof.truth, oof.wide.argmax(axis=1)])
+    at, counts = np.unique(both, axis=1, return_counts=True)
+    cells = tuple((int(t), int(a), int(n)) for t, a, n in zip(*at, counts, strict=True))
+    rows = np.bincount(oof.truth, minlength=len(labels))
     wrong = sorted((cell for cell in cells if cell[0] != cell[1]), key=lambda cell: (-cell[2], cell[:2]))
     pairs = tuple(
         (labels.names[t], labels.names[a], n, n / max(int(rows[t]), 1)) for t, a, n in wrong[:MOST_PAIRS]
     )
     ordered = labels.task.name == "ordinal" or len(labels) > ORDERED
-    order = tuple(range(len(labels))) if ordered else _by_likeness(table)
+    order = tuple(range(len(labels))) if ordered else _by_likeness(confusion(oof.truth, oof.wide))
     return Confusions(order, cells, pairs)
 
 
@@ -134,8 +134,7 @@ def class_rows(data: RunData) -> list[ClassRow]:
             for name, (a, b, c), gain in zip(oof.labels.names, columns, gains, strict=True)
         ]
     if task.one_class_a_row:
-        table = confusion(oof.truth, oof.wide)
-        hits, rows, answered = np.diag(table), table.sum(axis=1), table.sum(axis=0)
+        hits, rows, answered = answered_counts(oof.truth, oof.wide)
     else:
         said, there = answered_sets(oof.probs), oof.truth > 0
         hits, rows, answered = (cells.sum(axis=0) for cells in (said & there, there, said))

@@ -115,7 +115,7 @@ def plan_for_workers(
 
 def _has_all(decoded: DecodedSource, plan: TrainPlan) -> bool:
     """Whether a store has every image that training may read."""
-    table = plan.manifest.table
+    table = plan.by_image.table
     read = table["path"] if plan.pseudo is not None else table["path"][table["split"] != "test"]
     return all(decoded.shape(path) is not None for path in read)
 

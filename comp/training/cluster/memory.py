@@ -123,12 +123,12 @@ def _images(plan: TrainPlan) -> int:
     """Bytes of the images that a fold keeps in memory: those that it trains on, and those that it holds out."""
     if plan.recipe.mode == "probe":
         return 0
-    rows, size = len(plan.manifest.train) + len(plan.manifest.extra), plan.preprocess.size
+    rows, size = len(plan.by_image.train) + len(plan.by_image.extra), plan.preprocess.size
     extent = TrainTransform(plan.recipe.transform, plan.preprocess).extent
     side = {"square": size, "room": room_side(plan.preprocess), "whole": 2 * size}[extent]
     if extent == "whole" and plan.decoded is not None:  # they lie on the disk as they are
         rows = 0
-    return _kept(rows, side) + _kept(len(plan.manifest.train) // plan.folds.k, size)
+    return _kept(rows, side) + _kept(len(plan.by_image.train) // plan.folds.k, size)
 
 
 def _kept(rows: int, side: int) -> int:
@@ -156,4 +156,4 @@ def _what(plan: TrainPlan) -> str:
         recipe.fold_norms,
         plan.views,
     )
-    return f"memory {facts} {len(plan.manifest.table)} {recipe.threads}"
+    return f"memory {facts} {len(plan.by_image.table)} {recipe.threads}"
