@@ -145,13 +145,13 @@ def outputs(
     found: dict[str, list[torch.Tensor]] = {name: [] for name in views}
     done = 0
     half, on_gpu = _DTYPES.get(recipe.precision), torch.device(device).type == "cuda"
-    squares = squares_of(views, pixels.preprocess)
+    squares, channels = squares_of(views, pixels.preprocess), pixels.preprocess.channels
     numbers = sum(one.size**2 for one in squares.values())
 
     def fill(part: NDArray[np.int64], out: NDArray[np.uint8]) -> None:
         for n, row in enumerate(part):
             fitted = pixels.squares(int(row), list(squares.values()))
-            np.concatenate([one.reshape(-1, 3) for one in fitted], out=out[n])
+            np.concatenate([one.reshape(-1, channels) for one in fitted], out=out[n])
 
     def keep(copied: _Copied) -> None:
         nonlocal done  # they come in the order of the rows
@@ -170,7 +170,7 @@ def outputs(
         exact(not tf32),
         torch.autocast(torch.device(device).type, dtype=half, enabled=half is not None),
     ):
-        for part, flat in _batches(there, pool, rows, batch, (numbers, 3), fill, on_gpu):
+        for part, flat in _batches(there, pool, rows, batch, (numbers, channels), fill, on_gpu):
             waiting += _fitting(see, flat, room)
             while len(waiting) > on_gpu:  # a GPU's copies are waited for once it has the next batch
                 keep(waiting.popleft())
@@ -222,7 +222,7 @@ def _seen(
     seen: dict[str, torch.Tensor] = {}
     apart = torch.split(flat.to(device, non_blocking=True), [one.size**2 for one in squares.values()], dim=1)
     for (square, one), images in zip(squares.items(), apart, strict=True):
-        x = normalise(images.reshape(-1, one.size, one.size, 3), preprocess)  # (B, 3, T, T)
+        x = normalise(images.reshape(-1, one.size, one.size, one.channels), preprocess)  # (B, 3, T, T)
         for name in views:
             if square_of(name) == square:
                 seen[name] = net(view(name, x, preprocess.size)).float()

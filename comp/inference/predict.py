@@ -483,7 +483,8 @@ def _features(
     backbone = net.backbone
     if recipe.channels_last:
         backbone = backbone.to(memory_format=torch.channels_last)
-    fuse_frozen_batchnorm(backbone, sidecar.preprocess.size)  # as it was judged: in half precision that shows
+    own = sidecar.preprocess
+    fuse_frozen_batchnorm(backbone, own.size, own.channels)  # as it was judged: in half precision that shows
     backbone = backbone.to(device)
     current = nullcontext() if number is None else torch.cuda.device(device)
     with loader_pool(recipe.threads or 1) as pool, current:

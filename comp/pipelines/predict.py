@@ -15,6 +15,8 @@ from comp.checks.runner import raise_on_errors, require_known, run_test_checks, 
 from comp.data.competitions.competition import Competition, find_competition
 from comp.data.csv_table import listed
 from comp.data.dataset import Dataset, load_template
+from comp.data.images.array_source import by_scale
+from comp.data.images.scale import Scale
 from comp.data.images.shared_squares import SharedSquares, SquaredSource
 from comp.data.labels import LabelMap
 from comp.data.manifest import Manifest
@@ -122,6 +124,7 @@ def predict(
     labels = read_sidecar(asked[0].folders[0]).labels
     _require_same_answers(this_run, competition, labels)
     dataset = _dataset(this_run, ws, competition, labels, data, template)
+    dataset = replace(dataset, source=by_scale(dataset.source, _scale_of(asked)))
     recipes = {one.name: _recipe_here(one) for one in asked}
     with _squares(asked, recipes, dataset) as squares:
         looked = look_at_images(dataset, None, squares.put)
@@ -161,6 +164,21 @@ def _predicted(
             predicted = with_prior(predicted, unread, prior_of(one), list(test["id"]))
         each[one.name] = postprocessed(predicted, context.competition, test, one.run.started)
     return each, unread
+
+
+def _scale_of(asked: list[Part]) -> Scale | None:
+    """The scale that all checkpoints read images by; None of photographs. InputError where they differ."""
+    from comp.models.checkpoint import read_sidecar
+
+    scales = {folder: read_sidecar(folder).preprocess.scale for one in asked for folder in one.folders}
+    (first, scale), *others = scales.items()
+    for folder, other in others:
+        if (scale and scale.numbers) != (other and other.numbers):
+            value = f"{folder} reads another range than {first}"
+            raise InputError(
+                "what predicts together reads images by one scale", value, "train them on the same images"
+            )
+    return scale
 
 
 def _squares(asked: list[Part], recipes: dict[str, Recipe], dataset: Dataset) -> SharedSquares:

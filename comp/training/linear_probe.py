@@ -116,7 +116,7 @@ def _computed(
     accelerator = make_accelerator(plan.recipe)
     if plan.recipe.channels_last:
         backbone = backbone.to(memory_format=torch.channels_last)
-    fuse_frozen_batchnorm(backbone, plan.preprocess.size)
+    fuse_frozen_batchnorm(backbone, plan.preprocess.size, plan.preprocess.channels)
     backbone = backbone.to(accelerator.device)
     pixels = ImageDataset(plan.images, paths, plan.preprocess, budget=0)
     with loader_pool(plan.recipe.threads or 1) as pool, events.task("features", len(paths)) as bar:

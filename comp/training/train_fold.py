@@ -421,7 +421,7 @@ def _on_device(plan: TrainPlan, net: Net, device: Any) -> Net:
     net = net.cpu()
     if plan.recipe.channels_last:
         net = net.to(memory_format=torch.channels_last)
-    fuse_frozen_batchnorm(net, plan.preprocess.size)
+    fuse_frozen_batchnorm(net, plan.preprocess.size, plan.preprocess.channels)
     return net.to(device)
 
 

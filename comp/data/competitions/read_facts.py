@@ -81,7 +81,7 @@ class FactsReader:
 
     @cached_property
     def _table(self) -> Table:
-        table = read_any_table(self.tree, self.data.table, "table")
+        table = read_any_table(self.tree, self.data.table, "table", self._image_columns)
         if table.encoding != "utf-8":
             self._notes.append(f"{table.name} read as {table.encoding}")
         return table
@@ -99,7 +99,12 @@ class FactsReader:
         name = self.data.test_table
         if not name or not self.tree.has(name):
             return None
-        return read_any_table(self.tree, name, "test_table")
+        return read_any_table(self.tree, name, "test_table", self._image_columns)
+
+    @property
+    def _image_columns(self) -> tuple[str, ...]:
+        """The columns of a json table that hold images, which are no cells of it."""
+        return self.facts.images.columns if self.facts.images else ()
 
     def _labels(self, table: Table) -> RowLabels:
         used = [self.id_column(table), *ImagePaths(self.tree, self.data.images, "images").names]
@@ -225,6 +230,8 @@ class FactsReader:
 
     def _paths_of(self, table: Table, ids: Sequence[str]) -> list[str]:
         """The path of each labelled row."""
+        if self._image_columns:
+            return [f"{self.data.table}#{row}" for row in range(len(ids))]
         pattern, key = self.data.train_pattern, "images"
         images = ImagePaths(self.tree, pattern, f"competition.toml: [data] {key} = {pattern!r}")
         columns = {name: self.column(table, name, key) for name in images.names if name != "id"}
@@ -260,7 +267,22 @@ class FactsReader:
             )
         return [nfc(by_id[_plain_id(i)]) for i in ids]
 
+    def _tests_in_table(self) -> list[Sample]:
+        """The rows to predict, whose images stand in the records of the test table."""
+        table = self._test_table
+        if table is None:
+            return []
+        rows = {_plain_id(i): row for row, i in enumerate(self._ids(table, "test_table"))}
+        ids = self._test_ids() or []
+        absent = [i for i in ids if _plain_id(i) not in rows]
+        if absent:
+            value = f"{self.data.test_table} has no record of {absent[0]!r} (of {len(absent)})"
+            raise InputError("a row to predict has its image", value, "complete the table, or the template")
+        return [Sample(i, f"{self.data.test_table}#{rows[_plain_id(i)]}", "test") for i in ids]
+
     def _test_rows(self) -> list[Sample]:
+        if self._image_columns:
+            return self._tests_in_table()
         pattern = self.data.test_pattern
         images = ImagePaths(self.tree, pattern, f"competition.toml: [data] test_images = {pattern!r}")
         if self.facts.pairs == "position":
