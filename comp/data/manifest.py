@@ -18,6 +18,7 @@ COLUMNS = ("id", "path", "split", "label", "group", "parent")
 TRAINING = "training_label"  # in memory: what a row trains with, where labels were corrected
 ORIGINAL = "original_label"  # in files: what a row is scored by, where ``label`` is a corrected one
 WEIGHT = "weight"  # of extra rows, where their table has it: what a row's loss is multiplied by
+FEATURE = "feature:"  # and a column's name: a cell beside the image, as the table has it
 PROB = "prob:"  # and a class name: a probability of extra rows that have them
 SPLITS = ("train", "extra", "test")
 
@@ -87,6 +88,8 @@ class Manifest:
             )
         known = [name for name in (*COLUMNS, "content", "action") if stored.has(name)]
         known += soft_columns(stored.header)
+        beside = [name for name in stored.header if name.startswith(FEATURE)]
+        known += beside
         table = pd.DataFrame({name: stored.column(name) for name in known}, dtype="object")
         if stored.has(ORIGINAL):
             table = table.assign(label=stored.column(ORIGINAL), **{TRAINING: table["label"]})
@@ -97,7 +100,9 @@ class Manifest:
         if "action" in table:  # a manifest that `comp check --fix` proposed
             table = table[table["action"] != "drop"].reset_index(drop=True)
         soft = soft_columns(table)
-        return cls(without_soft(table[[n for n in (*COLUMNS, "content", TRAINING, *soft) if n in table]]))
+        return cls(
+            without_soft(table[[n for n in (*COLUMNS, "content", TRAINING, *soft, *beside) if n in table]])
+        )
 
     def to_csv(self) -> str:
         """The table as ``read_csv`` reads it back."""

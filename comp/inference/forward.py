@@ -328,10 +328,27 @@ def probabilities(
     there: Resident | None = None,
 ) -> dict[str, Probs]:
     """Predictions float64 (R, D) of rows, by view, as the task has them; as ``outputs`` has the logits."""
-    logits = outputs(
-        net, pool, pixels, rows, views, recipe, device, advance, tf32=tf32, at_once=at_once, there=there
+    side = net.side if isinstance(net, Net) else None
+    read = net.backbone if isinstance(net, Net) and side is not None else net
+    given = outputs(
+        read, pool, pixels, rows, views, recipe, device, advance, tf32=tf32, at_once=at_once, there=there
     )
-    return {name: activated(values, labels) for name, values in logits.items()}
+    if isinstance(net, Net) and side is not None:
+        beside = side.beside(pixels.source, [pixels.paths[row] for row in rows])
+        given = {name: _classified(net, joined(values, beside)) for name, values in given.items()}
+    return {name: activated(values, labels) for name, values in given.items()}
+
+
+def joined(features: NDArray[np.float32], beside: NDArray[np.float32] | None) -> NDArray[np.float32]:
+    """Features (N, D) of images with what stands beside them (N, F), as the classifier reads both."""
+    return features if beside is None else np.concatenate([features, beside], axis=1)
+
+
+def _classified(net: Net, features: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Logits (N, C) of joined features by a network's classifier, where that lies."""
+    device = next(net.head.parameters()).device
+    with torch.inference_mode(), exact():
+        return np.asarray(net.head(torch.from_numpy(features).to(device)).float().cpu().numpy())
 
 
 def activated(logits: NDArray[np.floating[Any]], labels: LabelMap) -> Probs:

@@ -59,9 +59,10 @@ def _with_channels(body: StateDict, wanted: StateDict) -> StateDict:
     """The tensors with a first convolution of three channels as timm makes one of ``wanted``'s channels of it."""
     made = dict(body)
     for name, tensor in body.items():
-        shape, own = tensor.shape, wanted[name].shape if name in wanted else ()
+        shape = list(tensor.shape)
+        own = list(wanted[name].shape) if name in wanted else []
         is_first = len(shape) == len(own) == 4 and shape[1] == 3 != own[1]
-        if is_first and (shape[0], *shape[2:]) == (own[0], *own[2:]):
+        if is_first and shape[:1] + shape[2:] == own[:1] + own[2:]:
             made[name] = timm.models.adapt_input_conv(own[1], tensor)
     return made
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from comp.data.device_memory import is_out_of_memory
 from comp.data.images.preprocess import Preprocess
+from comp.data.side_features import SideEncoder
 from comp.errors import CompError, InputError, RecipeError, UnknownName, WeightsError
 from comp.files import sha256_of
 from comp.models.runtime import one_thread
@@ -189,11 +190,22 @@ _OURS = ("num_classes", "pretrained", "checkpoint_path", "features_only")
 class Net(nn.Module):
     """``head(backbone(x))``: logits (B, C) of images (B, 3, H, W).
 
-    ``new_stem`` names the first convolution's weight where ``model.stem`` gave it another size.
+    ``new_stem`` names the first convolution's weight where ``model.stem`` gave it another size. With ``side`` the head reads
+    what stands beside an image, too: ``head([backbone(x), side])``, numbers (B, F) as that encoder gives them; where they
+    are not given (a time is measured, or a heat map drawn) all are 0, which is the mean.
     """
 
-    def __init__(self, backbone: nn.Module, features: int, classes: int, head: HeadConfig) -> None:
+    def __init__(
+        self,
+        backbone: nn.Module,
+        features: int,
+        classes: int,
+        head: HeadConfig,
+        side: SideEncoder | None = None,
+    ) -> None:
         super().__init__()
+        self.side = side
+        features += side.width if side is not None else 0
         self.backbone = backbone
         self.dropout = nn.Dropout(head.dropout)
         self.head: nn.Linear | nn.Sequential = nn.Linear(features, classes)
@@ -203,16 +215,20 @@ class Net(nn.Module):
             self.head = nn.Sequential(inner, nn.ReLU(), nn.Dropout(head.dropout), last)
         self.new_stem: str | None = None
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, beside: Tensor | None = None) -> Tensor:
         features = self.backbone(x)  # (B, D)
+        if self.side is not None:
+            if beside is None:
+                beside = torch.zeros(len(features), self.side.width, device=features.device)
+            features = torch.cat([features.float(), beside], dim=1)  # (B, D + F)
         dtype = next(self.head.parameters()).dtype
         with torch.autocast(x.device.type, enabled=False):  # as predict does; logits want all their digits
             logits: Tensor = self.head(self.dropout(features.to(dtype)))  # (B, C)
         return logits
 
 
-def build(part: ModelConfig, classes: int) -> Net:
-    """A network with random weights.
+def build(part: ModelConfig, classes: int, side: SideEncoder | None = None) -> Net:
+    """A network with random weights; with ``side`` one that reads what stands beside images, too.
 
     Raises
     ------
@@ -234,7 +250,7 @@ def build(part: ModelConfig, classes: int) -> Net:
             "the model must take model.kwargs and model.size", value, "correct the recipe"
         ) from error
     stem = small_stem(backbone, part.name) if part.stem == "small" else None
-    net = Net(backbone, features, classes, part.head)
+    net = Net(backbone, features, classes, part.head, side)
     net.new_stem = stem
     return net
 

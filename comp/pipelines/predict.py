@@ -22,6 +22,7 @@ from comp.data.labels import LabelMap
 from comp.data.manifest import Manifest
 from comp.data.postprocess import postprocessed
 from comp.data.predictions import Predictions, with_prior
+from comp.data.side_features import with_side
 from comp.errors import InputError
 from comp.files import require_output
 from comp.pipelines.check import look_at_images
@@ -124,7 +125,8 @@ def predict(
     labels = read_sidecar(asked[0].folders[0]).labels
     _require_same_answers(this_run, competition, labels)
     dataset = _dataset(this_run, ws, competition, labels, data, template)
-    dataset = replace(dataset, source=by_scale(dataset.source, _scale_of(asked)))
+    source_here = by_scale(dataset.source, _scale_of(asked))
+    dataset = replace(dataset, source=with_side(source_here, dataset.manifest.table))
     recipes = {one.name: _recipe_here(one) for one in asked}
     with _squares(asked, recipes, dataset) as squares:
         looked = look_at_images(dataset, None, squares.put)

@@ -54,7 +54,7 @@ from comp.runs.contents import VIEWS_FILE
 from comp.training.gradients import require_joint
 from comp.training.launches import fewer_launches, steps_and_folds
 from comp.training.loop import new_net
-from comp.training.losses import for_task, require_extra_rows
+from comp.training.losses import for_task, require_extra_rows, with_side_features
 from comp.training.optim import make_optimizer, open_layers, stages_of
 from comp.training.plan import TrainedModels, TrainPlan
 from comp.training.teacher import Teacher, find_teacher
@@ -147,6 +147,7 @@ def _prepare(
         update={"model": start.part, "distill": start.teacher and start.teacher.config}
     )
     TrainTransform(recipe.transform, preprocess)
+    recipe = with_side_features(recipe, checked.dataset.manifest.table.columns)
     manifest = checked.readable()
     plan = TrainPlan(
         slug=competition.slug,

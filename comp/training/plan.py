@@ -19,6 +19,7 @@ from comp.data.labels import LabelMap
 from comp.data.manifest import TRAINING, Manifest, soft_columns
 from comp.data.predictions import Predictions, average, join
 from comp.data.pseudo_labels import PseudoLabels
+from comp.data.side_features import feature_columns
 from comp.errors import InputError, TrainingFailed
 from comp.events import ALL_ROWS
 from comp.files import write_text
@@ -165,6 +166,11 @@ class TrainPlan:
             sorted(pseudo.items()),
             *([ALL_ROWS] if self.refit else []),
             *([sorted(self.manifest.corrections.items())] if self.manifest.corrections else []),
+            *(
+                [self.manifest.train[beside].to_csv()]
+                if (beside := feature_columns(self.manifest.table))
+                else []
+            ),
             *([self.manifest.fingerprint("extra")] if soft_columns(self.manifest.table) else []),
         )
         return hashlib.sha256(repr(facts).encode("utf-8", "backslashreplace")).hexdigest()

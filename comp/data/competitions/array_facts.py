@@ -80,7 +80,7 @@ def scaled_source(
     from comp.data.images.record_arrays import RecordArrays
     from comp.data.images.source import AdapterSource
 
-    source: ImageSource = RecordArrays(raw, facts.columns) if facts.columns else own(raw)
+    source: Any = RecordArrays(raw, facts.columns) if facts.columns else own(raw)
     if isinstance(source, AdapterSource):
         source = replace(source, any_array=True)
     stated = ArrayImages(facts.channels, facts.ends, facts.axes or "", facts.members, facts.fill)

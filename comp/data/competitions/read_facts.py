@@ -9,7 +9,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pandas as pd
+
 from comp.data.competitions.data_facts import DataFacts, JoinedColumn, plain_folder
+from comp.data.competitions.feature_cells import feature_names, with_cells
 from comp.data.competitions.image_paths import ImagePaths, order_of
 from comp.data.competitions.row_labels import RowLabels
 from comp.data.competitions.tables import read_any_table
@@ -56,11 +59,31 @@ class FactsReader:
             self._notes.append(
                 f"{shared:,} ids stand in train and test both; those of train read as train/ID"
             )
-        return Manifest.from_samples([*train, *test], self.notes)
+        tables = [self._with_features(train, self._table if train and self.data.features else None)]
+        tables.append(self._with_features(test, self._test_table))
+        return self._joined_tables(tables)
 
     def read_test(self) -> Manifest:
         """The rows to predict of a folder whose train part may be absent."""
-        return Manifest.from_samples(self._test_rows(), self.notes)
+        return self._joined_tables([self._with_features(self._test_rows(), self._test_table)])
+
+    def _joined_tables(self, tables: Sequence[pd.DataFrame]) -> Manifest:
+        full = [table for table in tables if len(table)] or list(tables[:1])
+        return Manifest(pd.concat(full, ignore_index=True), tuple(self.notes))
+
+    def _with_features(self, rows: Sequence[Sample], table: Table | None) -> pd.DataFrame:
+        """Rows as a manifest's table, with the side features that ``table`` has of them where [data] names some."""
+        made = Manifest.from_samples(rows).table
+        if not self.data.features or not rows:
+            return made
+        if table is None:
+            value = f"competition.toml: [data] features, and no test_table ({self.data.test_table or 'none'}) has those of the rows to predict"
+            raise InputError(
+                "rows to predict have the features of the labelled ones", value, "name test_table"
+            )
+        ids = [_plain_id(i) for i in self._ids(table, "features")]
+        names = feature_names(self.data.features, table)
+        return with_cells(made, names, table, ids, [_plain_id(row.id) for row in rows], self.column)
 
     @property
     def notes(self) -> list[str]:

@@ -152,7 +152,7 @@ def test_a_run_reads_by_its_own_scale_and_kind(tmp_path: Path) -> None:
     trained = Scale((0.0,), (20.0,), "uint16")
     source = by_scale(source_of(tmp_path, ArrayImages(1, None)), trained)
     assert source.load("a.npy")[0, 0].tolist() == [128, 128, 128]
-    with pytest.raises(ImageError, match="b.npy: float32; the run was trained on uint16"):
+    with pytest.raises(ImageError, match=r"b\.npy: float32; the run was trained on uint16"):
         source.load("b.npy")
     with pytest.raises(InputError, match="the scale that it was trained on"):
         by_scale(source_of(tmp_path, ArrayImages(1, (0.0, 30.0))), trained)
