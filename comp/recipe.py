@@ -34,12 +34,10 @@ class ModelConfig(RecipeTable):
 
     name: str = "mobilenetv2_100"
     kwargs: dict[str, Any] = Field(default_factory=dict, description="passed to timm.create_model")
-    weights: str = Field(
-        "default", description='"default", "none", a path to .safetensors or .pth, or "run:RUN"'
-    )
+    weights: str = Field("default", description='"default", "none", a path to .safetensors, .pth, "run:RUN"')
     size: int | None = Field(None, ge=8, le=4096, description="side of the square input, pixels")
-    mean: list[float] | None = Field(None, min_length=3, max_length=3)
-    std: list[float] | None = Field(None, min_length=3, max_length=3)
+    mean: list[float] | None = Field(None, min_length=2, max_length=64)
+    std: list[float] | None = Field(None, min_length=2, max_length=64)
     interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] | None = None
     fit: Literal["crop", "squash", "pad"] = Field("crop", description="how an image becomes a square")
     crop_pct: float | None = Field(None, gt=0, le=1)
@@ -55,6 +53,11 @@ class ModelConfig(RecipeTable):
         if value is not None and min(value) <= 0:
             raise ValueError("std must be above zero")
         return value
+
+    @property
+    def channels(self) -> int:
+        """How many channels the network reads: a mean each, three where none are said."""
+        return len(self.mean or (0, 0, 0))
 
 
 class OptimizerConfig(RecipeTable):
@@ -211,10 +214,7 @@ COMMON = (
 
 
 class Recipe(RecipeTable):
-    """Everything that decides a run beside its data.
-
-    Raises RecipeError (through ``load``) with one line for every mistake, each with its dotted path.
-    """
+    """Everything that decides a run beside its data; RecipeError (through ``load``) has a line for every mistake."""
 
     mode: Literal["scratch", "probe", "finetune"] = "finetune"
     epochs: int = Field(5, ge=1, description="passes over the training rows; probe has none, it solves")

@@ -24,9 +24,11 @@ OF_AN_EXTRA = {
     "lmdb",
     "optuna",
     "pyarrow",
+    "pydicom",
     "ray",
     "sqlalchemy",
-}  # of `shards`, `tune` and `scale`; refused with a remedy where they are absent
+    "tifffile",
+}  # of `shards`, `medical`, `tune` and `scale`; refused with a remedy where they are absent
 STATED = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
 
 

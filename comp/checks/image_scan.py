@@ -29,6 +29,7 @@ from comp.checks.image_regions import regions
 from comp.checks.kept_looks import KeptLooks, LooksWriter, remove
 from comp.checks.kept_looks import load as load_kept
 from comp.data.images.decode import Decoded, decode_with_facts
+from comp.data.images.scale import preview
 from comp.data.images.source import ImageSource, file_of, gives_files
 from comp.errors import ImageError
 
@@ -208,13 +209,14 @@ def _decoded(
     """A look at the pixels of an image; ``size`` is that of its file in bytes."""
     header = read_header(content) if isinstance(content, bytes) else NO_HEADER._replace(kind="array")
     try:
-        found = decode_with_facts(content, path) if isinstance(content, bytes) else Decoded(content)
+        found = decode_with_facts(content, path) if isinstance(content, bytes) else Decoded(preview(content))
     except ImageError as error:
         failed = _unreadable(stamp, file_sha, size, error.value, header.kind)
         return _Look(stamp, facts=failed, is_decoded=True)
     pixels = found.pixels
     if isinstance(content, bytes):
         keep(file_sha, pixels)
+    whole = pixels if isinstance(content, bytes) else content  # of which a preview may show less
     shape = f"{pixels.shape[0]}x{pixels.shape[1]}|".encode()
     # sums of channels fit in 16 bits: several times faster than means of them
     grey = pixels[..., 0].astype(np.uint16) + pixels[..., 1] + pixels[..., 2]
@@ -222,7 +224,7 @@ def _decoded(
     facts = ImageFacts(
         stamp=stamp,
         file_sha=file_sha,
-        pixel_sha=hashlib.sha256(shape + pixels.tobytes()).hexdigest(),
+        pixel_sha=hashlib.sha256(shape + whole.tobytes()).hexdigest(),
         height=int(pixels.shape[0]),
         width=int(pixels.shape[1]),
         file_bytes=size,

@@ -15,6 +15,7 @@ from comp.checks.duplicates.local_features import FEATURES, LEAST_SIDE, LocalFea
 from comp.checks.duplicates.strong_copies import PART, related_pairs
 from comp.checks.image_index import ImageIndex
 from comp.data.images.decode import decode
+from comp.data.images.scale import preview
 from comp.data.images.source import ImageSource
 from comp.errors import InputError
 
@@ -74,7 +75,7 @@ def related_images(source: ImageSource, paths: Sequence[str]) -> list[list[float
 
     def look(path: str) -> tuple[LocalFeatures, OuterLines]:
         content = source.load(path)
-        image = decode(content, path) if isinstance(content, bytes) else content
+        image = decode(content, path) if isinstance(content, bytes) else preview(content)
         return local_features(image, most), outer_lines(image)
 
     features, lines = [], []

@@ -17,8 +17,9 @@ from comp.data.images.raw_tree import RawTree, nfc, without_suffix
 from comp.data.images.source import ImageSource, WithFiles
 from comp.data.labels import LabelMap
 from comp.data.limits import read_file
-from comp.data.manifest import ORIGINAL, TRAINING, Manifest, soft_columns
+from comp.data.manifest import FEATURE, ORIGINAL, TRAINING, Manifest, soft_columns
 from comp.data.several_images import by_row, has_several, require_pool
+from comp.data.side_features import feature_columns, is_missing, with_side
 from comp.data.task import Task
 from comp.errors import InputError
 
@@ -290,6 +291,28 @@ def read_dataset(
         require_pool(competition.facts.pool, labels)
     template = load_template(competition, raw, manifest)
     source = competition.source(raw)
-    return Dataset(
-        competition, raw, manifest, labels, template, WithFiles(source) if len(manifest.extra) else source
-    )
+    source = WithFiles(source) if len(manifest.extra) else source
+    manifest = with_features(manifest, competition)
+    return Dataset(competition, raw, manifest, labels, template, with_side(source, manifest.table))
+
+
+def with_features(manifest: Manifest, competition: Competition) -> Manifest:
+    """A manifest with a note of its side features; InputError where rows lack those that competition.toml asks for."""
+    names = feature_columns(manifest.table.columns)
+    asked = competition.facts.data.features if competition.facts.data else ()
+    if asked and not names:
+        value = f"[data] features = {list(asked)}; the manifest has no column {FEATURE}NAME"
+        raise InputError("rows have the features that are asked for", value, "add the columns to it")
+    if not names:
+        return manifest
+    if has_several(manifest):
+        value = f"{len(names)} features beside rows of several images"
+        raise InputError("features stand beside one image a row", value, "drop `features`, or `row`")
+    missing = {name: int(manifest.table[name].fillna("").map(is_missing).sum()) for name in names}
+    gaps = [
+        f"{name.removeprefix(FEATURE)} is missing in {count:,} rows"
+        for name, count in missing.items()
+        if count
+    ]
+    told = f"{len(names)} side features" + (f": {', '.join(gaps[:4])}" if gaps else "")
+    return replace(manifest, notes=(*manifest.notes, told))

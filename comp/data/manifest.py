@@ -20,6 +20,7 @@ ORIGINAL = "original_label"  # in files: what a row is scored by, where ``label`
 WEIGHT = "weight"  # of extra rows, where their table has it: what a row's loss is multiplied by
 ROW = "row"  # of a manifest by image: the row that an image belongs to (see ``several_images``)
 IMAGES = "images"  # of a manifest by row, where rows have several: the paths of all, a line each
+FEATURE = "feature:"  # and a column's name: a cell beside the image, as the table has it
 PROB = "prob:"  # and a class name: a probability of extra rows that have them
 SPLITS = ("train", "extra", "test")
 
@@ -90,6 +91,8 @@ class Manifest:
             )
         known = [name for name in (*COLUMNS, ROW, "content", "action") if stored.has(name)]
         known += soft_columns(stored.header)
+        beside = [name for name in stored.header if name.startswith(FEATURE)]
+        known += beside
         table = pd.DataFrame({name: stored.column(name) for name in known}, dtype="object")
         if stored.has(ORIGINAL):
             table = table.assign(label=stored.column(ORIGINAL), **{TRAINING: table["label"]})
@@ -100,7 +103,7 @@ class Manifest:
         if "action" in table:  # a manifest that `comp check --fix` proposed
             table = table[table["action"] != "drop"].reset_index(drop=True)
         soft = soft_columns(table)
-        names = (*COLUMNS, ROW, "content", TRAINING, *soft)
+        names = (*COLUMNS, ROW, "content", TRAINING, *soft, *beside)
         return cls(without_soft(table[[n for n in names if n in table]]))
 
     def to_csv(self) -> str:

@@ -145,13 +145,13 @@ def outputs(
     found: dict[str, list[torch.Tensor]] = {name: [] for name in views}
     done = 0
     half, on_gpu = _DTYPES.get(recipe.precision), torch.device(device).type == "cuda"
-    squares = squares_of(views, pixels.preprocess)
+    squares, channels = squares_of(views, pixels.preprocess), pixels.preprocess.channels
     numbers = sum(one.size**2 for one in squares.values())
 
     def fill(part: NDArray[np.int64], out: NDArray[np.uint8]) -> None:
         for n, row in enumerate(part):
             fitted = pixels.squares(int(row), list(squares.values()))
-            np.concatenate([one.reshape(-1, 3) for one in fitted], out=out[n])
+            np.concatenate([one.reshape(-1, channels) for one in fitted], out=out[n])
 
     def keep(copied: _Copied) -> None:
         nonlocal done  # they come in the order of the rows
@@ -170,7 +170,7 @@ def outputs(
         exact(not tf32),
         torch.autocast(torch.device(device).type, dtype=half, enabled=half is not None),
     ):
-        for part, flat in _batches(there, pool, rows, batch, (numbers, 3), fill, on_gpu):
+        for part, flat in _batches(there, pool, rows, batch, (numbers, channels), fill, on_gpu):
             waiting += _fitting(see, flat, room)
             while len(waiting) > on_gpu:  # a GPU's copies are waited for once it has the next batch
                 keep(waiting.popleft())
@@ -222,7 +222,7 @@ def _seen(
     seen: dict[str, torch.Tensor] = {}
     apart = torch.split(flat.to(device, non_blocking=True), [one.size**2 for one in squares.values()], dim=1)
     for (square, one), images in zip(squares.items(), apart, strict=True):
-        x = normalise(images.reshape(-1, one.size, one.size, 3), preprocess)  # (B, 3, T, T)
+        x = normalise(images.reshape(-1, one.size, one.size, one.channels), preprocess)  # (B, 3, T, T)
         for name in views:
             if square_of(name) == square:
                 seen[name] = net(view(name, x, preprocess.size)).float()
@@ -328,10 +328,27 @@ def probabilities(
     there: Resident | None = None,
 ) -> dict[str, Probs]:
     """Predictions float64 (R, D) of rows, by view, as the task has them; as ``outputs`` has the logits."""
-    logits = outputs(
-        net, pool, pixels, rows, views, recipe, device, advance, tf32=tf32, at_once=at_once, there=there
+    side = net.side if isinstance(net, Net) else None
+    read = net.backbone if isinstance(net, Net) and side is not None else net
+    given = outputs(
+        read, pool, pixels, rows, views, recipe, device, advance, tf32=tf32, at_once=at_once, there=there
     )
-    return {name: activated(values, labels) for name, values in logits.items()}
+    if isinstance(net, Net) and side is not None:
+        beside = side.beside(pixels.source, [pixels.paths[row] for row in rows])
+        given = {name: _classified(net, joined(values, beside)) for name, values in given.items()}
+    return {name: activated(values, labels) for name, values in given.items()}
+
+
+def joined(features: NDArray[np.float32], beside: NDArray[np.float32] | None) -> NDArray[np.float32]:
+    """Features (N, D) of images with what stands beside them (N, F), as the classifier reads both."""
+    return features if beside is None else np.concatenate([features, beside], axis=1)
+
+
+def _classified(net: Net, features: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Logits (N, C) of joined features by a network's classifier, where that lies."""
+    device = next(net.head.parameters()).device
+    with torch.inference_mode(), exact():
+        return np.asarray(net.head(torch.from_numpy(features).to(device)).float().cpu().numpy())
 
 
 def activated(logits: NDArray[np.floating[Any]], labels: LabelMap) -> Probs:

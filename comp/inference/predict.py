@@ -6,7 +6,6 @@ import hashlib
 import io
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -18,20 +17,18 @@ from numpy.typing import NDArray
 
 from comp import events
 from comp.config import Shape, read_shaped
-from comp.data.images.pixel_cache import ImageDataset
 from comp.data.images.preprocess import Pixels, Preprocess
 from comp.data.images.source import ImageSource
 from comp.data.labels import LabelMap
-from comp.data.loading.prefetch import loader_pool
 from comp.data.predictions import Predictions, average
+from comp.data.side_features import cells_beside
 from comp.errors import CheckFailed, InputError, WeightsError
 from comp.files import write_bytes, write_json
+from comp.inference.backbone import apply_classifier, backbone_outputs
 from comp.inference.feature_cache import FeatureCache
-from comp.inference.forward import activated, facts_of_features, mean_of_views, outputs
-from comp.models.batchnorm_fusion import fuse_frozen_batchnorm
+from comp.inference.forward import activated, facts_of_features, joined, mean_of_views
 from comp.models.checkpoint import Noise, Sidecar, load_checkpoint, read_sidecar
 from comp.models.net import Net
-from comp.models.runtime import accelerator as make_accelerator
 from comp.models.runtime import computes
 from comp.recipe import Recipe
 from comp.runs.contents import read_result, require_of_fold
@@ -45,7 +42,6 @@ UTMOST = {"fp32": 0.01, "bf16": 0.25, "fp16": 0.25}
 _MARK = "\x00control"  # in no path and no id of a real row
 
 _HEADERS = threading.Lock()
-_SETTING = threading.Lock()
 
 Probs = NDArray[np.float64]
 
@@ -59,6 +55,7 @@ class _Row(Shape):
     file: str
     probs: dict[str, float]
     exact: dict[str, float] | None = None
+    side: list[str] | None = None  # the cells beside the image, where it has side features
 
 
 @dataclass(frozen=True)
@@ -72,6 +69,7 @@ class ControlRow:
     sample: str
     probs: Probs
     exact: Probs | None = None
+    side: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -130,6 +128,8 @@ def keep_controls(
             content = out.getvalue()
         write_bytes(folder / name, content)
         row = {"id": ids[n], "file": name, "probs": dict(zip(labels.columns, probs[n].tolist(), strict=True))}
+        if (beside := cells_beside(source, [paths[n]])) is not None:
+            row["side"] = list(beside[0])
         if exact is not None:
             row["exact"] = dict(zip(labels.columns, exact[len(rows)].tolist(), strict=True))
         rows.append(row)
@@ -178,6 +178,7 @@ def read_controls(folder: Path, labels: LabelMap) -> list[ControlRow]:
             row.id,
             by_class(row.probs),
             by_class(row.exact) if row.exact is not None else None,
+            tuple(row.side or ()),
         )
         for n, row in enumerate(control_table(folder))
     ]
@@ -375,7 +376,9 @@ def _by_backbone(
     order = shuffled(len(rows))
     mixed = [rows[n] for n in order]
     places = [path for _, path in mixed]
-    seen = _features(net, sidecar, source, places, views, recipe, bar.advance, device)
+    seen = backbone_outputs(
+        net, sidecar, ControlRowSource(source), places, views, recipe, bar.advance, device
+    )
     place = {name: n for n, (name, _) in enumerate(mixed)}
     wanted = np.array([] if whole else [place[name] for name in ids], dtype=np.int64)
     features = {
@@ -386,12 +389,18 @@ def _by_backbone(
             cache.keep(name, values)
     found: dict[Path, Probs] = {}
     for folder in folders:
-        head = net.head if folder == folders[0] else load_checkpoint(folder)[0].head
-        identity = activated(_apply(head, seen["identity"]), sidecar.labels)
-        back = {row.id: identity[place[row.id]] for row in controls[folder]}
-        in_fp32 = partial(_in_fp32, net, head, sidecar, source, controls[folder], recipe, device)
+        one = net if folder == folders[0] else load_checkpoint(folder)[0]
+        head, rows_here = one.head, np.array([place[row.id] for row in controls[folder]], dtype=np.int64)
+        own = _joined(one, seen["identity"][rows_here], [row.side for row in controls[folder]])
+        identity = activated(apply_classifier(head, own), sidecar.labels)
+        back = {row.id: probs for row, probs in zip(controls[folder], identity, strict=True)}
+        beside = one.side.beside(source, paths) if one.side is not None else None
+        in_fp32 = partial(_in_fp32, net, one, sidecar, source, controls[folder], recipe, device)
         _require_controls(folder, controls[folder], back, recipe.precision, in_fp32)
-        by_view = {name: activated(_apply(head, features[name]), sidecar.labels) for name in recipe.views}
+        by_view = {
+            name: activated(apply_classifier(head, joined(features[name], beside)), sidecar.labels)
+            for name in recipe.views
+        }
         found[folder] = mean_of_views(by_view, recipe.tta_mean, sidecar.labels)
     return found
 
@@ -450,7 +459,7 @@ def _require_controls(
 
 def _in_fp32(
     net: Net,
-    head: torch.nn.Module,
+    one: Net,
     sidecar: Sidecar,
     source: ImageSource,
     controls: list[ControlRow],
@@ -460,39 +469,14 @@ def _in_fp32(
     """The identity-view probabilities of control rows by themselves, in fp32, by id."""
     full = recipe.model_copy(update={"precision": "fp32"})
     paths = [row.path for row in controls]
-    seen = _features(net, sidecar, source, paths, ["identity"], full, lambda n: None, device)
-    probs = activated(_apply(head, seen["identity"]), sidecar.labels)
+    seen = backbone_outputs(
+        net, sidecar, ControlRowSource(source), paths, ["identity"], full, lambda n: None, device
+    )
+    own_features = _joined(one, seen["identity"], [row.side for row in controls])
+    probs = activated(apply_classifier(one.head, own_features), sidecar.labels)
     return {row.id: own for row, own in zip(controls, probs, strict=True)}
 
 
-def _features(
-    net: Net,
-    sidecar: Sidecar,
-    source: ImageSource,
-    paths: list[str],
-    views: list[str],
-    recipe: Recipe,
-    advance: Callable[[int], None],
-    number: int | None = None,
-) -> dict[str, NDArray[np.float32]]:
-    """Backbone outputs (N, D) by view, in the recipe's precision; ``number`` is that of the GPU, where there are several."""
-    with _SETTING:  # it sets what the whole process computes by
-        accelerator = make_accelerator(recipe)
-    device = accelerator.device if number is None else torch.device("cuda", number)
-    pixels = ImageDataset(ControlRowSource(source), paths, sidecar.preprocess, budget=0)
-    backbone = net.backbone
-    if recipe.channels_last:
-        backbone = backbone.to(memory_format=torch.channels_last)
-    fuse_frozen_batchnorm(backbone, sidecar.preprocess.size)  # as it was judged: in half precision that shows
-    backbone = backbone.to(device)
-    current = nullcontext() if number is None else torch.cuda.device(device)
-    with loader_pool(recipe.threads or 1) as pool, current:
-        return outputs(backbone, pool, pixels, np.arange(len(paths)), views, recipe, device, advance)
-
-
-def _apply(head: torch.nn.Module, features: NDArray[np.float32]) -> NDArray[np.float32]:
-    if not isinstance(head, torch.nn.Linear):
-        with torch.inference_mode():
-            return np.asarray(head.cpu().eval()(torch.from_numpy(features)).numpy(), dtype=np.float32)
-    weight, bias = head.weight.detach().cpu().numpy(), head.bias.detach().cpu().numpy()
-    return np.asarray(features @ weight.T + bias, dtype=np.float32)
+def _joined(net: Net, features: NDArray[np.float32], cells: list[tuple[str, ...]]) -> NDArray[np.float32]:
+    """The features of control rows, with what stood beside their images."""
+    return joined(features, net.side.encode(cells) if net.side is not None else None)

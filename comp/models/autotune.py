@@ -178,7 +178,8 @@ def step_times(
         on_threads(threads or torch.get_num_threads()),
     ):
         made = through(_copy(net, recipe, device, layout))
-        x = torch.zeros((batch, recipe.model.size or 224, recipe.model.size or 224, 3), device=device)
+        side, channels = recipe.model.size or 224, recipe.model.channels
+        x = torch.zeros((batch, side, side, channels), device=device)
         x = x.permute(0, 3, 1, 2)  # as ``normalise`` gives it
         y = torch.zeros(batch, dtype=torch.int64, device=device)
         found: list[float] = []
@@ -208,7 +209,7 @@ def _copy(net: Net, recipe: Recipe, device: torch.device, layout: bool) -> Any:
     if recipe.model.freeze_bn:
         freeze_batchnorm(made)
         if recipe.mode != "probe" and recipe.fold_norms is not False:
-            fuse_frozen_batchnorm(made, recipe.model.size or 224)
+            fuse_frozen_batchnorm(made, recipe.model.size or 224, recipe.model.channels)
     return made.to(device)
 
 

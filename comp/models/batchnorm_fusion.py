@@ -23,7 +23,7 @@ _CONVOLUTIONS = (nn.Conv2d, Conv2dSame)
 _NORMS = (nn.BatchNorm2d, BatchNormAct2d)
 
 
-def fuse_frozen_batchnorm(net: nn.Module, size: int) -> int:
+def fuse_frozen_batchnorm(net: nn.Module, size: int, channels: int = 3) -> int:
     """Lets every convolution whose output only a BatchNorm reads apply that norm itself, and returns how many do.
 
     With statistics that stay, ``norm(conv(x, w))`` is ``conv(x, w * s) + b`` with ``s = gamma / sqrt(var + eps)`` and
@@ -31,7 +31,7 @@ def fuse_frozen_batchnorm(net: nn.Module, size: int) -> int:
     over the images forward and two backward; on a CPU that is a fifth of a MobileNetV2 step (docs/benchmarks.md).
     While a norm is in train mode its pair works as it did. Parameters and the state dict stay as they are.
 
-    Which belong together is seen by watching an image of (1, 3, ``size``, ``size``) pass through in eval mode, not
+    Which belong together is seen by watching an image of (1, ``channels``, ``size``, ``size``) pass through in eval mode, not
     from names; nothing is changed where the outputs would then differ. Fold before the network goes to its device, so that
     training and prediction see the same pairs; on a GPU the outputs are compared without TF32, whose rounding is larger
     than what tells a wrong pair.
@@ -42,6 +42,7 @@ def fuse_frozen_batchnorm(net: nn.Module, size: int) -> int:
         Not to be copied afterwards (``copy.deepcopy`` would tie the copy to this one). A second time changes nothing.
     size : int
         Side of the images that it reads, pixels.
+    channels : int
     """
     one = next(net.parameters(), None)
     if one is None:  # nothing is learned here, so no convolution either
@@ -49,7 +50,8 @@ def fuse_frozen_batchnorm(net: nn.Module, size: int) -> int:
     modes = {module: module.training for module in net.modules()}
     net.eval()
     try:
-        x = torch.linspace(-1.0, 1.0, 3 * size * size, device=one.device).reshape(1, 3, size, size)
+        x = torch.linspace(-1.0, 1.0, channels * size * size, device=one.device)
+        x = x.reshape(1, channels, size, size)
         with torch.no_grad(), exact():
             with _watched(net) as pairs:
                 net(x)

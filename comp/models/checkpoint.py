@@ -21,6 +21,7 @@ from torch import Tensor
 from comp._version import __version__
 from comp.data.images.preprocess import Preprocess
 from comp.data.labels import LabelMap
+from comp.data.side_features import SideEncoder
 from comp.data.task import Task
 from comp.errors import WeightsError
 from comp.files import atomic, read_json, sha256_of, write_bytes, write_json
@@ -121,6 +122,7 @@ class Sidecar:
     versions: dict[str, str]
     device: str = ""
     noise: Noise = field(default_factory=dict)
+    side: SideEncoder | None = None
 
     def as_json(self) -> dict[str, Any]:
         task = self.labels.task
@@ -138,6 +140,7 @@ class Sidecar:
             "versions": self.versions,
             "device": self.device,
             "noise": self.noise,
+            **({} if self.side is None else {"side": self.side.as_json()}),
         }
 
     @classmethod
@@ -155,6 +158,7 @@ class Sidecar:
             table["versions"],
             str(table.get("device", "")),
             _noise(table.get("noise", {})),
+            SideEncoder.from_json(table["side"]) if table.get("side") else None,
         )
 
 
@@ -200,6 +204,7 @@ def save_checkpoint(
         {"comp": __version__, "torch": str(torch.__version__), "timm": timm.__version__},
         device,
         noise or {},
+        net.side,
     )
     write_bytes(folder / "model.safetensors", content)
     write_json(folder / "model.json", sidecar.as_json())
@@ -236,7 +241,7 @@ def read_sidecar(folder: Path) -> Sidecar:
 def load_checkpoint(folder: Path) -> tuple[Net, Sidecar]:
     """The network of a checkpoint, in eval mode on the CPU, and its sidecar; raises as ``read_tensors`` does."""
     tensors, sidecar = read_tensors(folder)
-    net = build(sidecar.model, sidecar.labels.width)
+    net = build(sidecar.model, sidecar.labels.width, sidecar.side)
     try:
         net.load_state_dict(tensors)
     except RuntimeError as error:

@@ -8,6 +8,7 @@ from torch import nn
 
 from comp.errors import WeightsError
 from comp.models.net import Net, arguments_of, classifier_names, is_own
+from comp.models.timm_alone import timm
 from comp.models.weights import StateDict
 from comp.recipe import ModelConfig
 
@@ -38,6 +39,7 @@ def load_into(net: Net, weights: StateDict, part: ModelConfig) -> None:
     else:
         weights = _unwrapped(weights, wanted)
         body, head = _split(weights, _classifier(part, weights, wanted))
+    body = _with_channels(body, wanted)
     stem = net.new_stem
     if stem is not None and body.get(stem, wanted[stem]).shape != wanted[stem].shape:
         del body[stem], wanted[stem]  # it stays random, and learns at the backbone's rate
@@ -51,6 +53,18 @@ def load_into(net: Net, weights: StateDict, part: ModelConfig) -> None:
         raise WeightsError(f"the weights must fit {part.name}", value, _remedy(faults))
     net.backbone.load_state_dict({k: v.to(wanted[k].dtype) for k, v in body.items()}, strict=False)
     _load_head(net.head, {k.removeprefix("head."): v for k, v in head.items()} if ours else _linear(head))
+
+
+def _with_channels(body: StateDict, wanted: StateDict) -> StateDict:
+    """The tensors with a first convolution of three channels as timm makes one of ``wanted``'s channels of it."""
+    made = dict(body)
+    for name, tensor in body.items():
+        shape = list(tensor.shape)
+        own = list(wanted[name].shape) if name in wanted else []
+        is_first = len(shape) == len(own) == 4 and shape[1] == 3 != own[1]
+        if is_first and shape[:1] + shape[2:] == own[:1] + own[2:]:
+            made[name] = timm.models.adapt_input_conv(own[1], tensor)
+    return made
 
 
 def _split(weights: StateDict, heads: set[str]) -> tuple[StateDict, StateDict]:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from comp.data.device_memory import is_out_of_memory
 from comp.data.images.preprocess import Preprocess
+from comp.data.side_features import SideEncoder
 from comp.errors import CompError, InputError, RecipeError, UnknownName, WeightsError
 from comp.files import sha256_of
 from comp.models.runtime import one_thread
@@ -31,8 +32,8 @@ _loaded: OwnModels | None = None  # where they are from
 def load_models(path: Path) -> None:
     """Registers what a competition's models.py defines in ``MODELS``, a table of names and functions.
 
-    A function takes ``model.kwargs`` and returns a backbone: a module from (B, 3, H, W) to (B, D) with D as its
-    ``num_features``. Those of the competition that was loaded before are forgotten, also where there is no file.
+    A function takes ``model.kwargs`` (and ``in_chans`` where images have other channels than three) and returns a
+    backbone: a module from (B, 3, H, W) to (B, D) with D as its ``num_features``. Those of the competition that was loaded before are forgotten, also where there is no file.
 
     Raises
     ------
@@ -189,11 +190,22 @@ _OURS = ("num_classes", "pretrained", "checkpoint_path", "features_only")
 class Net(nn.Module):
     """``head(backbone(x))``: logits (B, C) of images (B, 3, H, W).
 
-    ``new_stem`` names the first convolution's weight where ``model.stem`` gave it another size.
+    ``new_stem`` names the first convolution's weight where ``model.stem`` gave it another size. With ``side`` the head reads
+    what stands beside an image, too: ``head([backbone(x), side])``, numbers (B, F) as that encoder gives them; where they
+    are not given (a time is measured, or a heat map drawn) all are 0, which is the mean.
     """
 
-    def __init__(self, backbone: nn.Module, features: int, classes: int, head: HeadConfig) -> None:
+    def __init__(
+        self,
+        backbone: nn.Module,
+        features: int,
+        classes: int,
+        head: HeadConfig,
+        side: SideEncoder | None = None,
+    ) -> None:
         super().__init__()
+        self.side = side
+        features += side.width if side is not None else 0
         self.backbone = backbone
         self.dropout = nn.Dropout(head.dropout)
         self.head: nn.Linear | nn.Sequential = nn.Linear(features, classes)
@@ -203,16 +215,20 @@ class Net(nn.Module):
             self.head = nn.Sequential(inner, nn.ReLU(), nn.Dropout(head.dropout), last)
         self.new_stem: str | None = None
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, beside: Tensor | None = None) -> Tensor:
         features = self.backbone(x)  # (B, D)
+        if self.side is not None:
+            if beside is None:
+                beside = torch.zeros(len(features), self.side.width, device=features.device)
+            features = torch.cat([features.float(), beside], dim=1)  # (B, D + F)
         dtype = next(self.head.parameters()).dtype
         with torch.autocast(x.device.type, enabled=False):  # as predict does; logits want all their digits
             logits: Tensor = self.head(self.dropout(features.to(dtype)))  # (B, C)
         return logits
 
 
-def build(part: ModelConfig, classes: int) -> Net:
-    """A network with random weights.
+def build(part: ModelConfig, classes: int, side: SideEncoder | None = None) -> Net:
+    """A network with random weights; with ``side`` one that reads what stands beside images, too.
 
     Raises
     ------
@@ -234,7 +250,7 @@ def build(part: ModelConfig, classes: int) -> Net:
             "the model must take model.kwargs and model.size", value, "correct the recipe"
         ) from error
     stem = small_stem(backbone, part.name) if part.stem == "small" else None
-    net = Net(backbone, features, classes, part.head)
+    net = Net(backbone, features, classes, part.head, side)
     net.new_stem = stem
     return net
 
@@ -249,16 +265,20 @@ def _require_arguments(part: ModelConfig) -> None:
     if taken:
         value = f"model.kwargs.{taken[0]} = {part.kwargs[taken[0]]!r}"
         raise WeightsError(
-            "model.kwargs says nothing of channels, classes and weights: images have three channels (grey ones three "
-            "equal ones), classes are the competition's",
+            "model.kwargs says nothing of channels, classes and weights: [images] states channels where they are not "
+            "three, classes are the competition's",
             value,
             "drop it; model.weights names weights",
         )
 
 
 def arguments_of(part: ModelConfig) -> dict[str, Any]:
-    """What the backbone is created with: ``model.kwargs``, and the size of its input where the model has but one."""
+    """What the backbone is created with: ``model.kwargs``, the size of its input where the model has but one, and as
+    ``in_chans`` the number of channels where that is not three.
+    """
     kwargs = dict(part.kwargs)
+    if part.channels != 3:
+        kwargs["in_chans"] = part.channels
     if part.size is not None and not is_own(part.name) and config_of(part.name).get("fixed_input_size"):
         kwargs.setdefault("img_size", part.size)
     return kwargs
@@ -267,12 +287,12 @@ def arguments_of(part: ModelConfig) -> dict[str, Any]:
 def require_forward(net: Net, part: ModelConfig, classes: int, at: int | None = None) -> None:
     """WeightsError for a network that cannot read images of its size: a stem, a size or a models.py that does not fit.
 
-    Two made images (2, 3, S, S) go through it once, in eval mode, on the CPU; ``at`` is S where not the model's own.
+    Two made images (2, N, S, S) go through it once, in eval mode, on the CPU; ``at`` is S where not the model's own.
     """
     size = at or part.size or 224
     try:
         with torch.inference_mode():
-            shape = tuple(net.eval()(torch.zeros(2, 3, size, size)).shape)
+            shape = tuple(net.eval()(torch.zeros(2, part.channels, size, size)).shape)
     except Exception as error:
         if is_out_of_memory(error):
             return  # on this device; training has its own way with that
@@ -288,11 +308,12 @@ def require_forward(net: Net, part: ModelConfig, classes: int, at: int | None = 
 
 
 def resolve(
-    part: ModelConfig, mode: str, weight_folders: list[Path]
+    part: ModelConfig, mode: str, weight_folders: list[Path], channels: int | None = None
 ) -> tuple[ModelConfig, Preprocess, StateDict | None]:
     """The model part with nothing left open, its preprocessing, and the weights to start from (None: random).
 
-    Mean, std, size and interpolation are the recipe's, else those beside the weights, else the model's own.
+    Mean, std, size and interpolation are the recipe's, else those beside the weights, else the model's own. The network
+    reads ``channels``; where that is not said as many as the recipe has means, or three.
 
     Raises
     ------
@@ -300,7 +321,7 @@ def resolve(
         If weights cannot be found, or a path comes without mean and std.
     """
     require_model(part.name)
-    own = config_of(part.name)
+    own, channels = config_of(part.name), channels or part.channels
     weights: StateDict | None = None
     beside: dict[str, Any] = {}
     source = "none" if mode == "scratch" else part.weights
@@ -319,8 +340,10 @@ def resolve(
             raise WeightsError("a weights path needs model.mean and model.std", value, remedy)
     preprocess = Preprocess(
         size=int(part.size or beside.get("size") or own.get("input_size", (3, 224, 224))[-1]),
-        mean=_three(part.mean or beside.get("mean") or own.get("mean") or (0.485, 0.456, 0.406)),
-        std=_three(part.std or beside.get("std") or own.get("std") or (0.229, 0.224, 0.225)),
+        mean=_of_channels(
+            part, "mean", beside.get("mean") or own.get("mean") or (0.485, 0.456, 0.406), channels
+        ),
+        std=_of_channels(part, "std", beside.get("std") or own.get("std") or (0.229, 0.224, 0.225), channels),
         interpolation=str(
             part.interpolation or beside.get("interpolation") or _plain(own.get("interpolation"))
         ),
@@ -360,6 +383,7 @@ def differences(part: ModelConfig, known: dict[str, Any]) -> list[str]:
         if (
             given is not None
             and own is not None
+            and len(given) == len(own)
             and any(abs(a - b) > 1e-3 for a, b in zip(given, own, strict=True))
         ):
             told.append(f"{key} {given} instead of {[round(float(v), 4) for v in own]}")
@@ -385,15 +409,15 @@ def freeze_batchnorm(net: nn.Module) -> None:
 
 
 def normalise(pixels: Tensor, preprocess: Preprocess) -> Tensor:
-    """uint8 (B, H, W, 3) to float32 (B, 3, H, W), channels last in memory, on the device of ``pixels``."""
-    batch, height, width, _ = pixels.shape
+    """uint8 (B, H, W, N) to float32 (B, N, H, W), channels last in memory, on the device of ``pixels``."""
+    batch, height, width, channels = pixels.shape
     scale, shift = _line(preprocess.mean, preprocess.std, width, pixels.device)
     # two passes, each as wide as the batch: waking other threads for an image costs more than its pixels while
     # loaders hold the cores
     with one_thread(pixels.numel(), pixels.device):
-        made = pixels.reshape(batch, height, width * 3).float()
+        made = pixels.reshape(batch, height, width * channels).float()
         torch.addcmul(shift, made, scale, out=made)
-    return made.view(batch, height, width, 3).permute(0, 3, 1, 2)
+    return made.view(batch, height, width, channels).permute(0, 3, 1, 2)
 
 
 @lru_cache(maxsize=16)
@@ -401,7 +425,7 @@ def normalise(pixels: Tensor, preprocess: Preprocess) -> Tensor:
 def _line(
     mean: tuple[float, ...], std: tuple[float, ...], width: int, device: torch.device
 ) -> tuple[Tensor, Tensor]:
-    """What values 0 … 255 are multiplied by, and what is added, for a line of pixels, both (W * 3,): three numbers at a
+    """What values 0 … 255 are multiplied by, and what is added, for a line of pixels, both (W * N,): three numbers at a
     time would keep the vector units waiting.
     """
     wide = torch.tensor(std, device=device)
@@ -410,9 +434,23 @@ def _line(
     return scale.repeat(width), shift.repeat(width)
 
 
-def _three(values: Any) -> tuple[float, float, float]:
-    a, b, c = (float(v) for v in values)
-    return a, b, c
+def _of_channels(part: ModelConfig, key: str, known: Any, channels: int) -> tuple[float, ...]:
+    """The mean or std of each channel: the recipe's, or what is ``known`` of the weights; of other channels than three the
+    mean of those three for each, since no weights state others.
+
+    Raises
+    ------
+    WeightsError
+        If the recipe has another number of them.
+    """
+    given = getattr(part, key)
+    if given is not None and len(given) != channels:
+        value = f"model.{key} has {len(given)} values, the images have {channels} channels"
+        raise WeightsError(
+            "mean and std have a value a channel", value, "correct the recipe, or leave it out"
+        )
+    values = tuple(float(v) for v in given or known)
+    return values if len(values) == channels else (sum(values) / len(values),) * channels
 
 
 def _plain(interpolation: str | None) -> str:

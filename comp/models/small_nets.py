@@ -1,4 +1,4 @@
-"""Small convolutional networks for small images, as backbones: (B, 3, H, W) to (B, num_features)."""
+"""Small convolutional networks for small images, as backbones: (B, 3, H, W), or ``in_chans`` channels, to (B, num_features)."""
 
 from __future__ import annotations
 
@@ -79,26 +79,26 @@ class Residual(nn.Module):
 
 
 class Pixels(nn.Module):
-    """The image itself on a coarse grid, (B, 3, side, side) as a row of numbers: colour and layout, and nothing learned."""
+    """The image itself on a coarse grid, (B, N, side, side) as a row of numbers: colour and layout, and nothing learned."""
 
-    def __init__(self, side: int = 16) -> None:
+    def __init__(self, side: int = 16, channels: int = 3) -> None:
         super().__init__()
         self.side = side
-        self.num_features = 3 * side * side
+        self.num_features = channels * side * side
 
     def forward(self, x: Tensor) -> Tensor:
         coarse: Tensor = nn.functional.adaptive_avg_pool2d(x, self.side).flatten(1)
         return coarse
 
 
-def pixels(side: int = 16) -> Pixels:
+def pixels(side: int = 16, in_chans: int = 3) -> Pixels:
     """What a linear classifier of raw pixels looks at, for a probe that takes seconds; nothing in it trains."""
-    return Pixels(side)
+    return Pixels(side, in_chans)
 
 
-def cifar_resnet18(width: int = 64) -> SmallNet:
+def cifar_resnet18(width: int = 64, in_chans: int = 3) -> SmallNet:
     """ResNet-18 with a 3x3 stem and no pooling at the front (He et al. 2016, as weiaicunzai's pytorch-cifar100 has it)."""
-    layers: list[nn.Module] = [nn.Sequential(_conv(3, width, 1), nn.ReLU(inplace=True))]
+    layers: list[nn.Module] = [nn.Sequential(_conv(in_chans, width, 1), nn.ReLU(inplace=True))]
     inner = width
     for n in range(4):
         outer = width * 2**n
@@ -107,10 +107,10 @@ def cifar_resnet18(width: int = 64) -> SmallNet:
     return SmallNet(layers, inner)
 
 
-def resnet9(width: int = 64) -> SmallNet:
+def resnet9(width: int = 64, in_chans: int = 3) -> SmallNet:
     """ResNet-9 of David Page's DAWNBench entry (2018): two residual blocks, max pooling, much for its time."""
     layers = [
-        _active(3, width),
+        _active(in_chans, width),
         nn.Sequential(_active(width, 2 * width), nn.MaxPool2d(2, ceil_mode=True)),
         Residual(2 * width),
         nn.Sequential(_active(2 * width, 4 * width), nn.MaxPool2d(2, ceil_mode=True)),
@@ -120,12 +120,12 @@ def resnet9(width: int = 64) -> SmallNet:
     return SmallNet(layers, 8 * width, largest=True)
 
 
-def wide_resnet(depth: int = 16, width: int = 4, dropout: float = 0.0) -> SmallNet:
+def wide_resnet(depth: int = 16, width: int = 4, dropout: float = 0.0, in_chans: int = 3) -> SmallNet:
     """WRN-depth-width (Zagoruyko & Komodakis 2016); ValueError unless depth is 6 n + 4."""
     blocks, rest = divmod(depth - 4, 6)
     if rest or blocks < 1:
         raise ValueError(f"depth is 6 n + 4 (10, 16, 22, 28 …), found {depth}")
-    layers: list[nn.Module] = [nn.Conv2d(3, 16, 3, 1, 1, bias=False)]
+    layers: list[nn.Module] = [nn.Conv2d(in_chans, 16, 3, 1, 1, bias=False)]
     inner = 16
     for n in range(3):
         for block in range(blocks):

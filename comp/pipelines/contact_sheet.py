@@ -17,6 +17,7 @@ from comp.data.competitions.competition import find_competition
 from comp.data.competitions.raw_folder import raw_of
 from comp.data.images.pixel_cache import ImageDataset
 from comp.data.images.preprocess import Preprocess
+from comp.data.images.scale import preview
 from comp.data.images.source import ImageSource
 from comp.errors import InputError, UnknownName, WeightsError
 from comp.files import make_folder, require_output, write_bytes
@@ -157,7 +158,8 @@ def _shown(
     wanted = load_recipe(competition, path, bool(recipe), overrides, None, False).each[0]
     competition.require_layout(raw)
     table = picked(competition.read(raw).train, rows)
-    return Shown(ws, wanted, preprocess_of(wanted, ws), table, competition.source(raw))
+    preprocess = preprocess_of(wanted, ws, competition.channels)
+    return Shown(ws, wanted, preprocess, table, competition.source(raw))
 
 
 def _kind_of_device(recipe: Recipe) -> str:
@@ -175,15 +177,15 @@ def picked(train: pd.DataFrame, rows: int) -> pd.DataFrame:
     return table.sort_values(["turn", "label"]).head(rows).sort_values(["label", "turn"])
 
 
-def preprocess_of(recipe: Recipe, workspace: Workspace) -> Preprocess:
-    """How the network of a recipe reads images, whether or not its weights are at hand."""
+def preprocess_of(recipe: Recipe, workspace: Workspace, channels: int | None = None) -> Preprocess:
+    """How the network of a recipe reads images, whether or not its weights are at hand; ``channels`` as ``resolve`` has it."""
     from comp.models.net import resolve
 
     try:
-        return resolve(recipe.model, recipe.mode, workspace.weight_folders())[1]
+        return resolve(recipe.model, recipe.mode, workspace.weight_folders(), channels)[1]
     except WeightsError:  # the images can be shown without the weights
         part = recipe.model.model_copy(update={"weights": "none"})
-        return resolve(part, recipe.mode, [])[1]
+        return resolve(part, recipe.mode, [], channels)[1]
 
 
 def _mixed(recipe: Recipe, preprocess: Preprocess, images: list[Pixels], labels: list[str]) -> list[Pixels]:
@@ -228,7 +230,7 @@ def sheet(columns: list[Column], labels: list[str], told: str, cell: int) -> Pix
         for r, image in enumerate(images):
             y = 2 * TITLE + r * (cell + MARGIN)
             how = cv2.INTER_NEAREST if image.shape[0] <= cell else cv2.INTER_AREA
-            large = cv2.resize(image, (cell, cell), interpolation=how)
+            large = cv2.resize(preview(image), (cell, cell), interpolation=how)
             drawn[y : y + cell, x : x + cell] = large
     for r, label in enumerate(labels):
         _write(drawn, _latin(label), 6, 2 * TITLE + r * (cell + MARGIN) + cell // 2)

@@ -15,12 +15,15 @@ from comp.checks.runner import raise_on_errors, require_known, run_test_checks, 
 from comp.data.competitions.competition import Competition, find_competition
 from comp.data.csv_table import listed
 from comp.data.dataset import Dataset, load_template
+from comp.data.images.array_source import by_scale
+from comp.data.images.scale import Scale
 from comp.data.images.shared_squares import SharedSquares, SquaredSource
 from comp.data.labels import LabelMap
 from comp.data.manifest import Manifest
 from comp.data.postprocess import postprocessed
 from comp.data.predictions import Predictions, average, with_prior
 from comp.data.several_images import by_image, by_row, pooled_predictions, without_broken
+from comp.data.side_features import with_side
 from comp.errors import InputError
 from comp.files import require_output
 from comp.pipelines.check import look_at_images
@@ -123,6 +126,8 @@ def predict(
     labels = read_sidecar(asked[0].folders[0]).labels
     _require_same_answers(this_run, competition, labels)
     dataset = _dataset(this_run, ws, competition, labels, data, template)
+    source_here = by_scale(dataset.source, _scale_of(asked))
+    dataset = replace(dataset, source=with_side(source_here, dataset.manifest.table))
     recipes = {one.name: _recipe_here(one) for one in asked}
     with _squares(asked, recipes, dataset) as squares:
         looked = look_at_images(dataset, None, squares.put)
@@ -165,6 +170,21 @@ def _predicted(
             predicted = with_prior(predicted, unread, prior_of(one), list(test["id"]))
         each[one.name] = postprocessed(predicted, context.competition, test, one.run.started)
     return each, unread
+
+
+def _scale_of(asked: list[Part]) -> Scale | None:
+    """The scale that all checkpoints read images by; None of photographs. InputError where they differ."""
+    from comp.models.checkpoint import read_sidecar
+
+    scales = {folder: read_sidecar(folder).preprocess.scale for one in asked for folder in one.folders}
+    (first, scale), *others = scales.items()
+    for folder, other in others:
+        if (scale and scale.numbers) != (other and other.numbers):
+            value = f"{folder} reads another range than {first}"
+            raise InputError(
+                "what predicts together reads images by one scale", value, "train them on the same images"
+            )
+    return scale
 
 
 def _squares(asked: list[Part], recipes: dict[str, Recipe], dataset: Dataset) -> SharedSquares:

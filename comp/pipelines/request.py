@@ -239,7 +239,7 @@ def load_recipe(
 
 def model_mistakes(competition: Competition) -> Callable[[dict[str, Any]], list[str]]:
     """Finds mistakes in a recipe that only timm, torch and albumentations can see."""
-    from comp.pipelines.training_plans import recipe_mistakes
+    from comp.pipelines.recipe_names import recipe_mistakes
 
     return partial(recipe_mistakes, competition)
 

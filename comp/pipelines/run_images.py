@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from comp.data.images.pixel_cache import ImageDataset
+from comp.data.images.scale import preview
 from comp.pipelines.contact_sheet import Column, Shown, picked, sheet, training_columns
 from comp.recipe import Recipe
 from comp.report.run_report.mistakes import worst_rows
@@ -61,13 +62,14 @@ def attention_mosaic(run: Run, data: RunData, recipe: Recipe) -> list[Mosaic]:
     for one in worst_rows(data, MOST_LOOKED):
         net, sidecar = load(model / f"fold-{one.fold}")
         pixels = ImageDataset(data.source, [one.path], sidecar.preprocess)[0][None]
+        shown = preview(pixels[0])
         columns = [int(data.oof.answered[one.place]), int(data.oof.truth[one.place])]
         for n, column in enumerate(columns):
             heat = grad_cam(net, sidecar.preprocess, pixels, np.array([column]))
             if heat is None:
                 return []
-            heats[n].append(_over(pixels[0], heat[0]))
-        images.append(pixels[0])
+            heats[n].append(_over(shown, heat[0]))
+        images.append(shown)
         words.append(f"{one.label}, answered {one.answer}")
     if not images:
         return []

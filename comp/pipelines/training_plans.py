@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +25,7 @@ from comp.checks.runner import CheckResult
 from comp.data.augment.policies import TrainTransform, check_transform, symmetries
 from comp.data.competitions.competition import Competition
 from comp.data.folds import Folds
+from comp.data.images.array_source import scale_of
 from comp.data.images.pixel_cache import cached_source, missing
 from comp.data.images.preprocess import Preprocess, side_for
 from comp.data.images.source import ImageSource
@@ -43,18 +42,17 @@ from comp.models.net import (
     overrides,
     own_models,
     require_forward,
-    require_model,
     resolve,
 )
 from comp.models.runtime import resolve_device
 from comp.models.weights import StateDict
 from comp.pipelines.view_choice import judge_views
-from comp.recipe import ModelConfig, Recipe, member_tables
+from comp.recipe import ModelConfig, Recipe
 from comp.training.gradients import require_joint
 from comp.training.launches import fewer_launches, steps_and_folds
 from comp.training.loop import new_net
-from comp.training.losses import for_task, require_extra_rows
-from comp.training.optim import make_optimizer, open_layers, require_optimizer, stages_of
+from comp.training.losses import for_task, require_extra_rows, with_side_features
+from comp.training.optim import make_optimizer, open_layers, stages_of
 from comp.training.plan import TrainedModels, TrainPlan
 from comp.training.teacher import Teacher, find_teacher
 from comp.training.time_limit import OutOfTime
@@ -62,38 +60,6 @@ from comp.training.train_folds import Executor, are_dealt_to_gpus, per_job_recip
 from comp.training.transform_trial import mirrored_costs
 from comp.training.warm_start import WarmStart, warm_start
 from comp.workspace import Workspace, cache_folder
-
-
-def recipe_mistakes(competition: Competition, table: dict[str, Any]) -> list[str]:
-    """Names in a recipe's table that timm, torch or albumentations do not have, told by their dotted paths."""
-    load_models(competition.file("models.py"))
-    several = isinstance(table.get("model"), list)
-    found: list[str] = []
-    for path, attempt, n in ((*one, n) for n, m in enumerate(member_tables(table)) for one in _names_in(m)):
-        try:
-            attempt()
-        except InputError as error:
-            place = f"model.{n}.{path.removeprefix('model.')}" if several else path
-            found.append(f"{place}: {error.rule}, {error.value}")
-    return found
-
-
-def _names_in(table: dict[str, Any]) -> list[tuple[str, Callable[[], object]]]:
-    """The names of a model's table, by their dotted paths, each with what raises if nobody knows it."""
-    tried: list[tuple[str, Callable[[], object]]] = []
-    for key, require in (("model", require_model), ("optimizer", require_optimizer)):
-        part = table.get(key, {})
-        name = part if isinstance(part, str) else part.get("name") if isinstance(part, dict) else None
-        if isinstance(name, str):
-            tried.append((f"{key}.name", partial(require, name)))
-    balance = table.get("balance")
-    copied = balance.get("transform") if isinstance(balance, dict) else None
-    for path, transform in (("transform", table.get("transform")), ("balance.transform", copied)):
-        if isinstance(transform, str) or (
-            isinstance(transform, list) and all(isinstance(t, dict) for t in transform)
-        ):
-            tried.append((path, partial(check_transform, transform)))
-    return tried
 
 
 @dataclass(frozen=True)
@@ -126,7 +92,7 @@ def find_starts(competition: Competition, recipe: Recipe, workspace: Workspace) 
             else None
         )
         part = warm.part(one.model) if warm else one.model
-        part, preprocess, weights = resolve(part, one.mode, workspace.weight_folders())
+        part, preprocess, weights = resolve(part, one.mode, workspace.weight_folders(), competition.channels)
         part = part.model_copy(update={"weights": warm.name}) if warm else part
         teacher = find_teacher(one.distill, workspace, competition.slug) if one.distill else None
         starts.append(Start(part, preprocess, weights, warm, teacher))
@@ -170,11 +136,13 @@ def _prepare(
     """Resolves a model's recipe on this machine, and builds the model once."""
     assert checked.folds is not None, "the checks let no run pass without folds"
     recipe = for_task(resolve_device(wanted), checked.dataset.labels.task)
-    preprocess, warm = start.preprocess, start.warm
+    scale = scale_of(checked.dataset.source)
+    preprocess, warm = replace(start.preprocess, scale=scale), start.warm
     recipe = recipe.model_copy(
         update={"model": start.part, "distill": start.teacher and start.teacher.config}
     )
     TrainTransform(recipe.transform, preprocess)
+    recipe = with_side_features(recipe, checked.dataset.manifest.table.columns)
     manifest = checked.readable()
     plan = TrainPlan(
         slug=competition.slug,
@@ -261,7 +229,9 @@ def _judge_transform(plan: TrainPlan) -> list[Finding]:
     found: list[Finding] = []
     if plan.recipe.mode == "probe" or not plan.labels.task.one_class_a_row:
         return found
-    mirrors = symmetries(check_transform(plan.recipe.transform, plan.preprocess.size))
+    mirrors = symmetries(
+        check_transform(plan.recipe.transform, plan.preprocess.size, plan.preprocess.channels)
+    )
     for cost in mirrored_costs(plan, mirrors) if mirrors else []:
         if cost.is_harmful:
             first, second = (plan.labels.names[n] for n in cost.pair)

@@ -86,7 +86,7 @@ def forget_compiled() -> None:
 
 def _whole(recipe: Recipe) -> tuple[int, ...]:
     size = recipe.model.size or 224
-    return (recipe.batch, 3, size, size)
+    return (recipe.batch, recipe.model.channels, size, size)
 
 
 def _compared(state: TrainState, x: Tensor, loss: Loss) -> Compiled | None:

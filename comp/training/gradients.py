@@ -24,7 +24,9 @@ class PeerFailed(RuntimeError):
 FINE, NO_MEMORY, BROKEN = 0, 1, 2  # what one of several processes says of its part of a batch
 
 
-def gradients(state: TrainState, x: Tensor, y: Tensor, weights: Tensor | None) -> Tensor:
+def gradients(
+    state: TrainState, x: Tensor, y: Tensor, weights: Tensor | None, beside: Tensor | None = None
+) -> Tensor:
     """Adds up a batch's gradients, in parts if memory wants it so, and returns its mean loss, detached.
 
     A batch that does not fit is computed again, at first as before, since what an earlier fold or another program held may
@@ -34,7 +36,7 @@ def gradients(state: TrainState, x: Tensor, y: Tensor, weights: Tensor | None) -
     freed = False
     while True:
         try:
-            return _of_all(state, x, y, weights)
+            return _of_all(state, x, y, weights, beside)
         except Exception as error:
             for_memory, of_compiled = is_out_of_memory(error), state.compiled is not None
             if of_compiled:
@@ -57,17 +59,18 @@ def gradients(state: TrainState, x: Tensor, y: Tensor, weights: Tensor | None) -
         events.log(f"  out of memory: a batch of {len(x)} is now computed in parts of {size}")
 
 
-def _of_all(state: TrainState, x: Tensor, y: Tensor, weights: Tensor | None) -> Tensor:
+def _of_all(state: TrainState, x: Tensor, y: Tensor, weights: Tensor | None, beside: Tensor | None) -> Tensor:
     """A batch's gradients and mean loss; of several processes each computes its part, and has those of all in the end.
 
     Where memory does not suffice in one of them, it does so in all: each takes the batch again in smaller parts.
     """
     peers = state.peers
     if peers is None:
-        return _in_parts(state, x, y, weights, len(x))
+        return _in_parts(state, x, y, weights, len(x), beside)
     own = peers.share(len(x))
     try:
-        loss = _in_parts(state, x[own], y[own], weights, len(x))
+        there = None if beside is None else beside[own]
+        loss = _in_parts(state, x[own], y[own], weights, len(x), there)
     except Exception as error:
         peers.all_reduce_max(NO_MEMORY if is_out_of_memory(error) else BROKEN)
         raise
@@ -80,14 +83,23 @@ def _of_all(state: TrainState, x: Tensor, y: Tensor, weights: Tensor | None) -> 
     return added
 
 
-def _in_parts(state: TrainState, x: Tensor, y: Tensor, weights: Tensor | None, rows: int) -> Tensor:
-    """Adds up the gradients of images that are all or some of a batch of so many ``rows``."""
+def _in_parts(
+    state: TrainState,
+    x: Tensor,
+    y: Tensor,
+    weights: Tensor | None,
+    rows: int,
+    beside: Tensor | None = None,
+) -> Tensor:
+    """Adds up the gradients of images that are all or some of a batch of so many ``rows``, with what stands ``beside`` them."""
     total = torch.zeros((), device=x.device)
     if not len(x):
         return total
-    for part_x, part_y in zip(x.chunk(state.accumulate), y.chunk(state.accumulate), strict=True):
-        net: Callable[[Tensor], Tensor] = state.net
-        if state.recipe.compile:
+    parts = x.chunk(state.accumulate)
+    sides = [None] * len(parts) if beside is None else beside.chunk(state.accumulate)
+    for part_x, part_y, side in zip(parts, y.chunk(state.accumulate), sides, strict=True):
+        net: Callable[..., Tensor] = state.net if side is None else partial(state.net, beside=side)
+        if state.recipe.compile and side is None:
             loss_here = partial(loss_of, targets=part_y, recipe=state.recipe, weights=weights)
             net = network_for(state, part_x, loss_here)
         with state.accelerator.autocast():

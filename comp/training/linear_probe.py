@@ -21,7 +21,7 @@ from comp.data.labels import LabelMap
 from comp.data.loading.prefetch import loader_pool
 from comp.errors import TrainingFailed
 from comp.inference.feature_cache import FeatureCache
-from comp.inference.forward import Probs, activated, facts_of_features, outputs
+from comp.inference.forward import Probs, activated, facts_of_features, joined, outputs
 from comp.models.batchnorm_fusion import fuse_frozen_batchnorm
 from comp.models.checkpoint import hash_tensors, read_sidecar
 from comp.models.net import Net
@@ -43,6 +43,15 @@ class FrozenFeatures:
 
     def of(self, view: str, ids: list[str]) -> Features:
         return self.by_view[view][[self.place[i] for i in ids]]
+
+
+def with_beside(plan: TrainPlan, net: Net, part: FoldRows, features: FrozenFeatures) -> FrozenFeatures:
+    """The features of a fold's rows with what stands beside their images, by the fold's own encoder."""
+    if net.side is None:
+        return features
+    ids, beside = list(part.table["id"]), net.side.beside(plan.source, list(part.table["path"]))
+    by_view = {name: joined(features.of(name, ids), beside) for name in features.by_view}
+    return FrozenFeatures(by_view, {i: n for n, i in enumerate(ids)})
 
 
 def frozen_features(plan: TrainPlan, k: int = 0) -> FrozenFeatures:
@@ -116,7 +125,7 @@ def _computed(
     accelerator = make_accelerator(plan.recipe)
     if plan.recipe.channels_last:
         backbone = backbone.to(memory_format=torch.channels_last)
-    fuse_frozen_batchnorm(backbone, plan.preprocess.size)
+    fuse_frozen_batchnorm(backbone, plan.preprocess.size, plan.preprocess.channels)
     backbone = backbone.to(accelerator.device)
     pixels = ImageDataset(plan.images, paths, plan.preprocess, budget=0)
     with loader_pool(plan.recipe.threads or 1) as pool, events.task("features", len(paths)) as bar:

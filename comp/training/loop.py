@@ -26,6 +26,7 @@ from comp.data.loading.resident import Resident, room_on, watched
 from comp.data.loading.train_loader import Augmenter, TrainLoader
 from comp.data.manifest import TRAINING
 from comp.data.predictions import mean_loss
+from comp.data.side_features import fit_encoder
 from comp.errors import TrainingFailed
 from comp.files import write_json
 from comp.inference.forward import NotFinite, probabilities
@@ -60,7 +61,9 @@ def new_net(plan: TrainPlan, k: int) -> Net:
     if plan.own_models is not None:
         plan.own_models.load()
     torch.manual_seed(derive_seed(plan.recipe.seed, "init", start))
-    net = build(plan.recipe.model, plan.labels.width)
+    table = plan.manifest.train
+    side = fit_encoder(table, plan.folds.of(table["id"]) != k)
+    net = build(plan.recipe.model, plan.labels.width, side)
     init_head(net, derive_seed(plan.recipe.seed, "head", k))
     if not plan.labels.task.is_single_label:
         answer_the_mean(net, plan, k)
@@ -68,6 +71,13 @@ def new_net(plan: TrainPlan, k: int) -> Net:
     if weights is not None:
         load_into(net, weights, plan.recipe.model)
     return net
+
+
+def numbers_beside(plan: TrainPlan, net: Net, part: FoldRows) -> Tensor | None:
+    """What stands beside the images of a fold's rows (N, F); None where the network does not read it."""
+    if net.side is None:
+        return None
+    return torch.from_numpy(net.side.beside(plan.source, list(part.table["path"])))
 
 
 def answer_the_mean(net: Net, plan: TrainPlan, k: int) -> None:
@@ -115,6 +125,7 @@ def train(
     ):
         bar.advance(_rows_until(part, recipe, state.epoch) + state.batch * recipe.batch)
         feed, pixels, there = _images(plan, k, part, pool, state.device)
+        beside = numbers_beside(plan, net, part)
         judge = partial(_evaluate, plan, state.net, pool, pixels, part, state.device, there)
         while len(state.history) < recipe.epochs and not (
             recipe.stop and is_over(recipe, state.history, plan.metric)
@@ -132,7 +143,8 @@ def train(
             rest = order[state.batch * recipe.batch : state.steps * recipe.batch]
             labels = upload(learned(plan.labels, part, order), state.device)
             for rows, images in feed.epoch(rest, recipe.batch, state.epoch) if len(rest) else ():
-                train_step(state, plan, k, images, labels[state.batch * recipe.batch :][: len(rows)], weights)
+                truth = labels[state.batch * recipe.batch :][: len(rows)]
+                train_step(state, plan, k, images, truth, weights, _among(beside, rows))
                 if state.device.type == "cpu" or state.batch % LOOK_EVERY == 0 or state.batch == state.steps:
                     looks.at_losses(state)
                 speed = (state.seen - before) / (time.perf_counter() - started)
@@ -151,10 +163,19 @@ def train(
                 is_best or state.save_is_due()
             ):  # an older state would name other weights as the best
                 state.save(folder)
+    _forget_compiled(state)
+    return state
+
+
+def _forget_compiled(state: TrainState) -> None:
     if state.compiled is not None:
         state.compiled = None
         forget_compiled()
-    return state
+
+
+def _among(beside: Tensor | None, rows: NDArray[np.int64]) -> Tensor | None:
+    """What stands beside the images of some rows."""
+    return None if beside is None else beside[torch.from_numpy(rows)]
 
 
 def _passed(deadline: Deadline, peers: Peers | None) -> bool:
@@ -271,9 +292,17 @@ def train_mode(state: TrainState) -> None:
 
 
 def train_step(
-    state: TrainState, plan: TrainPlan, k: int, images: Tensor, targets: Tensor, weights: Tensor | None
+    state: TrainState,
+    plan: TrainPlan,
+    k: int,
+    images: Tensor,
+    targets: Tensor,
+    weights: Tensor | None,
+    beside: Tensor | None = None,
 ) -> None:
-    """One step on a batch: images uint8 (B, S, S, 3), targets as ``learned`` has them, (B,), (B, D) or packed."""
+    """One step on a batch: images uint8 (B, S, S, 3), targets as ``learned`` has them, (B,), (B, D) or packed; ``beside``
+    (B, F) is what stands beside the images, where the network reads that.
+    """
     recipe = plan.recipe
     x = normalise(images.to(state.device, non_blocking=True), plan.preprocess)  # (B, 3, S, S)
     x = resized(x, stage_at(stages_of(recipe), state.epoch).size)
@@ -281,7 +310,8 @@ def train_step(
     mixes = state.epoch < recipe.regularize.mix_until * recipe.epochs
     x, y = mix(x, upload(targets, state.device), len(plan.labels), recipe.regularize, rng, mixes)
 
-    loss = gradients(state, x, y, weights)
+    beside = None if beside is None else upload(beside, state.device)
+    loss = gradients(state, x, y, weights, beside)
     # half a step cannot be taken again: what it changed would be changed twice
     with enough_memory("a step must fit into memory", batch_in_words(recipe), _AGAIN):
         taken = _changed(state)

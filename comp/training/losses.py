@@ -21,6 +21,7 @@ from comp.data.augment.policies import TrainTransform
 from comp.data.images.pixel_cache import ImageDataset
 from comp.data.images.preprocess import Extent, fit
 from comp.data.labels import LabelMap
+from comp.data.side_features import feature_columns
 from comp.data.task import Task
 from comp.errors import InputError, RecipeError
 from comp.files import make_folder, write_bytes, write_text
@@ -206,6 +207,23 @@ def rows_at(part: FoldRows, recipe: Recipe, epoch: int) -> Rows:
         return part.fitted
     is_own = (part.table["split"] == "train").to_numpy()[part.fitted]
     return part.fitted[is_own if which == "train" else ~is_own]
+
+
+def with_side_features(recipe: Recipe, columns: Iterable[Any]) -> Recipe:
+    """The recipe as rows with the columns of a manifest are trained: uncompiled where some are side features.
+
+    Raises
+    ------
+    RecipeError
+        If it mixes images: what stands beside a mixed image is nothing that rows have.
+    """
+    if not feature_columns(columns):
+        return recipe
+    mixes = [name for name in ("mixup", "cutmix") if getattr(recipe.regularize, name)]
+    if mixes:
+        value = f"regularize.{mixes[0]} = {getattr(recipe.regularize, mixes[0])}, and [data] features"
+        raise RecipeError("images with side features are not mixed", value, f"regularize.{mixes[0]} = 0")
+    return recipe.model_copy(update={"compile": False})
 
 
 def require_extra_rows(plan: TrainPlan, folds: Iterable[int]) -> None:

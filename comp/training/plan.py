@@ -21,6 +21,7 @@ from comp.data.manifest import TRAINING, Manifest, soft_columns
 from comp.data.predictions import Predictions, average, join
 from comp.data.pseudo_labels import PseudoLabels
 from comp.data.several_images import by_image, has_several, image_folds, pooled, row_names
+from comp.data.side_features import feature_columns
 from comp.errors import InputError, TrainingFailed
 from comp.events import ALL_ROWS
 from comp.files import write_text
@@ -180,6 +181,11 @@ class TrainPlan:
             *([ALL_ROWS] if self.refit else []),
             *([sorted(self.manifest.corrections.items())] if self.manifest.corrections else []),
             *([self.pool] if has_several(self.manifest) else []),
+            *(
+                [self.manifest.train[beside].to_csv()]
+                if (beside := feature_columns(self.manifest.table))
+                else []
+            ),
             *([self.manifest.fingerprint("extra")] if soft_columns(self.manifest.table) else []),
         )
         return hashlib.sha256(repr(facts).encode("utf-8", "backslashreplace")).hexdigest()

@@ -111,7 +111,7 @@ class TrainState:
         if recipe.channels_last:
             net = net.to(memory_format=torch.channels_last)
         if recipe.model.freeze_bn and recipe.fold_norms is not False:
-            fuse_frozen_batchnorm(net, recipe.model.size or 224)
+            fuse_frozen_batchnorm(net, recipe.model.size or 224, recipe.model.channels)
         net = net.to(accelerator.device)
         decay = recipe.regularize.ema
         average = WeightEma(net, decay) if decay is not None else None

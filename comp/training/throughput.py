@@ -67,7 +67,7 @@ class Bench:
         fresh = ImageDataset(plan.source, list(self.part.table["path"]), plan.preprocess, extent, budget=0)
         for epoch, order in self._orders():
             load = each(lambda row, epoch=epoch: self.variants.one(fresh[row], row, epoch))  # type: ignore[misc]
-            shape = (plan.preprocess.size, plan.preprocess.size, 3)
+            shape = (plan.preprocess.size, plan.preprocess.size, plan.preprocess.channels)
             for rows, _ in batches(self._pool, order, plan.recipe.batch, shape, load):
                 yield len(rows)
 

@@ -46,7 +46,14 @@ from comp.runs.contents import (
 )
 from comp.runs.progress import HISTORY
 from comp.training.early_stopping import BEST_FILE
-from comp.training.linear_probe import FrozenFeatures, apply_head, frozen_features, solve_on, views_to_solve
+from comp.training.linear_probe import (
+    FrozenFeatures,
+    apply_head,
+    frozen_features,
+    solve_on,
+    views_to_solve,
+    with_beside,
+)
 from comp.training.loop import final_weights, new_net, train
 from comp.training.losses import solved_for, with_copies, write_copies
 from comp.training.plan import FoldResult, FoldRows, TrainPlan, answered_rows, needs_features, rows_of_fold
@@ -376,6 +383,7 @@ def _judge(
 def with_solved_head(plan: TrainPlan, k: int, part: FoldRows, features: FrozenFeatures) -> Net:
     """Fold k's network with the best linear classifier on its frozen features."""
     net = new_net(plan, k)
+    features = with_beside(plan, net, part, features)
     ids, targets = list(part.table["id"].iloc[part.fitted]), part.targets[part.fitted]
     views, soft = views_to_solve(plan, k, part, features, net), solved_for(plan.labels, part, part.fitted)
     solve_on(plan, net, features, views, ids, targets, soft)
@@ -390,6 +398,7 @@ def _probe(
     """
     held_out = list(part.table["id"].iloc[part.held_out])
     net = with_solved_head(plan, k, part, features).eval()
+    features = with_beside(plan, net, part, features)
     judged = {"kept": apply_head(net, features, plan.views, held_out, plan.labels)}
     if plan.solved_views != ["identity"]:
         plain = copy.deepcopy(net)
@@ -431,7 +440,7 @@ def _on_device(plan: TrainPlan, net: Net, device: Any) -> Net:
     net = net.cpu()
     if plan.recipe.channels_last:
         net = net.to(memory_format=torch.channels_last)
-    fuse_frozen_batchnorm(net, plan.preprocess.size)
+    fuse_frozen_batchnorm(net, plan.preprocess.size, plan.preprocess.channels)
     return net.to(device)
 
 

@@ -16,6 +16,7 @@ from torch import from_numpy
 
 from comp.data.augment.policies import Symmetry
 from comp.data.images.pixel_cache import ImageDataset
+from comp.data.images.scale import preview
 from comp.inference.forward import view
 from comp.training.patch_classifier import SIDE, Floats, Patches, held_out_answers
 
@@ -131,7 +132,7 @@ def _small(plan: TrainPlan, paths: Sequence[str]) -> Floats:
     """Images as float32 (N, 32, 32, 3) from 0 to 1, the whole of each."""
     whole = replace(plan.preprocess, size=SIDE, fit="squash", crop_pct=1.0)
     pixels = ImageDataset(plan.images, paths, whole, budget=0)
-    return np.stack([pixels[row] for row in range(len(paths))]).astype(np.float32) / np.float32(255)
+    return np.stack([preview(pixels[row]) for row in range(len(paths))]).astype(np.float32) / np.float32(255)
 
 
 def _viewed(small: Floats, name: str) -> Floats:

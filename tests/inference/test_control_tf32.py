@@ -263,7 +263,7 @@ def test_rows_in_another_order_are_refused_though_each_is_right_by_itself(
     """A second look in fp32 at the rows by themselves says nothing of the path of the test rows."""
     from comp.inference import predict as module
 
-    plain = module._features
+    plain = module.backbone_outputs
 
     def turned(
         net: Any, sidecar: Any, source: Any, paths: list[str], views: Any, recipe: Any, *more: Any
@@ -272,7 +272,7 @@ def test_rows_in_another_order_are_refused_though_each_is_right_by_itself(
         shift = 1 if recipe.precision == "bf16" else 0
         return {name: np.roll(values, shift, axis=0) for name, values in found.items()}
 
-    monkeypatch.setattr(module, "_features", turned)
+    monkeypatch.setattr(module, "backbone_outputs", turned)
     with pytest.raises(CheckFailed):
         predicted(in_bf16, raw_of(in_bf16))
 

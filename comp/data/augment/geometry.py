@@ -15,6 +15,7 @@ from torch import Tensor
 
 from comp.data.augment.policies import A
 from comp.data.device_memory import upload
+from comp.data.images.preprocess import by_fours
 
 Draws = NDArray[np.float64]  # (R, N) in 0 … 1
 COUNT, WIDTH = 8, 6  # numbers that a map is drawn from, and that it is
@@ -212,7 +213,9 @@ class GeometricOps:
 
 
 def apply_grid(image: Pixels, windows: SamplingGrid, n: int, out: Pixels | None = None) -> Pixels:
-    """What row ``n`` of a batch shows of its image (H, W, 3); a view or a new array, or ``out`` where that saved a copy."""
+    """What row ``n`` of a batch shows of its image (H, W, N); a view or a new array, or ``out`` where that saved a copy."""
+    if image.shape[2] > 4:
+        return by_fours(lambda some: apply_grid(some, windows, n), image)
     if out is not None and (quick := windows.quick[n]) is not None:
         return _at_once(image, quick, out)
     (down, across), turned = windows.steps[n].tolist(), bool(windows.turned[n])

@@ -133,7 +133,9 @@ class TrainTransform:
         self.transform = transform
         self.preprocess = preprocess
         self._per_thread = local()
-        self.listed = check_transform(transform, preprocess.size)  # mistakes show now, not in a thread
+        self.listed = check_transform(
+            transform, preprocess.size, preprocess.channels
+        )  # mistakes show now, not in a thread
 
     @property
     def crops(self) -> bool:
@@ -162,15 +164,20 @@ class TrainTransform:
         return np.asarray(compose(image=pixels)["image"], dtype=np.uint8)
 
 
-def check_transform(transform: str | list[Any], size: int = 224) -> list[Any]:
-    """The albumentations of a policy or list; UnknownName or RecipeError for what cannot be made."""
+def check_transform(transform: str | list[Any], size: int = 224, channels: int = 3) -> list[Any]:
+    """The albumentations of a policy or list; UnknownName or RecipeError for what cannot be made, and for what changes
+    colours where images have other ``channels`` than three.
+    """
     if isinstance(transform, str):
         if transform not in POLICIES:
             raise UnknownName("transform policy", transform, POLICIES, "or list albumentations by name")
-        return POLICIES[transform](size)
+        listed = POLICIES[transform](size)
+        _require_no_colour(listed, channels, f"{transform!r}, ")
+        return listed
     made = [_by_name(one, size) if isinstance(one, dict) else copy.deepcopy(one) for one in transform]
+    _require_no_colour(made, channels)
     if any(isinstance(one, dict) for one in transform):  # as a recipe says it, from its beginning
-        image = np.random.default_rng(0).integers(0, 256, (size, size, 3), np.uint8)
+        image = np.random.default_rng(0).integers(0, 256, (size, size, channels), np.uint8)
         for one in made:
             image = _tried(one, image)
     return made
@@ -189,13 +196,69 @@ def _tried(transform: Any, image: Pixels) -> Pixels:
         reason = f"{image.shape[0]} x {image.shape[1]} pixels: {' '.join(str(error).split())[:200]}"
         remedy = "correct its arguments, or leave it out"
         raise RecipeError(f"transform {name} must work on the images", reason, remedy) from error
-    if not isinstance(made, np.ndarray) or made.dtype != np.uint8 or made.shape[2:] != (3,):
+    if not isinstance(made, np.ndarray) or made.dtype != np.uint8 or made.shape[2:] != image.shape[2:]:
         kind = f"{getattr(made, 'dtype', type(made).__name__)} of shape {tuple(getattr(made, 'shape', ()))}"
         remedy = (
             "leave it out: normalising and tensors are made after the policy, by the model's own mean and std"
         )
-        raise RecipeError(f"transform {name} must give uint8 images of three colours", kind, remedy)
+        channels = "three colours" if image.shape[2] == 3 else f"{image.shape[2]} channels"
+        raise RecipeError(f"transform {name} must give uint8 images of {channels}", kind, remedy)
     return made
+
+
+_COLOURS = frozenset(
+    [
+        "AutoContrast",
+        "ChannelDropout",
+        "ChannelShuffle",
+        "ChromaticAberration",
+        "CLAHE",
+        "ColorJitter",
+        "Equalize",
+        "FancyPCA",
+        "FDA",
+        "HEStain",
+        "HistogramMatching",
+        "HueSaturationValue",
+        "ISONoise",
+        "Illumination",
+        "ImageCompression",
+        "InvertImg",
+        "PhotoMetricDistort",
+        "PixelDistributionAdaptation",
+        "PlanckianJitter",
+        "PlasmaBrightnessContrast",
+        "PlasmaShadow",
+        "Posterize",
+        "RGBShift",
+        "RandomFog",
+        "RandomGravel",
+        "RandomRain",
+        "RandomShadow",
+        "RandomSnow",
+        "RandomSunFlare",
+        "RandomToneCurve",
+        "RandomGamma",
+        "Sharpen",
+        "Solarize",
+        "Spatter",
+        "ToGray",
+        "ToRGB",
+        "ToSepia",
+        "RandomBrightnessContrast",
+    ]
+)
+
+
+def _require_no_colour(transforms: Sequence[Any], channels: int, among: str = "") -> None:
+    """RecipeError, naming it, for a transform that is of colours where images have none: parts of others too."""
+    for one in transforms if channels != 3 else ():
+        name = type(one).__name__
+        if name in _COLOURS:
+            value = f"{among}{name}; the images have {channels} channels"
+            remedy = 'transform = "light", "crops" or "no-colour", or list transforms without it'
+            raise RecipeError("colours are changed of three channels alone", value, remedy)
+        _require_no_colour(getattr(one, "transforms", ()), channels, among)
 
 
 def _by_name(table: dict[str, Any], size: int) -> Any:

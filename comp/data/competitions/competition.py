@@ -197,6 +197,23 @@ class Competition:
             raise RawDataError(f"the raw folder must be laid out as {self.slug}", value, remedy)
 
     def source(self, raw: Path) -> ImageSource:
+        """Where images come from, by the scale of [images] where the facts state one; raises as ``unscaled_source``."""
+        if self.facts.images is None:
+            return self.unscaled_source(raw)
+        from comp.data.competitions.array_facts import scaled_source
+
+        return scaled_source(self.facts.images, raw, self.unscaled_source, self.read)
+
+    @property
+    def channels(self) -> int | None:
+        """How many channels a network reads of the images; None of photographs."""
+        if self.facts.images is None:
+            return None
+        from comp.data.images.scale import pixel_channels
+
+        return pixel_channels(self.facts.images.channels)
+
+    def unscaled_source(self, raw: Path) -> ImageSource:
         """Where the images' bytes come from: the adapter's own source, else the files of the raw folder.
 
         Raises

@@ -73,6 +73,10 @@ class DataFacts(ConfigTable):
         description="what the predictions of a row's images come to: their mean, of two classes or several labels "
         "also the largest probability, or 1 - prod(1 - p)",
     )
+    features: tuple[str, ...] = Field(
+        (),
+        description="columns of the tables that a network reads beside the image; * stands for any letters",
+    )
     images: str = Field("", description="paths of the labelled images, with {id}, {any column} or as a glob")
     test_images: str = Field("", description="paths of the images to predict; those of `images` unless given")
     shards: str = Field(
@@ -85,7 +89,7 @@ class DataFacts(ConfigTable):
         description="the column of a parquet shard, or suffix in a tar, that images have where it is not clear",
     )
 
-    @field_validator("label", "onehot", mode="before")
+    @field_validator("label", "onehot", "features", mode="before")
     @classmethod
     def _as_tuple(cls, value: Any) -> Any:
         return tuple(value) if isinstance(value, list) else value
@@ -133,12 +137,16 @@ class DataFacts(ConfigTable):
             raise ValueError(f"labels come from one thing: {' and '.join(given)} are given, drop all but one")
         self._require_one_place()
         self._require_one_row()
+        if self.features and self.shards:
+            raise ValueError("features are columns of tables, and images lie in shards: drop one")
         if not self.table and not self.shards:
             needless = [name for name in ("label", "onehot", "labels", "id") if getattr(self, name)]
             if needless:
                 raise ValueError(f"{needless[0]} names a column, and no table is given: add `table`")
             if isinstance(self.group, str) and self.group:
                 raise ValueError("group names a column, and no table is given: add `table`")
+            if self.features:
+                raise ValueError("features name columns, and no table is given: add `table`")
             if not self.images:
                 raise ValueError("rows come from a table or from image files: add `table` or `images`")
             if PLACEHOLDER.search(self.images):

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from pydantic import Field, field_validator, model_validator
 
 from comp.config import ConfigTable
+from comp.data.competitions.array_facts import ArrayFacts
 from comp.data.competitions.data_facts import DataFacts, as_glob, require_inside
 from comp.data.task import TaskName
 from comp.errors import CompError, InputError, shortened
@@ -204,6 +205,9 @@ class CompetitionConfig(ConfigTable):
     check: CheckFacts = CheckFacts()
     data: DataFacts | None = Field(
         None, description="what the raw folder holds; without it an adapter.py reads it"
+    )
+    images: ArrayFacts | None = Field(
+        None, description="images that are not photographs of 8 bits, and their one scale"
     )
     unsure: tuple[str, ...] = Field(
         (),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from comp.data.competitions.data_facts import DataFacts
 from comp.data.competitions.facts import Adapter, CompetitionConfig
+from comp.errors import InputError
 
 if TYPE_CHECKING:
     from comp.data.competitions.read_facts import FactsReader
@@ -63,6 +64,10 @@ class FactsAdapter:
             self.code.sample(raw, seed)
             return
         self._last.clear()
+        if self.facts.images is not None:
+            value = f"{self.file} has [images]"
+            remedy = "download the data, or define sample(raw, seed) in an adapter.py"
+            raise InputError("a sample is drawn of photographs", value, remedy)
         if self.data.shards:
             from comp.data.competitions.made_shards import write_made_shards
 

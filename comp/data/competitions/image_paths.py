@@ -10,6 +10,7 @@ from comp.data.competitions.data_facts import PLACEHOLDER, plain_folder
 from comp.data.images.raw_tree import (
     RawTree,
     in_tree,
+    is_array_name,
     is_image_name,
     name_of,
     natural_key,
@@ -36,6 +37,7 @@ class ImagePaths:
         self.pattern = pattern
         self.names = tuple(dict.fromkeys(PLACEHOLDER.findall(pattern)))
         self.suffix = _suffix(pattern)
+        self._are_arrays = is_array_name(pattern)
         self._tree = tree
         self._key = key  # of competition.toml, for errors
         self._stem = pattern.removesuffix(".*") if pattern.endswith(".*") else without_suffix(pattern)
@@ -102,7 +104,7 @@ class ImagePaths:
         for path in self._tree.files:
             plain = nfc(path)
             match = self._regex.fullmatch(without_suffix(plain)) if plain.startswith(folder) else None
-            if match and self._tree.is_image(path):
+            if match and (is_array_name(path) if self._are_arrays else self._tree.is_image(path)):
                 found[path] = match.groups()
         return found
 
@@ -124,13 +126,13 @@ class ImagePaths:
     def _expected(self, key: Key) -> str:
         if not self.names:
             folder = plain_folder(self.pattern)
-            name = key[0] if is_image_name(key[0]) else key[0] + (self.suffix or ".jpg")
+            name = key[0] if _suffix(key[0]) else key[0] + (self.suffix or ".jpg")
             return f"{folder}{name}"
         by_name = dict(zip(self.names, key, strict=True))
         if self.suffix:
             by_name = {name: without_suffix(value) for name, value in by_name.items()}
         path = PLACEHOLDER.sub(lambda found: by_name[found[1]], self.pattern)
-        return path if is_image_name(path) else f"{path}.jpg"
+        return path if _suffix(path) else f"{path}.jpg"
 
     def _compiled(self) -> re.Pattern[str]:
         """The pattern without its suffix, as a regular expression with a group for each column."""
@@ -152,7 +154,7 @@ class ImagePaths:
 
 def _suffix(path: str) -> str:
     """The suffix of an image's name in lower case; empty where it has none."""
-    return suffix_of(path).lower() if is_image_name(path) else ""
+    return suffix_of(path).lower() if is_image_name(path) or is_array_name(path) else ""
 
 
 def _folded(key: Key) -> Key:

@@ -9,7 +9,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pandas as pd
+
 from comp.data.competitions.data_facts import DataFacts, JoinedColumn, plain_folder
+from comp.data.competitions.feature_cells import feature_names, with_cells
 from comp.data.competitions.image_paths import ImagePaths, order_of
 from comp.data.competitions.row_labels import RowLabels
 from comp.data.competitions.tables import read_any_table
@@ -56,11 +59,31 @@ class FactsReader:
             self._notes.append(
                 f"{shared:,} ids stand in train and test both; those of train read as train/ID"
             )
-        return Manifest.from_samples([*train, *test], self.notes)
+        tables = [self._with_features(train, self._table if train and self.data.features else None)]
+        tables.append(self._with_features(test, self._test_table))
+        return self._joined_tables(tables)
 
     def read_test(self) -> Manifest:
         """The rows to predict of a folder whose train part may be absent."""
-        return Manifest.from_samples(self._test_rows(), self.notes)
+        return self._joined_tables([self._with_features(self._test_rows(), self._test_table)])
+
+    def _joined_tables(self, tables: Sequence[pd.DataFrame]) -> Manifest:
+        full = [table for table in tables if len(table)] or list(tables[:1])
+        return Manifest(pd.concat(full, ignore_index=True), tuple(self.notes))
+
+    def _with_features(self, rows: Sequence[Sample], table: Table | None) -> pd.DataFrame:
+        """Rows as a manifest's table, with the side features that ``table`` has of them where [data] names some."""
+        made = Manifest.from_samples(rows).table
+        if not self.data.features or not rows:
+            return made
+        if table is None:
+            value = f"competition.toml: [data] features, and no test_table ({self.data.test_table or 'none'}) has those of the rows to predict"
+            raise InputError(
+                "rows to predict have the features of the labelled ones", value, "name test_table"
+            )
+        ids = [_plain_id(i) for i in self._ids(table, "features")]
+        names = feature_names(self.data.features, table)
+        return with_cells(made, names, table, ids, [_plain_id(row.id) for row in rows], self.column)
 
     @property
     def notes(self) -> list[str]:
@@ -81,7 +104,7 @@ class FactsReader:
 
     @cached_property
     def _table(self) -> Table:
-        table = read_any_table(self.tree, self.data.table, "table")
+        table = read_any_table(self.tree, self.data.table, "table", self._image_columns)
         if table.encoding != "utf-8":
             self._notes.append(f"{table.name} read as {table.encoding}")
         return table
@@ -99,7 +122,12 @@ class FactsReader:
         name = self.data.test_table
         if not name or not self.tree.has(name):
             return None
-        return read_any_table(self.tree, name, "test_table")
+        return read_any_table(self.tree, name, "test_table", self._image_columns)
+
+    @property
+    def _image_columns(self) -> tuple[str, ...]:
+        """The columns of a json table that hold images, which are no cells of it."""
+        return self.facts.images.columns if self.facts.images else ()
 
     def _labels(self, table: Table) -> RowLabels:
         used = [self.id_column(table), *ImagePaths(self.tree, self.data.images, "images").names]
@@ -229,6 +257,8 @@ class FactsReader:
 
     def _paths_of(self, table: Table, ids: Sequence[str]) -> list[str]:
         """The path of each labelled row."""
+        if self._image_columns:
+            return [f"{self.data.table}#{row}" for row in range(len(ids))]
         pattern, key = self.data.train_pattern, "images"
         images = ImagePaths(self.tree, pattern, f"competition.toml: [data] {key} = {pattern!r}")
         columns = {name: self.column(table, name, key) for name in images.names if name != "id"}
@@ -264,7 +294,22 @@ class FactsReader:
             )
         return [nfc(by_id[_plain_id(i)]) for i in ids]
 
+    def _tests_in_table(self) -> list[Sample]:
+        """The rows to predict, whose images stand in the records of the test table."""
+        table = self._test_table
+        if table is None:
+            return []
+        rows = {_plain_id(i): row for row, i in enumerate(self._ids(table, "test_table"))}
+        ids = self._test_ids() or []
+        absent = [i for i in ids if _plain_id(i) not in rows]
+        if absent:
+            value = f"{self.data.test_table} has no record of {absent[0]!r} (of {len(absent)})"
+            raise InputError("a row to predict has its image", value, "complete the table, or the template")
+        return [Sample(i, f"{self.data.test_table}#{rows[_plain_id(i)]}", "test") for i in ids]
+
     def _test_rows(self) -> list[Sample]:
+        if self._image_columns:
+            return self._tests_in_table()
         pattern = self.data.test_pattern
         images = ImagePaths(self.tree, pattern, f"competition.toml: [data] test_images = {pattern!r}")
         if self.facts.pairs == "position":

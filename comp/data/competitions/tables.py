@@ -19,8 +19,9 @@ SUFFIXES = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".ndjson", ".parquet")
 _DELIMITERS = ",\t;|"
 
 
-def read_any_table(tree: RawTree, name: str, key: str) -> Table:
-    """A table of the raw folder by its suffix; ``key`` of competition.toml is for errors.
+def read_any_table(tree: RawTree, name: str, key: str, without: Sequence[str] = ()) -> Table:
+    """A table of the raw folder by its suffix; ``key`` of competition.toml is for errors, json's columns of ``without`` are
+    left out (they hold images).
 
     A list in a json cell becomes its entries with ``|`` between, a nested table is spread over columns ``outer.inner``.
     COCO's json gives a row for each annotation with the columns of its image, its own (``id`` as ``annotation_id``) and
@@ -44,7 +45,7 @@ def read_any_table(tree: RawTree, name: str, key: str) -> Table:
     if suffix in (".csv", ".tsv", ".txt", ".data"):
         return parse_table(content, name, _delimiter(content, suffix))
     if suffix in (".json", ".jsonl", ".ndjson"):
-        return _of_json(content, name)
+        return _of_json(content, name, without)
     if suffix == ".parquet":
         return _of_parquet(content, name)
     how = "; convert it: one image file a row, and a CSV of ids and labels" if suffix == ".bson" else ""
@@ -69,7 +70,7 @@ def _delimiter(content: bytes, suffix: str) -> str:
     return next((sign for sign in _DELIMITERS if sign in first), ",")
 
 
-def _of_json(content: bytes, name: str) -> Table:
+def _of_json(content: bytes, name: str, without: Sequence[str] = ()) -> Table:
     try:
         document = parse_json(content)
     except Unreadable as error:
@@ -82,6 +83,8 @@ def _of_json(content: bytes, name: str) -> Table:
         value = f"{name}: {type(document).__name__} {shortened(repr(document), 100)}"
         rule = "a json table is a list of records, a table of columns, or COCO's images and annotations"
         raise InputError(rule, value, "convert it to CSV")
+    if without:
+        document = [{key: cell for key, cell in row.items() if key not in without} for row in document]
     return _table(name, [flat_record(row) for row in document])
 
 

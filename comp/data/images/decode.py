@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from comp.data.images import jpeg, png, tiff
+from comp.data.images.scale import preview
 from comp.data.images.source import ImageSource
 from comp.data.limits import MEGAPIXELS, max_pixels
 from comp.errors import ImageError, InputError
@@ -249,6 +250,6 @@ def _unreadable(name: str, reason: str) -> ImageError:
 
 
 def load_pixels(source: ImageSource, path: str) -> Pixels:
-    """One image as RGB uint8 (H, W, 3), from wherever its path points."""
+    """One image as RGB uint8 (H, W, 3), from wherever its path points; of other channels a preview."""
     content = source.load(path)
-    return decode(content, path) if isinstance(content, bytes) else content
+    return decode(content, path) if isinstance(content, bytes) else preview(content)

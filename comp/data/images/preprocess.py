@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from comp.data.images.scale import Scale
 
 Pixels = NDArray[np.uint8]
 
@@ -25,27 +28,36 @@ _INTERPOLATION = {
 class Preprocess:
     """A model's own preprocessing; it travels in the checkpoint, and prediction accepts no other.
 
-    ``size`` is the side in pixels; ``mean`` and ``std`` are per channel (R, G, B) of values 0 … 1; ``fit`` is
+    ``size`` is the side in pixels; ``mean`` and ``std`` are per channel (R, G, B of photographs) of values 0 … 1; ``fit`` is
     "crop" (shorter side to size / crop_pct, then the centre), "squash" (both sides to size) or "pad" (longer
     side to size, the rest filled with the mean).
     """
 
     size: int
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
     interpolation: str = "bilinear"
     fit: str = "crop"
     crop_pct: float = 1.0
+    scale: Scale | None = None  # by which numbers became pixels; None of photographs
+
+    @property
+    def channels(self) -> int:
+        """How many channels the network reads."""
+        return len(self.mean)
 
     def as_json(self) -> dict[str, Any]:
-        return asdict(self)
+        table = asdict(self)
+        del table["scale"]
+        return table if self.scale is None else {**table, "scale": self.scale.as_json()}
 
     @classmethod
     def from_json(cls, table: dict[str, Any]) -> Preprocess:
         mean, std = (tuple(float(v) for v in table[key]) for key in ("mean", "std"))
-        if len(mean) != 3 or len(std) != 3:
+        if len(mean) != len(std) or len(mean) < 2:
             raise ValueError(f"mean and std have a value a channel, found {mean} and {std}")
-        return cls(**{**table, "mean": mean, "std": std})
+        scale = Scale.from_json(table["scale"]) if table.get("scale") else None
+        return cls(**{**table, "mean": mean, "std": std, "scale": scale})
 
 
 def room_side(preprocess: Preprocess) -> int:
@@ -70,7 +82,7 @@ def shrunk(pixels: Pixels, side: int | None) -> Pixels:
         return pixels
     scale = side / min(height, width)
     size = (max(side, round(width * scale)), max(side, round(height * scale)))
-    return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+    return by_fours(lambda some: cv2.resize(some, size, interpolation=cv2.INTER_AREA), pixels)
 
 
 def fit(pixels: Pixels, preprocess: Preprocess, room: bool = False) -> Pixels:
@@ -117,7 +129,19 @@ def _resize(pixels: Pixels, height: int, width: int, interpolation: str) -> Pixe
         return pixels
     shrinks = height < pixels.shape[0] or width < pixels.shape[1]
     code = cv2.INTER_AREA if shrinks and interpolation != "nearest" else _INTERPOLATION[interpolation]
-    return np.asarray(cv2.resize(pixels, (width, height), interpolation=code), dtype=np.uint8)
+    return by_fours(lambda some: cv2.resize(some, (width, height), interpolation=code), pixels)
+
+
+def by_fours(change: Callable[[Pixels], Any], pixels: Pixels) -> Pixels:
+    """What OpenCV makes of an image (H, W, N), of which it takes no more than four channels at once in many functions."""
+    count = pixels.shape[2]
+    if count <= 4:
+        return np.asarray(change(pixels), dtype=np.uint8)
+    groups = np.array_split(
+        np.arange(count), -(-count // 4)
+    )  # of two and more, since it drops the axis of a single one
+    parts = [change(np.ascontiguousarray(pixels[:, :, some[0] : some[-1] + 1])) for some in groups]
+    return np.concatenate(parts, axis=2)
 
 
 def _centre(pixels: Pixels, side: int) -> Pixels:
@@ -125,8 +149,8 @@ def _centre(pixels: Pixels, side: int) -> Pixels:
     return pixels[top : top + side, left : left + side]
 
 
-def _pad(pixels: Pixels, size: int, mean: tuple[float, float, float]) -> Pixels:
-    square = np.empty((size, size, 3), dtype=np.uint8)
+def _pad(pixels: Pixels, size: int, mean: tuple[float, ...]) -> Pixels:
+    square = np.empty((size, size, len(mean)), dtype=np.uint8)
     square[:] = np.round(np.array(mean) * 255).astype(np.uint8)
     top, left = (size - pixels.shape[0]) // 2, (size - pixels.shape[1]) // 2
     square[top : top + pixels.shape[0], left : left + pixels.shape[1]] = pixels

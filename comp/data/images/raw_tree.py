@@ -22,6 +22,7 @@ _SUFFIXES = (
     ".jp2 .j2k .jpf .jpx .ppm .pgm .pbm .pnm .tga"
 )
 IMAGE_SUFFIXES = frozenset(_SUFFIXES.split())
+ARRAY_SUFFIXES = frozenset({".npy", ".npz", ".dcm", ".dicom"})  # where a pattern ends in one of them
 FIRST_BYTES = 32
 DEEPEST = 3  # archives within archives
 _IN_SHARD = re.compile(r"\.(tar|lmdb|mdb)/|\.parquet#[0-9]+$", re.IGNORECASE)
@@ -54,6 +55,11 @@ def is_image_name(name: str) -> bool:
     return suffix_of(name).lower() in IMAGE_SUFFIXES
 
 
+def is_array_name(name: str) -> bool:
+    """Whether a file name has the suffix of an array or a DICOM, which [images] says how to read."""
+    return suffix_of(name).lower() in ARRAY_SUFFIXES
+
+
 def name_of(path: str) -> str:
     """The last part of a path: ``PurePosixPath(path).name`` of a path of a tree, for millions of them."""
     return path[path.rfind("/") + 1 :]
@@ -72,7 +78,7 @@ def is_image_start(content: bytes) -> bool:
 
 def without_suffix(name: str) -> str:
     """A name without its suffix, if that is an image's; folders before it stay."""
-    return name.rpartition(".")[0] if is_image_name(name) else name
+    return name.rpartition(".")[0] if is_image_name(name) or is_array_name(name) else name
 
 
 def is_ignored(path: str) -> bool:

@@ -33,9 +33,9 @@ class SharedSquares:
         self._at: dict[Key, tuple[int, int]] = {}
         self._bytes = 0  # of the squares of one image
         for key in keys:
-            size = key[1].size
+            size, channels = key[1].size, key[1].channels
             self._at[key] = (self._bytes, size)
-            self._bytes += 3 * size * size
+            self._bytes += channels * size * size
         root = stores_folder()
         sweep(root)
         self._most = min(count, budget_of(root) // max(1, self._bytes))
@@ -90,8 +90,8 @@ class SharedSquares:
             if place is None:
                 return None
             offset, size = place
-            flat = self._flat[start + offset : start + offset + 3 * size * size]
-            found.append(flat.reshape(size, size, 3))
+            flat = self._flat[start + offset : start + offset + one.channels * size * size]
+            found.append(flat.reshape(size, size, one.channels))
         return found
 
     def close(self) -> None:
@@ -113,7 +113,7 @@ class SharedSquares:
 
 def _key(side: int | None, square: Preprocess) -> Key:
     """What decides the pixels of a square: mean and std come later, on the device, but for the rim of "pad"."""
-    plain = replace(square, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+    plain = replace(square, mean=(0.0,) * square.channels, std=(1.0,) * square.channels)
     return side, (square if square.fit == "pad" else plain)
 
 

@@ -91,9 +91,10 @@ class AdapterSource:
     own: ImageSource
     adapter: _GivesSource
     raw: Path
+    any_array: bool = False  # [images] states a scale for what is no photograph
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _given_again, (self.adapter, self.raw)
+        return _given_again, (self.adapter, self.raw, self.any_array)
 
     def load(self, path: str) -> bytes | Pixels:
         """
@@ -109,10 +110,11 @@ class AdapterSource:
         except Exception as error:
             value = f"{self.adapter.file}, {path}: {type(error).__name__}: {error}"
             raise RawDataError("a source must load every row", value, "correct the adapter") from error
-        if isinstance(content, bytes):
+        if isinstance(content, bytes) or (self.any_array and _is_numbers(content)):
             return content
         if (
-            isinstance(content, np.ndarray)
+            not self.any_array
+            and isinstance(content, np.ndarray)
             and content.dtype == np.uint8
             and content.ndim == 3
             and content.shape[2] == 3
@@ -120,12 +122,21 @@ class AdapterSource:
         ):
             return np.ascontiguousarray(content)
         value = f"{self.adapter.file}, {path}: found {_kind(content)}"
-        remedy = "convert them in the adapter's source: scale to 0 … 255, channels last, grey three times"
+        if self.any_array:
+            rule = "a source gives bytes of a file, or an array of numbers (H, W) or (H, W, N)"
+            raise RawDataError(rule, value, "correct the adapter's source")
+        remedy = "state [images] channels and range in competition.toml, or give pixels: 0 … 255, channels last, grey three times"
         raise RawDataError("a source gives bytes of a file, or pixels uint8 (H, W, 3)", value, remedy)
 
 
-def _given_again(adapter: _GivesSource, raw: Path) -> AdapterSource:
-    return AdapterSource(adapter.source(raw), adapter, raw)
+def _given_again(adapter: _GivesSource, raw: Path, any_array: bool = False) -> AdapterSource:
+    return AdapterSource(adapter.source(raw), adapter, raw, any_array)
+
+
+def _is_numbers(content: object) -> bool:
+    """Whether something is an array of real numbers that may be an image."""
+    is_array = isinstance(content, np.ndarray) and content.ndim in (2, 3) and bool(content.size)
+    return is_array and content.dtype.kind in "biuf"  # type: ignore[attr-defined]
 
 
 def gives_files(source: ImageSource) -> bool:

@@ -251,7 +251,7 @@ def watched(
     """The squares of held-out rows on a GPU, as the identity view sees them, for a look after every epoch; None elsewhere,
     or where they take more than ``room`` bytes.
     """
-    if torch.device(device).type != "cuda":
+    if torch.device(device).type != "cuda" or pixels.preprocess.channels != 3:
         return None
     return squares(pixels, rows, pool, device, room)
 

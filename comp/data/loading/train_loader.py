@@ -64,7 +64,8 @@ class Augmenter:
         self.lattice = GeometricOps(listed, self.size, self.side > self.size and not transform.crops)
         rest = listed[self.lattice.taken :]
         self.after: BatchOps | None = None
-        batched = self.size <= SMALL or torch.device(device).type == "cuda"
+        self.channels = preprocess.channels
+        batched = self.channels == 3 and (self.size <= SMALL or torch.device(device).type == "cuda")
         if rest and batched and self.moved_side == self.size:
             after = BatchOps(rest, self.size)
             self.after = after if after.taken == len(rest) else None
@@ -146,7 +147,7 @@ class Augmenter:
 
     def one(self, image: Pixels, row: int, epoch: int) -> Pixels:
         """The variant (S, S, 3) of one row's image in an epoch."""
-        out: Pixels = np.empty((1, self.size, self.size, 3), np.uint8)
+        out: Pixels = np.empty((1, self.size, self.size, self.channels), np.uint8)
         shape = np.array([image.shape[:2]], dtype=np.int64)
         windows = self.windows(np.array([row]), epoch, shape)
         self.show([image], np.array([row]), epoch, windows, 0, out)
@@ -212,6 +213,7 @@ class TrainLoader:
         squares = (
             variants.in_batches and not variants.transform.crops and variants.moved_side == variants.size
         )
+        squares = squares and variants.channels == 3  # what lies packed, or on a GPU, are colours
         small = squares and variants.size <= SMALL
         wanted, load = np.arange(count) if rows is None else np.unique(rows), images.__getitem__
         if (squares and self._on_gpu) or (small and self._device.type != "cpu" and variants.after is None):
@@ -260,7 +262,7 @@ class TrainLoader:
             if self._stack is None
             else self._recoloured(self._stack, parts[done:], epoch)
         )
-        shape = (self._variants.size, self._variants.size, 3)
+        shape = (self._variants.size, self._variants.size, self._variants.channels)
         yield from prefetch(self._pool, work, shape, pinned=self._device.type == "cuda")
 
     def _work(self, parts: list[Rows], epoch: int) -> Iterator[tuple[Rows, Fill]]:

@@ -123,16 +123,17 @@ def cost_of(part: Part, views: Sequence[str]) -> Cost:
         size = sidecar.preprocess.size
         kind = (sidecar.model.name, size)
         if kind not in seconds:
-            fuse_frozen_batchnorm(net.backbone, size)
-            seconds[kind] = _forward(net, size)
+            channels = sidecar.preprocess.channels
+            fuse_frozen_batchnorm(net.backbone, size, channels)
+            seconds[kind] = _forward(net, size, channels)
         identity += seconds[kind]
         network += seconds[kind] * sum((large_size(size, scale_of(view)) / size) ** 2 for view in every)
     return Cost(_decode(part, every), network, identity)
 
 
-def _forward(net: nn.Module, size: int) -> float:
+def _forward(net: nn.Module, size: int, channels: int = 3) -> float:
     """Seconds an image of a forward pass here, of a few the fastest."""
-    x = torch.rand(BATCH, 3, size, size)
+    x = torch.rand(BATCH, channels, size, size)
     times = []
     torch.set_num_threads(usable_cores())
     with torch.inference_mode():

@@ -119,9 +119,10 @@ def _forward_seconds(net: Net, recipe: Recipe) -> float:
     made = copy.deepcopy(net).eval()
     if recipe.channels_last:
         made = made.to(memory_format=torch.channels_last)
-    fuse_frozen_batchnorm(made, size)
+    fuse_frozen_batchnorm(made, size, recipe.model.channels)
     device = torch.device(recipe.device)
-    made, x = made.to(device), torch.zeros(PROBE_BATCH, size, size, 3, device=device).permute(0, 3, 1, 2)
+    made, x = made.to(device), torch.zeros(PROBE_BATCH, size, size, recipe.model.channels, device=device)
+    x = x.permute(0, 3, 1, 2)
     half = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(recipe.precision)
     with (
         torch.inference_mode(),
