@@ -142,9 +142,7 @@ class Competition:
             if self.adapter.has("read_test") or not self.missing(raw):
                 raise
             value = f"{self.file('adapter.py')} has no read_test(raw), and its read says: {error}"
-            remedy = (
-                "complete the folder, or define read_test: the test rows of a folder without its train part"
-            )
+            remedy = "complete the folder, or define read_test: its test rows without a train part"
             raise RawDataError("the rows to predict must be readable alone", value, remedy) from error
         if not len(found.test):
             value = f"{raw} has no test images"
