@@ -104,6 +104,71 @@ def test_scans_in_dicom_by_one_window(tmp_path: Path) -> None:
     assert the_sidecar(tmp_path)["preprocess"]["scale"]["low"] == [-160.0]  # type: ignore[index]
 
 
+MAMMOGRAMS = """metric = "probabilistic_f1"
+classes = ["0", "1"]
+[data]
+table = "train.csv"
+test_table = "test.csv"
+id = "image_id"
+label = "cancer"
+group = "patient_id"
+row = "{patient_id}_{laterality}"
+pool = "noisy-or"
+images = "train_images/{patient_id}/{image_id}.dcm"
+test_images = "test_images/{patient_id}/{image_id}.dcm"
+[images]
+channels = 1
+window = [40, 400]
+[template]
+file = "sample_submission.csv"
+id = "prediction_id"
+target = "cancer"
+kind = "prob"
+positive = "1"
+"""
+
+
+def make_mammograms(raw: Path) -> dict[str, int]:
+    """Two breasts a patient, one to three DICOM files each, a line of the table a file; the truth of the test rows."""
+    rng = np.random.default_rng(5)
+    truth: dict[str, int] = {}
+    for part, patients in (("train", range(14)), ("test", range(50, 57))):
+        lines = []
+        for patient in patients:
+            (raw / f"{part}_images" / str(patient)).mkdir(parents=True)
+            for side in "LR":
+                cancer, row = int(rng.random() < 0.5), f"{patient}_{side}"
+                for _ in range(int(rng.integers(1, 4))):
+                    image = 10_000 + len(lines) + 1_000 * (part == "test")
+                    write_scan(raw / f"{part}_images" / str(patient) / f"{image}.dcm", cancer, rng)
+                    lines.append(f"{patient},{image},{side},{cancer if part == 'train' else row}\n")
+                if part == "test":
+                    truth[row] = cancer
+        last = "cancer" if part == "train" else "prediction_id"
+        (raw / f"{part}.csv").write_text(f"patient_id,image_id,laterality,{last}\n" + "".join(lines))
+    asked = "".join(f"{row},0\n" for row in reversed(truth))
+    (raw / "sample_submission.csv").write_text(f"prediction_id,cancer\n{asked}")
+    return truth
+
+
+def test_mammograms_in_dicom_of_several_images_a_row(tmp_path: Path) -> None:
+    write_competition(tmp_path, "mammograms", MAMMOGRAMS)
+    truth = make_mammograms(tmp_path / "data" / "mammograms")
+    done = run_comp(tmp_path, "run", "mammograms", "--folds", "2", "--json")
+    assert done.code == 0, done.err
+    given = {row: float(cell) for row, cell in answers(tmp_path, "mammograms").items()}
+    assert list(given) == list(reversed(truth))
+    hits = sum(given[row] for row, cancer in truth.items() if cancer)
+    precision, recall = hits / sum(given.values()), hits / sum(truth.values())
+    # the grader's rule, with what the rows truly are: scans that tell their label leave little to miss
+    assert 2 * precision * recall / (precision + recall) > 0.8
+    assert done.json["oof"]["score"] > 0.7
+    again = run_comp(tmp_path, "predict", "latest", "--out", tmp_path / "again.csv")
+    assert again.code == 0, again.err
+    (first,) = (tmp_path / "submissions" / "mammograms").glob("*.csv")
+    assert (tmp_path / "again.csv").read_bytes() == first.read_bytes()
+
+
 def test_leaves_with_features_that_alone_tell_their_label(tmp_path: Path) -> None:
     facts = file_facts("npy", "range = [0, 1]").replace(
         'label = "target"', 'label = "target"\ntest_table = "test.csv"\nfeatures = ["margin*", "soil"]'
