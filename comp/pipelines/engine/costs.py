@@ -61,19 +61,19 @@ def work_of(plan: TrainPlan) -> float:
     """10^9 multiply-adds that a plan takes, training and predicting, the same on every machine."""
     passes = Passes.of(plan)
     side = plan.recipe.model.size or plan.preprocess.size
-    one = multiply_adds(new_net(plan, 0), side) / 1e9
+    one = multiply_adds(new_net(plan, 0), side, plan.preprocess.channels) / 1e9
     trained = sum(count * (own / side) ** 2 for own, count in passes.trained.items())
     return one * (trained * (1 + BACKWARD) + passes.seen)
 
 
-def multiply_adds(net: Net, side: int) -> float:
-    """Multiply-adds of one image of this side."""
+def multiply_adds(net: Net, side: int, channels: int = 3) -> float:
+    """Multiply-adds of one image of this side and so many channels."""
     from torch.utils.flop_counter import FlopCounterMode
 
     counter = FlopCounterMode(display=False)
     net.eval()
     with counter, torch.inference_mode():
-        net(torch.zeros(1, 3, side, side))
+        net(torch.zeros(1, channels, side, side))
     return counter.get_total_flops() / 2
 
 
