@@ -72,6 +72,8 @@ CATALOGUE = {
     "content": {
         "unreadable-image": "error",
         "value-range": "warning",
+        "mixed-kinds": "error",
+        "clipped-values": "warning",
         "several-pages": "warning",
         "blank-image": "warning",
         "exact-duplicate": "info",
@@ -510,11 +512,12 @@ def clean(tmp_path_factory: pytest.TempPathFactory) -> CheckContext:
 
 def test_the_catalogue_is_complete() -> None:
     assert set(SEVERITY) == {*DATA_CHECKS, *FOLD_CHECKS, *RUN_CHECKS}
-    assert len(SEVERITY) == sum(len(family) for family in CATALOGUE.values()) == 48
+    assert len(SEVERITY) == sum(len(family) for family in CATALOGUE.values()) == 50
 
 
 def test_every_check_has_a_planted_fault_and_a_clean_test() -> None:
-    assert {*DATA_FAULTS, "template-mismatch"} == set(DATA_CHECKS)
+    of_arrays = {"mixed-kinds", "clipped-values"}  # see test_array_checks
+    assert {*DATA_FAULTS, "template-mismatch", *of_arrays} == set(DATA_CHECKS)
     assert set(FOLD_FAULTS) == set(FOLD_CHECKS)
     assert set(RUN_FAULTS) == set(RUN_CHECKS)
 
