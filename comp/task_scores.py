@@ -16,23 +16,23 @@ APPLIES = 0.5  # from this probability on a class is answered
 class Answers:
     """The answered classes (N,) of predictions (N, C), for metrics that ask for no more."""
 
-    answers: NDArray[np.int64]
+    places: NDArray[np.int64]
     classes: int
 
     @property
     def shape(self) -> tuple[int, int]:
-        return len(self.answers), self.classes
+        return len(self.places), self.classes
 
     def __len__(self) -> int:
-        return len(self.answers)
+        return len(self.places)
 
     def __getitem__(self, rows: Any) -> Answers:
-        return Answers(self.answers[rows], self.classes)
+        return Answers(self.places[rows], self.classes)
 
     def argmax(self, axis: int) -> NDArray[np.int64]:
         """The answer of each row, as of an array along its last axis."""
         assert axis == 1
-        return self.answers
+        return self.places
 
 
 def answered_sets(probs: Floats) -> NDArray[np.bool_]:

@@ -289,6 +289,8 @@ def answered_rows(
 ) -> tuple[NDArray[Any], NDArray[np.float64]]:
     """The truth and predictions (N, D) of a fold's held-out rows, by the predictions (M, D) of its held-out images."""
     targets = part.targets[part.held_out]
+    if not has_several(plan.manifest):
+        return targets, probs
     names = row_names(part.table.iloc[part.held_out])
     rows, found = pooled(probs, names, plan.pool, plan.labels)
     place = {name: n for n, name in reversed(list(enumerate(names)))}

@@ -223,7 +223,7 @@ MISTAKES = [
         "images of one channel",
         run_with("--set", "model.kwargs.in_chans=1"),
         2,
-        ("images have three channels", "model.kwargs.in_chans = 1"),
+        ("[images] states channels", "model.kwargs.in_chans = 1"),
     ),
     Mistake("unknown model", run_with("--set", "model=test_resnt"), 2, ("unknown model", "test_resnet")),
     Mistake("unknown model argument", run_with("--set", "model.kwargs.colour=red"), 2, ("model.kwargs",)),

@@ -422,9 +422,9 @@ def test_a_fold_ends_with_the_same_bits_wherever_its_images_lie(
 
     plain, given = loop.train_step, list[tuple[int, int, Tensor]]()
 
-    def noted(state: Any, plan: TrainPlan, k: int, images: Tensor, targets: Tensor, weights: Any) -> None:
+    def noted(state: Any, plan: TrainPlan, k: int, images: Tensor, targets: Tensor, *more: Any) -> None:
         given.append((state.epoch, state.batch, targets.clone()))
-        plain(state, plan, k, images, targets, weights)
+        plain(state, plan, k, images, targets, *more)
 
     monkeypatch.setattr(loop, "train_step", noted)
     by_threads, ends = loop._images, []
