@@ -112,8 +112,10 @@ def image_folds(folds: Folds, images: Manifest, rows: Manifest) -> Folds:
     fresh = folds.fingerprint == rows.fingerprint("train")
     prints = images.fingerprint("train") if fresh else folds.fingerprint
     pairs = [(i, known[row]) for i, row in zip(train["id"], train[ROW], strict=True) if row in known]
-    strange = [(i, fold) for i, fold in known.items() if i not in set(train[ROW])]
-    pairs += strange
+    there = set(train[ROW])
+    pairs += [
+        (i, fold) for i, fold in known.items() if i not in there
+    ]  # of rows that are gone: checks name them
     numbers = np.array([fold for _, fold in pairs], dtype=np.int64)
     return replace(folds, ids=tuple(i for i, _ in pairs), fold=numbers, fingerprint=prints)
 

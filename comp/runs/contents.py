@@ -438,10 +438,12 @@ def with_chosen_views(recipe: Recipe, run: Run) -> Recipe:
 
 
 def require_same_pool(run: Run, competition: CompetitionConfig) -> None:
-    """Refuses to go on with a run whose rows of several images came to their answers in another way."""
+    """Refusal of a run, to go on with or to predict with, whose rows of several images came to their answers in another way
+    than [data] says now.
+    """
     before = run.started.get("pool") or "mean"
     if before != competition.pool:
         value = (
             f"{run.id} began with pool = {before!r}, [data] of {competition.slug} has {competition.pool!r}"
         )
-        raise Refusal("a resumed run pools as it began", value, "restore pool, or start a new run")
+        raise Refusal("a run pools as it began", value, "restore pool, or start a new run")

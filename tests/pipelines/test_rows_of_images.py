@@ -211,3 +211,13 @@ def test_another_pool_does_not_go_on_with_a_run(tmp_path: Path) -> None:
     facts.write_text(facts.read_text().replace("noisy-or", "max"))
     with pytest.raises(Refusal, match="pools as it began"):
         comp.run("breast", workspace=tmp_path, resume=made.run)
+
+
+def test_another_pool_does_not_predict_with_a_run(tmp_path: Path) -> None:
+    breast(tmp_path)
+    made = comp.run("breast", folds=2, workspace=tmp_path, overrides=RECIPE, report=False)
+    facts = tmp_path / "competitions" / "breast" / "competition.toml"
+    facts.write_text(facts.read_text().replace("noisy-or", "max"))
+    with pytest.raises(Refusal, match="pools as it began"):
+        comp.predict(made.run, workspace=tmp_path, out=tmp_path / "again.csv")
+    assert not (tmp_path / "again.csv").exists()

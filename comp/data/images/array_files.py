@@ -6,6 +6,7 @@ import io
 import threading
 import zipfile
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import cv2
@@ -122,22 +123,22 @@ def _from_npz(content: bytes, path: str, members: Sequence[str]) -> NDArray[Any]
 
 
 def _from_tiff(content: bytes, path: str) -> NDArray[Any]:
-    """One band by Pillow; several bands or pages, and what Pillow has no mode for, by tifffile."""
-    try:
-        with Image.open(io.BytesIO(content)) as image:
-            tiff.require_whole(content, getattr(image, "tag_v2", {}))
-            if getattr(image, "n_frames", 1) == 1 and image.mode in ("L", "I", "F", "I;16", "I;16B", "I;16L"):
-                image.load()
-                tags = dict(getattr(image, "tag_v2", {}))
-                if tags.get(339, (1,))[0] != 2 and tags.get(262) != 0:  # signed, or white is 0
-                    found = np.asarray(image)
-                    return found.astype(np.uint16) if tags.get(258) == (16,) else found
-            if image.mode == "RGB" and set(tags_of(image).get(258, ())) == {8}:
-                return np.asarray(image)
-    except tiff.Damaged:
-        raise
-    except Exception:
-        pass
+    """One band by Pillow; several bands or pages, and what Pillow has no mode for, by tifffile.
+
+    Pillow reads whole numbers of 32 bits without a sign as if they had one: they go to tifffile, too.
+    """
+    unread = suppress(OSError, SyntaxError, ValueError, TypeError, KeyError)  # what Pillow cannot read
+    with unread, Image.open(io.BytesIO(content)) as image:
+        tiff.require_whole(content, getattr(image, "tag_v2", {}))
+        if getattr(image, "n_frames", 1) == 1 and image.mode in ("L", "I", "F", "I;16", "I;16B", "I;16L"):
+            image.load()
+            tags = dict(getattr(image, "tag_v2", {}))
+            is_plain = tags.get(339, (1,))[0] != 2 and tags.get(262) != 0  # else signed, or white is 0
+            if is_plain and (image.mode != "I" or tags.get(258) == (16,)):
+                found = np.asarray(image)
+                return found.astype(np.uint16) if tags.get(258) == (16,) else found
+        if image.mode == "RGB" and set(tags_of(image).get(258, ())) == {8}:
+            return np.asarray(image)
     try:
         import tifffile
     except ImportError as error:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from comp.data.images.array_files import read_values
 from comp.data.images.scale import Pixels, Scale, Values
-from comp.data.images.source import ImageSource, file_of, gives
+from comp.data.images.source import AdapterSource, ImageSource, file_of, gives
 from comp.errors import ImageError, InputError
 from comp.files import write_text
 from comp.workspace import cache_folder
@@ -171,6 +171,8 @@ class ScaledSource:
                 f"{self.raw} shows none",
                 "state [images] range = [lo, hi]",
             )
+        if isinstance(self.own, AdapterSource):
+            return self._measured(paths)  # what it makes of a file changes with its code
         kept = cache_folder() / "scales" / f"{self._key(paths)}.json"
         with suppress(OSError, ValueError, KeyError, TypeError):
             return Scale.from_json(json.loads(kept.read_text(encoding="utf-8")))

@@ -38,6 +38,8 @@ def read_dicom(content: bytes, path: str) -> tuple[NDArray[Any], bool]:
             kind = str(getattr(opened, "PhotometricInterpretation", ""))
             if kind not in ("MONOCHROME1", "MONOCHROME2"):
                 raise _unreadable(path, f"PhotometricInterpretation is {kind or 'not said'}")
+            if "ModalityLUTSequence" in opened:
+                raise _unreadable(path, "it has a table of units (ModalityLUTSequence) in place of a slope")
             pixels = opened.pixel_array
         if pixels.ndim != 2:
             raise _unreadable(path, f"{pixels.shape[0]} frames; one file is one image")

@@ -21,6 +21,7 @@ from comp.data.images.preprocess import Preprocess, fit, shrunk
 from comp.data.images.raw_tree import RawTree
 from comp.data.images.record_arrays import RecordArrays
 from comp.data.images.scale import Scale, Values, preview
+from comp.data.images.source import AdapterSource
 from comp.errors import ImageError, InputError
 from made_arrays import write_dicom
 
@@ -144,6 +145,55 @@ def test_tiffs_of_many_channels() -> None:
     out = io.BytesIO()
     tifffile.imwrite(out, array, photometric="minisblack", planarconfig="contig")
     assert np.array_equal(read_values(out.getvalue(), "a.tif", 5).array, array)
+
+
+@pytest.mark.parametrize(
+    "kind", [np.uint8, np.int8, np.uint16, np.int16, np.uint32, np.int32, np.float32, np.float64]
+)
+def test_a_tiff_of_one_band_has_the_numbers_it_was_written_with(kind: type[np.generic]) -> None:
+    import tifffile
+
+    low, high = (
+        (-1e30, 1e30) if np.issubdtype(kind, np.floating) else (np.iinfo(kind).min, np.iinfo(kind).max)
+    )
+    array = np.linspace(low / 4, high / 4 * 3, 64).reshape(8, 8).astype(kind)
+    out = io.BytesIO()
+    tifffile.imwrite(out, array, photometric="minisblack")
+    found = read_values(out.getvalue(), "a.tif", 1)
+    assert np.array_equal(found.array[..., 0], array)
+    assert found.kind == str(array.dtype)
+
+
+def test_dicom_with_a_table_of_units_is_refused(tmp_path: Path) -> None:
+    import pydicom
+
+    path = tmp_path / "a.dcm"
+    write_dicom(path, np.full((4, 4), 7))
+    file = pydicom.dcmread(path)
+    file.ModalityLUTSequence = [pydicom.Dataset()]
+    file.save_as(path)
+    with pytest.raises(ImageError, match="ModalityLUTSequence"):
+        read_dicom(path.read_bytes(), "a.dcm")
+
+
+def test_what_an_adapter_gives_is_measured_anew_each_time(tmp_path: Path) -> None:
+    class Given:
+        def __init__(self, factor: float) -> None:
+            self.factor = factor
+
+        def load(self, path: str) -> Any:
+            return np.arange(100, dtype=np.float32).reshape(10, 10) * self.factor
+
+    class Adapter:
+        file = "adapter.py"
+
+        def source(self, raw: Path) -> Any: ...
+
+    ends = []
+    for factor in (1.0, 50.0):  # the same paths by other code
+        own = AdapterSource(Given(factor), Adapter(), tmp_path, any_array=True)
+        ends.append(ScaledSource(own, ArrayImages(1, None), tmp_path, lambda: ["a"]).scale.high[0])
+    assert ends[1] == pytest.approx(50 * ends[0])
 
 
 def test_a_run_reads_by_its_own_scale_and_kind(tmp_path: Path) -> None:
