@@ -28,8 +28,7 @@ from comp.checks.image_metadata import NO_HEADER, read_header
 from comp.checks.image_regions import regions
 from comp.checks.kept_looks import KeptLooks, LooksWriter, remove
 from comp.checks.kept_looks import load as load_kept
-from comp.data.images.decode import Decoded, decode_with_facts
-from comp.data.images.scale import preview
+from comp.data.images.decode import Decoded, decode_with_facts, preview
 from comp.data.images.source import ImageSource, file_of, gives_files
 from comp.errors import ImageError
 

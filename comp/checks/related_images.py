@@ -14,8 +14,7 @@ from comp.checks.duplicates.adjoining import OuterLines, adjoining_pairs, outer_
 from comp.checks.duplicates.local_features import FEATURES, LEAST_SIDE, LocalFeatures, local_features
 from comp.checks.duplicates.strong_copies import PART, related_pairs
 from comp.checks.image_index import ImageIndex
-from comp.data.images.decode import decode
-from comp.data.images.scale import preview
+from comp.data.images.decode import decode, preview
 from comp.data.images.source import ImageSource
 from comp.errors import InputError
 

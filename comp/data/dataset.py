@@ -17,9 +17,9 @@ from comp.data.images.raw_tree import RawTree, nfc, without_suffix
 from comp.data.images.source import ImageSource, WithFiles
 from comp.data.labels import LabelMap
 from comp.data.limits import read_file
-from comp.data.manifest import FEATURE, ORIGINAL, TRAINING, Manifest, soft_columns
+from comp.data.manifest import FEATURE, ORIGINAL, TRAINING, Manifest, feature_columns, soft_columns
 from comp.data.several_images import by_row, has_several, require_pool
-from comp.data.side_features import feature_columns, is_missing, with_side
+from comp.data.side_features import is_missing, with_side
 from comp.data.task import Task
 from comp.errors import InputError
 
@@ -279,10 +279,11 @@ def read_dataset(
         manifest = _with_other_labels_noted(manifest, competition, raw, manifest_file)
     if extra_file is not None:
         manifest = competition.tidied(with_extra(manifest, extra_file, task), raw)
-    if TRAINING not in manifest.table:
-        manifest = with_corrections(manifest, corrections or {})
+    if corrections and TRAINING not in manifest.table:
+        manifest = with_corrections(manifest, corrections)
     labels = competition.label_map(manifest, raw)
-    manifest = settled(manifest, labels, str(manifest_file or "the manifest"))
+    if TRAINING in manifest.table:
+        manifest = settled(manifest, labels, str(manifest_file or "the manifest"))
     if soft_columns(manifest.table):
         from comp.data.soft_rows import with_class_names
 
@@ -293,7 +294,9 @@ def read_dataset(
     source = competition.source(raw)
     source = WithFiles(source) if len(manifest.extra) else source
     manifest = with_features(manifest, competition)
-    return Dataset(competition, raw, manifest, labels, template, with_side(source, manifest.table))
+    if feature_columns(manifest.table.columns):
+        source = with_side(source, manifest.table)
+    return Dataset(competition, raw, manifest, labels, template, source)
 
 
 def with_features(manifest: Manifest, competition: Competition) -> Manifest:

@@ -155,6 +155,11 @@ class Manifest:
         return hashlib.sha256("\x1e".join(lines).encode("utf-8", "surrogatepass")).hexdigest()
 
 
+def feature_columns(names: Iterable[Any]) -> list[str]:
+    """Those of a manifest's columns that hold side features."""
+    return [name for name in names if isinstance(name, str) and name.startswith(FEATURE)]
+
+
 def soft_columns(names: Iterable[Any]) -> list[str]:
     """Those of some columns that hold weights or probabilities of extra rows."""
     return [name for name in names if name == WEIGHT or name.startswith(PROB)]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,8 +16,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from comp.data.csv_table import NOTHING, clean
-from comp.data.images.source import ImageSource, Pixels, file_of, gives, gives_files
-from comp.data.manifest import FEATURE
+from comp.data.images.source import ImageSource, Pixels, file_of, gives, gives_files, layer
+from comp.data.manifest import FEATURE, feature_columns
 from comp.errors import InputError
 
 MOST_LEVELS = 64  # of a category; rarer ones are one together
@@ -25,11 +25,6 @@ _MISTYPED = (
     0.5  # of the cells that are there; with more numbers than this among texts, the texts are mistakes
 )
 Cells = tuple[str, ...]
-
-
-def feature_columns(names: Iterable[Any]) -> list[str]:
-    """Those of a manifest's columns that hold side features."""
-    return [name for name in names if isinstance(name, str) and name.startswith(FEATURE)]
 
 
 def is_missing(cell: str) -> bool:
@@ -58,6 +53,14 @@ class SideSource:
     def load(self, path: str) -> bytes | Pixels:
         return self.own.load(path)
 
+    def cells_of(self, paths: Sequence[str]) -> list[Cells]:
+        """The cells beside some images; InputError for an image of which it knows none."""
+        absent = [path for path in paths if path not in self.by_path]
+        if absent:
+            value = f"nothing stands beside {absent[0]} ({len(absent)} of {len(paths)} images)"
+            raise InputError("every row has its side features", value, "complete the table")
+        return [self.by_path[path] for path in paths]
+
 
 def with_side(source: ImageSource, table: pd.DataFrame) -> ImageSource:
     """A source with the side features of a manifest's rows; itself where there are none.
@@ -77,25 +80,6 @@ def with_side(source: ImageSource, table: pd.DataFrame) -> ImageSource:
             value = f"{path}: {by_path[path]} and {tuple(row)}"
             raise InputError("rows of one image have the same features", value, "correct the table")
     return SideSource(source, tuple(name.removeprefix(FEATURE) for name in names), by_path)
-
-
-def side_source(source: Any) -> SideSource | None:
-    """The source that knows the cells beside images, around which others may lie."""
-    while source is not None and not isinstance(source, SideSource):
-        source = getattr(source, "own", None)
-    return source
-
-
-def cells_beside(source: Any, paths: Sequence[str]) -> list[Cells] | None:
-    """The cells beside some images; None where a source knows none. InputError for an image of which it does not."""
-    found = side_source(source)
-    if found is None:
-        return None
-    absent = [path for path in paths if path not in found.by_path]
-    if absent:
-        value = f"nothing stands beside {absent[0]} ({len(absent)} of {len(paths)} images)"
-        raise InputError("every row has its side features", value, "complete the table")
-    return [found.by_path[path] for path in paths]
 
 
 @dataclass(frozen=True)
@@ -170,14 +154,14 @@ class SideEncoder:
         InputError
             Where the source does not know these columns, or a cell is none that can be read.
         """
-        found = side_source(source)
+        found = layer(source, SideSource)
         if found is None or found.columns != self.names:
             has = ", ".join(found.columns) if found else "none"
             value = f"it was trained with {', '.join(self.names[:6])}; the rows have {has}"
             raise InputError(
                 "a run predicts with the features that it was trained with", value, "restore [data] features"
             )
-        return self.encode(cells_beside(source, paths) or [])
+        return self.encode(found.cells_of(paths))
 
     def as_json(self) -> list[dict[str, Any]]:
         return [

@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from comp.data.labels import LabelMap
-from comp.ensembling.methods import normalize_rows
 from comp.errors import InputError
 from comp.metrics import Metric
 
@@ -16,6 +15,13 @@ Probs = NDArray[np.float64]
 
 GRID = np.exp(np.linspace(-1.5, 1.5, 13))
 PASSES = 3
+
+
+def normalize_rows(probs: Probs) -> Probs:
+    """Rows (N, C) divided by their sums; a row without any mass becomes even."""
+    total = probs.sum(axis=1, keepdims=True)
+    even = np.full_like(probs, 1.0 / probs.shape[1])
+    return np.asarray(np.divide(probs, total, out=even, where=total > 0))
 
 
 def reweight(probs: Probs, multipliers: NDArray[np.float64]) -> Probs:

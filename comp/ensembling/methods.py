@@ -14,6 +14,7 @@ from comp.data.labels import LabelMap
 from comp.data.predictions import mean_loss
 from comp.data.task import TASKS
 from comp.ensembling.aligned import AlignedPredictions, LabelledPredictions, Probs
+from comp.ensembling.class_weights import normalize_rows
 from comp.ensembling.forward_selection import (
     FORWARD,
     at_temperatures,
@@ -171,13 +172,6 @@ def paired(rows: LabelledPredictions) -> LabelledPredictions:
     truth = rows.truth.reshape(-1).astype(np.int64)
     group = tuple(name for name in rows.group for _ in range(classes))
     return LabelledPredictions(two, truth, np.repeat(rows.fold, classes), group)
-
-
-def normalize_rows(probs: Probs) -> Probs:
-    """Rows (N, C) divided by their sums; a row without any mass becomes even."""
-    total = probs.sum(axis=1, keepdims=True)
-    even = np.full_like(probs, 1.0 / probs.shape[1])
-    return np.asarray(np.divide(probs, total, out=even, where=total > 0))
 
 
 def power_mean(probs: Probs, exponent: float) -> Probs:

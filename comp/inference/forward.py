@@ -1,10 +1,14 @@
-"""The forward pass over rows and views of test-time augmentation: the one path for validation, OOF and test predictions."""
+"""The forward pass over rows and views of test-time augmentation: the one path for validation, OOF and test predictions; and
+that of a backbone alone, with a classifier on what it gave.
+"""
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -18,12 +22,15 @@ from torch import nn
 from comp.data.device_memory import is_out_of_memory, make_room
 from comp.data.images.pixel_cache import ImageDataset
 from comp.data.images.preprocess import Preprocess
+from comp.data.images.source import ImageSource
 from comp.data.labels import LabelMap
-from comp.data.loading.prefetch import batches
+from comp.data.loading.prefetch import batches, loader_pool
 from comp.data.predictions import BLOCK, ROW_SUM_TOLERANCE, order_free_mean
 from comp.errors import TrainingFailed, WeightsError
-from comp.models.checkpoint import Noise
+from comp.models.batchnorm_fusion import fuse_frozen_batchnorm
+from comp.models.checkpoint import Noise, Sidecar
 from comp.models.net import Net, normalise, require_forward
+from comp.models.runtime import accelerator as make_accelerator
 from comp.models.runtime import exact
 from comp.recipe import ModelConfig, Recipe
 from comp.views import OWN, VIEWS, WIDE, ZOOM, scale_of, sets_among, square_of
@@ -32,6 +39,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from comp.data.loading.resident import Resident
+
+_SETTING = threading.Lock()
 
 
 def squares_of(views: Sequence[str], preprocess: Preprocess) -> dict[str, Preprocess]:
@@ -446,3 +455,38 @@ def judged_again(
     noise[precision]["in_fp32"] = apart(exact, oof)
     noise["fp32"] = {"again": apart(again(full), exact), "by_twos": apart(again(full, 2), exact)}
     return noise, exact
+
+
+def backbone_outputs(
+    net: Net,
+    sidecar: Sidecar,
+    source: ImageSource,
+    paths: list[str],
+    views: list[str],
+    recipe: Recipe,
+    advance: Callable[[int], None],
+    number: int | None = None,
+) -> dict[str, NDArray[np.float32]]:
+    """Backbone outputs (N, D) by view, in the recipe's precision; ``number`` is that of the GPU, where there are several."""
+    with _SETTING:  # it sets what the whole process computes by
+        accelerator = make_accelerator(recipe)
+    device = accelerator.device if number is None else torch.device("cuda", number)
+    pixels = ImageDataset(source, paths, sidecar.preprocess, budget=0)
+    backbone = net.backbone
+    if recipe.channels_last:
+        backbone = backbone.to(memory_format=torch.channels_last)
+    own = sidecar.preprocess
+    fuse_frozen_batchnorm(backbone, own.size, own.channels)  # as it was judged: in half precision that shows
+    backbone = backbone.to(device)
+    current = nullcontext() if number is None else torch.cuda.device(device)
+    with loader_pool(recipe.threads or 1) as pool, current:
+        return outputs(backbone, pool, pixels, np.arange(len(paths)), views, recipe, device, advance)
+
+
+def apply_classifier(head: torch.nn.Module, features: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Logits (N, C) of features (N, D) by a classifier."""
+    if not isinstance(head, torch.nn.Linear):
+        with torch.inference_mode():
+            return np.asarray(head.cpu().eval()(torch.from_numpy(features)).numpy(), dtype=np.float32)
+    weight, bias = head.weight.detach().cpu().numpy(), head.bias.detach().cpu().numpy()
+    return np.asarray(features @ weight.T + bias, dtype=np.float32)

@@ -18,15 +18,21 @@ from numpy.typing import NDArray
 from comp import events
 from comp.config import Shape, read_shaped
 from comp.data.images.preprocess import Pixels, Preprocess
-from comp.data.images.source import ImageSource
+from comp.data.images.source import ImageSource, layer
 from comp.data.labels import LabelMap
 from comp.data.predictions import Predictions, average
-from comp.data.side_features import cells_beside
+from comp.data.side_features import SideSource
 from comp.errors import CheckFailed, InputError, WeightsError
 from comp.files import write_bytes, write_json
-from comp.inference.backbone import apply_classifier, backbone_outputs
 from comp.inference.feature_cache import FeatureCache
-from comp.inference.forward import activated, facts_of_features, joined, mean_of_views
+from comp.inference.forward import (
+    activated,
+    apply_classifier,
+    backbone_outputs,
+    facts_of_features,
+    joined,
+    mean_of_views,
+)
 from comp.models.checkpoint import Noise, Sidecar, load_checkpoint, read_sidecar
 from comp.models.net import Net
 from comp.models.runtime import computes
@@ -119,6 +125,7 @@ def keep_controls(
     They are all that a later prediction needs to prove itself, even where the train folder is gone.
     """
     rows: list[dict[str, Any]] = []
+    beside = layer(source, SideSource)
     for n in chosen(ids):
         content = source.load(paths[n])
         name = f"control/{len(rows):02}" + (".image" if isinstance(content, bytes) else ".npy")
@@ -128,8 +135,8 @@ def keep_controls(
             content = out.getvalue()
         write_bytes(folder / name, content)
         row = {"id": ids[n], "file": name, "probs": dict(zip(labels.columns, probs[n].tolist(), strict=True))}
-        if (beside := cells_beside(source, [paths[n]])) is not None:
-            row["side"] = list(beside[0])
+        if beside is not None:
+            row["side"] = list(beside.cells_of([paths[n]])[0])
         if exact is not None:
             row["exact"] = dict(zip(labels.columns, exact[len(rows)].tolist(), strict=True))
         rows.append(row)

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from comp.data.competitions.competition import find_competition
 from comp.data.competitions.raw_folder import raw_of
+from comp.data.images.decode import preview
 from comp.data.images.pixel_cache import ImageDataset
 from comp.data.images.preprocess import Preprocess
-from comp.data.images.scale import preview
 from comp.data.images.source import ImageSource
 from comp.errors import InputError, UnknownName, WeightsError
 from comp.files import make_folder, require_output, write_bytes

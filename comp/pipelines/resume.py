@@ -198,6 +198,6 @@ def kept_of(request: RunRequest, checks: CheckResult, recipe: Recipe) -> dict[st
     return {
         "folds_sha256": folds_sha256(checks.folds),
         "models_sha256": models,
-        "corrected_sha256": corrections_sha256(manifest),
+        "corrected_sha256": corrections_sha256(manifest) if manifest.corrections else None,
         "extra_sha256": manifest.fingerprint("extra") if len(manifest.extra) else None,
     }

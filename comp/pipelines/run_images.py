@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from comp.data.images.decode import preview
 from comp.data.images.pixel_cache import ImageDataset
-from comp.data.images.scale import preview
 from comp.pipelines.contact_sheet import Column, Shown, picked, sheet, training_columns
 from comp.recipe import Recipe
 from comp.report.run_report.mistakes import worst_rows

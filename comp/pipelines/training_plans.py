@@ -25,10 +25,10 @@ from comp.checks.runner import CheckResult
 from comp.data.augment.policies import TrainTransform, check_transform, symmetries
 from comp.data.competitions.competition import Competition
 from comp.data.folds import Folds
-from comp.data.images.array_source import scale_of
+from comp.data.images.array_source import ScaledSource
 from comp.data.images.pixel_cache import cached_source, missing
 from comp.data.images.preprocess import Preprocess, side_for
-from comp.data.images.source import ImageSource
+from comp.data.images.source import ImageSource, layer
 from comp.data.manifest import TRAINING, Manifest
 from comp.data.predictions import Predictions, average, with_prior
 from comp.data.several_images import by_image, image_paths, pooled_predictions, require_one_image
@@ -136,8 +136,8 @@ def _prepare(
     """Resolves a model's recipe on this machine, and builds the model once."""
     assert checked.folds is not None, "the checks let no run pass without folds"
     recipe = for_task(resolve_device(wanted), checked.dataset.labels.task)
-    scale = scale_of(checked.dataset.source)
-    preprocess, warm = replace(start.preprocess, scale=scale), start.warm
+    scaled = layer(checked.dataset.source, ScaledSource)
+    preprocess, warm = replace(start.preprocess, scale=scaled.settled if scaled else None), start.warm
     recipe = recipe.model_copy(
         update={"model": start.part, "distill": start.teacher and start.teacher.config}
     )

@@ -24,7 +24,7 @@ from comp.data.images.pixel_cache import ImageDataset
 from comp.data.loading.prefetch import loader_pool
 from comp.data.loading.resident import Resident, room_on, watched
 from comp.data.loading.train_loader import Augmenter, TrainLoader
-from comp.data.manifest import TRAINING
+from comp.data.manifest import TRAINING, feature_columns
 from comp.data.predictions import mean_loss
 from comp.data.side_features import fit_encoder
 from comp.errors import TrainingFailed
@@ -62,7 +62,8 @@ def new_net(plan: TrainPlan, k: int) -> Net:
         plan.own_models.load()
     torch.manual_seed(derive_seed(plan.recipe.seed, "init", start))
     table = plan.manifest.train
-    side = fit_encoder(table, plan.folds.of(table["id"]) != k)
+    has_side = bool(feature_columns(table.columns))
+    side = fit_encoder(table, plan.folds.of(table["id"]) != k) if has_side else None
     net = build(plan.recipe.model, plan.labels.width, side)
     init_head(net, derive_seed(plan.recipe.seed, "head", k))
     if not plan.labels.task.is_single_label:

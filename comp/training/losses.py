@@ -21,7 +21,7 @@ from comp.data.augment.policies import TrainTransform
 from comp.data.images.pixel_cache import ImageDataset
 from comp.data.images.preprocess import Extent, fit
 from comp.data.labels import LabelMap
-from comp.data.side_features import feature_columns
+from comp.data.manifest import feature_columns
 from comp.data.task import Task
 from comp.errors import InputError, RecipeError
 from comp.files import make_folder, write_bytes, write_text

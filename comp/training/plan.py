@@ -17,11 +17,10 @@ from comp.data.folds import Folds, folds_sha256
 from comp.data.images.preprocess import Preprocess
 from comp.data.images.source import ImageSource
 from comp.data.labels import LabelMap
-from comp.data.manifest import TRAINING, Manifest, soft_columns
+from comp.data.manifest import TRAINING, Manifest, feature_columns, soft_columns
 from comp.data.predictions import Predictions, average, join
 from comp.data.pseudo_labels import PseudoLabels
 from comp.data.several_images import by_image, has_several, image_folds, pooled, row_names
-from comp.data.side_features import feature_columns
 from comp.errors import InputError, TrainingFailed
 from comp.events import ALL_ROWS
 from comp.files import write_text

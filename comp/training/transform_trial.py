@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from torch import from_numpy
 
 from comp.data.augment.policies import Symmetry
+from comp.data.images.decode import preview
 from comp.data.images.pixel_cache import ImageDataset
-from comp.data.images.scale import preview
 from comp.inference.forward import view
 from comp.training.patch_classifier import SIDE, Floats, Patches, held_out_answers
 

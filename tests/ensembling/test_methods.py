@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from comp.data.predictions import Predictions, average
 from comp.ensembling.aligned import align
-from comp.ensembling.methods import METHODS, geometric_mean, learn, normalize_rows, power_mean
+from comp.ensembling.class_weights import normalize_rows
+from comp.ensembling.methods import METHODS, geometric_mean, learn, power_mean
 from comp.errors import UnknownName
 from comp.metrics import accuracy, log_loss, metric_by_name
 from comp.uncertainty import apply_temperature, fit_temperature

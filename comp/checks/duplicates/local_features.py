@@ -24,7 +24,7 @@ _places = np.arange(DIMENSIONS).reshape(4, 4, 8)  # rows, columns and directions
 _mirrored = _places[::-1][:, :, -np.arange(8) % 8]
 _negative = _places[::-1, ::-1]
 VARIANTS: Final = tuple(
-    order.ravel() for order in (_places, _mirrored, _negative, _mirrored.ravel()[_negative])
+    map(np.ravel, (_places, _mirrored, _negative, _mirrored.ravel()[_negative]))
 )  # a bit 1 is mirrored, a bit 2 is negative
 
 

@@ -227,19 +227,6 @@ def _each(ends: tuple[float, float], channels: int) -> Scale:
     return Scale((float(ends[0]),) * channels, (float(ends[1]),) * channels)
 
 
-def scaled_within(source: Any) -> ScaledSource | None:
-    """The source of scaled arrays that others may lie around; None of photographs."""
-    while source is not None and not isinstance(source, ScaledSource):
-        source = getattr(source, "own", None)
-    return source
-
-
-def scale_of(source: ImageSource) -> Scale | None:
-    """The scale that a source reads by, with the kind of number that it saw; None of photographs."""
-    scaled = scaled_within(source)
-    return None if scaled is None else scaled.settled
-
-
 def by_scale(source: ImageSource, scale: Scale | None) -> ImageSource:
     """A competition's source as a run's checkpoints read it.
 

@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from comp.data.images import jpeg, png, tiff
-from comp.data.images.scale import preview
 from comp.data.images.source import ImageSource
 from comp.data.limits import MEGAPIXELS, max_pixels
 from comp.errors import ImageError, InputError
@@ -253,3 +252,15 @@ def load_pixels(source: ImageSource, path: str) -> Pixels:
     """One image as RGB uint8 (H, W, 3), from wherever its path points; of other channels a preview."""
     content = source.load(path)
     return decode(content, path) if isinstance(content, bytes) else preview(content)
+
+
+def preview(pixels: Pixels) -> Pixels:
+    """Three channels (H, W, 3) of pixels (H, W, N), for eyes and for the comparison of images: means of three groups of
+    channels beside one another; of two channels both, and their mean.
+    """
+    count = pixels.shape[2]
+    if count == 3:
+        return pixels
+    groups = [[0], [1], [0, 1]] if count == 2 else np.array_split(np.arange(count), 3)
+    means = [pixels[..., list(group)].mean(axis=2) for group in groups]
+    return np.ascontiguousarray(np.rint(np.stack(means, axis=2)).astype(np.uint8))

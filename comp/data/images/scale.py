@@ -67,15 +67,3 @@ class Scale:
 def pixel_channels(channels: int) -> int:
     """How many channels a network sees of images that have so many: grey ones come three times."""
     return 3 if channels == 1 else channels
-
-
-def preview(pixels: Pixels) -> Pixels:
-    """Three channels (H, W, 3) of pixels (H, W, N), for eyes and for the comparison of images: means of three groups of
-    channels beside one another; of two channels both, and their mean.
-    """
-    count = pixels.shape[2]
-    if count == 3:
-        return pixels
-    groups = [[0], [1], [0, 1]] if count == 2 else np.array_split(np.arange(count), 3)
-    means = [pixels[..., list(group)].mean(axis=2) for group in groups]
-    return np.ascontiguousarray(np.rint(np.stack(means, axis=2)).astype(np.uint8))

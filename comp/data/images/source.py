@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from comp.data.limits import read_file
 from comp.errors import CompError, ImageError, RawDataError
 
 Pixels = NDArray[np.uint8]
+Inner = TypeVar("Inner")
 
 
 class ImageSource(Protocol):
@@ -137,6 +138,13 @@ def _is_numbers(content: object) -> bool:
     """Whether something is an array of real numbers that may be an image."""
     is_array = isinstance(content, np.ndarray) and content.ndim in (2, 3) and bool(content.size)
     return is_array and content.dtype.kind in "biuf"  # type: ignore[attr-defined]
+
+
+def layer(source: Any, kind: type[Inner]) -> Inner | None:
+    """The source of that kind, around which others may lie; None where there is none."""
+    while source is not None and not isinstance(source, kind):
+        source = getattr(source, "own", None)
+    return source
 
 
 def gives_files(source: ImageSource) -> bool:

@@ -48,25 +48,31 @@ def require_cluster(address: str | None) -> None:
 
 @contextmanager
 def connected(address: str | None) -> Iterator[Any]:
-    """Ray, connected; a connection that was there before stays."""
+    """Ray, connected; a connection that was there before stays.
+
+    Whatever Ray prints meanwhile goes to the listeners, until it is shut down: it prints what waited only then.
+    """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     import ray
 
     if ray.is_initialized():
         yield ray
         return
-    address = address or os.environ.get("RAY_ADDRESS")
+    with redirect_stdout(_RayLines()):
+        _connect(ray, address or os.environ.get("RAY_ADDRESS"))
+        try:
+            yield ray
+        finally:
+            ray.shutdown()
+
+
+def _connect(ray: Any, address: str | None) -> None:
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, configure_logging=False)
     except (ConnectionError, ValueError, RuntimeError) as error:
         value = f"{address or 'this machine'}: {' '.join(str(error).split())[:200]}"
         remedy = "`ray start --head` begins one; RAY_AUTH_MODE=token where it wants a token"
         raise InputError(_RULE, value, remedy) from error
-    try:
-        with redirect_stdout(_RayLines()):
-            yield ray
-    finally:
-        ray.shutdown()
 
 
 class _RayLines(EventLines):

@@ -16,11 +16,12 @@ from PIL import Image
 from comp.data.competitions.array_facts import ArrayFacts
 from comp.data.images.array_files import read_values
 from comp.data.images.array_source import ArrayImages, ScaledSource, by_scale
+from comp.data.images.decode import preview
 from comp.data.images.dicom import read_dicom
 from comp.data.images.preprocess import Preprocess, fit, shrunk
 from comp.data.images.raw_tree import RawTree
 from comp.data.images.record_arrays import RecordArrays
-from comp.data.images.scale import Scale, Values, preview
+from comp.data.images.scale import Scale, Values
 from comp.data.images.source import AdapterSource
 from comp.errors import ImageError, InputError
 from made_arrays import write_dicom
