@@ -24,6 +24,7 @@ from comp.task_scores import (
     exact_sets,
     f_beta_of_sets,
     f_of_counts,
+    likeliest,
     mae,
     map_at_k_of_sets,
     mcrmse,
@@ -79,7 +80,7 @@ class Metric:
         of_ours = getattr(self.function, "func", self.function).__module__ == __name__
         if self.depth != 1 or not of_ours or self.tasks[0] != "single-label" or probs.shape[1] < 2:
             return probs
-        return cast("NDArray[np.float64]", Answers(probs.argmax(axis=1), probs.shape[1]))
+        return cast("NDArray[np.float64]", Answers(likeliest(probs), probs.shape[1]))
 
     def better(self, one: float, other: float) -> bool:
         """Whether ``one`` is a better score than ``other``."""
@@ -99,7 +100,7 @@ def one_hot_places(places: Probs, classes: int) -> Probs:
 
 def accuracy(labels: Labels, probs: Probs) -> float:
     """The share of rows whose most probable class is theirs; ties go to the lower index."""
-    return float((probs.argmax(axis=1) == labels).mean())
+    return float((likeliest(probs) == labels).mean())
 
 
 def balanced_accuracy(labels: Labels, probs: Probs) -> float:
@@ -147,7 +148,7 @@ def weighted_f1(labels: Labels, probs: Probs) -> float:
 def log_loss(labels: Labels, probs: Probs) -> float:
     """Mean negative log-probability of the true class, clipped at float64's epsilon as scikit-learn does."""
     eps = np.finfo(np.float64).eps
-    picked = np.clip(probs[np.arange(len(labels)), labels], eps, 1.0)
+    picked = np.clip(probs[np.arange(len(labels)), labels].astype(np.float64), eps, 1.0)
     return float(-np.log(picked).mean())
 
 
@@ -198,7 +199,7 @@ def probabilistic_f1(labels: Labels, probs: Probs) -> float:
     divide by. InputError for another number of classes.
     """
     _require_two(probs, "probabilistic_f1")
-    hits, answered = probs[labels == 1, 1].sum(), probs[:, 1].sum()
+    hits, answered = probs[labels == 1, 1].sum(dtype=np.float64), probs[:, 1].sum(dtype=np.float64)
     return float(f_of_counts(hits, (labels == 1).sum(), answered, 1.0))
 
 
@@ -251,13 +252,13 @@ def quadratic_kappa(labels: Labels, probs: Probs) -> float:
 def confusion(labels: Labels, probs: Probs) -> NDArray[np.int64]:
     """Rows by true class and answered class: int64 (C, C)."""
     classes = probs.shape[1]
-    pairs = np.bincount(labels * classes + probs.argmax(axis=1), minlength=classes * classes)
+    pairs = np.bincount(labels * classes + likeliest(probs), minlength=classes * classes)
     return pairs.reshape(classes, classes)
 
 
 def answered_counts(labels: Labels, probs: Probs) -> tuple[NDArray[np.int64], ...]:
     """Of each class (C,) the rows that are answered right, that have it, and that are answered with it."""
-    classes, answers = probs.shape[1], probs.argmax(axis=1)
+    classes, answers = probs.shape[1], likeliest(probs)
     which = (labels[answers == labels], labels, answers)
     hits, truth, answered = (np.bincount(some, minlength=classes) for some in which)
     return hits, truth, answered
@@ -471,7 +472,7 @@ class _Judged:
     def __call__(self, labels: NDArray[np.int64], probs: NDArray[np.float64]) -> float:
         name = self.name
         try:
-            found = self.function(labels, probs.argmax(axis=1) if self.judges == "index" else probs)
+            found = self.function(labels, likeliest(probs) if self.judges == "index" else probs)
             one = found.item() if hasattr(found, "item") else found  # numpy's and torch's
         except (CompError, MemoryError):
             raise

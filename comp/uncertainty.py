@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from comp.metrics import Metric, log_loss
+from comp.task_scores import likeliest
 
 BLOCKS = 100  # parts of the rows, each left out once
 
@@ -149,7 +150,7 @@ def calibration_error(probs: Probs, truth: NDArray[np.int64]) -> float:
     if not len(truth):
         return float("nan")
     confidence = probs.max(axis=1)
-    hits = (probs.argmax(axis=1) == truth).astype(np.float64)
+    hits = (likeliest(probs) == truth).astype(np.float64)
     bins = np.minimum((confidence * BINS).astype(np.int64), BINS - 1)
     apart = np.bincount(bins, weights=hits - confidence, minlength=BINS)
     return float(np.abs(apart).sum() / len(truth))

@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 from comp.checks.label_classifier import Features, nested_probs
 from comp.data.task import Task
 from comp.errors import InputError
+from comp.task_scores import CELLS
 
 ENOUGH = 0.6  # of its threshold: what another class must reach
 LITTLE = 0.15  # of its threshold: what the label's own class must stay below
 LEAST_SPREAD = 0.25  # of places around the steps of a scale
 
 Probs = NDArray[np.float64]
-Rows = NDArray[np.bool_]
+Rows = NDArray[np.bool_] | NDArray[np.intp]
 Classes = NDArray[np.int64]
 
 
@@ -82,9 +83,12 @@ def likely_wrong(
         C, where it is not the width of ``probs``.
     """
     rows, width = len(labels), classes or probs.shape[1]
-    judged_by, suggested, score = np.zeros((rows, width)), labels.astype(np.int64).copy(), np.zeros(rows)
+    given = features is None and probs.shape[1] == width
+    judged_by = probs if given else np.zeros((rows, width))
+    suggested, score = labels.astype(np.int64).copy(), np.zeros(rows)
     for here, own, thresholds in _judges(probs, labels, folds, features, width):
-        judged_by[here] = own
+        if not given:
+            judged_by[here] = own
         label, confidence = thresholds[labels[here]], own[np.arange(len(own)), labels[here]]
         reached = np.where(own >= ENOUGH * thresholds, own, -1.0)
         likelier = (reached.max(axis=1) > confidence) & (confidence < LITTLE * label)
@@ -105,18 +109,24 @@ def _doubt(probs: Probs, confidence: Probs, threshold: Probs) -> Probs:
 def _judges(
     probs: Probs, labels: Classes, folds: Classes, features: Features | None, classes: int
 ) -> Iterator[tuple[Rows, Probs, Probs]]:
-    """Of each fold its rows, their probabilities, and the thresholds (C,) that the others give."""
+    """Of each fold its rows, some at once, their probabilities, and the thresholds (C,) that the others give."""
     if features is not None:
         for one in nested_probs(features, labels, folds, classes):
             others = ~one.held_out
-            yield one.held_out, one.probs, class_thresholds(one.inner, labels[others], classes)
+            yield (
+                one.held_out,
+                one.probs,
+                class_thresholds(_of_labels(one.inner, labels[others]), labels[others], classes),
+            )
         return
     for fold in np.unique(folds):
         here = folds == fold
         given = probs
         if probs.shape[1] < classes:
             given = place_probs(probs, probs[~here, 0] - labels[~here], classes)
-        yield here, given[here], class_thresholds(given[~here], labels[~here], classes)
+        thresholds = class_thresholds(_of_labels(given, labels)[~here], labels[~here], classes)
+        for some in np.array_split(np.flatnonzero(here), 1 + here.sum() * classes // CELLS):
+            yield some, given[some], thresholds
 
 
 def place_probs(places: Probs, errors: Probs, classes: int) -> Probs:
@@ -126,9 +136,15 @@ def place_probs(places: Probs, errors: Probs, classes: int) -> Probs:
     return np.asarray(powers / powers.sum(axis=1, keepdims=True), dtype=np.float64)
 
 
-def class_thresholds(probs: Probs, labels: Classes, classes: int) -> Probs:
-    """The mean probability (C,) of a class among the rows that are labelled so; above 1 where there are none."""
-    own = probs[np.arange(len(labels)), labels]
+def _of_labels(probs: Probs, labels: Classes) -> Probs:
+    """The probability (N,) of each row's label."""
+    return np.asarray(probs[np.arange(len(labels)), labels], dtype=np.float64)
+
+
+def class_thresholds(own: Probs, labels: Classes, classes: int) -> Probs:
+    """The mean probability (C,) of a class among the rows that are labelled so, of the probabilities (N,) of the labels;
+    above 1 where there are none.
+    """
     sums = np.bincount(labels, weights=own, minlength=classes)
     counts = np.bincount(labels, minlength=classes)
     return np.where(counts > 0, sums / np.maximum(counts, 1), 2.0)

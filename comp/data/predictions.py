@@ -4,26 +4,35 @@ from __future__ import annotations
 
 import json
 import os
+import weakref
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile
 
 import numpy as np
+import scipy.special
 from numpy.typing import NDArray
 
 from comp.data.labels import LabelMap
 from comp.data.task import Task
 from comp.errors import InputError
 from comp.files import atomic
+from comp.task_scores import row_blocks
 
 ROW_SUM_TOLERANCE = 1e-6
 BOUND_TOLERANCE = 1e-9  # of a column's span
-LARGE = 1 << 24  # probabilities from which on files keep float32: half of the disk
-BLOCK = 4096  # rows that a mean holds in memory for all its parts at once
+LARGE = (
+    1 << 24
+)  # probabilities of one class a row from which on they are kept as float32: half of memory and disk
+MANY = 1000  # classes from which on a row keeps its best
+BEST = 50
+FLOOR = 1e-12  # of a probability in a geometric mean
 _REMEDY = "predict again; if it stays, please report it"
+
+Floats = NDArray[Any]  # float64, or float32 (see ``kept_as``)
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,8 +46,8 @@ class Predictions:
     labels : LabelMap
         C classes, and the task that says what a column holds.
     probs : float64 array (N, D)
-        Of a single label D = C, and rows sum to one ± 1e-6; of other tasks see ``Task``. Copied and locked: nobody's
-        array can change under the ids.
+        Of a single label D = C, and rows sum to one ± 1e-6; of other tasks see ``Task``. Of more than LARGE values of a
+        single label float32 (see ``kept_as``). Copied unless locked, and locked: nobody's array can change under the ids.
     fingerprint : str
         SHA-256 of the rows they answer (the manifest's, for that split); empty where nobody knows.
 
@@ -56,7 +65,8 @@ class Predictions:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "ids", _texts(self.ids))
-        object.__setattr__(self, "probs", _locked(self.probs))
+        kind = kept_as(np.size(self.probs), self.labels.task.is_single_label)
+        object.__setattr__(self, "probs", _locked(self.probs, kind))
         if self.probs.shape != (len(self.ids), self.labels.width):
             value = f"{self.probs.shape} for {len(self.ids)} ids and {self.labels.width} classes"
             raise InputError("predictions need one row an id and one column a class", value, _REMEDY)
@@ -87,24 +97,41 @@ class Predictions:
         if low.min() < 0:
             value = f"{self.ids[int(low.argmin())]!r} has {low.min():.6g}"
             raise InputError("probabilities are 0 to 1 and sum to one", value, _REMEDY)
-        off = np.abs(self.probs.sum(axis=1) - 1.0)
+        off = np.abs(self.probs.sum(axis=1, dtype=np.float64) - 1.0)
         if off.max() > ROW_SUM_TOLERANCE:
             row = self.ids[int(off.argmax())]
             value = f"{row!r} sums to {self.probs[int(off.argmax())].sum():.6f}"
             raise InputError("probabilities are 0 to 1 and sum to one", value, _REMEDY)
+
+    if not TYPE_CHECKING:  # a type checker shall know the attributes that there are
+
+        def __getattr__(self, name: str) -> Floats:
+            """``probs`` of what was read packed: worked out as long as somebody holds it."""
+            if name != "probs" or "_packed" not in self.__dict__:
+                raise AttributeError(f"Predictions have no attribute {name!r}")
+            held = self.__dict__.get("_held")
+            probs = held and held()
+            if probs is None:
+                probs = _read(self.__dict__["_packed"], len(self.ids), self.labels.width)
+                self.__dict__["_held"] = weakref.ref(probs)
+            return probs
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_held"}
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def select(self, ids: Sequence[str]) -> Predictions:
         """The rows of these ids, in their order; InputError names the first id that is missing."""
+        if tuple(ids) == self.ids:
+            return self
         place = {i: n for n, i in enumerate(self.ids)}
         missing = [i for i in ids if i not in place]
         if missing:
-            value = f"{len(missing)} of {len(ids)} have none, first {missing[0]!r}"
-            raise InputError("every row asked for needs a prediction", value, "predict again with these rows")
+            raise _no_prediction(missing, len(ids))
         rows = np.array([place[i] for i in ids], dtype=np.int64)
-        return Predictions(tuple(ids), self.labels, self.probs[rows], self.fingerprint)
+        return Predictions(tuple(ids), self.labels, _frozen(self.probs[rows]), self.fingerprint)
 
     def require_labels(self, labels: LabelMap) -> None:
         """Refuses another label map: same names in the same order, or nothing."""
@@ -128,18 +155,23 @@ class Predictions:
             self.save(path)
 
     def save(self, path: Path) -> None:
-        """Writes an .npz with ids, class names, probs (float64; of more than LARGE float32) and the fingerprint; no pickles."""
+        """Writes an .npz with ids, class names, the probabilities as they are in memory (of many classes packed, see
+        ``prediction_files``) and the fingerprint; no pickles.
+        """
         facts: dict[str, object] = {"ids": self.ids, "classes": self.labels.names}
         facts["fingerprint"] = self.fingerprint
         if not self.labels.task.is_single_label:
             facts["task"] = self.labels.task.as_json()
-        meta = json.dumps(facts)
+        meta = np.frombuffer(json.dumps(facts).encode("utf-8", "surrogatepass"), dtype=np.uint8)
+        arrays: dict[str, NDArray[Any]] = {"probs": self.probs}
+        if self.labels.task.is_single_label and len(self.labels) > MANY:
+            from comp.data.prediction_files import packed
+
+            arrays = self.__dict__.get("_packed") or packed(self.probs)
+        elif self.probs.size > LARGE:
+            arrays = {"probs": self.probs.astype(np.float32, copy=False)}
         with atomic(path) as part, part.open("wb") as out:
-            np.savez(
-                out,
-                probs=self.probs.astype(np.float32) if self.probs.size > LARGE else self.probs,
-                meta=np.frombuffer(meta.encode("utf-8", "surrogatepass"), dtype=np.uint8),
-            )
+            np.savez(out, meta=meta, **arrays)  # type: ignore[arg-type]
 
     @classmethod
     def load(cls, path: Path) -> Predictions:
@@ -147,15 +179,20 @@ class Predictions:
         try:
             with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
                 meta = json.loads(stored["meta"].tobytes().decode("utf-8", "surrogatepass"))
-                probs = stored["probs"].astype(np.float64)
+                arrays = {name: stored[name] for name in stored.files if name != "meta"}
             ids, fingerprint = meta["ids"], str(meta["fingerprint"])
-            classes, task = meta["classes"], Task.of_json(meta.get("task"))
+            labels = LabelMap(meta["classes"], Task.of_json(meta.get("task")))
+            probs = _read(arrays, len(ids), labels.width)
         except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, BadZipFile) as error:
             reason = (
                 "no arrays of ours" if "pickle" in str(error) else error
             )  # numpy's text tells to allow pickles
             raise InputError("predictions must be readable", f"{path}: {reason}", "predict again") from error
-        return cls(tuple(ids), LabelMap(classes, task), probs, fingerprint)
+        found = cls(tuple(ids), labels, probs, fingerprint)
+        if "own" in arrays and found.probs.size > LARGE:
+            found.__dict__["_packed"] = arrays
+            del found.__dict__["probs"]
+        return found
 
 
 def average(parts: Sequence[Predictions]) -> Predictions:
@@ -172,17 +209,59 @@ def average(parts: Sequence[Predictions]) -> Predictions:
             raise InputError(
                 "parts of a mean answer the same rows", f"{len(part)} against {len(first)}", "predict again"
             )
-    joined = [part.select(first.ids).probs for part in parts]
+    joined = [part.select(first.ids) for part in parts]
+    if len(joined) == 1:
+        return joined[0]
     mean = np.empty_like(first.probs)
-    for start in range(0, len(first), BLOCK):
-        here = slice(start, start + BLOCK)
-        mean[here] = order_free_mean(np.stack([probs[here] for probs in joined]))
-    return Predictions(first.ids, first.labels, mean, _fingerprint(parts))
+    for here in row_blocks(mean.shape):
+        mean[here] = order_free_mean(np.stack([part.probs[here] for part in joined]))
+    return Predictions(first.ids, first.labels, _frozen(mean), _fingerprint(parts))
 
 
 def order_free_mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """The mean (R, C) of parts (V, R, C), added from small to large: the order of the parts changes no bit."""
-    return np.asarray(np.add.reduce(np.sort(values, axis=0), axis=0) / len(values), dtype=np.float64)
+    added = np.add.reduce(np.sort(values, axis=0), axis=0, dtype=np.float64)
+    return np.asarray(added / len(values), dtype=np.float64)
+
+
+def mean_of_views(by_view: dict[str, Floats], how: str, labels: LabelMap) -> Floats:
+    """The mean over views (N, D) of their predictions, whatever their order; nobody can write to it.
+
+    "geometric" is the mean of log-probabilities, brought back to rows that sum to one; of a task whose rows do not, each
+    value and what it lacks to the top of its scale. They are taken as at least FLOOR, so that a view that is certain counts
+    for much, and cannot forbid a class that all others see. Rows of more than MANY classes keep their best
+    (``best_of_rows``).
+
+    Raises
+    ------
+    ValueError
+        For anything but probabilities: logits have no mean that means anything, and a geometric one of negative
+        numbers could turn an answer round.
+    """
+    views, single = list(by_view.values()), labels.task.is_single_label
+    mean = np.empty_like(views[0], dtype=kept_as(views[0].size, single))
+    for here in row_blocks(mean.shape):
+        seen = np.stack([one[here] for one in views]).astype(np.float64, copy=False)
+        some = _mean(seen, how) if single else labels.unscaled(_mean_of_cells(labels.scaled(seen), how))
+        mean[here] = best_of_rows(some) if single and len(labels) > MANY else some
+    return _frozen(mean)
+
+
+def _mean_of_cells(seen: Floats, how: str) -> Floats:
+    """The mean (R, D) of views (V, R, D) whose values are each of 0 to 1."""
+    if how != "geometric":
+        return order_free_mean(seen)
+    logs = [order_free_mean(np.log(np.maximum(side, FLOOR))) for side in (seen, 1 - seen)]
+    return np.asarray(scipy.special.expit(logs[0] - logs[1]))
+
+
+def _mean(seen: Floats, how: str) -> Floats:
+    """The mean (R, C) of views (V, R, C)."""
+    if not ((seen >= 0).all() and np.allclose(seen.sum(axis=2), 1.0, atol=ROW_SUM_TOLERANCE)):
+        raise ValueError("views are averaged as probabilities: rows of 0 to 1 that sum to one")
+    values = np.log(np.maximum(seen, FLOOR)) if how == "geometric" else seen
+    mean = order_free_mean(values)
+    return scipy.special.softmax(mean, axis=1) if how == "geometric" else mean
 
 
 def join(parts: Sequence[Predictions], ids: Sequence[str]) -> Predictions:
@@ -195,18 +274,24 @@ def join(parts: Sequence[Predictions], ids: Sequence[str]) -> Predictions:
         for.
     """
     first = _alike(parts)
-    together = Predictions(
-        tuple(i for part in parts for i in part.ids),
-        first.labels,
-        np.concatenate([part.probs for part in parts]),
-        _fingerprint(parts),
-    )
-    found, asked = together.select(ids), set(ids)
-    strange = [i for i in together.ids if i not in asked]
+    if len(parts) == 1 and parts[0].ids == tuple(ids):
+        return parts[0]
+    every = Counter(i for part in parts for i in part.ids)
+    twice = next((i for i, count in every.items() if count > 1), None)
+    if twice is not None:
+        raise InputError("an id is predicted once", f"{twice!r} comes twice", _REMEDY)
+    place = {i: n for n, i in enumerate(ids)}
+    missing, strange = [i for i in place if i not in every], [i for i in every if i not in place]
+    if missing:
+        raise _no_prediction(missing, len(place))
     if strange:
-        value = f"{len(strange)} of {len(together)} are of other rows, first {strange[0]!r}"
+        value = f"{len(strange)} of {len(every)} are of other rows, first {strange[0]!r}"
         raise InputError("predictions that are joined answer the rows asked for", value, _REMEDY)
-    return found
+    size = len(place) * first.labels.width
+    probs = np.empty((len(place), first.labels.width), kept_as(size, first.labels.task.is_single_label))
+    for part in parts:
+        probs[[place[i] for i in part.ids]] = part.probs
+    return Predictions(tuple(ids), first.labels, _frozen(probs), _fingerprint(parts))
 
 
 def with_prior(
@@ -223,7 +308,7 @@ def with_prior(
 def mean_loss(probs: NDArray[np.float64], truth: NDArray[Any], labels: LabelMap) -> float:
     """The mean cross entropy of predictions (N, D): of the class, or of each column on the scale of 0 to 1."""
     if labels.task.is_single_label:
-        picked = np.clip(probs[np.arange(len(truth)), truth], 1e-12, 1.0)
+        picked = np.clip(probs[np.arange(len(truth)), truth].astype(np.float64), 1e-12, 1.0)
         return float(-np.log(picked).mean())
     y = labels.scaled(truth[:, None] if truth.ndim == 1 else truth)
     p = np.clip(labels.scaled(probs), 1e-12, 1 - 1e-12)
@@ -256,8 +341,62 @@ def _texts(ids: Sequence[object]) -> tuple[str, ...]:
     return tuple(str(one) for one in ids)
 
 
-def _locked(probs: NDArray[np.float64]) -> NDArray[np.float64]:
-    """A float64 copy that cannot be written to."""
-    own = np.array(probs, dtype=np.float64)
+def kept_as(size: int, single_label: bool) -> type[np.floating[Any]]:
+    """The kind of number that so many probabilities are kept as: float32 above LARGE, where each row has one class, since no
+    answer hangs on its eighth digit; else float64.
+    """
+    return np.float32 if single_label and size > LARGE else np.float64
+
+
+def best_of_rows(probs: Floats, count: int = BEST) -> Floats:
+    """Rows of probabilities (N, C) that keep their ``count`` best, of equals the first; the other classes share what is left
+    evenly, and none of them comes before those. It makes files and means of many classes small.
+    """
+    if probs.shape[1] <= count:
+        return probs
+    kept = np.empty_like(probs)
+    for here in row_blocks(probs.shape):
+        some = probs[here]
+        least = np.partition(some, -count, axis=1)[:, -count, None]  # (R, 1)
+        own = some > least
+        equal = some == least
+        own |= equal & (equal.cumsum(axis=1, dtype=np.int32) <= count - own.sum(axis=1, keepdims=True))
+        left = np.where(own, 0, some).sum(axis=1, dtype=np.float64) / (some.shape[1] - count)
+        rest = np.minimum(left, least[:, 0]).astype(probs.dtype)
+        kept[here] = np.where(own, some, rest[:, None])
+    return kept
+
+
+def _no_prediction(missing: Sequence[str], count: int) -> InputError:
+    value = f"{len(missing)} of {count} have none, first {missing[0]!r}"
+    return InputError("every row asked for needs a prediction", value, "predict again with these rows")
+
+
+def _read(arrays: dict[str, NDArray[Any]], rows: int, width: int) -> Floats:
+    """The predictions of a file's arrays, not to be written to; ValueError or KeyError for others."""
+    if "probs" not in arrays:
+        from comp.data.prediction_files import unpacked
+
+        return _frozen(unpacked(arrays, rows, width))
+    if arrays["probs"].dtype.kind not in "fiub":
+        raise ValueError(f"probabilities of kind {arrays['probs'].dtype}")
+    return _frozen(arrays["probs"])
+
+
+def _frozen(probs: NDArray[Any]) -> NDArray[Any]:
+    """An array of ours that nobody else has, locked, so that it needs no copy."""
+    if isinstance(probs.base, np.ndarray):
+        probs.base.setflags(write=False)
+    probs.setflags(write=False)
+    return probs
+
+
+def _locked(probs: Any, kind: type[np.floating[Any]]) -> NDArray[Any]:
+    """An array that cannot be written to: itself where that is so already, else a copy."""
+    if isinstance(probs, np.ndarray) and probs.dtype == kind and not probs.flags.writeable:
+        base = probs.base
+        if base is None or (isinstance(base, np.ndarray) and base.base is None and not base.flags.writeable):
+            return probs
+    own = np.array(probs, dtype=kind)
     own.setflags(write=False)
     return own

@@ -12,6 +12,7 @@ from comp.data.predictions import mean_loss
 from comp.ensembling.aligned import LabelledPredictions, Probs
 from comp.ensembling.temperature import learn_temperature, tempered
 from comp.metrics import Metric
+from comp.task_scores import likeliest
 from comp.uncertainty import Gain, JackknifeScore, PairedJackknife
 
 FORWARD = "forward"
@@ -57,7 +58,7 @@ class _Judge:
         if not labels.task.is_single_label:
             return _Tried(probs, self.metric.score(probs), self.loss.score(probs))
         losses = -np.log(np.maximum(probs[np.arange(len(truth)), truth], TINY))
-        right = probs.argmax(axis=1) == truth
+        right = likeliest(probs) == truth
         is_accuracy = self.metric.metric.name == "accuracy"
         by_metric = self._mean(right.astype(np.float64)) if is_accuracy else self.metric.score(probs)
         return _Tried(probs, by_metric, self._mean(losses))

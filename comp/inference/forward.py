@@ -25,7 +25,7 @@ from comp.data.images.preprocess import Preprocess
 from comp.data.images.source import ImageSource
 from comp.data.labels import LabelMap
 from comp.data.loading.prefetch import batches, loader_pool
-from comp.data.predictions import BLOCK, ROW_SUM_TOLERANCE, order_free_mean
+from comp.data.predictions import kept_as
 from comp.errors import TrainingFailed, WeightsError
 from comp.models.batchnorm_fusion import fuse_frozen_batchnorm
 from comp.models.checkpoint import Noise, Sidecar
@@ -33,6 +33,7 @@ from comp.models.net import Net, normalise, require_forward
 from comp.models.runtime import accelerator as make_accelerator
 from comp.models.runtime import exact
 from comp.recipe import ModelConfig, Recipe
+from comp.task_scores import row_blocks
 from comp.views import OWN, VIEWS, WIDE, ZOOM, scale_of, sets_among, square_of
 
 if TYPE_CHECKING:
@@ -117,7 +118,6 @@ _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 BATCH = 64  # rows at once on a CPU
 GPU_BATCH = 256  # at most on a GPU, which takes as long for few as for many
 FLIGHT = 64 << 20  # bytes of images that a GPU gets at once
-FLOOR = 1e-12  # of a probability in a geometric mean
 _ROOM = "end what else uses the memory, or another device, or a smaller model.size or model.name"
 
 
@@ -151,7 +151,7 @@ def outputs(
     NotFinite
         Naming the first image and view for which it gives a NaN or an infinity.
     """
-    found: dict[str, list[torch.Tensor]] = {name: [] for name in views}
+    found: dict[str, NDArray[np.float32]] = {}
     done = 0
     half, on_gpu = _DTYPES.get(recipe.precision), torch.device(device).type == "cuda"
     squares, channels = squares_of(views, pixels.preprocess), pixels.preprocess.channels
@@ -168,7 +168,10 @@ def outputs(
         paths = [pixels.paths[row] for row in rows[done : done + len(there[views[0]])]]
         for name, values in there.items():
             _require_finite(values, paths, name, recipe.precision)
-            found[name].append(values)
+            given = values.numpy()
+            if name not in found:
+                found[name] = np.empty((len(rows), *given.shape[1:]), given.dtype)
+            found[name][done : done + len(given)] = given
         done += len(paths)
 
     see = partial(_seen, net, squares, views, pixels.preprocess, torch.device(device))
@@ -186,10 +189,7 @@ def outputs(
             advance(len(part))
         for copied in waiting:
             keep(copied)
-    return {
-        name: torch.cat(parts).numpy() if parts else np.zeros((0, 0), np.float32)
-        for name, parts in found.items()
-    }
+    return found or {name: np.zeros((0, 0), np.float32) for name in views}
 
 
 def _batches(
@@ -345,7 +345,7 @@ def probabilities(
     if isinstance(net, Net) and side is not None:
         beside = side.beside(pixels.source, [pixels.paths[row] for row in rows])
         given = {name: _classified(net, joined(values, beside)) for name, values in given.items()}
-    return {name: activated(values, labels) for name, values in given.items()}
+    return {name: activated(given.pop(name), labels) for name in list(given)}
 
 
 def joined(features: NDArray[np.float32], beside: NDArray[np.float32] | None) -> NDArray[np.float32]:
@@ -369,9 +369,14 @@ def activated(logits: NDArray[np.floating[Any]], labels: LabelMap) -> Probs:
 
 
 def softmax(logits: NDArray[np.floating[Any]]) -> Probs:
-    """Probabilities of logits (N, C), in float64; NotFinite for logits that are no finite numbers."""
+    """Probabilities of logits (N, C), worked out in float64, of many rows and classes kept as float32 (see
+    ``predictions.kept_as``); NotFinite for logits that are no finite numbers.
+    """
     _require_numbers(logits)
-    return np.asarray(scipy.special.softmax(logits.astype(np.float64), axis=1))
+    probs = np.empty(logits.shape, kept_as(logits.size, single_label=True))
+    for here in row_blocks(logits.shape):
+        probs[here] = scipy.special.softmax(logits[here].astype(np.float64), axis=1)
+    return probs
 
 
 def _require_numbers(logits: NDArray[np.floating[Any]]) -> None:
@@ -380,45 +385,6 @@ def _require_numbers(logits: NDArray[np.floating[Any]]) -> None:
         raise NotFinite(
             "logits must be finite numbers", f"row {row} has a NaN or an infinity", _remedy("fp32")
         )
-
-
-def mean_of_views(by_view: dict[str, Probs], how: str, labels: LabelMap) -> Probs:
-    """The mean over views (N, D) of their predictions, whatever their order.
-
-    "geometric" is the mean of log-probabilities, brought back to rows that sum to one; of a task whose rows do not, each
-    value and what it lacks to the top of its scale. They are taken as at least FLOOR, so that a view that is certain counts
-    for much, and cannot forbid a class that all others see.
-
-    Raises
-    ------
-    ValueError
-        For anything but probabilities: logits have no mean that means anything, and a geometric one of negative
-        numbers could turn an answer round.
-    """
-    views, single = list(by_view.values()), labels.task.is_single_label
-    mean = np.empty_like(views[0], dtype=np.float64)
-    for start in range(0, len(mean), BLOCK):
-        here = slice(start, start + BLOCK)
-        seen = np.stack([one[here] for one in views])
-        mean[here] = _mean(seen, how) if single else labels.unscaled(_mean_of_cells(labels.scaled(seen), how))
-    return mean
-
-
-def _mean_of_cells(seen: Probs, how: str) -> Probs:
-    """The mean (R, D) of views (V, R, D) whose values are each of 0 to 1."""
-    if how != "geometric":
-        return order_free_mean(seen)
-    logs = [order_free_mean(np.log(np.maximum(side, FLOOR))) for side in (seen, 1 - seen)]
-    return np.asarray(scipy.special.expit(logs[0] - logs[1]))
-
-
-def _mean(seen: Probs, how: str) -> Probs:
-    """The mean (R, C) of views (V, R, C)."""
-    if not ((seen >= 0).all() and np.allclose(seen.sum(axis=2), 1.0, atol=ROW_SUM_TOLERANCE)):
-        raise ValueError("views are averaged as probabilities: rows of 0 to 1 that sum to one")
-    values = np.log(np.maximum(seen, FLOOR)) if how == "geometric" else seen
-    mean = order_free_mean(values)
-    return softmax(mean) if how == "geometric" else mean
 
 
 def judged_again(

@@ -20,7 +20,7 @@ from comp.config import Shape, read_shaped
 from comp.data.images.preprocess import Pixels, Preprocess
 from comp.data.images.source import ImageSource, layer
 from comp.data.labels import LabelMap
-from comp.data.predictions import Predictions, average
+from comp.data.predictions import Predictions, average, mean_of_views
 from comp.data.side_features import SideSource
 from comp.errors import CheckFailed, InputError, WeightsError
 from comp.files import write_bytes, write_json
@@ -31,7 +31,6 @@ from comp.inference.forward import (
     backbone_outputs,
     facts_of_features,
     joined,
-    mean_of_views,
 )
 from comp.models.checkpoint import Noise, Sidecar, load_checkpoint, read_sidecar
 from comp.models.net import Net

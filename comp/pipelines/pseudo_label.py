@@ -23,6 +23,7 @@ from comp.files import require_output
 from comp.pipelines.request import ROWS_PER_CLASS_AND_FOLD, RunRequest
 from comp.runs import run as runs
 from comp.runs.contents import folds_of, manifest_of, recipe_of, require_held_out
+from comp.task_scores import likeliest
 from comp.workspace import Workspace
 
 
@@ -149,7 +150,7 @@ def _of_fold(run: runs.Run, k: int) -> Predictions:
 
 def _sure(found: Predictions, k: int, threshold: float) -> pd.DataFrame:
     """The rows of which fold k is sure, in the order of their ids; of equal classes the first."""
-    most, best = found.probs.max(axis=1), found.probs.argmax(axis=1)
+    most, best = found.probs.max(axis=1), likeliest(found.probs)
     rows = sorted(np.flatnonzero(most >= threshold).tolist(), key=lambda row: found.ids[row])
     return pd.DataFrame(
         {

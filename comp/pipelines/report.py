@@ -15,10 +15,11 @@ from comp import events
 from comp.checks.context import in_order
 from comp.checks.label_errors import LikelyWrong, likely_wrong
 from comp.data.competitions.competition import Competition, find_competition
+from comp.data.device_memory import release_memory
 from comp.data.folds import Folds, group_names
 from comp.data.manifest import Manifest
 from comp.data.postprocess import postprocessed
-from comp.data.predictions import Predictions
+from comp.data.predictions import Predictions, kept_as
 from comp.ensembling.decisions import decision_of
 from comp.errors import CompError, InputError
 from comp.files import read_json, require_output, write_text
@@ -166,6 +167,7 @@ def gather(
     ``mosaics``: also what its network sees, which decodes and augments images.
     """
     require_held_out(this_run)
+    release_memory()  # what training and predictions took
     manifest, folds = manifest_of(this_run), folds_of(this_run)
     rows = oof_rows(this_run)
     recipe = recipe_table(this_run)
@@ -258,7 +260,7 @@ def oof_rows(this_run: Run) -> OofRows:
     known = [n for n, i in enumerate(table["id"]) if i in place]
     shown = table.iloc[known]
     groups = group_names(table)
-    predicted = plain.probs[[place[i] for i in shown["id"]]]
+    predicted = plain.select(list(shown["id"])).probs
     scored = (
         scored_oof(this_run).select(list(shown["id"])).probs if this_run.has(f"{SCORED}.npz") else predicted
     )
@@ -300,11 +302,14 @@ def _by_fold(this_run: Run, test: Predictions) -> np.ndarray[Any, np.dtype[np.fl
         return None
     for file in files:
         _require_whole(file)
-    each = [Predictions.load(file) for file in files]
-    place = [{i: n for n, i in enumerate(one.ids)} for one in each]
-    if any(set(at) != set(test.ids) for at in place):
-        return None
-    return np.stack([one.probs[[at[i] for i in test.ids]] for one, at in zip(each, place, strict=True)])
+    shape = (len(files), len(test), test.labels.width)
+    each = np.empty(shape, kept_as(int(np.prod(shape)), test.labels.task.is_single_label))
+    for probs, file in zip(each, files, strict=True):
+        alone = Predictions.load(file)
+        if set(alone.ids) != set(test.ids):
+            return None
+        probs[:] = alone.select(test.ids).probs
+    return each
 
 
 def _fold_scores(rows: OofRows, competition: Competition) -> dict[int, float]:

@@ -24,6 +24,7 @@ from comp.checks.prediction_checks import (
 from comp.checks.runner import CheckResult
 from comp.data.augment.policies import TrainTransform, check_transform, symmetries
 from comp.data.competitions.competition import Competition
+from comp.data.device_memory import release_memory
 from comp.data.folds import Folds
 from comp.data.images.array_source import ScaledSource
 from comp.data.images.pixel_cache import cached_source, missing
@@ -330,6 +331,7 @@ def predict_test(
         value = f"{len(found)} of {len(test)} test rows have an answer"
         raise InputError("every test row is answered", value, "please report this run")
     found.save(trained.folder / "test.npz")
+    release_memory()
     if len(trained.plans) > 1 and not plan.refit:
         _keep_each_model(trained, each, rest)
     return found

@@ -53,14 +53,14 @@ def confusion_csv(labels: LabelMap, truth: NDArray[Any], probs: NDArray[np.float
     import numpy as np
 
     from comp.metrics import confusion, one_hot_places
-    from comp.task_scores import answered_sets
+    from comp.task_scores import answered_sets, likeliest
 
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     if labels.task.one_class_a_row:
         wide = one_hot_places(probs, len(labels)) if labels.task.is_numeric else probs
         if len(labels) > MOST_SQUARE:
-            pairs, counts = np.unique(np.stack([truth, wide.argmax(axis=1)]), axis=1, return_counts=True)
+            pairs, counts = np.unique(np.stack([truth, likeliest(wide)]), axis=1, return_counts=True)
             writer.writerow([PAIRS, "answer", "rows"])
             writer.writerows(
                 (labels.names[t], labels.names[a], n)

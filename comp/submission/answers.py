@@ -15,7 +15,7 @@ from comp.data.labels import LabelMap
 from comp.data.task import SEPARATOR
 from comp.errors import InputError, near_names
 from comp.metrics import nearest_places
-from comp.task_scores import answered_sets
+from comp.task_scores import answered_sets, likeliest, row_blocks
 
 Probs = NDArray[np.float64]
 KINDS_OF = {  # the kinds of template that can hold the answers of a task
@@ -165,8 +165,12 @@ def _single_cells(probs: Probs, template: Template, labels: LabelMap) -> list[st
     if template.kind in ("topk", "labels"):
         require_apart(template, labels)
     if template.kind == "topk":
-        best = np.argsort(-probs, axis=1, kind="stable")[:, : template.k]
-        return [template.separator.join(labels.names[index] for index in row) for row in best.tolist()]
+        best = [
+            row
+            for here in row_blocks(probs.shape)
+            for row in np.argsort(-probs[here], axis=1, kind="stable")[:, : template.k].tolist()
+        ]
+        return [template.separator.join(labels.names[index] for index in row) for row in best]
     if template.kind == "labels":
         sets = [[labels.names[c] for c in np.flatnonzero(row)] for row in answered_sets(probs)]
         return [template.separator.join(names) if names else template.empty for names in sets]
@@ -176,7 +180,7 @@ def _single_cells(probs: Probs, template: Template, labels: LabelMap) -> list[st
 
 def answered_classes(probs: Probs, labels: LabelMap) -> list[int]:
     """The class index that each row answers, of a single label or a step of a scale."""
-    places = nearest_places(probs) if labels.task.is_numeric else probs.argmax(axis=1)
+    places = nearest_places(probs) if labels.task.is_numeric else likeliest(probs)
     return [int(index) for index in np.clip(places, 0, len(labels) - 1)]
 
 

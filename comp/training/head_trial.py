@@ -8,8 +8,7 @@ from typing import Any, cast
 
 import torch
 
-from comp.data.predictions import Predictions
-from comp.inference.forward import mean_of_views
+from comp.data.predictions import Predictions, mean_of_views
 from comp.models.net import Net
 from comp.training.linear_probe import FrozenFeatures, apply_head, solve_on, views_to_solve
 from comp.training.losses import solved_for

@@ -347,10 +347,10 @@ class TrainedModels:
         """Whether every model has every fold, or its refit."""
         return all(len(r) == len(p.numbers) for p, r in zip(self.plans, self.results, strict=True))
 
-    @property
+    @cached_property
     def oof(self) -> Predictions:
         """The OOF rows of the finished folds, in the manifest's order."""
-        return self.joined(lambda one: one.oof)
+        return self._joined(lambda one: one.oof)
 
     def beside(self) -> dict[str, Predictions]:
         """The same rows judged otherwise, by name (see ``FoldResult``), where every fold has it."""
@@ -360,6 +360,11 @@ class TrainedModels:
 
     def joined(self, of: Callable[[FoldResult], Predictions]) -> Predictions:
         """What ``of`` takes from each fold, of all finished folds, in the manifest's order."""
+        if all(of(one) is one.oof for results in self.results for one in results):
+            return self.oof
+        return self._joined(of)
+
+    def _joined(self, of: Callable[[FoldResult], Predictions]) -> Predictions:
         parts = [self._fold(k, of) for k in self.folds]
         ids = list(self.plans[0].judged_by(self.folds)["id"])
         count = sum(map(len, parts))

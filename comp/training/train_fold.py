@@ -25,11 +25,11 @@ from comp import events
 from comp.data.device_memory import release_memory
 from comp.data.images.pixel_cache import ImageDataset
 from comp.data.loading.prefetch import loader_pool
-from comp.data.predictions import Predictions
+from comp.data.predictions import Predictions, mean_of_views
 from comp.data.several_images import row_names
 from comp.errors import InputError
 from comp.files import make_folder, write_text
-from comp.inference.forward import Probs, judged_again, mean_of_views, probabilities
+from comp.inference.forward import Probs, judged_again, probabilities
 from comp.inference.predict import chosen, keep_controls
 from comp.models.batchnorm_fusion import fuse_frozen_batchnorm
 from comp.models.checkpoint import Noise, save_checkpoint
@@ -340,7 +340,8 @@ def _finish(
         counts = {"rows": len(part.fitted), "controls": len(ids)}
         return _finished(plan, folder, k, {**unscored, **counts, **facts}, known)
     oof = predictions("kept", plan.recipe.views)
-    beside = {"identity_view": predictions("kept", ["identity"])}
+    has_views = set(plan.recipe.views) != {"identity"}
+    beside = {"identity_view": predictions("kept", ["identity"]) if has_views else oof}
     if "plain" in judged:
         beside["plain_weights"] = predictions("plain", plan.recipe.views)
     if "plain_fit" in judged:

@@ -88,7 +88,11 @@ def test_the_labels_of_a_fold_do_not_judge_it(with_features: bool, k: int, seed:
 
 def test_thresholds_are_the_mean_confidence_of_a_class_in_itself() -> None:
     probs = np.array([[0.9, 0.1, 0.0], [0.5, 0.5, 0.0], [0.2, 0.8, 0.0]])
-    assert class_thresholds(probs, np.array([0, 0, 1]), 3).tolist() == [0.7, 0.8, 2.0]
+    assert class_thresholds(probs[np.arange(3), [0, 0, 1]], np.array([0, 0, 1]), 3).tolist() == [
+        0.7,
+        0.8,
+        2.0,
+    ]
 
 
 def test_a_class_without_rows_in_other_folds_is_never_suggested() -> None:

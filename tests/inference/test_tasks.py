@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from comp.data.images.raw_tree import RawTree
 from comp.data.labels import LabelMap
-from comp.data.predictions import Predictions
+from comp.data.predictions import FLOOR, Predictions, mean_of_views
 from comp.data.task import Task
 from comp.errors import CheckFailed
-from comp.inference.forward import FLOOR, NotFinite, activated, mean_of_views
+from comp.inference.forward import NotFinite, activated
 from comp.inference.predict import ControlRow, keep_controls, max_abs_difference, predict, read_controls
 from comp.recipe import load
 from made import proven_again, run_comp

@@ -18,11 +18,11 @@ from comp.data.images.preprocess import Preprocess, fit
 from comp.data.images.source import ArraySource
 from comp.data.labels import LabelMap
 from comp.data.loading.prefetch import loader_pool
+from comp.data.predictions import mean_of_views
 from comp.errors import WeightsError
 from comp.inference.forward import (
     large_size,
     large_sizes,
-    mean_of_views,
     outputs,
     require_larger,
     sets_to_try,

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from comp.metrics import Metric, answered_counts, confusion
 from comp.report.run_report.run_data import OofRows, RunData
-from comp.task_scores import answered_sets, f_of_counts
+from comp.task_scores import answered_sets, f_of_counts, likeliest
 
 MOST_SHOWN = 60  # rows of the gallery
 MOST_PAIRS = 30
@@ -81,7 +81,7 @@ def confusions(oof: OofRows) -> Confusions | None:
     labels = oof.labels
     if not labels.task.one_class_a_row:
         return None
-    both = np.stack([oof.truth, oof.wide.argmax(axis=1)])
+    both = np.stack([oof.truth, likeliest(oof.wide)])
     at, counts = np.unique(both, axis=1, return_counts=True)
     cells = tuple((int(t), int(a), int(n)) for t, a, n in zip(*at, counts, strict=True))
     rows = np.bincount(oof.truth, minlength=len(labels))

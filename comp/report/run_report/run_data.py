@@ -14,7 +14,7 @@ from comp.checks.label_errors import LikelyWrong
 from comp.data.labels import LabelMap
 from comp.metrics import Metric, nearest_places, one_hot_places
 from comp.submission.answers import answer_texts
-from comp.task_scores import answered_sets
+from comp.task_scores import answered_sets, likeliest
 
 if TYPE_CHECKING:
     from comp.data.images.source import ImageSource
@@ -71,7 +71,7 @@ class OofRows:
         """The class index (N,) that each row answers, of a task with one class a row."""
         if self.labels.task.is_numeric:
             return nearest_places(self.probs)
-        return np.asarray(self.probs.argmax(axis=1), dtype=np.int64)
+        return np.asarray(likeliest(self.probs), dtype=np.int64)
 
     @cached_property
     def p_true(self) -> Floats:
