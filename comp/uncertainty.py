@@ -104,6 +104,7 @@ def bootstrap(metric: Metric, truth: NDArray[Any], probs: Probs, rows: int, seed
 
 TINY = 1e-12
 BINS = 15
+MANY = 1000  # classes from which on rows are looked through for values that many of them share
 LARGE = 1 << 24  # probabilities from which on a temperature is worked out on a sample of rows
 SAMPLED = 1 << 21  # probabilities of that sample
 FEWEST = 1000  # rows of it
@@ -131,16 +132,39 @@ def fit_temperature(probs: Probs, truth: NDArray[np.int64]) -> float:
     probs : float64 array (N, C)
     truth : int64 array (N,)
     """
-    from scipy.special import softmax
-
-    logs = np.log(np.maximum(probs, TINY))
-    true = float(logs[np.arange(len(truth)), truth].mean())
+    true = float(np.log(np.maximum(probs[np.arange(len(truth)), truth], TINY), dtype=np.float64).mean())
+    logs, counts = _values(probs)
     low, high = np.log(1.0 / RANGE[1]), np.log(1.0 / RANGE[0])
     for _ in range(50):
         middle = (low + high) / 2
-        expected = float((softmax(logs / (1.0 / np.exp(middle)), axis=1) * logs).sum(axis=1).mean())
+        expected = _expected(logs, counts, 1.0 / np.exp(middle))
         low, high = (low, middle) if expected > true else (middle, high)
     return float(np.exp(-(low + high) / 2))
+
+
+def _values(probs: Probs) -> tuple[Probs, NDArray[np.int64] | None]:
+    """The logarithms (N, C) of probabilities; of many classes, most of which share one value in a row, the values (N, V) and
+    how many classes have each (V,).
+    """
+    classes = probs.shape[1]
+    most = int((probs != probs.min(axis=1, keepdims=True)).sum(axis=1).max()) if classes > MANY else classes
+    if 2 * most >= classes:
+        return np.log(np.maximum(probs, TINY)), None
+    best = -np.partition(-probs, most, axis=1)[:, : most + 1]  # all that stand out, and the value of the rest
+    values = np.concatenate([best[:, :most], probs.min(axis=1, keepdims=True)], axis=1)
+    counts = np.ones(most + 1, np.int64)
+    counts[-1] = classes - most
+    return np.log(np.maximum(values.astype(np.float64), TINY)), counts
+
+
+def _expected(logs: Probs, counts: NDArray[np.int64] | None, temperature: float) -> float:
+    """The mean over rows of what the logarithm is expected to be at a temperature."""
+    from scipy.special import softmax
+
+    if counts is None:
+        return float((softmax(logs / temperature, axis=1) * logs).sum(axis=1).mean())
+    share = np.exp((logs - logs.max(axis=1, keepdims=True)) / temperature) * counts
+    return float(((share * logs).sum(axis=1) / share.sum(axis=1)).mean())
 
 
 def calibration_error(probs: Probs, truth: NDArray[np.int64]) -> float:

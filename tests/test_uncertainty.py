@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comp.metrics import metric_by_name
-from comp.uncertainty import BLOCKS, Gain, PairedJackknife
+from comp.data.predictions import best_of_rows
+from comp.metrics import log_loss, metric_by_name
+from comp.uncertainty import BLOCKS, Gain, PairedJackknife, apply_temperature, fit_temperature
 
 ACCURACY = metric_by_name("accuracy")
 
@@ -86,3 +87,14 @@ def test_blocks_hold_groups_whole_whatever_the_order(groups: list[str], random: 
     sizes = np.bincount(list(found.values()))
     assert len(sizes) == min(BLOCKS, len(found))
     assert sizes.max() - sizes.min() <= 1
+
+
+def test_a_temperature_of_many_classes_by_the_values_that_rows_have() -> None:
+    """The same as by all classes, bisected anew here."""
+    rng = np.random.default_rng(0)
+    probs = best_of_rows(rng.dirichlet(np.full(1500, 0.02), 60))
+    truth = np.where(rng.random(60) < 0.6, probs.argmax(axis=1), rng.integers(0, 1500, 60))
+    grid = np.exp(np.linspace(np.log(0.5), np.log(20), 400))
+    losses = [log_loss(truth, apply_temperature(probs, t)) for t in grid]
+    assert 0 < np.argmin(losses) < 399
+    assert fit_temperature(probs, truth) == pytest.approx(grid[np.argmin(losses)], rel=0.01)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from kaggle_server import Fault, LoopbackKaggle
-from made import KAGGLE_KEY, KAGGLE_TOKEN, SECRETS, SIGNED, Outcome, files_with_secrets
+from made import KAGGLE_KEY, KAGGLE_TOKEN, SECRETS, SIGNED, Outcome, files_with_secrets, has_secret
 
 
 def test_the_look_finds_what_was_written(tmp_path: Path) -> None:
@@ -17,6 +17,7 @@ def test_the_look_finds_what_was_written(tmp_path: Path) -> None:
     slip = tmp_path / "deep" / "log.bin"
     slip.write_bytes(b"\0" + KAGGLE_KEY.encode() + b"\0")
     assert files_with_secrets(tmp_path) == [slip]
+    assert all(has_secret(slip, block) for block in (1, 7, 100)), "a block may end within it"
     slip.unlink()  # or the look at the end would find it
 
 
