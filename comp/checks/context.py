@@ -19,6 +19,7 @@ from comp.checks.image_index import ImageIndex
 from comp.data.competitions.competition import Competition
 from comp.data.dataset import Dataset, Template
 from comp.data.folds import Folds
+from comp.data.images.boxes import without_box
 from comp.data.images.raw_tree import RawTree
 from comp.data.images.source import gives
 from comp.data.labels import LabelMap
@@ -261,7 +262,10 @@ class CheckContext:
     @cached_property
     def identities(self) -> dict[str, object]:
         """What is equal for two paths of the manifest that lead to one file (see ``RawTree.identity``), by path."""
-        return {path: self.tree.identity(path) for path in dict.fromkeys(self.manifest.table["path"])}
+        paths = dict.fromkeys(self.manifest.table["path"])
+        if not self.competition.facts.has_boxes:
+            return {path: self.tree.identity(path) for path in paths}
+        return {path: (self.tree.identity(file := without_box(path)), path[len(file) :]) for path in paths}
 
     @cached_property
     def label_of(self) -> dict[str, str]:
@@ -288,7 +292,7 @@ class CheckContext:
         named = set(self.manifest.table["path"]) if self.images.failed else set()
         failed = [path for path in self.images.failed if path in named]
         lost = [p for p in failed if not self.images[p].file_sha and not gives(self.dataset.source, p)]
-        return frozenset(path for path in lost if not self.tree.has(path))
+        return frozenset(path for path in lost if not self.tree.has(without_box(path)))
 
     @cached_property
     def exact(self) -> list[list[str]]:

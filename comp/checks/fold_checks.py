@@ -15,6 +15,7 @@ import pandas as pd
 
 from comp.checks.context import CheckContext, Finding, check, finding
 from comp.data.folds import Folds, components, group_names
+from comp.data.images.boxes import MARK, without_box
 from comp.data.images.raw_tree import IMAGE_SUFFIXES, is_array_row, name_of, nfc
 from comp.data.manifest import Manifest
 
@@ -139,7 +140,7 @@ def grouped(context: CheckContext) -> Manifest:
     """The manifest with every kinship as a group, and the contents of its images.
 
     Two labelled rows are related if they share a declared group, if one is the other's parent, if their images are
-    one image (exactly or nearly), or if their file names say that one was made from the other. Kinship is
+    one image (exactly or nearly) or boxes of one, or if their file names say that one was made from the other. Kinship is
     transitive; a group is named after the smallest id in it. Rows without related rows have no group. The column
     ``content`` is the first half of the SHA-256 of the pixels, so that the manifest's fingerprint knows them.
     """
@@ -206,7 +207,7 @@ def folds_of_related(context: CheckContext, folds: Folds) -> dict[str, set[int]]
 
 def _links(rows: pd.DataFrame) -> dict[str, str]:
     """Child path → parent path, by the names of files."""
-    return name_parents(path for path in rows["path"] if not is_array_row(path))
+    return name_parents(path for path in rows["path"] if not is_array_row(path) and MARK not in path)
 
 
 def _parents_by_name(rows: pd.DataFrame, links: Mapping[str, str]) -> dict[str, str]:
@@ -231,6 +232,9 @@ def _edges(context: CheckContext, rows: pd.DataFrame, links: Mapping[str, str]) 
     by_id = {sample: n for n, sample in enumerate(rows["id"])} if parents else {}
     orphans: dict[str, int] = {}
     edges.extend((by_id.get(parent, orphans.setdefault(parent, n)), n) for n, parent in parents)
+    boxes = [(n, path) for n, path in enumerate(rows["path"]) if MARK in path]
+    by_file: dict[str, int] = {}
+    edges.extend((by_file.setdefault(without_box(path), n), n) for n, path in boxes)
     same_file = rows["path"][rows["path"].duplicated()].unique().tolist()
     related = [*([path] for path in same_file), *context.sharing_a_fold]
     asked = {path for cluster in related for path in cluster} | set(links) | set(links.values())

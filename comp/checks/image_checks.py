@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from comp.checks.context import EXAMPLES, CheckContext, Finding, Severity, check, finding
 from comp.checks.duplicates.strong_copies import PART, SCENE
 from comp.data.images.array_source import ScaledSource, Seen
+from comp.data.images.boxes import MARK
 from comp.data.images.jpeg import SEES_DAMAGE
 from comp.data.images.source import layer
 from comp.errors import counted
@@ -28,7 +29,7 @@ CLIPPED = 0.02  # of the values of a set of arrays, mean over its images
     catches=(
         "images that do not decode in full: cut off, with a warning of the JPEG decoder, wrong "
         "checksums of PNG or TIFF, not an image; floating-point, signed or 32-bit values; more "
-        "pixels or bytes than the limit ([how images are read](images.md))"
+        "pixels or bytes than the limit; boxes that are not in their image ([how images are read](images.md))"
     ),
     misses=(
         "a JPEG has no checksum: of baseline files with 20 random bytes overwritten, a third "
@@ -41,7 +42,7 @@ def unreadable_image(context: CheckContext) -> list[Finding]:
 
     Cut off, empty, not an image; a JPEG that its decoder warns of, a PNG with a wrong checksum (the other formats have
     none: damage inside them shows only where it breaks their structure); floating-point, signed or 32-bit values; more
-    pixels or bytes than the limit. Reads the one look at every image; says so where JPEGs cannot be judged.
+    pixels or bytes than the limit; a box that is not in its image. Reads the one look at every image; says so where JPEGs cannot be judged.
     """
     found = []
     kinds = context.images.kinds(context.images.paths)
@@ -53,7 +54,8 @@ def unreadable_image(context: CheckContext) -> list[Finding]:
     rows = [path for path in failed if path not in context.absent]
     if rows:
         message = f"{len(rows)} images cannot be decoded, first {failed[rows[0]]}"
-        remedy = "restore the files, or take their rows out"
+        boxes = " or the boxes" if any(MARK in path for path in rows) else ""
+        remedy = f"restore the files{boxes}, or take their rows out"
         found.append(finding("unreadable-image", "error", rows, message, remedy))
     return found
 

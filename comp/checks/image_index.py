@@ -44,6 +44,7 @@ COLUMNS = np.dtype(
         ("tags", "<i4"),
     ]
 )
+CROP = "crop"  # the kind of what is a box of a photograph
 Table = NDArray[np.void]
 
 
@@ -52,7 +53,7 @@ class ImageFacts(NamedTuple):
 
     ``stamp`` is size, mtime and ctime of its file in bytes and ns; ``file_sha`` and ``pixel_sha`` are SHA-256 of
     the bytes as they lie and of the decoded RGB pixels with their shape (empty where ``error`` says why there are
-    none); ``kind`` is format and mode ("JPEG RGB", "array"); ``tags`` are the texts beside the pixels by name (see
+    none); ``kind`` is format and mode ("JPEG RGB", "array", "crop"); ``tags`` are the texts beside the pixels by name (see
     ``read_header``); ``mean`` and ``std`` are of grey levels 0 … 255; ``is_transparent`` says whether it was laid over
     a grey; ``bits`` are those of a value, and ``greatest`` the greatest value where they are more than 8; ``pages`` is
     the number of images in the file, of which the first is read.

@@ -15,6 +15,7 @@ import numpy as np
 from comp.checks.duplicates.candidates import perceptual
 from comp.checks.image_index import (
     COLUMNS,
+    CROP,
     NO_STAMP,
     PRINT_BYTES,
     Bytes,
@@ -28,6 +29,7 @@ from comp.checks.image_metadata import NO_HEADER, read_header
 from comp.checks.image_regions import regions
 from comp.checks.kept_looks import KeptLooks, LooksWriter, remove
 from comp.checks.kept_looks import load as load_kept
+from comp.data.images.boxes import MARK
 from comp.data.images.decode import Decoded, decode_with_facts, preview
 from comp.data.images.source import ImageSource, file_of, gives_files
 from comp.errors import ImageError
@@ -190,11 +192,14 @@ def _look(
     except ImageError as error:
         return _Look(stamp, row, facts=_unreadable(stamp, "", max(0, stamp[0]), error.value))
     raw_bytes = content if isinstance(content, bytes) else np.ascontiguousarray(content).tobytes()
-    sha = hashlib.sha256(raw_bytes)
+    is_crop = MARK in path and not isinstance(content, bytes) and content.shape[2] == 3
+    sha = hashlib.sha256(f"{CROP} {content.shape}".encode() if is_crop else b"")  # type: ignore[union-attr]
+    sha.update(raw_bytes)
     same = row if row >= 0 and known.has_file(row, sha.digest()) else known.by_file(sha.digest())
     if same >= 0 and (isinstance(content, bytes) or known.shape(same) == content.shape[:2]):
         return _Look(stamp, same, same == row and known.stamp(row) == stamp)
-    return _decoded(content, len(raw_bytes), sha.hexdigest(), path, stamp, keep)._replace(row=row)
+    kind = CROP if is_crop else "array"
+    return _decoded(content, len(raw_bytes), sha.hexdigest(), path, stamp, keep, kind)._replace(row=row)
 
 
 def _decoded(
@@ -204,16 +209,17 @@ def _decoded(
     path: str,
     stamp: Stamp,
     keep: Callable[[str, Bytes], None],
+    kind: str,
 ) -> _Look:
-    """A look at the pixels of an image; ``size`` is that of its file in bytes."""
-    header = read_header(content) if isinstance(content, bytes) else NO_HEADER._replace(kind="array")
+    """A look at the pixels of an image; ``size`` is that of its file in bytes, ``kind`` that of what is no file."""
+    header = read_header(content) if isinstance(content, bytes) else NO_HEADER._replace(kind=kind)
     try:
         found = decode_with_facts(content, path) if isinstance(content, bytes) else Decoded(preview(content))
     except ImageError as error:
         failed = _unreadable(stamp, file_sha, size, error.value, header.kind)
         return _Look(stamp, facts=failed, is_decoded=True)
     pixels = found.pixels
-    if isinstance(content, bytes):
+    if isinstance(content, bytes) or kind == CROP:  # other arrays lie in memory as they are
         keep(file_sha, pixels)
     whole = pixels if isinstance(content, bytes) else content  # of which a preview may show less
     shape = f"{pixels.shape[0]}x{pixels.shape[1]}|".encode()

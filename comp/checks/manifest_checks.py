@@ -9,6 +9,7 @@ from pathlib import PurePosixPath
 from comp.checks.context import CheckContext, Finding, Severity, check, finding
 from comp.data.csv_table import folded, is_padded, number_of, same_number
 from comp.data.folds import group_names
+from comp.data.images.boxes import without_box
 from comp.data.images.raw_tree import is_array_row, is_in_shard, nfc
 from comp.errors import near_names
 
@@ -145,7 +146,7 @@ def unlisted_file(context: CheckContext) -> list[Finding]:
     if not layout.train and not layout.test:
         return []  # in shards, say
     tree = context.tree
-    known = {nfc(path) for path in context.manifest.table["path"]}
+    known = {nfc(without_box(path)) for path in context.manifest.table["path"]}
     known.update(nfc(path) for pattern in layout.ignore for path in tree.glob(pattern))
     patterns = [pattern for pattern in (layout.train, layout.test) if pattern]
     listed = {path for pattern in patterns for path in tree.glob(pattern)}

@@ -17,8 +17,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from comp.checks.context import CheckContext, Finding, check
+from comp.checks.image_index import CROP
 from comp.checks.image_metadata import ENCODING
 from comp.data.folds import group_names
+from comp.data.images.boxes import without_box
 from comp.data.images.raw_tree import is_array_row
 
 Ints = NDArray[np.int64]
@@ -408,9 +410,9 @@ def _guesses(context: CheckContext, name: str, rows: pd.DataFrame, labels: list[
 
 
 def _facts(context: CheckContext, rows: pd.DataFrame) -> Numbers:
-    """Numbers known of every file, by name; none of arrays."""
+    """Numbers known of every file, by name; none of arrays, and of boxes, whose size is what they show."""
     looks = [context.images[path] for path in rows["path"]]
-    if all(look.kind == "array" for look in looks):
+    if all(look.kind in ("array", CROP) for look in looks):
         return {}
     kinds = {kind: n for n, kind in enumerate(sorted({look.kind for look in looks}))}
     return {
@@ -476,7 +478,7 @@ def _names_alike(context: CheckContext) -> bool:
 
 def _stem(path: str) -> str:
     """The name of a file without its suffix."""
-    name = path.rpartition("/")[2]
+    name = without_box(path).rpartition("/")[2]
     return name.rpartition(".")[0] or name
 
 

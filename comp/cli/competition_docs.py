@@ -49,6 +49,8 @@ positive = "1"
 - **Ids** are unique within a split. An id of train that stands in test too is read as `train/ID`.
 - **COCO's json** gives a row for each annotation, with the columns of its image, its own, and those of its category:
   `category_id`, `category_name`.
+- **Boxes**: `box = ["x", "y", "w", "h"]` names the columns of the part of an image that a row is of, and `coco =
+  "train.json"` takes each annotation of a COCO file as such a row ([how](images.md#boxes-of-images)).
 - **[layout]** follows from [data]; it is stated where files must be left out, or where an adapter.py reads the folder.
 - **adapter.py** beside it is for what facts cannot say: `read`, `source`, `answers`, an own metric. What it defines wins.
 - A competition.toml with `extends = "SLUG"` is laid over the competition of that name.

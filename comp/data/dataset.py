@@ -13,8 +13,9 @@ from comp.data.competitions.sample import SAMPLE_MARK
 from comp.data.corrected_labels import settled, with_corrections
 from comp.data.csv_table import Table, number_of, parse_table, read_table
 from comp.data.extra_rows import with_extra
+from comp.data.images.boxes import with_files
 from comp.data.images.raw_tree import RawTree, nfc, without_suffix
-from comp.data.images.source import ImageSource, WithFiles
+from comp.data.images.source import ImageSource
 from comp.data.labels import LabelMap
 from comp.data.limits import read_file
 from comp.data.manifest import FEATURE, ORIGINAL, TRAINING, Manifest, feature_columns, soft_columns
@@ -292,7 +293,7 @@ def read_dataset(
         require_pool(competition.facts.pool, labels)
     template = load_template(competition, raw, manifest)
     source = competition.source(raw)
-    source = WithFiles(source) if len(manifest.extra) else source
+    source = with_files(source) if len(manifest.extra) else source
     manifest = with_features(manifest, competition)
     if feature_columns(manifest.table.columns):
         source = with_side(source, manifest.table)

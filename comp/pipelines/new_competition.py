@@ -83,8 +83,10 @@ def new_from_folder(
     new_folder(slug, ws)
     place = Path(raw).expanduser().absolute()
     proposal, _, summary = _looked_at(slug, place, metric, task, kaggle, said, positive, notebooks_only)
-    folder = scaffold_facts(slug, as_toml(proposal, slug, title_of(slug)), ws)
-    return NewCompetition(slug, folder, place, proposal.table(), proposal.unsure, summary)
+    table = proposal.table()
+    drawn = not {"box", "coco"} & set(table["data"])
+    folder = scaffold_facts(slug, as_toml(proposal, slug, title_of(slug)), ws, drawn)
+    return NewCompetition(slug, folder, place, table, proposal.unsure, summary)
 
 
 def is_path(name: str) -> bool:

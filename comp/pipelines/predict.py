@@ -35,7 +35,7 @@ from comp.runs.contents import (
     recipe_of,
     refit_facts,
     require_of_fold,
-    require_same_pool,
+    require_same_reading,
     with_chosen_views,
 )
 from comp.runs.parts import Part, parts_of
@@ -127,7 +127,7 @@ def predict(
     labels = read_sidecar(asked[0].folders[0]).labels
     _require_same_answers(this_run, competition, labels)
     for one in asked:
-        require_same_pool(one.run, competition.facts)
+        require_same_reading(one.run, competition.facts)
     dataset = _dataset(this_run, ws, competition, labels, data, template)
     source_here = by_scale(dataset.source, _scale_of(asked))
     dataset = replace(dataset, source=with_side(source_here, dataset.manifest.table))

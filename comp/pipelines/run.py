@@ -39,7 +39,7 @@ from comp.pipelines.run_features import judge_features
 from comp.pipelines.run_result import RunResult
 from comp.recipe import Recipe, as_one
 from comp.runs import run as runs
-from comp.runs.contents import folds_of, manifest_of, require_kept, require_same_pool, require_same_rows
+from comp.runs.contents import folds_of, manifest_of, require_kept, require_same_reading, require_same_rows
 from comp.runs.progress import ProgressFile
 from comp.runs.result import confusion_csv
 from comp.training.time_limit import Deadline, parse_seconds
@@ -471,7 +471,7 @@ def run_folder(
     make_folder(request.workspace.submissions(slug))  # better refused now than after training
     if before := request.resumed or (request.like if request.refit else None):
         require_same_rows(before, checks.dataset.manifest)
-        require_same_pool(before, request.competition.facts)
+        require_same_reading(before, request.competition.facts)
         require_kept(before, kept_of(request, checks, recipe), request.competition.file("models.py"))
     if request.resumed:
         return request.resumed

@@ -437,10 +437,16 @@ def with_chosen_views(recipe: Recipe, run: Run) -> Recipe:
     return recipe.with_views(chosen.views)
 
 
-def require_same_pool(run: Run, competition: CompetitionConfig) -> None:
+def require_same_reading(run: Run, competition: CompetitionConfig) -> None:
     """Refusal of a run, to go on with or to predict with, whose rows of several images came to their answers in another way
-    than [data] says now.
+    than [data] says now, or that saw other parts of them.
     """
+    boxes = str(run.started.get("box") or "")
+    if boxes != competition.boxes:
+        value = f"{run.id} began with {boxes or 'no box'}, [data] of {competition.slug} has {competition.boxes or 'none'}"
+        raise Refusal(
+            "a run sees the part of an image that it began with", value, "restore [data], or train anew"
+        )
     before = run.started.get("pool") or "mean"
     if before != competition.pool:
         value = (

@@ -305,6 +305,7 @@ def dataset_metadata(
         "task": competition.task,
         "post": competition.post.model_dump(),
         "pool": competition.pool,
+        **({"box": competition.boxes} if competition.has_boxes else {}),
         "marks": marks,
         "train_sha256": manifest.fingerprint("train"),
         "test_sha256": manifest.fingerprint("test"),

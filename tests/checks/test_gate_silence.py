@@ -62,6 +62,7 @@ CATALOGUE = {
         "label-map": "error",
         "class-too-small": "error",
         "train-test-overlap": "error",
+        "shared-photograph": "warning",
         "template-mismatch": "error",
         "template-columns": "error",
         "template-cells": "error",
@@ -74,6 +75,7 @@ CATALOGUE = {
         "value-range": "warning",
         "mixed-kinds": "error",
         "clipped-values": "warning",
+        "box-outside": "warning",
         "several-pages": "warning",
         "blank-image": "warning",
         "exact-duplicate": "info",
@@ -512,12 +514,13 @@ def clean(tmp_path_factory: pytest.TempPathFactory) -> CheckContext:
 
 def test_the_catalogue_is_complete() -> None:
     assert set(SEVERITY) == {*DATA_CHECKS, *FOLD_CHECKS, *RUN_CHECKS}
-    assert len(SEVERITY) == sum(len(family) for family in CATALOGUE.values()) == 50
+    assert len(SEVERITY) == sum(len(family) for family in CATALOGUE.values()) == 52
 
 
 def test_every_check_has_a_planted_fault_and_a_clean_test() -> None:
     of_arrays = {"mixed-kinds", "clipped-values"}  # see test_array_checks
-    assert {*DATA_FAULTS, "template-mismatch", *of_arrays} == set(DATA_CHECKS)
+    of_boxes = {"box-outside", "shared-photograph"}  # see test_box_checks
+    assert {*DATA_FAULTS, "template-mismatch", *of_arrays, *of_boxes} == set(DATA_CHECKS)
     assert set(FOLD_FAULTS) == set(FOLD_CHECKS)
     assert set(RUN_FAULTS) == set(RUN_CHECKS)
 

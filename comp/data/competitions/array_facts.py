@@ -77,6 +77,7 @@ def scaled_source(
 ) -> ScaledSource:
     """The images of a competition with [images], by its one scale; ``own`` gives its source without one, ``read`` its rows."""
     from comp.data.images.array_source import ArrayImages, ScaledSource
+    from comp.data.images.boxes import without_box
     from comp.data.images.record_arrays import RecordArrays
     from comp.data.images.source import AdapterSource
 
@@ -84,4 +85,8 @@ def scaled_source(
     if isinstance(source, AdapterSource):
         source = replace(source, any_array=True)
     stated = ArrayImages(facts.channels, facts.ends, facts.axes or "", facts.members, facts.fill)
-    return ScaledSource(source, stated, raw, lambda: list(read(raw).train["path"]))
+
+    def training() -> list[str]:
+        return list(dict.fromkeys(without_box(path) for path in read(raw).train["path"]))
+
+    return ScaledSource(source, stated, raw, training)

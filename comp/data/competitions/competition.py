@@ -195,12 +195,12 @@ class Competition:
             raise RawDataError(f"the raw folder must be laid out as {self.slug}", value, remedy)
 
     def source(self, raw: Path) -> ImageSource:
-        """Where images come from, by the scale of [images] where the facts state one; raises as ``unscaled_source``."""
-        if self.facts.images is None:
+        """Where images come from, by the scale and the boxes that the facts state; raises as ``unscaled_source``."""
+        if self.facts.images is None and not self.facts.has_boxes:
             return self.unscaled_source(raw)
-        from comp.data.competitions.array_facts import scaled_source
+        from comp.data.competitions.stated_source import stated_source
 
-        return scaled_source(self.facts.images, raw, self.unscaled_source, self.read)
+        return stated_source(self.facts, raw, self.unscaled_source, self.read)
 
     @property
     def channels(self) -> int | None:

@@ -8,9 +8,12 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from comp.config import ConfigTable
+from comp.data.competitions.coco_facts import with_coco
 
 WILD = "*?["  # signs of a glob
 PLACEHOLDER = re.compile(r"\{([^{}]+)\}")
+OF_BOXES = ("box_format", "box_unit", "box_margin", "box_view", "box_of", "test_box")
+MOST_MARGIN = 5.0  # of a box's longer side
 PATTERN_GROUPS = ("label", "id", "group", "row")  # that a `pattern` may name
 
 
@@ -77,6 +80,34 @@ class DataFacts(ConfigTable):
         (),
         description="columns of the tables that a network reads beside the image; * stands for any letters",
     )
+    coco: str = Field(
+        "",
+        description="COCO's json: each annotation is a row, its category the label, the image its box; in place of `table` and `box`",
+    )
+    test_coco: str = Field("", description="that of the rows to predict, whose annotations need no category")
+    box: tuple[str, ...] = Field(
+        (),
+        description="columns with a box of the image that a row is of: four, or one with four numbers in a cell",
+    )
+    test_box: tuple[str, ...] = Field((), description="those of `test_table`; `box` unless given")
+    box_format: Literal["xywh", "xyxy", "cxcywh"] = Field(
+        "xywh",
+        description="left, top, width, height; or left, top, right, bottom; or the centre, width, height",
+    )
+    box_unit: Literal["pixels", "fractions"] = Field(
+        "pixels", description="of the upright image; fractions are of its width and height, 0 to 1"
+    )
+    box_margin: float = Field(
+        0.1, ge=0, le=MOST_MARGIN, description="share of a box's longer side that is added on every side"
+    )
+    box_view: Literal["crop", "both"] = Field(
+        "crop",
+        description="a row is the crop; or the crop and the whole image are two images of it (see `pool`)",
+    )
+    box_of: tuple[str, ...] = Field(
+        (),
+        description="columns with width and height of the image that a box was drawn on: files of another size are refused",
+    )
     images: str = Field("", description="paths of the labelled images, with {id}, {any column} or as a glob")
     test_images: str = Field("", description="paths of the images to predict; those of `images` unless given")
     shards: str = Field(
@@ -89,10 +120,20 @@ class DataFacts(ConfigTable):
         description="the column of a parquet shard, or suffix in a tar, that images have where it is not clear",
     )
 
-    @field_validator("label", "onehot", "features", mode="before")
+    @model_validator(mode="before")
+    @classmethod
+    def _with_coco(cls, value: Any) -> Any:
+        return with_coco(value)
+
+    @field_validator("label", "onehot", "features", "box", "test_box", "box_of", mode="before")
     @classmethod
     def _as_tuple(cls, value: Any) -> Any:
         return tuple(value) if isinstance(value, list) else value
+
+    @field_validator("box", "test_box", mode="before")
+    @classmethod
+    def _column_alone(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) and value else value
 
     @field_validator("table", "test_table", "images", "test_images", "shards", "test_shards")
     @classmethod
@@ -137,6 +178,7 @@ class DataFacts(ConfigTable):
             raise ValueError(f"labels come from one thing: {' and '.join(given)} are given, drop all but one")
         self._require_one_place()
         self._require_one_row()
+        self._require_boxes()
         if self.features and self.shards:
             raise ValueError("features are columns of tables, and images lie in shards: drop one")
         if not self.table and not self.shards:
@@ -156,6 +198,11 @@ class DataFacts(ConfigTable):
     @property
     def has_rows(self) -> bool:
         """Whether several images make one answer."""
+        return self.names_rows or self.box_view == "both"
+
+    @property
+    def names_rows(self) -> bool:
+        """Whether something says which answer an image belongs to."""
         return bool(self.row) or "?P<row>" in self.pattern
 
     def _require_one_row(self) -> None:
@@ -168,10 +215,44 @@ class DataFacts(ConfigTable):
             raise ValueError(
                 "row names a column, and no table is given: add `table`, or (?P<row>…) in pattern"
             )
-        if self.has_rows and self.shards:
+        if self.names_rows and self.shards:
             raise ValueError("rows of several images are read from files: unpack the shards, or drop row")
         if self.pool != "mean" and not self.has_rows:
-            raise ValueError("pool goes with rows of several images: add `row`, or (?P<row>…) in pattern")
+            raise ValueError(
+                "pool goes with rows of several images: add `row`, (?P<row>…) in pattern or box_view"
+            )
+
+    def _require_boxes(self) -> None:
+        """ValueError for keys of boxes that contradict each other, or that go with rows of no box."""
+        if not self.box:
+            defaults = type(self).model_fields
+            given = next((key for key in OF_BOXES if getattr(self, key) != defaults[key].default), None)
+            if given:
+                raise ValueError(f"{given} is of boxes, and box names no columns: add `box`")
+            return
+        for key, columns in (("box", self.box), ("test_box", self.test_box)):
+            if columns and len(columns) not in (1, 4):
+                raise ValueError(f"{key} is four columns, or one with four numbers in a cell")
+            if len(set(columns)) < len(columns) or "" in columns:
+                raise ValueError(f"{key} names a column twice, or none")
+        if self.box_of and (len(self.box_of) != 2 or self.box_unit != "pixels"):
+            raise ValueError(
+                "box_of is two columns, width and height of the image that boxes in pixels are of"
+            )
+        if self.shards:
+            raise ValueError("boxes are of images in files: unpack the shards, or drop box")
+        if not self.table:
+            raise ValueError("box names columns, and no table is given: add `table`")
+        if "?P<row>" in self.pattern:
+            raise ValueError(
+                "rows of boxes are named by a column: write `row` in place of (?P<row>…) in pattern"
+            )
+        if self.box_view == "both" and self.row:
+            raise ValueError('box_view = "both" makes the images of a row itself: drop row, or take "crop"')
+        if self.box_view == "both" and self.features:
+            raise ValueError(
+                'features stand beside one image a row: drop features, or take box_view = "crop"'
+            )
 
     def _require_one_place(self) -> None:
         """ValueError where images are said to lie in shards and in files."""

@@ -222,6 +222,18 @@ class CompetitionConfig(ConfigTable):
         """What the predictions of several images of a row come to."""
         return self.data.pool if self.data is not None else "mean"
 
+    @property
+    def has_boxes(self) -> bool:
+        """Whether rows are of boxes of images."""
+        return self.data is not None and bool(self.data.box)
+
+    @property
+    def boxes(self) -> str:
+        """What is seen of an image beside its box; empty where rows are of whole images."""
+        if self.data is None or not self.data.box:
+            return ""
+        return f"box_margin = {self.data.box_margin:g}, box_view = {self.data.box_view!r}"
+
     @field_validator("classes", "range", "unsure", mode="before")
     @classmethod
     def _as_tuple(cls, value: Any) -> Any:
@@ -253,6 +265,16 @@ class CompetitionConfig(ConfigTable):
         if value is not None and not value[0] < value[1]:
             raise ValueError("a range is [lowest, highest]")
         return value
+
+    @model_validator(mode="after")
+    def _boxes_of_files(self) -> CompetitionConfig:
+        if self.has_boxes and self.images is not None and self.images.columns:
+            raise ValueError(
+                "boxes are of images in files, and [images] columns has them in a table: drop one"
+            )
+        if self.has_boxes and self.pairs == "position":
+            raise ValueError('rows of boxes are named by a table: pairs = "filename"')
+        return self
 
     @model_validator(mode="after")
     def _range_of_numbers(self) -> CompetitionConfig:

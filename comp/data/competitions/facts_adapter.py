@@ -49,6 +49,12 @@ class FactsAdapter:
     def read(self, raw: Path) -> Manifest:
         """The manifest of a raw folder."""
         if self.code and self.codes("read"):
+            if self.data.box:
+                value = f"{self.code.file} defines read(raw), and {self.file} has [data] box"
+                remedy = (
+                    "drop read; or write FILE#xywh=left,top,width,height into its paths, and give a source"
+                )
+                raise InputError("boxes are read by [data] alone", value, remedy)
             return self.code.read(raw)
         return self._sound(self._reader(raw).read())
 
@@ -64,10 +70,10 @@ class FactsAdapter:
             self.code.sample(raw, seed)
             return
         self._last.clear()
-        if self.facts.images is not None:
-            value = f"{self.file} has [images]"
+        if self.facts.images is not None or self.data.box:
+            value = f"{self.file} has {'[images]' if self.facts.images else '[data] box'}"
             remedy = "download the data, or define sample(raw, seed) in an adapter.py"
-            raise InputError("a sample is drawn of photographs", value, remedy)
+            raise InputError("a sample is drawn of whole photographs", value, remedy)
         if self.data.shards:
             from comp.data.competitions.made_shards import write_made_shards
 
@@ -136,6 +142,6 @@ class FactsAdapter:
             from comp.data.competitions.read_shards import ShardReader
 
             return ShardReader(self.facts, self.data, raw)
-        if self.data.has_rows:
+        if self.data.names_rows:
             return RowReader(self.facts, self.data, raw)
         return FactsReader(self.facts, self.data, raw)

@@ -14,10 +14,18 @@ import pandas as pd
 from comp.data.competitions.data_facts import DataFacts, JoinedColumn, plain_folder
 from comp.data.competitions.feature_cells import feature_names, with_cells
 from comp.data.competitions.image_paths import ImagePaths, order_of
+from comp.data.competitions.row_boxes import (
+    RowBoxes,
+    joined_boxes,
+    plain_id,
+    with_own_ids,
+    with_whole_images,
+)
 from comp.data.competitions.row_labels import RowLabels
 from comp.data.competitions.tables import read_any_table
 from comp.data.csv_table import NOTHING, Table, clean, in_order, parse_table
-from comp.data.images.raw_tree import RawTree, nfc, without_suffix
+from comp.data.images.boxes import without_box
+from comp.data.images.raw_tree import RawTree, nfc
 from comp.data.manifest import Manifest, Sample
 from comp.data.task import SEPARATOR
 from comp.errors import InputError, near_names
@@ -26,6 +34,7 @@ if TYPE_CHECKING:
     from comp.data.competitions.facts import CompetitionConfig
 
 FOLDER_LABEL = re.compile(r"(?P<label>[^/]+)/[^/]+$")  # where no table, no pattern says anything else
+FILE_NAME = "file_name"  # COCO's column of paths
 _SHOWN = 30  # columns in a message
 
 
@@ -73,6 +82,8 @@ class FactsReader:
 
     def _with_features(self, rows: Sequence[Sample], table: Table | None) -> pd.DataFrame:
         """Rows as a manifest's table, with the side features that ``table`` has of them where [data] names some."""
+        if self.data.box_view == "both":
+            rows = with_whole_images(rows)
         made = Manifest.from_samples(rows).table
         if not self.data.features or not rows:
             return made
@@ -81,9 +92,11 @@ class FactsReader:
             raise InputError(
                 "rows to predict have the features of the labelled ones", value, "name test_table"
             )
-        ids = [_plain_id(i) for i in self._ids(table, "features")]
+        ids = [plain_id(i) for i in self._ids(table, "features")]
         names = feature_names(self.data.features, table)
-        return with_cells(made, names, table, ids, [_plain_id(row.id) for row in rows], self.column)
+        return with_cells(
+            made, names, table, ids, [plain_id(without_box(row.id)) for row in rows], self.column
+        )
 
     @property
     def notes(self) -> list[str]:
@@ -104,7 +117,7 @@ class FactsReader:
 
     @cached_property
     def _table(self) -> Table:
-        table = read_any_table(self.tree, self.data.table, "table", self._image_columns)
+        table = self._read(self.data.table, "table")
         if table.encoding != "utf-8":
             self._notes.append(f"{table.name} read as {table.encoding}")
         return table
@@ -122,7 +135,23 @@ class FactsReader:
         name = self.data.test_table
         if not name or not self.tree.has(name):
             return None
-        return read_any_table(self.tree, name, "test_table", self._image_columns)
+        return self._read(name, "test_table")
+
+    def _read(self, name: str, key: str) -> Table:
+        """A table of [data]; annotations by box where `coco` names it."""
+        if not name or name not in (self.data.coco, self.data.test_coco):
+            return read_any_table(self.tree, name, key, self._image_columns)
+        from comp.data.competitions.coco import read_coco
+
+        labelled = name == self.data.coco
+        table, spare = read_coco(self.tree, name, "coco" if labelled else "test_coco", labelled)
+        if spare:
+            self._notes.append(f"{spare:,} images of {name} have no annotation: no row is of them")
+        return table
+
+    @cached_property
+    def _boxes(self) -> RowBoxes:
+        return RowBoxes(self.data, self.column)
 
     @property
     def _image_columns(self) -> tuple[str, ...]:
@@ -132,6 +161,7 @@ class FactsReader:
     def _labels(self, table: Table) -> RowLabels:
         used = [self.id_column(table), *ImagePaths(self.tree, self.data.images, "images").names]
         used += [self.data.group] if isinstance(self.data.group, str) else []
+        used += [*self.data.box, *self.data.box_of]
         return RowLabels(self.facts, self.data, table, self.column, used)
 
     def column(self, table: Table, name: str, key: str) -> list[str]:
@@ -148,7 +178,7 @@ class FactsReader:
 
     def id_column(self, table: Table) -> str:
         """The column of a table that has the ids: the stated one, else the template's, else the first."""
-        if self.data.id:
+        if self.data.id and (not self.data.coco or table.has(self.data.id)):
             return self.data.id
         return self.facts.template.id if table.has(self.facts.template.id) else table.header[0]
 
@@ -177,7 +207,12 @@ class FactsReader:
             self._by_pattern(Sample(*cells))
             for cells in zip(ids, paths, ["train"] * len(ids), labels, groups, strict=True)
         ]
-        return self._one_row_an_image(rows, "annotation_id" in table.header)
+        rows = self._one_row_an_image(rows, "annotation_id" in table.header)
+        if self.data.box:
+            rows, several = with_own_ids(rows)
+            if several:
+                self._notes.append(f"{several:,} rows share their id with another box: read as ID#xywh=BOX")
+        return rows
 
     def _labelled(self, table: Table, paths: Sequence[str], asked: set[str]) -> list[int]:
         """The places of rows but those whose label is empty and whose image is one to predict."""
@@ -216,9 +251,10 @@ class FactsReader:
         if not self.data.pattern and (self.data.table or self.data.shards):
             return row
         pattern = self._pattern
-        found = pattern.search(row.path)
+        path = without_box(row.path) if self.data.box else row.path
+        found = pattern.search(path)
         if found is None:
-            value = f"competition.toml: [data] pattern = {pattern.pattern!r} is nowhere in {row.path!r}"
+            value = f"competition.toml: [data] pattern = {pattern.pattern!r} is nowhere in {path!r}"
             raise InputError("the pattern must be in every path", value, "correct pattern, or narrow images")
         return row._replace(
             **{name: nfc(part) for name, part in found.groupdict().items() if part is not None}
@@ -237,9 +273,9 @@ class FactsReader:
                     f"{again:,} rows of {self.data.table} say what another row says: read once"
                 )
             return different
-        by_id: dict[str, list[Sample]] = {}
+        by_id: dict[tuple[str, str], list[Sample]] = {}
         for row in rows:
-            by_id.setdefault(row.id, []).append(row)
+            by_id.setdefault((row.id, row.path if self.data.box else ""), []).append(row)
         joined = []
         for same in by_id.values():
             labels = list(dict.fromkeys(part for row in same for part in row.label.split(SEPARATOR) if part))
@@ -262,11 +298,15 @@ class FactsReader:
         pattern, key = self.data.train_pattern, "images"
         images = ImagePaths(self.tree, pattern, f"competition.toml: [data] {key} = {pattern!r}")
         columns = {name: self.column(table, name, key) for name in images.names if name != "id"}
-        columns["id"] = list(ids)
+        by_file = self.data.coco and not images.names
+        columns["id"] = self.column(table, FILE_NAME, "coco") if by_file else list(ids)
         names = list(columns)
-        return [
+        paths = [
             images.of(dict(zip(names, cells, strict=True))) for cells in zip(*columns.values(), strict=True)
         ]
+        if not self.data.box:
+            return paths
+        return [path + box for path, box in zip(paths, self._boxes.fragments(table, ids), strict=True)]
 
     def _groups(self, table: Table, ids: Sequence[str]) -> list[str]:
         group = self.data.group
@@ -282,30 +322,30 @@ class FactsReader:
         cells = self.column(table, joined.column, f"{key}.column")
         by_id: dict[str, str] = {}
         for name, cell in zip(self.column(table, joined.key, f"{key}.key"), cells, strict=True):
-            if by_id.setdefault(_plain_id(name), clean(cell)) != clean(cell):
-                value = f"{joined.table}: {name!r} has {by_id[_plain_id(name)]!r} and {clean(cell)!r}"
+            if by_id.setdefault(plain_id(name), clean(cell)) != clean(cell):
+                value = f"{joined.table}: {name!r} has {by_id[plain_id(name)]!r} and {clean(cell)!r}"
                 raise InputError("a joined table has one row for an id", value, "correct the table")
-        absent = [i for i in ids if _plain_id(i) not in by_id]
+        absent = [i for i in ids if plain_id(i) not in by_id]
         if absent:
             value = f"competition.toml: [data] {key}: {joined.table} has no {joined.key} {absent[0]!r}"
             value += f" (and {len(absent) - 1} more)" if len(absent) > 1 else ""
             raise InputError(
                 "a joined table has a row for every id", value, f"correct {key}, or complete the table"
             )
-        return [nfc(by_id[_plain_id(i)]) for i in ids]
+        return [nfc(by_id[plain_id(i)]) for i in ids]
 
     def _tests_in_table(self) -> list[Sample]:
         """The rows to predict, whose images stand in the records of the test table."""
         table = self._test_table
         if table is None:
             return []
-        rows = {_plain_id(i): row for row, i in enumerate(self._ids(table, "test_table"))}
+        rows = {plain_id(i): row for row, i in enumerate(self._ids(table, "test_table"))}
         ids = self._test_ids() or []
-        absent = [i for i in ids if _plain_id(i) not in rows]
+        absent = [i for i in ids if plain_id(i) not in rows]
         if absent:
             value = f"{self.data.test_table} has no record of {absent[0]!r} (of {len(absent)})"
             raise InputError("a row to predict has its image", value, "complete the table, or the template")
-        return [Sample(i, f"{self.data.test_table}#{rows[_plain_id(i)]}", "test") for i in ids]
+        return [Sample(i, f"{self.data.test_table}#{rows[plain_id(i)]}", "test") for i in ids]
 
     def _test_rows(self) -> list[Sample]:
         if self._image_columns:
@@ -317,14 +357,16 @@ class FactsReader:
         ids, table = self._test_ids(), self._test_table
         if ids is None and not self.data.test_images:
             return []  # nothing says which of the images they would be
+        if ids is None and self.data.box:
+            raise no_boxes()
         if ids is None:
             return [Sample(images.id_of(path), path, "test") for path in images.natural()]
-        rows = _by_plain_id(table, self._ids(table, "test_table")) if table else {}
-        absent = [i for i in ids if _plain_id(i) not in rows]
+        rows = _rows_by_id(table, self._ids(table, "test_table")) if table else {}
+        absent = [i for i in ids if plain_id(i) not in rows]
         if table is None or len(absent) == len(ids):
             values: list[Mapping[str, str]] = [{"id": i} for i in ids]
         else:
-            values = [{**rows.get(_plain_id(i), {}), "id": i} for i in ids]
+            values = [{**(rows.get(nfc(clean(i))) or rows.get(plain_id(i), {})), "id": i} for i in ids]
         short = next((n for n in images.names if any(n not in row for row in values)), None)
         if short is not None:
             value = f"competition.toml: [data] test_images = {pattern!r}: nothing says {short!r} of "
@@ -334,10 +376,24 @@ class FactsReader:
             )
         group = self.data.group if isinstance(self.data.group, str) else ""
         groups = [nfc(clean(row.get(group, ""))) if group else "" for row in values]
-        return [
-            Sample(i, images.of(row), "test", group=one)
-            for i, row, one in zip(ids, values, groups, strict=True)
-        ]
+        if self.data.coco and not images.names:
+            paths = [images.of({"id": row.get(FILE_NAME, i)}) for i, row in zip(ids, values, strict=True)]
+        else:
+            paths = [images.of(row) for row in values]
+        made = zip(ids, self._boxed(ids, paths), groups, strict=True)
+        return [Sample(i, path, "test", group=one) for i, path, one in made]
+
+    def _boxed(self, ids: Sequence[str], paths: Sequence[str]) -> list[str]:
+        """The paths of rows to predict, each with its box where rows have some."""
+        if not self.data.box:
+            return list(paths)
+        table = next((one for one in (self._test_table, self._template) if self._boxes.known(one)), None)
+        table = table or self._test_table
+        if table is None:
+            raise no_boxes()
+        column = self.facts.template.id
+        listed = self._ids(table, "test_table") if table is self._test_table else table.column(column)
+        return joined_boxes(ids, paths, listed, self._boxes.fragments(table, listed, "test_box"), table.name)
 
     def _test_ids(self) -> list[str] | None:
         """The ids to predict as the template spells them; in the test table's order where it has the same ids."""
@@ -347,8 +403,8 @@ class FactsReader:
         asked = template.column(self.facts.template.id)
         if table is None:
             return asked
-        spelled = {_plain_id(i): i for i in asked}
-        listed = [_plain_id(i) for i in self._ids(table, "test_table")]
+        spelled = {plain_id(i): i for i in asked}
+        listed = [plain_id(i) for i in self._ids(table, "test_table")]
         if len(spelled) == len(asked) == len(listed) and set(spelled) == set(listed):
             return [spelled[i] for i in listed]
         return asked
@@ -364,15 +420,19 @@ class FactsReader:
         return [Sample(i, path, "test") for i, path in zip(ids, files, strict=True)]
 
 
+def no_boxes() -> InputError:
+    """The refusal of rows to predict of which nothing says the box."""
+    value = "competition.toml: [data] box, and neither test_table nor the template has these columns"
+    return InputError("rows to predict have their boxes", value, "name test_table, or test_box in it")
+
+
 def _key(order: str) -> Callable[[str], str]:
     return order_of(order)  # type: ignore[return-value]
 
 
-def _by_plain_id(table: Table, ids: Sequence[str]) -> dict[str, dict[str, str]]:
+def _rows_by_id(table: Table, ids: Sequence[str]) -> dict[str, dict[str, str]]:
+    """The cells of each row of a table by its id, and without suffix and folders where no other has that for an id."""
     names = [clean(name) for name in table.header]
-    return {_plain_id(i): dict(zip(names, row, strict=True)) for i, row in zip(ids, table.rows, strict=True)}
-
-
-def _plain_id(name: str) -> str:
-    """An id without suffix and folders, for tables that spell it otherwise."""
-    return nfc(without_suffix(clean(name))).rpartition("/")[2]
+    cells = [dict(zip(names, row, strict=True)) for row in table.rows]
+    loose = {plain_id(i): row for i, row in zip(ids, cells, strict=True)}
+    return loose | dict(zip(ids, cells, strict=True))

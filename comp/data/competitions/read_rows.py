@@ -7,7 +7,7 @@ from functools import cached_property
 
 from comp.data.competitions.data_facts import PLACEHOLDER
 from comp.data.competitions.image_paths import ImagePaths
-from comp.data.competitions.read_facts import FactsReader
+from comp.data.competitions.read_facts import FILE_NAME, FactsReader, no_boxes
 from comp.data.csv_table import Table, clean
 from comp.data.images.raw_tree import nfc
 from comp.data.manifest import Manifest, Sample
@@ -54,10 +54,11 @@ class RowReader(FactsReader):
         groups = self._groups(table, ids)
         images = self._paths(self.data.train_pattern, "images")
         lines = self._lines(table, ids, images, "images")
+        boxes = self._boxes.fragments(table, ids) if self.data.box else [""] * len(ids)
         made = []
-        for values, label, group in zip(lines, labels, groups, strict=True):
+        for values, label, group, box in zip(lines, labels, groups, boxes, strict=True):
             row = self._row_of(values)
-            for path in images.every(values):
+            for path in self._images_of(images, values, box):
                 made.append(self._named(Sample(path, path, "train", label, group, row=row)))
         return list(dict.fromkeys(made))
 
@@ -66,13 +67,17 @@ class RowReader(FactsReader):
         images = self._paths(self.data.test_pattern, "test_images")
         table, template = self._test_table, self._template
         asked = None if template is None else template.column(self.facts.template.id)
+        if self.data.box and table is None and (asked is not None or self.data.test_images):
+            raise no_boxes()
         if table is not None and self.data.row:
             group = self.data.group if isinstance(self.data.group, str) else ""
-            lines = self._lines(table, self._ids(table, "test_table"), images, "test_images")
+            ids = self._ids(table, "test_table")
+            lines = self._lines(table, ids, images, "test_images")
+            boxes = self._boxes.fragments(table, ids, "test_box") if self.data.box else [""] * len(ids)
             made = [
                 Sample(path, path, "test", group=nfc(clean(values.get(group, ""))), row=self._row_of(values))
-                for values in lines
-                for path in images.every(values)
+                for values, box in zip(lines, boxes, strict=True)
+                for path in self._images_of(images, values, box)
             ]
             return list(dict.fromkeys(made))
         if "?P<row>" in self.data.pattern:
@@ -80,6 +85,17 @@ class RowReader(FactsReader):
                 return []  # nothing says which of the images they would be
             return [self._named(Sample(path, path, "test")) for path in images.natural()]
         return self._by_template(images, asked)
+
+    def _images_of(self, images: ImagePaths, values: Mapping[str, str], box: str) -> list[str]:
+        """The paths of the images of a line, or that of its box; InputError for a box of several files."""
+        if self.data.coco and not images.names:
+            values = {"id": values[FILE_NAME]}
+        paths = images.every(values)
+        if box and len(paths) > 1:
+            value = f"{values['id']!r} has {len(paths)} images, first {paths[0]!r}"
+            remedy = "name one file in `images`, with a column of the table in braces"
+            raise InputError("a box is of one image", value, remedy)
+        return [path + box for path in paths]
 
     def _by_template(self, images: ImagePaths, asked: Sequence[str] | None) -> list[Sample]:
         """The images that the template's ids name in the pattern; all that it matches are some row's."""
@@ -114,6 +130,8 @@ class RowReader(FactsReader):
     ) -> list[Mapping[str, str]]:
         """The cells of each line by column, ``id`` among them, with all that paths and rows are made of."""
         wanted = dict.fromkeys(images.names, key) | dict.fromkeys(self._in_row, "row")
+        if self.data.coco and not images.names:
+            wanted[FILE_NAME] = "coco"
         columns = {name: self.column(table, name, of) for name, of in wanted.items() if name != "id"}
         if isinstance(self.data.group, str) and self.data.group and table.has(self.data.group):
             columns.setdefault(self.data.group, table.column(self.data.group))

@@ -17,6 +17,9 @@ LAYOUTS = {
 }
 
 
+_ON_A_SAMPLE = "\nTry it on made-up data"  # of the README: from here on it is about that
+
+
 def scaffold(slug: str, layout: str, workspace: Workspace) -> Path:
     """Writes competition.toml, adapter.py, baseline.toml and README.md into the workspace's ``competitions/``.
 
@@ -41,11 +44,16 @@ def scaffold(slug: str, layout: str, workspace: Workspace) -> Path:
     return folder
 
 
-def scaffold_facts(slug: str, facts: str, workspace: Workspace) -> Path:
-    """The same with a competition.toml that is written already, and without an adapter.py."""
+def scaffold_facts(slug: str, facts: str, workspace: Workspace, drawn: bool = True) -> Path:
+    """The same with a competition.toml that is written already, and without an adapter.py; ``drawn`` says whether a sample
+    can be made up by these facts, which the README then begins with.
+    """
     folder = new_folder(slug, workspace)
     make_folder(folder)
     _write(folder, slug, {"competition.toml": facts})
+    if not drawn:
+        readme = (folder / "README.md").read_text(encoding="utf-8")
+        write_text(folder / "README.md", readme.partition(_ON_A_SAMPLE)[0])
     return folder
 
 

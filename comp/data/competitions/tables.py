@@ -85,7 +85,7 @@ def _of_json(content: bytes, name: str, without: Sequence[str] = ()) -> Table:
         raise InputError(rule, value, "convert it to CSV")
     if without:
         document = [{key: cell for key, cell in row.items() if key not in without} for row in document]
-    return _table(name, [flat_record(row) for row in document])
+    return table_of(name, [flat_record(row) for row in document])
 
 
 def _is_coco(document: Mapping[str, Any]) -> bool:
@@ -148,7 +148,7 @@ def _of_coco(document: Mapping[str, Any], name: str) -> Table:
         rest = {key: value for key, value in own.items() if key not in image and key != "image_id"}
         rows.append({**image, **rest, **{f"category_{key}": v for key, v in category.items() if key != "id"}})
     rows += [image for key, image in images.items() if key not in seen]
-    return _table(name, [flat_record(row) for row in rows])
+    return table_of(name, [flat_record(row) for row in rows])
 
 
 def _by_id(records: Any, keys: Sequence[str], name: str) -> dict[str, dict[str, Any]]:
@@ -177,10 +177,11 @@ def _of_parquet(content: bytes, name: str) -> Table:
             "a parquet table must be readable", f"{name}: {error}", "restore the file"
         ) from error
     rows = frame.reset_index(drop=True).to_dict("records")
-    return _table(name, [flat_record({str(key): value for key, value in row.items()}) for row in rows])
+    return table_of(name, [flat_record({str(key): value for key, value in row.items()}) for row in rows])
 
 
-def _table(name: str, rows: Sequence[Mapping[str, Any]]) -> Table:
+def table_of(name: str, rows: Sequence[Mapping[str, Any]]) -> Table:
+    """Records as a table of texts; the columns are all keys that there are, in the order in which they come."""
     header = tuple(dict.fromkeys(key for row in rows for key in row))
     return Table(name, header, tuple(tuple(as_cell(row.get(key)) for key in header) for row in rows))
 

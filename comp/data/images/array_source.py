@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from comp.data.images.array_files import read_values
+from comp.data.images.boxes import BoxSource
 from comp.data.images.scale import Pixels, Scale, Values
 from comp.data.images.source import AdapterSource, ImageSource, file_of, gives
 from comp.errors import ImageError, InputError
@@ -235,6 +236,8 @@ def by_scale(source: ImageSource, scale: Scale | None) -> ImageSource:
     InputError
         Where one of both has a scale and the other none, or they differ.
     """
+    if isinstance(source, BoxSource):
+        return replace(source, own=by_scale(source.own, scale))
     if scale is None and not isinstance(source, ScaledSource):
         return source
     if scale is None or not isinstance(source, ScaledSource):

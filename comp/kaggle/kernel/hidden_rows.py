@@ -48,6 +48,9 @@ def write_hidden(
         raise InputError(
             _RULE, f"{competition.slug} has no files", "rehearse a competition that has image files"
         )
+    if competition.facts.has_boxes:
+        value = f"[data] box of {competition.slug} makes rows of boxes"
+        raise InputError("a rehearsal is of whole images", value, "try the notebook on such rows by hand")
     manifest = competition.read(raw)
     require_one_image(manifest, "a rehearsal is")
     source = competition.source(raw)

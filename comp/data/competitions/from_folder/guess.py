@@ -12,6 +12,7 @@ from typing import Any
 
 from comp.data.archives import how_to_unpack
 from comp.data.competitions.data_facts import plain_folder
+from comp.data.competitions.from_folder.box_guess import propose_boxes
 from comp.data.competitions.from_folder.folder_labels import ByPath, labels_by_path
 from comp.data.competitions.from_folder.image_patterns import PathPattern, pattern_of
 from comp.data.competitions.from_folder.label_guess import FEW, Answer, guess_answer, separator_of, split_cell
@@ -328,6 +329,7 @@ class _Proposer:
         for key in (f"data.{name}" for name in (*order, "test_images")):
             if key in data:
                 self.found.facts[key] = data[key]
+        propose_boxes(self.found, self.survey, self.train, self.test, labels)
         self._template_facts(answer)
 
     def _images(self, data: dict[str, Fact]) -> None:
