@@ -36,6 +36,7 @@ __all__ = [
     "list_runs",
     "lr",
     "merge",
+    "neighbours",
     "predict",
     "pseudo",
     "restore_runs",
@@ -63,6 +64,7 @@ if TYPE_CHECKING:
     from comp.pipelines.label_errors import labels
     from comp.pipelines.listing import list_competitions, list_models, list_runs, show
     from comp.pipelines.merge import merge
+    from comp.pipelines.neighbours import neighbours
     from comp.pipelines.predict import predict
     from comp.pipelines.preset import run_preset
     from comp.pipelines.pseudo_label import pseudo
@@ -87,6 +89,7 @@ _HOMES = {
     "show": "comp.pipelines.listing",
     "bench": "comp.pipelines.benchmark",
     "merge": "comp.pipelines.merge",
+    "neighbours": "comp.pipelines.neighbours",
     "ensemble": "comp.pipelines.ensemble",
     "predict": "comp.pipelines.predict",
     "run_preset": "comp.pipelines.preset",

@@ -7,26 +7,34 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from comp import events
 from comp.config import apply_override, deep_merge, not_finite, validate
 from comp.errors import RecipeError
 from comp.files import read_toml
+from comp.recipe_tables import LossConfig, RecipeTable, refuse_arcface, with_arcface
 from comp.views import AUTO, require_views, views_named
 
 
-class RecipeTable(BaseModel):
-    """A table of a recipe: frozen, strict, without unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
 class HeadConfig(RecipeTable):
-    """The classifier on the backbone's features: linear, or with one hidden layer."""
+    """The classifier on the backbone's features: linear, or with one hidden layer; by angles where it has a ``scale``."""
 
-    hidden: int | None = Field(None, ge=1, description="units of a hidden layer (ReLU); none by default")
+    hidden: int | None = Field(
+        None,
+        ge=1,
+        description='units of a hidden layer (ReLU), with loss = "arcface" of a linear embedding; none by default',
+    )
     dropout: float = Field(0.0, ge=0, lt=1, description="before each linear layer")
+    scale: float | None = Field(
+        None, gt=0, le=1000, description='loss = "arcface": what cosines are multiplied by; 30 where unset'
+    )
+    centres: int | None = Field(
+        None,
+        ge=1,
+        le=64,
+        description='loss = "arcface": centres of a class, of which the nearest counts (Deng et al. 2020); 1 where unset',
+    )
 
 
 class ModelConfig(RecipeTable):
@@ -43,6 +51,10 @@ class ModelConfig(RecipeTable):
     crop_pct: float | None = Field(None, gt=0, le=1)
     stem: Literal["own", "small"] = Field(
         "own", description='"small": a first convolution of 3x3 and stride 1, no pooling, for tiny images'
+    )
+    pool: Literal["gem"] | None = Field(
+        None,
+        description='"gem": the generalised mean of places, its power learned; the model\'s own where unset',
     )
     head: HeadConfig = HeadConfig()
     freeze_bn: bool | None = Field(None, description="BatchNorm keeps its statistics; by default in finetune")
@@ -84,30 +96,6 @@ class ScheduleConfig(RecipeTable):
     warmup: float = Field(0.25, ge=0, lt=1, description="share of the steps in which the rate rises")
     factor: float = Field(0.1, gt=0, lt=1, description="plateau: what the rate is multiplied by")
     patience: int = Field(2, ge=0, description="plateau: epochs without a lower held-out loss before that")
-
-
-class LossConfig(RecipeTable):
-    """What is minimised."""
-
-    name: Literal[
-        "cross_entropy", "focal", "binary_cross_entropy", "binary_focal", "asymmetric", "mse", "l1"
-    ] = Field(
-        "cross_entropy",
-        description=(
-            "cross_entropy and focal become the binary ones of each column where a row may have several labels or "
-            "is a number on its scale; asymmetric: several labels (Ridnik et al. 2021); mse, l1: numbers"
-        ),
-    )
-    gamma: float = Field(2.0, ge=0, description="focal: how much less sure answers count (Lin et al. 2017)")
-    gamma_positive: float = Field(
-        1.0, ge=0, description="asymmetric: how much less sure answers of labels that are there count"
-    )
-    gamma_negative: float = Field(
-        4.0, ge=0, description="asymmetric: how much less sure answers of absent labels count"
-    )
-    shift: float = Field(
-        0.05, ge=0, lt=1, description="asymmetric: absent labels below this probability do not count"
-    )
 
 
 class RegularizeConfig(RecipeTable):
@@ -292,12 +280,17 @@ class Recipe(RecipeTable):
             )
         if isinstance(table.get("tta"), str):
             table["tta"] = views_named(table["tta"])
-        return table
+        return with_arcface(table)
 
     @field_validator("tta")
     @classmethod
     def _known_views(cls, views: list[str]) -> list[str]:
         return require_views(views)
+
+    @model_validator(mode="after")
+    def _arcface_is_possible(self) -> Recipe:
+        refuse_arcface(self)
+        return self
 
     @model_validator(mode="after")
     def _scratch_has_no_weights(self) -> Recipe:

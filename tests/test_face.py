@@ -46,6 +46,7 @@ def test_the_verbs_are_these() -> None:
         "list_runs",
         "lr",
         "merge",
+        "neighbours",
         "predict",
         "pseudo",
         "restore_runs",

@@ -18,6 +18,7 @@ MOST_OUTSIDE = 0.1  # of a box's area; annotators draw a little beyond the rim
     catches="boxes of which more than a tenth lies outside their image: drawn on an image of another size, or read by another format",
     misses="boxes of another image that lie within this one; those with nothing in it are `unreadable-image`",
     of_test_rows=True,
+    of_boxes=True,
 )
 def box_outside(context: CheckContext) -> list[Finding]:
     """Boxes of [data] box of which more than a tenth of the area, margin left out, lies outside their image. Worked out from
@@ -66,6 +67,7 @@ def _visible(first: float, length: float, low: float, high: float) -> float:
     catches="test rows that are boxes of a photograph which labelled rows are boxes of, too",
     misses="copies of a photograph under another name; their crops may be `train-test-duplicate`",
     of_test_rows=True,
+    of_boxes=True,
 )
 def shared_photograph(context: CheckContext) -> list[Finding]:
     """Files that hold boxes of labelled rows and of test rows. Folds keep the boxes of a file together, so that OOF rows are

@@ -100,7 +100,7 @@ class Check:
     ``function`` of a check of the data or of the folds takes a CheckContext and gives findings; those of other stages
     take what their stage has. ``of_answers`` looks at what is to be answered, ``of_test_rows`` also where there are no
     training rows. ``of_scored_rows`` takes the test rows for those that will be scored, which they are not where the test is
-    hidden. Texts are Markdown, for people.
+    hidden, ``of_boxes`` looks at rows that are boxes of images. Texts are Markdown, for people.
     """
 
     name: str
@@ -112,6 +112,7 @@ class Check:
     of_answers: bool = False
     of_test_rows: bool = False
     of_scored_rows: bool = False
+    of_boxes: bool = False
     can_be_allowed: bool = True
     function: Callable[..., Any] | None = None
 

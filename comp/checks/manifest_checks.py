@@ -11,6 +11,7 @@ from comp.data.csv_table import folded, is_padded, number_of, same_number
 from comp.data.folds import group_names
 from comp.data.images.boxes import without_box
 from comp.data.images.raw_tree import is_array_row, is_in_shard, nfc
+from comp.data.manifest import TRAINING
 from comp.errors import near_names
 
 TEXTS = {
@@ -264,7 +265,12 @@ def label_map(context: CheckContext) -> list[Finding]:
     """Classes without one training row. Exact; O(N)."""
     if not context.task.has_classes:
         return []
-    present = {name for label in context.manifest.train["label"] for name in context.task.parts(label)}
+    train = context.manifest.train
+    cells = [
+        *train["label"],
+        *(train[TRAINING].dropna() if context.labels.task.unknown and TRAINING in train else ()),
+    ]
+    present = {name for label in cells for name in context.task.parts(label)} | {context.labels.task.unknown}
     absent = [name for name in context.labels if name not in present]
     if not absent:
         return []

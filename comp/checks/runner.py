@@ -141,7 +141,7 @@ def _run(stage: Stage, context: CheckContext, wanted: Callable[[Check], bool]) -
     found: list[Finding] = []
     hidden = context.competition.facts.kaggle.hidden_test
     for one in in_order():
-        if hidden and one.of_scored_rows:
+        if (hidden and one.of_scored_rows) or (one.of_boxes and not context.competition.facts.has_boxes):
             continue
         if one.stage == stage and one.function is not None and wanted(one):
             found += one.function(context)

@@ -49,6 +49,7 @@ GROUPS = {
         submissions.score,
         ensemble.ensemble,
         ensemble.import_,
+        ensemble.neighbours,
     ),
     "Submit": (
         predict.predict,

@@ -1,11 +1,11 @@
-"""Commands that make one run of several, or of predictions from elsewhere: merge, ensemble, import."""
+"""Commands that make one run of several, or of predictions from elsewhere: merge, ensemble, import, neighbours."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated
 
-from comp import console
+from comp import console, events
 from comp.cli.options import (
     Allow,
     AsJson,
@@ -156,6 +156,30 @@ def import_(
         report=report,
     )
     show_result(result)
+    after_run(result, workspace)
+    if json:
+        console.print_json(result.as_json())
+
+
+def neighbours(
+    run: Annotated[str, argument("RUN", "A finished run of one model: an id, a prefix, or latest.")],
+    data: DataDir = None,
+    report: WithReport = True,
+    workspace: WorkspaceDir = None,
+    json: AsJson = False,
+) -> None:
+    """Answer a run's rows by the nearest images of each class.
+
+    The features of each fold's network are compared with those of the images that the fold was fitted on. What comes of it is a
+    run of predictions, for `comp ensemble` to blend with the first.
+    """
+    from comp.cli.next_steps import after_run
+    from comp.cli.show_run import show_result
+    from comp.pipelines.neighbours import neighbours as find
+
+    result = find(run, workspace=workspace, data=data, report=report)
+    show_result(result)
+    events.log(f"  `comp ensemble {run} {result.run}` blends them, and says what that gains")
     after_run(result, workspace)
     if json:
         console.print_json(result.as_json())

@@ -44,6 +44,7 @@ _SLOW = {
             "run",
             "predict",
             "merge",
+            "neighbours",
             "pseudo",
             "ensemble",
             "import",

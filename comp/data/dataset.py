@@ -19,6 +19,7 @@ from comp.data.images.source import ImageSource
 from comp.data.labels import LabelMap
 from comp.data.limits import read_file
 from comp.data.manifest import FEATURE, ORIGINAL, TRAINING, Manifest, feature_columns, soft_columns
+from comp.data.open_set import with_unknown
 from comp.data.several_images import by_row, has_several, require_pool
 from comp.data.side_features import is_missing, with_side
 from comp.data.task import Task
@@ -289,6 +290,8 @@ def read_dataset(
         from comp.data.soft_rows import with_class_names
 
         manifest = with_class_names(manifest, labels)
+    if labels.task.unknown:
+        manifest = with_unknown(manifest, labels, competition.facts.unknown_classes)
     if has_several(manifest):
         require_pool(competition.facts.pool, labels)
     template = load_template(competition, raw, manifest)

@@ -17,7 +17,7 @@ import scipy.special
 from numpy.typing import NDArray
 
 from comp.data.labels import LabelMap
-from comp.data.task import Task
+from comp.data.task import SINGLE_LABEL, Task
 from comp.errors import InputError
 from comp.files import atomic
 from comp.task_scores import row_blocks
@@ -160,7 +160,7 @@ class Predictions:
         """
         facts: dict[str, object] = {"ids": self.ids, "classes": self.labels.names}
         facts["fingerprint"] = self.fingerprint
-        if not self.labels.task.is_single_label:
+        if self.labels.task != SINGLE_LABEL:
             facts["task"] = self.labels.task.as_json()
         meta = np.frombuffer(json.dumps(facts).encode("utf-8", "surrogatepass"), dtype=np.uint8)
         arrays: dict[str, NDArray[Any]] = {"probs": self.probs}

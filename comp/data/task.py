@@ -34,11 +34,13 @@ class Task:
     ==============  ==========================  ==============  ====================================
 
     ``low`` and ``high`` (D,) are the lowest and highest number of each column of a regression, which predictions keep to.
+    ``unknown`` is the class of a single label that stands for all that training has no class for; none where it is empty.
     """
 
     name: TaskName = "single-label"
     low: tuple[float, ...] = ()
     high: tuple[float, ...] = ()
+    unknown: str = ""
 
     @property
     def is_single_label(self) -> bool:
@@ -134,7 +136,8 @@ class Task:
         return [f"part {n}" for n in np.searchsorted(np.unique(edges), size, side="right")]
 
     def as_json(self) -> dict[str, Any]:
-        return {"name": self.name, "low": list(self.low), "high": list(self.high)}
+        facts: dict[str, Any] = {"name": self.name, "low": list(self.low), "high": list(self.high)}
+        return {**facts, "unknown": self.unknown} if self.unknown else facts
 
     @classmethod
     def of_json(cls, facts: Any) -> Task:
@@ -143,7 +146,8 @@ class Task:
             return SINGLE_LABEL
         if facts["name"] not in TASKS:
             raise ValueError(f"no task is called {facts['name']!r}")
-        return cls(facts["name"], tuple(map(float, facts["low"])), tuple(map(float, facts["high"])))
+        low, high = (tuple(map(float, facts[key])) for key in ("low", "high"))
+        return cls(facts["name"], low, high, str(facts.get("unknown", "")))
 
 
 SINGLE_LABEL = Task()

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from comp.data.labels import LabelMap
 from comp.ensembling.class_weights import PASSES, fit_class_weights, reweight
+from comp.ensembling.open_set import learn_unknown, with_unknown_at
 from comp.ensembling.temperature import tempered
 from comp.errors import InputError
 from comp.files import read_json
@@ -27,13 +28,14 @@ Probs = NDArray[np.float64]
 RULES = {"single-label": "multipliers", "multi-label": "thresholds", "ordinal": "cut points"}
 MANY = 60  # classes past which one threshold is learned for all
 GRID = 39  # thresholds that are tried, evenly between 0 and 1
+UNKNOWN = "threshold of the unknown class"
 EDGE = 1e-3  # of a step: the least that two cut points are apart
 
 
 @dataclass(frozen=True)
 class Decision:
-    """``values`` are multipliers or thresholds of the classes (C,), or the cut points between them (C - 1,), none where no
-    rule was learned; ``temperature`` comes before them.
+    """``values`` are multipliers or thresholds of the classes (C,), the cut points between them (C - 1,), or the one threshold
+    of the unknown class, none where no rule was learned; ``temperature`` comes before them.
     """
 
     labels: LabelMap
@@ -43,7 +45,7 @@ class Decision:
     @property
     def rule(self) -> str:
         """What the values are called."""
-        return RULES.get(self.labels.task.name, "")
+        return rule_of(self.labels)
 
     @property
     def is_empty(self) -> bool:
@@ -57,7 +59,7 @@ class Decision:
 
     def named(self) -> dict[str, float]:
         """The values by what they are of: a class, or the two classes that a cut point is between."""
-        names = list(self.labels.names)
+        names = list(self.labels.names) if self.rule != UNKNOWN else [self.labels.task.unknown]
         if self.rule == "cut points":
             names = [f"{low}/{high}" for low, high in pairwise(names)]
         return dict(zip(names, self.values, strict=True)) if self.values else {}
@@ -72,7 +74,8 @@ class Decision:
         """
         values = tuple(float(value) for value in table["values"])
         wanted = len(labels) - 1 if labels.task.name == "ordinal" else len(labels)
-        if table["rule"] != RULES.get(labels.task.name, "") or len(values) not in (0, wanted):
+        wanted = 1 if rule_of(labels) == UNKNOWN else wanted
+        if table["rule"] != rule_of(labels) or len(values) not in (0, wanted):
             raise ValueError(
                 f"{table['rule']!r} with {len(values)} values for {wanted} of {labels.task.name}"
             )
@@ -88,11 +91,18 @@ def _can_be(values: tuple[float, ...], labels: LabelMap) -> bool:
     """Whether a rule of the task can have these values: positive multipliers, thresholds of 0 to 1, or cut points that
     rise along the scale.
     """
+    if rule_of(labels) == UNKNOWN:
+        return all(0 <= value <= 1 for value in values)
     if labels.task.is_single_label:
         return all(0 < value < float("inf") for value in values)
     if labels.task.is_numeric:
         return all(low < high for low, high in pairwise((0.0, *values, len(labels) - 1.0)))
     return all(0 < value < 1 for value in values)
+
+
+def rule_of(labels: LabelMap) -> str:
+    """What is learned of the answers of a task: "" for one without a rule."""
+    return UNKNOWN if labels.task.unknown else RULES.get(labels.task.name, "")
 
 
 def decision_of(run: Run, labels: LabelMap) -> Decision:
@@ -118,7 +128,9 @@ def moved(probs: Probs, values: NDArray[np.float64], labels: LabelMap) -> Probs:
     """Predictions (N, D) after a rule: multiplied and normalised; with odds divided by those of the threshold, so that it
     becomes a half; or stretched between cut points, so that each becomes the middle between two places.
     """
-    rule = RULES[labels.task.name]
+    rule = rule_of(labels)
+    if rule == UNKNOWN:
+        return with_unknown_at(probs, float(values[0]), labels)
     if rule == "multipliers":
         return reweight(probs, values)
     if rule == "thresholds":
@@ -139,7 +151,9 @@ def learn_rule(probs: Probs, truth: NDArray[Any], metric: Metric, labels: LabelM
     One value after the other is tried, and changes only where the score rises; of equal scores the nearest to doing nothing
     stays. Past MANY classes there is one threshold for all.
     """
-    rule = RULES.get(labels.task.name)
+    rule = rule_of(labels)
+    if rule == UNKNOWN:
+        return (learn_unknown(probs, truth, metric, labels),)
     if rule == "multipliers":
         return tuple(fit_class_weights(probs, truth, metric).tolist())
     if rule == "thresholds":

@@ -24,6 +24,7 @@ from comp.ensembling.nested_cv import (
     judge_of,
     learn_all,
     nested,
+    of_known,
     tried,
 )
 from comp.ensembling.temperature import as_pairs
@@ -114,9 +115,12 @@ def evaluate_blend(rows: LabelledPredictions, metric: Metric, options: BlendOpti
 
     With "auto" the score is that of the whole procedure: in each fold the method, too, is chosen without its rows.
     """
+    rows = replace(rows, aligned=of_known(rows.aligned))
     judge = judge_of(rows, metric)
     known = affordable(rows)
-    start = BlendSpec(options.method, metric, known, calibrate=_calibrates(rows, metric, options))
+    is_open = bool(rows.aligned.labels.task.unknown) and options.decide != "off"
+    calibrate = _calibrates(rows, metric, options)
+    start = BlendSpec(options.method, metric, known, calibrate=calibrate, decide=is_open)
     singles = _alone(start, rows, judge)
     best = best_of(singles, metric)
     asked = known[0] if options.method == AUTO and len(known) == 1 else options.method
@@ -134,7 +138,7 @@ def evaluate_blend(rows: LabelledPredictions, metric: Metric, options: BlendOpti
     procedure = replace(fixed, method=asked)
     oof = answers[method] if procedure == unmoved else nested(procedure, rows)
     whole = judge.score(oof)
-    plain_parts = replace(fixed, decide=False)
+    plain_parts = replace(fixed, decide=is_open)
     return BlendResult(
         method=method,
         score=whole.score,
@@ -174,7 +178,7 @@ def _alone(start: BlendSpec, rows: LabelledPredictions, judge: PairedJackknife) 
     """The score of each part alone, at its own temperature where the blend has one, so that a blend is not praised for
     that; a part that is calibrated alone gains nothing else, and is compared as it is.
     """
-    if not start.calibrate or len(rows.aligned.names) == 1:
+    if not (start.calibrate or start.decide) or len(rows.aligned.names) == 1:
         return {name: judge.score(rows.aligned.probs[n]) for n, name in enumerate(rows.aligned.names)}
     single = replace(start, method="mean")
     return {name: judge.score(nested(single, rows.parts([name]))) for name in rows.aligned.names}
@@ -209,12 +213,16 @@ def _decided(
             value = f"those of task {labels.task.name!r} are numbers"
             raise InputError("a decision rule is for classes", value, 'decide="off"')
         return None, fixed
-    if options.decide == "off" or (options.decide == "auto" and not fixed.metric.wants_decision):
+    wanted = fixed.metric.wants_decision or bool(labels.task.unknown)
+    if options.decide == "off" or (options.decide == "auto" and not wanted):
         return None, fixed
     with_rule = replace(fixed, decide=True)
+    if fixed.decide:  # methods were compared with it
+        plain = nested(replace(fixed, decide=False), rows)
     before, after = judge.score(plain), judge.score(nested(with_rule, rows))
     gain = judge.gain(after, before)
-    used = options.decide == "on" or gain.is_beyond
+    # without a threshold no row would ever be answered with the unknown class
+    used = options.decide == "on" or gain.is_beyond or bool(labels.task.unknown)
     rule = learn_all(with_rule, rows).rule
     effect = RuleEffect(rule.rule, rule.named(), before.score, after.score, gain, used)
     return effect, with_rule if used else fixed

@@ -13,6 +13,7 @@ from comp.ensembling.aligned import AlignedPredictions, LabelledPredictions, Pro
 from comp.ensembling.class_weights import reweight
 from comp.ensembling.decisions import Decision, learn_rule
 from comp.ensembling.methods import BY_NAME, DEAR, METHODS, Blend, learn, methods_of
+from comp.ensembling.open_set import with_unknown_at
 from comp.ensembling.temperature import learn_temperature, tempered
 from comp.metrics import Metric
 from comp.uncertainty import Gain, JackknifeScore, PairedJackknife
@@ -46,7 +47,7 @@ class FittedBlend:
 
     def __call__(self, aligned: AlignedPredictions) -> Probs:
         """Predictions (N, D)."""
-        probs = self.blend(aligned)
+        probs = self.blend(of_known(aligned))
         if self.temperature is not None:
             probs = tempered(probs, self.temperature, self.rule.labels)
         if self.factors is not None:
@@ -67,9 +68,12 @@ def learn_all(procedure: BlendSpec, rows: LabelledPredictions) -> FittedBlend:
     method = procedure.method
     if method == AUTO:
         method = choose(tried(procedure, procedure.methods, rows), judge_of(rows, procedure.metric))
-    blend = learn(method, rows, procedure.metric)
-    probs, labels = blend(rows.aligned), rows.aligned.labels
-    temperature = learn_temperature(probs, rows.truth, labels) if procedure.calibrate else None
+    known, labels = known_rows(rows), rows.aligned.labels
+    blend = learn(method, known, procedure.metric)
+    temperature = (
+        learn_temperature(blend(known.aligned), known.truth, labels) if procedure.calibrate else None
+    )
+    probs = blend(of_known(rows.aligned))
     probs = probs if temperature is None else tempered(probs, temperature, labels)
     factors = None if procedure.factors is None else np.array(procedure.factors)
     probs = probs if factors is None else reweight(probs, factors)
@@ -77,12 +81,34 @@ def learn_all(procedure: BlendSpec, rows: LabelledPredictions) -> FittedBlend:
     return FittedBlend(blend, temperature, factors, Decision(labels, values))
 
 
+def of_known(aligned: AlignedPredictions) -> AlignedPredictions:
+    """Parts whose known classes sum to one, where there is one for what is unknown: only the rule says where that stands."""
+    labels = aligned.labels
+    if not labels.task.unknown:
+        return aligned
+    return replace(aligned, probs=np.stack([with_unknown_at(part, 0.0, labels) for part in aligned.probs]))
+
+
+def known_rows(rows: LabelledPredictions) -> LabelledPredictions:
+    """The rows that parts can be blended by: those of the unknown class, of which no part can say anything, are left out as
+    long as others are there.
+    """
+    labels = rows.aligned.labels
+    if not labels.task.unknown:
+        return rows
+    known = rows.truth != labels.index(labels.task.unknown)
+    left = rows.rows(known) if known.any() else rows
+    return replace(left, aligned=of_known(left.aligned))
+
+
 def tried(procedure: BlendSpec, methods: Sequence[str], rows: LabelledPredictions) -> dict[str, Probs]:
-    """The nested answers by which a method is chosen: with the procedure's temperature, before factors and multipliers.
+    """The nested answers by which a method is chosen: with the procedure's temperature, before factors and multipliers; with
+    the threshold of an unknown class, without which some rows have no right answer.
 
     Folds and the whole choose alike, or the score would be that of another method than the one that answers the test rows.
     """
-    plain = BlendSpec("", procedure.metric, calibrate=procedure.calibrate)
+    decide = procedure.decide and bool(rows.aligned.labels.task.unknown)
+    plain = BlendSpec("", procedure.metric, calibrate=procedure.calibrate, decide=decide)
     return {name: nested(replace(plain, method=name), rows) for name in methods}
 
 

@@ -1,9 +1,11 @@
 """Views, and predictions of rows by checkpoints."""
 
 __all__ = [
+    "backbone",
     "feature_cache",
     "forward",
     "grad_cam",
     "level_features",
+    "neighbours",
     "predict",
 ]  # the modules that other packages import

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -20,6 +20,7 @@ from comp.config import Shape, read_shaped
 from comp.data.images.preprocess import Pixels, Preprocess
 from comp.data.images.source import ImageSource, layer
 from comp.data.labels import LabelMap
+from comp.data.open_set import mean_of_models
 from comp.data.predictions import Predictions, average, mean_of_views
 from comp.data.side_features import SideSource
 from comp.errors import CheckFailed, InputError, WeightsError
@@ -242,6 +243,14 @@ class KeptFor:
     contents: Sequence[str]
 
 
+def mean_of_folds(each: Mapping[Path, Predictions]) -> Predictions:
+    """The mean of what checkpoints answer, by their folders."""
+    parts = list(each.values())
+    if not parts[0].labels.task.unknown:
+        return average(parts)
+    return mean_of_models(parts, [read_sidecar(folder).unseen for folder in each])
+
+
 def predict_each(
     checkpoints: Sequence[Path],
     source: ImageSource,
@@ -321,7 +330,7 @@ def predict(
 ) -> Predictions:
     """The mean of what ``predict_each`` gives."""
     each = predict_each(checkpoints, source, ids, paths, recipe, fingerprint, kept, precision=precision)
-    return average(list(each.values()))
+    return mean_of_folds(each)
 
 
 def _each(

@@ -6,6 +6,7 @@ __all__ = [
     "checkpoint",
     "ladder",
     "load_weights",
+    "metric_layers",
     "net",
     "runtime",
     "timm_alone",

@@ -22,7 +22,7 @@ from comp._version import __version__
 from comp.data.images.preprocess import Preprocess
 from comp.data.labels import LabelMap
 from comp.data.side_features import SideEncoder
-from comp.data.task import Task
+from comp.data.task import SINGLE_LABEL, Task
 from comp.errors import WeightsError
 from comp.files import atomic, read_json, sha256_of, write_bytes, write_json
 from comp.models.net import Net, build
@@ -107,7 +107,8 @@ class Sidecar:
 
     ``weights_sha256`` ties it to its tensors; ``backbone_sha256`` is equal for checkpoints that share a frozen
     backbone; ``train_sha256`` is the fingerprint of the rows it was fitted among. ``device`` is the kind of device it was
-    judged on, ``noise`` what its control rows showed there; both are empty in older ones.
+    judged on, ``noise`` what its control rows showed there; both are empty in older ones. ``unseen`` are the classes that it was
+    never shown, where there is one for what is unknown.
     """
 
     slug: str
@@ -123,13 +124,14 @@ class Sidecar:
     device: str = ""
     noise: Noise = field(default_factory=dict)
     side: SideEncoder | None = None
+    unseen: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         task = self.labels.task
         return {
             "slug": self.slug,
             "fold": self.fold,
-            **({} if task.is_single_label else {"task": task.as_json()}),
+            **({} if task == SINGLE_LABEL else {"task": task.as_json()}),
             "model": self.model.model_dump(mode="json", exclude_none=True),
             "classes": list(self.labels.names),
             "preprocess": self.preprocess.as_json(),
@@ -141,6 +143,7 @@ class Sidecar:
             "device": self.device,
             "noise": self.noise,
             **({} if self.side is None else {"side": self.side.as_json()}),
+            **({"unseen": list(self.unseen)} if self.unseen else {}),
         }
 
     @classmethod
@@ -159,6 +162,7 @@ class Sidecar:
             str(table.get("device", "")),
             _noise(table.get("noise", {})),
             SideEncoder.from_json(table["side"]) if table.get("side") else None,
+            tuple(map(str, table.get("unseen", ()))),
         )
 
 
@@ -185,6 +189,7 @@ def save_checkpoint(
     train_sha256: str,
     device: str = "",
     noise: Noise | None = None,
+    unseen: tuple[str, ...] = (),
 ) -> Sidecar:
     """Writes ``model.safetensors`` and then ``model.json`` into ``folder``; the sidecar last, as the sign that both are whole."""
     tensors = _apart(net.state_dict())
@@ -205,6 +210,7 @@ def save_checkpoint(
         device,
         noise or {},
         net.side,
+        unseen,
     )
     write_bytes(folder / "model.safetensors", content)
     write_json(folder / "model.json", sidecar.as_json())

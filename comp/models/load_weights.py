@@ -43,6 +43,8 @@ def load_into(net: Net, weights: StateDict, part: ModelConfig) -> None:
     stem = net.new_stem
     if stem is not None and body.get(stem, wanted[stem]).shape != wanted[stem].shape:
         del body[stem], wanted[stem]  # it stays random, and learns at the backbone's rate
+    if net.new_pool is not None and net.new_pool not in body:
+        del wanted[net.new_pool]  # weights that were trained with another pooling know nothing of it
     faults = _faults(body, wanted)
     if faults and (read := _as_timm_reads(net.backbone, {**body, **head}, wanted)):
         other, head_then = _split(read, _classifier(part, read, wanted))

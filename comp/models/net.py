@@ -19,6 +19,7 @@ from comp.data.images.preprocess import Preprocess
 from comp.data.side_features import SideEncoder
 from comp.errors import CompError, InputError, RecipeError, UnknownName, WeightsError
 from comp.files import sha256_of
+from comp.models.metric_layers import CosineHead, set_gem
 from comp.models.runtime import one_thread
 from comp.models.small_nets import SMALL_NETS
 from comp.models.timm_alone import timm
@@ -190,7 +191,8 @@ _OURS = ("num_classes", "pretrained", "checkpoint_path", "features_only")
 class Net(nn.Module):
     """``head(backbone(x))``: logits (B, C) of images (B, 3, H, W).
 
-    ``new_stem`` names the first convolution's weight where ``model.stem`` gave it another size. With ``side`` the head reads
+    ``new_stem`` names the first convolution's weight where ``model.stem`` gave it another size, ``new_pool`` the parameter of
+    a pooling that ``model.pool`` put in. With ``side`` the head reads
     what stands beside an image, too: ``head([backbone(x), side])``, numbers (B, F) as that encoder gives them; where they
     are not given (a time is measured, or a heat map drawn) all are 0, which is the mean.
     """
@@ -208,12 +210,16 @@ class Net(nn.Module):
         features += side.width if side is not None else 0
         self.backbone = backbone
         self.dropout = nn.Dropout(head.dropout)
-        self.head: nn.Linear | nn.Sequential = nn.Linear(features, classes)
+        self.head: nn.Linear | CosineHead | nn.Sequential = _classifier(
+            head.hidden or features, classes, head
+        )
         if head.hidden is not None:
-            last = nn.Linear(head.hidden, classes)
-            inner = nn.Linear(features, head.hidden)
-            self.head = nn.Sequential(inner, nn.ReLU(), nn.Dropout(head.dropout), last)
+            last, inner = self.head, nn.Linear(features, head.hidden)
+            # an embedding may point in any direction: a ReLU would keep angles below a right one
+            between = nn.ReLU() if head.scale is None else nn.Identity()
+            self.head = nn.Sequential(inner, between, nn.Dropout(head.dropout), last)
         self.new_stem: str | None = None
+        self.new_pool: str | None = None
 
     def forward(self, x: Tensor, beside: Tensor | None = None) -> Tensor:
         features = self.backbone(x)  # (B, D)
@@ -225,6 +231,13 @@ class Net(nn.Module):
         with torch.autocast(x.device.type, enabled=False):  # as predict does; logits want all their digits
             logits: Tensor = self.head(self.dropout(features.to(dtype)))  # (B, C)
         return logits
+
+
+def _classifier(features: int, classes: int, head: HeadConfig) -> nn.Linear | CosineHead:
+    """The last layer: by angles where the head has a scale."""
+    if head.scale is None:
+        return nn.Linear(features, classes)
+    return CosineHead(features, classes, head.scale, head.centres or 1)
 
 
 def build(part: ModelConfig, classes: int, side: SideEncoder | None = None) -> Net:
@@ -250,8 +263,9 @@ def build(part: ModelConfig, classes: int, side: SideEncoder | None = None) -> N
             "the model must take model.kwargs and model.size", value, "correct the recipe"
         ) from error
     stem = small_stem(backbone, part.name) if part.stem == "small" else None
+    pool = set_gem(backbone, part.name) if part.pool == "gem" else None
     net = Net(backbone, features, classes, part.head, side)
-    net.new_stem = stem
+    net.new_stem, net.new_pool = stem, pool
     return net
 
 
@@ -399,6 +413,8 @@ def init_head(net: Net, seed: int) -> None:
             with torch.no_grad():
                 layer.weight.uniform_(-bound, bound, generator=generator)
                 layer.bias.zero_()
+        elif isinstance(layer, CosineHead):
+            layer.begin(generator)
 
 
 def freeze_batchnorm(net: nn.Module) -> None:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 class SmallNet(nn.Module):
-    """Layers one after the other, then the mean over places.
+    """Layers one after the other, then the mean over places, the ``largest`` of them, or what ``pool`` makes of them.
 
     ``group_matcher`` tells the layers' order, as timm's models do, for layer decay and stages by depth.
     """
@@ -19,9 +19,13 @@ class SmallNet(nn.Module):
         self.layers = nn.Sequential(*layers)
         self.num_features = num_features
         self.largest = largest
+        self.pool: nn.Module | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.layers(x)  # (B, D, h, w)
+        if self.pool is not None:
+            chosen: Tensor = self.pool(x)
+            return chosen
         pooled: Tensor = x.amax((2, 3)) if self.largest else x.mean((2, 3))
         return pooled
 

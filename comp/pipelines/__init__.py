@@ -23,6 +23,7 @@ __all__ = [
     "label_errors",
     "listing",
     "merge",
+    "neighbours",
     "new_competition",
     "predict",
     "preset",

@@ -23,6 +23,7 @@ from comp.data.folds import Folds, make_folds
 from comp.data.images.pixel_cache import StoreWriter
 from comp.data.images.source import Pixels
 from comp.data.manifest import Manifest
+from comp.data.open_set import require_held_out
 from comp.data.postprocess import require_post
 from comp.data.several_images import by_image, by_row, has_several, image_folds, image_paths, without_broken
 from comp.errors import InputError, shortened
@@ -140,6 +141,8 @@ def survey(
     made = None
     if not any(f.severity == "error" for f in downgrade_allowed(findings, allowed)):
         made = _folds(context, rows, workspace, folds, fold_seed, rare == "pool")
+        if context.labels.task.unknown:
+            require_held_out(rows, made, context.labels)
         context = replace(context, folds=image_folds(made, context.manifest, rows), k=made.k)
         findings += run_fold_checks(context)
     answered = dataset.with_manifest(rows) if has_several(rows) else None

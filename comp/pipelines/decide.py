@@ -52,10 +52,18 @@ def decide(trained: TrainedModels, competition: Competition) -> Decided:
     metric, labels = plan.metric, plan.labels
     oof = postprocessed(trained.oof, competition, plan.manifest.train)
     nothing = Decided(competition, Decision(labels), oof, {})
-    has_rule = metric.wants_decision and labels.task.name in RULES
-    if not trained.is_whole or not (has_rule or (metric.proper and not labels.task.is_numeric)):
+    is_open = bool(labels.task.unknown)
+    has_rule = is_open or (metric.wants_decision and labels.task.name in RULES)
+    if (not trained.is_whole and not is_open) or not (
+        has_rule or (metric.proper and not labels.task.is_numeric)
+    ):
         return nothing
-    if has_rule and labels.task.is_single_label and len(oof) * len(labels) ** 2 * 40 * plan.folds.k > MUCH:
+    if (
+        has_rule
+        and not is_open
+        and labels.task.is_single_label
+        and len(oof) * len(labels) ** 2 * 40 * plan.folds.k > MUCH
+    ):
         events.log(f"  no decision rule for {metric.name}: many rows and classes; `comp ensemble` learns one")
         return nothing
     table = plan.manifest.train

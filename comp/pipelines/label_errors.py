@@ -18,6 +18,7 @@ from comp.data.folds import Folds
 from comp.data.images.source import WithFiles
 from comp.data.labels import LabelMap
 from comp.data.manifest import TRAINING, Manifest
+from comp.data.open_set import without_unknown
 from comp.data.predictions import Predictions
 from comp.data.several_images import by_image
 from comp.errors import InputError
@@ -177,6 +178,7 @@ def _rows(run: runs.Run) -> JudgedRows:
     oof = predictions_of(run, "oof")
     require_judged(oof.labels.task, run.id)
     require_rows(run, "oof", oof, manifest, folds)
+    oof = without_unknown(oof, manifest.train)
     table = manifest.train.set_index("id", drop=False).loc[list(oof.ids)]
     cells = table[TRAINING] if TRAINING in table else table["label"]
     contents = list(table["content"]) if "content" in table else []

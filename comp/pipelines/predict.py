@@ -21,7 +21,7 @@ from comp.data.images.shared_squares import SharedSquares, SquaredSource
 from comp.data.labels import LabelMap
 from comp.data.manifest import Manifest
 from comp.data.postprocess import postprocessed
-from comp.data.predictions import Predictions, average, with_prior
+from comp.data.predictions import Predictions, with_prior
 from comp.data.several_images import by_image, by_row, pooled_predictions, without_broken
 from comp.data.side_features import with_side
 from comp.errors import InputError
@@ -241,12 +241,14 @@ def _by_part(
     precision: str | None,
 ) -> Predictions:
     """The mean of a part's checkpoints on some rows, not yet moved by what it learned."""
-    from comp.inference.predict import predict_each
+    from comp.inference.predict import mean_of_folds, predict_each
 
     images, pool = by_image(Manifest(rows)).table, str(part.run.started.get("pool") or "mean")
     ids, paths = list(images["id"]), list(images["path"])
     each = predict_each(part.folders, source, ids, paths, recipe, fingerprint, precision=precision)
-    return average([pooled_predictions(one, images, pool, fingerprint) for one in each.values()])
+    return mean_of_folds(
+        {folder: pooled_predictions(one, images, pool, fingerprint) for folder, one in each.items()}
+    )
 
 
 def _answered(workspace: Workspace, run: runs.Run, each: dict[str, Predictions]) -> Predictions:

@@ -18,9 +18,10 @@ from comp.data.competitions.competition import Competition
 from comp.data.competitions.raw_folder import raw_of
 from comp.data.folds import Folds
 from comp.data.manifest import Manifest
+from comp.data.open_set import corrected
 from comp.data.several_images import image_paths
 from comp.errors import InputError, UnknownName
-from comp.recipe import Recipe, as_one, load
+from comp.recipe import Recipe, as_one, load, member_tables
 from comp.runs import run as runs
 from comp.runs.contents import recipe_of
 from comp.runs.marks import CORRECTED, REFIT
@@ -239,9 +240,45 @@ def load_recipe(
 
 def model_mistakes(competition: Competition) -> Callable[[dict[str, Any]], list[str]]:
     """Finds mistakes in a recipe that only timm, torch and albumentations can see."""
-    from comp.pipelines.recipe_names import recipe_mistakes
+    return partial(_recipe_mistakes, competition)
 
-    return partial(recipe_mistakes, competition)
+
+def _recipe_mistakes(competition: Competition, table: dict[str, Any]) -> list[str]:
+    """Names in a recipe's table that timm, torch or albumentations do not have, told by their dotted paths."""
+    from comp.models.net import load_models
+
+    load_models(competition.file("models.py"))
+    several = isinstance(table.get("model"), list)
+    found: list[str] = []
+    for path, attempt, n in ((*one, n) for n, m in enumerate(member_tables(table)) for one in _names_in(m)):
+        try:
+            attempt()
+        except InputError as error:
+            place = f"model.{n}.{path.removeprefix('model.')}" if several else path
+            found.append(f"{place}: {error.rule}, {error.value}")
+    return found
+
+
+def _names_in(table: dict[str, Any]) -> list[tuple[str, Callable[[], object]]]:
+    """The names of a model's table, by their dotted paths, each with what raises if nobody knows it."""
+    from comp.data.augment.policies import check_transform
+    from comp.models.net import require_model
+    from comp.training.optim import require_optimizer
+
+    tried: list[tuple[str, Callable[[], object]]] = []
+    for key, require in (("model", require_model), ("optimizer", require_optimizer)):
+        part = table.get(key, {})
+        name = part if isinstance(part, str) else part.get("name") if isinstance(part, dict) else None
+        if isinstance(name, str):
+            tried.append((f"{key}.name", partial(require, name)))
+    balance = table.get("balance")
+    copied = balance.get("transform") if isinstance(balance, dict) else None
+    for path, transform in (("transform", table.get("transform")), ("balance.transform", copied)):
+        if isinstance(transform, str) or (
+            isinstance(transform, list) and all(isinstance(t, dict) for t in transform)
+        ):
+            tried.append((path, partial(check_transform, transform)))
+    return tried
 
 
 def request_of(
@@ -318,10 +355,11 @@ def quick_rows(manifest: Manifest, folds: Folds) -> Manifest:
 
 def marks_of(request: RunRequest, checks: CheckResult) -> list[str]:
     """Why a run is no full one, and what else stands beside its score, before it is known whether it has all its folds."""
+    manifest = checks.dataset.manifest
     known = {
         "quick": request.quick,
         "sample": checks.dataset.is_sample,
         REFIT: bool(request.refit),
-        CORRECTED: bool(checks.dataset.manifest.corrections),
+        CORRECTED: bool(manifest.corrections and corrected(manifest, checks.dataset.labels)),
     }
     return [mark for mark, yes in known.items() if yes]

@@ -439,8 +439,8 @@ def answered_oof(this_run: runs.Run, trained: TrainedModels, competition: Compet
     OOF rows as they were predicted, and what moves them.
     """
     trained.oof.save(this_run.folder / "oof.npz")
-    metric = trained.plans[0].metric
-    if not (metric.wants_decision or metric.proper or competition.facts.post.is_asked):
+    metric, post = trained.plans[0].metric, competition.facts.post.is_asked
+    if not (metric.wants_decision or metric.proper or post or competition.facts.unknown):
         return None
     from comp.pipelines.decide import decide, keep
 

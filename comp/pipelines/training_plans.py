@@ -31,11 +31,12 @@ from comp.data.images.pixel_cache import cached_source, missing
 from comp.data.images.preprocess import Preprocess, side_for
 from comp.data.images.source import ImageSource, layer
 from comp.data.manifest import TRAINING, Manifest
-from comp.data.predictions import Predictions, average, with_prior
+from comp.data.open_set import without_unknown
+from comp.data.predictions import Predictions, with_prior
 from comp.data.several_images import by_image, image_paths, pooled_predictions, require_one_image
 from comp.errors import InputError
 from comp.inference.forward import require_larger, sets_to_try
-from comp.inference.predict import KeptFor, predict_each
+from comp.inference.predict import KeptFor, mean_of_folds, predict_each
 from comp.models.autotune import autotune_precision
 from comp.models.net import (
     differences,
@@ -49,6 +50,7 @@ from comp.models.runtime import resolve_device
 from comp.models.weights import StateDict
 from comp.pipelines.view_choice import judge_views
 from comp.recipe import ModelConfig, Recipe
+from comp.training import arcface
 from comp.training.gradients import require_joint
 from comp.training.launches import fewer_launches, steps_and_folds
 from comp.training.loop import new_net
@@ -143,7 +145,10 @@ def _prepare(
         update={"model": start.part, "distill": start.teacher and start.teacher.config}
     )
     TrainTransform(recipe.transform, preprocess)
-    recipe = with_side_features(recipe, checked.dataset.manifest.table.columns)
+    columns = checked.dataset.manifest.table.columns
+    if recipe.loss.name == "arcface":
+        arcface.require_labels(columns)
+    recipe = with_side_features(recipe, columns)
     manifest = checked.readable()
     plan = TrainPlan(
         slug=competition.slug,
@@ -252,7 +257,10 @@ def judge_run(
 
 def judge_labels(trained: TrainedModels) -> list[Finding]:
     """The labels that are likely wrong, by the OOF rows that there are: by those that training had."""
-    plan, oof = trained.plans[0], trained.oof
+    plan = trained.plans[0]
+    oof = trained.oof
+    if plan.labels.task.unknown:
+        oof = without_unknown(oof, plan.manifest.train)
     table = plan.manifest.train.set_index("id").loc[list(oof.ids)]
     if not plan.labels.task.one_class_a_row:
         return []
@@ -322,7 +330,7 @@ def predict_test(
     }
     for folder, alone in each.items():  # `comp pseudo` asks each fold for itself
         alone.save(folder / "test.npz")
-    found = average(list(each.values()))
+    found = mean_of_folds(each)
     rest = [name for name, path in zip(test["id"], test["path"], strict=True) if path in unread]
     if rest:
         mean = trained.oof.probs.mean(axis=0) if prior is None else prior
@@ -343,6 +351,6 @@ def _keep_each_model(trained: TrainedModels, each: dict[Path, Predictions], unre
     for plan, results in zip(trained.plans, trained.results, strict=True):
         alone = TrainedModels(trained.folder, [plan], [results])
         if alone.is_whole:
-            test = average([each[folder] for folder in alone.folders])
+            test = mean_of_folds({folder: each[folder] for folder in alone.folders})
             alone.oof.save(plan.folder / "oof.npz")
             with_prior(test, unread, alone.oof.probs.mean(axis=0), ids).save(plan.folder / "test.npz")

@@ -1,6 +1,7 @@
 """Training: a fold is a function of files and values that writes only into its own folder."""
 
 __all__ = [
+    "arcface",
     "cluster",
     "gradients",
     "head_trial",

@@ -26,6 +26,7 @@ from comp.data.task import Task
 from comp.errors import InputError, RecipeError
 from comp.files import make_folder, write_bytes, write_text
 from comp.recipe import Recipe, derive_seed
+from comp.training import arcface
 from comp.training.optim import stage_at, stages_of
 from comp.training.plan import FoldRows, Rows, TrainPlan, rows_of_fold
 
@@ -54,8 +55,13 @@ def loss_weights(
     shares: NDArray[np.float32] | None = None,
 ) -> Tensor | None:
     """The class weights (C,) of a fold's training rows on the device, where the recipe balances by weights; ``shares``
-    (N, C) are what rows are to be answered with, where that is not their label alone.
+    (N, C) are what rows are to be answered with, where that is not their label alone. With arcface weights and margins
+    (2, C) of the classes.
     """
+    if recipe.loss.name == "arcface":
+        count = np.bincount(targets, minlength=len(labels))
+        even = _evened(count) if recipe.balance.name == "weights" else np.ones(len(labels), np.float32)
+        return torch.from_numpy(np.stack([even, arcface.margins(recipe.loss, count)])).to(device)
     if recipe.balance.name != "weights":
         return None
     if shares is not None:
@@ -67,11 +73,12 @@ def loss_weights(
 
 _BINARY = {"cross_entropy": "binary_cross_entropy", "focal": "binary_focal"}
 _OF_TASK = {  # the losses of each task, the usual one first
-    "single-label": ("cross_entropy", "focal"),
+    "single-label": ("cross_entropy", "focal", "arcface"),
     "multi-label": ("binary_cross_entropy", "binary_focal", "asymmetric"),
     "ordinal": ("binary_cross_entropy", "mse", "l1"),
     "regression": ("binary_cross_entropy", "mse", "l1"),
 }
+_BY_COLUMN = {name for task in ("multi-label", "ordinal") for name in _OF_TASK[task]}
 _BALANCES = {
     "multi-label": ("none", "weights"),
     "ordinal": ("none", "sampler", "copies"),
@@ -132,6 +139,7 @@ def loss_of(logits: Tensor, targets: Tensor, recipe: Recipe, weights: Tensor | N
         Wider ones are packed (see ``soft_targets``): those of rows with weights, probabilities or a teacher.
     recipe : Recipe
     weights : float tensor (C,), optional
+        Of arcface (2, C): the weights, and the margins.
     """
     smoothing = recipe.regularize.label_smoothing
     if targets.ndim == 2 and targets.shape[1] > logits.shape[1]:
@@ -141,15 +149,18 @@ def loss_of(logits: Tensor, targets: Tensor, recipe: Recipe, weights: Tensor | N
     if recipe.loss.name == "cross_entropy" and weights is None:
         plain: Tensor = torch.nn.functional.cross_entropy(logits, targets, label_smoothing=smoothing)
         return plain
-    if recipe.loss.name not in ("cross_entropy", "focal"):
+    if recipe.loss.name in _BY_COLUMN:
         return _of_columns(logits.float(), targets, recipe, weights).mean()
     return losses_of_rows(logits, targets, recipe, weights).mean()
 
 
 def losses_of_rows(logits: Tensor, targets: Tensor, recipe: Recipe, weights: Tensor | None = None) -> Tensor:
     """The loss of each row (B,), of what ``loss_of`` takes but packed targets."""
-    if recipe.loss.name not in ("cross_entropy", "focal"):
+    if recipe.loss.name in _BY_COLUMN:
         return _of_columns(logits.float(), targets, recipe, weights).mean(dim=1)
+    if recipe.loss.name == "arcface" and weights is not None:
+        logits = arcface.with_margins(logits, targets, recipe, weights[1])
+        weights = weights[0]
     smoothing, classes = recipe.regularize.label_smoothing, logits.shape[1]
     wanted = targets if targets.ndim == 2 else torch.nn.functional.one_hot(targets, classes).float()
     wanted = wanted * (1 - smoothing) + smoothing / classes  # (B, C)

@@ -18,6 +18,7 @@ from comp.data.images.preprocess import Preprocess
 from comp.data.images.source import ImageSource
 from comp.data.labels import LabelMap
 from comp.data.manifest import TRAINING, Manifest, feature_columns, soft_columns
+from comp.data.open_set import corrected
 from comp.data.predictions import Predictions, average, join
 from comp.data.pseudo_labels import PseudoLabels
 from comp.data.several_images import by_image, has_several, image_folds, pooled, row_names
@@ -279,6 +280,8 @@ def rows_of_fold(plan: TrainPlan, k: int) -> FoldRows:
     apart = (fold == -1) & table["group"].isin(related).to_numpy()  # they would tell what is held out
     if plan.refit:
         held_out = np.sort(np.array(chosen(list(plan.by_image.train["id"])), dtype=np.int64))
+    if plan.labels.task.unknown:  # what it stands for is no class that could be learned
+        apart |= targets == plan.labels.index(plan.labels.task.unknown)
     part = FoldRows(table, targets, np.flatnonzero((fold != k) & ~apart), held_out)
     return _with_soft(part, plan.labels) if soft_columns(table) else part
 
@@ -294,6 +297,15 @@ def answered_rows(
     rows, found = pooled(probs, names, plan.pool, plan.labels)
     place = {name: n for n, name in reversed(list(enumerate(names)))}
     return targets[[place[name] for name in rows]], found
+
+
+def unseen_classes(plan: TrainPlan, part: FoldRows) -> tuple[str, ...]:
+    """The classes without a row that the fold fits, where there is one for what is unknown; without that class itself."""
+    unknown = plan.labels.task.unknown
+    if not unknown:
+        return ()
+    seen = set(part.targets[part.fitted].tolist())
+    return tuple(name for n, name in enumerate(plan.labels.names) if n not in seen and name != unknown)
 
 
 def _with_soft(part: FoldRows, labels: LabelMap) -> FoldRows:
@@ -389,7 +401,7 @@ class TrainedModels:
     def corrected_score(self, predictions: Predictions) -> float | None:
         """The metric over these rows by the labels that they train with; None where none was corrected."""
         plan = self.plans[0]
-        if not plan.manifest.corrections:
+        if not (plan.manifest.corrections and corrected(plan.manifest, plan.labels)):
             return None
         cells = plan.manifest.train.set_index("id").loc[list(predictions.ids)][TRAINING]
         return plan.metric(plan.labels.encode(cells), predictions.probs)

@@ -32,7 +32,7 @@ from comp.files import make_folder, write_text
 from comp.inference.forward import Probs, judged_again, probabilities
 from comp.inference.predict import chosen, keep_controls
 from comp.models.batchnorm_fusion import fuse_frozen_batchnorm
-from comp.models.checkpoint import Noise, save_checkpoint
+from comp.models.checkpoint import Noise, Sidecar, save_checkpoint
 from comp.models.net import Net
 from comp.models.runtime import accelerator as make_accelerator
 from comp.runs.contents import (
@@ -56,7 +56,15 @@ from comp.training.linear_probe import (
 )
 from comp.training.loop import final_weights, new_net, train
 from comp.training.losses import solved_for, with_copies, write_copies
-from comp.training.plan import FoldResult, FoldRows, TrainPlan, answered_rows, needs_features, rows_of_fold
+from comp.training.plan import (
+    FoldResult,
+    FoldRows,
+    TrainPlan,
+    answered_rows,
+    needs_features,
+    rows_of_fold,
+    unseen_classes,
+)
 from comp.training.state import FILE as STATE
 from comp.training.state import SIDECAR, Epoch, TrainState
 from comp.training.time_limit import OutOfTime
@@ -221,11 +229,11 @@ def run_fold(plan: TrainPlan, k: int, features: FrozenFeatures | None = None) ->
         train_sha256=plan.folds.fingerprint,
         device=plan.recipe.device,
         noise=noise,
+        unseen=unseen_classes(plan, part),
     )
     where = {"node": plan.node or platform.node(), "pid": os.getpid()}
     facts = {"seconds": time.perf_counter() - started, "images_per_second": speed, "accumulate": accumulate}
-    known = {"model.safetensors": sidecar.weights_sha256}
-    return _finish(plan, folder, k, part, judged, exact, facts | where, known)
+    return _finish(plan, folder, k, part, judged, exact, facts | where, sidecar)
 
 
 def _trained(
@@ -314,11 +322,12 @@ def _finish(
     judged: dict[str, dict[str, Probs]],
     exact: Probs | None,
     facts: dict[str, Any],
-    known: dict[str, str],
+    sidecar: Sidecar,
 ) -> FoldResult:
     """Writes what a fold came to, ``result.json`` last; ``judged`` is by weights and view, ``exact`` the control rows in
-    fp32 where the fold was judged in half precision, ``known`` SHA-256 of files.
+    fp32 where the fold was judged in half precision, ``sidecar`` that of its checkpoint.
     """
+    known = {"model.safetensors": sidecar.weights_sha256}
     ids = tuple(part.table["id"].iloc[part.held_out])
     rows = ids if plan.refit else tuple(dict.fromkeys(row_names(part.table.iloc[part.held_out])))
     targets = part.targets[part.held_out]

@@ -112,7 +112,10 @@ def _network(part: ModelConfig) -> dict[str, Any]:
         "model.name": part.name,
         "model.kwargs": part.kwargs,
         "model.stem": part.stem,
+        "model.pool": part.pool,
         "model.head.hidden": part.head.hidden,
+        "model.head.scale": part.head.scale,
+        "model.head.centres": part.head.centres,
     }
 
 

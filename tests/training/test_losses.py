@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from comp.data.labels import LabelMap
 from comp.data.task import Task
 from comp.errors import RecipeError
-from comp.recipe import BalanceConfig, LossConfig, Recipe, RegularizeConfig
+from comp.recipe import BalanceConfig, Recipe, RegularizeConfig
+from comp.recipe_tables import LossConfig
 from comp.training.losses import class_weights, for_task, loss_of, loss_weights, wanted
 
 torch.manual_seed(0)

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from comp.data.augment.batch_ops import mix
 from comp.data.labels import LabelMap
 from comp.data.task import Task
-from comp.recipe import DistillConfig, LossConfig, Recipe, RegularizeConfig
+from comp.recipe import DistillConfig, Recipe, RegularizeConfig
+from comp.recipe_tables import LossConfig
 from comp.training.linear_probe import solved_loss
 from comp.training.losses import learned, loss_of, losses_of_rows, solved_for, wanted
 from comp.training.plan import FoldRows

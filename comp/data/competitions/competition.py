@@ -241,12 +241,13 @@ class Competition:
 
         if self.facts.task == "regression":
             return regression_labels(self.target_columns, manifest.train, self.facts.range)
-        task = Task(self.facts.task)
+        task = Task(self.facts.task, unknown=self.facts.unknown)
         stated = (
             self.facts.classes if self.facts.classes != "discover" else self.classes(raw) if raw else None
         )
         if stated is None:
             stated = LabelMap.discover((label for label in manifest.train["label"] if label), task).names
+        stated = (*stated, *({task.unknown} - {"", *stated}))
         last, places = self.facts.template.positive, self.facts.template.kind == "index"
         if last in stated and len(stated) == 2 and not places:  # metrics of two classes look at the second
             stated = (*(name for name in stated if name != last), last)

@@ -8,13 +8,14 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from comp.config import ConfigTable
-from comp.data.competitions.coco_facts import with_coco
 
 WILD = "*?["  # signs of a glob
 PLACEHOLDER = re.compile(r"\{([^{}]+)\}")
 OF_BOXES = ("box_format", "box_unit", "box_margin", "box_view", "box_of", "test_box")
 MOST_MARGIN = 5.0  # of a box's longer side
 PATTERN_GROUPS = ("label", "id", "group", "row")  # that a `pattern` may name
+_OF_COCO = {"box": ("bbox",), "box_format": "xywh", "box_unit": "pixels", "box_of": ("width", "height")}
+_USUALLY_OF_COCO = {"id": "annotation_id", "label": "category_name"}
 
 
 def require_inside(path: str) -> None:
@@ -122,8 +123,8 @@ class DataFacts(ConfigTable):
 
     @model_validator(mode="before")
     @classmethod
-    def _with_coco(cls, value: Any) -> Any:
-        return with_coco(value)
+    def _of_coco(cls, value: Any) -> Any:
+        return _with_coco(value)
 
     @field_validator("label", "onehot", "features", "box", "test_box", "box_of", mode="before")
     @classmethod
@@ -293,3 +294,29 @@ def plain_folder(pattern: str) -> str:
 def as_glob(pattern: str) -> str:
     """A pattern as a glob: columns in braces become ``*``."""
     return PLACEHOLDER.sub("*", pattern)
+
+
+def _with_coco(table: Any) -> Any:
+    """[data] with all that `coco` and `test_coco` stand for; itself where they are not there.
+
+    Raises
+    ------
+    ValueError
+        Where a key says something else than they do.
+    """
+    if not isinstance(table, dict) or not (table.get("coco") or table.get("test_coco")):
+        return table
+    coco, test_coco = table.get("coco"), table.get("test_coco")
+    if not isinstance(coco or "", str) or not isinstance(test_coco or "", str):
+        return table  # whose type is refused
+    if not coco:
+        raise ValueError("test_coco goes with coco, the annotations of the labelled images: add `coco`")
+    fixed = {"table": coco, **_OF_COCO, **({"test_table": test_coco} if test_coco else {})}
+    for key, value in fixed.items():
+        given = table.get(key, value)
+        given = (given,) if key == "box" and isinstance(given, str) else given
+        if (tuple(given) if isinstance(given, list) else given) != value:
+            raise ValueError(f"coco says what {key} is: drop {key}, or coco")
+    shapes = [key for key in ("onehot", "labels", "pattern") if table.get(key)]
+    usual = {"id": _USUALLY_OF_COCO["id"]} if shapes else _USUALLY_OF_COCO
+    return {**usual, **table, **fixed}

@@ -186,6 +186,15 @@ class CompetitionConfig(ConfigTable):
         "discover",
         description="class names in index order; or those of the labelled rows, numbers as numbers",
     )
+    unknown: str = Field(
+        "",
+        description="the answer for rows of classes that training does not have, such as `new_whale`; training rows with this label never train",
+    )
+    unknown_classes: int = Field(
+        0,
+        ge=0,
+        description="so many of the rarest classes are held out whole, each in one fold, to learn when to answer `unknown`",
+    )
     score_scale: float = Field(1.0, gt=0, description="100 where the site shows per cents")
     kaggle: KaggleFacts = KaggleFacts()
     public_share: float | None = Field(
@@ -269,11 +278,19 @@ class CompetitionConfig(ConfigTable):
     @model_validator(mode="after")
     def _boxes_of_files(self) -> CompetitionConfig:
         if self.has_boxes and self.images is not None and self.images.columns:
-            raise ValueError(
-                "boxes are of images in files, and [images] columns has them in a table: drop one"
-            )
+            raise ValueError("boxes are of images in files, [images] columns has them in a table: drop one")
         if self.has_boxes and self.pairs == "position":
             raise ValueError('rows of boxes are named by a table: pairs = "filename"')
+        return self
+
+    @model_validator(mode="after")
+    def _unknown_of_classes(self) -> CompetitionConfig:
+        if self.unknown_classes and not self.unknown:
+            raise ValueError("unknown_classes are answered with unknown; name that class too")
+        if self.unknown and self.task != "single-label":
+            raise ValueError(f"unknown is a class of task = 'single-label', and the task is {self.task!r}")
+        if self.unknown and self.template.kind in ("prob", "probs"):
+            raise ValueError(f"unknown is an answer, and a template of kind {self.template.kind!r} has none")
         return self
 
     @model_validator(mode="after")
