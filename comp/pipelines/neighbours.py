@@ -16,7 +16,7 @@ from comp.data.dataset import load_template
 from comp.data.folds import Folds, group_names
 from comp.data.images.source import ImageSource
 from comp.data.manifest import TRAINING, Manifest, feature_columns
-from comp.data.predictions import Predictions
+from comp.data.predictions import Predictions, mean_of_views
 from comp.data.several_images import has_several
 from comp.errors import CheckFailed, InputError
 from comp.pipelines.record import UntrainedRun, write_untrained
@@ -168,7 +168,8 @@ def _require_as_judged(folder: Path, head: Any, features: Any, ids: list[str], l
 
     require_of_fold(folder, ["oof-identity_view.npz"])
     before = Predictions.load(folder / "oof-identity_view.npz").select(ids)
-    apart = np.abs(activated(apply_classifier(head, features), labels) - before.probs).max(axis=1)
+    seen = {"identity": activated(apply_classifier(head, features), labels)}
+    apart = np.abs(mean_of_views(seen, "arithmetic", labels) - before.probs).max(axis=1)
     most = UTMOST["bf16"]
     if len(apart) and not float(apart.max()) <= most:
         error: CheckFailed = control_row_error(folder, float(apart.max()), ids[int(apart.argmax())], most)
