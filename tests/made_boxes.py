@@ -56,6 +56,21 @@ def draw(
     return spots
 
 
+def draw_in_a_tile(folder: Path, names: Sequence[str], rng: np.random.Generator) -> dict[str, str]:
+    """PNGs of 96 pixels with a shape in the middle of one quarter and noise in two; the first is white. The shape by name."""
+    folder.mkdir(parents=True, exist_ok=True)
+    made = {}
+    for n, name in enumerate(names):
+        pixels = rng.integers(60, 160, (SIDE, SIDE, 3)).astype(np.uint8)
+        pixels[: SIDE // 2, : SIDE // 2] = 255
+        made[name] = SHAPES[n % 3]
+        corner = 1 + int(rng.integers(3))
+        left, top = 48 * (corner % 2) + 12, 48 * (corner // 2) + 12
+        pixels[top : top + SPOT, left : left + SPOT][_mask(made[name], SPOT)] = 250
+        Image.fromarray(pixels).save(folder / name)
+    return made
+
+
 def write_table(path: Path, spots: Sequence[Spot], labelled: bool) -> None:
     """A table of boxes, a row each: id, file, x, y, w, h and where they are ``labelled`` the shape."""
     head = "id,file,x,y,w,h" + (",shape" if labelled else "")

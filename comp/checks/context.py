@@ -30,6 +30,7 @@ from comp.files import write_json
 Severity = Literal["error", "warning", "info"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "info")
 EXAMPLES = 5
+BLANK_STD = 2.0  # of grey levels: an image with less shows nothing
 
 
 @dataclass(frozen=True)
@@ -286,6 +287,16 @@ class CheckContext:
         return [path for path in dict.fromkeys(self.manifest.table["path"]) if path not in failed]
 
     @cached_property
+    def compared(self) -> list[str]:
+        """The readable paths that may be copies of each other: of tiles those that show something, since the empty rim of one
+        image is that of another.
+        """
+        if not self.has_tiles:
+            return self.readable
+        shows = self.images.column("std", self.readable_rows) >= BLANK_STD
+        return [path for path, yes in zip(self.readable, shows.tolist(), strict=True) if yes]
+
+    @cached_property
     def absent(self) -> frozenset[str]:
         """Distinct paths of the manifest with nothing behind them: neither a file of the raw folder, nor what the
         competition's own source gives (a row of an array).
@@ -295,10 +306,16 @@ class CheckContext:
         lost = [p for p in failed if not self.images[p].file_sha and not gives(self.dataset.source, p)]
         return frozenset(path for path in lost if not self.tree.has(without_box(path)))
 
+    @property
+    def has_tiles(self) -> bool:
+        """Whether images are tiles of others: of such many show nothing."""
+        data = self.competition.facts.data
+        return data is not None and bool(data.tiles)
+
     @cached_property
     def exact(self) -> list[list[str]]:
         """Clusters of paths whose decoded pixels are equal, largest first."""
-        return sorted(self.images.same_pixels(self.readable), key=len, reverse=True)
+        return sorted(self.images.same_pixels(self.compared), key=len, reverse=True)
 
     @cached_property
     def near(self) -> dict[tuple[str, str], float]:
@@ -307,7 +324,7 @@ class CheckContext:
         The search over perceptual fingerprints is remembered for the same contents, and sees them sorted by content,
         so that neither names nor the order of rows change what it finds.
         """
-        paths = self.images.sorted_by_content(self.readable)
+        paths = self.images.sorted_by_content(self.compared)
         if len(paths) < 2:
             return {}
 
@@ -328,7 +345,7 @@ class CheckContext:
             return {}
         from comp.checks.related_images import large_enough, related_images
 
-        large = large_enough(self.images, self.readable)
+        large = large_enough(self.images, self.compared)
         first: dict[str, str] = {}
         for path, content in zip(large, self.images.contents(large), strict=True):
             first.setdefault(content, path)

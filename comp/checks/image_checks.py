@@ -7,15 +7,15 @@ from collections import Counter
 import numpy as np
 from numpy.typing import NDArray
 
-from comp.checks.context import EXAMPLES, CheckContext, Finding, Severity, check, finding
+from comp.checks.context import BLANK_STD, EXAMPLES, CheckContext, Finding, Severity, check, finding
 from comp.checks.duplicates.strong_copies import PART, SCENE
 from comp.data.images.array_source import ScaledSource, Seen
 from comp.data.images.boxes import MARK
 from comp.data.images.jpeg import SEES_DAMAGE
 from comp.data.images.source import layer
+from comp.data.several_images import row_names
 from comp.errors import counted
 
-BLANK_STD = 2.0
 MANY_DUPLICATES = 0.1
 MANY_CONFLICTS = 0.01
 CLIPPED = 0.02  # of the values of a set of arrays, mean over its images
@@ -122,8 +122,15 @@ def several_pages(context: CheckContext) -> list[Finding]:
     misses="an image of noise",
 )
 def blank_image(context: CheckContext) -> list[Finding]:
-    """Images of one colour: grey levels with a standard deviation under 2 of 255. Reads the fingerprints."""
+    """Images of one colour: grey levels with a standard deviation under 2 of 255; of tiles all those of a row. Reads the
+    fingerprints.
+    """
     rows = _where(context, context.images.column("std", context.readable_rows) < BLANK_STD)
+    if context.has_tiles:
+        table, blank = context.manifest.table, set(rows)
+        shown = {row for row, path in zip(row_names(table), table["path"], strict=True) if path not in blank}
+        empty = {path for row, path in zip(row_names(table), table["path"], strict=True) if row not in shown}
+        rows = [path for path in rows if path in empty]
     if not rows:
         return []
     message = f"{len(rows)} images show nothing: all their pixels are nearly equal"

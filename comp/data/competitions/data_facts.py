@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from math import prod
 from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -13,6 +14,8 @@ WILD = "*?["  # signs of a glob
 PLACEHOLDER = re.compile(r"\{([^{}]+)\}")
 OF_BOXES = ("box_format", "box_unit", "box_margin", "box_view", "box_of", "test_box")
 MOST_MARGIN = 5.0  # of a box's longer side
+MOST_TILES = 64  # of an image
+MOST_OVERLAP = 0.5
 PATTERN_GROUPS = ("label", "id", "group", "row")  # that a `pattern` may name
 _OF_COCO = {"box": ("bbox",), "box_format": "xywh", "box_unit": "pixels", "box_of": ("width", "height")}
 _USUALLY_OF_COCO = {"id": "annotation_id", "label": "category_name"}
@@ -105,6 +108,13 @@ class DataFacts(ConfigTable):
         "crop",
         description="a row is the crop; or the crop and the whole image are two images of it (see `pool`)",
     )
+    tiles: tuple[int, ...] = Field(
+        (),
+        description="rows and columns of tiles that each image is cut into, as in [2, 3]: each is an image of the row, see `pool`",
+    )
+    tile_overlap: float = Field(
+        0.0, ge=0, le=MOST_OVERLAP, description="share of a tile's side that the next one shows, too"
+    )
     box_of: tuple[str, ...] = Field(
         (),
         description="columns with width and height of the image that a box was drawn on: files of another size are refused",
@@ -126,7 +136,7 @@ class DataFacts(ConfigTable):
     def _of_coco(cls, value: Any) -> Any:
         return _with_coco(value)
 
-    @field_validator("label", "onehot", "features", "box", "test_box", "box_of", mode="before")
+    @field_validator("label", "onehot", "features", "box", "test_box", "box_of", "tiles", mode="before")
     @classmethod
     def _as_tuple(cls, value: Any) -> Any:
         return tuple(value) if isinstance(value, list) else value
@@ -180,6 +190,7 @@ class DataFacts(ConfigTable):
         self._require_one_place()
         self._require_one_row()
         self._require_boxes()
+        self._require_tiles()
         if self.features and self.shards:
             raise ValueError("features are columns of tables, and images lie in shards: drop one")
         if not self.table and not self.shards:
@@ -199,7 +210,14 @@ class DataFacts(ConfigTable):
     @property
     def has_rows(self) -> bool:
         """Whether several images make one answer."""
-        return self.names_rows or self.box_view == "both"
+        return self.names_rows or self.box_view == "both" or bool(self.tiles)
+
+    @property
+    def parts(self) -> str:
+        """What parts of images rows see; empty where they see whole images."""
+        if self.tiles:
+            return f"tiles = {list(self.tiles)}, tile_overlap = {self.tile_overlap:g}"
+        return f"box_margin = {self.box_margin:g}, box_view = {self.box_view!r}" if self.box else ""
 
     @property
     def names_rows(self) -> bool:
@@ -220,7 +238,7 @@ class DataFacts(ConfigTable):
             raise ValueError("rows of several images are read from files: unpack the shards, or drop row")
         if self.pool != "mean" and not self.has_rows:
             raise ValueError(
-                "pool goes with rows of several images: add `row`, (?P<row>…) in pattern or box_view"
+                "pool goes with rows of several images: add `row`, (?P<row>…) in pattern, tiles or box_view"
             )
 
     def _require_boxes(self) -> None:
@@ -254,6 +272,20 @@ class DataFacts(ConfigTable):
             raise ValueError(
                 'features stand beside one image a row: drop features, or take box_view = "crop"'
             )
+
+    def _require_tiles(self) -> None:
+        """ValueError for tiles that are none, and for what does not go with them."""
+        if not self.tiles:
+            if self.tile_overlap:
+                raise ValueError("tile_overlap is of tiles: add `tiles`")
+            return
+        if len(self.tiles) != 2 or min(self.tiles) < 1 or not 1 < prod(self.tiles) <= MOST_TILES:
+            raise ValueError(f"tiles is rows and columns, as in [2, 3], and 2 to {MOST_TILES} tiles in all")
+        for key, asked in (("box", self.box), ("shards", self.shards), ("features", self.features)):
+            if asked:
+                raise ValueError(
+                    f"tiles are of whole images in files, with nothing beside them: drop {key}, or tiles"
+                )
 
     def _require_one_place(self) -> None:
         """ValueError where images are said to lie in shards and in files."""

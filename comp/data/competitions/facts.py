@@ -233,15 +233,13 @@ class CompetitionConfig(ConfigTable):
 
     @property
     def has_boxes(self) -> bool:
-        """Whether rows are of boxes of images."""
-        return self.data is not None and bool(self.data.box)
+        """Whether rows are of boxes of images, or of tiles."""
+        return bool(self.boxes)
 
     @property
     def boxes(self) -> str:
         """What is seen of an image beside its box; empty where rows are of whole images."""
-        if self.data is None or not self.data.box:
-            return ""
-        return f"box_margin = {self.data.box_margin:g}, box_view = {self.data.box_view!r}"
+        return self.data.parts if self.data is not None else ""
 
     @field_validator("classes", "range", "unsure", mode="before")
     @classmethod
@@ -279,7 +277,7 @@ class CompetitionConfig(ConfigTable):
     def _boxes_of_files(self) -> CompetitionConfig:
         if self.has_boxes and self.images is not None and self.images.columns:
             raise ValueError("boxes are of images in files, [images] columns has them in a table: drop one")
-        if self.has_boxes and self.pairs == "position":
+        if self.data is not None and self.data.box and self.pairs == "position":
             raise ValueError('rows of boxes are named by a table: pairs = "filename"')
         return self
 

@@ -49,8 +49,8 @@ class FactsAdapter:
     def read(self, raw: Path) -> Manifest:
         """The manifest of a raw folder."""
         if self.code and self.codes("read"):
-            if self.data.box:
-                value = f"{self.code.file} defines read(raw), and {self.file} has [data] box"
+            if self.facts.has_boxes:
+                value = f"{self.code.file} defines read(raw), and {self.file} has [data] {'box' if self.data.box else 'tiles'}"
                 remedy = (
                     "drop read; or write FILE#xywh=left,top,width,height into its paths, and give a source"
                 )
@@ -70,8 +70,8 @@ class FactsAdapter:
             self.code.sample(raw, seed)
             return
         self._last.clear()
-        if self.facts.images is not None or self.data.box:
-            value = f"{self.file} has {'[images]' if self.facts.images else '[data] box'}"
+        if self.facts.images is not None or self.facts.has_boxes:
+            value = f"{self.file} has {'[images]' if self.facts.images else '[data] box' if self.data.box else '[data] tiles'}"
             remedy = "download the data, or define sample(raw, seed) in an adapter.py"
             raise InputError("a sample is drawn of whole photographs", value, remedy)
         if self.data.shards:

@@ -19,6 +19,7 @@ from comp.data.competitions.row_boxes import (
     joined_boxes,
     plain_id,
     with_own_ids,
+    with_tiles,
     with_whole_images,
 )
 from comp.data.competitions.row_labels import RowLabels
@@ -84,6 +85,8 @@ class FactsReader:
         """Rows as a manifest's table, with the side features that ``table`` has of them where [data] names some."""
         if self.data.box_view == "both":
             rows = with_whole_images(rows)
+        if self.data.tiles:
+            rows = with_tiles(rows, self.data.tiles, self.data.tile_overlap)
         made = Manifest.from_samples(rows).table
         if not self.data.features or not rows:
             return made

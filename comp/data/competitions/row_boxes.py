@@ -182,3 +182,23 @@ def with_whole_images(rows: Sequence[Sample]) -> list[Sample]:
             raise InputError(rule, value, 'take box_view = "crop"')
         made += [row._replace(id=path, path=path, row=row.id) for path in (row.path, file)]
     return made
+
+
+def with_tiles(rows: Sequence[Sample], tiles: Sequence[int], overlap: float) -> list[Sample]:
+    """Each image as images of its row, ``tiles`` (rows, columns) of one size that cover it, row after row; two neighbours share
+    ``overlap`` of a tile's side.
+    """
+    down, across = (_stretches(count, overlap) for count in tiles)
+    boxes = [Box(left, top, width, height, True) for top, height in down for left, width in across]
+    fragments = [box.fragment for box in boxes]
+    return [
+        row._replace(id=path, path=path, row=row.row or row.id)
+        for row in rows
+        for path in (row.path + fragment for fragment in fragments)
+    ]
+
+
+def _stretches(count: int, overlap: float) -> list[tuple[float, float]]:
+    """Where ``count`` stretches of one length begin that cover 0 to 100, and that length."""
+    length = 100 / (1 + (count - 1) * (1 - overlap))
+    return [(n * length * (1 - overlap), length) for n in range(count)]

@@ -20,6 +20,6 @@ def stated_source(
 ) -> ImageSource:
     """The images of a competition with [images] or [data] box; ``own`` gives its source without them, ``read`` its rows."""
     source = own(raw) if facts.images is None else scaled_source(facts.images, raw, own, read)
-    if facts.data is None or not facts.data.box:
+    if facts.data is None or not facts.has_boxes:
         return source
     return BoxSource(source, facts.data.box_view == "both")

@@ -49,7 +49,7 @@ def write_hidden(
             _RULE, f"{competition.slug} has no files", "rehearse a competition that has image files"
         )
     if competition.facts.has_boxes:
-        value = f"[data] box of {competition.slug} makes rows of boxes"
+        value = f"[data] of {competition.slug} makes rows of boxes or tiles"
         raise InputError("a rehearsal is of whole images", value, "try the notebook on such rows by hand")
     manifest = competition.read(raw)
     require_one_image(manifest, "a rehearsal is")

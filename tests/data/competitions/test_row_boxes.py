@@ -7,16 +7,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from comp.data.competitions.competition import Competition
 from comp.data.competitions.data_facts import DataFacts
 from comp.data.competitions.facts import CompetitionConfig
-from comp.data.competitions.row_boxes import RowBoxes, joined_boxes
+from comp.data.competitions.row_boxes import RowBoxes, joined_boxes, with_tiles
 from comp.data.csv_table import Table, parse_table
-from comp.data.images.boxes import BoxSource
-from comp.data.manifest import Manifest
+from comp.data.images.boxes import BoxSource, split_box
+from comp.data.manifest import Manifest, Sample
 from comp.errors import InputError
 from comp.files import parse_toml
 from made_boxes import BY_COCO, BY_TABLE, make_boxes
@@ -325,3 +328,17 @@ def test_a_json_that_is_no_coco(tmp_path: Path) -> None:
         (tmp_path / "raw" / "train.json").write_text(text)
         with pytest.raises(InputError, match=told):
             competition(tmp_path, BY_COCO).read(tmp_path / "raw")
+
+
+@given(st.integers(1, 8), st.integers(1, 8), st.floats(0, 0.5))
+def test_tiles_are_of_one_size_and_cover_the_image(down: int, across: int, overlap: float) -> None:
+    images = with_tiles([Sample("a", "a.png", "train", "x")], (down, across), overlap)
+    assert {(one.row, one.label, one.id == one.path) for one in images} == {("a", "x", True)}
+    boxes = [box for one in images if (box := split_box(one.path)[1])]
+    assert len(boxes) == down * across == len({one.path for one in images})
+    for first, length, count in (("left", "width", across), ("top", "height", down)):
+        starts = sorted({round(getattr(box, first), 5) for box in boxes})
+        (size,) = {getattr(box, length) for box in boxes}
+        assert len(starts) == count
+        assert (starts[0], starts[-1] + size) == pytest.approx((0, 100), abs=1e-4)
+        assert np.diff(starts) == pytest.approx(np.full(count - 1, size * (1 - overlap)), abs=1e-4)
