@@ -13,7 +13,7 @@ from comp.data.images.source import ArraySource
 from comp.data.labels import LabelMap
 from comp.data.task import SINGLE_LABEL, Task
 from comp.metrics import metric_by_name
-from comp.report.run_report.run_data import FoldEpochs, ImageLook, OofRows, OtherRun, RunData, TestRows
+from comp.report.run_report.run_data import FoldEpochs, OofRows, OtherRun, RunData, TestRows
 
 METRIC = {"single-label": "accuracy", "multi-label": "micro_f1", "ordinal": "accuracy", "regression": "rmse"}
 
@@ -84,7 +84,7 @@ def made_data(oof: OofRows | None = None, tests: int = 12, **changes: Any) -> Ru
         findings=[],
         checks=["duplicate-id"],
         source=ArraySource(images),
-        looks={path: ImageLook(40 + n % 3, 40, float(n)) for n, path in enumerate(oof.paths)},
+        looks=np.array([(40 + n % 3, 40, n) for n in range(len(oof))], np.float64),
         training_shares=oof.labels.shares(oof.truth),
     )
     return replace(data, **changes)

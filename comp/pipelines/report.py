@@ -24,7 +24,7 @@ from comp.ensembling.decisions import decision_of
 from comp.errors import CompError, InputError
 from comp.files import read_json, require_output, write_text
 from comp.pipelines.run_features import features_of
-from comp.report.run_report.run_data import FoldEpochs, ImageLook, OofRows, OtherRun, RunData, TestRows
+from comp.report.run_report.run_data import Floats, FoldEpochs, OofRows, OtherRun, RunData, TestRows
 from comp.runs import ledger
 from comp.runs import run as runs
 from comp.runs.contents import (
@@ -370,15 +370,19 @@ def _findings(this_run: Run) -> list[dict[str, Any]]:
     return found
 
 
-def _looks(workspace: Workspace, slug: str, raw: Path, paths: Sequence[str]) -> dict[str, ImageLook]:
-    """Size and brightness of images, by the fingerprints that a check kept; none where there are none."""
+def _looks(workspace: Workspace, slug: str, raw: Path, paths: Sequence[str]) -> Floats | None:
+    """Width, height and brightness (N, 3) of images, by the fingerprints that a check kept; None where it lacks some."""
     from comp.checks.image_scan import load
     from comp.pipelines.check import fingerprint_file
 
     kept = fingerprint_file(workspace, slug, raw)
     facts = load(kept)
-    known = {path: facts[path] for path in paths if path in facts}
-    return {path: ImageLook(one.width, one.height, one.mean) for path, one in known.items() if one.width}
+    try:
+        places = facts.places(paths)
+    except KeyError:
+        return None
+    found = np.stack([facts.column(name, places) for name in ("width", "height", "mean")], axis=1)
+    return found.astype(np.float64) if (found[:, 0] > 0).all() else None
 
 
 def _others(this_run: Run, workspace: Workspace, rows: OofRows, recipe: Mapping[str, Any]) -> list[OtherRun]:

@@ -132,15 +132,6 @@ class OtherRun:
 
 
 @dataclass(frozen=True)
-class ImageLook:
-    """What is known of an image without decoding it: pixels of its sides, mean grey 0 … 255."""
-
-    width: int
-    height: int
-    brightness: float
-
-
-@dataclass(frozen=True)
 class PairRow:
     """A row of a look-alike pair; ``fold`` is empty for a test row, whose ``label`` is what it is answered."""
 
@@ -204,7 +195,9 @@ class RunData:
     findings: Sequence[Mapping[str, Any]]
     checks: Sequence[str]
     source: ImageSource
-    looks: Mapping[str, ImageLook] = field(default_factory=dict)
+    looks: Floats | None = (
+        None  # (N, 3) of the OOF rows' images: width and height in pixels, mean grey 0 … 255
+    )
     others: Sequence[OtherRun] = ()
     submitted: Sequence[Mapping[str, Any]] = ()
     training_shares: Floats = field(default_factory=lambda: np.zeros(0))

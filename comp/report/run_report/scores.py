@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from comp.data.labels import LabelMap
-from comp.report.run_report.run_data import OtherRun, RunData, p_true
+from comp.report.run_report.run_data import Floats, OtherRun, RunData, p_true
 from comp.uncertainty import Gain, JackknifeScore, PairedJackknife, bootstrap
 
 MOST_RUNS = 12
@@ -174,13 +174,12 @@ class Slice:
 def slices(data: RunData) -> list[tuple[str, list[Slice]]]:
     """The score by what images are like, as (by what, its parts); what all rows share is left out."""
     oof = data.oof
-    looks = [data.looks.get(path) for path in oof.paths]
     found: list[tuple[str, list[str]]] = []
-    if all(look is not None for look in looks):
-        sides = [(look.width, look.height, look.brightness) for look in looks if look is not None]
-        found.append(("shorter side in pixels", _parts([min(w, h) for w, h, _ in sides], "{:.0f} to {:.0f}")))
-        found.append(("width over height", _parts([w / h for w, h, _ in sides], "{:.2f} to {:.2f}")))
-        found.append(("brightness, 0 to 255", _parts([b for *_, b in sides], "{:.0f} to {:.0f}")))
+    if data.looks is not None:
+        width, height, brightness = data.looks.T
+        found.append(("shorter side in pixels", _parts(np.minimum(width, height), "{:.0f} to {:.0f}")))
+        found.append(("width over height", _parts(width / height, "{:.2f} to {:.2f}")))
+        found.append(("brightness, 0 to 255", _parts(brightness, "{:.0f} to {:.0f}")))
     size = Counter(oof.group)
     if len(size) < len(oof):
         found.append(
@@ -196,9 +195,8 @@ def slices(data: RunData) -> list[tuple[str, list[Slice]]]:
     return [(what, parts) for what, parts in shown if len(parts) > 1]
 
 
-def _parts(values: Sequence[float], shape: str) -> list[str]:
-    """The quarter of all values that each lies in, named by its ends; one part where most are alike."""
-    numbers = np.asarray(values, dtype=np.float64)
+def _parts(numbers: Floats, shape: str) -> list[str]:
+    """The quarter of all numbers (N,) that each lies in, named by its ends; one part where most are alike."""
     edges = np.unique(np.quantile(numbers, [0.25, 0.5, 0.75]))
     part = np.searchsorted(edges, numbers, side="left")
     names = {

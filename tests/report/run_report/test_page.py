@@ -127,7 +127,7 @@ def lacking() -> list[Any]:
         "nothing wrong": all_right,
         "one fold's test": lambda data: replace(data, test=replace(data.test, by_fold=None)),
         "no machine": lambda data: replace(data, started={}),
-        "no looks": lambda data: replace(data, looks={}),
+        "no looks": lambda data: replace(data, looks=None),
         "epochs": lambda data: replace(data, epochs=[epochs_of([1.0, 0.5, 0.4], [0.5, 0.6, 0.7])]),
     }
     return [pytest.param(change, id=name) for name, change in changes.items()]

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from comp.metrics import metric_by_name
-from comp.report.run_report.run_data import ImageLook
 from comp.report.run_report.scores import Judge, headline, in_words, likeness, runs_beside, slices
 from comp.uncertainty import Gain
 from made_report import made_data, made_rows, other_run
@@ -85,15 +84,15 @@ def test_slices_hold_every_row_and_their_scores_make_the_whole() -> None:
 
 def test_what_all_images_share_is_no_slice() -> None:
     data = made_data(made_rows(3, 60))
-    same = {path: ImageLook(32, 32, 100.0) for path in data.oof.paths}
+    same = np.tile([32.0, 32.0, 100.0], (len(data.oof), 1))
     assert slices(replace(data, looks=same)) == []
-    assert slices(replace(data, looks={})) == [], "nor is what is not known"
+    assert slices(replace(data, looks=None)) == [], "nor is what is not known"
 
 
 def test_rows_of_a_group_are_a_slice_of_their_own() -> None:
     data = made_data(made_rows(3, 60))
     group = tuple(f"g{n // 2}" if n < 20 else f"s{n}" for n in range(60))
-    found = dict(slices(replace(data, oof=replace(data.oof, group=group), looks={})))
+    found = dict(slices(replace(data, oof=replace(data.oof, group=group), looks=None)))
     assert {one.name: one.rows for one in found["group"]} == {
         "alone": 40,
         "has near-duplicates or others of its group": 20,
@@ -104,5 +103,5 @@ def test_rows_of_a_group_are_a_slice_of_their_own() -> None:
 def test_folders_may_have_names_that_are_nearly_numbers(name: str) -> None:
     oof = made_rows(3, 60)
     paths = tuple(f"{name if n % 2 else 'plain'}/{n}.png" for n in range(60))
-    parts = dict(slices(made_data(replace(oof, paths=paths), looks={})))
+    parts = dict(slices(made_data(replace(oof, paths=paths), looks=None)))
     assert {one.name for one in parts["folder"]} == {name, "plain"}
