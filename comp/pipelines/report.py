@@ -169,7 +169,7 @@ def gather(
     require_held_out(this_run)
     release_memory()  # what training and predictions took
     manifest, folds = manifest_of(this_run), folds_of(this_run)
-    rows = oof_rows(this_run)
+    rows = oof_rows(this_run, manifest)
     recipe = recipe_table(this_run)
     test = _test(this_run, manifest, rows, competition)
     answers = {} if test is None else dict(zip(test.ids, test.answer_names, strict=True))
@@ -251,9 +251,9 @@ def _oof(this_run: Run, folds: Folds) -> Predictions:
     return Predictions(ids, parts[0].labels, np.concatenate([part.probs for part in parts]))
 
 
-def oof_rows(this_run: Run) -> OofRows:
-    """OOF rows in the order of the manifest, as the run scored them."""
-    manifest, folds = manifest_of(this_run), folds_of(this_run)
+def oof_rows(this_run: Run, manifest: Manifest | None = None) -> OofRows:
+    """OOF rows in the order of the run's manifest, as the run scored them."""
+    manifest, folds = manifest or manifest_of(this_run), folds_of(this_run)
     plain = _oof(this_run, folds)
     table = manifest.train
     place = {i: n for n, i in enumerate(plain.ids)}
