@@ -1,7 +1,6 @@
 """Views, and predictions of rows by checkpoints."""
 
 __all__ = [
-    "backbone",
     "feature_cache",
     "forward",
     "grad_cam",

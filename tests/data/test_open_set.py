@@ -79,9 +79,7 @@ def test_rows_of_the_unknown_class_suffice() -> None:
     assert found.notes == ("5 training rows are 'new' and never train",)
 
 
-def test_without_an_unknown_class_nothing_changes() -> None:
-    plain = manifest()
-    assert with_unknown(plain, LabelMap(NAMES), 0) is plain
+def test_a_task_keeps_its_unknown_class() -> None:
     assert Task.of_json(LABELS.task.as_json()) == LABELS.task
     assert "unknown" not in SINGLE_LABEL.as_json()
 
