@@ -366,10 +366,13 @@ class FactsReader:
             return [Sample(images.id_of(path), path, "test") for path in images.natural()]
         rows = _rows_by_id(table, self._ids(table, "test_table")) if table else {}
         absent = [i for i in ids if plain_id(i) not in rows]
-        if table is None or len(absent) == len(ids):
-            values: list[Mapping[str, str]] = [{"id": i} for i in ids]
-        else:
-            values = [{**(rows.get(nfc(clean(i))) or rows.get(plain_id(i), {})), "id": i} for i in ids]
+        own = {"id", self.facts.template.id, self.data.id} - {""}  # an id has these names
+        values: list[Mapping[str, str]] = [dict.fromkeys(own, i) for i in ids]
+        if table is not None and len(absent) < len(ids):
+            values = [
+                {**named, **(rows.get(nfc(clean(i))) or rows.get(plain_id(i), {})), "id": i}
+                for i, named in zip(ids, values, strict=True)
+            ]
         short = next((n for n in images.names if any(n not in row for row in values)), None)
         if short is not None:
             value = f"competition.toml: [data] test_images = {pattern!r}: nothing says {short!r} of "
