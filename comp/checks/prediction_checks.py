@@ -169,7 +169,7 @@ def collapsed_predictions(test: Predictions, priors: NDArray[np.float64]) -> lis
     if test.labels.task.one_class_a_row:
         shares = test.labels.shares(np.array(answered_classes(test.probs, test.labels)))
     top = int(shares.argmax())
-    if float((test.probs.std(axis=0) / test.labels.span).max()) < 1e-4:
+    if float((test.probs.std(axis=0, dtype=np.float64) / test.labels.span).max()) < 1e-4:
         message = "every test row got the same probabilities"
     elif shares[top] >= COLLAPSED_SHARE and priors.max() < 0.8:
         message = f"{shares[top]:.0%} of the test rows are answered {test.labels.names[top]!r}, a class of {priors[top]:.0%} in train"
@@ -216,7 +216,7 @@ def prior_shift(test: Predictions, priors: NDArray[np.float64]) -> list[Finding]
     """
     if len(test) < 50 or not test.labels.task.is_single_label:
         return []
-    shares = test.probs.mean(axis=0)
+    shares = test.probs.mean(axis=0, dtype=np.float64)
     distance = float(np.abs(shares - priors).sum() / 2)
     expected = np.maximum(priors * len(test), 1e-9)
     chi = float(((shares * len(test) - expected) ** 2 / np.maximum(expected, 1.0)).sum())

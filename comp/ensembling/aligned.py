@@ -74,7 +74,7 @@ def align(parts: Mapping[str, Predictions]) -> AlignedPredictions:
         raise InputError("parts answer the same rows", value, "blend runs of the same data")
     for name in names:
         _require_same(name, parts[name], names[0], first)
-    probs = np.stack([parts[name].select(ids).probs for name in names])
+    probs = np.stack([parts[name].select(ids).probs for name in names]).astype(np.float64, copy=False)
     return AlignedPredictions(tuple(names), ids, first.labels, _locked(probs))
 
 

@@ -191,7 +191,7 @@ def write_given(run: runs.Run, folder: Path) -> None:
         if run.has(name):
             write_bytes(folder / name, run.checked(name).read_bytes())
     oof = predictions_of(run, "oof")
-    prior = dict(zip(oof.labels.columns, oof.probs.mean(axis=0).tolist(), strict=True))
+    prior = dict(zip(oof.labels.columns, oof.probs.mean(axis=0, dtype=np.float64).tolist(), strict=True))
     facts = {"run": run.id, **_expected(run.record)}
     write_json(folder / REFIT_FILE, {**facts, "prior": prior})
 

@@ -333,7 +333,7 @@ def predict_test(
     found = mean_of_folds(each)
     rest = [name for name, path in zip(test["id"], test["path"], strict=True) if path in unread]
     if rest:
-        mean = trained.oof.probs.mean(axis=0) if prior is None else prior
+        mean = trained.oof.probs.mean(axis=0, dtype=np.float64) if prior is None else prior
         found = with_prior(found, rest, mean, list(test["id"]))
     if len(found) != len(test):
         value = f"{len(found)} of {len(test)} test rows have an answer"
@@ -353,4 +353,6 @@ def _keep_each_model(trained: TrainedModels, each: dict[Path, Predictions], unre
         if alone.is_whole:
             test = mean_of_folds({folder: each[folder] for folder in alone.folders})
             alone.oof.save(plan.folder / "oof.npz")
-            with_prior(test, unread, alone.oof.probs.mean(axis=0), ids).save(plan.folder / "test.npz")
+            with_prior(test, unread, alone.oof.probs.mean(axis=0, dtype=np.float64), ids).save(
+                plan.folder / "test.npz"
+            )

@@ -12,11 +12,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from comp.checks.prediction_checks import prior_shift
 from comp.data import predictions as module
 from comp.data.labels import LabelMap
 from comp.data.prediction_files import packed, unpacked
-from comp.data.predictions import BEST, MANY, Predictions, best_of_rows, join, mean_of_views
+from comp.data.predictions import (
+    BEST,
+    MANY,
+    Predictions,
+    average,
+    best_of_rows,
+    join,
+    mean_loss,
+    mean_of_views,
+)
 from comp.errors import InputError
+from comp.metrics import log_loss
 from comp.task_scores import likeliest
 
 CLASSES = MANY + 200
@@ -142,3 +153,18 @@ def test_the_likeliest_class_whatever_is_looked_at_at_once(monkeypatch: pytest.M
         monkeypatch.setattr("comp.task_scores.CELLS", cells)
         assert likeliest(probs).tolist() == expected
     assert likeliest(probs[:0]).tolist() == []
+
+
+def test_many_rows_in_single_precision_keep_their_sums(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Added one after the other in float32, 300,000 rows would miss the fourth digit of a mean."""
+    monkeypatch.setattr(module, "LARGE", 1000)
+    names = LabelMap(["a", "b"])
+    share = np.tile([0.1, 0.9], (300_000, 1))
+    found = Predictions(tuple(map(str, range(300_000))), names, share)
+    assert found.probs.dtype == np.float32
+    findings = prior_shift(found, np.array([0.1, 0.9]))
+    assert findings == []
+    assert mean_loss(found.probs, np.zeros(300_000, np.int64), names) == pytest.approx(-np.log(0.1), abs=1e-7)
+    assert log_loss(np.zeros(300_000, np.int64), found.probs) == pytest.approx(-np.log(0.1), abs=1e-7)
+    (row,) = average([found.select(["7"]), found.select(["7"])]).probs.tolist()
+    assert row == pytest.approx([0.1, 0.9], abs=1e-7)

@@ -28,7 +28,7 @@ def p_true(truth: NDArray[Any], probs: Floats, labels: LabelMap) -> Floats:
     """
     task = labels.task
     if task.is_single_label:
-        return np.asarray(probs[np.arange(len(probs)), truth])
+        return np.asarray(probs[np.arange(len(probs)), truth], dtype=np.float64)
     if not task.is_numeric:
         return np.asarray(np.where(truth > 0, probs, 1 - probs).mean(axis=1))
     low, high = task.bounds(len(labels))
