@@ -159,23 +159,27 @@ def test_a_killed_driver_trains_only_what_is_missing(
 
 
 def test_a_machine_without_the_images_gets_them_once(tmp_path: Path, cluster: Any) -> None:
-    """Each node has a cache of its own; two folds train on one, two on the other."""
+    """Each node has a cache of its own. Two folds train on one, two on the other, unless the first is so fast that Ray gives
+    it all four.
+    """
     alone, shared = tmp_path / "alone", tmp_path / "shared"
     for workspace in (alone, shared):
         write_shapes(workspace)
     words = ["shapes", "--folds", "4", "--set", "threads=1", "--set", "epochs=2"]
     expected = made(alone, Command(alone, *words, COMP_CACHE=str(tmp_path / "cache")).done())
-    caches = [tmp_path / "one", tmp_path / "two"]
-    for cache in caches:
-        node(cluster, COMP_CACHE=str(cache))
+    caches = {
+        node(cluster, COMP_CACHE=str(tmp_path / name)).node_id: tmp_path / name for name in ("one", "two")
+    }
     command = Command(shared, *words, *on(cluster), COMP_CACHE=str(tmp_path / "cache"))
     assert made(shared, command.done()) == expected
     (store,) = (tmp_path / "cache" / "pixels").iterdir()
     size = sum(file.stat().st_size for file in store.iterdir())
-    came = re.findall(r"\((\w+)\) got ([\d,]+) bytes", command.log.read_text())
+    text = command.log.read_text()
+    came = re.findall(r"\((\w+)\) got ([\d,]+) bytes", text)
+    trained = {name for _, name, _ in AT.findall(text)}
     assert sorted(int(bytes_.replace(",", "")) for _, bytes_ in came) == [size] * len(came)
-    assert len({name for name, _ in came}) == len(came) == 2
-    for cache in caches:
+    assert sorted(name for name, _ in came) == sorted(trained), "once for each node that trained"
+    for cache in (cache for node_id, cache in caches.items() if node_id[: len(came[0][0])] in trained):
         assert (cache / "pixels" / store.name / "pixels.u8").read_bytes() == (
             store / "pixels.u8"
         ).read_bytes()
