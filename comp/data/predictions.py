@@ -171,7 +171,7 @@ class Predictions:
         elif self.probs.size > LARGE:
             arrays = {"probs": self.probs.astype(np.float32, copy=False)}
         with atomic(path) as part, part.open("wb") as out:
-            np.savez(out, meta=meta, **arrays)  # type: ignore[arg-type]
+            np.savez(out, **arrays, meta=meta)  # type: ignore[arg-type]
 
     @classmethod
     def load(cls, path: Path) -> Predictions:
